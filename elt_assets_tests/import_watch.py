@@ -8,7 +8,9 @@ cannot be removed, and a module that has been imported already is not imported a
 
 What a third-party library does when it is imported is its own affair. So an act counts only
 if a module of PACKAGE is found on the stack before the import system is: then the module
-itself caused it, directly or by calling into a library.
+itself caused it, directly or by calling into a library. Libraries look up switches of their
+own whenever a model, a command or an asset is declared; a library's look-up counts only if it
+concerns the platform's settings.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ ACTS = (
 )
 # Reading code is what importing is.
 CODE = (".py", ".pyc", ".pyi", ".so")
+SETTINGS = ("ELT_ASSETS_", "DAGSTER_HOME", "HOME")
+STANDARD_LIBRARY = str(Path(pkgutil.__file__).parent) + os.sep
+THIRD_PARTY = ("site-packages", "dist-packages")
 
 
 def frames(frame: FrameType | None) -> Iterator[FrameType]:
@@ -42,14 +47,26 @@ def frames(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def culprit(root: str) -> str | None:
-    """`file:line` of the innermost frame under `root` that no import separates from here."""
+def in_third_party_code(file: str, root: str) -> bool:
+    """Whether `file` is neither under `root` nor of Python itself."""
+    if file.startswith((root, "<frozen")) or file == __file__:
+        return False
+    return not file.startswith(STANDARD_LIBRARY) or any(name in file for name in THIRD_PARTY)
+
+
+def culprit(root: str, through_libraries: bool = True) -> str | None:
+    """`file:line` of the innermost frame under `root` that no import separates from here.
+
+    None also if a library is in between and `through_libraries` is False.
+    """
     for frame in frames(sys._getframe(1)):
         file = frame.f_code.co_filename
         if file.startswith("<frozen importlib"):
             return None
         if file.startswith(root):
             return f"{file.removeprefix(root)}:{frame.f_lineno}"
+        if not through_libraries and in_third_party_code(file, root):
+            return None
     return None
 
 
@@ -62,13 +79,13 @@ def watch(package: str) -> list[str]:
     found: list[str] = []
     busy = False
 
-    def note(act: str) -> None:
+    def note(act: str, through_libraries: bool = True) -> None:
         nonlocal busy
         if busy:
             return
         busy = True
         try:
-            at = culprit(root)
+            at = culprit(root, through_libraries)
             if at is not None:
                 found.append(f"{at} {act}")
         finally:
@@ -86,7 +103,7 @@ def watch(package: str) -> list[str]:
     read = environment.__getitem__
 
     def watched_read(self: os._Environ[str], key: str) -> str:
-        note(f"environment {key}")
+        note(f"environment {key}", through_libraries=key.startswith(SETTINGS))
         return read(self, key)
 
     sys.addaudithook(audit)

@@ -215,7 +215,11 @@ def test_importing_the_package_touches_no_file_socket_process_or_environment(
     [
         ("import os\nHOME = os.environ.get('HOME')", "environment HOME"),
         ("import os\nHOME = os.getenv('HOME')", "environment HOME"),
-        ("from elt_assets.settings import load_settings\nS = load_settings()", "environment "),
+        ("import os\nFLAG = 'FLAG' in os.environ", "environment FLAG"),
+        (
+            "from elt_assets.settings import load_settings\nS = load_settings()",
+            "environment ELT_ASSETS_HOME",
+        ),
         ("open('note', 'w').close()", "open note"),
         ("from pathlib import Path\nPath('data').mkdir()", "os.mkdir data"),
         ("import subprocess\nsubprocess.run(['true'])", "subprocess.Popen true"),
@@ -229,11 +233,14 @@ def test_a_planted_side_effect_of_an_import_is_caught(tmp_path: Path, code: str,
     assert any(seen in line for line in found), found
 
 
-def test_what_a_library_does_when_it_is_imported_is_not_held_against_the_package(
+def test_what_a_library_looks_up_for_itself_is_not_held_against_the_package(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "foreign.py").write_text("import os\nHOME = os.environ['HOME']\n", "utf-8")
-    planted(tmp_path, user__py="import foreign\n")
+    (tmp_path / "foreign.py").write_text(
+        "import os\nHOME = os.environ['HOME']\ndef declare(): os.environ.get('FOREIGN_SWITCH')\n",
+        "utf-8",
+    )
+    planted(tmp_path, user__py="import foreign\nforeign.declare()\n")
     assert import_side_effects("planted", tmp_path, tmp_path) == []
 
 
