@@ -1,0 +1,79 @@
+"""Every error this project raises on purpose, in one hierarchy.
+
+Belongs here: exception classes, and whether trying again can help. Does not: catching
+them (one place settles an integration, one place ends a command) or wording that only one
+caller needs.
+
+A message names the thing that is wrong and what to do about it, in words for the person
+who can act. It never carries a secret or a person's data.
+"""
+
+from __future__ import annotations
+
+
+class EltAssetsError(Exception):
+    """Base of all errors the platform raises on purpose; its text is fit for a user."""
+
+
+class InvalidInput(EltAssetsError):
+    """Something a person typed or configured is wrong; nothing was written."""
+
+
+class NotFound(InvalidInput):
+    """The named integration, sync or file does not exist."""
+
+
+class SyncError(EltAssetsError):
+    """One integration's sync cannot go on. `retryable` says whether trying again can help."""
+
+    retryable = False
+
+
+class PermanentError(SyncError):
+    """Trying again changes nothing until a person changes something."""
+
+
+class RetryableError(SyncError):
+    """The same attempt may succeed later; committed batches are kept and continued."""
+
+    retryable = True
+
+
+class SecretMissing(PermanentError):
+    """A secret reference ({env: …} or {file: …}) leads nowhere."""
+
+
+class ProviderRefused(PermanentError):
+    """The provider answered and said no: 401, 403, 404 and other 4xx."""
+
+
+class ProviderUnavailable(RetryableError):
+    """No usable answer: connection refused, timeout, 5xx, 429, a body cut short."""
+
+
+class PageUnreadable(PermanentError):
+    """A page arrived whole and is not what the configuration promises."""
+
+
+class WarehouseBusy(RetryableError):
+    """Another process or sync holds the integration's warehouse file."""
+
+
+class WarehouseDamaged(PermanentError):
+    """The integration's warehouse file cannot be read or is from another version."""
+
+
+class DatabaseBusy(RetryableError):
+    """The operational database stayed locked longer than the configured wait."""
+
+
+class DatabaseDamaged(PermanentError):
+    """The operational database cannot be read or disagrees with the change log."""
+
+
+class StorageFull(RetryableError):
+    """The disk under the warehouse or the operational database has no room left."""
+
+
+class BooksUnbalanced(PermanentError):
+    """Counts that must agree do not; the sync was stopped before anything was applied."""

@@ -1,0 +1,67 @@
+"""What an installation can be told from outside: one settings model, read when asked for.
+
+Belongs here: every setting with its unit, default and limits. Does not: settings of one
+integration (its provider_data) or of one run (its Dagster config).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from elt_assets.errors import InvalidInput
+
+
+class Settings(BaseSettings):
+    """Settings of one installation, from `ELT_ASSETS_*` environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
+
+    home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
+    pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
+    concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
+    max_pages: int = Field(100_000, ge=1, description="Pages of one extraction before it is cut.")
+    fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
+    fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")
+    request_timeout: float = Field(30.0, gt=0, description="Seconds for one request.")
+    page_bytes: int = Field(64 * 2**20, ge=1024, description="Largest page, decompressed, bytes.")
+    lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
+    warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
+    warehouse_memory: str = Field("512MB", description="DuckDB memory limit for one integration.")
+    show_personal_values: bool = Field(
+        False, description="Put changed values, not only field names, into run metadata."
+    )
+
+    @property
+    def database_path(self) -> Path:
+        """The operational database, a SQLite file."""
+        return self.home / "oltp.db"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The folder of DuckDB files, `<organization>/<integration>.duckdb`."""
+        return self.home / "olap"
+
+    @property
+    def drops_path(self) -> Path:
+        """The folder in which files are dropped, `<organization>/<integration>/`."""
+        return self.home / "drops"
+
+    @property
+    def dagster_path(self) -> Path:
+        """DAGSTER_HOME when that variable is unset."""
+        return self.home / "dagster"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, `overrides` first; `InvalidInput` names each mistake."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        mistakes = "; ".join(
+            f"ELT_ASSETS_{str(issue['loc'][0]).upper()}: {issue['msg']}" for issue in error.errors()
+        )
+        raise InvalidInput(f"settings: {mistakes}") from None
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})

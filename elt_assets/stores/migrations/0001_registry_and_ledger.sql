@@ -1,0 +1,60 @@
+-- Who is connected.
+CREATE TABLE connected_integrations (
+    organization_id TEXT NOT NULL,
+    id              TEXT NOT NULL,
+    provider        TEXT NOT NULL,
+    provider_data   TEXT NOT NULL, -- JSON; secrets by reference only
+    enabled         INTEGER NOT NULL DEFAULT 1,
+    created_at      TEXT NOT NULL,
+    updated_at      TEXT NOT NULL,
+    PRIMARY KEY (organization_id, id)
+);
+
+-- The ledger: one row for every sync of an integration's stream.
+CREATE TABLE syncs (
+    organization_id          TEXT NOT NULL,
+    connected_integration_id TEXT NOT NULL,
+    stream                   TEXT NOT NULL,
+    sync_id                  TEXT NOT NULL,
+    ordinal                  INTEGER NOT NULL, -- order in which the extractions began
+    status                   TEXT NOT NULL,
+    attempts                 INTEGER NOT NULL,
+    run_id                   TEXT,
+    fetched                  INTEGER NOT NULL DEFAULT 0,
+    staged                   INTEGER NOT NULL DEFAULT 0,
+    rejected                 INTEGER NOT NULL DEFAULT 0,
+    duplicates               INTEGER NOT NULL DEFAULT 0,
+    "unique"                 INTEGER NOT NULL DEFAULT 0,
+    inserts                  INTEGER NOT NULL DEFAULT 0,
+    updates                  INTEGER NOT NULL DEFAULT 0,
+    deletes                  INTEGER NOT NULL DEFAULT 0,
+    withheld_deletes         INTEGER NOT NULL DEFAULT 0,
+    shielded_deletes         INTEGER NOT NULL DEFAULT 0,
+    unchanged                INTEGER NOT NULL DEFAULT 0,
+    latest_before            INTEGER NOT NULL DEFAULT 0,
+    latest                   INTEGER NOT NULL DEFAULT 0,
+    certificate              TEXT,             -- JSON
+    reasons                  TEXT,             -- JSON, why deletes were withheld
+    resumed_batches          INTEGER NOT NULL DEFAULT 0,
+    batches                  INTEGER NOT NULL DEFAULT 0,
+    version                  INTEGER,          -- of the latest table after this sync
+    error                    TEXT,
+    retryable                INTEGER NOT NULL DEFAULT 0,
+    started_at               TEXT NOT NULL,
+    finished_at              TEXT,
+    PRIMARY KEY (organization_id, connected_integration_id, stream, sync_id)
+);
+
+CREATE INDEX syncs_by_time ON syncs (started_at);
+
+-- What an apply compares and sets: the state of one integration's latest table.
+CREATE TABLE integration_versions (
+    organization_id          TEXT NOT NULL,
+    connected_integration_id TEXT NOT NULL,
+    stream                   TEXT NOT NULL,
+    version                  INTEGER NOT NULL, -- number of syncs that settled
+    ordinal                  INTEGER NOT NULL, -- of the newest extraction that settled
+    sync_id                  TEXT NOT NULL,
+    settled_at               TEXT NOT NULL,
+    PRIMARY KEY (organization_id, connected_integration_id, stream)
+);

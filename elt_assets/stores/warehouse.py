@@ -1,0 +1,222 @@
+"""The warehouse: one small DuckDB file per integration, opened for one sync at a time.
+
+Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
+path, and saying in our own errors what DuckDB says in its. Does not: tables or SQL.
+
+The file's own lock keeps two syncs of one integration apart: between processes by the
+operating system, inside one process by DuckDB's refusal to attach a file twice. Never
+open these files with plain file I/O while a sync may run: closing any descriptor of the
+file drops the process's lock (POSIX).
+
+Creating a DuckDB instance costs about 9 ms, attaching a file to one that exists about
+half a millisecond, so instances are kept and lent out; one is never shared by two
+integrations at once, so that a fatal error in one file stays with its integration.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from elt_assets.errors import (
+    RetryableError,
+    StorageFull,
+    SyncError,
+    WarehouseBusy,
+    WarehouseDamaged,
+)
+from elt_assets.identifiers import IntegrationRef
+
+BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
+_ALIAS = "warehouse"
+_DAMAGE = ("not a valid DuckDB", "orrupt", "checksum", "Serialization Error", "deserialize")
+
+
+class Warehouses:
+    """All integrations' warehouse files under one folder.
+
+    `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
+    how many seconds to wait for a file that another sync holds.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: int = 1,
+        memory_limit: str = "512MB",
+        lock_wait: float = 30.0,
+    ) -> None:
+        self._root = root
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": memory_limit,
+            "temp_directory": str(root / ".spill"),
+            # Nothing here needs an extension, and an air-gapped machine must not wait for one.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        self._lock_wait = lock_wait
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._idle_guard = threading.Lock()
+
+    def path(self, ref: IntegrationRef) -> Path:
+        """Where the integration's file lies, whether or not it exists."""
+        return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
+
+    def exists(self, ref: IntegrationRef) -> bool:
+        """Whether the integration has ever been synced here."""
+        return self.path(ref).exists()
+
+    @contextmanager
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection whose default database is the integration's file, exclusively.
+
+        Raises `WarehouseBusy` when the file stays locked for `lock_wait` seconds, and
+        `WarehouseDamaged`, `StorageFull` or `RetryableError` for what DuckDB reports on
+        the way or inside the block. The connection is closed and the lock released on
+        every path.
+        """
+        path = self.path(ref)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        instance = self._borrow()
+        healthy = False
+        try:
+            connection = instance.cursor()
+            try:
+                with _translated(ref, path):
+                    self._attach(connection, ref, path, read_only)
+                    yield connection
+                    connection.execute("USE memory")
+                    connection.execute(f"DETACH {_ALIAS}")
+                healthy = True
+            finally:
+                connection.close()
+        finally:
+            if healthy:
+                self._give_back(instance)
+            else:
+                # Closing the instance rolls back, releases the file and forgets whatever
+                # state the error left behind.
+                instance.close()
+
+    def remove(self, ref: IntegrationRef) -> None:
+        """Delete the integration's file and what DuckDB may have left beside it."""
+        path = self.path(ref)
+        if path.exists():
+            # Taking the lock first means that a running sync is waited for, not cut.
+            with suppress(WarehouseDamaged), self.open(ref):
+                pass
+        for leftover in (path, path.with_name(path.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
+
+    def close(self) -> None:
+        """Close the instances kept for reuse and remove spill files."""
+        with self._idle_guard:
+            idle, self._idle = self._idle, []
+        for instance in idle:
+            instance.close()
+        shutil.rmtree(self._root / ".spill", ignore_errors=True)
+
+    def _borrow(self) -> duckdb.DuckDBPyConnection:
+        with self._idle_guard:
+            if self._idle:
+                return self._idle.pop()
+        instance = duckdb.connect(":memory:", config=self._config)
+        # Times without an offset are UTC, wherever the machine stands.
+        instance.execute("SET GLOBAL TimeZone = 'UTC'")
+        return instance
+
+    def _give_back(self, instance: duckdb.DuckDBPyConnection) -> None:
+        with self._idle_guard:
+            self._idle.append(instance)
+
+    def _attach(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        ref: IntegrationRef,
+        path: Path,
+        read_only: bool,
+    ) -> None:
+        # ATTACH takes no parameters; the name part of the path cannot hold a quote, the
+        # installation's own folder may.
+        literal = str(path).replace("'", "''")
+        options = "READ_ONLY" if read_only else f"BLOCK_SIZE {BLOCK_SIZE}"
+        attempts = Retrying(
+            retry=retry_if_exception_type(WarehouseBusy),
+            stop=stop_after_delay(self._lock_wait),
+            wait=wait_random(0.02, 0.25),
+            reraise=True,
+        )
+        for attempt in attempts:
+            with attempt, _translated(ref, path):
+                connection.execute(f"ATTACH '{literal}' AS {_ALIAS} ({options})")
+        connection.execute(f"USE {_ALIAS}")
+
+
+def one_row(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]
+) -> tuple[Any, ...]:
+    """The only row of a query that always has one, such as an aggregate."""
+    row = connection.execute(sql, dict(parameters)).fetchone()
+    if row is None:
+        raise LookupError(f"no row where one must be: {sql}")
+    return tuple(row)
+
+
+@contextmanager
+def _translated(ref: IntegrationRef, path: Path) -> Iterator[None]:
+    """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
+    try:
+        yield
+    except duckdb.Error as error:
+        translated = _translate(error, ref, path)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def _translate(error: duckdb.Error, ref: IntegrationRef, path: Path) -> SyncError | None:
+    text = str(error)
+    if "Could not set lock" in text:
+        holder = re.search(r"held in (.+?)\. See", text, re.DOTALL)
+        who = holder.group(1) if holder else "another process"
+        return WarehouseBusy(
+            f"{ref}: warehouse file {path} is in use by {who}; "
+            "wait for that sync to end, or stop it"
+        )
+    if "Unique file handle conflict" in text:
+        return WarehouseBusy(
+            f"{ref}: warehouse file {path} is in use by another sync of this process; "
+            "wait for it to end"
+        )
+    if "No space left" in text or "out of disk space" in text.lower():
+        return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return RetryableError(
+            f"{ref}: the warehouse needs more memory than its limit; "
+            "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
+        )
+    fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
+    if fatal or any(sign in text for sign in _DAMAGE):
+        return WarehouseDamaged(
+            f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
+            "and sync again: the latest table is untouched and the file is made anew"
+        )
+    if isinstance(error, duckdb.IOException):
+        return RetryableError(
+            f"{ref}: warehouse file {path} cannot be used: {text.splitlines()[0]}"
+        )
+    return None

@@ -1,0 +1,350 @@
+"""The engine: one integration's sync of one stream, from opening to settlement.
+
+    open → extracting → sealed → detected → applied | unchanged | quarantined | superseded
+              └──────────┴─ failed (retryable or not): continues from the last commit
+
+Belongs here: the order of the stages, what is committed between them and how every ending
+is recorded. Does not: any stage's own work, or running several integrations (platform).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import duckdb
+import msgspec
+
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Source
+from elt_assets.errors import EltAssetsError, PermanentError, RetryableError, SyncError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.warehouse import Warehouses
+from elt_assets.sync import guard, latest, ledger
+from elt_assets.sync.clock import now
+from elt_assets.sync.detect import Detection, Found
+from elt_assets.sync.extract import Extraction
+from elt_assets.sync.ledger import SyncRow, Version
+from elt_assets.sync.outcome import (
+    Certificate,
+    Counts,
+    Outcome,
+    ProgressListener,
+    Stage,
+    Status,
+)
+from elt_assets.sync.registry import Integration, Registry
+from elt_assets.sync.stage import ExtractionState
+from elt_assets.sync.stream import Stream
+from elt_assets.sync.tables import prepare_warehouse
+
+log = logging.getLogger(__name__)
+
+_DETECT_ATTEMPTS = 3
+
+
+class SourceOpener(Protocol):
+    """How the engine gets a source; `connectors.catalog.open_source` outside tests."""
+
+    def __call__(
+        self,
+        provider: str,
+        provider_data: Mapping[str, Any],
+        stream: str,
+        *,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> Source:
+        """Open the stream of a provider. Raises `SecretMissing` or `InvalidInput`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to sync and how far."""
+
+    stream: Stream
+    ref: IntegrationRef
+    sync_id: str
+    run_id: str | None
+    until: Stage
+    pages_per_batch: int
+    progress: ProgressListener
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Syncs one integration at a time; safe to use from many threads."""
+
+    database: OperationalDatabase
+    warehouses: Warehouses
+    registry: Registry
+    limits: FetchLimits
+    open_source: SourceOpener = catalog.open_source
+
+    def sync(self, request: Request) -> Outcome | None:
+        """Bring one integration up to date; the one place that settles it, whatever happens.
+
+        None for a disabled integration. Never raises for what goes wrong with the
+        integration: the outcome says `failed`, and the ledger keeps it.
+        """
+        secrets = Secrets()
+        attempt = _Attempt(self, request, secrets)
+        try:
+            recorded = ledger.find(self.database, request.stream, request.ref, request.sync_id)
+            if recorded is not None and recorded.status.settled:
+                return _recorded(recorded)
+            integration = self.registry.get(request.ref)
+            if not integration.enabled:
+                log.info("%s is disabled and was skipped", request.ref)
+                return None
+            return attempt.run(integration)
+        except EltAssetsError as error:
+            retryable = isinstance(error, SyncError) and error.retryable
+            return self._failed(attempt, secrets.redact(str(error)), retryable)
+        except Exception as error:
+            # A defect of ours must not take the other integrations of the run down.
+            log.exception("%s: unexpected error", request.ref)
+            text = secrets.redact(f"{type(error).__name__}: {error}")
+            return self._failed(attempt, f"unexpected error, {text}", retryable=False)
+
+    def _failed(self, attempt: _Attempt, message: str, retryable: bool) -> Outcome:
+        request = attempt.request
+        prefix = f"{request.ref}: "
+        outcome = msgspec.structs.replace(
+            attempt.outcome(Status.FAILED),
+            error=message if message.startswith(prefix) else prefix + message,
+            retryable=retryable,
+        )
+        try:
+            with self.database.transaction() as transaction:
+                if not attempt.opened:
+                    ledger.begin(
+                        transaction, request.stream, request.ref, request.sync_id, request.run_id
+                    )
+                ledger.settle(transaction, request.stream, request.ref, outcome)
+        except SyncError as error:
+            # The ledger row stays open and is found as interrupted; the caller still learns.
+            log.error("%s: the failure could not be recorded: %s", request.ref, error)
+        return outcome
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One attempt at a request: what it has reached so far."""
+
+    engine: Engine
+    request: Request
+    secrets: Secrets
+    opened: bool = False
+    state: ExtractionState | None = None
+    certificate: Certificate = field(default_factory=Certificate)
+    resumed_batches: int = 0
+    found: Found | None = None
+    verdict: guard.Verdict | None = None
+    sample: tuple[dict[str, object], ...] = ()
+    latest_after: int | None = None
+    version: int | None = None
+    reached: Stage | None = None
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("extract", "stage", "detect", "apply"), 0.0)
+    )
+
+    def run(self, integration: Integration) -> Outcome:
+        request, engine = self.request, self.engine
+        # The file's lock comes first: whoever holds it is the only one syncing, and the
+        # order in which extractions begin is the order in which they get it.
+        with engine.warehouses.open(request.ref) as connection:
+            prepare_warehouse(connection, request.ref, request.stream)
+            row = self._open()
+            if row.status.settled:
+                return _recorded(row)
+            if ledger.version(engine.database, request.stream, request.ref).ordinal > row.ordinal:
+                return self._supersede()
+            self._extract(connection, integration)
+            if request.until is Stage.STAGING:
+                return self.outcome(Status.EXTRACTING)
+            for _ in range(_DETECT_ATTEMPTS):
+                detection, base = self._detect(connection)
+                if request.until is Stage.CDC:
+                    return self.outcome(Status.EXTRACTING)
+                settled = self._apply(detection, base, row)
+                if settled is not None:
+                    return settled
+        raise RetryableError(
+            "the latest table kept changing under this sync; it continues when tried again"
+        )
+
+    def outcome(self, status: Status) -> Outcome:
+        """What this attempt has to tell, as `status`."""
+        state, found = self.state, self.found
+        withheld = self.verdict is not None and not self.verdict.deletes_pass
+        counts = Counts(
+            fetched=state.fetched if state else 0,
+            staged=state.staged if state else 0,
+            rejected=state.rejected if state else 0,
+        )
+        if found is not None:
+            counts = msgspec.structs.replace(
+                counts,
+                duplicates=found.duplicates,
+                unique=found.unique,
+                inserts=found.inserts,
+                updates=found.updates,
+                deletes=0 if withheld else found.deletes,
+                withheld_deletes=found.deletes if withheld else 0,
+                shielded_deletes=found.shielded_deletes,
+                unchanged=found.unique - found.inserts - found.updates,
+                latest_before=found.latest_before,
+                latest=found.latest_before if self.latest_after is None else self.latest_after,
+            )
+        return Outcome(
+            partition=self.request.ref.partition_key,
+            stream=self.request.stream.name,
+            sync_id=self.request.sync_id,
+            status=status,
+            counts=counts,
+            certificate=self.certificate,
+            resumed_batches=self.resumed_batches,
+            batches=state.batches if state else 0,
+            version=self.version,
+            reasons=self.verdict.reasons if self.verdict else (),
+            run_id=self.request.run_id,
+            reached=self.reached,
+            seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
+            sample=self.sample,
+        )
+
+    def _open(self) -> SyncRow:
+        request = self.request
+        with self.engine.database.transaction() as transaction:
+            row = ledger.begin(
+                transaction, request.stream, request.ref, request.sync_id, request.run_id
+            )
+        self.opened = True
+        return row
+
+    def _supersede(self) -> Outcome:
+        outcome = self.outcome(Status.SUPERSEDED)
+        with self.engine.database.transaction() as transaction:
+            ledger.settle(transaction, self.request.stream, self.request.ref, outcome)
+        return outcome
+
+    def _extract(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> None:
+        request = self.request
+        extraction = Extraction(
+            connection=connection,
+            stream=request.stream,
+            ref=request.ref,
+            sync_id=request.sync_id,
+            fingerprint=fingerprint(integration),
+            open_source=self._opener(integration),
+            pages_per_batch=request.pages_per_batch,
+            progress=request.progress,
+            seconds=self.seconds,
+        )
+        try:
+            self.state, self.certificate = extraction.run()
+        except SyncError:
+            # Say what is safe: batches committed so far are kept and will be continued.
+            self.state = extraction.state()
+            raise
+        finally:
+            self.resumed_batches = extraction.resumed_batches
+        self.reached = Stage.STAGING
+
+    def _opener(self, integration: Integration) -> Callable[[], Source]:
+        return lambda: self.engine.open_source(
+            integration.provider,
+            integration.provider_data,
+            self.request.stream.name,
+            secrets=self.secrets,
+            limits=self.engine.limits,
+        )
+
+    def _detect(self, connection: duckdb.DuckDBPyConnection) -> tuple[Detection, Version]:
+        request, database = self.request, self.engine.database
+        started = time.perf_counter()
+        # The version is read before the rows: if an apply slips in between, the comparison
+        # with the version at the end fails and detection is repeated.
+        base = ledger.version(database, request.stream, request.ref)
+        detection = Detection(
+            connection, request.stream, request.ref, request.sync_id, base.version
+        )
+        with latest.images(database, request.stream, request.ref) as images:
+            self.found, self.verdict = detection.run(images, self._judge, now())
+        self.sample = detection.sample()
+        self.reached = Stage.CDC
+        self.seconds["detect"] += time.perf_counter() - started
+        return detection, base
+
+    def _judge(self, found: Found) -> guard.Verdict:
+        return guard.verdict(
+            self.certificate,
+            unique=found.unique,
+            deletes=found.deletes,
+            latest=found.latest_before,
+        )
+
+    def _apply(self, detection: Detection, base: Version, row: SyncRow) -> Outcome | None:
+        """Apply in one transaction; None when another apply came first: detect again then."""
+        request = self.request
+        started = time.perf_counter()
+        counts = self.outcome(Status.APPLIED).counts
+        changed = counts.inserts + counts.updates + counts.deletes > 0
+        expected = counts.latest_before + counts.inserts - counts.deletes
+        with self.engine.database.transaction() as transaction:
+            current = ledger.version(transaction, request.stream, request.ref)
+            if current.ordinal > row.ordinal:
+                superseded = self.outcome(Status.SUPERSEDED)
+                ledger.settle(transaction, request.stream, request.ref, superseded)
+                return superseded
+            if not ledger.advance(transaction, request.stream, request.ref, base, row):
+                return None
+            if changed:
+                latest.apply_changes(
+                    transaction, request.stream, request.ref, detection.changes(), now()
+                )
+                actual = latest.count(transaction, request.stream, request.ref)
+                if actual != expected:
+                    raise PermanentError(
+                        f"applying would leave {actual} rows in {request.stream.latest} where "
+                        f"{expected} are expected; everything was rolled back. The latest table "
+                        "was changed by someone else: run "
+                        f"`elt-assets rebuild {request.ref}` or sync again"
+                    )
+            self.latest_after = expected
+            self.version = base.version + 1
+            self.reached = Stage.LATEST
+            self.seconds["apply"] += time.perf_counter() - started
+            outcome = self.outcome(_final_status(counts))
+            ledger.settle(transaction, request.stream, request.ref, outcome)
+        return outcome
+
+
+def fingerprint(integration: Integration) -> str:
+    """Identity of the configuration an extraction was made with; holds no secret."""
+    document = msgspec.json.encode(
+        [integration.provider, integration.provider_data], order="deterministic"
+    )
+    return hashlib.sha256(document).hexdigest()
+
+
+def _recorded(row: SyncRow) -> Outcome:
+    """The result in the ledger, with the stage its status implies."""
+    reached = None if row.status is Status.SUPERSEDED else Stage.LATEST
+    return msgspec.structs.replace(row.outcome(), reached=reached)
+
+
+def _final_status(counts: Counts) -> Status:
+    if counts.withheld_deletes:
+        return Status.QUARANTINED
+    if counts.inserts + counts.updates + counts.deletes:
+        return Status.APPLIED
+    return Status.UNCHANGED

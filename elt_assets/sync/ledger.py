@@ -1,0 +1,243 @@
+"""The ledger: one row for every sync, and the version an apply compares and sets.
+
+Belongs here: statements on `syncs` and `integration_versions`, and how a row becomes an
+`Outcome`. Does not: deciding a status (engine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
+from elt_assets.sync.clock import now
+from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
+from elt_assets.sync.stream import Stream
+
+_ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
+_ONE_SYNC = f"{_ONE_STREAM} AND sync_id = ?"
+
+
+class SyncRow(msgspec.Struct, frozen=True):
+    """A row of the ledger."""
+
+    organization_id: str
+    connected_integration_id: str
+    stream: str
+    sync_id: str
+    ordinal: int
+    status: Status
+    attempts: int
+    run_id: str | None
+    counts: Counts
+    certificate: Certificate
+    resumed_batches: int
+    batches: int
+    version: int | None
+    reasons: tuple[str, ...]
+    error: str | None
+    retryable: bool
+    started_at: str
+    finished_at: str | None
+
+    @property
+    def partition(self) -> str:
+        """The integration's partition key."""
+        return f"{self.organization_id}:{self.connected_integration_id}"
+
+    def outcome(self) -> Outcome:
+        """The recorded result, as repeating the sync returns it."""
+        return Outcome(
+            partition=self.partition,
+            stream=self.stream,
+            sync_id=self.sync_id,
+            status=self.status,
+            counts=self.counts,
+            certificate=self.certificate,
+            resumed_batches=self.resumed_batches,
+            batches=self.batches,
+            version=self.version,
+            reasons=self.reasons,
+            error=self.error,
+            retryable=self.retryable,
+            recorded=True,
+            run_id=self.run_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """State of one integration's latest table.
+
+    `version` counts the syncs that settled; `ordinal` is that of the newest of them.
+    """
+
+    version: int = 0
+    ordinal: int = 0
+
+
+def find(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, sync_id: str
+) -> SyncRow | None:
+    """The sync's row, if it was ever begun."""
+    rows = database.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*_key(stream, ref), sync_id))
+    return _sync_row(rows[0]) if rows else None
+
+
+def recent(database: OperationalDatabase, ref: IntegrationRef | None, limit: int) -> list[SyncRow]:
+    """The newest syncs, of one integration or of all, newest first."""
+    order = "ORDER BY started_at DESC, ordinal DESC LIMIT ?"
+    if ref is None:
+        rows = database.rows(f"SELECT * FROM syncs {order}", (limit,))
+    else:
+        rows = database.rows(
+            "SELECT * FROM syncs WHERE organization_id = ? AND connected_integration_id = ? "
+            + order,
+            (ref.organization_id, ref.integration_id, limit),
+        )
+    return [_sync_row(row) for row in rows]
+
+
+def newest(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, statuses: tuple[Status, ...]
+) -> SyncRow | None:
+    """The newest sync of the stream in one of `statuses`."""
+    marks = ", ".join("?" for _ in statuses)
+    rows = database.rows(
+        f"SELECT * FROM syncs WHERE {_ONE_STREAM} AND status IN ({marks})"
+        " ORDER BY ordinal DESC LIMIT 1",
+        (*_key(stream, ref), *map(str, statuses)),
+    )
+    return _sync_row(rows[0]) if rows else None
+
+
+def begin(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, sync_id: str, run_id: str | None
+) -> SyncRow:
+    """Open the sync, or continue it if it was begun before; a settled one stays as it is.
+
+    The order of extractions (`ordinal`) is a counter, not a clock: clocks go backwards.
+    """
+    key = _key(stream, ref)
+    rows = transaction.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*key, sync_id))
+    if rows:
+        row = _sync_row(rows[0])
+        if row.status.settled:
+            return row
+        transaction.execute(
+            "UPDATE syncs SET status = ?, attempts = attempts + 1, run_id = ?,"
+            f" error = NULL, retryable = 0, finished_at = NULL WHERE {_ONE_SYNC}",
+            (str(Status.EXTRACTING), run_id, *key, sync_id),
+        )
+    else:
+        transaction.execute(
+            f"""
+            INSERT INTO syncs (
+                organization_id, connected_integration_id, stream, sync_id, ordinal, status,
+                attempts, run_id, started_at
+            )
+            SELECT ?, ?, ?, ?, 1 + max(
+                (SELECT coalesce(max(ordinal), 0) FROM syncs WHERE {_ONE_STREAM}),
+                (SELECT coalesce(max(ordinal), 0) FROM integration_versions WHERE {_ONE_STREAM})
+            ), ?, 1, ?, ?
+            """,
+            (*key, sync_id, *key, *key, str(Status.EXTRACTING), run_id, now()),
+        )
+    return _sync_row(transaction.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*key, sync_id))[0])
+
+
+def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcome: Outcome) -> None:
+    """Record how the sync ended. A sync that settled before is left as it is."""
+    counts = msgspec.structs.asdict(outcome.counts)
+    values: dict[str, object] = {
+        "status": str(outcome.status),
+        "run_id": outcome.run_id,
+        "certificate": msgspec.json.encode(outcome.certificate).decode(),
+        "reasons": msgspec.json.encode(outcome.reasons).decode(),
+        "resumed_batches": outcome.resumed_batches,
+        "batches": outcome.batches,
+        "version": outcome.version,
+        "error": outcome.error,
+        "retryable": int(outcome.retryable),
+        "finished_at": now(),
+        **{f'"{name}"': value for name, value in counts.items()},
+    }
+    assignments = ", ".join(f"{name} = ?" for name in values)
+    transaction.execute(
+        f"UPDATE syncs SET {assignments} WHERE {_ONE_SYNC} AND status IN (?, ?)",
+        (
+            *values.values(),
+            *_key(stream, ref),
+            outcome.sync_id,
+            str(Status.EXTRACTING),
+            str(Status.FAILED),
+        ),
+    )
+
+
+def version(
+    source: Transaction | OperationalDatabase, stream: Stream, ref: IntegrationRef
+) -> Version:
+    """The latest table's version and newest ordinal now."""
+    rows = source.rows(
+        f"SELECT version, ordinal FROM integration_versions WHERE {_ONE_STREAM}",
+        _key(stream, ref),
+    )
+    return Version(rows[0]["version"], rows[0]["ordinal"]) if rows else Version()
+
+
+def advance(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, expected: Version, row: SyncRow
+) -> bool:
+    """Compare and set: make `row` the newest settled sync if the version is still `expected`."""
+    key = _key(stream, ref)
+    if expected.version == 0:
+        changed = transaction.execute(
+            "INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (*key, row.ordinal, row.sync_id, now()),
+        )
+    else:
+        changed = transaction.execute(
+            "UPDATE integration_versions SET version = version + 1, ordinal = ?, sync_id = ?,"
+            f" settled_at = ? WHERE {_ONE_STREAM} AND version = ?",
+            (row.ordinal, row.sync_id, now(), *key, expected.version),
+        )
+    return changed == 1
+
+
+def forget(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Delete every row of the integration; only offboarding does this."""
+    for table in ("syncs", "integration_versions"):
+        transaction.execute(
+            f"DELETE FROM {table} WHERE organization_id = ? AND connected_integration_id = ?",
+            (ref.organization_id, ref.integration_id),
+        )
+
+
+def _key(stream: Stream, ref: IntegrationRef) -> tuple[str, str, str]:
+    return ref.organization_id, ref.integration_id, stream.name
+
+
+def _sync_row(row: Row) -> SyncRow:
+    counts = Counts(**{name: row[name] for name in Counts.__struct_fields__})
+    certificate = (
+        Certificate()
+        if row["certificate"] is None
+        else msgspec.json.decode(row["certificate"], type=Certificate)
+    )
+    plain: Mapping[str, object] = {
+        name: row[name] for name in SyncRow.__struct_fields__ if name in row
+    }
+    return msgspec.convert(
+        {
+            **plain,
+            "counts": counts,
+            "certificate": certificate,
+            "reasons": msgspec.json.decode(row["reasons"] or "[]"),
+            "retryable": bool(row["retryable"]),
+        },
+        SyncRow,
+    )

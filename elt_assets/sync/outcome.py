@@ -1,0 +1,140 @@
+"""What a sync did, in numbers and one word: the value the engine hands to everybody else.
+
+Belongs here: `Outcome`, `Certificate`, the statuses and stages, and listening to progress.
+Does not: deciding any of them, storing them (ledger) or showing them (cli, assets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Status(StrEnum):
+    """How a sync stands. All but `extracting` and `failed` are final."""
+
+    EXTRACTING = "extracting"
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+    @property
+    def settled(self) -> bool:
+        """Whether repeating the sync returns the recorded result and touches nothing."""
+        return self not in (Status.EXTRACTING, Status.FAILED)
+
+
+class Stage(StrEnum):
+    """The three tables a sync fills, in order; also how far a sync is asked to go."""
+
+    STAGING = "staging"
+    CDC = "cdc"
+    LATEST = "latest"
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """The recorded proof that an extraction is complete, or every reason why it is not."""
+
+    complete: bool = False
+    reasons: tuple[str, ...] = ()
+    terminal_page: bool = False
+    cut_short: str | None = None
+    declared_total: int | None = None
+    records: int = 0
+    pages: int = 0
+    extraction_runs: int = 1
+    unreadable_keys: int = 0
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Records of one sync, counted where they were, not derived from each other."""
+
+    fetched: int = 0
+    staged: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    unique: int = 0
+    inserts: int = 0
+    updates: int = 0
+    deletes: int = 0
+    withheld_deletes: int = 0
+    shielded_deletes: int = 0
+    unchanged: int = 0
+    latest_before: int = 0
+    latest: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One integration's sync of one stream, settled or failed.
+
+    `recorded` is True when the ledger already held the result and nothing was touched;
+    `seconds` holds the time of each stage of this attempt ('extract', 'stage', 'detect',
+    'apply'); `run_id` is the run that settled the sync, `retryable` says of a failed one
+    whether trying again can help; `reached` is the furthest stage whose table is filled;
+    `reasons` say why deletes were withheld; `sample` holds a few
+    changes (change_type, external_id, names of changed fields).
+    """
+
+    partition: str
+    stream: str
+    sync_id: str
+    status: Status
+    counts: Counts = Counts()
+    certificate: Certificate = Certificate()
+    resumed_batches: int = 0
+    batches: int = 0
+    version: int | None = None
+    reasons: tuple[str, ...] = ()
+    error: str | None = None
+    retryable: bool = False
+    recorded: bool = False
+    run_id: str | None = None
+    reached: Stage | None = None
+    seconds: dict[str, float] = {}
+    sample: tuple[dict[str, Any], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented shape of one entry of `sync --json`."""
+        counts = self.counts
+        return {
+            "partition": self.partition,
+            "sync_id": self.sync_id,
+            "status": str(self.status),
+            "fetched": counts.fetched,
+            "staged": counts.staged,
+            "rejected": counts.rejected,
+            "duplicates": counts.duplicates,
+            "inserts": counts.inserts,
+            "updates": counts.updates,
+            "deletes": counts.deletes,
+            "withheld_deletes": counts.withheld_deletes,
+            "unchanged": counts.unchanged,
+            "latest": counts.latest,
+            "resumed_batches": self.resumed_batches,
+            "certificate": {
+                "complete": self.certificate.complete,
+                "reasons": list(self.certificate.reasons),
+            },
+            "error": self.error,
+        }
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A sign of life: `partition` has finished `batches` batches, `records` records so far."""
+
+    partition: str
+    stage: str
+    batches: int
+    records: int
+
+
+ProgressListener = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """The listener of those who do not listen."""

@@ -1,0 +1,111 @@
+"""The registry: which integrations are connected, and how.
+
+Belongs here: statements on `connected_integrations`. Does not: validating provider_data
+(connectors do) or Dagster's partitions, which mirror this table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors import catalog
+from elt_assets.errors import InvalidInput, NotFound
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
+from elt_assets.sync.clock import now
+
+_ONE = "organization_id = ? AND id = ?"
+
+
+class Integration(msgspec.Struct, frozen=True):
+    """A connected integration. `provider_data` refers to secrets and holds none."""
+
+    ref: IntegrationRef
+    provider: str
+    provider_data: dict[str, Any]
+    enabled: bool
+    created_at: str
+    updated_at: str
+
+
+class Registry:
+    """The table `connected_integrations`."""
+
+    def __init__(self, database: OperationalDatabase) -> None:
+        self._database = database
+
+    def add(
+        self, ref: IntegrationRef, provider: str, provider_data: object, *, if_absent: bool = False
+    ) -> bool:
+        """Validate and register; False when it existed and `if_absent`.
+
+        Raises `InvalidInput` for an unknown provider, provider_data that does not fit it,
+        or an integration that exists already.
+        """
+        checked = catalog.validate(provider, provider_data)
+        moment = now()
+        with self._database.transaction() as transaction:
+            added = transaction.execute(
+                "INSERT INTO connected_integrations VALUES (?, ?, ?, ?, 1, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (
+                    ref.organization_id,
+                    ref.integration_id,
+                    provider,
+                    msgspec.json.encode(checked).decode(),
+                    moment,
+                    moment,
+                ),
+            )
+        if not added and not if_absent:
+            raise InvalidInput(
+                f"{ref} is registered already; remove it first, or pass --if-absent to keep it"
+            )
+        return bool(added)
+
+    def get(self, ref: IntegrationRef) -> Integration:
+        """The integration. Raises `NotFound`."""
+        rows = self._database.rows(f"SELECT * FROM connected_integrations WHERE {_ONE}", _key(ref))
+        if not rows:
+            raise NotFound(f"{ref} is not registered; `elt-assets integrations list` shows what is")
+        return _integration(rows[0])
+
+    def all(self, enabled: bool | None = None) -> list[Integration]:
+        """All integrations in order of registration, or those that are (not) enabled."""
+        condition = "" if enabled is None else f"WHERE enabled = {int(enabled)}"
+        rows = self._database.rows(
+            f"SELECT * FROM connected_integrations {condition}"
+            " ORDER BY created_at, organization_id, id"
+        )
+        return [_integration(row) for row in rows]
+
+    def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
+        """Switch the integration on or off. Raises `NotFound`."""
+        self.get(ref)
+        with self._database.transaction() as transaction:
+            transaction.execute(
+                f"UPDATE connected_integrations SET enabled = ?, updated_at = ? WHERE {_ONE}",
+                (int(enabled), now(), *_key(ref)),
+            )
+
+
+def remove(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Delete the integration's row."""
+    transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", _key(ref))
+
+
+def _key(ref: IntegrationRef) -> tuple[str, str]:
+    return ref.organization_id, ref.integration_id
+
+
+def _integration(row: Row) -> Integration:
+    return Integration(
+        ref=IntegrationRef(row["organization_id"], row["id"]),
+        provider=row["provider"],
+        provider_data=msgspec.json.decode(row["provider_data"]),
+        enabled=bool(row["enabled"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,308 @@
+"""Landing a batch: pages into staging, dead letters and the checkpoint, in one transaction.
+
+Belongs here: splitting pages into records, routing good and rejected ones, and the state
+of an extraction as its checkpoints record it. Does not: fetching (extract) or judging
+completeness (certificate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from elt_assets.connectors.source import Cursor, Page, Source
+from elt_assets.errors import BooksUnbalanced
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import one_row
+from elt_assets.sync.mapping import mapping_query
+from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionState:
+    """An extraction as the checkpoints tell it.
+
+    `cursor` continues it; `ended` says that the last landed page was the last of all, or
+    that the source stopped there (`cut_short` says why).
+    """
+
+    batches: int
+    pages: int
+    fetched: int
+    staged: int
+    rejected: int
+    unreadable_keys: int
+    declared_totals: tuple[int, ...]
+    cut_short: str | None
+    cursor: Cursor | None
+    runs: int
+    certificate: Certificate | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to fetch."""
+        return self.batches > 0 and self.cursor is None
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what the block did, or nothing of it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A failed COMMIT has ended the transaction already; the original error matters.
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def begin_extraction(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str, fingerprint: str, now: str
+) -> ExtractionState:
+    """Start an extraction, or find where an interrupted one of the same `sync_id` stands.
+
+    Pages fetched under another configuration (`fingerprint`) do not belong to the same
+    extraction: they are dropped and it starts from the first page.
+    """
+    known = {"stream": stream.name, "sync_id": sync_id}
+    with transaction(connection):
+        row = connection.execute(
+            "SELECT fingerprint, certificate IS NOT NULL FROM extractions"
+            " WHERE stream = $stream AND sync_id = $sync_id",
+            known,
+        ).fetchone()
+        if row is not None and row[0] != fingerprint:
+            _forget(connection, stream, sync_id)
+            row = None
+        if row is None:
+            connection.execute(
+                "INSERT INTO extractions (stream, sync_id, fingerprint, runs, started_at)"
+                " VALUES ($stream, $sync_id, $fingerprint, 1, $now)",
+                known | {"fingerprint": fingerprint, "now": now},
+            )
+        elif not row[1]:
+            connection.execute(
+                "UPDATE extractions SET runs = runs + 1"
+                " WHERE stream = $stream AND sync_id = $sync_id",
+                known,
+            )
+    return extraction_state(connection, stream, sync_id)
+
+
+def extraction_state(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
+) -> ExtractionState:
+    """Read an extraction's checkpoints."""
+    row = one_row(
+        connection,
+        """
+        SELECT
+            coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
+            coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
+            coalesce(b.totals, []), b.cut_short, b.cursor,
+            coalesce(b.runs, 1), e.certificate
+        FROM extractions AS e
+        LEFT JOIN (
+            SELECT
+                count(*) AS batches,
+                sum(pages)::BIGINT AS pages,
+                sum(fetched)::BIGINT AS fetched,
+                sum(staged)::BIGINT AS staged,
+                sum(rejected)::BIGINT AS rejected,
+                sum(unreadable_keys)::BIGINT AS unreadable_keys,
+                list(DISTINCT declared_total) FILTER (declared_total IS NOT NULL) AS totals,
+                arg_max(cut_short, batch) AS cut_short,
+                -- arg_max would skip the NULL that marks the end.
+                arg_max_null(cursor, batch) AS cursor,
+                count(DISTINCT run) AS runs
+            FROM extraction_batches
+            WHERE stream = $stream AND sync_id = $sync_id
+        ) AS b ON true
+        WHERE e.stream = $stream AND e.sync_id = $sync_id
+        """,
+        {"stream": stream.name, "sync_id": sync_id},
+    )
+    return ExtractionState(
+        batches=row[0],
+        pages=row[1],
+        fetched=row[2],
+        staged=row[3],
+        rejected=row[4],
+        unreadable_keys=row[5],
+        declared_totals=tuple(sorted(row[6])),
+        cut_short=row[7],
+        cursor=None if row[8] is None else msgspec.json.decode(row[8]),
+        runs=row[9],
+        certificate=None if row[10] is None else msgspec.json.decode(row[10], type=Certificate),
+    )
+
+
+class Landing:
+    """Lands the batches of one extraction."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        stream: Stream,
+        ref: IntegrationRef,
+        sync_id: str,
+        source: Source,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._ref = ref
+        self._sync_id = sync_id
+        self._list_path = list_path(source.records)
+        self._query = mapping_query(stream, source.fields, ref, INCOMING)
+        (self._run,) = one_row(
+            connection,
+            "SELECT runs FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
+            {"stream": stream.name, "sync_id": sync_id},
+        )
+
+    def land(self, batch: int, pages: Sequence[Page], now: str) -> None:
+        """Write one batch; call inside a transaction.
+
+        Raises `BooksUnbalanced` when the records found in SQL are not as many as the
+        pages were counted to hold.
+        """
+        fetched = sum(page.count for page in pages)
+        incoming = pages_table(pages)
+        self._connection.register("incoming_pages", incoming)
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE mapped AS {self._query.sql}",
+            self._query.parameters | {"list_path": self._list_path},
+        )
+        self._connection.unregister("incoming_pages")
+        where = {"sync_id": self._sync_id, "batch": batch, "now": now}
+        columns = ", ".join(column.name for column in self._stream.columns)
+        self._connection.execute(
+            f"""
+            INSERT INTO {self._stream.staging} BY NAME
+            SELECT
+                $sync_id AS sync_id, $batch AS batch, seq, id,
+                $organization_id AS organization_id,
+                $integration_id AS connected_integration_id,
+                {columns}, attributes, source_updated_at, content_hash, raw,
+                $now::TIMESTAMP AS created_at
+            FROM mapped
+            WHERE reason IS NULL
+            """,
+            where
+            | {
+                "organization_id": self._ref.organization_id,
+                "integration_id": self._ref.integration_id,
+            },
+        )
+        self._connection.execute(
+            """
+            INSERT INTO rejected_records BY NAME
+            SELECT
+                $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq,
+                id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
+            FROM mapped
+            WHERE reason IS NOT NULL
+            """,
+            where | {"stream": self._stream.name},
+        )
+        staged, rejected, unreadable_keys = one_row(
+            self._connection,
+            """
+            SELECT
+                count(*) FILTER (reason IS NULL),
+                count(*) FILTER (reason IS NOT NULL),
+                count(*) FILTER (reason IS NOT NULL AND id IS NULL)
+            FROM mapped
+            """,
+            {},
+        )
+        if staged + rejected != fetched:
+            raise BooksUnbalanced(
+                f"{self._ref}: batch {batch} holds {fetched} records by its pages and "
+                f"{staged + rejected} by the warehouse; nothing of it was kept. "
+                "This is a defect of the platform: report it with `elt-assets integrations show`"
+            )
+        last = pages[-1]
+        self._connection.execute(
+            """
+            INSERT INTO extraction_batches VALUES (
+                $stream, $sync_id, $batch, $cursor, $pages, $fetched, $staged, $rejected,
+                $unreadable_keys, $declared_total, $cut_short, $run, $now
+            )
+            """,
+            where
+            | {
+                "stream": self._stream.name,
+                "cursor": None if last.next is None else msgspec.json.encode(last.next).decode(),
+                "pages": len(pages),
+                "fetched": fetched,
+                "staged": staged,
+                "rejected": rejected,
+                "unreadable_keys": unreadable_keys,
+                "declared_total": last.total,
+                "cut_short": last.cut_short,
+                "run": self._run,
+            },
+        )
+
+    def seal(self, certificate: Certificate, now: str) -> None:
+        """Record the certificate; from now on nothing more is fetched for this sync."""
+        self._connection.execute(
+            "UPDATE extractions SET certificate = $certificate, sealed_at = $now"
+            " WHERE stream = $stream AND sync_id = $sync_id",
+            {
+                "certificate": msgspec.json.encode(certificate).decode(),
+                "now": now,
+                "stream": self._stream.name,
+                "sync_id": self._sync_id,
+            },
+        )
+
+
+INCOMING = """
+    SELECT first_seq + position AS seq, raw
+    FROM (
+        SELECT
+            first_seq,
+            generate_subscripts(records, 1) - 1 AS position,
+            unnest(records) AS raw
+        FROM (
+            -- json_extract with a wildcard yields the list; json_each is quadratic in the page.
+            SELECT first_seq, json_extract(body, $list_path) AS records FROM incoming_pages
+        )
+    )
+"""
+
+
+def list_path(records: Sequence[str]) -> str:
+    """JSONPath of all members of the list under the object keys `records`."""
+    return "$" + "".join(f'."{key}"' for key in records) + "[*]"
+
+
+def pages_table(pages: Sequence[Page]) -> pa.Table:
+    """Pages as (first_seq, body), each page's records numbered after those before it."""
+    first_seqs, position = [], 0
+    for page in pages:
+        first_seqs.append(position)
+        position += page.count
+    bodies = pa.array([page.body for page in pages], pa.large_binary())
+    return pa.table({"first_seq": first_seqs, "body": bodies.cast(pa.large_string())})
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
+    for table in ("extractions", "extraction_batches", "rejected_records"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE stream = $stream AND sync_id = $sync_id",
+            {"stream": stream.name, "sync_id": sync_id},
+        )
+    connection.execute(
+        f"DELETE FROM {stream.staging} WHERE sync_id = $sync_id", {"sync_id": sync_id}
+    )

@@ -1,0 +1,98 @@
+"""Streams: the kinds of record the platform keeps in sync, each declared once.
+
+Belongs here: what a stream is, its tables' names and columns, and the declarations. Does
+not: SQL (mapping, tables, detect, latest build it from a declaration) or any special case
+for one stream; adding a stream is adding a declaration to `STREAMS`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+_NAMESPACE = uuid.UUID("6f1c1a52-5d0e-5c8e-9d54-0c5b6a1b7e11")
+
+
+class Kind(StrEnum):
+    """What a column holds; the mapping checks it and rejects a record that holds else."""
+
+    TEXT = "text"
+    BOOLEAN = "boolean"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that a provider's record fills.
+
+    `unmapped` is the value when the integration maps no field to it.
+    """
+
+    name: str
+    description: str
+    kind: Kind = Kind.TEXT
+    unmapped: str | bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A kind of record: a name, the columns of its key and the columns of its content.
+
+    Every stream also has `attributes` (fields an integration maps beyond these columns),
+    `content_hash` over content and attributes, and `source_updated_at`, which orders
+    several versions of one record and is not content.
+    """
+
+    name: str
+    description: str
+    key: tuple[Column, ...]
+    content: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Key columns, then content columns."""
+        return self.key + self.content
+
+    @property
+    def staging(self) -> str:
+        """Warehouse table of raw and mapped records, all syncs."""
+        return f"{self.name}_staging"
+
+    @property
+    def cdc(self) -> str:
+        """Warehouse table of changes: the change log."""
+        return f"{self.name}_cdc"
+
+    @property
+    def withheld(self) -> str:
+        """Warehouse table of deletes that were found and not let through."""
+        return f"{self.name}_withheld"
+
+    @property
+    def latest(self) -> str:
+        """Operational table that applications read."""
+        return f"{self.name}_latest"
+
+    @property
+    def namespace(self) -> uuid.UUID:
+        """Namespace of this stream's record ids (UUIDv5)."""
+        return uuid.uuid5(_NAMESPACE, self.name)
+
+
+USERS = Stream(
+    name="users",
+    description="People with an account at the provider.",
+    key=(Column("external_id", "The provider's own immutable id of the user."),),
+    content=(
+        Column("name", "Display name."),
+        Column("email", "Primary e-mail address."),
+        Column(
+            "active",
+            "Whether the account may sign in; true where the provider does not say.",
+            kind=Kind.BOOLEAN,
+            unmapped=True,
+        ),
+    ),
+)
+
+STREAMS: dict[str, Stream] = {stream.name: stream for stream in (USERS,)}

@@ -1,0 +1,163 @@
+"""The tables of both stores, made from a stream's declaration.
+
+Belongs here: CREATE TABLE statements and the warehouse's schema number. Does not: queries,
+and the registry's and ledger's tables (numbered migrations in `stores`).
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from elt_assets.errors import WarehouseDamaged
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.stream import Kind, Stream
+
+WAREHOUSE_SCHEMA = 1
+"""Raised by one with every change of the warehouse's tables."""
+
+_SHARED = """
+CREATE TABLE extractions (
+    stream      VARCHAR NOT NULL,
+    sync_id     VARCHAR NOT NULL,
+    fingerprint VARCHAR NOT NULL, -- of the configuration the pages were fetched with
+    runs        INTEGER NOT NULL, -- attempts that contributed; more than one is stitched
+    started_at  TIMESTAMP NOT NULL,
+    sealed_at   TIMESTAMP,
+    certificate JSON,
+    PRIMARY KEY (stream, sync_id)
+);
+CREATE TABLE extraction_batches (
+    stream          VARCHAR NOT NULL,
+    sync_id         VARCHAR NOT NULL,
+    batch           INTEGER NOT NULL,
+    cursor          JSON,    -- continues after this batch; NULL after the last page
+    pages           INTEGER NOT NULL,
+    fetched         BIGINT NOT NULL,
+    staged          BIGINT NOT NULL,
+    rejected        BIGINT NOT NULL,
+    unreadable_keys BIGINT NOT NULL,
+    declared_total  BIGINT,
+    cut_short       VARCHAR,
+    run             INTEGER NOT NULL,
+    created_at      TIMESTAMP NOT NULL,
+    PRIMARY KEY (stream, sync_id, batch)
+);
+CREATE TABLE rejected_records (
+    stream     VARCHAR NOT NULL,
+    sync_id    VARCHAR NOT NULL,
+    batch      INTEGER NOT NULL,
+    seq        INTEGER NOT NULL,
+    id         UUID,         -- shields the record's row from deletion
+    key        VARCHAR,
+    reason     VARCHAR NOT NULL,
+    raw        JSON NOT NULL,
+    created_at TIMESTAMP NOT NULL
+);
+CREATE TABLE warehouse_schema (version INTEGER NOT NULL, stream VARCHAR NOT NULL);
+"""
+
+
+def prepare_warehouse(
+    connection: duckdb.DuckDBPyConnection, ref: IntegrationRef, stream: Stream
+) -> None:
+    """Create the integration's tables for `stream` where they are missing, in one transaction.
+
+    Raises `WarehouseDamaged` when the file was written by another schema.
+    """
+    made = _made_for(connection)
+    if any(version != WAREHOUSE_SCHEMA for version, _ in made):
+        raise WarehouseDamaged(
+            f"{ref}: the warehouse file has schema {made[0][0]}, this release writes "
+            f"{WAREHOUSE_SCHEMA}; move the file away and sync again, or run the other release"
+        )
+    if stream.name in {name for _, name in made}:
+        return
+    connection.execute("BEGIN")
+    if not made:
+        connection.execute(_SHARED)
+    connection.execute(_stream_tables(stream))
+    connection.execute(
+        "INSERT INTO warehouse_schema VALUES ($version, $stream)",
+        {"version": WAREHOUSE_SCHEMA, "stream": stream.name},
+    )
+    connection.execute("COMMIT")
+
+
+def has_tables(connection: duckdb.DuckDBPyConnection, stream: Stream) -> bool:
+    """Whether the integration's file holds tables of `stream` yet."""
+    return stream.name in {name for _, name in _made_for(connection)}
+
+
+def latest_table(stream: Stream) -> str:
+    """The operational table of a stream, `CREATE TABLE IF NOT EXISTS`.
+
+    Clustered by tenant and id (WITHOUT ROWID): one integration's rows lie together and a
+    bulk write sorted by id is sequential.
+    """
+    columns = "".join(
+        f"    {column.name} {'INTEGER' if column.kind is Kind.BOOLEAN else 'TEXT'},\n"
+        for column in stream.content
+    )
+    keys = "".join(f"    {column.name} TEXT NOT NULL,\n" for column in stream.key)
+    return (
+        f"CREATE TABLE IF NOT EXISTS {stream.latest} (\n"
+        "    organization_id TEXT NOT NULL,\n"
+        "    connected_integration_id TEXT NOT NULL,\n"
+        "    id TEXT NOT NULL,\n"
+        f"{keys}{columns}"
+        "    attributes TEXT NOT NULL,\n"
+        "    content_hash TEXT NOT NULL,\n"
+        "    first_seen TEXT NOT NULL,\n"
+        "    last_updated TEXT NOT NULL,\n"
+        "    deleted_at TEXT,\n"
+        "    PRIMARY KEY (organization_id, connected_integration_id, id)\n"
+        ") WITHOUT ROWID"
+    )
+
+
+def _made_for(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
+    try:
+        return connection.execute("SELECT version, stream FROM warehouse_schema").fetchall()
+    except duckdb.CatalogException:
+        return []
+
+
+def _stream_tables(stream: Stream) -> str:
+    keys = "".join(f"    {column.name} VARCHAR NOT NULL,\n" for column in stream.key)
+    content = "".join(
+        f"    {column.name} {'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'},\n"
+        for column in stream.content
+    )
+    tenant = (
+        "    organization_id VARCHAR NOT NULL,\n    connected_integration_id VARCHAR NOT NULL,\n"
+    )
+    change = (
+        "    version BIGINT NOT NULL, -- of the latest table once this sync is applied\n"
+        "    sync_id VARCHAR NOT NULL,\n"
+        "    sequence BIGINT NOT NULL,\n"
+        "    id UUID NOT NULL,\n"
+        f"{keys}{tenant}"
+        "    change_type VARCHAR NOT NULL,\n"
+        f"{content}"
+        "    attributes JSON,\n"
+        "    content_hash VARCHAR,\n"
+        '    "before" JSON,\n'
+        "    detected_at TIMESTAMP NOT NULL\n"
+    )
+    return f"""
+CREATE TABLE {stream.staging} (
+    sync_id VARCHAR NOT NULL,
+    batch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    id UUID NOT NULL,
+{keys}{tenant}{content}    attributes JSON NOT NULL,
+    source_updated_at TIMESTAMP,
+    content_hash VARCHAR NOT NULL,
+    raw JSON NOT NULL,
+    created_at TIMESTAMP NOT NULL
+);
+CREATE TABLE {stream.cdc} (
+{change});
+CREATE TABLE {stream.withheld} (
+{change});
+"""

@@ -1,0 +1,192 @@
+"""Small builders for engine tests: a provider held in memory and a platform that reads it.
+
+Belongs here: arranging worlds and asking what a user would see. Does not: HTTP (the
+connectors' and end-to-end tests use real servers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors.expressions import Comparison
+from elt_assets.connectors.expressions import Path as FieldPath
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Cursor, FieldMap, Page
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
+from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+
+ACME = IntegrationRef("acme", "main")
+
+FIELDS: FieldMap = {
+    "external_id": FieldPath(("id",)),
+    "name": FieldPath(("name",)),
+    "email": FieldPath(("email",)),
+    "active": Comparison(FieldPath(("status",)), "ACTIVE"),
+    "source_updated_at": FieldPath(("updated",)),
+    "team": FieldPath(("team",)),
+}
+
+PROVIDER_DATA = {
+    "permission_source_name": "In memory",
+    "api_endpoint": "http://127.0.0.1:9/",
+    "auth": {"type": "bearer", "token": {"env": "ELT_ASSETS_TEST_TOKEN"}},
+    "streams": {
+        "users": {
+            "path": "/users",
+            "records": "items",
+            "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
+            "fields": {"external_id": "id", "name": "name", "email": "email"},
+        }
+    },
+}
+
+
+def person(number: int, **changes: Any) -> dict[str, Any]:
+    """A valid record."""
+    return {
+        "id": f"u-{number:04}",
+        "name": f"Person {number}",
+        "email": f"p{number}@example.com",
+        "status": "ACTIVE",
+        "team": "blue",
+        **changes,
+    }
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    """`count` valid records."""
+    return [person(number) for number in range(count)]
+
+
+@dataclass
+class World:
+    """What one integration's provider holds, and how it behaves.
+
+    `fail_at` raises its error when that page is asked for; `served` lists the positions of
+    all pages that were handed out; `on_page` is called before each page.
+    """
+
+    records: list[Any] = field(default_factory=list)
+    page_size: int = 10
+    total: int | None = None
+    cut_short: str | None = None
+    endless: bool = False
+    fail_at: dict[int, Exception] = field(default_factory=dict)
+    served: list[int] = field(default_factory=list)
+    on_page: Callable[[int], None] = lambda _: None
+
+    def page(self, number: int) -> Page:
+        self.on_page(number)
+        if number in self.fail_at:
+            raise self.fail_at[number]
+        start = number * self.page_size
+        chunk = self.records[start : start + self.page_size]
+        last = start + self.page_size >= len(self.records) and not self.endless
+        self.served.append(number)
+        return Page(
+            body=msgspec.json.encode({"items": chunk}),
+            count=len(chunk),
+            next=None if last else {"page": number + 1},
+            total=self.total,
+            cut_short=self.cut_short if last else None,
+        )
+
+
+@dataclass
+class WorldSource:
+    """A `Source` over a `World`."""
+
+    world: World
+    fields: FieldMap = field(default_factory=lambda: FIELDS)
+    records: tuple[str, ...] = ("items",)
+
+    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+        number = 0 if cursor is None else cursor["page"]
+        while True:
+            page = self.world.page(number)
+            yield page
+            if page.next is None:
+                return
+            number += 1
+
+    def close(self) -> None:
+        return
+
+
+class Company:
+    """A platform whose integrations read worlds held in memory."""
+
+    def __init__(self, home: Path, **settings: object) -> None:
+        self.worlds: dict[str, World] = {}
+        self._opening: list[IntegrationRef] = []
+        self.platform = Platform.open(
+            load_settings(home=home, lock_wait=0.3, **settings), open_source=self._open_source
+        )
+
+    def connect(self, ref: IntegrationRef = ACME, world: World | None = None) -> World:
+        """Register `ref` and return its world."""
+        world = world or World()
+        self.worlds[ref.partition_key] = world
+        self.platform.registry.add(
+            ref, "rest", PROVIDER_DATA | {"permission_source_name": ref.partition_key}
+        )
+        return world
+
+    def sync(self, ref: IntegrationRef = ACME, sync_id: str = "s1", **options: Any) -> Outcome:
+        """Sync one integration and return its outcome."""
+        (outcome,) = self.platform.sync(USERS, [ref], sync_id=sync_id, **options)
+        return outcome
+
+    def users(self, ref: IntegrationRef = ACME) -> dict[str, dict[str, Any]]:
+        """The latest rows by external id, without platform columns."""
+        return {
+            row["external_id"]: {
+                name: row[name] for name in ("name", "email", "active", "attributes")
+            }
+            for row in self.platform.records(USERS, ref)
+        }
+
+    def changes(
+        self, ref: IntegrationRef = ACME, sync_id: str | None = None
+    ) -> list[tuple[str, str]]:
+        """(type, key) of the applied changes, in key order within a sync."""
+        return [
+            (change["change_type"], change["external_id"])
+            for change in sorted(
+                self.platform.changes(USERS, ref, sync_id),
+                key=lambda change: (change["sync_id"], change["external_id"]),
+            )
+        ]
+
+    def _open_source(
+        self,
+        provider: str,
+        provider_data: Mapping[str, Any],
+        stream: str,
+        *,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> WorldSource:
+        return WorldSource(self.worlds[provider_data["permission_source_name"]])
+
+
+def expected(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the latest table must hold for these provider records."""
+    return {
+        record["id"]: {
+            "name": record["name"],
+            "email": record["email"],
+            "active": record["status"] == "ACTIVE",
+            "attributes": {"team": record["team"]},
+        }
+        for record in records
+    }
