@@ -39,7 +39,8 @@ def mapping_query(
     """The query that maps one integration's records onto `stream`.
 
     `incoming` is SQL for the records: (seq INTEGER, raw JSON). The query's columns: seq,
-    raw, id (UUID), key_text, the stream's columns, attributes (JSON), source_updated_at (TIMESTAMP), content_hash, reason (NULL when the record is good).
+    raw, id (UUID), key_text, the stream's columns, attributes (JSON), source_updated_at
+    (TIMESTAMP), content_hash, reason (NULL when the record is good).
     """
     pointers = _Pointers()
     unreadable = f"texts[{pointers.position(Path((UNREADABLE,)))}]"
