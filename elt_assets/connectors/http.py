@@ -1,0 +1,344 @@
+"""The one place that sends a request: limits, retries and precise errors.
+
+Belongs here: sending, reading a body within its limits, deciding what is worth another
+try, and saying what went wrong without quoting a secret or a person. Does not: what to
+ask for (pagination), who asks (auth) or what a body means (envelope).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import tenacity
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.util import parse_url
+
+from elt_assets.connectors.auth import Authenticator
+from elt_assets.connectors.envelope import described
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.origin import Origin
+from elt_assets.connectors.throttle import Throttle
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, SyncError
+from elt_assets.secret_refs import Secrets
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+"""Seconds. Who asks for a longer wait is left alone until the next attempt of the sync."""
+
+_CHUNK = 1 << 16
+_ERROR_BODY = 1 << 16
+_TRY_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One page to ask for. Credentials are added when it is sent and never kept in it."""
+
+    what: str
+    url: str
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    with_credentials: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A 2xx answer, whole and decompressed."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class AskedToWait(ProviderUnavailable):
+    """The provider said when to come back."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Client:
+    """Sends one integration's requests over kept connections. Safe to share among threads."""
+
+    def __init__(
+        self,
+        *,
+        limits: FetchLimits,
+        secrets: Secrets,
+        auth: Authenticator,
+        headers: Mapping[str, str],
+        throttle: Throttle,
+        connections: int,
+    ) -> None:
+        self._limits = limits
+        self._secrets = secrets
+        self._auth = auth
+        self._headers = {"Accept": "application/json", **headers, "Accept-Encoding": "gzip"}
+        self._throttle = throttle
+        self._pool = urllib3.PoolManager(
+            num_pools=4, maxsize=connections, retries=False, timeout=limits.timeout
+        )
+        self._closing = threading.Event()
+        # Its debug lines carry whole addresses, and an api key may be part of one.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+
+    def fetch(self, request: Request, read: Callable[[Response], T]) -> T:
+        """Send `request` until `read` accepts the answer or the attempts are used up.
+
+        `read` is part of an attempt: a `ProviderUnavailable` it raises (a page that stops
+        in the middle) is tried again like one from the network.
+        """
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._limits.attempts),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(self._worth_another_try),
+            sleep=tenacity.sleep_using_event(self._closing),
+            reraise=True,
+        )
+        try:
+            accepted: T = retrying(self._attempt, request, read)
+            return accepted
+        except ProviderUnavailable as error:
+            # Whatever a message quotes of an answer, a provider may have echoed a secret in it.
+            tries = int(retrying.statistics["attempt_number"])
+            tried = f" (tried {tries} times)" if tries > 1 else ""
+            raise ProviderUnavailable(self._secrets.redact(f"{error}{tried}")) from None
+        except (ProviderRefused, PageUnreadable) as error:
+            raise type(error)(self._secrets.redact(str(error))) from None
+
+    def close(self) -> None:
+        """Give the connections back and end any wait between attempts."""
+        self._closing.set()
+        self._pool.clear()
+
+    def _attempt(self, request: Request, read: Callable[[Response], T]) -> T:
+        if self._closing.is_set():
+            raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
+        return read(self._send(request))
+
+    def _send(self, request: Request) -> Response:
+        self._throttle.wait()
+        url, headers = request.url, dict(self._headers)
+        params = dict(request.params)
+        if request.with_credentials:
+            credentials = self._auth.credentials(self._secrets)
+            headers |= credentials.headers
+            params |= credentials.params
+        if params:
+            url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
+        deadline = time.monotonic() + self._limits.timeout
+        try:
+            answer = self._pool.request(
+                "GET", url, headers=headers, redirect=False, preload_content=False
+            )
+            try:
+                if not 200 <= answer.status < 300:
+                    raise self._refusal(
+                        answer, self._error_body(answer, request, deadline), request
+                    )
+                body = self._body(answer, request, deadline, self._limits.page_bytes)
+            except BaseException:
+                # What is left of the body must not be taken for the next answer.
+                answer.close()
+                raise
+            answer.release_conn()
+        except (HTTPError, OSError) as error:
+            raise self._unreachable(error, request) from None
+        return Response(request.url, answer.headers, body)
+
+    def _body(
+        self, answer: urllib3.BaseHTTPResponse, request: Request, deadline: float, limit: int
+    ) -> bytes:
+        """The decompressed body, or an error as soon as it is known to break a limit."""
+        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("gzip", "x-gzip", "identity", ""):
+            raise PageUnreadable(
+                f"{request.what} is compressed as {encoding[:20]!r}, which was not asked for"
+            )
+        inflate = _Gunzip() if encoding in ("gzip", "x-gzip") else None
+        chunks: list[bytes] = []
+        size = received = 0
+        while chunk := answer.read1(_CHUNK, decode_content=False):
+            received += len(chunk)
+            try:
+                chunk = chunk if inflate is None else inflate.feed(chunk, limit - size + 1)
+            except zlib.error:
+                raise ProviderUnavailable(f"{request.what} has a damaged gzip body") from None
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit or received > limit:
+                raise PageUnreadable(
+                    f"{request.what} is larger than {limit:,} bytes; ask for fewer records a "
+                    "page, or raise ELT_ASSETS_PAGE_BYTES"
+                )
+            if time.monotonic() > deadline:
+                raise ProviderUnavailable(
+                    f"{request.what} was still arriving after {self._limits.timeout:g} s"
+                )
+        if not received and not _declares_its_length(answer):
+            # Headers that break off look like an answer without a body.
+            raise ProviderUnavailable(f"{request.what} ends before its first byte")
+        if inflate is not None and received and not inflate.finished:
+            raise ProviderUnavailable(f"{request.what} stops in the middle of its gzip body")
+        return b"".join(chunks)
+
+    def _error_body(
+        self, answer: urllib3.BaseHTTPResponse, request: Request, deadline: float
+    ) -> bytes:
+        """What came with an error; nothing when that is itself broken: the status counts."""
+        try:
+            return self._body(answer, request, deadline, _ERROR_BODY)
+        except (HTTPError, OSError, SyncError):
+            return b""
+
+    def _refusal(
+        self, answer: urllib3.BaseHTTPResponse, body: bytes, request: Request
+    ) -> ProviderRefused | ProviderUnavailable:
+        status = answer.status
+        said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
+        if status in _TRY_AGAIN or status >= 500:
+            seconds = _retry_after(answer.headers.get("retry-after"))
+            if seconds is None:
+                return ProviderUnavailable(said)
+            return AskedToWait(f"{said} and asks to wait {seconds:g} s", seconds)
+        if 300 <= status < 400:
+            return ProviderRefused(
+                f"{said}, a redirect{_target(answer.headers.get('location'))}; redirects are "
+                "not followed, put the right address into api_endpoint or path"
+            )
+        said += f" ({described(body)})"
+        match status:
+            case 401:
+                said += f"; {self._auth.advice}"
+            case 403:
+                said += f"; the credentials may not read this, or {self._auth.advice}"
+            case 404 | 410:
+                said += "; check api_endpoint and path"
+        return ProviderRefused(said)
+
+    def _unreachable(
+        self, error: HTTPError | OSError, request: Request
+    ) -> ProviderRefused | ProviderUnavailable | PageUnreadable:
+        origin = Origin.of(request.url)
+        match error:
+            case SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                return ProviderRefused(
+                    f"{request.what}: the TLS certificate of {origin} is not trusted here"
+                )
+            case LocationParseError():
+                return ProviderRefused(f"{request.what}: {origin} is not the name of a host")
+            case NameResolutionError():
+                why = "its name is not known"
+            case NewConnectionError():
+                why = _reason(error)
+            case ConnectTimeoutError():
+                why = f"no connection within {self._limits.timeout:g} s"
+            case ReadTimeoutError():
+                why = f"silence for {self._limits.timeout:g} s"
+            case InvalidHeader():
+                return PageUnreadable(f"{request.what}: {origin} sent headers that are not HTTP")
+            case _:
+                return ProviderUnavailable(
+                    f"{request.what}: the answer of {origin} was cut short ({_reason(error)})"
+                )
+        return ProviderUnavailable(f"{request.what}: cannot reach {origin}: {why}")
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        first = self._limits.first_wait
+        backoff = tenacity.wait_exponential(first, max=LONGEST_WAIT) + tenacity.wait_random(
+            0, first
+        )
+        seconds = backoff(state)
+        return max(seconds, error.seconds) if isinstance(error, AskedToWait) else seconds
+
+    def _worth_another_try(self, error: BaseException) -> bool:
+        if isinstance(error, AskedToWait) and error.seconds > LONGEST_WAIT:
+            return False
+        return isinstance(error, ProviderUnavailable) and not self._closing.is_set()
+
+
+class _Gunzip:
+    """Gzip with a bound on what one call may give, so that a small body cannot fill memory."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last member was whole."""
+        return self._member.eof
+
+    def feed(self, data: bytes, most: int) -> bytes:
+        """Decompress `data`, giving up once more than `most` bytes have come out."""
+        found = b""
+        while data and len(found) < most:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            found += self._member.decompress(data, most - len(found))
+            data = self._member.unconsumed_tail or self._member.unused_data
+        return found
+
+
+def shown(url: str) -> str:
+    """An address for messages: no query, which may hold a cursor or a key."""
+    return f"{Origin.of(url)}{parse_url(url).path or '/'}"
+
+
+def _declares_its_length(answer: urllib3.BaseHTTPResponse) -> bool:
+    headers = answer.headers
+    return answer.status == 204 or "content-length" in headers or "transfer-encoding" in headers
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def _target(location: str | None) -> str:
+    try:
+        return f" to {Origin.of(location)}" if location else ""
+    except ValueError:
+        return ""
+
+
+def _retry_after(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(urllib3.Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def _reason(error: HTTPError | OSError) -> str:
+    """The cause's own words where the operating system gave them, else its kind."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        following = cause.__cause__ or cause.__context__
+        inner = next((item for item in cause.args if isinstance(item, BaseException)), None)
+        cause = inner or following
+    return type(error).__name__

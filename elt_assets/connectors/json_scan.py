@@ -1,0 +1,106 @@
+"""Finding values in JSON text that a strict decoder refuses, by its brackets and quotes alone.
+
+Belongs here: where a value starts and ends, and whether the text stops before it is
+closed. Does not: decoding anything, or deciding what a broken page means (envelope) or
+what becomes of a broken record (salvage). Used on the slow path only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_SCALAR = re.compile(rb'[^\s,:\[\]{}"]++')
+_NEST = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+Span = tuple[int, int]
+
+
+class NotBalanced(ValueError):
+    """The text has no value where one must be, or does not close what it opened."""
+
+
+def skip_space(text: bytes, position: int) -> int:
+    """The position of the next byte that is not white space."""
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def skip_value(text: bytes, position: int) -> int:
+    """The end of the value at `position`. Raises `NotBalanced`."""
+    start = text[position : position + 1]
+    if start in (b"{", b"["):
+        depth = 0
+        for token in _NEST.finditer(text, position):
+            mark = token[0]
+            if mark in (b"{", b"["):
+                depth += 1
+            elif mark in (b"}", b"]"):
+                depth -= 1
+                if depth == 0:
+                    return token.end()
+        raise NotBalanced("an object or list is not closed")
+    found = (_STRING if start == b'"' else _SCALAR).match(text, position)
+    if found is None:
+        raise NotBalanced("no value")
+    return found.end()
+
+
+def members(text: bytes, position: int) -> Iterator[tuple[Span, Span]]:
+    """Where each name (quotes included) and its value stand in the object at `position`."""
+    position = _opened(text, position, b"{")
+    while text[position : position + 1] != b"}":
+        name = (position, skip_value(text, position))
+        position = skip_space(text, name[1])
+        if text[position : position + 1] != b":":
+            raise NotBalanced("a name without a value")
+        position = skip_space(text, position + 1)
+        value = (position, skip_value(text, position))
+        yield name, value
+        position = _next(text, value[1], b"}")
+
+
+def elements(text: bytes, position: int) -> tuple[list[Span], int]:
+    """Where each value of the list at `position` stands, and where the list ends."""
+    position = _opened(text, position, b"[")
+    found = []
+    while text[position : position + 1] != b"]":
+        found.append((position, skip_value(text, position)))
+        position = _next(text, found[-1][1], b"]")
+    return found, position + 1
+
+
+def ends_early(text: bytes) -> bool:
+    """Whether the text stops inside a string, an object or a list that it has opened."""
+    depth = 0
+    for token in _NEST.finditer(text):
+        mark = token[0]
+        if mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+        elif not _STRING.fullmatch(mark):
+            return True
+    return depth > 0
+
+
+def _opened(text: bytes, position: int, bracket: bytes) -> int:
+    if text[position : position + 1] != bracket:
+        raise NotBalanced(f"no {bracket.decode()}")
+    return skip_space(text, position + 1)
+
+
+def _next(text: bytes, position: int, closing: bytes) -> int:
+    """The position of the next entry, or of the closing bracket."""
+    position = skip_space(text, position)
+    mark = text[position : position + 1]
+    if mark == closing:
+        return position
+    if mark != b",":
+        raise NotBalanced(f"neither a comma nor {closing.decode()}")
+    position = skip_space(text, position + 1)
+    if text[position : position + 1] == closing:
+        raise NotBalanced("a comma with nothing after it")
+    return position

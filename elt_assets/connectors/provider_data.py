@@ -1,0 +1,295 @@
+"""The shape of a REST integration's provider_data: what a person writes to connect one.
+
+Belongs here: the models, their limits and the words of their mistakes. Does not: making
+requests of them (rest), or other kinds of provider. Every description appears in the JSON
+Schema and in the documentation, so it is written for the person who fills it in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from elt_assets.connectors.expressions import Path, parse, parse_keys
+from elt_assets.connectors.origin import Origin
+from elt_assets.errors import InvalidInput
+from elt_assets.secret_refs import SecretRef
+
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+_STREAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+)
+
+
+def _reference(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        Origin.of(value)
+    except ValueError as error:
+        raise ValueError(f"the URL {error}") from None
+    if "?" in value or "#" in value:
+        raise ValueError("the URL has a '?' or '#' in it; put parameters into params")
+    return value
+
+
+def _relative(value: str) -> str:
+    if re.search(r"[\x00-\x20\x7f\\?#]", value) or "://" in value or value.startswith("//"):
+        raise ValueError("write a path under api_endpoint, such as /users; parameters go to params")
+    return value
+
+
+def _keys(value: str) -> str:
+    _said(lambda: parse_keys(value))
+    return value
+
+
+def _some_keys(value: str) -> str:
+    if not value.strip():
+        raise ValueError("write where it stands, such as data.next")
+    return _keys(value)
+
+
+def _expression(value: str) -> str:
+    _said(lambda: parse(value))
+    return value
+
+
+def _said(check: Any) -> None:
+    # Pydantic collects ValueErrors only.
+    try:
+        check()
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+Secret = Annotated[SecretRef, BeforeValidator(_reference)]
+Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
+RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
+Keys = Annotated[str, AfterValidator(_keys)]
+SomeKeys = Annotated[str, AfterValidator(_some_keys)]
+FieldExpression = Annotated[str, AfterValidator(_expression)]
+Parameter = Annotated[str, Field(min_length=1, max_length=128)]
+Scalar = str | int | float | bool
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BearerAuth(_Model):
+    """`Authorization: Bearer <token>`."""
+
+    type: Literal["bearer"]
+    token: Secret = Field(description="Where the token is kept.")
+
+
+class ApiKeyAuth(_Model):
+    """A key in a header or in the query."""
+
+    type: Literal["api_key"]
+    key: Secret = Field(description="Where the key is kept.")
+    header: str | None = Field(None, description="Header that carries the key, e.g. X-Api-Key.")
+    param: Parameter | None = Field(None, description="Query parameter that carries the key.")
+    prefix: str = Field("", max_length=64, description="Text before the key, e.g. 'SSWS '.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ApiKeyAuth:
+        if (self.header is None) == (self.param is None):
+            raise ValueError("give the key's place as header or as param, one of the two")
+        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        if not _HEADER_VALUE.fullmatch(self.prefix):
+            raise ValueError("prefix has characters that a header cannot carry")
+        return self
+
+
+class BasicAuth(_Model):
+    """User name and password."""
+
+    type: Literal["basic"]
+    username: str | SecretRef = Field(description="The user name, or where it is kept.")
+    password: Secret = Field(description="Where the password is kept.")
+
+
+Auth = Annotated[BearerAuth | ApiKeyAuth | BasicAuth, Field(discriminator="type")]
+
+
+class CursorPagination(_Model):
+    """Each page holds a token that asks for the next; none on the last."""
+
+    type: Literal["cursor"]
+    cursor: SomeKeys = Field(description="Where the token stands in a page, e.g. data.next.")
+    param: Parameter = Field(description="Query parameter that takes the token.")
+
+
+class NextUrlPagination(_Model):
+    """Each page holds the next page's whole address; none on the last."""
+
+    type: Literal["next_url"]
+    url: SomeKeys = Field(description="Where the address stands, e.g. '\"@odata.nextLink\"'.")
+
+
+class LinkHeaderPagination(_Model):
+    """The `Link` header with rel="next" holds the next page's address (RFC 8288)."""
+
+    type: Literal["link_header"]
+
+
+class NoPagination(_Model):
+    """Everything is in one answer."""
+
+    type: Literal["none"]
+
+
+Pagination = Annotated[
+    CursorPagination | NextUrlPagination | LinkHeaderPagination | NoPagination,
+    Field(discriminator="type"),
+]
+
+
+class RestStream(_Model):
+    """One kind of record and how it is read."""
+
+    path: RelativePath = Field(description="Path under api_endpoint, e.g. /users.")
+    params: dict[Parameter, Scalar] = Field({}, description="Query parameters of every request.")
+    records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
+    pagination: Pagination
+    total: SomeKeys | None = Field(None, description="The provider's own count of all records.")
+    fields: dict[str, FieldExpression] = Field(
+        description="Field to expression, e.g. email: profile.email. external_id is required."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RestStream:
+        for name in self.fields:
+            if not _FIELD_NAME.fullmatch(name):
+                raise ValueError(
+                    f"fields has {name!r}; use lower-case letters, digits and '_', "
+                    "starting with a letter"
+                )
+        if "external_id" not in self.fields:
+            raise ValueError("fields has no external_id; say which field identifies a record")
+        if not isinstance(parse(self.fields["external_id"]), Path):
+            raise ValueError("fields.external_id compares; give the path of the record's id")
+        self._check_paths()
+        return self
+
+    def _check_paths(self) -> None:
+        records = parse_keys(self.records)
+        seen = [records]
+        for name, text in self._envelope_paths():
+            if not records:
+                raise ValueError(f"{name} cannot be read when the page itself is the list")
+            keys = parse_keys(text)
+            for other in seen:
+                shorter = min(len(keys), len(other))
+                if keys[:shorter] == other[:shorter]:
+                    raise ValueError(f"{name} stands inside or at another path of the page")
+            seen.append(keys)
+
+    def _envelope_paths(self) -> Iterator[tuple[str, str]]:
+        match self.pagination:
+            case CursorPagination(cursor=text):
+                yield "pagination.cursor", text
+            case NextUrlPagination(url=text):
+                yield "pagination.url", text
+        if self.total is not None:
+            yield "total", self.total
+
+
+class RateLimit(_Model):
+    """How hard the provider may be asked."""
+
+    requests_per_second: float | None = Field(None, gt=0, le=10_000)
+    concurrency: int = Field(1, ge=1, le=64, description="Requests in flight at once.")
+
+
+class RestData(_Model):
+    """provider_data of a REST integration."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    api_endpoint: Url = Field(description="Address that all paths start with.")
+    auth: Auth | None = Field(None, description="How requests prove who sends them.")
+    headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
+    streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
+    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    allow_plain_http: bool = Field(
+        False, description="Send credentials unencrypted to a host that is not this machine."
+    )
+    allowed_hosts: list[str] = Field(
+        [], description="Other hosts that links may lead to; they get no credentials."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RestData:
+        if not (Origin.of(self.api_endpoint).is_private or self.allow_plain_http):
+            raise ValueError(
+                "api_endpoint is plain http, which anybody on the way can read; "
+                "use https or set allow_plain_http: true"
+            )
+        for name in self.streams:
+            if not _STREAM_NAME.fullmatch(name):
+                raise ValueError(f"streams has {name!r}, which is not a stream's name")
+        for name, value in self.headers.items():
+            lower = name.lower()
+            if lower in _SECRET_HEADERS:
+                raise ValueError(f"headers has {name}; credentials go to auth, by reference")
+            if lower in _OWN_HEADERS:
+                raise ValueError(f"headers has {name}, which is set for every request")
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"headers has {name!r}, which cannot be sent as it is")
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"[a-z0-9.\-]+(:\d+)?|\[[0-9a-f:.]+\](:\d+)?", host):
+                raise ValueError(f"allowed_hosts has {host!r}; write host or host:port, lower case")
+        return self
+
+
+def mistakes(error: ValidationError) -> str:
+    """Every mistake as `field: what is wrong`, on one line, without the values given."""
+    return "; ".join(
+        f"{_place(issue['loc'])}: {_words(issue['msg'])}" if issue["loc"] else _words(issue["msg"])
+        for issue in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+_TAGS = frozenset({"bearer", "api_key", "basic", "cursor", "next_url", "link_header", "none"})
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    # A tag of a union is a step of the location that nobody wrote.
+    steps = [
+        step
+        for before, step in zip((None, *location), location, strict=False)
+        if not (before in ("auth", "pagination") and step in _TAGS)
+        and step not in ("[key]", "SecretRef", "str")
+    ]
+    return ".".join(str(step) for step in steps)
+
+
+def _words(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message.replace("Field required", "is missing").replace(
+        "Extra inputs are not permitted", "is not a known field"
+    )

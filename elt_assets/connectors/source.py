@@ -1,0 +1,60 @@
+"""The seam between the engine and every provider: pages in, nothing else.
+
+Belongs here: what a source is and what it yields. Does not: HTTP, files or SQL (each
+kind of source has a module of its own), and no knowledge of what happens to a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from elt_assets.connectors.expressions import Expression
+
+Cursor = Any
+"""A JSON value that tells a source where to continue; small, and enough on its own."""
+
+
+FieldMap = dict[str, Expression]
+"""Field name to expression. Names that are not columns of the stream become attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as the provider sent it.
+
+    `body` is a UTF-8 JSON document whose list of records is at the source's `records`
+    path; `count` is the length of that list. `next` continues after this page, and None
+    means the provider said this is the last one. `total` is the provider's own count of
+    all records, where it declares one. `cut_short` names why the source stopped although
+    the provider had more or went in circles; such an extraction is never complete.
+    """
+
+    body: bytes
+    count: int
+    next: Cursor | None
+    total: int | None = None
+    cut_short: str | None = None
+
+
+class Source(Protocol):
+    """A stream of one integration, readable from the beginning or from any cursor it gave."""
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """Object keys that lead to the list of records in a page; () when the page is the list."""
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+
+    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one.
+
+        Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable` or
+        `SecretMissing`; never ends early in silence.
+        """
+
+    def close(self) -> None:
+        """Give back connections."""

@@ -1,0 +1,125 @@
+"""A provider on loopback that answers whatever a test says, over real HTTP.
+
+Belongs here: the server and builders of answers. Does not: any assertion.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as it arrived."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    number: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer. `raw` replaces everything and ends the connection, for answers that are wrong."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: Iterable[bytes] | None = None
+
+
+Answer = Callable[[Asked], Reply]
+
+
+def as_json(value: object, status: int = 200, **headers: str) -> Reply:
+    """A JSON answer; `retry_after="1"` becomes the header Retry-After."""
+    named = {name.replace("_", "-").title(): text for name, text in headers.items()}
+    body = json.dumps(value).encode()
+    return Reply(body, status, {"Content-Type": "application/json", **named})
+
+
+class Provider:
+    """Serves `answer` on a free port; every request is kept in `asked`."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.answer: Answer = answer or (lambda _: Reply(status=404))
+        self.asked: list[Asked] = []
+        self._lock = threading.Lock()
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                provider._handle(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Provider:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        parts = urlsplit(handler.path)
+        with self._lock:
+            asked = Asked(
+                parts.path,
+                {name: values[0] for name, values in parse_qs(parts.query).items()},
+                {name.lower(): value for name, value in handler.headers.items()},
+                len(self.asked) + 1,
+            )
+            self.asked.append(asked)
+        reply = self.answer(asked)
+        try:
+            if reply.raw is not None:
+                handler.close_connection = True
+                for part in reply.raw:
+                    handler.wfile.write(part)
+                return
+            handler.send_response(reply.status)
+            for name, value in reply.headers.items():
+                handler.send_header(name, value)
+            handler.send_header("Content-Length", str(len(reply.body)))
+            handler.end_headers()
+            handler.wfile.write(reply.body)
+        except ConnectionError:
+            handler.close_connection = True
+
+
+def listing(pages: list[list[object]], **top: object) -> Answer:
+    """Answers with `pages` by cursor: {"data": {"items": [...], "next": "p2" | null}}."""
+
+    def answer(asked: Asked) -> Reply:
+        number = int(asked.query.get("cursor", "p1").removeprefix("p"))
+        following = f"p{number + 1}" if number < len(pages) else None
+        return as_json({"data": {"items": pages[number - 1], "next": following}, **top})
+
+    return answer
