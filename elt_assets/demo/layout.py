@@ -1,0 +1,58 @@
+"""What the embedded provider is asked to serve: how many integrations of whom, how large.
+
+Belongs here: the parameters, their limits, and the names that follow from them. Does not:
+the people (people) or what becomes of them while the server runs (world).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+
+LARGEST_PAGE = 1000
+MOST_USERS = 1_000_000_000
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`integrations` in all, dealt out in turn to `organizations`, each of `users` people.
+
+    `others` names further integrations by partition key, each with its number of users.
+    `page_size` is how many people a page holds unless the request says otherwise. `round`
+    is the round that the worlds are in; 1 is the first.
+    """
+
+    organizations: int = 2
+    integrations: int = 4
+    users: int = 1_000
+    others: dict[str, int] = {}
+    seed: int = 1
+    page_size: int = 10
+    round: int = 1
+
+    def __post_init__(self) -> None:
+        _within("organizations", self.organizations, 1, 1_000_000)
+        _within("integrations", self.integrations, 0, 1_000_000)
+        _within("page size", self.page_size, 1, LARGEST_PAGE)
+        _within("round", self.round, 1, 10_000)
+        _within("users", self.users, 0, MOST_USERS)
+        for name, users in self.others.items():
+            IntegrationRef.parse(name)
+            _within(f"users of {name}", users, 0, MOST_USERS)
+
+    def worlds(self) -> dict[IntegrationRef, int]:
+        """Every integration with the number of users it begins with."""
+        worlds = {
+            IntegrationRef(
+                f"demo-{index % self.organizations + 1:03d}",
+                f"people-{index // self.organizations + 1:03d}",
+            ): self.users
+            for index in range(self.integrations)
+        }
+        return worlds | {IntegrationRef.parse(name): users for name, users in self.others.items()}
+
+
+def _within(what: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidInput(f"{what}: {value} is out of range, use {least} to {most:,}")

@@ -1,0 +1,127 @@
+"""How a snapshot is cut into pages on the wire; one class a style of pagination.
+
+Belongs here: query parameters in, the bytes of a page out, and opaque cursors. Does not:
+routes, authentication or logging (server), or who is in a page (world).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import blake2b
+from hmac import compare_digest
+
+import msgspec
+
+from elt_assets.demo.edits import Record
+from elt_assets.demo.layout import LARGEST_PAGE
+from elt_assets.demo.people import ACTIVE, SUSPENDED
+from elt_assets.demo.world import Snapshot
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+
+_STATUSES = {"all": None, ACTIVE: ACTIVE, SUSPENDED: SUSPENDED}
+_CACHED_BYTES = 256 * 2**20
+_NUMBER, _SEAL = 8, 8
+
+
+class _Data(msgspec.Struct):
+    items: list[Record]
+    next: str | None
+    total: int
+
+
+class _Page(msgspec.Struct):
+    data: _Data
+
+
+class CursorListing:
+    """`?cursor=&limit=&status=` → `{"data": {"items", "next", "total"}}`.
+
+    A cursor holds the last number of its page, sealed for its integration and filter, so
+    that it stays good through rounds, edits and restarts and is refused elsewhere.
+    """
+
+    def __init__(self, *, seed: int, page_size: int) -> None:
+        self._key = blake2b(f"cursor\0{seed}".encode(), digest_size=32).digest()
+        self._page_size = page_size
+        self._encode = msgspec.json.Encoder().encode
+        self._pages = PageCache(_CACHED_BYTES)
+
+    def page(self, snapshot: Snapshot, query: Mapping[str, str]) -> bytes:
+        """One page. Raises `InvalidInput` for a bad limit, status or cursor."""
+        ref = snapshot.people.ref
+        limit = self._limit(query.get("limit"))
+        status = _status(query.get("status", "all"))
+        cursor = query.get("cursor")
+        after = 0 if cursor is None else self._opened(cursor, ref, status)
+        place = (ref, snapshot.version, after, limit, status)
+        body = self._pages.get(place)
+        if body is None:
+            records, last, total = snapshot.page(after, limit, status)
+            following = None if last is None else self._sealed(last, ref, status)
+            body = self._encode(_Page(_Data(records, following, total)))
+            self._pages.put(place, body)
+        return body
+
+    def _limit(self, text: str | None) -> int:
+        if text is None:
+            return self._page_size
+        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+            raise InvalidInput("limit must be a whole number")
+        limit = int(text)
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InvalidInput(f"limit must be 1 to {LARGEST_PAGE}")
+        return limit
+
+    def _sealed(self, number: int, ref: IntegrationRef, status: str | None) -> str:
+        plain = number.to_bytes(_NUMBER, "big")
+        sealed = plain + self._seal(plain, ref, status)
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+    def _opened(self, cursor: str, ref: IntegrationRef, status: str | None) -> int:
+        try:
+            sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), "-_", validate=True)
+        except (binascii.Error, ValueError):
+            sealed = b""
+        plain, seal = sealed[:_NUMBER], sealed[_NUMBER:]
+        if not compare_digest(seal, self._seal(plain, ref, status)):
+            raise InvalidInput("cursor is not one that this listing gave out")
+        return int.from_bytes(plain, "big")
+
+    def _seal(self, plain: bytes, ref: IntegrationRef, status: str | None) -> bytes:
+        listing = f"\0{ref}\0{status}".encode()
+        return blake2b(plain + listing, key=self._key, digest_size=_SEAL).digest()
+
+
+class PageCache:
+    """Encoded pages up to a number of bytes in all; those unread for longest go first."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._pages: OrderedDict[object, bytes] = OrderedDict()
+
+    def get(self, place: object) -> bytes | None:
+        """The page kept for `place`."""
+        page = self._pages.get(place)
+        if page is not None:
+            self._pages.move_to_end(place)
+        return page
+
+    def put(self, place: object, page: bytes) -> None:
+        """Keep `page`, at the expense of others if need be."""
+        self._pages[place] = page
+        self._bytes += len(page)
+        while self._bytes > self._most_bytes:
+            _, gone = self._pages.popitem(last=False)
+            self._bytes -= len(gone)
+
+
+def _status(text: str) -> str | None:
+    try:
+        return _STATUSES[text]
+    except KeyError:
+        raise InvalidInput(f"status must be one of {', '.join(_STATUSES)}") from None

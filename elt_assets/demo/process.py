@@ -1,0 +1,218 @@
+"""The embedded provider as a process of its own, started, asked and stopped from here.
+
+Belongs here: the process's life and a client for its control routes. Does not: anything
+that runs inside it (server, world).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+import msgspec
+import urllib3
+
+from elt_assets.demo.layout import Layout
+from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
+from elt_assets.identifiers import IntegrationRef
+
+_STOP_WAIT = 3.0
+_ANSWER_WAIT = 120.0
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child is told on standard input, where no process list shows it."""
+
+    layout: Layout
+    token: str
+    port: int
+    parent: int
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What the child answers on standard output: its URL, or why it has none."""
+
+    url: str | None = None
+    error: str | None = None
+
+
+class ProviderProcess:
+    """A running provider, from entering the context to leaving it.
+
+    It ends with this process, however this process ends.
+    """
+
+    def __init__(
+        self, layout: Layout | None = None, *, token: str | None = None, port: int = 0
+    ) -> None:
+        self.layout = layout or Layout()
+        self.token = token or secrets.token_urlsafe(24)
+        self._wanted_port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as `http://127.0.0.1:PORT`."""
+        if self._url is None:
+            raise EltAssetsError("the embedded provider is not running")
+        return self._url
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        if self._process is None:
+            raise EltAssetsError("the embedded provider is not running")
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and return once it answers."""
+        if self._process is not None:
+            raise EltAssetsError("the embedded provider is running already")
+        # A session of its own: Ctrl-C in a terminal is for this process, which then stops it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "elt_assets.demo"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            started = self._told(self._process)
+            if started.url is None:
+                raise InvalidInput(f"embedded provider: {started.error}")
+            self._url = started.url
+            # Its socket is open already; the answer comes as soon as the server behind it runs.
+            self._ask("GET", "/")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the process, politely first. Does nothing if it is not running."""
+        process, self._process, self._url = self._process, None, None
+        if process is None:
+            return
+        with process:
+            process.terminate()
+            try:
+                process.wait(_STOP_WAIT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    def advance(self) -> int:
+        """Let every world live through one round; returns which it is."""
+        return int(self._ask("POST", "/control/advance")["round"])
+
+    def worlds(self) -> dict[IntegrationRef, int]:
+        """Every integration served, with how many people it holds now."""
+        return {
+            IntegrationRef(world["organization"], world["integration"]): world["users"]
+            for world in self._ask("GET", "/control/worlds")["worlds"]
+        }
+
+    def truth(self, ref: IntegrationRef) -> list[dict[str, Any]]:
+        """What the platform should hold of `ref` now, in the shape of `people.truth`."""
+        users: list[dict[str, Any]] = self._ask("GET", f"/control/state/{_path(ref)}")["users"]
+        return users
+
+    def requests(self, ref: IntegrationRef | None = None) -> list[dict[str, Any]]:
+        """Every page asked for since the start or the last `forget_requests`, in order."""
+        query = f"?org={ref.organization_id}&integration={ref.integration_id}" if ref else ""
+        answer = self._ask("GET", f"/control/requests{query}")
+        if answer["dropped"]:
+            raise EltAssetsError(
+                f"the request log lost its {answer['dropped']} oldest entries; "
+                "forget requests more often"
+            )
+        requests: list[dict[str, Any]] = answer["requests"]
+        return requests
+
+    def forget_requests(self) -> None:
+        """Empty the request log."""
+        self._ask("DELETE", "/control/requests")
+
+    def edit(
+        self,
+        ref: IntegrationRef,
+        *,
+        replace: Iterable[object] | None = None,
+        remove: Iterable[int | str] = (),
+        change: Mapping[int | str, Mapping[str, Any]] | None = None,
+        add: int | Iterable[object] = 0,
+    ) -> int:
+        """Edit one integration, all at once; returns how many people it then holds.
+
+        In this order: `replace` the whole list by these records (rounds change it no
+        more), `remove` and `change` people by number or id, and `add` that many new people
+        or these records. Raises `NotFound` or `InvalidInput` and then changes nothing.
+        """
+        edits = {
+            "replace": None if replace is None else list(replace),
+            "remove": list(remove),
+            "change": [{"who": who, "set": fields} for who, fields in (change or {}).items()],
+            "add": add if isinstance(add, int) else list(add),
+        }
+        return int(self._ask("POST", f"/control/edit/{_path(ref)}", edits)["total"])
+
+    def _told(self, process: subprocess.Popen[bytes]) -> Started:
+        """Give the child its orders and read what it answers."""
+        orders_out, answer_in = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        orders = Orders(
+            layout=self.layout, token=self.token, port=self._wanted_port, parent=os.getpid()
+        )
+        with suppress(BrokenPipeError), orders_out:
+            orders_out.write(msgspec.json.encode(orders))
+        try:
+            return msgspec.json.decode(answer_in.readline(), type=Started)
+        except msgspec.DecodeError:
+            return Started(error=f"it ended with exit status {process.wait()} before it listened")
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        # No connection outlives a call, so that a forked process shares none with its parent.
+        url = self.url + path
+        try:
+            with urllib3.PoolManager() as http:
+                response = http.request(
+                    method,
+                    url,
+                    body=None if body is None else msgspec.json.encode(body),
+                    headers={"Authorization": f"Bearer {self.token}"},
+                    timeout=_ANSWER_WAIT,
+                    retries=False,
+                )
+        except urllib3.exceptions.HTTPError as error:
+            raise EltAssetsError(
+                f"embedded provider: no answer from {url} ({type(error).__name__})"
+            ) from error
+        answer: dict[str, Any] = msgspec.json.decode(response.data)
+        if response.status != 200:
+            kind = NotFound if response.status == 404 else InvalidInput
+            raise kind(f"embedded provider: {answer['error']['message']}")
+        return answer
+
+
+def _path(ref: IntegrationRef) -> str:
+    return f"{ref.organization_id}/{ref.integration_id}"

@@ -1,0 +1,46 @@
+"""How the platform is told to read the embedded provider: provider_data for provider `rest`.
+
+Belongs here: that one mapping, beside the server whose shape it describes. Does not:
+registering it (cli) or validating it (connectors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elt_assets.identifiers import IntegrationRef
+
+
+def provider_data(
+    url: str, ref: IntegrationRef, token_ref: Mapping[str, str], *, limit: int | None = None
+) -> dict[str, Any]:
+    """provider_data that reads `ref` from the embedded provider at `url`.
+
+    `token_ref` says where the token is kept, {env: NAME} or {file: PATH}; `limit` asks for
+    pages of that many people instead of the provider's own choice.
+    """
+    params = {"status": "all"} | ({} if limit is None else {"limit": str(limit)})
+    return {
+        "permission_source_name": f"Demo directory {ref}",
+        "api_endpoint": f"{url}/v1/{ref.organization_id}/{ref.integration_id}",
+        "auth": {"type": "bearer", "token": dict(token_ref)},
+        "streams": {
+            "users": {
+                "path": "/users",
+                "params": params,
+                "records": "data.items",
+                "pagination": {"type": "cursor", "cursor": "data.next", "param": "cursor"},
+                "total": "data.total",
+                "fields": {
+                    "external_id": "id",
+                    "name": "profile.displayName",
+                    "email": "profile.email",
+                    "active": 'status == "ACTIVE"',
+                    "source_updated_at": "lastUpdated",
+                    "department": "profile.department",
+                    "title": "profile.title",
+                },
+            }
+        },
+    }

@@ -1,0 +1,270 @@
+"""The embedded provider's HTTP side: routes, authentication, errors, and running it.
+
+Belongs here: what is particular to HTTP. Does not: what is served (world), how it is cut
+into pages (listing), or running it as a process of its own (process).
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Callable
+from itertools import count
+from typing import Any, cast
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elt_assets.demo.edits import Edits
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.listing import CursorListing
+from elt_assets.demo.world import Directory
+from elt_assets.errors import InvalidInput, NotFound
+from elt_assets.identifiers import IntegrationRef
+
+_BACKLOG = 2048
+_HIGHEST_PORT = 65_535
+_INDEX = {
+    "name": "elt_assets embedded provider",
+    "authentication": "Authorization: Bearer <token>",
+    "routes": {
+        "GET /v1/{organization}/{integration}/users": "people; cursor, limit, status",
+        "GET /control/worlds": "what is served",
+        "GET /control/state/{organization}/{integration}": "what the platform should hold now",
+        "POST /control/advance": "let every world live through one round",
+        "POST /control/edit/{organization}/{integration}": "replace, remove, change, add",
+        "GET /control/requests": "which pages were asked for; organization, integration",
+        "DELETE /control/requests": "forget them",
+    },
+}
+
+
+def build_app(directory: Directory, token: str) -> ASGIApp:
+    """The provider as an ASGI application. Everything but the index wants `token`."""
+    layout = directory.layout
+    users = CursorListing(seed=layout.seed, page_size=layout.page_size)
+
+    async def index(_: Request) -> Response:
+        return Response(
+            msgspec.json.format(msgspec.json.encode(_INDEX)), media_type="application/json"
+        )
+
+    async def list_users(request: Request) -> Response:
+        snapshot = directory.snapshot(_ref(request))
+        return Response(users.page(snapshot, request.query_params), media_type="application/json")
+
+    def advance(_: Request) -> object:
+        return {"round": directory.advance()}
+
+    def worlds(_: Request) -> object:
+        return {
+            "round": directory.round,
+            "page_size": layout.page_size,
+            "worlds": [
+                {
+                    "organization": ref.organization_id,
+                    "integration": ref.integration_id,
+                    "users": len(directory.snapshot(ref)),
+                }
+                for ref in directory.refs()
+            ],
+        }
+
+    def state(request: Request) -> object:
+        snapshot = directory.snapshot(_ref(request))
+        return {
+            "organization": snapshot.people.ref.organization_id,
+            "integration": snapshot.people.ref.integration_id,
+            "round": snapshot.people.round,
+            "total": len(snapshot),
+            "users": snapshot.truth(),
+        }
+
+    def requests(request: Request) -> object:
+        query = request.query_params
+        found = directory.log.read(query.get("org"), query.get("integration"))
+        return {"requests": found, "dropped": directory.log.dropped}
+
+    def forget_requests(_: Request) -> object:
+        directory.log.clear()
+        return {}
+
+    async def edit(request: Request) -> Response:
+        try:
+            edits = msgspec.json.decode(await request.body(), type=Edits)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(f"edit: {error}") from None
+        snapshot = await run_in_threadpool(directory.edit, _ref(request), edits)
+        return _json({"round": snapshot.people.round, "total": len(snapshot)})
+
+    app = Starlette(
+        routes=[
+            Route("/", index),
+            Route("/v1/{organization}/{integration}/users", list_users),
+            Route("/control/worlds", _answering(worlds)),
+            Route("/control/state/{organization}/{integration}", _answering(state)),
+            Route("/control/advance", _answering(advance), methods=["POST"]),
+            Route("/control/edit/{organization}/{integration}", edit, methods=["POST"]),
+            Route("/control/requests", _answering(requests)),
+            Route("/control/requests", _answering(forget_requests), methods=["DELETE"]),
+        ],
+        exception_handlers={
+            NotFound: _not_found,
+            InvalidInput: _bad_request,
+            HTTPException: _http_error,
+        },
+    )
+    return Door(app, directory, token)
+
+
+class Door:
+    """What every request passes on its way in and out: the token, a number, the log.
+
+    Whatever should happen to requests of any kind (delays, faults, rate limits) goes here,
+    between the check and the application.
+    """
+
+    def __init__(self, app: ASGIApp, directory: Directory, token: str) -> None:
+        self._app = app
+        self._log = directory.log
+        self._credential = token.encode()
+        self._numbers = count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["request_id"] = f"req-{next(self._numbers):06d}"
+
+        async def logged(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._remember(scope, message["status"])
+            await send(message)
+
+        app = self._app if scope["path"] == "/" or self._admits(scope) else _unauthorized
+        await app(scope, receive, logged if scope["path"].startswith("/v1/") else send)
+
+    def _admits(self, scope: Scope) -> bool:
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                scheme, _, credential = value.partition(b" ")
+                return scheme.lower() == b"bearer" and hmac.compare_digest(
+                    credential.strip(), self._credential
+                )
+        return False
+
+    def _remember(self, scope: Scope, status: int) -> None:
+        request = Request(scope)
+        parts: list[str] = scope["path"].split("/")
+        organization, integration = (*parts[2:4], "", "")[:2]
+        self._log.add(
+            method=scope["method"],
+            path=scope["path"],
+            organization=organization,
+            integration=integration,
+            cursor=request.query_params.get("cursor"),
+            limit=request.query_params.get("limit"),
+            status=status,
+        )
+
+
+def serve(
+    layout: Layout,
+    *,
+    token: str,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve `layout` until SIGTERM or Ctrl-C; `ready` gets the URL once it can be called.
+
+    Port 0 takes a free one. Raises `InvalidInput` if the host is not loopback or the port
+    cannot be had.
+    """
+    with _listening(host, port) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                build_app(Directory(layout), token),
+                access_log=False,
+                log_level="warning",
+                server_header=False,
+                lifespan="off",
+                ws="none",
+                timeout_graceful_shutdown=1,
+            )
+        )
+        address, bound = listener.getsockname()
+        if ready is not None:
+            ready(f"http://{address}:{bound}")
+        server.run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        loopback = host == "localhost" or ipaddress.IPv4Address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise InvalidInput(f"host {host!r}: the embedded provider serves 127.0.0.1 only")
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise InvalidInput(f"port {port} is out of range, use 0 to {_HIGHEST_PORT}")
+    try:
+        return socket.create_server((host, port), backlog=_BACKLOG)
+    except OSError as error:
+        raise InvalidInput(f"port {port} of {host} cannot be used: {error}") from None
+
+
+def _ref(request: Request) -> IntegrationRef:
+    return IntegrationRef(request.path_params["organization"], request.path_params["integration"])
+
+
+def _answering(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
+    """A control route: made in a thread, because it may go through a million people."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(lambda: _json(handler(request)))
+
+    return endpoint
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _error(request: Request, status: int, code: str, message: str) -> Response:
+    return _json(
+        {
+            "error": {"code": code, "message": message},
+            "requestId": request.scope.get("request_id"),
+        },
+        status,
+    )
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return _error(request, 404, "not_found", str(error))
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return _error(request, 400, "invalid_request", str(error))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    refused = cast(HTTPException, error)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(refused.status_code, "http_error")
+    return _error(request, refused.status_code, code, refused.detail)
+
+
+async def _unauthorized(scope: Scope, receive: Receive, send: Send) -> None:
+    message = "a valid bearer token is required"
+    response = _error(Request(scope), 401, "unauthorized", message)
+    response.headers["www-authenticate"] = "Bearer"
+    await response(scope, receive, send)

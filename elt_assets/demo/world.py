@@ -1,0 +1,161 @@
+"""The served worlds: what each integration holds now, as rounds pass and edits are made.
+
+Belongs here: the mutable state behind the server, and the immutable snapshots of it that
+pages are read from. Does not: how a snapshot is cut into pages (listing), HTTP (server),
+who the people are (people) or what an edit means (edits).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from elt_assets.demo.edits import Edits, Overlay, Record
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.people import MORNING, Person, Population, population, start_of, truth
+from elt_assets.demo.request_log import RequestLog
+from elt_assets.errors import NotFound
+from elt_assets.identifiers import IntegrationRef
+
+
+class Snapshot:
+    """What one integration holds at one moment. It never changes and is read without a lock.
+
+    `version` is another one after every round and every edit.
+    """
+
+    def __init__(self, people: Population, overlay: Overlay, version: int) -> None:
+        self.people = people
+        self.overlay = overlay
+        self.version = version
+        self._numbers = overlay.numbers(people)
+        self._by_status: dict[str, Sequence[int]] = {}
+
+    def page(
+        self, after: int, limit: int, status: str | None
+    ) -> tuple[list[Record], int | None, int]:
+        """Records numbered above `after`, the last number if more follow, and the total.
+
+        The place in the list is a number that nobody else gets, not a count of records:
+        whoever leaves or joins while a client pages can neither hide nor repeat another.
+        """
+        numbers = self._numbers if status is None else self._having(status)
+        start = bisect_right(numbers, after)
+        taken = numbers[start : start + limit]
+        more = start + limit < len(numbers)
+        records = [self.overlay.record(self.people, number) for number in taken]
+        return records, taken[-1] if more else None, len(numbers)
+
+    def truth(self) -> list[dict[str, Any]]:
+        """What the platform should hold after reading this snapshot."""
+        return truth(self._decoded())
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def _having(self, status: str) -> Sequence[int]:
+        if status not in self._by_status:
+            self._by_status[status] = array(
+                "q",
+                (
+                    number
+                    for number, record in zip(self._numbers, self._decoded(), strict=True)
+                    if isinstance(record, dict) and record.get("status") == status
+                ),
+            )
+        return self._by_status[status]
+
+    def _decoded(self) -> Iterator[Any]:
+        for number in self._numbers:
+            record = self.overlay.record(self.people, number)
+            if isinstance(record, Person):
+                yield msgspec.to_builtins(record)
+            else:
+                yield msgspec.json.decode(record)
+
+
+class World:
+    """One integration's people; safe to use from several threads."""
+
+    def __init__(self, seed: int, ref: IntegrationRef, users: int) -> None:
+        people = population(seed, ref.organization_id, ref.integration_id, users)
+        self._snapshot = Snapshot(people, Overlay(), version=1)
+        self._edits_this_round = 0
+        self._lock = Lock()
+
+    def at(self, round_: int) -> Snapshot:
+        """The world as it is, lived up to `round_`; a round is lived when it is asked for."""
+        if self._snapshot.people.round < round_:
+            with self._lock:
+                self._live(round_)
+        return self._snapshot
+
+    def edit(self, edits: Edits, round_: int) -> Snapshot:
+        """Make all of `edits` or, if one is wrong, raise and make none."""
+        with self._lock:
+            self._live(round_)
+            now = self._snapshot
+            self._edits_this_round += 1
+            moment = start_of(now.people.round) + timedelta(
+                seconds=MORNING + self._edits_this_round
+            )
+            overlay = now.overlay.edited(now.people, edits, moment)
+            self._snapshot = Snapshot(now.people, overlay, now.version + 1)
+            return self._snapshot
+
+    def _live(self, round_: int) -> None:
+        now = self._snapshot
+        people = now.people
+        while people.round < round_:
+            people = people.next()
+        if people is not now.people:
+            self._edits_this_round = 0
+            self._snapshot = Snapshot(people, now.overlay, now.version + 1)
+
+
+class Directory:
+    """Everything the provider serves: its worlds, the round they are in, the request log."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.log = RequestLog()
+        self._lock = Lock()
+        self._round = layout.round
+        self._worlds = {
+            ref: World(layout.seed, ref, users) for ref, users in layout.worlds().items()
+        }
+
+    @property
+    def round(self) -> int:
+        """The round all worlds are in."""
+        return self._round
+
+    def advance(self) -> int:
+        """Let every world live through one more round; returns which it is."""
+        with self._lock:
+            self._round += 1
+            return self._round
+
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration served."""
+        return list(self._worlds)
+
+    def snapshot(self, ref: IntegrationRef) -> Snapshot:
+        """What `ref` holds now. Raises `NotFound`."""
+        return self._world(ref).at(self._round)
+
+    def edit(self, ref: IntegrationRef, edits: Edits) -> Snapshot:
+        """Edit one integration. Raises `NotFound` or `InvalidInput`, and then changes nothing."""
+        return self._world(ref).edit(edits, self._round)
+
+    def _world(self, ref: IntegrationRef) -> World:
+        try:
+            return self._worlds[ref]
+        except KeyError:
+            raise NotFound(f"integration {ref} is not served here") from None
