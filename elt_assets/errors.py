@@ -75,5 +75,9 @@ class StorageFull(RetryableError):
     """The disk under the warehouse or the operational database has no room left."""
 
 
+class WriteInterrupted(RetryableError):
+    """A write reported a failure and may have been committed; what is stored decides."""
+
+
 class BooksUnbalanced(PermanentError):
     """Counts that must agree do not; the sync was stopped before anything was applied."""

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from elt_assets.errors import InvalidInput
+from elt_assets.safeguards import DeleteMode, Safeguards
 
 
 class Settings(BaseSettings):
@@ -30,9 +31,27 @@ class Settings(BaseSettings):
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
     warehouse_memory: str = Field("512MB", description="DuckDB memory limit for one integration.")
+    max_delete_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
+    max_delete_count: int = Field(500, ge=0, description="See safeguards.")
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
+    delete_mode: DeleteMode = Field("hard", description="See safeguards.")
+    max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
+    max_resume_hours: float = Field(
+        24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
+    )
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )
+
+    @property
+    def safeguards(self) -> Safeguards:
+        """The installation's limits on deletes and rejects."""
+        return Safeguards(
+            max_delete_share=self.max_delete_share,
+            max_delete_count=self.max_delete_count,
+            max_reject_share=self.max_reject_share,
+            delete_mode=self.delete_mode,
+        )
 
     @property
     def database_path(self) -> Path:

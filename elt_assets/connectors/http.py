@@ -217,7 +217,7 @@ class Client:
         said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
         if status in _TRY_AGAIN or status >= 500:
             seconds = _retry_after(answer.headers.get("retry-after"))
-            if seconds is None:
+            if not seconds:
                 return ProviderUnavailable(said)
             return AskedToWait(f"{said} and asks to wait {seconds:g} s", seconds)
         if 300 <= status < 400:

@@ -24,6 +24,7 @@ from pydantic import (
 from elt_assets.connectors.expressions import Path, parse, parse_keys
 from elt_assets.connectors.origin import Origin
 from elt_assets.errors import InvalidInput
+from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
@@ -235,6 +236,9 @@ class RestData(_Model):
     headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
     streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
     rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."
     )

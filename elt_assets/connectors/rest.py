@@ -26,7 +26,7 @@ from elt_assets.connectors.provider_data import (
     RestData,
     Scalar,
 )
-from elt_assets.connectors.source import Cursor, FieldMap, Page
+from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
 from elt_assets.connectors.throttle import Throttle
 from elt_assets.errors import PermanentError
 from elt_assets.secret_refs import Secrets
@@ -75,6 +75,20 @@ class RestSource:
     def fields(self) -> FieldMap:
         """How a record's fields are found in it."""
         return self._fields
+
+    @property
+    def pages_can_shift(self) -> bool:
+        """Cursors and links continue after what was read, whoever joins or leaves meanwhile."""
+        return False
+
+    @property
+    def answers_for_one(self) -> bool:
+        """Nothing in the configuration says how a single record is asked for."""
+        return False
+
+    def presence(self, external_id: str) -> Presence:
+        """Never asked."""
+        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from elt_assets.connectors.expressions import Expression
@@ -38,8 +39,30 @@ class Page:
     cut_short: str | None = None
 
 
+class Presence(StrEnum):
+    """A provider's answer about one record."""
+
+    PRESENT = "present"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
 class Source(Protocol):
     """A stream of one integration, readable from the beginning or from any cursor it gave."""
+
+    @property
+    def pages_can_shift(self) -> bool:
+        """Whether a record can slip from one page to another while pages are read."""
+
+    @property
+    def answers_for_one(self) -> bool:
+        """Whether `presence` can be asked."""
+
+    def presence(self, external_id: str) -> Presence:
+        """Ask the provider for one record: GONE for 404 or inactive, UNKNOWN if it will not say.
+
+        Raises `ProviderUnavailable` or `ProviderRefused`.
+        """
 
     @property
     def records(self) -> tuple[str, ...]:

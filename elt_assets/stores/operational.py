@@ -233,7 +233,7 @@ class OperationalDatabase:
                 f"{self._path} cannot be read (SQLite says it is damaged); "
                 "restore it from a backup, or rebuild it from the change logs"
             )
-        if "unable to open database file" in text:
+        if "unable to open database file" in text or "failed to open" in text:
             return DatabaseDamaged(
                 f"{self._path} cannot be opened; check the folder and its rights"
             )

@@ -15,6 +15,7 @@ integrations at once, so that a fatal error in one file stays with its integrati
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import threading
@@ -27,6 +28,7 @@ import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.errors import (
+    PermanentError,
     RetryableError,
     StorageFull,
     SyncError,
@@ -36,8 +38,17 @@ from elt_assets.errors import (
 from elt_assets.identifiers import IntegrationRef
 
 BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
-_ALIAS = "warehouse"
-_DAMAGE = ("not a valid DuckDB", "orrupt", "checksum", "Serialization Error", "deserialize")
+_HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
+ALIAS = "warehouse"
+_DAMAGE = (
+    "not a valid DuckDB",
+    "orrupt",
+    "checksum",
+    "Serialization Error",
+    "deserialize",
+    "Could not read enough bytes",  # the file was cut short
+    "Failure while replaying WAL",
+)
 
 
 class Warehouses:
@@ -88,7 +99,7 @@ class Warehouses:
         every path.
         """
         path = self.path(ref)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_folder(ref, path.parent)
         instance = self._borrow()
         healthy = False
         try:
@@ -98,7 +109,7 @@ class Warehouses:
                     self._attach(connection, ref, path, read_only)
                     yield connection
                     connection.execute("USE memory")
-                    connection.execute(f"DETACH {_ALIAS}")
+                    connection.execute(f"DETACH {ALIAS}")
                 healthy = True
             finally:
                 connection.close()
@@ -153,7 +164,8 @@ class Warehouses:
         # ATTACH takes no parameters; the name part of the path cannot hold a quote, the
         # installation's own folder may.
         literal = str(path).replace("'", "''")
-        options = "READ_ONLY" if read_only else f"BLOCK_SIZE {BLOCK_SIZE}"
+        # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
+        options = f"TYPE duckdb, {'READ_ONLY' if read_only else f'BLOCK_SIZE {BLOCK_SIZE}'}"
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
             stop=stop_after_delay(self._lock_wait),
@@ -161,9 +173,9 @@ class Warehouses:
             reraise=True,
         )
         for attempt in attempts:
-            with attempt, _translated(ref, path):
-                connection.execute(f"ATTACH '{literal}' AS {_ALIAS} ({options})")
-        connection.execute(f"USE {_ALIAS}")
+            with attempt, _nothing_unfinished(path), _translated(ref, path):
+                connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
+        connection.execute(f"USE {ALIAS}")
 
 
 def one_row(
@@ -174,6 +186,38 @@ def one_row(
     if row is None:
         raise LookupError(f"no row where one must be: {sql}")
     return tuple(row)
+
+
+def _make_folder(ref: IntegrationRef, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(ref, folder) from error
+        raise PermanentError(
+            f"{ref}: the folder {folder} cannot be made ({error.strerror}); "
+            "move away what is in its place, or correct the rights"
+        ) from error
+
+
+def _full(ref: IntegrationRef, path: Path) -> StorageFull:
+    return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
+
+
+@contextmanager
+def _nothing_unfinished(path: Path) -> Iterator[None]:
+    """Take back a file that the block began to make on a full disk.
+
+    DuckDB leaves it behind empty, and with room again it would pass for a damaged one. A
+    file without its headers holds nothing; nobody else can have it open.
+    """
+    made_here = not path.exists()
+    try:
+        yield
+    except StorageFull:
+        if made_here and path.exists() and path.stat().st_size < _HEADERS:
+            path.unlink()
+        raise
 
 
 @contextmanager
@@ -203,7 +247,7 @@ def _translate(error: duckdb.Error, ref: IntegrationRef, path: Path) -> SyncErro
             "wait for it to end"
         )
     if "No space left" in text or "out of disk space" in text.lower():
-        return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
+        return _full(ref, path)
     if isinstance(error, duckdb.OutOfMemoryException):
         return RetryableError(
             f"{ref}: the warehouse needs more memory than its limit; "

@@ -1,28 +1,182 @@
-"""Reading the warehouse: the change log, the dead letters, the totals.
+"""The change log: writing a sync's changes, reading them back, replaying them.
 
-Belongs here: read-only queries for people and commands. Does not: writing (stage, detect).
+Belongs here: every statement on `<stream>_cdc` and `<stream>_withheld`. Does not: finding
+changes (detect), deciding (guard, quarantine) or the operational table (latest).
 
-Changes above the latest table's version were never applied and are not shown.
+A change is logged under the version that the latest table will have once it is applied.
+Changes above the table's own version were therefore never applied: readers leave them out
+and the next writer deletes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
 
+from elt_assets.errors import DatabaseDamaged
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
-from elt_assets.sync.stream import Kind, Stream
+from elt_assets.sync.stream import Column, Kind, Stream
+
+BASELINE = "baseline"
+"""The sync_id of rows that stand for everything before the log begins."""
+
+SAMPLE = 10
+
+
+def drop_unapplied(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, applied: int
+) -> None:
+    """Forget what earlier attempts wrote and never applied; `applied` is the table's version.
+
+    Raises `DatabaseDamaged` when the log is further ahead than one attempt can be: the
+    operational database was set back.
+    """
+    (reached,) = one_row(connection, f"SELECT coalesce(max(version), 0) FROM {stream.cdc}", {})
+    if reached > applied + 1:
+        raise DatabaseDamaged(
+            f"{ref}: the change log reaches version {reached} and the latest table stands at "
+            f"{applied}: the operational database was replaced or restored from an older copy. "
+            f"Run `elt-assets rebuild {ref}` to bring it up to the log"
+        )
+    known = {"applied": applied}
+    for table in (stream.cdc, stream.withheld):
+        connection.execute(f"DELETE FROM {table} WHERE version > $applied", known)
+    of_stream = known | {"stream": stream.name}
+    connection.execute(
+        "DELETE FROM missing_records"
+        " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
+        of_stream,
+    )
+    connection.execute(
+        "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
+        of_stream,
+    )
+
+
+def append(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    ref: IntegrationRef,
+    *,
+    table: str,
+    sync_id: str,
+    version: int,
+    select: str,
+    parameters: Mapping[str, object],
+    now: str,
+) -> None:
+    """Log the changes that `select` yields.
+
+    Its columns: id, the stream's columns, attributes, content_hash, change_type, before.
+    """
+    columns = ", ".join(column.name for column in stream.columns)
+    connection.execute(
+        f"""
+        INSERT INTO {table} BY NAME
+        SELECT
+            $version AS version,
+            $sync_id AS sync_id,
+            row_number() OVER (ORDER BY id) AS sequence,
+            id,
+            {columns},
+            $organization_id AS organization_id,
+            $integration_id AS connected_integration_id,
+            change_type,
+            attributes,
+            content_hash,
+            "before",
+            $now::TIMESTAMP AS detected_at
+        FROM ({select})
+        """,
+        {
+            **parameters,
+            "version": version,
+            "sync_id": sync_id,
+            "organization_id": ref.organization_id,
+            "integration_id": ref.integration_id,
+            "now": now,
+        },
+    )
+
+
+def to_apply(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int
+) -> pa.RecordBatchReader:
+    """The changes of one version in the order in which they are best applied."""
+    columns = ", ".join(column.name for column in stream.columns)
+    return connection.sql(
+        f"""
+        SELECT
+            id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
+            content_hash, change_type
+        FROM {stream.cdc}
+        WHERE version = $version
+        ORDER BY id
+        """,
+        params={"version": version},
+    ).to_arrow_reader()
+
+
+def mark_applied(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int, sync_id: str, now: str
+) -> None:
+    """Tell readers of the file alone that the version was reached."""
+    connection.execute(
+        "INSERT OR REPLACE INTO applied_syncs VALUES ($stream, $version, $sync_id, $now)",
+        {"stream": stream.name, "version": version, "sync_id": sync_id, "now": now},
+    )
+
+
+def sample(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, table: str, version: int
+) -> tuple[dict[str, Any], ...]:
+    """A few of a version's changes: type, key and names of changed fields, no values."""
+    names = [column.name for column in stream.content]
+    key = ", ".join(column.name for column in stream.key)
+    rows = connection.execute(
+        f"""
+        SELECT change_type, [{key}], "before",
+            json_object({_members(names)}, 'attributes', attributes)
+        FROM {table}
+        WHERE version = $version
+        ORDER BY change_type, sequence
+        LIMIT {SAMPLE}
+        """,
+        {"version": version},
+    ).fetchall()
+    return tuple(
+        {
+            "change_type": change_type,
+            "external_id": " / ".join(key_values),
+            "fields": changed_fields(before, after) if change_type == "UPDATE" else [],
+        }
+        for change_type, key_values, before, after in rows
+    )
+
+
+def changed_fields(before: str, after: str) -> list[str]:
+    """Names of the fields in which two images differ; attributes by their own names."""
+    old, new = msgspec.json.decode(before), msgspec.json.decode(after)
+    old_attributes, new_attributes = old.pop("attributes") or {}, new.pop("attributes") or {}
+    names = [name for name in new if old.get(name) != new[name]]
+    attributes = sorted(old_attributes.keys() | new_attributes.keys())
+    return names + [
+        f"attributes.{name}"
+        for name in attributes
+        if old_attributes.get(name) != new_attributes.get(name)
+    ]
 
 
 def changes(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int, sync_id: str | None
+    connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int, sync_id: str | None
 ) -> list[dict[str, Any]]:
     """Applied changes in order, as `changes --json` shows them."""
-    members = ", ".join(
-        f"'{column.name}', {_json(column.name, column.kind)}" for column in stream.columns
-    )
+    members = _members([column.name for column in stream.columns])
     key = ", ".join(column.name for column in stream.key)
     rows = connection.execute(
         f"""
@@ -32,10 +186,10 @@ def changes(
                 THEN json_object({members}, 'attributes', attributes) END,
             strftime(detected_at, '%Y-%m-%dT%H:%M:%S.%fZ')
         FROM {stream.cdc}
-        WHERE version <= $version AND coalesce(sync_id = $sync_id, true)
+        WHERE version <= $applied AND coalesce(sync_id = $sync_id, true)
         ORDER BY version, sequence
         """,
-        {"version": version, "sync_id": sync_id},
+        {"applied": applied, "sync_id": sync_id},
     ).fetchall()
     return [
         {
@@ -52,41 +206,79 @@ def changes(
     ]
 
 
-def rejected(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[str, Any]]:
-    """The dead letters of all syncs still kept, as `rejected --json` shows them."""
-    rows = connection.execute(
-        """
-        SELECT sync_id, batch, seq, key, reason, raw
-        FROM rejected_records
-        WHERE stream = $stream
-        ORDER BY created_at, sync_id, batch, seq
+def replayed(stream: Stream) -> str:
+    """SQL for the rows that the log up to version `$applied` and time `$moment` amounts to.
+
+    Columns: id, the stream's columns, attributes, content_hash, first_seen, last_updated.
+    `first_seen` is when the record last came into being.
+    """
+    columns = ", ".join(column.name for column in stream.columns)
+    return f"""
+        SELECT id, {columns}, attributes, content_hash, first_seen, last_updated
+        FROM (
+            SELECT
+                *,
+                max(CASE WHEN change_type = 'INSERT' THEN detected_at END) OVER (
+                    PARTITION BY id
+                ) AS first_seen,
+                detected_at AS last_updated,
+                row_number() OVER (PARTITION BY id ORDER BY version DESC) AS age
+            FROM {stream.cdc}
+            WHERE version <= $applied AND detected_at <= $moment::TIMESTAMP
+        )
+        WHERE age = 1 AND change_type <> 'DELETE'
+    """
+
+
+def as_of(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    ref: IntegrationRef,
+    applied: int,
+    moment: str,
+) -> list[dict[str, Any]]:
+    """The integration's rows as they were at `moment`, as `users --json` shows them."""
+    names = [column.name for column in stream.columns]
+    cursor = connection.execute(
+        f"""
+        SELECT id::VARCHAR, {", ".join(names)}, attributes, content_hash,
+            strftime(first_seen, '%Y-%m-%dT%H:%M:%S.%fZ'),
+            strftime(last_updated, '%Y-%m-%dT%H:%M:%S.%fZ')
+        FROM ({replayed(stream)})
+        ORDER BY {", ".join(column.name for column in stream.key)}
         """,
-        {"stream": stream.name},
-    ).fetchall()
+        {"applied": applied, "moment": moment},
+    )
     return [
-        {
-            "sync_id": row[0],
-            "batch": row[1],
-            "seq": row[2],
-            "key": row[3],
-            "reason": row[4],
-            "raw": msgspec.json.decode(row[5]),
+        {"id": row[0]}
+        | dict(zip(names, row[1:], strict=False))
+        | {
+            "organization_id": ref.organization_id,
+            "connected_integration_id": ref.integration_id,
+            "attributes": msgspec.json.decode(row[-4]),
+            "content_hash": row[-3],
+            "first_seen": row[-2],
+            "last_updated": row[-1],
         }
-        for row in rows
+        for row in cursor.fetchall()
     ]
 
 
-def staged_and_unique(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
-) -> tuple[int, int]:
-    """How many records one sync staged, and how many of them differ in id."""
-    staged, unique = one_row(
-        connection,
-        f"SELECT count(*), count(DISTINCT id) FROM {stream.staging} WHERE sync_id = $sync_id",
-        {"sync_id": sync_id},
-    )
-    return staged, unique
+def columns_of_image(columns: Sequence[Column], image: str) -> str:
+    """SQL that turns a JSON image back into `columns` and attributes."""
+    values = [
+        f"({image} ->> '/{column.name}')::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}"
+        f" AS {column.name}"
+        for column in columns
+    ]
+    return ", ".join([*values, f"json_extract({image}, '/attributes') AS attributes"])
 
 
-def _json(name: str, kind: Kind) -> str:
-    return name if kind is Kind.TEXT else f"to_json({name})"
+def content_hash(stream: Stream) -> str:
+    """SQL for the hash of a record's content: MD5 of a JSON array, so NULL is not ''."""
+    texts = ", ".join(f"{column.name}::VARCHAR" for column in stream.content)
+    return f"md5(to_json([{texts}, attributes::VARCHAR])::VARCHAR)"
+
+
+def _members(names: list[str]) -> str:
+    return ", ".join(f"'{name}', {name}" for name in names)

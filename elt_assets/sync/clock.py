@@ -5,9 +5,18 @@ Belongs here: now, as text. Does not: measuring durations.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> str:
     """The time in UTC, ISO 8601 with microseconds and Z; sorts as text."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return _text(datetime.now(UTC))
+
+
+def ago(span: timedelta) -> str:
+    """The time `span` before now, in the same form."""
+    return _text(datetime.now(UTC) - span)
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,40 +1,41 @@
 """Change detection: what differs between one sync's staged records and the latest table.
 
-Belongs here: the SQL that deduplicates, compares and writes the change log, and the counts
-it returns. Does not: deciding whether deletes may pass (guard), or writing the operational
-database (latest).
+Belongs here: the SQL that deduplicates and compares, confirmation by absence, and handing
+the result to the change log. Does not: deciding whether deletes may pass (guard), asking a
+provider (confirm) or writing the operational database (latest).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow as pa
 
-from elt_assets.errors import DatabaseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
-from elt_assets.sync.guard import Verdict
+from elt_assets.sync import change_log
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
-
-SAMPLE = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the comparison found, before anybody decided about deletes."""
+    """What the comparison found.
+
+    `deletes` are rows that the provider does not list; `shielded` ones are proven to exist
+    by a rejected record or by the provider's own word, `pending` ones wait for a second
+    complete extraction.
+    """
 
     staged: int
     unique: int
     inserts: int
     updates: int
     deletes: int
-    shielded_deletes: int
+    shielded: int
+    pending: int
     latest_before: int
 
     @property
@@ -42,12 +43,18 @@ class Found:
         """Staged records that lost to a newer version of themselves."""
         return self.staged - self.unique
 
-
-Judge = Callable[[Found], Verdict]
+    @property
+    def unchanged(self) -> int:
+        """Records that are in the latest table as they are."""
+        return self.unique - self.inserts - self.updates
 
 
 class Detection:
-    """Detects one sync's changes against latest rows read at `base_version`."""
+    """One sync's comparison against latest rows read at `base_version`.
+
+    `compare`, then decide, then `write`; between them nothing is written but temporary
+    tables.
+    """
 
     def __init__(
         self,
@@ -63,105 +70,14 @@ class Detection:
         self._sync_id = sync_id
         self._base_version = base_version
 
-    def run(self, images: pa.RecordBatchReader, judge: Judge, now: str) -> tuple[Found, Verdict]:
-        """Compare, ask `judge` about the deletes, write the log: all or nothing.
-
-        `images` are the integration's latest rows (id, content_hash, image).
-        """
-        self._load_latest(images)
-        with transaction(self._connection):
-            self._drop_unapplied()
-            self._compare()
-            found = self._count()
-            verdict = judge(found)
-            self._write(self._stream.cdc, "true" if verdict.deletes_pass else "NOT deletes", now)
-            if not verdict.deletes_pass:
-                self._write(self._stream.withheld, "deletes", now)
-        return found, verdict
-
-    def changes(self) -> pa.RecordBatchReader:
-        """The written changes in the order in which they are best applied."""
-        columns = ", ".join(column.name for column in self._stream.columns)
-        return self._connection.sql(
-            f"""
-            SELECT
-                id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
-                content_hash, change_type
-            FROM {self._stream.cdc}
-            WHERE sync_id = $sync_id AND version = $version
-            ORDER BY id
-            """,
-            params=self._this,
-        ).to_arrow_reader()
-
-    def sample(self) -> tuple[dict[str, Any], ...]:
-        """A few of the changes: type, key and names of changed fields, no values."""
-        names = [column.name for column in self._stream.content]
-        key = ", ".join(column.name for column in self._stream.key)
-        rows = self._connection.execute(
-            f"""
-            SELECT change_type, [{key}], "before",
-                json_object({_members(names)}, 'attributes', attributes)
-            FROM {self._stream.cdc}
-            WHERE sync_id = $sync_id AND version = $version
-            ORDER BY change_type, sequence
-            LIMIT {SAMPLE}
-            """,
-            self._this,
-        ).fetchall()
-        return tuple(
-            {
-                "change_type": change_type,
-                "external_id": " / ".join(key_values),
-                "fields": changed_fields(before, after) if change_type == "UPDATE" else [],
-            }
-            for change_type, key_values, before, after in rows
-        )
-
     @property
-    def _this(self) -> dict[str, object]:
-        return {"sync_id": self._sync_id, "version": self._base_version + 1}
+    def version(self) -> int:
+        """The latest table's version once these changes are applied."""
+        return self._base_version + 1
 
-    def _load_latest(self, images: pa.RecordBatchReader) -> None:
-        self._connection.register("latest_images", images)
-        # The casts matter when there are no rows: SQLite's driver then types all as integers.
-        self._connection.execute(
-            """
-            CREATE OR REPLACE TEMP TABLE latest_rows AS
-            SELECT
-                id::VARCHAR::UUID AS id,
-                content_hash::VARCHAR AS content_hash,
-                image::VARCHAR::JSON AS image
-            FROM latest_images
-            """
-        )
-        self._connection.unregister("latest_images")
-
-    def _drop_unapplied(self) -> None:
-        """Delete what earlier attempts wrote and never applied, so that the log tells the truth.
-
-        A change is logged under the version it will make. Versions above the latest
-        table's own were therefore never reached. At most one attempt can be pending; a
-        log that is further ahead says that the operational database was set back.
-        """
-        (reached,) = one_row(
-            self._connection, f"SELECT coalesce(max(version), 0) FROM {self._stream.cdc}", {}
-        )
-        if reached > self._base_version + 1:
-            raise DatabaseDamaged(
-                f"{self._ref}: the change log reaches version {reached} and the latest table "
-                f"stands at {self._base_version}: the operational database was replaced or "
-                f"restored from an older copy. Run `elt-assets rebuild {self._ref}` to bring it "
-                "up to the log"
-            )
-        for table in (self._stream.cdc, self._stream.withheld):
-            self._connection.execute(
-                f"DELETE FROM {table} WHERE version > $version OR sync_id = $sync_id",
-                {"version": self._base_version, "sync_id": self._sync_id},
-            )
-
-    def _compare(self) -> None:
-        """Fill the temporary tables `current_records` (one row a key) and `found_changes`."""
+    def compare(self, images: pa.RecordBatchReader) -> Found:
+        """Find the changes. `images` are the latest rows: (id, content_hash, image), text."""
+        load_images(self._connection, images)
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
         # they came, so the answer does not depend on where pages or batches were cut.
@@ -208,80 +124,173 @@ class Detection:
             """,
             sync | {"stream": self._stream.name},
         )
+        return self.found()
 
-    def _count(self) -> Found:
-        row = one_row(
-            self._connection,
-            f"""
-            SELECT
-                (SELECT count(*) FROM {self._stream.staging} WHERE sync_id = $sync_id),
-                (SELECT count(*) FROM current_records),
-                count(*) FILTER (change_type = 'INSERT'),
-                count(*) FILTER (change_type = 'UPDATE'),
-                count(*) FILTER (change_type = 'DELETE'),
-                count(*) FILTER (change_type = 'SHIELDED'),
-                (SELECT count(*) FROM latest_rows)
-            FROM found_changes
-            """,
-            {"sync_id": self._sync_id},
+    def found(self) -> Found:
+        """The counts as they stand."""
+        return Found(
+            *one_row(
+                self._connection,
+                f"""
+                SELECT
+                    (SELECT count(*) FROM {self._stream.staging} WHERE sync_id = $sync_id),
+                    (SELECT count(*) FROM current_records),
+                    count(*) FILTER (change_type = 'INSERT'),
+                    count(*) FILTER (change_type = 'UPDATE'),
+                    count(*) FILTER (change_type = 'DELETE'),
+                    count(*) FILTER (change_type = 'SHIELDED'),
+                    count(*) FILTER (change_type = 'PENDING'),
+                    (SELECT count(*) FROM latest_rows)
+                FROM found_changes
+                """,
+                {"sync_id": self._sync_id},
+            )
         )
-        return Found(*row)
 
-    def _write(self, table: str, which: str, now: str) -> None:
+    def candidates(self) -> list[tuple[str, str]]:
+        """(id, key) of the rows that would be deleted, for asking the provider about each."""
+        key = self._stream.key[0].name
+        rows = self._connection.execute(
+            f"""
+            SELECT id::VARCHAR, "before" ->> '/{key}'
+            FROM found_changes
+            WHERE change_type = 'DELETE'
+            ORDER BY id
+            """
+        ).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def shield(self, ids: Iterable[str]) -> None:
+        """Keep these rows: the provider says that they exist."""
+        self._mark(ids, "SHIELDED")
+
+    def hold_back(self, ids: Iterable[str]) -> None:
+        """Keep these rows for now: the provider could not say."""
+        self._mark(ids, "PENDING")
+
+    def hold_back_newly_missing(self) -> None:
+        """Keep rows that are missing for the first time; a second complete extraction decides."""
+        self._connection.execute(
+            """
+            UPDATE found_changes
+            SET change_type = 'PENDING'
+            WHERE change_type = 'DELETE' AND id NOT IN (
+                SELECT id
+                FROM missing_records
+                WHERE stream = $stream
+                    AND version <= $base
+                    AND (until IS NULL OR until > $base)
+            )
+            """,
+            {"stream": self._stream.name, "base": self._base_version},
+        )
+
+    def write(self, *, deletes_pass: bool, complete: bool, now: str) -> None:
+        """Log the changes, or the deletes as withheld, and remember who is missing.
+
+        Only a `complete` extraction says anything about who is missing.
+        """
+        with transaction(self._connection):
+            change_log.drop_unapplied(self._connection, self._stream, self._ref, self._base_version)
+            self._write_baseline(now)
+            kept = "true" if deletes_pass else "change_type <> 'DELETE'"
+            self._append(self._stream.cdc, kept, now)
+            if not deletes_pass:
+                self._append(self._stream.withheld, "change_type = 'DELETE'", now)
+            elif complete:
+                self._remember_missing()
+
+    def _append(self, table: str, which: str, now: str) -> None:
         keys = ", ".join(
             f"coalesce(staged.{name}, found.\"before\" ->> '/{name}') AS {name}"
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
-        self._connection.execute(
-            f"""
-            INSERT INTO {table} BY NAME
-            SELECT
-                $version AS version,
-                $sync_id AS sync_id,
-                row_number() OVER (ORDER BY found.id) AS sequence,
-                found.id,
-                {keys},
-                $organization_id AS organization_id,
-                $integration_id AS connected_integration_id,
-                found.change_type,
-                {content},
-                staged.attributes,
-                staged.content_hash,
-                found."before",
-                $now::TIMESTAMP AS detected_at
-            FROM (
-                SELECT *, change_type = 'DELETE' AS deletes
-                FROM found_changes
-                WHERE change_type <> 'SHIELDED'
-            ) AS found
-            LEFT JOIN {self._stream.staging} AS staged
-                ON staged.sync_id = $sync_id
-                AND staged.batch = found.batch
-                AND staged.seq = found.seq
-            WHERE {which}
+        change_log.append(
+            self._connection,
+            self._stream,
+            self._ref,
+            table=table,
+            sync_id=self._sync_id,
+            version=self.version,
+            select=f"""
+                SELECT
+                    found.id, {keys}, {content}, staged.attributes, staged.content_hash,
+                    found.change_type, found."before"
+                FROM found_changes AS found
+                LEFT JOIN {self._stream.staging} AS staged
+                    ON staged.sync_id = $sync_id
+                    AND staged.batch = found.batch
+                    AND staged.seq = found.seq
+                WHERE change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
             """,
-            self._this
-            | {
-                "organization_id": self._ref.organization_id,
-                "integration_id": self._ref.integration_id,
-                "now": now,
-            },
+            parameters={},
+            now=now,
+        )
+
+    def _write_baseline(self, now: str) -> None:
+        """Begin an empty log over a filled table with the rows as they are, so that it replays."""
+        (empty,) = one_row(self._connection, f"SELECT count(*) = 0 FROM {self._stream.cdc}", {})
+        if not empty or self._base_version == 0:
+            return
+        image = change_log.columns_of_image(self._stream.columns, "image")
+        change_log.append(
+            self._connection,
+            self._stream,
+            self._ref,
+            table=self._stream.cdc,
+            sync_id=change_log.BASELINE,
+            version=self._base_version,
+            select=f"""
+                SELECT id, {image}, content_hash, 'INSERT' AS change_type, NULL AS "before"
+                FROM latest_rows
+            """,
+            parameters={},
+            now=now,
+        )
+        change_log.mark_applied(
+            self._connection, self._stream, self._base_version, change_log.BASELINE, now
+        )
+
+    def _remember_missing(self) -> None:
+        """Make the rows held back the ones that a next complete extraction may delete.
+
+        Like the log, what is written here holds only once this version is reached: rows of
+        later versions are left-overs of attempts that were never applied.
+        """
+        known = {"stream": self._stream.name, "version": self.version}
+        self._connection.execute(
+            "UPDATE missing_records SET until = $version WHERE stream = $stream", known
+        )
+        self._connection.execute(
+            "INSERT INTO missing_records SELECT $stream, id, $version, NULL"
+            " FROM found_changes WHERE change_type = 'PENDING'",
+            known,
+        )
+
+    def _mark(self, ids: Iterable[str], change_type: str) -> None:
+        self._connection.execute(
+            """
+            UPDATE found_changes
+            SET change_type = $change_type
+            WHERE id IN (SELECT unnest($ids::VARCHAR[])::UUID)
+            """,
+            {"ids": list(ids), "change_type": change_type},
         )
 
 
-def changed_fields(before: str, after: str) -> list[str]:
-    """Names of the fields in which two images differ; attributes by their own names."""
-    old, new = msgspec.json.decode(before), msgspec.json.decode(after)
-    old_attributes, new_attributes = old.pop("attributes") or {}, new.pop("attributes") or {}
-    names = [name for name in new if old.get(name) != new[name]]
-    attributes = sorted(old_attributes.keys() | new_attributes.keys())
-    return names + [
-        f"attributes.{name}"
-        for name in attributes
-        if old_attributes.get(name) != new_attributes.get(name)
-    ]
-
-
-def _members(names: list[str]) -> str:
-    return ", ".join(f"'{name}', {name}" for name in names)
+def load_images(connection: duckdb.DuckDBPyConnection, images: pa.RecordBatchReader) -> None:
+    """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
+    connection.register("latest_images", images)
+    # The casts matter when there are no rows: SQLite's driver then types all as integers.
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE latest_rows AS
+        SELECT
+            id::VARCHAR::UUID AS id,
+            content_hash::VARCHAR AS content_hash,
+            image::VARCHAR::JSON AS image
+        FROM latest_images
+        """
+    )
+    connection.unregister("latest_images")

@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import duckdb
@@ -24,13 +26,17 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.errors import EltAssetsError, PermanentError, RetryableError, SyncError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.secret_refs import Secrets
 from elt_assets.stores.operational import OperationalDatabase
-from elt_assets.stores.warehouse import Warehouses
-from elt_assets.sync import guard, latest, ledger
+from elt_assets.stores.warehouse import ALIAS, Warehouses
+from elt_assets.sync import change_log, guard, latest, ledger
+from elt_assets.sync.apply import Application, Superseded, VersionMoved
 from elt_assets.sync.clock import now
+from elt_assets.sync.confirm import confirm_deletes, way_to_confirm
 from elt_assets.sync.detect import Detection, Found
 from elt_assets.sync.extract import Extraction
+from elt_assets.sync.faults import NO_FAULTS, Faults
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import (
     Certificate,
@@ -41,7 +47,8 @@ from elt_assets.sync.outcome import (
     Status,
 )
 from elt_assets.sync.registry import Integration, Registry
-from elt_assets.sync.stage import ExtractionState
+from elt_assets.sync.stage import ExtractionState, extraction_state
+from elt_assets.sync.stored_source import StoredSource
 from elt_assets.sync.stream import Stream
 from elt_assets.sync.tables import prepare_warehouse
 
@@ -76,6 +83,8 @@ class Request:
     until: Stage
     pages_per_batch: int
     progress: ProgressListener
+    again: str | None = None
+    """The sync whose kept records are mapped again instead of fetching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,11 @@ class Engine:
     warehouses: Warehouses
     registry: Registry
     limits: FetchLimits
+    safeguards: Safeguards
+    max_recoveries: int
+    max_resume: timedelta
     open_source: SourceOpener = catalog.open_source
+    faults: Faults = NO_FAULTS
 
     def sync(self, request: Request) -> Outcome | None:
         """Bring one integration up to date; the one place that settles it, whatever happens.
@@ -114,6 +127,11 @@ class Engine:
             text = secrets.redact(f"{type(error).__name__}: {error}")
             return self._failed(attempt, f"unexpected error, {text}", retryable=False)
 
+    def safeguards_of(self, integration: Integration) -> Safeguards:
+        """The limits that hold for one integration: its own over the installation's."""
+        own = integration.provider_data.get("safeguards") or {}
+        return SafeguardOverrides.model_validate(own).over(self.safeguards)
+
     def _failed(self, attempt: _Attempt, message: str, retryable: bool) -> Outcome:
         request = attempt.request
         prefix = f"{request.ref}: "
@@ -122,16 +140,16 @@ class Engine:
             error=message if message.startswith(prefix) else prefix + message,
             retryable=retryable,
         )
+        stream, ref, sync_id = request.stream, request.ref, request.sync_id
         try:
             with self.database.transaction() as transaction:
                 if not attempt.opened:
-                    ledger.begin(
-                        transaction, request.stream, request.ref, request.sync_id, request.run_id
-                    )
-                ledger.settle(transaction, request.stream, request.ref, outcome)
+                    ledger.begin(transaction, stream, ref, sync_id, request.run_id)
+                ledger.settle(transaction, stream, ref, outcome)
+                ledger.add_error(transaction, stream, ref, sync_id, outcome.error or message)
         except SyncError as error:
             # The ledger row stays open and is found as interrupted; the caller still learns.
-            log.error("%s: the failure could not be recorded: %s", request.ref, error)
+            log.error("%s: the failure could not be recorded: %s", ref, error)
         return outcome
 
 
@@ -165,21 +183,17 @@ class _Attempt:
             row = self._open()
             if row.status.settled:
                 return _recorded(row)
+            if row.attempts > engine.max_recoveries + 1:
+                raise PermanentError(
+                    f"given up after {engine.max_recoveries} recoveries; "
+                    f"`elt-assets syncs {request.ref}` shows what each attempt met"
+                )
             if ledger.version(engine.database, request.stream, request.ref).ordinal > row.ordinal:
                 return self._supersede()
             self._extract(connection, integration)
             if request.until is Stage.STAGING:
                 return self.outcome(Status.EXTRACTING)
-            for _ in range(_DETECT_ATTEMPTS):
-                detection, base = self._detect(connection)
-                if request.until is Stage.CDC:
-                    return self.outcome(Status.EXTRACTING)
-                settled = self._apply(detection, base, row)
-                if settled is not None:
-                    return settled
-        raise RetryableError(
-            "the latest table kept changing under this sync; it continues when tried again"
-        )
+            return self._detect_and_apply(connection, integration, row)
 
     def outcome(self, status: Status) -> Outcome:
         """What this attempt has to tell, as `status`."""
@@ -199,8 +213,9 @@ class _Attempt:
                 updates=found.updates,
                 deletes=0 if withheld else found.deletes,
                 withheld_deletes=found.deletes if withheld else 0,
-                shielded_deletes=found.shielded_deletes,
-                unchanged=found.unique - found.inserts - found.updates,
+                shielded_deletes=found.shielded,
+                pending_deletes=found.pending,
+                unchanged=found.unchanged,
                 latest_before=found.latest_before,
                 latest=found.latest_before if self.latest_after is None else self.latest_after,
             )
@@ -244,10 +259,12 @@ class _Attempt:
             ref=request.ref,
             sync_id=request.sync_id,
             fingerprint=fingerprint(integration),
-            open_source=self._opener(integration),
+            max_resume=self.engine.max_resume,
+            open_source=lambda: self._records(connection, integration),
             pages_per_batch=request.pages_per_batch,
             progress=request.progress,
             seconds=self.seconds,
+            faults=self.engine.faults,
         )
         try:
             self.state, self.certificate = extraction.run()
@@ -258,9 +275,29 @@ class _Attempt:
         finally:
             self.resumed_batches = extraction.resumed_batches
         self.reached = Stage.STAGING
+        problem = guard.too_many_rejected(
+            self.state.fetched, self.state.rejected, self.engine.safeguards_of(integration)
+        )
+        if problem is not None:
+            raise PermanentError(problem)
 
-    def _opener(self, integration: Integration) -> Callable[[], Source]:
-        return lambda: self.engine.open_source(
+    def _records(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Source:
+        source = self._source(integration)
+        stream, again = self.request.stream, self.request.again
+        if again is None:
+            return source
+        certificate = extraction_state(connection, stream, again).certificate
+        if certificate is None:
+            raise PermanentError(
+                f"sync {again} has not fetched everything yet; continue it with "
+                f"`elt-assets sync {self.request.ref} --sync-id {again}`"
+            )
+        reading = connection.cursor()
+        reading.execute(f"USE {ALIAS}")
+        return StoredSource(reading, stream, again, certificate, source)
+
+    def _source(self, integration: Integration) -> Source:
+        return self.engine.open_source(
             integration.provider,
             integration.provider_data,
             self.request.stream.name,
@@ -268,8 +305,39 @@ class _Attempt:
             limits=self.engine.limits,
         )
 
-    def _detect(self, connection: duckdb.DuckDBPyConnection) -> tuple[Detection, Version]:
+    def _detect_and_apply(
+        self, connection: duckdb.DuckDBPyConnection, integration: Integration, row: SyncRow
+    ) -> Outcome:
+        for _ in range(_DETECT_ATTEMPTS):
+            base = self._detect(connection, integration)
+            if self.request.until is Stage.CDC:
+                return self.outcome(Status.EXTRACTING)
+            started = time.perf_counter()
+            application = Application(
+                database=self.engine.database,
+                connection=connection,
+                stream=self.request.stream,
+                ref=self.request.ref,
+                row=row,
+                base=base,
+                counts=self.outcome(Status.APPLIED).counts,
+                delete_mode=self.engine.safeguards_of(integration).delete_mode,
+            )
+            try:
+                outcome = application.run(partial(self._settled, base=base, started=started))
+            except Superseded:
+                return self._supersede()
+            except VersionMoved:
+                continue
+            self.reached = Stage.LATEST
+            return outcome
+        raise RetryableError(
+            "the latest table kept changing under this sync; it continues when tried again"
+        )
+
+    def _detect(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Version:
         request, database = self.request, self.engine.database
+        safeguards = self.engine.safeguards_of(integration)
         started = time.perf_counter()
         # The version is read before the rows: if an apply slips in between, the comparison
         # with the version at the end fails and detection is repeated.
@@ -278,54 +346,51 @@ class _Attempt:
             connection, request.stream, request.ref, request.sync_id, base.version
         )
         with latest.images(database, request.stream, request.ref) as images:
-            self.found, self.verdict = detection.run(images, self._judge, now())
-        self.sample = detection.sample()
-        self.reached = Stage.CDC
-        self.seconds["detect"] += time.perf_counter() - started
-        return detection, base
-
-    def _judge(self, found: Found) -> guard.Verdict:
-        return guard.verdict(
+            found = detection.compare(images)
+        self.verdict = guard.verdict(
             self.certificate,
             unique=found.unique,
             deletes=found.deletes,
             latest=found.latest_before,
+            safeguards=safeguards,
+            history=ledger.listed_before(database, request.stream, request.ref)
+            if found.unique == 0
+            else (),
         )
+        if found.deletes and self.verdict.deletes_pass:
+            self._confirm(detection, integration, safeguards)
+            found = detection.found()
+        self.found = found
+        detection.write(
+            deletes_pass=self.verdict.deletes_pass,
+            complete=self.certificate.complete,
+            now=now(),
+        )
+        self.sample = change_log.sample(
+            connection, request.stream, request.stream.cdc, detection.version
+        )
+        self.reached = Stage.CDC
+        self.seconds["detect"] += time.perf_counter() - started
+        return base
 
-    def _apply(self, detection: Detection, base: Version, row: SyncRow) -> Outcome | None:
-        """Apply in one transaction; None when another apply came first: detect again then."""
-        request = self.request
-        started = time.perf_counter()
-        counts = self.outcome(Status.APPLIED).counts
-        changed = counts.inserts + counts.updates + counts.deletes > 0
-        expected = counts.latest_before + counts.inserts - counts.deletes
-        with self.engine.database.transaction() as transaction:
-            current = ledger.version(transaction, request.stream, request.ref)
-            if current.ordinal > row.ordinal:
-                superseded = self.outcome(Status.SUPERSEDED)
-                ledger.settle(transaction, request.stream, request.ref, superseded)
-                return superseded
-            if not ledger.advance(transaction, request.stream, request.ref, base, row):
-                return None
-            if changed:
-                latest.apply_changes(
-                    transaction, request.stream, request.ref, detection.changes(), now()
-                )
-                actual = latest.count(transaction, request.stream, request.ref)
-                if actual != expected:
-                    raise PermanentError(
-                        f"applying would leave {actual} rows in {request.stream.latest} where "
-                        f"{expected} are expected; everything was rolled back. The latest table "
-                        "was changed by someone else: run "
-                        f"`elt-assets rebuild {request.ref}` or sync again"
-                    )
-            self.latest_after = expected
-            self.version = base.version + 1
-            self.reached = Stage.LATEST
-            self.seconds["apply"] += time.perf_counter() - started
-            outcome = self.outcome(_final_status(counts))
-            ledger.settle(transaction, request.stream, request.ref, outcome)
-        return outcome
+    def _confirm(
+        self, detection: Detection, integration: Integration, safeguards: Safeguards
+    ) -> None:
+        source = self._source(integration)
+        try:
+            way = way_to_confirm(safeguards.delete_confirmation, source, self.certificate)
+            confirm_deletes(detection, way, source)
+        finally:
+            source.close()
+
+    def _settled(self, latest_after: int, base: Version, started: float) -> Outcome:
+        self.latest_after = latest_after
+        self.version = base.version + 1
+        self.seconds["apply"] += time.perf_counter() - started
+        outcome = self.outcome(Status.APPLIED)
+        return msgspec.structs.replace(
+            outcome, status=_final_status(outcome.counts), reached=Stage.LATEST
+        )
 
 
 def fingerprint(integration: Integration) -> str:

@@ -14,6 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
 from elt_assets.sync.stream import Kind, Stream
 
@@ -45,9 +46,13 @@ def apply_changes(
     stream: Stream,
     ref: IntegrationRef,
     changes: pa.RecordBatchReader,
+    *,
+    delete_mode: DeleteMode,
     now: str,
 ) -> None:
     """Upsert and delete what `changes` holds; rows must come sorted by id.
+
+    `delete_mode` 'soft' keeps a deleted row and sets its `deleted_at`.
 
     Columns of `changes`: id, the stream's columns, attributes, content_hash, change_type.
     """
@@ -72,11 +77,47 @@ def apply_changes(
             """,
             (*_tenant(ref), now, now),
         )
+        gone = f"{_TENANT} AND id IN (SELECT id FROM {incoming} WHERE change_type = 'DELETE')"
+        if delete_mode == "soft":
+            transaction.execute(
+                f"UPDATE {stream.latest} SET deleted_at = ?, last_updated = ? WHERE {gone}",
+                (now, now, *_tenant(ref)),
+            )
+        else:
+            transaction.execute(f"DELETE FROM {stream.latest} WHERE {gone}", _tenant(ref))
+
+
+def replace_all(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, rows: pa.RecordBatchReader
+) -> None:
+    """Make `rows` the integration's only rows: built beside, swapped in this transaction.
+
+    Columns of `rows`: id, the stream's columns, attributes, content_hash, first_seen,
+    last_updated.
+    """
+    columns = ", ".join(
+        [
+            "id",
+            *(column.name for column in stream.columns),
+            "attributes",
+            "content_hash",
+            "first_seen",
+            "last_updated",
+        ]
+    )
+    with transaction.ingested("rebuilt", rows) as rebuilt:
+        # Rows kept as deleted are not part of the log's result and stay.
+        transaction.execute(
+            f"DELETE FROM {stream.latest}"
+            f" WHERE {_TENANT} AND (deleted_at IS NULL OR id IN (SELECT id FROM {rebuilt}))",
+            _tenant(ref),
+        )
         transaction.execute(
             f"""
-            DELETE FROM {stream.latest}
-            WHERE {_TENANT}
-                AND id IN (SELECT id FROM {incoming} WHERE change_type = 'DELETE')
+            INSERT INTO {stream.latest} (organization_id, connected_integration_id, {columns})
+            SELECT ?, ?, {columns}
+            FROM {rebuilt}
+            ORDER BY id
             """,
             _tenant(ref),
         )
@@ -110,7 +151,7 @@ def listing(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) 
 
 
 def remove_all(transaction: Transaction, stream: Stream, ref: IntegrationRef) -> None:
-    """Delete every row of the integration; only offboarding does this."""
+    """Delete every row of the integration, soft-deleted ones too."""
     transaction.execute(f"DELETE FROM {stream.latest} WHERE {_TENANT}", _tenant(ref))
 
 

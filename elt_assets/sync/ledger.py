@@ -42,6 +42,9 @@ class SyncRow(msgspec.Struct, frozen=True):
     retryable: bool
     started_at: str
     finished_at: str | None
+    decision: str | None
+    decided_by: str | None
+    decided_at: str | None
 
     @property
     def partition(self) -> str:
@@ -178,6 +181,101 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
     )
 
 
+def add_error(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, sync_id: str, error: str
+) -> None:
+    """Keep the error of the sync's current attempt; a later success does not erase it."""
+    transaction.execute(
+        f"""
+        INSERT INTO sync_errors
+        SELECT organization_id, connected_integration_id, stream, sync_id, attempts, ?, ?
+        FROM syncs
+        WHERE {_ONE_SYNC}
+        ON CONFLICT DO UPDATE SET error = excluded.error, failed_at = excluded.failed_at
+        """,
+        (error, now(), *_key(stream, ref), sync_id),
+    )
+
+
+def errors(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, sync_id: str
+) -> list[Row]:
+    """Every failed attempt of the sync: attempt, error, failed_at."""
+    return database.rows(
+        f"SELECT attempt, error, failed_at FROM sync_errors WHERE {_ONE_SYNC} ORDER BY attempt",
+        (*_key(stream, ref), sync_id),
+    )
+
+
+def listed_before(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, limit: int = 3
+) -> tuple[int, ...]:
+    """How many valid records the newest settled extractions found, newest first."""
+    rows = database.rows(
+        f'SELECT "unique" AS n FROM syncs WHERE {_ONE_STREAM} AND fetched > 0'
+        " AND status IN (?, ?, ?) ORDER BY ordinal DESC LIMIT ?",
+        (
+            *_key(stream, ref),
+            str(Status.APPLIED),
+            str(Status.UNCHANGED),
+            str(Status.QUARANTINED),
+            limit,
+        ),
+    )
+    return tuple(row["n"] for row in rows)
+
+
+def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None) -> list[SyncRow]:
+    """Syncs whose withheld deletes wait for a decision: the newest settled one of a stream."""
+    condition = (
+        "" if ref is None else "AND s.organization_id = ? AND s.connected_integration_id = ?"
+    )
+    rows = database.rows(
+        f"""
+        SELECT s.*
+        FROM syncs AS s
+        JOIN integration_versions AS v
+            ON v.organization_id = s.organization_id
+            AND v.connected_integration_id = s.connected_integration_id
+            AND v.stream = s.stream
+            AND v.sync_id = s.sync_id
+        WHERE s.status = '{Status.QUARANTINED}' AND s.decision IS NULL {condition}
+        ORDER BY s.finished_at DESC
+        """,
+        () if ref is None else (ref.organization_id, ref.integration_id),
+    )
+    return [_sync_row(row) for row in rows]
+
+
+def decide(
+    transaction: Transaction,
+    stream: Stream,
+    ref: IntegrationRef,
+    sync_id: str,
+    decision: str,
+    decided_by: str,
+) -> None:
+    """Record what a person decided about the sync's withheld deletes."""
+    transaction.execute(
+        f"UPDATE syncs SET decision = ?, decided_by = ?, decided_at = ? WHERE {_ONE_SYNC}",
+        (decision, decided_by, now(), *_key(stream, ref), sync_id),
+    )
+
+
+def set_version(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, version: int, sync_id: str
+) -> None:
+    """State the latest table's version outright; only rebuilding from the log does this."""
+    transaction.execute(
+        """
+        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?)
+        ON CONFLICT (organization_id, connected_integration_id, stream) DO UPDATE
+        SET version = excluded.version, settled_at = excluded.settled_at
+        """,
+        (*_key(stream, ref), version, sync_id, now()),
+    )
+
+
 def version(
     source: Transaction | OperationalDatabase, stream: Stream, ref: IntegrationRef
 ) -> Version:
@@ -210,7 +308,7 @@ def advance(
 
 def forget(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete every row of the integration; only offboarding does this."""
-    for table in ("syncs", "integration_versions"):
+    for table in ("syncs", "sync_errors", "integration_versions"):
         transaction.execute(
             f"DELETE FROM {table} WHERE organization_id = ? AND connected_integration_id = ?",
             (ref.organization_id, ref.integration_id),

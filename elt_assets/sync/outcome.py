@@ -52,7 +52,12 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Records of one sync, counted where they were, not derived from each other."""
+    """Records of one sync, counted where they were, not derived from each other.
+
+    Rows that the provider no longer lists are `deletes` when they were deleted,
+    `withheld_deletes` when a person must decide, `pending_deletes` when another extraction
+    must confirm, and `shielded_deletes` when something proves that the user exists.
+    """
 
     fetched: int = 0
     staged: int = 0
@@ -64,6 +69,7 @@ class Counts(msgspec.Struct, frozen=True):
     deletes: int = 0
     withheld_deletes: int = 0
     shielded_deletes: int = 0
+    pending_deletes: int = 0
     unchanged: int = 0
     latest_before: int = 0
     latest: int = 0

@@ -7,28 +7,37 @@ and the reads that commands and assets need. Does not: one integration's sync (e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, latest, ledger, registry
+from elt_assets.sync.compensate import Compensation
+from elt_assets.sync.dead_letters import rejected
 from elt_assets.sync.engine import Engine, Request, SourceOpener
+from elt_assets.sync.faults import NO_FAULTS, Faults
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.preview import Preview, preview
+from elt_assets.sync.rebuild import Rebuilt, rebuild
 from elt_assets.sync.registry import Registry
+from elt_assets.sync.stage import staged_and_unique
 from elt_assets.sync.stream import STREAMS, Stream
-from elt_assets.sync.tables import has_tables, latest_table
+from elt_assets.sync.tables import has_tables, latest_table, prepare_warehouse
+
+T = TypeVar("T")
 
 
 class Platform:
@@ -40,6 +49,7 @@ class Platform:
         database: OperationalDatabase,
         warehouses: Warehouses,
         open_source: SourceOpener = catalog.open_source,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -56,14 +66,21 @@ class Platform:
                 page_bytes=settings.page_bytes,
                 max_pages=settings.max_pages,
             ),
+            safeguards=settings.safeguards,
+            max_recoveries=settings.max_recoveries,
+            max_resume=timedelta(hours=settings.max_resume_hours),
             open_source=open_source,
+            faults=faults,
         )
         prepare_home(settings.home)
         database.migrate(also=[latest_table(stream) for stream in STREAMS.values()])
 
     @classmethod
     def open(
-        cls, settings: Settings | None = None, open_source: SourceOpener = catalog.open_source
+        cls,
+        settings: Settings | None = None,
+        open_source: SourceOpener = catalog.open_source,
+        faults: Faults = NO_FAULTS,
     ) -> Self:
         """Open the installation, creating its home and bringing its schema up to date."""
         settings = settings or load_settings()
@@ -78,6 +95,7 @@ class Platform:
                 lock_wait=settings.lock_wait,
             ),
             open_source,
+            faults,
         )
 
     def close(self) -> None:
@@ -138,10 +156,98 @@ class Platform:
                 for future in futures:
                     future.cancel()
 
-    def records(self, stream: Stream, ref: IntegrationRef) -> list[dict[str, Any]]:
-        """The latest rows of one integration. Raises `NotFound`."""
+    def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:
+        """Map the newest extraction's records again with today's configuration, fetching nothing.
+
+        Raises `NotFound`, or `InvalidInput` when there is nothing to map again.
+        """
         self.registry.get(ref)
-        return latest.listing(self.database, stream, ref)
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        if row is None or row.counts.rejected == 0:
+            raise InvalidInput(f"{ref}: the newest sync has no rejected records to map again")
+        request = Request(
+            stream=stream,
+            ref=ref,
+            sync_id=f"{row.sync_id}-again{row.ordinal}",
+            run_id=None,
+            until=Stage.LATEST,
+            pages_per_batch=self.settings.pages_per_batch,
+            progress=silent,
+            again=row.sync_id,
+        )
+        outcome = self._engine.sync(request)
+        if outcome is None:
+            raise InvalidInput(f"{ref} is disabled; enable it first")
+        return outcome
+
+    def quarantined(self, ref: IntegrationRef | None = None) -> list[SyncRow]:
+        """Syncs whose withheld deletes wait for a decision, newest first."""
+        return ledger.quarantined(self.database, ref)
+
+    def approve(self, ref: IntegrationRef, decided_by: str) -> list[Outcome]:
+        """Apply the withheld deletes of the integration. Raises `InvalidInput` if none wait."""
+        return [
+            self._compensating(row, partial(_approve, row=row, decided_by=decided_by))
+            for row in self._waiting(ref)
+        ]
+
+    def reject(self, ref: IntegrationRef, decided_by: str) -> list[SyncRow]:
+        """Keep the users whose deletes were withheld. Raises `InvalidInput` if none wait."""
+        rows = self._waiting(ref)
+        for row in rows:
+            self._compensating(row, partial(_reject, row=row, decided_by=decided_by))
+        return rows
+
+    def undo(
+        self, stream: Stream, ref: IntegrationRef, sync_id: str, *, force: bool = False
+    ) -> Outcome:
+        """Reverse one sync by a compensating one. Raises `NotFound` or `InvalidInput`."""
+        self.registry.get(ref)
+        row = ledger.find(self.database, stream, ref, sync_id)
+        if row is None:
+            raise NotFound(f"{ref} has no sync {sync_id}; `elt-assets syncs {ref}` lists them")
+        return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
+
+    def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
+        """Make the latest rows anew from the change log. Raises `NotFound` or `InvalidInput`."""
+        self.registry.get(ref)
+        if not self.warehouses.exists(ref):
+            raise InvalidInput(f"{ref} has no change log yet; sync it first")
+        with self.warehouses.open(ref) as connection:
+            prepare_warehouse(connection, ref, stream)
+            return rebuild(self.database, connection, stream, ref)
+
+    def errors(self, row: SyncRow) -> list[dict[str, Any]]:
+        """Every failed attempt of a sync: attempt, error, failed_at."""
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        return ledger.errors(self.database, STREAMS[row.stream], ref, row.sync_id)
+
+    def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
+        """A few of the deletes that a quarantined sync withheld: keys, no values."""
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        stream = STREAMS[row.stream]
+        if row.version is None or not self.warehouses.exists(ref):
+            return ()
+        with self.warehouses.open(ref, read_only=True) as connection:
+            return change_log.sample(connection, stream, stream.withheld, row.version)
+
+    def records(
+        self, stream: Stream, ref: IntegrationRef, as_of: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The latest rows of one integration, or those of a past moment (UTC, ISO 8601).
+
+        Raises `NotFound`.
+        """
+        self.registry.get(ref)
+        if as_of is None:
+            return latest.listing(self.database, stream, ref)
+        version = ledger.version(self.database, stream, ref).version
+        if not self.warehouses.exists(ref):
+            return []
+        with self.warehouses.open(ref, read_only=True) as connection:
+            if not has_tables(connection, stream):
+                return []
+            return change_log.as_of(connection, stream, ref, version, as_of)
 
     def changes(
         self, stream: Stream, ref: IntegrationRef, sync_id: str | None = None
@@ -162,7 +268,7 @@ class Platform:
         if not self.warehouses.exists(ref):
             return []
         with self.warehouses.open(ref, read_only=True) as connection:
-            return change_log.rejected(connection, stream) if has_tables(connection, stream) else []
+            return rejected(connection, stream) if has_tables(connection, stream) else []
 
     def syncs(self, ref: IntegrationRef | None = None, limit: int = 50) -> list[SyncRow]:
         """The newest syncs, newest first. Raises `NotFound` for an unknown integration."""
@@ -183,7 +289,7 @@ class Platform:
         if row is not None and self.warehouses.exists(ref):
             with self.warehouses.open(ref, read_only=True) as connection:
                 if has_tables(connection, stream):
-                    staged, unique = change_log.staged_and_unique(connection, stream, row.sync_id)
+                    staged, unique = staged_and_unique(connection, stream, row.sync_id)
         return {
             "partition": ref.partition_key,
             "sync_id": None if row is None else row.sync_id,
@@ -208,6 +314,29 @@ class Platform:
         finally:
             source.close()
 
+    def _waiting(self, ref: IntegrationRef) -> list[SyncRow]:
+        self.registry.get(ref)
+        rows = self.quarantined(ref)
+        if not rows:
+            raise InvalidInput(f"{ref}: nothing waits for a decision")
+        return rows
+
+    def _compensating(self, row: SyncRow, act: Callable[[Compensation], T]) -> T:
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        stream = STREAMS[row.stream]
+        integration = self.registry.get(ref)
+        with self.warehouses.open(ref) as connection:
+            prepare_warehouse(connection, ref, stream)
+            return act(
+                Compensation(
+                    self.database,
+                    connection,
+                    stream,
+                    ref,
+                    self._engine.safeguards_of(integration).delete_mode,
+                )
+            )
+
     def remove(self, ref: IntegrationRef) -> None:
         """Offboard an integration: afterwards no trace of its people is left.
 
@@ -223,6 +352,14 @@ class Platform:
                 latest.remove_all(transaction, stream, ref)
             ledger.forget(transaction, ref)
             registry.remove(transaction, ref)
+
+
+def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:
+    return compensation.approve(row, decided_by)
+
+
+def _reject(compensation: Compensation, row: SyncRow, decided_by: str) -> None:
+    compensation.reject(row, decided_by)
 
 
 def prepare_home(home: Path) -> None:

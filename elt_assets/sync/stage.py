@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 import duckdb
 import msgspec
 import pyarrow as pa
 
-from elt_assets.connectors.source import Cursor, Page, Source
+from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
+from elt_assets.sync.clock import ago, now
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.stream import Stream
@@ -65,30 +67,40 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def begin_extraction(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str, fingerprint: str, now: str
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    sync_id: str,
+    *,
+    fingerprint: str,
+    max_resume: timedelta,
 ) -> ExtractionState:
     """Start an extraction, or find where an interrupted one of the same `sync_id` stands.
 
-    Pages fetched under another configuration (`fingerprint`) do not belong to the same
-    extraction: they are dropped and it starts from the first page.
+    Pages fetched under another configuration (`fingerprint`), or begun longer than
+    `max_resume` ago and not sealed, do not belong to the same extraction: they are dropped
+    and it starts from the first page.
     """
     known = {"stream": stream.name, "sync_id": sync_id}
     with transaction(connection):
         row = connection.execute(
-            "SELECT fingerprint, certificate IS NOT NULL FROM extractions"
-            " WHERE stream = $stream AND sync_id = $sync_id",
-            known,
+            """
+            SELECT certificate IS NOT NULL
+            FROM extractions
+            WHERE stream = $stream
+                AND sync_id = $sync_id
+                AND fingerprint = $fingerprint
+                AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
+            """,
+            known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
         ).fetchone()
-        if row is not None and row[0] != fingerprint:
-            _forget(connection, stream, sync_id)
-            row = None
         if row is None:
+            _forget(connection, stream, sync_id)
             connection.execute(
                 "INSERT INTO extractions (stream, sync_id, fingerprint, runs, started_at)"
                 " VALUES ($stream, $sync_id, $fingerprint, 1, $now)",
-                known | {"fingerprint": fingerprint, "now": now},
+                known | {"fingerprint": fingerprint, "now": now()},
             )
-        elif not row[1]:
+        elif not row[0]:
             connection.execute(
                 "UPDATE extractions SET runs = runs + 1"
                 " WHERE stream = $stream AND sync_id = $sync_id",
@@ -145,6 +157,18 @@ def extraction_state(
     )
 
 
+def staged_and_unique(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
+) -> tuple[int, int]:
+    """How many records one sync staged, and how many of them differ in id."""
+    staged, unique = one_row(
+        connection,
+        f"SELECT count(*), count(DISTINCT id) FROM {stream.staging} WHERE sync_id = $sync_id",
+        {"sync_id": sync_id},
+    )
+    return staged, unique
+
+
 class Landing:
     """Lands the batches of one extraction."""
 
@@ -154,21 +178,23 @@ class Landing:
         stream: Stream,
         ref: IntegrationRef,
         sync_id: str,
-        source: Source,
+        *,
+        fields: FieldMap,
+        records: Sequence[str],
     ) -> None:
         self._connection = connection
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
-        self._list_path = list_path(source.records)
-        self._query = mapping_query(stream, source.fields, ref, INCOMING)
+        self._list_path = list_path(records)
+        self._query = mapping_query(stream, fields, ref, INCOMING)
         (self._run,) = one_row(
             connection,
             "SELECT runs FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
             {"stream": stream.name, "sync_id": sync_id},
         )
 
-    def land(self, batch: int, pages: Sequence[Page], now: str) -> None:
+    def land(self, batch: int, pages: Sequence[Page], moment: str) -> None:
         """Write one batch; call inside a transaction.
 
         Raises `BooksUnbalanced` when the records found in SQL are not as many as the
@@ -182,7 +208,7 @@ class Landing:
             self._query.parameters | {"list_path": self._list_path},
         )
         self._connection.unregister("incoming_pages")
-        where = {"sync_id": self._sync_id, "batch": batch, "now": now}
+        where = {"sync_id": self._sync_id, "batch": batch, "now": moment}
         columns = ", ".join(column.name for column in self._stream.columns)
         self._connection.execute(
             f"""
@@ -253,14 +279,14 @@ class Landing:
             },
         )
 
-    def seal(self, certificate: Certificate, now: str) -> None:
+    def seal(self, certificate: Certificate, moment: str) -> None:
         """Record the certificate; from now on nothing more is fetched for this sync."""
         self._connection.execute(
             "UPDATE extractions SET certificate = $certificate, sealed_at = $now"
             " WHERE stream = $stream AND sync_id = $sync_id",
             {
                 "certificate": msgspec.json.encode(certificate).decode(),
-                "now": now,
+                "now": moment,
                 "stream": self._stream.name,
                 "sync_id": self._sync_id,
             },

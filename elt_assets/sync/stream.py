@@ -69,6 +69,11 @@ class Stream:
         return f"{self.name}_withheld"
 
     @property
+    def history(self) -> str:
+        """Warehouse view of every version of every record with its time span."""
+        return f"{self.name}_history"
+
+    @property
     def latest(self) -> str:
         """Operational table that applications read."""
         return f"{self.name}_latest"

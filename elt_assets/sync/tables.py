@@ -53,6 +53,20 @@ CREATE TABLE rejected_records (
     raw        JSON NOT NULL,
     created_at TIMESTAMP NOT NULL
 );
+CREATE TABLE applied_syncs (
+    stream     VARCHAR NOT NULL,
+    version    BIGINT NOT NULL,  -- of the latest table after it
+    sync_id    VARCHAR NOT NULL,
+    applied_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (stream, version)
+);
+-- Keys that the last complete extraction did not list, waiting for a second one.
+CREATE TABLE missing_records (
+    stream  VARCHAR NOT NULL,
+    id      UUID NOT NULL,
+    version BIGINT NOT NULL,     -- made by the sync of this version
+    until   BIGINT               -- and no longer valid from this version on
+);
 CREATE TABLE warehouse_schema (version INTEGER NOT NULL, stream VARCHAR NOT NULL);
 """
 
@@ -144,6 +158,7 @@ def _stream_tables(stream: Stream) -> str:
         '    "before" JSON,\n'
         "    detected_at TIMESTAMP NOT NULL\n"
     )
+    columns = ", ".join(column.name for column in stream.columns)
     return f"""
 CREATE TABLE {stream.staging} (
     sync_id VARCHAR NOT NULL,
@@ -160,4 +175,18 @@ CREATE TABLE {stream.cdc} (
 {change});
 CREATE TABLE {stream.withheld} (
 {change});
+-- What a record was, from when to when (valid_to is NULL while it still is).
+CREATE VIEW {stream.history} AS
+SELECT
+    organization_id, connected_integration_id, id, {columns}, attributes, content_hash,
+    valid_from, valid_to, sync_id, version
+FROM (
+    SELECT
+        *,
+        detected_at AS valid_from,
+        lead(detected_at) OVER (PARTITION BY id ORDER BY version) AS valid_to
+    FROM {stream.cdc}
+    WHERE version IN (SELECT version FROM applied_syncs WHERE stream = '{stream.name}')
+)
+WHERE change_type <> 'DELETE';
 """

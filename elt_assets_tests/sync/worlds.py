@@ -16,7 +16,7 @@ import msgspec
 from elt_assets.connectors.expressions import Comparison
 from elt_assets.connectors.expressions import Path as FieldPath
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Cursor, FieldMap, Page
+from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import load_settings
@@ -72,7 +72,8 @@ class World:
     """What one integration's provider holds, and how it behaves.
 
     `fail_at` raises its error when that page is asked for; `served` lists the positions of
-    all pages that were handed out; `on_page` is called before each page.
+    all pages that were handed out; `on_page` is called before each page. `alive` is what it
+    answers about single records, None when it cannot be asked.
     """
 
     records: list[Any] = field(default_factory=list)
@@ -82,6 +83,8 @@ class World:
     endless: bool = False
     fail_at: dict[int, Exception] = field(default_factory=dict)
     served: list[int] = field(default_factory=list)
+    pages_can_shift: bool = False
+    alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
 
     def page(self, number: int) -> Page:
@@ -109,6 +112,18 @@ class WorldSource:
     fields: FieldMap = field(default_factory=lambda: FIELDS)
     records: tuple[str, ...] = ("items",)
 
+    @property
+    def pages_can_shift(self) -> bool:
+        return self.world.pages_can_shift
+
+    @property
+    def answers_for_one(self) -> bool:
+        return self.world.alive is not None
+
+    def presence(self, external_id: str) -> Presence:
+        alive = self.world.alive or {}
+        return alive.get(external_id, Presence.GONE)
+
     def pages(self, cursor: Cursor | None) -> Iterator[Page]:
         number = 0 if cursor is None else cursor["page"]
         while True:
@@ -127,7 +142,7 @@ class Company:
 
     def __init__(self, home: Path, **settings: object) -> None:
         self.worlds: dict[str, World] = {}
-        self._opening: list[IntegrationRef] = []
+        self.fields = FIELDS
         self.platform = Platform.open(
             load_settings(home=home, lock_wait=0.3, **settings), open_source=self._open_source
         )
@@ -145,6 +160,10 @@ class Company:
         """Sync one integration and return its outcome."""
         (outcome,) = self.platform.sync(USERS, [ref], sync_id=sync_id, **options)
         return outcome
+
+    def map_from(self, name: str, *path: str | int) -> None:
+        """Correct the configuration: the field `name` stands at `path` now."""
+        self.fields = self.fields | {name: FieldPath(path)}
 
     def users(self, ref: IntegrationRef = ACME) -> dict[str, dict[str, Any]]:
         """The latest rows by external id, without platform columns."""
@@ -176,7 +195,7 @@ class Company:
         secrets: Secrets,
         limits: FetchLimits,
     ) -> WorldSource:
-        return WorldSource(self.worlds[provider_data["permission_source_name"]])
+        return WorldSource(self.worlds[provider_data["permission_source_name"]], self.fields)
 
 
 def expected(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

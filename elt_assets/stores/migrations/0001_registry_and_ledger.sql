@@ -30,6 +30,7 @@ CREATE TABLE syncs (
     deletes                  INTEGER NOT NULL DEFAULT 0,
     withheld_deletes         INTEGER NOT NULL DEFAULT 0,
     shielded_deletes         INTEGER NOT NULL DEFAULT 0,
+    pending_deletes          INTEGER NOT NULL DEFAULT 0,
     unchanged                INTEGER NOT NULL DEFAULT 0,
     latest_before            INTEGER NOT NULL DEFAULT 0,
     latest                   INTEGER NOT NULL DEFAULT 0,
@@ -42,7 +43,22 @@ CREATE TABLE syncs (
     retryable                INTEGER NOT NULL DEFAULT 0,
     started_at               TEXT NOT NULL,
     finished_at              TEXT,
+    decision                 TEXT,             -- of a person, about withheld deletes
+    decided_by               TEXT,
+    decided_at               TEXT,
     PRIMARY KEY (organization_id, connected_integration_id, stream, sync_id)
+);
+
+-- Every error of every attempt, so that a sync that recovered still tells what it met.
+CREATE TABLE sync_errors (
+    organization_id          TEXT NOT NULL,
+    connected_integration_id TEXT NOT NULL,
+    stream                   TEXT NOT NULL,
+    sync_id                  TEXT NOT NULL,
+    attempt                  INTEGER NOT NULL,
+    error                    TEXT NOT NULL,
+    failed_at                TEXT NOT NULL,
+    PRIMARY KEY (organization_id, connected_integration_id, stream, sync_id, attempt)
 );
 
 CREATE INDEX syncs_by_time ON syncs (started_at);

@@ -1,0 +1,83 @@
+"""Applying: a version of the change log becomes the latest table, once, all or nothing.
+
+Belongs here: the one transaction on the operational database in which changes, version
+and ledger move together. Does not: the statements it is made of (latest, ledger) or where
+changes come from (engine, quarantine, undo).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+
+from elt_assets.errors import PermanentError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.safeguards import DeleteMode
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.sync import change_log, latest, ledger
+from elt_assets.sync.clock import now
+from elt_assets.sync.ledger import SyncRow, Version
+from elt_assets.sync.outcome import Counts, Outcome
+from elt_assets.sync.stream import Stream
+
+
+class VersionMoved(Exception):
+    """Another apply came first: what was detected is compared with rows that are no more."""
+
+
+class Superseded(Exception):
+    """An extraction that began later has settled already: this one's data is older."""
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The changes that the log holds under `base.version + 1`, ready to be applied."""
+
+    database: OperationalDatabase
+    connection: duckdb.DuckDBPyConnection
+    stream: Stream
+    ref: IntegrationRef
+    row: SyncRow
+    base: Version
+    counts: Counts
+    delete_mode: DeleteMode
+
+    def run(self, outcome: Callable[[int], Outcome]) -> Outcome:
+        """Apply and settle with what `outcome` makes of the rows now in the latest table.
+
+        Raises `VersionMoved`, `Superseded`, `PermanentError` when the row count is not
+        what the changes lead to, and what the database raises; then nothing has changed.
+        """
+        counts = self.counts
+        expected = counts.latest_before + counts.inserts - counts.deletes
+        with self.database.transaction() as transaction:
+            if ledger.version(transaction, self.stream, self.ref).ordinal > self.row.ordinal:
+                raise Superseded
+            if not ledger.advance(transaction, self.stream, self.ref, self.base, self.row):
+                raise VersionMoved
+            if counts.inserts + counts.updates + counts.deletes:
+                latest.apply_changes(
+                    transaction,
+                    self.stream,
+                    self.ref,
+                    change_log.to_apply(self.connection, self.stream, self.base.version + 1),
+                    delete_mode=self.delete_mode,
+                    now=now(),
+                )
+                self._verify(latest.count(transaction, self.stream, self.ref), expected)
+            settled = outcome(expected)
+            ledger.settle(transaction, self.stream, self.ref, settled)
+        change_log.mark_applied(
+            self.connection, self.stream, self.base.version + 1, self.row.sync_id, now()
+        )
+        return settled
+
+    def _verify(self, actual: int, expected: int) -> None:
+        if actual != expected:
+            raise PermanentError(
+                f"applying would leave {actual} rows in {self.stream.latest} where {expected} "
+                "are expected; everything was rolled back. The latest table was changed by "
+                f"someone else: run `elt-assets rebuild {self.ref}`, then sync again"
+            )

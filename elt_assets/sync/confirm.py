@@ -1,0 +1,42 @@
+"""Confirming deletes: is a record that was not listed really gone?
+
+Belongs here: choosing a way to confirm and carrying it out on a detection. Does not: how a
+provider is asked for one record (connectors), or the limits (guard).
+
+Index pagination hides a live user when somebody before it leaves while pages are read; an
+extraction that was interrupted and continued later saw the provider at two moments.
+"""
+
+from __future__ import annotations
+
+from elt_assets.connectors.source import Presence, Source
+from elt_assets.safeguards import Confirmation
+from elt_assets.sync.detect import Detection
+from elt_assets.sync.outcome import Certificate
+
+
+def way_to_confirm(
+    chosen: Confirmation | None, source: Source, certificate: Certificate
+) -> Confirmation:
+    """What the integration chose, or else what its pagination and this extraction call for."""
+    if chosen is not None:
+        return chosen
+    if not source.pages_can_shift and certificate.extraction_runs == 1:
+        return "none"
+    return "probe" if source.answers_for_one else "grace"
+
+
+def confirm_deletes(detection: Detection, way: Confirmation, source: Source) -> None:
+    """Hold back or shield what is not confirmed.
+
+    A probe that gets no clear answer holds the row back until a next extraction.
+    Raises what the source raises.
+    """
+    if way == "none":
+        return
+    if way == "grace" or not source.answers_for_one:
+        detection.hold_back_newly_missing()
+        return
+    answers = {record_id: source.presence(key) for record_id, key in detection.candidates()}
+    detection.shield(i for i, answer in answers.items() if answer is Presence.PRESENT)
+    detection.hold_back(i for i, answer in answers.items() if answer is Presence.UNKNOWN)

@@ -1,0 +1,37 @@
+"""Dead letters: the records that could not be used, with the reason and the record itself.
+
+Belongs here: reading `rejected_records`. Does not: rejecting (mapping, stage).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import msgspec
+
+from elt_assets.sync.stream import Stream
+
+
+def rejected(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[str, Any]]:
+    """The dead letters of all syncs still kept, as `rejected --json` shows them."""
+    rows = connection.execute(
+        """
+        SELECT sync_id, batch, seq, key, reason, raw
+        FROM rejected_records
+        WHERE stream = $stream
+        ORDER BY created_at, sync_id, batch, seq
+        """,
+        {"stream": stream.name},
+    ).fetchall()
+    return [
+        {
+            "sync_id": row[0],
+            "batch": row[1],
+            "seq": row[2],
+            "key": row[3],
+            "reason": row[4],
+            "raw": msgspec.json.decode(row[5]),
+        }
+        for row in rows
+    ]

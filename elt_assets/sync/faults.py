@@ -1,0 +1,79 @@
+"""Failures on purpose: the moments at which a sync can be made to fail, and dice that do it.
+
+Belongs here: the hooks the engine calls and the simulation of the original experiment
+(an API that fails, a database write that fails after it committed, a process that dies).
+Does not: faults of a provider (the embedded provider plays those) or any decision of the
+engine; without faults the hooks do nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from elt_assets.errors import ProviderUnavailable, WriteInterrupted
+
+
+class Faults(Protocol):
+    """Moments of a sync."""
+
+    def before_page(self) -> None:
+        """A page is about to be fetched. May raise `ProviderUnavailable`."""
+
+    def after_commit(self, batch: int) -> None:
+        """Batch `batch` (from 0) is committed. May raise `WriteInterrupted`, or end the process."""
+
+
+class NoFaults:
+    """Nothing fails on purpose."""
+
+    def before_page(self) -> None:
+        """Do nothing."""
+
+    def after_commit(self, batch: int) -> None:
+        """Do nothing."""
+
+
+NO_FAULTS = NoFaults()
+
+
+@dataclass
+class FaultDice:
+    """Throws for each moment with the original's odds; safe to share between threads.
+
+    `fired` counts the faults by name; a crash cannot be counted by the process it ends.
+    """
+
+    page_failure: float = 0.02
+    failure_after_commit: float = 0.40
+    crash: float = 0.0
+    crash_after_batch: int = 5
+    seed: int | None = None
+    fired: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311 - dice, not keys
+        self._guard = threading.Lock()
+
+    def before_page(self) -> None:
+        """Fail like a provider that is away for a moment."""
+        if self._hit(self.page_failure, "page"):
+            raise ProviderUnavailable("simulated failure of the provider")
+
+    def after_commit(self, batch: int) -> None:
+        """Die like a process out of memory, or fail after the data is safe."""
+        if batch >= self.crash_after_batch and self._hit(self.crash, "crash"):
+            ctypes.string_at(0)  # a real segmentation fault: nothing gets to clean up
+        if self._hit(self.failure_after_commit, "after_commit"):
+            raise WriteInterrupted("simulated failure after a committed write")
+
+    def _hit(self, odds: float, name: str) -> bool:
+        with self._guard:
+            hit = self._random.random() < odds
+            if hit:
+                self.fired[name] += 1
+        return hit

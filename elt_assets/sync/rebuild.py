@@ -1,0 +1,73 @@
+"""Rebuilding: the latest table made anew from the change log.
+
+Belongs here: replaying an integration's log and swapping the result in. Does not: the
+replay's SQL (change_log) or the swap's (latest).
+"""
+
+from __future__ import annotations
+
+import duckdb
+import msgspec
+
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.warehouse import one_row
+from elt_assets.sync import change_log, latest, ledger
+from elt_assets.sync.clock import now
+from elt_assets.sync.stream import Stream
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What rebuilding found and made: rows before and after, and the version replayed to."""
+
+    partition: str
+    stream: str
+    before: int
+    after: int
+    version: int
+
+
+def rebuild(
+    database: OperationalDatabase,
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    ref: IntegrationRef,
+) -> Rebuilt:
+    """Replay the log and make the result the integration's rows, in one transaction.
+
+    The log is replayed as far as it is known to have been applied, by the operational
+    database or, where that was set back, by the log's own record. Raises `InvalidInput`
+    when the log is empty or does not reach back to the beginning.
+    """
+    first, reached = one_row(
+        connection,
+        f"""
+        SELECT
+            (SELECT min(version) FROM {stream.cdc}),
+            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream)
+        """,
+        {"stream": stream.name},
+    )
+    version = max(ledger.version(database, stream, ref).version, reached)
+    if first is None:
+        raise InvalidInput(f"{ref}: the change log is empty; sync the integration instead")
+    moment = now()
+    rows = connection.sql(
+        f"""
+        SELECT
+            id::VARCHAR AS id, * EXCLUDE (id, attributes, first_seen, last_updated),
+            attributes::VARCHAR AS attributes,
+            strftime(first_seen, '%Y-%m-%dT%H:%M:%S.%fZ') AS first_seen,
+            strftime(last_updated, '%Y-%m-%dT%H:%M:%S.%fZ') AS last_updated
+        FROM ({change_log.replayed(stream)})
+        ORDER BY id
+        """,
+        params={"applied": version, "moment": moment},
+    ).to_arrow_reader()
+    with database.transaction() as transaction:
+        before = latest.count(transaction, stream, ref)
+        latest.replace_all(transaction, stream, ref, rows)
+        ledger.set_version(transaction, stream, ref, version, "rebuild")
+        after = latest.count(transaction, stream, ref)
+    return Rebuilt(ref.partition_key, stream.name, before, after, version)

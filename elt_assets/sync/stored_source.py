@@ -1,0 +1,99 @@
+"""A source that reads an earlier extraction's records back from the warehouse.
+
+Belongs here: serving kept records again, so that a corrected mapping can be applied
+without fetching. Does not: deciding when that is wanted (platform).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+
+from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence, Source
+from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.stream import Stream
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """Records of the sealed extraction `sync_id`, mapped by today's configuration.
+
+    `provider` lends its field map and answers for single records; what the first reading
+    learned about completeness (`certificate`) holds for the second.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    stream: Stream
+    sync_id: str
+    certificate: Certificate
+    provider: Source
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The page is the list."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """The integration's field map as it is configured now."""
+        return self.provider.fields
+
+    @property
+    def pages_can_shift(self) -> bool:
+        """Whether the first reading may have missed a record."""
+        return self.provider.pages_can_shift or self.certificate.extraction_runs > 1
+
+    @property
+    def answers_for_one(self) -> bool:
+        """As the provider does."""
+        return self.provider.answers_for_one
+
+    def presence(self, external_id: str) -> Presence:
+        """Ask the provider."""
+        return self.provider.presence(external_id)
+
+    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+        """Yield the kept records in the order in which they came."""
+        batch, seq = (-1, -1) if cursor is None else (cursor["batch"], cursor["seq"])
+        while True:
+            rows = self.connection.execute(
+                f"""
+                SELECT batch, seq, raw::VARCHAR
+                FROM (
+                    SELECT batch, seq, raw FROM {self.stream.staging} WHERE sync_id = $sync_id
+                    UNION ALL
+                    SELECT batch, seq, raw
+                    FROM rejected_records
+                    WHERE stream = $stream AND sync_id = $sync_id
+                )
+                WHERE (batch, seq) > ($batch, $seq)
+                ORDER BY batch, seq
+                LIMIT {_PAGE}
+                """,
+                {
+                    "sync_id": self.sync_id,
+                    "stream": self.stream.name,
+                    "batch": batch,
+                    "seq": seq,
+                },
+            ).fetchall()
+            body = "[" + ",".join(row[2] for row in rows) + "]"
+            if len(rows) < _PAGE:
+                yield Page(
+                    body=body.encode(),
+                    count=len(rows),
+                    next=None,
+                    total=self.certificate.declared_total,
+                    cut_short=self.certificate.cut_short,
+                )
+                return
+            batch, seq = rows[-1][0], rows[-1][1]
+            yield Page(body=body.encode(), count=len(rows), next={"batch": batch, "seq": seq})
+
+    def close(self) -> None:
+        """Give back the provider's connections."""
+        self.provider.close()
