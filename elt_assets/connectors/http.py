@@ -160,7 +160,6 @@ class Client:
                 # What is left of the body must not be taken for the next answer.
                 answer.close()
                 raise
-            answer.release_conn()
         except (HTTPError, OSError) as error:
             raise self._unreachable(error, request) from None
         return Response(request.url, answer.headers, body)

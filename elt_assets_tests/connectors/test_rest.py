@@ -249,6 +249,27 @@ def test_a_secret_that_cannot_be_a_header_is_refused_without_showing_it(
     assert provider.asked == []
 
 
+def test_an_error_that_names_an_address_with_a_secret_in_its_path_hides_it(
+    provider: Provider, data: Data, users: OpenSource
+) -> None:
+    stream(data)["path"] = f"/{TOKEN}/users"
+    for status in (503, 404):
+        provider.answer = lambda _, status=status: as_json({}, status)  # type: ignore[misc]
+        with pytest.raises(EltAssetsError, match=r"/v1/\[secret\]/users answered"):
+            everything(users())
+
+
+def test_a_key_in_the_query_reaches_no_log_however_much_is_logged(
+    provider: Provider, data: Data, users: OpenSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    provider.answer = listing(PAGES)
+    data["auth"] = {"type": "api_key", "key": {"env": "TEST_TOKEN"}, "param": "key"}
+    everything(users())
+    assert provider.asked[0].query["key"] == TOKEN
+    assert TOKEN not in caplog.text
+
+
 def test_no_error_carries_the_token_even_when_the_provider_echoes_it(
     provider: Provider, users: OpenSource, caplog: pytest.LogCaptureFixture
 ) -> None:
