@@ -7,38 +7,75 @@ Does not: knowing how any of them is read.
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.provider_data import RestData, mistakes
 from elt_assets.connectors.rest import RestSource
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 
-_MODELS: dict[str, type[RestData]] = {"rest": RestData}
+
+class Opener(Protocol):
+    """How a source of one stream is made of a checked configuration."""
+
+    def __call__(
+        self,
+        config: Any,
+        stream: str,
+        *,
+        ref: IntegrationRef | None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> Source:
+        """Open it; nothing is sent and no secret is read before the first page."""
+
+
+def _declared(config: Any) -> Iterable[str]:
+    names: Iterable[str] = config.streams
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A provider: the model of its provider_data, what opens it, and which streams it offers."""
+
+    model: type[BaseModel]
+    open: Opener
+    streams: Callable[[Any], Iterable[str]] = _declared
+
+
+_KINDS: dict[str, Kind] = {
+    "rest": Kind(RestData, RestSource),
+}
 
 
 def providers() -> list[str]:
     """Names of all providers, in order."""
-    return sorted(_MODELS)
+    return sorted(_KINDS)
 
 
 def validate(provider: str, provider_data: object) -> dict[str, Any]:
     """`provider_data` as it is stored. Raises `InvalidInput` naming each wrong field."""
-    return _parsed(provider, provider_data).model_dump(mode="json", exclude_unset=True)
+    config = _parsed(_kind(provider), provider_data)
+    return config.model_dump(mode="json", exclude_unset=True)
 
 
 def schema(provider: str) -> dict[str, Any]:
     """JSON Schema of the provider's provider_data."""
-    return _model(provider).model_json_schema()
+    return _kind(provider).model.model_json_schema()
 
 
 def streams(provider: str, provider_data: object) -> tuple[str, ...]:
     """Names of the streams that an integration offers."""
-    return tuple(_parsed(provider, provider_data).streams)
+    kind = _kind(provider)
+    return tuple(kind.streams(_parsed(kind, provider_data)))
 
 
 def open_source(
@@ -48,31 +85,34 @@ def open_source(
     *,
     secrets: Secrets,
     limits: FetchLimits,
+    ref: IntegrationRef | None = None,
 ) -> Source:
-    """A source of one stream. Nothing is sent and no secret is read before the first page."""
-    config = _parsed(provider, provider_data)
-    if stream not in config.streams:
-        raise InvalidInput(
-            f"provider_data has no stream {stream!r}; it has {', '.join(config.streams)}"
-        )
-    return RestSource(config, stream, secrets=secrets, limits=limits)
+    """A source of one stream. Nothing is sent and no secret is read before the first page.
+
+    `ref` is whose data is read, for configurations that speak of it.
+    """
+    kind = _kind(provider)
+    config = _parsed(kind, provider_data)
+    offered = tuple(kind.streams(config))
+    if stream not in offered:
+        raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")
+    return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
-def _parsed(provider: str, provider_data: object) -> RestData:
-    model = _model(provider)
+def _parsed(kind: Kind, provider_data: object) -> BaseModel:
     if not isinstance(provider_data, dict):
         raise InvalidInput("provider_data is not an object with fields")
     try:
-        return model.model_validate(provider_data)
+        return kind.model.model_validate(provider_data)
     except ValidationError as error:
         raise InvalidInput(f"provider_data: {mistakes(error)}") from None
 
 
-def _model(provider: str) -> type[RestData]:
-    if provider not in _MODELS:
-        near = difflib.get_close_matches(provider, _MODELS, n=1)
+def _kind(provider: str) -> Kind:
+    if provider not in _KINDS:
+        near = difflib.get_close_matches(provider, _KINDS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise InvalidInput(
             f"provider {provider!r} is unknown{meant} (there is: {', '.join(providers())})"
         )
-    return _MODELS[provider]
+    return _KINDS[provider]

@@ -29,6 +29,7 @@ from elt_assets.connectors.provider_data import (
 from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
 from elt_assets.connectors.throttle import Throttle
 from elt_assets.errors import PermanentError
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 
 
@@ -36,7 +37,13 @@ class RestSource:
     """One stream of one REST integration. A cursor is `{"page": number, "at": position}`."""
 
     def __init__(
-        self, config: RestData, stream: str, *, secrets: Secrets, limits: FetchLimits
+        self,
+        config: RestData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None = None,
+        secrets: Secrets,
+        limits: FetchLimits,
     ) -> None:
         described = config.streams[stream]
         self._limits = limits

@@ -68,6 +68,7 @@ class SourceOpener(Protocol):
         *,
         secrets: Secrets,
         limits: FetchLimits,
+        ref: IntegrationRef,
     ) -> Source:
         """Open the stream of a provider. Raises `SecretMissing` or `InvalidInput`."""
 
@@ -303,6 +304,7 @@ class _Attempt:
             self.request.stream.name,
             secrets=self.secrets,
             limits=self.engine.limits,
+            ref=integration.ref,
         )
 
     def _detect_and_apply(

@@ -308,6 +308,7 @@ class Platform:
             stream.name,
             secrets=Secrets(),
             limits=self._engine.limits,
+            ref=ref,
         )
         try:
             return preview(stream, ref, source)

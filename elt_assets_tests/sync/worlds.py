@@ -194,6 +194,7 @@ class Company:
         *,
         secrets: Secrets,
         limits: FetchLimits,
+        ref: IntegrationRef,
     ) -> WorldSource:
         return WorldSource(self.worlds[provider_data["permission_source_name"]], self.fields)
 
