@@ -54,6 +54,8 @@ def test_a_next_url_may_be_relative_to_the_page_that_gives_it() -> None:
         ('<https://x/2?a=1,2;b=3>; title="a, <b>; rel=prev"; rel="next"', "https://x/2?a=1,2;b=3"),
         ('<https://x/9>; title="x; rel=\\"next\\""; rel="last"', None),
         ('<https://x/9>; rel="nextish"', None),
+        ('<https://x/2>; rel="next"; rel="prev"', "https://x/2"),
+        ('<https://x/0>; rel="prev"; rel="next"', None),
         ("", None),
         ('<https://x/2>; rel="next"; results="true"', "https://x/2"),
         (", <https://x/2>; crossorigin; rel=next", "https://x/2"),

@@ -58,6 +58,11 @@ def test_a_damaged_key_is_null_and_not_a_guess() -> None:
     assert found == {UNREADABLE: "why", "id": None, "profile": {"id": "a", "b": None}}
 
 
+def test_a_member_whose_name_is_damaged_is_left_out() -> None:
+    record = b'{"id": 1, "n\xff": 2, "\\ud800": 3, "last": 4}'
+    assert json.loads(marker(record, "why")) == {UNREADABLE: "why", "id": 1, "last": 4}
+
+
 def test_a_readable_key_is_kept_byte_for_byte() -> None:
     record = b'{"id": 123456789012345678901234567890.10, "x": "\xff"}'
     assert b'"id":123456789012345678901234567890.10,' in marker(record, "why")
