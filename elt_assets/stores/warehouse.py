@@ -38,6 +38,7 @@ from elt_assets.errors import (
 from elt_assets.identifiers import IntegrationRef
 
 BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
+_SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 _HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
 ALIAS = "warehouse"
 _DAMAGE = (
@@ -108,8 +109,7 @@ class Warehouses:
                 with _translated(ref, path):
                     self._attach(connection, ref, path, read_only)
                     yield connection
-                    connection.execute("USE memory")
-                    connection.execute(f"DETACH {ALIAS}")
+                    self._detach(connection, path)
                 healthy = True
             finally:
                 connection.close()
@@ -140,6 +140,16 @@ class Warehouses:
         for instance in idle:
             instance.close()
         shutil.rmtree(self._root / ".spill", ignore_errors=True)
+
+    def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        # DuckDB writes the file when it lets go of it. Trying every compression on every
+        # column of a small one takes longer than all the rest of a small sync.
+        parts = (path, path.with_name(path.name + ".wal"))
+        small = sum(part.stat().st_size for part in parts if part.exists()) < _SMALL
+        method = "uncompressed" if small else "auto"
+        connection.execute("USE memory")
+        connection.execute(f"SET GLOBAL force_compression = '{method}'")
+        connection.execute(f"DETACH {ALIAS}")
 
     def _borrow(self) -> duckdb.DuckDBPyConnection:
         with self._idle_guard:

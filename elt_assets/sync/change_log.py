@@ -30,32 +30,52 @@ SAMPLE = 10
 
 def drop_unapplied(
     connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, applied: int
-) -> None:
-    """Forget what earlier attempts wrote and never applied; `applied` is the table's version.
+) -> bool:
+    """Forget what earlier attempts wrote and never applied; return whether the log is empty.
 
-    Raises `DatabaseDamaged` when the log is further ahead than one attempt can be: the
-    operational database was set back.
+    `applied` is the latest table's version. Raises `DatabaseDamaged` when the log is further
+    ahead than one attempt can be: the operational database was set back.
     """
-    (reached,) = one_row(connection, f"SELECT coalesce(max(version), 0) FROM {stream.cdc}", {})
+    of_stream = {"applied": applied, "stream": stream.name}
+    logged, reached, missing = one_row(
+        connection,
+        f"""
+        SELECT
+            (SELECT coalesce(max(version), 0) FROM {stream.cdc}),
+            greatest(
+                (SELECT coalesce(max(version), 0) FROM {stream.cdc}),
+                (SELECT coalesce(max(version), 0) FROM {stream.withheld})
+            ),
+            (
+                SELECT count(*) > 0
+                FROM missing_records
+                WHERE stream = $stream AND (version > $applied OR until IS NOT NULL)
+            )
+        """,
+        of_stream,
+    )
     if reached > applied + 1:
         raise DatabaseDamaged(
             f"{ref}: the change log reaches version {reached} and the latest table stands at "
             f"{applied}: the operational database was replaced or restored from an older copy. "
             f"Run `elt-assets rebuild {ref}` to bring it up to the log"
         )
-    known = {"applied": applied}
-    for table in (stream.cdc, stream.withheld):
-        connection.execute(f"DELETE FROM {table} WHERE version > $applied", known)
-    of_stream = known | {"stream": stream.name}
-    connection.execute(
-        "DELETE FROM missing_records"
-        " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
-        of_stream,
-    )
-    connection.execute(
-        "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
-        of_stream,
-    )
+    if reached > applied:
+        for table in (stream.cdc, stream.withheld):
+            connection.execute(
+                f"DELETE FROM {table} WHERE version > $applied", {"applied": applied}
+            )
+    if missing:
+        connection.execute(
+            "DELETE FROM missing_records"
+            " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
+            of_stream,
+        )
+        connection.execute(
+            "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
+            of_stream,
+        )
+    return bool(min(logged, applied) == 0)
 
 
 def append(
@@ -127,7 +147,7 @@ def mark_applied(
 ) -> None:
     """Tell readers of the file alone that the version was reached."""
     connection.execute(
-        "INSERT OR REPLACE INTO applied_syncs VALUES ($stream, $version, $sync_id, $now)",
+        "INSERT INTO applied_syncs VALUES ($stream, $version, $sync_id, $now)",
         {"stream": stream.name, "version": version, "sync_id": sync_id, "now": now},
     )
 

@@ -44,6 +44,11 @@ class Found:
         return self.staged - self.unique
 
     @property
+    def changed(self) -> bool:
+        """Whether there is anything to log."""
+        return self.inserts + self.updates + self.deletes > 0
+
+    @property
     def unchanged(self) -> int:
         """Records that are in the latest table as they are."""
         return self.unique - self.inserts - self.updates
@@ -185,16 +190,20 @@ class Detection:
             {"stream": self._stream.name, "base": self._base_version},
         )
 
-    def write(self, *, deletes_pass: bool, complete: bool, now: str) -> None:
+    def write(self, found: Found, *, deletes_pass: bool, complete: bool, now: str) -> None:
         """Log the changes, or the deletes as withheld, and remember who is missing.
 
         Only a `complete` extraction says anything about who is missing.
         """
         with transaction(self._connection):
-            change_log.drop_unapplied(self._connection, self._stream, self._ref, self._base_version)
-            self._write_baseline(now)
+            empty = change_log.drop_unapplied(
+                self._connection, self._stream, self._ref, self._base_version
+            )
+            if empty and self._base_version > 0:
+                self._write_baseline(now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
-            self._append(self._stream.cdc, kept, now)
+            if found.changed:
+                self._append(self._stream.cdc, kept, now)
             if not deletes_pass:
                 self._append(self._stream.withheld, "change_type = 'DELETE'", now)
             elif complete:
@@ -230,9 +239,6 @@ class Detection:
 
     def _write_baseline(self, now: str) -> None:
         """Begin an empty log over a filled table with the rows as they are, so that it replays."""
-        (empty,) = one_row(self._connection, f"SELECT count(*) = 0 FROM {self._stream.cdc}", {})
-        if not empty or self._base_version == 0:
-            return
         image = change_log.columns_of_image(self._stream.columns, "image")
         change_log.append(
             self._connection,

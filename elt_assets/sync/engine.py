@@ -364,13 +364,15 @@ class _Attempt:
             found = detection.found()
         self.found = found
         detection.write(
+            found,
             deletes_pass=self.verdict.deletes_pass,
             complete=self.certificate.complete,
             now=now(),
         )
-        self.sample = change_log.sample(
-            connection, request.stream, request.stream.cdc, detection.version
-        )
+        if found.changed:
+            self.sample = change_log.sample(
+                connection, request.stream, request.stream.cdc, detection.version
+            )
         self.reached = Stage.CDC
         self.seconds["detect"] += time.perf_counter() - started
         return base

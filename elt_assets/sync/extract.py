@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from elt_assets.connectors.source import Page, Source
-from elt_assets.errors import WriteInterrupted
+from elt_assets.errors import SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
@@ -78,19 +78,18 @@ class Extraction:
         )
         for attempt in attempts:
             with attempt:
-                # The checkpoints say what was committed; a write that reported a failure
-                # may have been.
-                state = self.state()
+                if attempt.retry_state.attempt_number > 1:
+                    # A write that reported a failure may have been committed all the same.
+                    state = self.state()
                 if state.certificate is None:
-                    self._fetch_and_seal(state)
-        state = self.state()
+                    state = self._fetch_and_seal(state)
         return state, state.certificate or certify(state)
 
     def state(self) -> ExtractionState:
         """Where the extraction stands by its committed checkpoints."""
         return extraction_state(self.connection, self.stream, self.sync_id)
 
-    def _fetch_and_seal(self, state: ExtractionState) -> None:
+    def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         source = self.open_source()
         try:
             landing = Landing(
@@ -101,25 +100,21 @@ class Extraction:
                 fields=source.fields,
                 records=source.records,
             )
-            records = state.fetched
-            pages = self._pages(source, state)
-            for batch, group in enumerate(self._batches(pages), start=state.batches):
+            for group in self._batches(self._pages(source, state)):
                 started = time.perf_counter()
-                last = group[-1].next is None
                 with transaction(self.connection):
-                    landing.land(batch, group, now())
-                    if last:
+                    state = landing.land(state, group, now())
+                    if state.ended:
                         # The last batch and the seal are one commit: no crash lies between.
-                        landing.seal(certify(self.state()), now())
+                        state = landing.seal(state, certify(state), now())
                 self.seconds["stage"] += time.perf_counter() - started
-                records += sum(page.count for page in group)
-                self.progress(Progress(str(self.ref), "extract", batch + 1, records))
-                self.faults.after_commit(batch)
-                if last:
-                    return
+                self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
+                self.faults.after_commit(state.batches - 1)
+                if state.ended:
+                    return state
             # The source ended without saying that a page was the last one.
             with transaction(self.connection):
-                landing.seal(certify(self.state()), now())
+                return landing.seal(state, certify(state), now())
         finally:
             source.close()
 
@@ -133,12 +128,18 @@ class Extraction:
             yield page
 
     def _batches(self, pages: Iterator[Page]) -> Iterator[list[Page]]:
-        while True:
+        """Groups of pages; those fetched before an error are handed out before it."""
+        failure: SyncError | None = None
+        while failure is None:
+            group: list[Page] = []
             started = time.perf_counter()
-            group = list(islice(pages, self.pages_per_batch))
+            try:
+                group.extend(islice(pages, self.pages_per_batch))
+            except SyncError as error:
+                failure = error
             self.seconds["extract"] += time.perf_counter() - started
-            if not group:
+            if group:
+                yield group
+            if failure is None and (not group or group[-1].next is None):
                 return
-            yield group
-            if group[-1].next is None:
-                return
+        raise failure

@@ -32,19 +32,19 @@ class SyncRow(msgspec.Struct, frozen=True):
     status: Status
     attempts: int
     run_id: str | None
-    counts: Counts
-    certificate: Certificate
-    resumed_batches: int
-    batches: int
-    version: int | None
-    reasons: tuple[str, ...]
-    error: str | None
-    retryable: bool
-    started_at: str
-    finished_at: str | None
-    decision: str | None
-    decided_by: str | None
-    decided_at: str | None
+    counts: Counts = Counts()
+    certificate: Certificate = Certificate()
+    resumed_batches: int = 0
+    batches: int = 0
+    version: int | None = None
+    reasons: tuple[str, ...] = ()
+    error: str | None = None
+    retryable: bool = False
+    started_at: str = ""
+    finished_at: str | None = None
+    decision: str | None = None
+    decided_by: str | None = None
+    decided_at: str | None = None
 
     @property
     def partition(self) -> str:
@@ -126,30 +126,45 @@ def begin(
     """
     key = _key(stream, ref)
     rows = transaction.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*key, sync_id))
-    if rows:
-        row = _sync_row(rows[0])
-        if row.status.settled:
-            return row
-        transaction.execute(
-            "UPDATE syncs SET status = ?, attempts = attempts + 1, run_id = ?,"
-            f" error = NULL, retryable = 0, finished_at = NULL WHERE {_ONE_SYNC}",
-            (str(Status.EXTRACTING), run_id, *key, sync_id),
+    if not rows:
+        return _begin_first(transaction, key, sync_id, run_id)
+    row = _sync_row(rows[0])
+    if row.status.settled:
+        return row
+    transaction.execute(
+        "UPDATE syncs SET status = ?, attempts = attempts + 1, run_id = ?,"
+        f" error = NULL, retryable = 0, finished_at = NULL WHERE {_ONE_SYNC}",
+        (str(Status.EXTRACTING), run_id, *key, sync_id),
+    )
+    return msgspec.structs.replace(
+        row, status=Status.EXTRACTING, attempts=row.attempts + 1, run_id=run_id, error=None
+    )
+
+
+def _begin_first(
+    transaction: Transaction, key: tuple[str, str, str], sync_id: str, run_id: str | None
+) -> SyncRow:
+    ordinal = transaction.value(
+        f"""
+        SELECT 1 + max(
+            (SELECT coalesce(max(ordinal), 0) FROM syncs WHERE {_ONE_STREAM}),
+            (SELECT coalesce(max(ordinal), 0) FROM integration_versions WHERE {_ONE_STREAM})
+        ) AS ordinal
+        """,
+        (*key, *key),
+    )
+    row = SyncRow(*key, sync_id, ordinal, Status.EXTRACTING, 1, run_id, started_at=now())
+    transaction.execute(
+        """
+        INSERT INTO syncs (
+            organization_id, connected_integration_id, stream, sync_id, ordinal, status,
+            attempts, run_id, started_at
         )
-    else:
-        transaction.execute(
-            f"""
-            INSERT INTO syncs (
-                organization_id, connected_integration_id, stream, sync_id, ordinal, status,
-                attempts, run_id, started_at
-            )
-            SELECT ?, ?, ?, ?, 1 + max(
-                (SELECT coalesce(max(ordinal), 0) FROM syncs WHERE {_ONE_STREAM}),
-                (SELECT coalesce(max(ordinal), 0) FROM integration_versions WHERE {_ONE_STREAM})
-            ), ?, 1, ?, ?
-            """,
-            (*key, sync_id, *key, *key, str(Status.EXTRACTING), run_id, now()),
-        )
-    return _sync_row(transaction.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*key, sync_id))[0])
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (*key, sync_id, ordinal, str(row.status), row.attempts, run_id, row.started_at),
+    )
+    return row
 
 
 def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcome: Outcome) -> None:

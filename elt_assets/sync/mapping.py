@@ -19,7 +19,8 @@ from elt_assets.sync.stream import Column, Kind, Stream
 LONGEST_TEXT = 65_536
 LONGEST_KEY = 1_024
 UNREADABLE = "$unreadable"
-"""A connector puts `{"$unreadable": reason}` in the place of a record no JSON parser takes."""
+"""A connector puts `{"$unreadable": reason, …}` in the place of a record that no JSON parser
+takes, with the members that could be read: the key is often among them."""
 
 _SCALARS = "('VARCHAR', 'UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT', 'DOUBLE')"
 _UPDATED_AT = "source_updated_at"
@@ -80,9 +81,9 @@ def mapping_query(
             raw,
             CASE
                 WHEN form <> 'OBJECT' THEN 'record is ' || {_spoken("form")} || ', not an object'
-                WHEN {unreadable} IS NOT NULL THEN {unreadable}
                 {_lines(key_reasons, 16)}
             END AS key_reason,
+            {unreadable} AS damage,
             CASE
                 {_lines(content_reasons, 16)}
                 WHEN {updated_at.problem} THEN {updated_at.complaint}
@@ -105,7 +106,7 @@ def mapping_query(
         attributes,
         {_UPDATED_AT},
         md5(to_json([{content_texts}, attributes::VARCHAR])::VARCHAR) AS content_hash,
-        coalesce(key_reason, content_reason) AS reason
+        coalesce(damage, key_reason, content_reason) AS reason
     FROM keyed
     """
     parameters: dict[str, object] = {

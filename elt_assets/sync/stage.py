@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import duckdb
@@ -26,25 +26,33 @@ from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionState:
     """An extraction as the checkpoints tell it.
+
+    `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch.
 
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
     that the source stopped there (`cut_short` says why).
     """
 
-    batches: int
-    pages: int
-    fetched: int
-    staged: int
-    rejected: int
-    unreadable_keys: int
-    declared_totals: tuple[int, ...]
-    cut_short: str | None
-    cursor: Cursor | None
-    runs: int
-    certificate: Certificate | None
+    batches: int = 0
+    pages: int = 0
+    fetched: int = 0
+    staged: int = 0
+    rejected: int = 0
+    unreadable_keys: int = 0
+    declared_totals: tuple[int, ...] = ()
+    cut_short: str | None = None
+    cursor: Cursor | None = None
+    run: int = 1
+    landed_by: frozenset[int] = frozenset()
+    certificate: Certificate | None = None
+
+    @property
+    def runs(self) -> int:
+        """How many attempts the records come from; more than one is stitched."""
+        return max(1, len(self.landed_by))
 
     @property
     def ended(self) -> bool:
@@ -100,7 +108,8 @@ def begin_extraction(
                 " VALUES ($stream, $sync_id, $fingerprint, 1, $now)",
                 known | {"fingerprint": fingerprint, "now": now()},
             )
-        elif not row[0]:
+            return ExtractionState()
+        if not row[0]:
             connection.execute(
                 "UPDATE extractions SET runs = runs + 1"
                 " WHERE stream = $stream AND sync_id = $sync_id",
@@ -120,7 +129,7 @@ def extraction_state(
             coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
             coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
             coalesce(b.totals, []), b.cut_short, b.cursor,
-            coalesce(b.runs, 1), e.certificate
+            coalesce(b.landed_by, []), e.runs, e.certificate
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -134,7 +143,7 @@ def extraction_state(
                 arg_max(cut_short, batch) AS cut_short,
                 -- arg_max would skip the NULL that marks the end.
                 arg_max_null(cursor, batch) AS cursor,
-                count(DISTINCT run) AS runs
+                list(DISTINCT run) AS landed_by
             FROM extraction_batches
             WHERE stream = $stream AND sync_id = $sync_id
         ) AS b ON true
@@ -152,8 +161,9 @@ def extraction_state(
         declared_totals=tuple(sorted(row[6])),
         cut_short=row[7],
         cursor=None if row[8] is None else msgspec.json.decode(row[8]),
-        runs=row[9],
-        certificate=None if row[10] is None else msgspec.json.decode(row[10], type=Certificate),
+        landed_by=frozenset(row[9]),
+        run=row[10],
+        certificate=None if row[11] is None else msgspec.json.decode(row[11], type=Certificate),
     )
 
 
@@ -188,21 +198,18 @@ class Landing:
         self._sync_id = sync_id
         self._list_path = list_path(records)
         self._query = mapping_query(stream, fields, ref, INCOMING)
-        (self._run,) = one_row(
-            connection,
-            "SELECT runs FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
-            {"stream": stream.name, "sync_id": sync_id},
-        )
 
-    def land(self, batch: int, pages: Sequence[Page], moment: str) -> None:
-        """Write one batch; call inside a transaction.
+    def land(self, state: ExtractionState, pages: Sequence[Page], moment: str) -> ExtractionState:
+        """Write the batch that follows `state` and return the state after it.
+
+        Call inside a transaction; the new state is true once that is committed.
 
         Raises `BooksUnbalanced` when the records found in SQL are not as many as the
         pages were counted to hold.
         """
+        batch = state.batches
         fetched = sum(page.count for page in pages)
-        incoming = pages_table(pages)
-        self._connection.register("incoming_pages", incoming)
+        self._connection.register("incoming_pages", pages_table(pages))
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE mapped AS {self._query.sql}",
             self._query.parameters | {"list_path": self._list_path},
@@ -228,17 +235,6 @@ class Landing:
                 "integration_id": self._ref.integration_id,
             },
         )
-        self._connection.execute(
-            """
-            INSERT INTO rejected_records BY NAME
-            SELECT
-                $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq,
-                id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
-            FROM mapped
-            WHERE reason IS NOT NULL
-            """,
-            where | {"stream": self._stream.name},
-        )
         staged, rejected, unreadable_keys = one_row(
             self._connection,
             """
@@ -255,6 +251,18 @@ class Landing:
                 f"{self._ref}: batch {batch} holds {fetched} records by its pages and "
                 f"{staged + rejected} by the warehouse; nothing of it was kept. "
                 "This is a defect of the platform: report it with `elt-assets integrations show`"
+            )
+        if rejected:
+            self._connection.execute(
+                """
+                INSERT INTO rejected_records BY NAME
+                SELECT
+                    $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq,
+                    id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
+                FROM mapped
+                WHERE reason IS NOT NULL
+                """,
+                where | {"stream": self._stream.name},
             )
         last = pages[-1]
         self._connection.execute(
@@ -275,11 +283,27 @@ class Landing:
                 "unreadable_keys": unreadable_keys,
                 "declared_total": last.total,
                 "cut_short": last.cut_short,
-                "run": self._run,
+                "run": state.run,
             },
         )
+        totals = {*state.declared_totals, *([] if last.total is None else [last.total])}
+        return replace(
+            state,
+            batches=batch + 1,
+            pages=state.pages + len(pages),
+            fetched=state.fetched + fetched,
+            staged=state.staged + staged,
+            rejected=state.rejected + rejected,
+            unreadable_keys=state.unreadable_keys + unreadable_keys,
+            declared_totals=tuple(sorted(totals)),
+            cut_short=last.cut_short,
+            cursor=last.next,
+            landed_by=state.landed_by | {state.run},
+        )
 
-    def seal(self, certificate: Certificate, moment: str) -> None:
+    def seal(
+        self, state: ExtractionState, certificate: Certificate, moment: str
+    ) -> ExtractionState:
         """Record the certificate; from now on nothing more is fetched for this sync."""
         self._connection.execute(
             "UPDATE extractions SET certificate = $certificate, sealed_at = $now"
@@ -291,6 +315,7 @@ class Landing:
                 "sync_id": self._sync_id,
             },
         )
+        return replace(state, certificate=certificate)
 
 
 INCOMING = """
@@ -310,7 +335,8 @@ INCOMING = """
 
 def list_path(records: Sequence[str]) -> str:
     """JSONPath of all members of the list under the object keys `records`."""
-    return "$" + "".join(f'."{key}"' for key in records) + "[*]"
+    quoted = (key.replace("\\", "\\\\").replace('"', '\\"') for key in records)
+    return "$" + "".join(f'."{key}"' for key in quoted) + "[*]"
 
 
 def pages_table(pages: Sequence[Page]) -> pa.Table:

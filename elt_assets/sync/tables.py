@@ -57,8 +57,7 @@ CREATE TABLE applied_syncs (
     stream     VARCHAR NOT NULL,
     version    BIGINT NOT NULL,  -- of the latest table after it
     sync_id    VARCHAR NOT NULL,
-    applied_at TIMESTAMP NOT NULL,
-    PRIMARY KEY (stream, version)
+    applied_at TIMESTAMP NOT NULL
 );
 -- Keys that the last complete extraction did not list, waiting for a second one.
 CREATE TABLE missing_records (

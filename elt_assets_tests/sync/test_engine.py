@@ -129,14 +129,14 @@ def test_an_interrupted_sync_continues_from_the_last_committed_page(company: Com
     failed = company.sync(pages_per_batch=3)
     assert failed.status is Status.FAILED
     assert failed.retryable
-    assert failed.counts.staged == 60
+    assert failed.counts.staged == 70
     assert company.users() == {}
     world.fail_at.clear()
     world.served.clear()
     outcome = company.sync(pages_per_batch=3)
-    assert world.served == [6, 7, 8, 9]
+    assert world.served == [7, 8, 9]
     assert outcome.status is Status.APPLIED
-    assert outcome.resumed_batches == 2
+    assert outcome.resumed_batches == 3
     assert outcome.certificate.extraction_runs == 2
     assert company.users() == expected(world.records)
     assert balanced(outcome)
