@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -47,8 +48,24 @@ class Presence(StrEnum):
     UNKNOWN = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class Incremental:
+    """How often everything is read although the provider can say what changed.
+
+    `overlap` is how far before the newest change already seen the next reading begins:
+    providers list changes a little late.
+    """
+
+    full_every: timedelta
+    overlap: timedelta
+
+
 class Source(Protocol):
     """A stream of one integration, readable from the beginning or from any cursor it gave."""
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """Set where the provider can be asked for what changed since a moment."""
 
     @property
     def pages_can_shift(self) -> bool:
@@ -72,8 +89,11 @@ class Source(Protocol):
     def fields(self) -> FieldMap:
         """How a record's fields are found in it."""
 
-    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
+
+        With `since` (ISO 8601, UTC) only of records changed after it; the same moment is
+        given again when an extraction continues.
 
         Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable` or
         `SecretMissing`; never ends early in silence.

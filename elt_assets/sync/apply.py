@@ -43,6 +43,8 @@ class Application:
     base: Version
     counts: Counts
     delete_mode: DeleteMode
+    watermark: str | None = None
+    full_at: str | None = None
 
     def run(self, outcome: Callable[[int], Outcome]) -> Outcome:
         """Apply and settle with what `outcome` makes of the rows now in the latest table.
@@ -55,7 +57,15 @@ class Application:
         with self.database.transaction() as transaction:
             if ledger.version(transaction, self.stream, self.ref).ordinal > self.row.ordinal:
                 raise Superseded
-            if not ledger.advance(transaction, self.stream, self.ref, self.base, self.row):
+            if not ledger.advance(
+                transaction,
+                self.stream,
+                self.ref,
+                self.base,
+                self.row,
+                watermark=self.watermark,
+                full_at=self.full_at,
+            ):
                 raise VersionMoved
             if counts.inserts + counts.updates + counts.deletes:
                 latest.apply_changes(

@@ -6,13 +6,14 @@ deletes (guard).
 
 from __future__ import annotations
 
-from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.outcome import Certificate, Mode
 from elt_assets.sync.stage import ExtractionState
 
 
 def certify(state: ExtractionState) -> Certificate:
     """Judge an extraction by its checkpoints."""
-    totals = state.declared_totals
+    # What a provider counts beside a listing of changes may be the changes or everybody.
+    totals = state.declared_totals if state.plan.mode is Mode.FULL else ()
     reasons = []
     if not state.ended:
         reasons.append("the provider never said that a page is the last one")

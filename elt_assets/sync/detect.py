@@ -16,6 +16,7 @@ import pyarrow as pa
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log
+from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
 
@@ -24,19 +25,22 @@ from elt_assets.sync.stream import Stream
 class Found:
     """What the comparison found.
 
-    `deletes` are rows that the provider does not list; `shielded` ones are proven to exist
-    by a rejected record or by the provider's own word, `pending` ones wait for a second
-    complete extraction.
+    `deletes` are rows that the provider does not list, or says are deleted (`tombstones`);
+    `shielded` ones are proven to exist by a rejected record or by the provider's own word,
+    `pending` ones wait for a second complete extraction. `newest` is the latest change
+    among the records, by the provider's time (ISO 8601, UTC).
     """
 
     staged: int
     unique: int
+    tombstones: int
     inserts: int
     updates: int
     deletes: int
     shielded: int
     pending: int
     latest_before: int
+    newest: str | None
 
     @property
     def duplicates(self) -> int:
@@ -51,7 +55,7 @@ class Found:
     @property
     def unchanged(self) -> int:
         """Records that are in the latest table as they are."""
-        return self.unique - self.inserts - self.updates
+        return self.unique - self.tombstones - self.inserts - self.updates
 
 
 class Detection:
@@ -80,8 +84,12 @@ class Detection:
         """The latest table's version once these changes are applied."""
         return self._base_version + 1
 
-    def compare(self, images: pa.RecordBatchReader) -> Found:
-        """Find the changes. `images` are the latest rows: (id, content_hash, image), text."""
+    def compare(self, images: pa.RecordBatchReader, mode: Mode) -> Found:
+        """Find the changes. `images` are the latest rows: (id, content_hash, image), text.
+
+        In an incremental extraction a row that is not listed has not changed; only a
+        tombstone deletes.
+        """
         load_images(self._connection, images)
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
@@ -89,7 +97,7 @@ class Detection:
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE current_records AS
-            SELECT id, content_hash, batch, seq
+            SELECT id, content_hash, batch, seq, tombstone
             FROM {self._stream.staging}
             WHERE sync_id = $sync_id
             QUALIFY row_number() OVER (
@@ -99,18 +107,21 @@ class Detection:
             """,
             sync,
         )
+        absent = "true" if mode is Mode.FULL else "false"
         self._connection.execute(
-            """
+            f"""
             CREATE OR REPLACE TEMP TABLE found_changes AS
             SELECT
                 current.id,
                 CASE WHEN latest.id IS NULL THEN 'INSERT' ELSE 'UPDATE' END AS change_type,
                 current.batch,
                 current.seq,
-                latest.image AS "before"
+                latest.image AS "before",
+                false AS said
             FROM current_records AS current
             LEFT JOIN latest_rows AS latest ON latest.id = current.id
-            WHERE latest.id IS NULL OR latest.content_hash <> current.content_hash
+            WHERE NOT current.tombstone
+                AND (latest.id IS NULL OR latest.content_hash <> current.content_hash)
             UNION ALL
             SELECT
                 latest.id,
@@ -118,14 +129,16 @@ class Detection:
                 CASE WHEN rejected.id IS NULL THEN 'DELETE' ELSE 'SHIELDED' END,
                 NULL,
                 NULL,
-                latest.image
+                latest.image,
+                current.id IS NOT NULL
             FROM latest_rows AS latest
-            ANTI JOIN current_records AS current ON current.id = latest.id
+            LEFT JOIN current_records AS current ON current.id = latest.id
             LEFT JOIN (
                 SELECT DISTINCT id
                 FROM rejected_records
                 WHERE stream = $stream AND sync_id = $sync_id AND id IS NOT NULL
             ) AS rejected ON rejected.id = latest.id
+            WHERE current.tombstone OR (current.id IS NULL AND {absent})
             """,
             sync | {"stream": self._stream.name},
         )
@@ -140,12 +153,18 @@ class Detection:
                 SELECT
                     (SELECT count(*) FROM {self._stream.staging} WHERE sync_id = $sync_id),
                     (SELECT count(*) FROM current_records),
+                    (SELECT count(*) FROM current_records WHERE tombstone),
                     count(*) FILTER (change_type = 'INSERT'),
                     count(*) FILTER (change_type = 'UPDATE'),
                     count(*) FILTER (change_type = 'DELETE'),
                     count(*) FILTER (change_type = 'SHIELDED'),
                     count(*) FILTER (change_type = 'PENDING'),
-                    (SELECT count(*) FROM latest_rows)
+                    (SELECT count(*) FROM latest_rows),
+                    (
+                        SELECT strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ')
+                        FROM {self._stream.staging}
+                        WHERE sync_id = $sync_id
+                    )
                 FROM found_changes
                 """,
                 {"sync_id": self._sync_id},
@@ -153,13 +172,13 @@ class Detection:
         )
 
     def candidates(self) -> list[tuple[str, str]]:
-        """(id, key) of the rows that would be deleted, for asking the provider about each."""
+        """(id, key) of the rows that would be deleted for not being listed."""
         key = self._stream.key[0].name
         rows = self._connection.execute(
             f"""
             SELECT id::VARCHAR, "before" ->> '/{key}'
             FROM found_changes
-            WHERE change_type = 'DELETE'
+            WHERE change_type = 'DELETE' AND NOT said
             ORDER BY id
             """
         ).fetchall()
@@ -179,7 +198,7 @@ class Detection:
             """
             UPDATE found_changes
             SET change_type = 'PENDING'
-            WHERE change_type = 'DELETE' AND id NOT IN (
+            WHERE change_type = 'DELETE' AND NOT said AND id NOT IN (
                 SELECT id
                 FROM missing_records
                 WHERE stream = $stream

@@ -41,11 +41,13 @@ from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import (
     Certificate,
     Counts,
+    Mode,
     Outcome,
     ProgressListener,
     Stage,
     Status,
 )
+from elt_assets.sync.plan import Plan, choose_plan
 from elt_assets.sync.registry import Integration, Registry
 from elt_assets.sync.stage import ExtractionState, extraction_state
 from elt_assets.sync.stored_source import StoredSource
@@ -84,6 +86,7 @@ class Request:
     until: Stage
     pages_per_batch: int
     progress: ProgressListener
+    mode: Mode | None = None
     again: str | None = None
     """The sync whose kept records are mapped again instead of fetching."""
 
@@ -216,6 +219,7 @@ class _Attempt:
                 withheld_deletes=found.deletes if withheld else 0,
                 shielded_deletes=found.shielded,
                 pending_deletes=found.pending,
+                tombstones=found.tombstones,
                 unchanged=found.unchanged,
                 latest_before=found.latest_before,
                 latest=found.latest_before if self.latest_after is None else self.latest_after,
@@ -225,6 +229,7 @@ class _Attempt:
             stream=self.request.stream.name,
             sync_id=self.request.sync_id,
             status=status,
+            mode=self._mode(),
             counts=counts,
             certificate=self.certificate,
             resumed_batches=self.resumed_batches,
@@ -261,6 +266,7 @@ class _Attempt:
             sync_id=request.sync_id,
             fingerprint=fingerprint(integration),
             max_resume=self.engine.max_resume,
+            plan=lambda: self._plan(connection, integration),
             open_source=lambda: self._records(connection, integration),
             pages_per_batch=request.pages_per_batch,
             progress=request.progress,
@@ -281,6 +287,21 @@ class _Attempt:
         )
         if problem is not None:
             raise PermanentError(problem)
+
+    def _plan(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Plan:
+        request = self.request
+        if request.again is not None:
+            return extraction_state(connection, request.stream, request.again).plan
+        source = self._source(integration)
+        try:
+            return choose_plan(
+                request.mode,
+                source.incremental,
+                ledger.version(self.engine.database, request.stream, request.ref),
+                now(),
+            )
+        finally:
+            source.close()
 
     def _records(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Source:
         source = self._source(integration)
@@ -324,6 +345,8 @@ class _Attempt:
                 base=base,
                 counts=self.outcome(Status.APPLIED).counts,
                 delete_mode=self.engine.safeguards_of(integration).delete_mode,
+                watermark=self._watermark(),
+                full_at=self._full_at(row),
             )
             try:
                 outcome = application.run(partial(self._settled, base=base, started=started))
@@ -348,10 +371,10 @@ class _Attempt:
             connection, request.stream, request.ref, request.sync_id, base.version
         )
         with latest.images(database, request.stream, request.ref) as images:
-            found = detection.compare(images)
+            found = detection.compare(images, self._mode())
         self.verdict = guard.verdict(
             self.certificate,
-            unique=found.unique,
+            unique=found.unique - found.tombstones,
             deletes=found.deletes,
             latest=found.latest_before,
             safeguards=safeguards,
@@ -366,7 +389,7 @@ class _Attempt:
         detection.write(
             found,
             deletes_pass=self.verdict.deletes_pass,
-            complete=self.certificate.complete,
+            complete=self.certificate.complete and self._mode() is Mode.FULL,
             now=now(),
         )
         if found.changed:
@@ -386,6 +409,17 @@ class _Attempt:
             confirm_deletes(detection, way, source)
         finally:
             source.close()
+
+    def _mode(self) -> Mode:
+        return self.state.plan.mode if self.state else Mode.FULL
+
+    def _watermark(self) -> str | None:
+        # What an incomplete extraction has not seen may be older than what it has.
+        return self.found.newest if self.found and self.certificate.complete else None
+
+    def _full_at(self, row: SyncRow) -> str | None:
+        complete = self.certificate.complete and self._mode() is Mode.FULL
+        return row.started_at if complete else None
 
     def _settled(self, latest_after: int, base: Version, started: float) -> Outcome:
         self.latest_after = latest_after

@@ -27,6 +27,7 @@ from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
 from elt_assets.sync.faults import Faults
 from elt_assets.sync.outcome import Certificate, Progress, ProgressListener
+from elt_assets.sync.plan import Plan
 from elt_assets.sync.stage import (
     ExtractionState,
     Landing,
@@ -53,6 +54,7 @@ class Extraction:
     sync_id: str
     fingerprint: str
     max_resume: timedelta
+    plan: Callable[[], Plan]
     open_source: Callable[[], Source]
     pages_per_batch: int
     progress: ProgressListener
@@ -68,6 +70,7 @@ class Extraction:
             self.sync_id,
             fingerprint=self.fingerprint,
             max_resume=self.max_resume,
+            plan=self.plan,
         )
         self.resumed_batches = state.batches
         attempts = Retrying(
@@ -119,7 +122,7 @@ class Extraction:
             source.close()
 
     def _pages(self, source: Source, state: ExtractionState) -> Iterator[Page]:
-        pages = source.pages(state.cursor)
+        pages = source.pages(state.cursor, state.plan.since)
         while True:
             self.faults.before_page()
             page = next(pages, None)

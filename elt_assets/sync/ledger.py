@@ -14,7 +14,7 @@ import msgspec
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
 from elt_assets.sync.clock import now
-from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
 from elt_assets.sync.stream import Stream
 
 _ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
@@ -32,6 +32,7 @@ class SyncRow(msgspec.Struct, frozen=True):
     status: Status
     attempts: int
     run_id: str | None
+    mode: Mode = Mode.FULL
     counts: Counts = Counts()
     certificate: Certificate = Certificate()
     resumed_batches: int = 0
@@ -58,6 +59,7 @@ class SyncRow(msgspec.Struct, frozen=True):
             stream=self.stream,
             sync_id=self.sync_id,
             status=self.status,
+            mode=self.mode,
             counts=self.counts,
             certificate=self.certificate,
             resumed_batches=self.resumed_batches,
@@ -76,10 +78,14 @@ class Version:
     """State of one integration's latest table.
 
     `version` counts the syncs that settled; `ordinal` is that of the newest of them.
+    `watermark` is the newest change seen, by the provider's time, and `full_at` when
+    everything was last read completely.
     """
 
     version: int = 0
     ordinal: int = 0
+    watermark: str | None = None
+    full_at: str | None = None
 
 
 def find(
@@ -172,6 +178,7 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
     counts = msgspec.structs.asdict(outcome.counts)
     values: dict[str, object] = {
         "status": str(outcome.status),
+        "mode": str(outcome.mode),
         "run_id": outcome.run_id,
         "certificate": msgspec.json.encode(outcome.certificate).decode(),
         "reasons": msgspec.json.encode(outcome.reasons).decode(),
@@ -283,7 +290,7 @@ def set_version(
     """State the latest table's version outright; only rebuilding from the log does this."""
     transaction.execute(
         """
-        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?)
+        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL)
         ON CONFLICT (organization_id, connected_integration_id, stream) DO UPDATE
         SET version = excluded.version, settled_at = excluded.settled_at
         """,
@@ -296,27 +303,54 @@ def version(
 ) -> Version:
     """The latest table's version and newest ordinal now."""
     rows = source.rows(
-        f"SELECT version, ordinal FROM integration_versions WHERE {_ONE_STREAM}",
+        "SELECT version, ordinal, watermark, full_at FROM integration_versions"
+        f" WHERE {_ONE_STREAM}",
         _key(stream, ref),
     )
-    return Version(rows[0]["version"], rows[0]["ordinal"]) if rows else Version()
+    return Version(**rows[0]) if rows else Version()
 
 
 def advance(
-    transaction: Transaction, stream: Stream, ref: IntegrationRef, expected: Version, row: SyncRow
+    transaction: Transaction,
+    stream: Stream,
+    ref: IntegrationRef,
+    expected: Version,
+    row: SyncRow,
+    *,
+    watermark: str | None = None,
+    full_at: str | None = None,
 ) -> bool:
-    """Compare and set: make `row` the newest settled sync if the version is still `expected`."""
+    """Compare and set: make `row` the newest settled sync if the version is still `expected`.
+
+    `watermark` and `full_at` stay as they are where they are None; a watermark only rises.
+    """
     key = _key(stream, ref)
     if expected.version == 0:
         changed = transaction.execute(
-            "INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (*key, row.ordinal, row.sync_id, now()),
+            """
+            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """,
+            (*key, row.ordinal, row.sync_id, now(), watermark, full_at),
         )
     else:
+        risen = max(filter(None, (watermark, expected.watermark)), default=None)
         changed = transaction.execute(
-            "UPDATE integration_versions SET version = version + 1, ordinal = ?, sync_id = ?,"
-            f" settled_at = ? WHERE {_ONE_STREAM} AND version = ?",
-            (row.ordinal, row.sync_id, now(), *key, expected.version),
+            f"""
+            UPDATE integration_versions
+            SET version = version + 1, ordinal = ?, sync_id = ?, settled_at = ?,
+                watermark = ?, full_at = ?
+            WHERE {_ONE_STREAM} AND version = ?
+            """,
+            (
+                row.ordinal,
+                row.sync_id,
+                now(),
+                risen,
+                full_at or expected.full_at,
+                *key,
+                expected.version,
+            ),
         )
     return changed == 1
 

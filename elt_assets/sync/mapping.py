@@ -12,7 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from elt_assets.connectors.expressions import Comparison, Expression, Path
+from elt_assets.connectors.expressions import (
+    Alternatives,
+    Comparison,
+    Expression,
+    Joined,
+    Literal,
+    Path,
+    Segment,
+    Value,
+    Where,
+)
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.stream import Column, Kind, Stream
 
@@ -24,6 +34,8 @@ takes, with the members that could be read: the key is often among them."""
 
 _SCALARS = "('VARCHAR', 'UBIGINT', 'BIGINT', 'HUGEINT', 'UHUGEINT', 'DOUBLE')"
 _UPDATED_AT = "source_updated_at"
+_DELETED = "deleted"
+"""The field that makes a record a tombstone: the provider says that its subject is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +53,12 @@ def mapping_query(
 
     `incoming` is SQL for the records: (seq INTEGER, raw JSON). The query's columns: seq,
     raw, id (UUID), key_text, the stream's columns, attributes (JSON), source_updated_at
-    (TIMESTAMP), content_hash, reason (NULL when the record is good).
+    (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
     """
     pointers = _Pointers()
-    unreadable = f"texts[{pointers.position(Path((UNREADABLE,)))}]"
-    column_names = {column.name for column in stream.columns} | {_UPDATED_AT}
+    unreadable = pointers.find(Path((UNREADABLE,))).text
+    column_names = {column.name for column in stream.columns} | {_UPDATED_AT, _DELETED}
+    tombstone = _content(Column(_DELETED, "", Kind.BOOLEAN, False), fields.get(_DELETED), pointers)
     values = {column.name: _key(fields.get(column.name), pointers) for column in stream.key} | {
         column.name: _content(column, fields.get(column.name), pointers)
         for column in stream.content
@@ -63,7 +76,8 @@ def mapping_query(
         for column in stream.content
     ]
     content_texts = ", ".join(f"{column.name}::VARCHAR" for column in stream.content)
-    jsons = "json_extract(raw, $pointers::VARCHAR[])" if "jsons[" in attributes else "NULL"
+    wanted = "jsons[" in attributes + " ".join(pointers.columns)
+    jsons = "json_extract(raw, $pointers::VARCHAR[])" if wanted else "NULL"
     sql = f"""
     WITH picked AS (
         SELECT
@@ -74,6 +88,12 @@ def mapping_query(
             json_type(raw, $pointers::VARCHAR[]) AS forms,
             {jsons} AS jsons
         FROM ({incoming})
+    ),
+    found AS (
+        SELECT
+            *
+            {_lines([f", {column}" for column in pointers.columns], 12)}
+        FROM picked
     ),
     judged AS (
         SELECT
@@ -87,11 +107,13 @@ def mapping_query(
             CASE
                 {_lines(content_reasons, 16)}
                 WHEN {updated_at.problem} THEN {updated_at.complaint}
+                WHEN {tombstone.problem} THEN {tombstone.complaint}
             END AS content_reason,
             {_lines([f"{value.sql} AS {name}," for name, value in values.items()], 12)}
             {updated_at.sql} AS {_UPDATED_AT},
+            coalesce({tombstone.sql}, false) AS tombstone,
             {attributes} AS attributes
-        FROM picked
+        FROM found
     ),
     keyed AS (
         SELECT *, CASE WHEN key_reason IS NULL THEN {_digest(stream)} END AS digest
@@ -105,6 +127,7 @@ def mapping_query(
         {", ".join(values)},
         attributes,
         {_UPDATED_AT},
+        tombstone,
         md5(to_json([{content_texts}, attributes::VARCHAR])::VARCHAR) AS content_hash,
         coalesce(damage, key_reason, content_reason) AS reason
     FROM keyed
@@ -149,20 +172,109 @@ class _Value:
     complaint: str = "NULL"
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """SQL for a value as text, for its JSON type and for itself as JSON."""
+
+    text: str
+    form: str
+    json: str
+
+
 class _Pointers:
-    """JSON pointers (RFC 6901) of all paths in a map, fetched from a record in one go."""
+    """JSON pointers (RFC 6901) of all plain paths, fetched from a record in one go.
+
+    What is more than a plain path is computed once a record, in `columns`.
+    """
 
     def __init__(self) -> None:
         self.all: list[str] = []
+        self.columns: list[str] = []
+        self._computed: dict[Value, _Found] = {}
 
-    def position(self, path: Path) -> int:
-        """1-based position of the path's value in `texts`, `forms` and `jsons`."""
-        pointer = "".join(
-            "/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in path.segments
+    def find(self, value: Value) -> _Found:
+        """SQL for what a value of the field map is in a record."""
+        if isinstance(value, Path) and not any(isinstance(s, Where) for s in value.segments):
+            pointer = _pointer(value.segments)
+            if pointer not in self.all:
+                self.all.append(pointer)
+            at = self.all.index(pointer) + 1
+            return _Found(f"texts[{at}]", f"forms[{at}]", f"jsons[{at}]")
+        if value not in self._computed:
+            match value:
+                case Path():
+                    found = self._selected(value)
+                case Joined():
+                    found = self._joined(value)
+                case Alternatives():
+                    found = self._first(value)
+            self._computed[value] = self._named(found)
+        return self._computed[value]
+
+    def _named(self, found: _Found) -> _Found:
+        name = f"value_{len(self._computed)}"
+        self.columns += [
+            f"{found.text} AS {name}_text",
+            f"{found.form} AS {name}_form",
+            f"{found.json} AS {name}_json",
+        ]
+        return _Found(f"{name}_text", f"{name}_form", f"{name}_json")
+
+    def _selected(self, path: Path) -> _Found:
+        """A path through members of lists that meet a condition."""
+        base, way = "raw", list[Segment]()
+        for segment in path.segments:
+            if not isinstance(segment, Where):
+                way.append(segment)
+                continue
+            at = f"{base}, {_literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
+            form = f"json_type(member, {_literal(_pointer((segment.key,)))})"
+            text = f"json_extract_string(member, {_literal(_pointer((segment.key,)))})"
+            holds = _equality(text, form, segment.literal, segment.negated)
+            base = (
+                f"list_filter(json_extract(json_extract({at}), '$[*]'), lambda member: {holds})[1]"
+            )
+            way = []
+        pointer = _literal(_pointer(tuple(way))) if way else "'$'"
+        return _Found(
+            f"json_extract_string({base}, {pointer})",
+            f"json_type({base}, {pointer})",
+            f"json_extract({base}, {pointer})",
         )
-        if pointer not in self.all:
-            self.all.append(pointer)
-        return self.all.index(pointer) + 1
+
+    def _joined(self, joined: Joined) -> _Found:
+        texts = []
+        for part in joined.parts:
+            if isinstance(part, str):
+                continue
+            found = self.find(part)
+            texts.append(f"CASE WHEN {found.form} IN {_SCALARS} THEN {found.text} END")
+        there = iter(texts)
+        parts = [_literal(part) if isinstance(part, str) else next(there) for part in joined.parts]
+        text = (
+            f"CASE WHEN coalesce({', '.join(texts)}) IS NOT NULL"
+            f" THEN nullif(trim(concat({', '.join(parts)})), '') END"
+        )
+        return _Found(text, f"CASE WHEN {text} IS NOT NULL THEN 'VARCHAR' END", f"to_json({text})")
+
+    def _first(self, alternatives: Alternatives) -> _Found:
+        *options, last = (self.find(option) for option in alternatives.options)
+        cases = [
+            (f"WHEN coalesce({one.form}, 'NULL') <> 'NULL' AND {one.text} <> ''", one)
+            for one in options
+        ]
+        return _Found(
+            f"CASE {' '.join(f'{when} THEN {one.text}' for when, one in cases)}"
+            f" ELSE {last.text} END",
+            f"CASE {' '.join(f'{when} THEN {one.form}' for when, one in cases)}"
+            f" ELSE {last.form} END",
+            f"CASE {' '.join(f'{when} THEN {one.json}' for when, one in cases)}"
+            f" ELSE {last.json} END",
+        )
+
+
+def _pointer(segments: tuple[Segment, ...]) -> str:
+    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
 
 
 def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
@@ -179,8 +291,8 @@ def _content(column: Column, expression: Expression | None, pointers: _Pointers)
 def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
     if isinstance(expression, Comparison):
         return _Value(f"({_comparison(expression, pointers)})::VARCHAR", "false")
-    at = pointers.position(expression)
-    text, form = f"texts[{at}]", f"forms[{at}]"
+    found = pointers.find(expression)
+    text, form = found.text, found.form
     return _Value(
         f"CASE WHEN {form} IN {_SCALARS} OR {form} = 'BOOLEAN' THEN {text} END",
         f"({form} IN ('OBJECT', 'ARRAY') OR contains({text}, chr(0))"
@@ -194,8 +306,8 @@ def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value
 def _key(expression: Expression | None, pointers: _Pointers) -> _Value:
     if not isinstance(expression, Path):
         return _Value("NULL::VARCHAR", "true")
-    at = pointers.position(expression)
-    text, form = f"texts[{at}]", f"forms[{at}]"
+    found = pointers.find(expression)
+    text, form = found.text, found.form
     usable = (
         f"coalesce({form} IN {_SCALARS} AND {text} <> '' AND NOT contains({text}, chr(0))"
         f" AND length({text}) <= {LONGEST_KEY}, false)"
@@ -206,8 +318,8 @@ def _key(expression: Expression | None, pointers: _Pointers) -> _Value:
 def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
     if isinstance(expression, Comparison):
         return _Value(f"({_comparison(expression, pointers)})", "false")
-    at = pointers.position(expression)
-    text, form = f"texts[{at}]", f"forms[{at}]"
+    found = pointers.find(expression)
+    text, form = found.text, found.form
     value = (
         f"CASE WHEN {form} IN ('BOOLEAN', 'VARCHAR', 'UBIGINT')"
         f" THEN try_cast({text} AS BOOLEAN) END"
@@ -220,10 +332,10 @@ def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Va
 
 
 def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
-    if not isinstance(expression, Path):
+    if expression is None or isinstance(expression, Comparison):
         return _Value("NULL::TIMESTAMP", "false")
-    at = pointers.position(expression)
-    text, form = f"texts[{at}]", f"forms[{at}]"
+    found = pointers.find(expression)
+    text, form = found.text, found.form
     # Numbers are seconds since 1970, or milliseconds where seconds would be past the year 5000.
     number = f"try_cast({text} AS DOUBLE)"
     zoned = f"try_cast({text} AS TIMESTAMPTZ)"
@@ -251,7 +363,7 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
         value = (
             f"to_json({_comparison(expression, pointers)})"
             if isinstance(expression, Comparison)
-            else f"jsons[{pointers.position(expression)}]"
+            else pointers.find(expression).json
         )
         members.append(f"{_literal(name)}, {value}")
     # Names are sorted by the caller: the same values must always give the same text.
@@ -259,9 +371,12 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
 
 
 def _comparison(expression: Comparison, pointers: _Pointers) -> str:
-    at = pointers.position(expression.path)
-    text, form = f"texts[{at}]", f"forms[{at}]"
-    literal = expression.literal
+    found = pointers.find(expression.path)
+    return _equality(found.text, found.form, expression.literal, expression.negated)
+
+
+def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
+    """SQL that is true or false, never NULL."""
     if literal is None:
         equal = f"coalesce({form}, 'NULL') = 'NULL'"
     elif isinstance(literal, bool):
@@ -272,7 +387,7 @@ def _comparison(expression: Comparison, pointers: _Pointers) -> str:
         equal = (
             f"coalesce({form} IN {_SCALARS} AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
         )
-    return f"NOT {equal}" if expression.negated else equal
+    return f"NOT {equal}" if negated else equal
 
 
 def _spoken(form: str) -> str:

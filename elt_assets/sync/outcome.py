@@ -29,6 +29,13 @@ class Status(StrEnum):
         return self not in (Status.EXTRACTING, Status.FAILED)
 
 
+class Mode(StrEnum):
+    """Whether a sync reads everything, or only what changed since the last one."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
 class Stage(StrEnum):
     """The three tables a sync fills, in order; also how far a sync is asked to go."""
 
@@ -57,6 +64,7 @@ class Counts(msgspec.Struct, frozen=True):
     Rows that the provider no longer lists are `deletes` when they were deleted,
     `withheld_deletes` when a person must decide, `pending_deletes` when another extraction
     must confirm, and `shielded_deletes` when something proves that the user exists.
+    `tombstones` are records by which the provider says that a record is deleted.
     """
 
     fetched: int = 0
@@ -70,6 +78,7 @@ class Counts(msgspec.Struct, frozen=True):
     withheld_deletes: int = 0
     shielded_deletes: int = 0
     pending_deletes: int = 0
+    tombstones: int = 0
     unchanged: int = 0
     latest_before: int = 0
     latest: int = 0
@@ -90,6 +99,7 @@ class Outcome(msgspec.Struct, frozen=True):
     stream: str
     sync_id: str
     status: Status
+    mode: Mode = Mode.FULL
     counts: Counts = Counts()
     certificate: Certificate = Certificate()
     resumed_batches: int = 0

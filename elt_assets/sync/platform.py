@@ -29,7 +29,7 @@ from elt_assets.sync.dead_letters import rejected
 from elt_assets.sync.engine import Engine, Request, SourceOpener
 from elt_assets.sync.faults import NO_FAULTS, Faults
 from elt_assets.sync.ledger import SyncRow
-from elt_assets.sync.outcome import Outcome, ProgressListener, Stage, Status, silent
+from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.preview import Preview, preview
 from elt_assets.sync.rebuild import Rebuilt, rebuild
 from elt_assets.sync.registry import Registry
@@ -48,7 +48,7 @@ class Platform:
         settings: Settings,
         database: OperationalDatabase,
         warehouses: Warehouses,
-        open_source: SourceOpener = catalog.open_source,
+        open_source: SourceOpener | None = None,
         faults: Faults = NO_FAULTS,
     ) -> None:
         self.settings = settings
@@ -65,11 +65,12 @@ class Platform:
                 timeout=settings.request_timeout,
                 page_bytes=settings.page_bytes,
                 max_pages=settings.max_pages,
+                retry_budget=settings.fetch_retry_budget,
             ),
             safeguards=settings.safeguards,
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),
-            open_source=open_source,
+            open_source=open_source or partial(catalog.open_source, home=settings.home),
             faults=faults,
         )
         prepare_home(settings.home)
@@ -79,7 +80,7 @@ class Platform:
     def open(
         cls,
         settings: Settings | None = None,
-        open_source: SourceOpener = catalog.open_source,
+        open_source: SourceOpener | None = None,
         faults: Faults = NO_FAULTS,
     ) -> Self:
         """Open the installation, creating its home and bringing its schema up to date."""
@@ -122,13 +123,15 @@ class Platform:
         sync_id: str,
         run_id: str | None = None,
         until: Stage = Stage.LATEST,
+        mode: Mode | None = None,
         pages_per_batch: int | None = None,
         progress: ProgressListener = silent,
     ) -> Iterator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
         One integration's failure is its outcome and costs the others nothing; a disabled
-        integration yields nothing. `progress` is called from the working threads.
+        integration yields nothing. Without `mode` each decides by its configuration whether
+        everything is read. `progress` is called from the working threads.
         """
         requests = [
             Request(
@@ -139,6 +142,7 @@ class Platform:
                 until=until,
                 pages_per_batch=pages_per_batch or self.settings.pages_per_batch,
                 progress=progress,
+                mode=mode,
             )
             for ref in dict.fromkeys(refs)
         ]

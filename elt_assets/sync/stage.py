@@ -7,7 +7,7 @@ completeness (certificate).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,7 +22,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.clock import ago, now
 from elt_assets.sync.mapping import mapping_query
-from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.outcome import Certificate, Mode
+from elt_assets.sync.plan import EVERYTHING, Plan
 from elt_assets.sync.stream import Stream
 
 
@@ -45,6 +46,7 @@ class ExtractionState:
     declared_totals: tuple[int, ...] = ()
     cut_short: str | None = None
     cursor: Cursor | None = None
+    plan: Plan = EVERYTHING
     run: int = 1
     landed_by: frozenset[int] = frozenset()
     certificate: Certificate | None = None
@@ -81,8 +83,9 @@ def begin_extraction(
     *,
     fingerprint: str,
     max_resume: timedelta,
+    plan: Callable[[], Plan],
 ) -> ExtractionState:
-    """Start an extraction, or find where an interrupted one of the same `sync_id` stands.
+    """Start an extraction by `plan`, or find where an interrupted one of the sync stands.
 
     Pages fetched under another configuration (`fingerprint`), or begun longer than
     `max_resume` ago and not sealed, do not belong to the same extraction: they are dropped
@@ -103,12 +106,23 @@ def begin_extraction(
         ).fetchone()
         if row is None:
             _forget(connection, stream, sync_id)
+            chosen = plan()
             connection.execute(
-                "INSERT INTO extractions (stream, sync_id, fingerprint, runs, started_at)"
-                " VALUES ($stream, $sync_id, $fingerprint, 1, $now)",
-                known | {"fingerprint": fingerprint, "now": now()},
+                """
+                INSERT INTO extractions (
+                    stream, sync_id, fingerprint, runs, mode, since, started_at
+                )
+                VALUES ($stream, $sync_id, $fingerprint, 1, $mode, $since, $now)
+                """,
+                known
+                | {
+                    "fingerprint": fingerprint,
+                    "mode": str(chosen.mode),
+                    "since": chosen.since,
+                    "now": now(),
+                },
             )
-            return ExtractionState()
+            return ExtractionState(plan=chosen)
         if not row[0]:
             connection.execute(
                 "UPDATE extractions SET runs = runs + 1"
@@ -129,7 +143,7 @@ def extraction_state(
             coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
             coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
             coalesce(b.totals, []), b.cut_short, b.cursor,
-            coalesce(b.landed_by, []), e.runs, e.certificate
+            coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -164,6 +178,7 @@ def extraction_state(
         landed_by=frozenset(row[9]),
         run=row[10],
         certificate=None if row[11] is None else msgspec.json.decode(row[11], type=Certificate),
+        plan=Plan(Mode(row[12]), row[13]),
     )
 
 
@@ -224,7 +239,7 @@ class Landing:
                 $sync_id AS sync_id, $batch AS batch, seq, id,
                 $organization_id AS organization_id,
                 $integration_id AS connected_integration_id,
-                {columns}, attributes, source_updated_at, content_hash, raw,
+                {columns}, attributes, source_updated_at, tombstone, content_hash, raw,
                 $now::TIMESTAMP AS created_at
             FROM mapped
             WHERE reason IS NULL

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence, Source
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.stream import Stream
 
@@ -43,6 +43,11 @@ class StoredSource:
         return self.provider.fields
 
     @property
+    def incremental(self) -> Incremental | None:
+        """The first reading decided."""
+        return None
+
+    @property
     def pages_can_shift(self) -> bool:
         """Whether the first reading may have missed a record."""
         return self.provider.pages_can_shift or self.certificate.extraction_runs > 1
@@ -56,7 +61,7 @@ class StoredSource:
         """Ask the provider."""
         return self.provider.presence(external_id)
 
-    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield the kept records in the order in which they came."""
         batch, seq = (-1, -1) if cursor is None else (cursor["batch"], cursor["seq"])
         while True:

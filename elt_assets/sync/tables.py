@@ -20,7 +20,9 @@ CREATE TABLE extractions (
     stream      VARCHAR NOT NULL,
     sync_id     VARCHAR NOT NULL,
     fingerprint VARCHAR NOT NULL, -- of the configuration the pages were fetched with
-    runs        INTEGER NOT NULL, -- attempts that contributed; more than one is stitched
+    runs        INTEGER NOT NULL, -- attempts
+    mode        VARCHAR NOT NULL,
+    since       VARCHAR,          -- what an incremental extraction asked for
     started_at  TIMESTAMP NOT NULL,
     sealed_at   TIMESTAMP,
     certificate JSON,
@@ -166,6 +168,7 @@ CREATE TABLE {stream.staging} (
     id UUID NOT NULL,
 {keys}{tenant}{content}    attributes JSON NOT NULL,
     source_updated_at TIMESTAMP,
+    tombstone BOOLEAN NOT NULL,
     content_hash VARCHAR NOT NULL,
     raw JSON NOT NULL,
     created_at TIMESTAMP NOT NULL

@@ -17,7 +17,7 @@ def balanced(outcome: Outcome) -> bool:
     return (
         c.fetched == c.staged + c.rejected
         and c.staged - c.duplicates == c.unique
-        and c.unique == c.inserts + c.updates + c.unchanged
+        and c.unique == c.inserts + c.updates + c.unchanged + c.tombstones
         and c.latest_before + c.inserts - c.deletes == c.latest
     )
 

@@ -16,7 +16,7 @@ import msgspec
 from elt_assets.connectors.expressions import Comparison
 from elt_assets.connectors.expressions import Path as FieldPath
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import load_settings
@@ -33,6 +33,7 @@ FIELDS: FieldMap = {
     "active": Comparison(FieldPath(("status",)), "ACTIVE"),
     "source_updated_at": FieldPath(("updated",)),
     "team": FieldPath(("team",)),
+    "deleted": Comparison(FieldPath(("status",)), "DELETED"),
 }
 
 PROVIDER_DATA = {
@@ -83,17 +84,21 @@ class World:
     endless: bool = False
     fail_at: dict[int, Exception] = field(default_factory=dict)
     served: list[int] = field(default_factory=list)
+    incremental: Incremental | None = None
+    asked_since: list[str | None] = field(default_factory=list)
     pages_can_shift: bool = False
     alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
 
-    def page(self, number: int) -> Page:
+    def page(self, number: int, since: str | None = None) -> Page:
         self.on_page(number)
         if number in self.fail_at:
             raise self.fail_at[number]
         start = number * self.page_size
-        chunk = self.records[start : start + self.page_size]
-        last = start + self.page_size >= len(self.records) and not self.endless
+        self.asked_since.append(since)
+        listed = [r for r in self.records if since is None or r.get("updated", "") > since]
+        chunk = listed[start : start + self.page_size]
+        last = start + self.page_size >= len(listed) and not self.endless
         self.served.append(number)
         return Page(
             body=msgspec.json.encode({"items": chunk}),
@@ -113,6 +118,10 @@ class WorldSource:
     records: tuple[str, ...] = ("items",)
 
     @property
+    def incremental(self) -> Incremental | None:
+        return self.world.incremental
+
+    @property
     def pages_can_shift(self) -> bool:
         return self.world.pages_can_shift
 
@@ -124,10 +133,10 @@ class WorldSource:
         alive = self.world.alive or {}
         return alive.get(external_id, Presence.GONE)
 
-    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         number = 0 if cursor is None else cursor["page"]
         while True:
-            page = self.world.page(number)
+            page = self.world.page(number, since)
             yield page
             if page.next is None:
                 return

@@ -18,6 +18,7 @@ CREATE TABLE syncs (
     sync_id                  TEXT NOT NULL,
     ordinal                  INTEGER NOT NULL, -- order in which the extractions began
     status                   TEXT NOT NULL,
+    mode                     TEXT NOT NULL DEFAULT 'full',
     attempts                 INTEGER NOT NULL,
     run_id                   TEXT,
     fetched                  INTEGER NOT NULL DEFAULT 0,
@@ -31,6 +32,7 @@ CREATE TABLE syncs (
     withheld_deletes         INTEGER NOT NULL DEFAULT 0,
     shielded_deletes         INTEGER NOT NULL DEFAULT 0,
     pending_deletes          INTEGER NOT NULL DEFAULT 0,
+    tombstones               INTEGER NOT NULL DEFAULT 0,
     unchanged                INTEGER NOT NULL DEFAULT 0,
     latest_before            INTEGER NOT NULL DEFAULT 0,
     latest                   INTEGER NOT NULL DEFAULT 0,
@@ -72,5 +74,7 @@ CREATE TABLE integration_versions (
     ordinal                  INTEGER NOT NULL, -- of the newest extraction that settled
     sync_id                  TEXT NOT NULL,
     settled_at               TEXT NOT NULL,
+    watermark                TEXT,             -- newest change seen; incremental syncs begin here
+    full_at                  TEXT,             -- when everything was last read completely
     PRIMARY KEY (organization_id, connected_integration_id, stream)
 );
