@@ -1,0 +1,83 @@
+"""What one attempt of a run reports while integrations settle, and how it ends.
+
+Belongs here: what was reported before, what is told to whom, and the failure at the end.
+Does not: what an event says (reporting) or running a sync (streams).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import dagster as dg
+
+from elt_assets.assets.reporting import failure, materializations, summary
+from elt_assets.resources import RunListener
+from elt_assets.sync.outcome import Outcome, Stage, Status
+from elt_assets.sync.stream import Stream
+
+
+class RunReport:
+    """The report of one attempt: an event for each table and partition once a run."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        stream: Stream,
+        selected: Collection[Stage],
+        listener: RunListener,
+        retry_policy: dg.RetryPolicy,
+    ) -> None:
+        self._context = context
+        self._stream = stream
+        self._selected = selected
+        self._listener = listener
+        self._retry_policy = retry_policy
+        self._outcomes: list[Outcome] = []
+        self._reported = _reported_before(context)
+
+    def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
+        """What is new in `outcome`; the listener hears of it unless it failed."""
+        self._outcomes.append(outcome)
+        events = [
+            event
+            for event in materializations(self._stream, outcome, self._selected)
+            if (event.asset_key, event.partition) not in self._reported
+        ]
+        yield from events
+        if events and outcome.status is not Status.FAILED:
+            self._listener.settled(outcome)
+
+    def end(self) -> None:
+        """Close the attempt: return if all is well, else ask for a retry or fail the run.
+
+        The partitions without an event are then the red ones, exactly. Raises
+        `RetryRequested` while that can help one integration, otherwise `Failure`.
+        """
+        self._context.log.info(summary(self._outcomes))
+        failed = failure(self._outcomes)
+        if failed is None:
+            return
+        attempt = self._context.retry_number + 1
+        if failed.allow_retries and attempt <= self._retry_policy.max_retries:
+            raise dg.RetryRequested(
+                max_retries=self._retry_policy.max_retries,
+                seconds_to_wait=self._retry_policy.calculate_delay(attempt),
+            ) from failed
+        for outcome in self._outcomes:
+            if outcome.status is Status.FAILED:
+                self._listener.settled(outcome)
+        raise failed
+
+
+def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:
+    """What an earlier attempt of this run has reported; its events stand, once is enough."""
+    if context.retry_number == 0:
+        return set()
+    entries = context.instance.all_logs(
+        context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {
+        (entry.dagster_event.asset_key, entry.dagster_event.partition)
+        for entry in entries
+        if entry.dagster_event and entry.dagster_event.asset_key
+    }

@@ -1,0 +1,165 @@
+"""The assets of a stream: one computation that brings its three tables up to date.
+
+Belongs here: the factory, and the translation of a run (partition keys, selected tables,
+tags) into engine calls. Does not: what is reported (reporting), what the tables are
+(tables) or anything a sync does (the engine).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+from pydantic import Field
+
+from elt_assets.assets.run_report import RunReport
+from elt_assets.assets.tables import asset_key, table_specs
+from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
+from elt_assets.identifiers import IntegrationRef, checked_name
+from elt_assets.partitions import connected_integrations
+from elt_assets.resources import RunListener
+from elt_assets.sync.outcome import Outcome, Stage, Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import Stream
+
+SYNC_ID_TAG = "elt_assets/sync_id"
+
+# A range of any length is one run: `dagster asset materialize --partition-range` demands it,
+# and the daemon then turns a backfill into one run for each contiguous range.
+RANGES = dg.BackfillPolicy.single_run()
+
+# Page fetches and store writes have retried with budgets of their own before this counts. The
+# step asks for these retries itself (run_report): attached to it, the policy would also retry
+# a step that somebody terminates, and no run could be cancelled.
+TRANSIENT = dg.RetryPolicy(
+    max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+class SyncConfig(dg.Config):
+    """What one run may be told; everything else comes from settings and the registry."""
+
+    pages_per_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Pages in one checkpoint; from settings when unset.",
+    )
+
+
+def step_name(stream: Stream) -> str:
+    """The name of the computation behind a stream's assets, as run configuration spells it."""
+    return f"sync_{stream.name}"
+
+
+def stream_assets(
+    stream: Stream, *, retry_policy: dg.RetryPolicy = TRANSIENT
+) -> dg.AssetsDefinition:
+    """The assets `<stream>_staging` → `<stream>_cdc` → `<stream>_latest`."""
+
+    @dg.multi_asset(
+        name=step_name(stream),
+        description=f"Bring {stream.name} of every integration of the run up to date.",
+        specs=table_specs(stream),
+        partitions_def=connected_integrations,
+        backfill_policy=RANGES,
+        can_subset=True,
+    )
+    def sync(
+        context: dg.AssetExecutionContext,
+        config: SyncConfig,
+        platform: dg.ResourceParam[Platform],
+        listener: dg.ResourceParam[RunListener],
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Bring every integration of this run up to date; fail at the end if any failed."""
+        selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
+        report = RunReport(context, stream, selected, listener, retry_policy)
+        for outcome in _sync_run(context, stream, selected, platform, config, listener):
+            yield from report.events(outcome)
+        report.end()
+
+    return sync
+
+
+def sync_id_of(run: dg.DagsterRun) -> str:
+    """The sync that a run works on: named by its tag, else by the first run of its family.
+
+    A re-executed run has the root run of the one it repeats, and so continues its sync.
+    """
+    return checked_name(
+        run.tags.get(SYNC_ID_TAG) or run.root_run_id or run.run_id, f"run tag {SYNC_ID_TAG}"
+    )
+
+
+def _is_selected(context: dg.AssetExecutionContext, stream: Stream, stage: Stage) -> bool:
+    """Whether the run is to fill the table of `stage`."""
+    return asset_key(stream, stage) in context.selected_asset_keys
+
+
+def _sync_run(
+    context: dg.AssetExecutionContext,
+    stream: Stream,
+    selected: Sequence[Stage],
+    platform: Platform,
+    config: SyncConfig,
+    listener: RunListener,
+) -> Iterator[Outcome]:
+    """Sync what the run carries, as far as it asks; what cannot be started has failed."""
+    try:
+        sync_id = sync_id_of(context.run)
+    except InvalidInput as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    # A new run that leaves staging out means the extraction that is already there.
+    continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
+    refs: dict[str, list[IntegrationRef]] = {}
+    for key in _partition_keys(context):
+        try:
+            ref = IntegrationRef.parse(key)
+            found = _staged_sync_id(platform, stream, ref) if continues else sync_id
+        except EltAssetsError as error:
+            yield Outcome(
+                partition=key,
+                stream=stream.name,
+                sync_id=sync_id,
+                status=Status.FAILED,
+                error=str(error),
+                retryable=isinstance(error, SyncError) and error.retryable,
+            )
+        else:
+            refs.setdefault(found, []).append(ref)
+    for found, together in refs.items():
+        yield from platform.sync(
+            stream,
+            together,
+            sync_id=found,
+            run_id=context.run.run_id,
+            until=selected[-1],
+            pages_per_batch=config.pages_per_batch,
+            progress=listener.progress,
+        )
+
+
+def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The run's partition, or every partition of its range."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        raise dg.Failure(
+            "this run names no integration: choose a partition or a range of partitions",
+            allow_retries=False,
+        )
+    keys: Sequence[str] = context.partition_keys
+    return keys
+
+
+def _names_its_sync(run: dg.DagsterRun) -> bool:
+    return SYNC_ID_TAG in run.tags or run.root_run_id is not None
+
+
+def _staged_sync_id(platform: Platform, stream: Stream, ref: IntegrationRef) -> str:
+    found = platform.unfinished_sync_id(stream, ref)
+    if found is None:
+        raise InvalidInput(
+            f"{ref}: no unfinished sync to continue; materialize {stream.staging} first, "
+            "alone or together with the others"
+        )
+    return found

@@ -1,0 +1,49 @@
+"""The Dagster definitions: the only place that assembles the graph.
+
+Belongs here: putting assets, jobs, schedules, sensors and resources together. Does not:
+defining any of them, or doing anything: importing this module touches no file, no
+network and no environment variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from elt_assets.assets.streams import TRANSIENT, stream_assets
+from elt_assets.jobs import sync_job
+from elt_assets.resources import (
+    OperationalResource,
+    RunListener,
+    WarehouseResource,
+    platform_resource,
+)
+from elt_assets.schedules import daily_sync
+from elt_assets.sensors import registry_sensor
+from elt_assets.sync.stream import STREAMS
+
+
+def build_defs(
+    *,
+    resources: Mapping[str, object] | None = None,
+    retry_policy: dg.RetryPolicy = TRANSIENT,
+) -> dg.Definitions:
+    """Everything Dagster knows of this project, with `resources` in the place of defaults."""
+    return dg.Definitions(
+        assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
+        jobs=[sync_job],
+        schedules=[daily_sync()],
+        sensors=[registry_sensor()],
+        resources={
+            "warehouse": WarehouseResource(),
+            "operational": OperationalResource(),
+            "platform": platform_resource,
+            "listener": RunListener(),
+            **(resources or {}),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

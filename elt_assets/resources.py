@@ -1,0 +1,111 @@
+"""Dagster resources: the stores and the engine, made from settings when a run needs them.
+
+Belongs here: configuration of the stores as Dagster shows it, and opening and closing once
+a run. Does not: any logic; what assets, sensors and schedules receive is a plain `Platform`
+that has never heard of Dagster.
+
+A field that is not set comes from settings (`ELT_ASSETS_*`) at the time of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from elt_assets.settings import Settings, load_settings
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.warehouse import Warehouses
+from elt_assets.sync.outcome import Outcome, ProgressListener, silent
+from elt_assets.sync.platform import Platform
+
+
+class WarehouseResource(DuckDBResource):
+    """The DuckDB side: a file for each integration, and connections that look across them.
+
+    Files are opened by `warehouses()`, one integration at a time and under its lock.
+    `get_connection` gives what dagster-duckdb's users expect, in memory unless `database`
+    says otherwise, for `read_duckdb('<folder>/**/*.duckdb', …)` and for Parquet.
+    """
+
+    database: str = Field(default=":memory:", description="Database of `get_connection`.")
+    folder: str | None = Field(default=None, description="Folder of the integrations' files.")
+    threads: int | None = Field(
+        default=None, ge=1, description="DuckDB threads for one integration."
+    )
+    memory_limit: str | None = Field(
+        default=None, description="DuckDB memory limit, for example 512MB."
+    )
+    lock_wait: float | None = Field(
+        default=None, ge=0, description="Seconds to wait for a locked file."
+    )
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed on every path; the parent's leaks when the block raises."""
+        settings = load_settings()
+        limits: dict[str, Any] = {
+            "threads": self.threads or settings.warehouse_threads,
+            "memory_limit": self.memory_limit or settings.warehouse_memory,
+        }
+        with duckdb.connect(self.database, config={**limits, **self.connection_config}) as opened:
+            yield opened
+
+    def warehouses(self, settings: Settings) -> Warehouses:
+        """All integrations' files, with this resource's fields before `settings`."""
+        return Warehouses(
+            Path(self.folder) if self.folder else settings.warehouse_path,
+            threads=self.threads or settings.warehouse_threads,
+            memory_limit=self.memory_limit or settings.warehouse_memory,
+            lock_wait=settings.lock_wait if self.lock_wait is None else self.lock_wait,
+        )
+
+
+class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The SQLite side: registry, latest tables and ledger, through ADBC only."""
+
+    path: str | None = Field(default=None, description="The SQLite file.")
+
+    def database(self, settings: Settings) -> OperationalDatabase:
+        """The operational database, with this resource's fields before `settings`."""
+        return OperationalDatabase(Path(self.path) if self.path else settings.database_path)
+
+
+@dg.resource(
+    required_resource_keys={"warehouse", "operational"},
+    description="The engine over both stores: what assets, schedules and sensors are given.",
+)
+def platform_resource(context: dg.InitResourceContext) -> Iterator[Platform]:
+    """Open the platform for one run, or one tick, and close it on every path."""
+    settings = load_settings()
+    with Platform(
+        settings,
+        context.resources.operational.database(settings),
+        context.resources.warehouse.warehouses(settings),
+    ) as platform:
+        yield platform
+
+
+OutcomeListener = Callable[[Outcome], None]
+
+
+def ignore(_: Outcome) -> None:
+    """The listener of those who do not wait for outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunListener:
+    """Who hears of a run while it goes on: nobody, unless the caller runs it in its process.
+
+    `settled` is told of an outcome once no retry of this run will change it.
+    """
+
+    progress: ProgressListener = silent
+    settled: OutcomeListener = ignore

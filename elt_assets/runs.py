@@ -1,0 +1,131 @@
+"""Runs inside this process: what a command starts and waits for, without a server.
+
+Belongs here: running the sync job over a set of integrations against an instance. Does
+not: choosing integrations or showing anything (cli).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
+
+import dagster as dg
+
+from elt_assets.assets.streams import SYNC_ID_TAG, step_name
+from elt_assets.definitions import build_defs
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.jobs import sync_job
+from elt_assets.partitions import (
+    PARTITIONS,
+    RANGE_LIMIT,
+    add_partition_keys,
+    contiguous_ranges,
+    partition_tags,
+)
+from elt_assets.resources import OutcomeListener, RunListener, ignore
+from elt_assets.settings import Settings
+from elt_assets.sync.outcome import Outcome, ProgressListener, Status, silent
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS
+
+_LONGEST_CAUSE = 300
+
+
+def run_sync(
+    refs: Iterable[IntegrationRef],
+    *,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    sync_id: str,
+    progress: ProgressListener = silent,
+    settled: OutcomeListener = ignore,
+    pages_per_batch: int | None = None,
+) -> list[Outcome]:
+    """Run the sync job over `refs` and return how each ended, in the order of `refs`.
+
+    Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
+    it is in the outcomes. A disabled integration has none. `progress` is called from many
+    threads, `settled` from this one, once for each outcome that no retry follows.
+    """
+    refs = list(refs)
+    outcomes: dict[tuple[str, str], Outcome] = {}
+
+    def settle(outcome: Outcome) -> None:
+        outcomes[outcome.partition, outcome.stream] = outcome
+        settled(outcome)
+
+    add_partition_keys(instance, refs)
+    with Platform.open(settings) as platform:
+        listener = RunListener(progress=progress, settled=settle)
+        definitions = build_defs(resources={"platform": platform, "listener": listener})
+        job = definitions.resolve_job_def(sync_job.name)
+        for keys in contiguous_ranges(
+            instance.get_dynamic_partitions(PARTITIONS),
+            [ref.partition_key for ref in refs],
+            RANGE_LIMIT,
+        ):
+            result = job.execute_in_process(
+                instance=instance,
+                tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
+                run_config=_run_config(pages_per_batch),
+                raise_on_error=False,
+            )
+            for outcome in _unexplained(result, keys, sync_id, outcomes):
+                settle(outcome)
+    position = {ref.partition_key: index for index, ref in enumerate(refs)}
+    return sorted(outcomes.values(), key=lambda outcome: position[outcome.partition])
+
+
+def _run_config(pages_per_batch: int | None) -> dict[str, object]:
+    # Dagster prints every event of the run to standard error, where the command shows
+    # progress; all of them are in the instance.
+    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if pages_per_batch is not None:
+        config["ops"] = {
+            step_name(stream): {"config": {"pages_per_batch": pages_per_batch}}
+            for stream in STREAMS.values()
+        }
+    return config
+
+
+def _unexplained(
+    result: dg.ExecuteInProcessResult,
+    keys: Sequence[str],
+    sync_id: str,
+    outcomes: Mapping[tuple[str, str], Outcome],
+) -> list[Outcome]:
+    """Failed outcomes for what a run left open when it ended otherwise than by its outcomes."""
+    explained = any(
+        outcome.status is Status.FAILED
+        for (partition, _), outcome in outcomes.items()
+        if partition in keys
+    )
+    if result.success or explained:
+        return []
+    run_id = result.dagster_run.run_id
+    return [
+        Outcome(
+            partition=key,
+            stream=stream,
+            sync_id=sync_id,
+            status=Status.FAILED,
+            retryable=True,
+            run_id=run_id,
+            error=f"{key}: run {run_id} stopped before this integration was settled "
+            f"({_cause(result)}); sync again to continue",
+        )
+        for key in keys
+        for stream in STREAMS
+        if (key, stream) not in outcomes
+    ]
+
+
+def _cause(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.filter_events(lambda event: event.is_step_failure or event.is_run_failure):
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        if error is not None:
+            while error.cause is not None:
+                error = error.cause
+            return shorten(error.message, _LONGEST_CAUSE, placeholder=" …")
+    return "its log says why"

@@ -1,0 +1,105 @@
+"""Sensors: what the platform does on its own when something changed.
+
+Belongs here: mirroring the registry into partitions, as pure decisions and the sensor
+around them. Does not: anything on a clock (schedules).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from elt_assets.jobs import sync_job
+from elt_assets.partitions import (
+    PARTITION_TAG,
+    PARTITIONS,
+    RANGE_END_TAG,
+    RANGE_LIMIT,
+    RANGE_START_TAG,
+    connected_integrations,
+    contiguous_ranges,
+    partition_tags,
+)
+from elt_assets.sync.platform import Platform
+
+_FINISHED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
+_IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
+
+
+def first_syncs(
+    partitions: Sequence[str], added: Sequence[str], enabled: Iterable[str], at_most: int
+) -> list[dg.RunRequest]:
+    """Runs that sync the enabled ones of the `added` keys, which follow `partitions`."""
+    wanted = set(enabled).intersection(added)
+    return [
+        dg.RunRequest(tags=partition_tags(keys))
+        for keys in contiguous_ranges([*partitions, *added], wanted, at_most)
+    ]
+
+
+def deletable(
+    partitions: Sequence[str], surplus: Sequence[str], run_tags: Iterable[Mapping[str, str]]
+) -> list[str]:
+    """The keys of `surplus` that no unfinished run, known by its tags, is about.
+
+    Deleting a key under a run kills the run, with everybody else in its range.
+    """
+    position = {key: index for index, key in enumerate(partitions)}
+    spans = []
+    for tags in run_tags:
+        first = position.get(tags.get(RANGE_START_TAG, tags.get(PARTITION_TAG, "")))
+        last = position.get(tags.get(RANGE_END_TAG, tags.get(PARTITION_TAG, "")))
+        if first is not None and last is not None:
+            spans.append((first, last))
+    return [
+        key for key in surplus if not any(first <= position[key] <= last for first, last in spans)
+    ]
+
+
+def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
+    """The sensor that makes the partitions equal to the registry.
+
+    It runs unless stopped in the UI: an integration that somebody registers is expected to
+    appear and to be synced. A quiet tick costs one query of the registry and one of the
+    partitions; runs are looked at only when a partition is to be deleted.
+    """
+
+    @dg.sensor(
+        name="registry_sensor",
+        job=sync_job,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Adds a partition for every registered integration and requests its first "
+        "sync; removes the partitions of integrations that are gone once no run is on them.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
+        enabled = {entry.ref.partition_key: entry.enabled for entry in platform.registry.all()}
+        partitions = context.instance.get_dynamic_partitions(PARTITIONS)
+        known = set(partitions)
+        added = [key for key in enabled if key not in known]
+        surplus = [key for key in partitions if key not in enabled]
+        if surplus:
+            running = context.instance.get_runs(dg.RunsFilter(statuses=_IN_FLIGHT))
+            surplus = deletable(partitions, surplus, [run.tags for run in running])
+        if not added and not surplus:
+            return dg.SkipReason("the partitions equal the registry, or wait for a run to end")
+        requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        if added:
+            requests.append(connected_integrations.build_add_request(added))
+        if surplus:
+            requests.append(connected_integrations.build_delete_request(surplus))
+        wanted = [key for key, is_enabled in enabled.items() if is_enabled]
+        return dg.SensorResult(
+            run_requests=first_syncs(partitions, added, wanted, range_limit),
+            dynamic_partitions_requests=requests,
+        )
+
+    return sensor

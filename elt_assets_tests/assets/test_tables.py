@@ -1,0 +1,51 @@
+"""The declared tables against the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from elt_assets.assets.tables import table_specs
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS, Stream
+from elt_assets.sync.tables import prepare_warehouse
+
+REF = IntegrationRef("acme", "okta")
+
+
+def declared(stream: Stream) -> dict[str, list[tuple[str, str]]]:
+    return {
+        spec.key.to_user_string(): [
+            (column.name, column.type) for column in spec.metadata["dagster/column_schema"].columns
+        ]
+        for spec in table_specs(stream)
+    }
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_declared_columns_are_those_of_the_real_tables(stream: Stream) -> None:
+    tables = declared(stream)
+    with Platform.open(load_settings()) as platform:
+        with platform.warehouses.open(REF) as connection:
+            prepare_warehouse(connection, REF, stream)
+            for table in (stream.staging, stream.cdc):
+                described = connection.execute(f"DESCRIBE {table}").fetchall()
+                assert tables[table] == [(row[0], row[1]) for row in described]
+        columns = platform.database.rows(f"PRAGMA table_info({stream.latest})")
+        assert tables[stream.latest] == [(row["name"], row["type"]) for row in columns]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_tables_stand_in_a_line(stream: Stream) -> None:
+    staging, cdc, latest = table_specs(stream)
+    assert not list(staging.deps)
+    assert [dep.asset_key for dep in cdc.deps] == [staging.key]
+    assert [dep.asset_key for dep in latest.deps] == [cdc.key]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_every_column_says_what_it_holds(stream: Stream) -> None:
+    for spec in table_specs(stream):
+        assert spec.description
+        assert all(c.description for c in spec.metadata["dagster/column_schema"].columns)

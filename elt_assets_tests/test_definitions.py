@@ -1,0 +1,73 @@
+"""The assembled graph: that it loads, and what a user of Dagster relies on."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from elt_assets.assets.streams import TRANSIENT
+from elt_assets.assets.tables import asset_key
+from elt_assets.definitions import build_defs, defs
+from elt_assets.partitions import connected_integrations
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.stream import STREAMS, USERS, Stream
+
+
+@pytest.fixture(scope="module")
+def graph() -> dg.AssetGraph:
+    return defs.resolve_asset_graph()
+
+
+def test_everything_resolves() -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("stage", Stage)
+def test_every_table_is_an_asset_in_ranges_of_integrations(
+    graph: dg.AssetGraph, stream: Stream, stage: Stage
+) -> None:
+    node = graph.get(asset_key(stream, stage))
+    assert node.partitions_def == connected_integrations
+    assert node.backfill_policy == dg.BackfillPolicy.single_run()
+    assert node.group_name == stream.name
+    assert node.key in defs.resolve_job_def("sync").asset_layer.executable_asset_keys
+
+
+def test_the_tables_of_users_have_the_documented_names(graph: dg.AssetGraph) -> None:
+    names = {asset_key(USERS, stage).to_user_string() for stage in Stage}
+    assert names == {"users_staging", "users_cdc", "users_latest"}
+    latest = graph.get(dg.AssetKey("users_latest"))
+    assert latest.parent_keys == {dg.AssetKey("users_cdc")}
+
+
+def test_runs_stay_in_one_process() -> None:
+    # A process for each step costs seconds, and the run works on many integrations by itself.
+    assert defs.executor is dg.in_process_executor
+    assert defs.resolve_job_def("sync").executor_def is dg.in_process_executor
+
+
+def test_steps_retry_with_growing_waits() -> None:
+    assert TRANSIENT.max_retries > 0
+    assert TRANSIENT.backoff is dg.Backoff.EXPONENTIAL
+    assert TRANSIENT.jitter is dg.Jitter.PLUS_MINUS
+
+
+def test_no_policy_of_dagsters_own_retries_a_step_that_is_terminated() -> None:
+    assert defs.resolve_assets_def("users_latest").op.retry_policy is None
+
+
+def test_resources_can_be_replaced() -> None:
+    mine = object()
+    replaced = build_defs(resources={"platform": mine})
+    assert (replaced.resources or {})["platform"] is mine
+    assert "warehouse" in (replaced.resources or {})
+
+
+def test_the_schedule_and_the_sensor_run_without_being_switched_on() -> None:
+    assert (
+        defs.resolve_schedule_def("daily_sync").default_status is dg.DefaultScheduleStatus.RUNNING
+    )
+    assert (
+        defs.resolve_sensor_def("registry_sensor").default_status is dg.DefaultSensorStatus.RUNNING
+    )
