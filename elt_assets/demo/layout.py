@@ -20,7 +20,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     `others` names further integrations by partition key, each with its number of users.
     `page_size` is how many people a page holds unless the request says otherwise. `round`
-    is the round that the worlds are in; 1 is the first.
+    is the round that the worlds are in; 1 is the first. `chaos` is the share of requests
+    for pages that fail at first, as with a provider that has bad days.
     """
 
     organizations: int = 2
@@ -30,6 +31,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 1
     page_size: int = 10
     round: int = 1
+    chaos: float = 0.0
 
     def __post_init__(self) -> None:
         _within("organizations", self.organizations, 1, 1_000_000)
@@ -37,6 +39,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _within("page size", self.page_size, 1, LARGEST_PAGE)
         _within("round", self.round, 1, 10_000)
         _within("users", self.users, 0, MOST_USERS)
+        _within("chaos", self.chaos, 0, 1)
         for name, users in self.others.items():
             IntegrationRef.parse(name)
             _within(f"users of {name}", users, 0, MOST_USERS)
@@ -53,6 +56,6 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return worlds | {IntegrationRef.parse(name): users for name, users in self.others.items()}
 
 
-def _within(what: str, value: int, least: int, most: int) -> None:
+def _within(what: str, value: float, least: int, most: int) -> None:
     if not least <= value <= most:
         raise InvalidInput(f"{what}: {value} is out of range, use {least} to {most:,}")

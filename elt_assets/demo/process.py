@@ -18,6 +18,7 @@ from typing import IO, Any, Self, cast
 import msgspec
 import urllib3
 
+from elt_assets.demo.chaos_fault import Plan, Suffered
 from elt_assets.demo.layout import Layout
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -176,6 +177,14 @@ class ProviderProcess:
             "add": add if isinstance(add, int) else list(add),
         }
         return int(self._ask("POST", f"/control/edit/{_path(ref)}", edits)["total"])
+
+    def order_chaos(self, ref: IntegrationRef, plan: Plan) -> None:
+        """Let the next answers to `ref` suffer `plan`. Raises `NotFound` or `InvalidInput`."""
+        self._ask("POST", f"/control/chaos/{_path(ref)}", plan)
+
+    def lift_chaos(self, ref: IntegrationRef) -> Suffered:
+        """End what `ref` suffers; returns what came of its plan."""
+        return msgspec.convert(self._ask("DELETE", f"/control/chaos/{_path(ref)}"), Suffered)
 
     def _told(self, process: subprocess.Popen[bytes]) -> Started:
         """Give the child its orders and read what it answers."""

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from itertools import count
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import uvicorn
@@ -23,15 +23,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from elt_assets.demo.chaos import Afflictions, Chaos
+from elt_assets.demo.chaos_fault import Plan
 from elt_assets.demo.edits import Edits
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.listing import CursorListing
+from elt_assets.demo.wire import OpenProtocol
 from elt_assets.demo.world import Directory
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 
+T = TypeVar("T")
+
 _BACKLOG = 2048
 _HIGHEST_PORT = 65_535
+_NOT_HTTP = 0
 _INDEX = {
     "name": "elt_assets embedded provider",
     "authentication": "Authorization: Bearer <token>",
@@ -43,6 +49,8 @@ _INDEX = {
         "POST /control/edit/{organization}/{integration}": "replace, remove, change, add",
         "GET /control/requests": "which pages were asked for; organization, integration",
         "DELETE /control/requests": "forget them",
+        "POST /control/chaos/{organization}/{integration}": "order faults; GET what it suffered",
+        "DELETE /control/chaos/{organization}/{integration}": "end them",
     },
 }
 
@@ -51,6 +59,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
     """The provider as an ASGI application. Everything but the index wants `token`."""
     layout = directory.layout
     users = CursorListing(seed=layout.seed, page_size=layout.page_size)
+    afflictions = Afflictions(share=layout.chaos, seed=layout.seed)
 
     async def index(_: Request) -> Response:
         return Response(
@@ -98,12 +107,21 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         return {}
 
     async def edit(request: Request) -> Response:
-        try:
-            edits = msgspec.json.decode(await request.body(), type=Edits)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInput(f"edit: {error}") from None
+        edits = await _ordered(request, Edits, "edit")
         snapshot = await run_in_threadpool(directory.edit, _ref(request), edits)
         return _json({"round": snapshot.people.round, "total": len(snapshot)})
+
+    async def chaos(request: Request) -> Response:
+        ref = _ref(request)
+        directory.snapshot(ref)
+        match request.method:
+            case "POST":
+                suffered = afflictions.order(ref, await _ordered(request, Plan, "plan"))
+            case "DELETE":
+                suffered = afflictions.lift(ref)
+            case _:
+                suffered = afflictions.suffered(ref)
+        return _json(suffered)
 
     app = Starlette(
         routes=[
@@ -115,6 +133,11 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             Route("/control/edit/{organization}/{integration}", edit, methods=["POST"]),
             Route("/control/requests", _answering(requests)),
             Route("/control/requests", _answering(forget_requests), methods=["DELETE"]),
+            Route(
+                "/control/chaos/{organization}/{integration}",
+                chaos,
+                methods=["GET", "POST", "DELETE"],
+            ),
         ],
         exception_handlers={
             NotFound: _not_found,
@@ -122,14 +145,13 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             HTTPException: _http_error,
         },
     )
-    return Door(app, directory, token)
+    return Door(Chaos(app, directory, afflictions), directory, token)
 
 
 class Door:
     """What every request passes on its way in and out: the token, a number, the log.
 
-    Whatever should happen to requests of any kind (delays, faults, rate limits) goes here,
-    between the check and the application.
+    What it lets in passes `Chaos` on its way to the application.
     """
 
     def __init__(self, app: ASGIApp, directory: Directory, token: str) -> None:
@@ -144,13 +166,22 @@ class Door:
             return
         scope["request_id"] = f"req-{next(self._numbers):06d}"
 
+        answered = False
+
         async def logged(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 self._remember(scope, message["status"])
             await send(message)
 
         app = self._app if scope["path"] == "/" or self._admits(scope) else _unauthorized
-        await app(scope, receive, logged if scope["path"].startswith("/v1/") else send)
+        if not scope["path"].startswith("/v1/"):
+            await app(scope, receive, send)
+            return
+        await app(scope, receive, logged)
+        if not answered:
+            self._remember(scope, _NOT_HTTP)
 
     def _admits(self, scope: Scope) -> bool:
         for name, value in scope["headers"]:
@@ -194,6 +225,7 @@ def serve(
             uvicorn.Config(
                 build_app(Directory(layout), token),
                 access_log=False,
+                http=OpenProtocol,
                 log_level="warning",
                 server_header=False,
                 lifespan="off",
@@ -224,6 +256,14 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _ref(request: Request) -> IntegrationRef:
     return IntegrationRef(request.path_params["organization"], request.path_params["integration"])
+
+
+async def _ordered(request: Request, shape: type[T], what: str) -> T:
+    """The request's body as `shape`. Raises `InvalidInput`."""
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{what}: {error}") from None
 
 
 def _answering(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
