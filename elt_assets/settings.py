@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     max_pages: int = Field(100_000, ge=1, description="Pages of one extraction before it is cut.")
     fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
     fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")
+    fetch_retry_budget: int = Field(200, ge=0, description="Further tries of one extraction.")
     request_timeout: float = Field(30.0, gt=0, description="Seconds for one request.")
     page_bytes: int = Field(64 * 2**20, ge=1024, description="Largest page, decompressed, bytes.")
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")

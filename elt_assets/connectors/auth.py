@@ -1,8 +1,8 @@
 """How a request proves who sends it, one small object for each type of auth.
 
 Belongs here: turning secret references into headers or query parameters at the moment of
-sending. Does not: deciding whether a URL may receive them (origin), or keeping a secret:
-nothing here holds one longer than one call.
+sending. Does not: deciding whether a URL may receive them (origin), asking for tokens
+(oauth), or keeping a secret: nothing here holds one longer than one call.
 """
 
 from __future__ import annotations
@@ -40,9 +40,22 @@ class Authenticator(Protocol):
     def credentials(self, secrets: Secrets) -> Credentials:
         """Resolve the secrets. Raises `SecretMissing`."""
 
+    def renew(self, refused: Credentials) -> bool:
+        """Whether new credentials can be had in place of `refused` ones."""
+
+
+class _Unchanging:
+    """Credentials that a person changes, not the platform."""
+
+    __slots__ = ()
+
+    def renew(self, refused: Credentials) -> bool:
+        """Asking again gives the same."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
-class Anonymous:
+class Anonymous(_Unchanging):
     """No credentials at all."""
 
     query_parameters: frozenset[str] = frozenset()
@@ -54,7 +67,7 @@ class Anonymous:
 
 
 @dataclass(frozen=True, slots=True)
-class Bearer:
+class Bearer(_Unchanging):
     """`Authorization: Bearer <token>`."""
 
     token: SecretRef
@@ -71,7 +84,7 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(_Unchanging):
     """A key in a header or in the query."""
 
     key: SecretRef
@@ -100,7 +113,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Basic:
+class Basic(_Unchanging):
     """`Authorization: Basic <base64 of username:password>`."""
 
     username: str | SecretRef

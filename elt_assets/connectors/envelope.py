@@ -7,6 +7,7 @@ following the cursor (pagination).
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,24 @@ class Envelope:
     count: int
     cursor: str | int | None
     total: int | None
+    mark: bytes | None = None
+    """Equal for two pages only if they begin and end with the same records; None if empty."""
 
 
 class EnvelopeReader:
     """Reads pages of one shape: where the list is, where the cursor and the total are."""
 
     def __init__(
-        self, records: Keys, cursor: Keys | None = None, total: Keys | None = None
+        self,
+        records: Keys,
+        cursor: Keys | None = None,
+        total: Keys | None = None,
+        *,
+        marked: bool = False,
+        may_be_absent: bool = False,
     ) -> None:
+        """`marked` pages can be compared; a list that `may_be_absent` is then empty, as in SCIM."""
+        self._marked = marked
         self._records = records
         self._cursor = cursor
         self._total = total
@@ -55,7 +66,7 @@ class EnvelopeReader:
                 _plant(tree, (key,))
         else:
             self._errors = ()
-        shape = _struct(tree, records) if records else list[msgspec.Raw]
+        shape = _struct(tree, records, may_be_absent) if records else list[msgspec.Raw]
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
         self._slots = {keys: _attributes(tree, keys) for keys in _leaves(tree)}
 
@@ -76,7 +87,13 @@ class EnvelopeReader:
                     "the provider did not answer in full"
                 )
         records = self._slot(page, self._records) if self._records else page
-        return Envelope(body, len(records), self._next(page, what), self._count(page, what))
+        total = self._count(page, what)
+        if records is None:
+            if total != 0:
+                raise self._misshapen(body, what)
+            records = []
+        mark = _mark(records) if self._marked and records else None
+        return Envelope(body, len(records), self._next(page, what), total, mark)
 
     def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
         try:
@@ -256,7 +273,16 @@ def _attributes(tree: dict[str, Any], keys: Keys) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _struct(tree: dict[str, Any], records: Keys) -> type[msgspec.Struct]:
+def _mark(records: list[msgspec.Raw]) -> bytes:
+    digest = hashlib.blake2b(str(len(records)).encode(), digest_size=16)
+    digest.update(bytes(records[0]))
+    digest.update(bytes(records[-1]))
+    return digest.digest()
+
+
+def _struct(
+    tree: dict[str, Any], records: Keys, may_be_absent: bool = False
+) -> type[msgspec.Struct]:
     """A type that holds exactly the leaves of `tree`, the list of records among them."""
     fields: list[Any] = []
     rename = {}
@@ -264,10 +290,13 @@ def _struct(tree: dict[str, Any], records: Keys) -> type[msgspec.Struct]:
         name = f"f{position}"
         rename[name] = key
         on_the_way = records[:1] == (key,)
-        if below is None:
-            fields.append((name, list[msgspec.Raw]) if on_the_way else (name, msgspec.Raw, None))
+        if below is None and on_the_way:
+            listed: Any = list[msgspec.Raw]
+            fields.append((name, listed | None, None) if may_be_absent else (name, listed))
+        elif below is None:
+            fields.append((name, msgspec.Raw, None))
         elif on_the_way:
-            fields.append((name, _struct(below, records[1:])))
+            fields.append((name, _struct(below, records[1:], may_be_absent)))
         else:
             fields.append((name, _struct(below, ()) | None, None))
     return msgspec.defstruct("PageShape", fields, rename=rename, kw_only=True)

@@ -3,10 +3,16 @@
 Belongs here: the grammar, its parser and the parsed form. Does not: evaluating it (the
 engine compiles it to SQL, so that no record becomes a Python object).
 
-    expression = path [ ("==" | "!=") literal ]
-    path       = step { "." key | "[" position "]" }      step = key | "[" position "]"
+    expression = path ( "==" | "!=" ) literal  |  value { "||" value }
+    value      = part { "+" part }             part = path | 'text'
+    path       = step { "." key | select }     step = key | select
+    select     = "[" position "]"  |  "[" key ( "==" | "!=" ) literal "]"
     key        = letters, digits and _ @ $ - :   |   any JSON string, for example "a.b"
     literal    = a JSON string, number, true, false or null
+
+`emails[primary == true].value` is the first member of a list where the condition holds;
+`a || b` is the first of the two that is there and not empty; `first + ' ' + last` joins
+texts, leaving out what is missing and white space around the whole.
 """
 
 from __future__ import annotations
@@ -17,12 +23,24 @@ from dataclasses import dataclass
 
 from elt_assets.errors import InvalidInput
 
-Segment = str | int
+Literal = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The first member of a list whose `key` equals (or, negated, differs from) a literal."""
+
+    key: str
+    literal: Literal
+    negated: bool = False
+
+
+Segment = str | int | Where
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Steps from the record to a value: object keys and list positions."""
+    """Steps from the record to a value: object keys, list positions and conditions."""
 
     segments: tuple[Segment, ...]
 
@@ -35,37 +53,55 @@ class Comparison:
     """Whether the value at `path` equals (or, negated, differs from) a literal."""
 
     path: Path
-    literal: str | int | float | bool | None
+    literal: Literal
     negated: bool = False
 
 
-Expression = Path | Comparison
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Texts one after the other; the parts that are plain `str` are written as they are."""
+
+    parts: tuple[Path | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """The first option that is there and not empty."""
+
+    options: tuple[Path | Joined, ...]
+
+
+Value = Path | Joined | Alternatives
+Expression = Value | Comparison
 
 _KEY = re.compile(r"[\w@$:-]+")
 _POSITION = re.compile(r"\[(\d{1,9})\]", re.ASCII)
 _OPERATOR = re.compile(r"\s*(==|!=)\s*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_QUOTED_OR_BARE = re.compile(rf"{_STRING.pattern}|{_KEY.pattern}")
+_TEXT = re.compile(r"'((?:[^']|'')*)'")
+_PLUS = re.compile(r"\s*\+\s*")
+_OR = re.compile(r"\s*\|\|\s*")
+_CONDITION = re.compile(r"\[\s*")
+_CLOSING = re.compile(r"\s*\]")
 
 
 def parse(text: str) -> Expression:
     """Read an expression. Raises `InvalidInput` naming the position of the first mistake."""
     source = text.strip()
-    path, position = _path(source)
-    if position == len(source):
-        return path
-    operator = _OPERATOR.match(source, position)
-    if operator is None:
-        raise _mistake(source, position, "expected '.', '[', '==', '!=' or the end")
-    literal = source[operator.end() :]
-    try:
-        value = json.loads(literal, parse_constant=_refuse)
-    except ValueError:
-        value = []
-    if isinstance(value, (list, dict)):
-        raise _mistake(
-            source, operator.end(), 'expected "text", a number, true, false or null after it'
-        )
-    return Comparison(path, value, negated=operator[1] == "!=")
+    value, position = _joined(source, 0)
+    if isinstance(value, Path) and (operator := _OPERATOR.match(source, position)):
+        literal, position = _literal(source, operator.end())
+        if position < len(source):
+            raise _mistake(source, operator.end(), _EXPECTED_LITERAL)
+        return Comparison(value, literal, negated=operator[1] == "!=")
+    options = [value]
+    while following := _OR.match(source, position):
+        value, position = _joined(source, following.end())
+        options.append(value)
+    if position < len(source):
+        raise _mistake(source, position, "expected '.', '[', '==', '!=', '+', '||' or the end")
+    return options[0] if len(options) == 1 else Alternatives(tuple(options))
 
 
 def parse_path(text: str) -> Path:
@@ -73,6 +109,8 @@ def parse_path(text: str) -> Path:
     expression = parse(text)
     if isinstance(expression, Comparison):
         raise InvalidInput(f"{text!r} compares; here only a path like data.items can stand")
+    if not isinstance(expression, Path):
+        raise InvalidInput(f"{text!r} is more than a path; here only one like data.items can stand")
     return expression
 
 
@@ -84,7 +122,7 @@ def parse_keys(text: str) -> tuple[str, ...]:
     keys = tuple(segment for segment in segments if isinstance(segment, str))
     if len(keys) != len(segments):
         raise InvalidInput(
-            f"{text!r} has a list position; here only keys like data.items can stand"
+            f"{text!r} has a list position or a condition; here only keys like data.items can stand"
         )
     return keys
 
@@ -95,19 +133,73 @@ def written(segments: tuple[Segment, ...]) -> str:
     for segment in segments:
         if isinstance(segment, int):
             text += f"[{segment}]"
+        elif isinstance(segment, Where):
+            operator = "!=" if segment.negated else "=="
+            literal = json.dumps(segment.literal, ensure_ascii=False)
+            text += f"[{written((segment.key,))} {operator} {literal}]"
         else:
             key = segment if _KEY.fullmatch(segment) else json.dumps(segment, ensure_ascii=False)
             text += f".{key}" if text else key
     return text
 
 
-def _path(source: str) -> tuple[Path, int]:
+_EXPECTED_LITERAL = 'expected "text", a number, true, false or null after it'
+
+
+def _joined(source: str, position: int) -> tuple[Path | Joined, int]:
+    start = position
+    parts: list[Path | str] = []
+    while True:
+        part: Path | str
+        if text := _TEXT.match(source, position):
+            part, position = text[1].replace("''", "'"), text.end()
+        else:
+            part, position = _path(source, position)
+        parts.append(part)
+        following = _PLUS.match(source, position)
+        if following is None:
+            break
+        position = following.end()
+    if len(parts) == 1 and isinstance(parts[0], Path):
+        return parts[0], position
+    if not any(isinstance(part, Path) for part in parts):
+        raise _mistake(source, start, "expected a path beside the text")
+    return Joined(tuple(parts)), position
+
+
+def _where(source: str, position: int) -> tuple[Where, int]:
+    opening = _CONDITION.match(source, position)
+    name = _QUOTED_OR_BARE.match(source, position if opening is None else opening.end())
+    operator = None if name is None else _OPERATOR.match(source, name.end())
+    if name is None or operator is None:
+        raise _mistake(source, position, "expected [0] or [key == literal]")
+    key, _ = _key(source, name.start())
+    literal, position = _literal(source, operator.end())
+    closing = _CLOSING.match(source, position)
+    if closing is None:
+        raise _mistake(source, position, "expected ']'")
+    return Where(key, literal, negated=operator[1] == "!="), closing.end()
+
+
+def _literal(source: str, position: int) -> tuple[Literal, int]:
+    try:
+        value, end = _DECODER.raw_decode(source, position)
+    except ValueError:
+        value, end = [], position
+    if isinstance(value, (list, dict)):
+        raise _mistake(source, position, _EXPECTED_LITERAL)
+    return value, end
+
+
+def _path(source: str, position: int) -> tuple[Path, int]:
     segments: list[Segment] = []
-    position = 0
     while True:
         if index := _POSITION.match(source, position):
             segments.append(int(index[1]))
             position = index.end()
+        elif source.startswith("[", position):
+            where, position = _where(source, position)
+            segments.append(where)
         else:
             if segments:
                 if not source.startswith(".", position):
@@ -134,3 +226,6 @@ def _mistake(source: str, position: int, expected: str) -> InvalidInput:
 
 def _refuse(constant: str) -> None:
     raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

@@ -31,11 +31,11 @@ from urllib3.exceptions import (
 )
 from urllib3.util import parse_url
 
-from elt_assets.connectors.auth import Authenticator
+from elt_assets.connectors.auth import Authenticator, Credentials
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.origin import Origin
-from elt_assets.connectors.throttle import Throttle
+from elt_assets.connectors.throttle import Throttle, seconds_until_refilled
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, SyncError
 from elt_assets.secret_refs import Secrets
 
@@ -68,6 +68,14 @@ class Response:
     body: bytes = field(repr=False)
 
 
+class NotThere(ProviderRefused):
+    """404 or 410: there is nothing at the address."""
+
+
+class Unauthorized(ProviderRefused):
+    """401: the credentials are not taken."""
+
+
 class AskedToWait(ProviderUnavailable):
     """The provider said when to come back."""
 
@@ -94,6 +102,9 @@ class Client:
         self._auth = auth
         self._headers = {"Accept": "application/json", **headers, "Accept-Encoding": "gzip"}
         self._throttle = throttle
+        self._connections = connections
+        self._retries_left = limits.retry_budget
+        self._counting = threading.Lock()
         self._pool = urllib3.PoolManager(
             num_pools=4, maxsize=connections, retries=False, timeout=limits.timeout
         )
@@ -101,26 +112,31 @@ class Client:
         # Its debug lines carry whole addresses, and an api key may be part of one.
         logging.getLogger("urllib3").setLevel(logging.INFO)
 
-    def fetch(self, request: Request, read: Callable[[Response], T]) -> T:
+    def fetch(
+        self, request: Request, read: Callable[[Response], T], stop: threading.Event | None = None
+    ) -> T:
         """Send `request` until `read` accepts the answer or the attempts are used up.
 
         `read` is part of an attempt: a `ProviderUnavailable` it raises (a page that stops
-        in the middle) is tried again like one from the network.
+        in the middle) is tried again like one from the network. `stop` ends any wait.
         """
+        stop = self._closing if stop is None else stop
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._limits.attempts),
             wait=self._wait,
-            retry=tenacity.retry_if_exception(self._worth_another_try),
-            sleep=tenacity.sleep_using_event(self._closing),
+            retry=tenacity.retry_if_exception(lambda error: self._worth_another_try(error, stop)),
+            sleep=tenacity.sleep_using_event(stop),
             reraise=True,
         )
         try:
-            accepted: T = retrying(self._attempt, request, read)
+            accepted: T = retrying(self._attempt, request, read, stop)
             return accepted
         except ProviderUnavailable as error:
             # Whatever a message quotes of an answer, a provider may have echoed a secret in it.
             tries = int(retrying.statistics["attempt_number"])
             tried = f" (tried {tries} times)" if tries > 1 else ""
+            if self._retries_left <= 0:
+                tried += f"; all {self._limits.retry_budget:,} further tries are used up"
             raise ProviderUnavailable(self._secrets.redact(f"{error}{tried}")) from None
         except (ProviderRefused, PageUnreadable) as error:
             raise type(error)(self._secrets.redact(str(error))) from None
@@ -130,20 +146,26 @@ class Client:
         self._closing.set()
         self._pool.clear()
 
-    def _attempt(self, request: Request, read: Callable[[Response], T]) -> T:
-        if self._closing.is_set():
-            raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
-        return read(self._send(request))
+    def _attempt(self, request: Request, read: Callable[[Response], T], stop: threading.Event) -> T:
+        credentials = self._credentials(request)
+        try:
+            response = self._send(request, credentials, stop)
+        except Unauthorized:
+            if not (request.with_credentials and self._auth.renew(credentials)):
+                raise
+            response = self._send(request, self._credentials(request), stop)
+        return read(response)
 
-    def _send(self, request: Request) -> Response:
-        self._throttle.wait()
-        url, headers = request.url, dict(self._headers)
-        params = dict(request.params)
+    def _credentials(self, request: Request) -> Credentials:
         if request.with_credentials:
-            credentials = self._auth.credentials(self._secrets)
-            headers |= credentials.headers
-            params |= credentials.params
-        if params:
+            return self._auth.credentials(self._secrets)
+        return Credentials({}, {})
+
+    def _send(self, request: Request, credentials: Credentials, stop: threading.Event) -> Response:
+        self._await_turn(request, stop)
+        url = request.url
+        headers = self._headers | credentials.headers
+        if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
         deadline = time.monotonic() + self._limits.timeout
         try:
@@ -162,7 +184,21 @@ class Client:
                 raise
         except (HTTPError, OSError) as error:
             raise self._unreachable(error, request) from None
+        wait = seconds_until_refilled(answer.headers, self._connections)
+        if wait is not None:
+            self._throttle.hold(wait)
         return Response(request.url, answer.headers, body)
+
+    def _await_turn(self, request: Request, stop: threading.Event) -> None:
+        seconds = self._throttle.reserve()
+        if seconds > LONGEST_WAIT:
+            raise AskedToWait(
+                f"{request.what} was not asked for: the provider's quota is used up for "
+                f"{seconds:.0f} s",
+                seconds,
+            )
+        if stop.wait(seconds) if seconds > 0 else stop.is_set():
+            raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
 
     def _body(
         self, answer: urllib3.BaseHTTPResponse, request: Request, deadline: float, limit: int
@@ -214,10 +250,14 @@ class Client:
     ) -> ProviderRefused | ProviderUnavailable:
         status = answer.status
         said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
-        if status in _TRY_AGAIN or status >= 500:
-            seconds = _retry_after(answer.headers.get("retry-after"))
+        seconds = _retry_after(answer.headers.get("retry-after"))
+        if seconds is None:
+            seconds = seconds_until_refilled(answer.headers, 1)
+        # 403 is what some answer when a quota is used up.
+        if status in _TRY_AGAIN or status >= 500 or (status == 403 and seconds is not None):
             if not seconds:
                 return ProviderUnavailable(said)
+            self._throttle.hold(min(seconds, LONGEST_WAIT))
             return AskedToWait(f"{said} and asks to wait {seconds:g} s", seconds)
         if 300 <= status < 400:
             return ProviderRefused(
@@ -227,11 +267,11 @@ class Client:
         said += f" ({described(body)})"
         match status:
             case 401:
-                said += f"; {self._auth.advice}"
+                return Unauthorized(f"{said}; {self._auth.advice}")
             case 403:
                 said += f"; the credentials may not read this, or {self._auth.advice}"
             case 404 | 410:
-                said += "; check api_endpoint and path"
+                return NotThere(f"{said}; check api_endpoint and path")
         return ProviderRefused(said)
 
     def _unreachable(
@@ -270,10 +310,14 @@ class Client:
         seconds = backoff(state)
         return max(seconds, error.seconds) if isinstance(error, AskedToWait) else seconds
 
-    def _worth_another_try(self, error: BaseException) -> bool:
+    def _worth_another_try(self, error: BaseException, stop: threading.Event) -> bool:
+        if not isinstance(error, ProviderUnavailable) or stop.is_set():
+            return False
         if isinstance(error, AskedToWait) and error.seconds > LONGEST_WAIT:
             return False
-        return isinstance(error, ProviderUnavailable) and not self._closing.is_set()
+        with self._counting:
+            self._retries_left -= 1
+            return self._retries_left >= 0
 
 
 class _Gunzip:

@@ -23,3 +23,5 @@ class FetchLimits:
     """Largest page after decompression."""
     max_pages: int
     """Pages of one extraction before it is cut short."""
+    retry_budget: int = 200
+    """Further tries that all pages of one extraction may use together."""

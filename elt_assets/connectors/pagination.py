@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urljoin
 
 from elt_assets.connectors.envelope import Envelope
@@ -20,11 +20,15 @@ from elt_assets.connectors.provider_data import (
     LinkHeaderPagination,
     NextUrlPagination,
     NoPagination,
+    OffsetPagination,
+    PagePagination,
     Pagination,
+    ScimPagination,
 )
 from elt_assets.errors import PageUnreadable
 
-Position = str | int
+Position = Any
+"""A JSON value: a token, an address, a record's number, or {"number", "seen"} of a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +56,63 @@ class Paginator(Protocol):
     def cursor(self) -> tuple[str, ...] | None:
         """Where a page holds what leads to the next, if it does."""
 
+    @property
+    def pages_can_shift(self) -> bool:
+        """Whether who joins or leaves meanwhile moves others from one page to another."""
+
     def step(self, position: Position | None) -> Step:
         """The request for a position; None is the first page."""
 
-    def following(self, answer: Answer) -> Position | None:
-        """The position after an answer; None when it was the last."""
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
+        """The position after the answer to `position`; None when it was the last."""
+
+    def ahead(self, position: Position, answer: Answer) -> Position | None:
+        """Where the page after the one at `position` starts, told before that is fetched.
+
+        `answer` is the newest page there is. None when it cannot be told.
+        """
+
+    def fits(self, position: Position) -> bool:
+        """Whether a saved position is one of this type."""
 
 
-@dataclass(frozen=True, slots=True)
-class CursorPaginator:
-    """A token in the page, sent back as a parameter."""
+class _OneByOne:
+    """A page is known only from the one before it."""
 
-    cursor: tuple[str, ...]
+    pages_can_shift = False
+
+    def ahead(self, position: Position, answer: Answer) -> Position | None:
+        """Nobody can tell."""
+        return None
+
+    def fits(self, position: Position) -> bool:
+        """A token or an address."""
+        return isinstance(position, (str, int)) and not isinstance(position, bool)
+
+
+@dataclass(frozen=True)
+class CursorPaginator(_OneByOne):
+    """A token in the page or in a header, sent back as a parameter."""
+
+    cursor: tuple[str, ...] | None
     param: str
+    header: str | None = None
+    first: str | None = None
 
     def step(self, position: Position | None) -> Step:
         """Send the token."""
-        return Step() if position is None else Step({self.param: str(position)})
+        value = self.first if position is None else str(position)
+        return Step() if value is None else Step({self.param: value})
 
-    def following(self, answer: Answer) -> Position | None:
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
         """The token of the page."""
+        if self.header is not None:
+            return (answer.headers.get(self.header) or "").strip() or None
         return answer.envelope.cursor
 
 
-@dataclass(frozen=True, slots=True)
-class NextUrlPaginator:
+@dataclass(frozen=True)
+class NextUrlPaginator(_OneByOne):
     """The next page's address in the page."""
 
     cursor: tuple[str, ...]
@@ -85,7 +121,7 @@ class NextUrlPaginator:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def following(self, answer: Answer) -> Position | None:
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
         """The address, resolved against the page that gave it."""
         found = answer.envelope.cursor
         if isinstance(found, int):
@@ -93,8 +129,8 @@ class NextUrlPaginator:
         return None if found is None else urljoin(answer.url, found)
 
 
-@dataclass(frozen=True, slots=True)
-class LinkHeaderPaginator:
+@dataclass(frozen=True)
+class LinkHeaderPaginator(_OneByOne):
     """The next page's address in the `Link` header."""
 
     cursor: tuple[str, ...] | None = None
@@ -103,7 +139,7 @@ class LinkHeaderPaginator:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def following(self, answer: Answer) -> Position | None:
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
         """The target of the first link whose relation is `next`."""
         try:
             target = next_link(answer.headers.get("link") or "")
@@ -112,8 +148,8 @@ class LinkHeaderPaginator:
         return None if target is None else urljoin(answer.url, target)
 
 
-@dataclass(frozen=True, slots=True)
-class SinglePage:
+@dataclass(frozen=True)
+class SinglePage(_OneByOne):
     """Everything in one answer."""
 
     cursor: tuple[str, ...] | None = None
@@ -122,9 +158,87 @@ class SinglePage:
         """Nothing to add."""
         return Step()
 
-    def following(self, answer: Answer) -> Position | None:
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
         """Nothing follows."""
         return None
+
+
+@dataclass(frozen=True)
+class PagePaginator:
+    """A page's number. A short page is not the end: a provider may ignore the size asked for."""
+
+    param: str
+    start: int
+    size_param: str | None
+    size: int
+    cursor: tuple[str, ...] | None = None
+    pages_can_shift: bool = True
+
+    def step(self, position: Position | None) -> Step:
+        """Ask for the page of that number."""
+        number = self.start if position is None else position["number"]
+        params = {self.param: str(number)}
+        if self.size_param is not None:
+            params[self.size_param] = str(self.size)
+        return Step(params)
+
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
+        """The next number, until the declared total is reached or a page is empty."""
+        envelope = answer.envelope
+        if envelope.count == 0:
+            return None
+        number, seen = (self.start, 0) if position is None else position.values()
+        return self._unless_done(number + 1, seen + envelope.count, envelope.total)
+
+    def ahead(self, position: Position, answer: Answer) -> Position | None:
+        """The number after it."""
+        seen = position["seen"] + answer.envelope.count
+        return self._unless_done(position["number"] + 1, seen, answer.envelope.total)
+
+    def fits(self, position: Position) -> bool:
+        """A number, and how many records came before it."""
+        match position:
+            case {"number": int(), "seen": int()} if len(position) == 2:
+                return True
+        return False
+
+    def _unless_done(self, number: int, seen: int, total: int | None) -> Position | None:
+        return None if total is not None and seen >= total else {"number": number, "seen": seen}
+
+
+@dataclass(frozen=True)
+class OffsetPaginator:
+    """The number of a page's first record; the next page starts where this one really ended."""
+
+    param: str
+    start: int
+    size_param: str
+    size: int
+    cursor: tuple[str, ...] | None = None
+    pages_can_shift: bool = True
+
+    def step(self, position: Position | None) -> Step:
+        """Ask for the records from that number on."""
+        offset = self.start if position is None else position
+        return Step({self.param: str(offset), self.size_param: str(self.size)})
+
+    def following(self, position: Position | None, answer: Answer) -> Position | None:
+        """The record after the page's last, until the total is reached or a page is empty."""
+        if answer.envelope.count == 0:
+            return None
+        return self._after(self.start if position is None else position, answer)
+
+    def ahead(self, position: Position, answer: Answer) -> Position | None:
+        """A page further, as long as pages are."""
+        return self._after(position, answer) if answer.envelope.count else None
+
+    def fits(self, position: Position) -> bool:
+        """A number that is not before the first."""
+        return type(position) is int and position > self.start
+
+    def _after(self, offset: int, answer: Answer) -> Position | None:
+        following, total = offset + answer.envelope.count, answer.envelope.total
+        return None if total is not None and following - self.start >= total else following
 
 
 _NAME = r"[\w!#$&+.^`|~*-]++"
@@ -157,11 +271,18 @@ def next_link(header: str) -> str | None:
 def paginator(pagination: Pagination) -> Paginator:
     """The paginator that provider_data describes."""
     match pagination:
-        case CursorPagination():
-            return CursorPaginator(parse_keys(pagination.cursor), pagination.param)
+        case CursorPagination(cursor=cursor, header=header, param=param, first=first):
+            keys = None if cursor is None else parse_keys(cursor)
+            return CursorPaginator(keys, param, header, first)
         case NextUrlPagination():
             return NextUrlPaginator(parse_keys(pagination.url))
         case LinkHeaderPagination():
             return LinkHeaderPaginator()
+        case PagePagination(param=param, start=start, size_param=size_param, size=size):
+            return PagePaginator(param, start, size_param, size)
+        case OffsetPagination(param=param, start=start, size_param=size_param, size=size):
+            return OffsetPaginator(param, start, size_param, size)
+        case ScimPagination(count=count):
+            return OffsetPaginator("startIndex", 1, "count", count)
         case NoPagination():
             return SinglePage()

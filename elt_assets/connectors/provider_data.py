@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +24,8 @@ from pydantic import (
 
 from elt_assets.connectors.expressions import Path, parse, parse_keys
 from elt_assets.connectors.origin import Origin
+from elt_assets.connectors.source import Incremental
+from elt_assets.connectors.templates import TEMPLATE_NAMES, placeholders
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
@@ -59,6 +62,18 @@ def _relative(value: str) -> str:
     return value
 
 
+def _template(value: str) -> str:
+    _said(lambda: placeholders(value, TEMPLATE_NAMES))
+    return value
+
+
+def _single_template(value: str) -> str:
+    _said(lambda: placeholders(value, {*TEMPLATE_NAMES, "external_id"}))
+    if "{external_id}" not in value:
+        raise ValueError("the path has no {external_id}, where the record's id is to stand")
+    return value
+
+
 def _keys(value: str) -> str:
     _said(lambda: parse_keys(value))
     return value
@@ -75,6 +90,23 @@ def _expression(value: str) -> str:
     return value
 
 
+_DURATION = re.compile(r"([1-9]\d{0,5})\s*([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as people write it: 30s, 5m, 12h, 7d. Raises `ValueError`."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("write a length of time such as 30s, 5m, 12h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _duration(value: str) -> str:
+    duration(value)
+    return value
+
+
 def _said(check: Any) -> None:
     # Pydantic collects ValueErrors only.
     try:
@@ -86,9 +118,12 @@ def _said(check: Any) -> None:
 Secret = Annotated[SecretRef, BeforeValidator(_reference)]
 Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
 RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
+StreamPath = Annotated[RelativePath, AfterValidator(_template)]
+SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
 Keys = Annotated[str, AfterValidator(_keys)]
 SomeKeys = Annotated[str, AfterValidator(_some_keys)]
 FieldExpression = Annotated[str, AfterValidator(_expression)]
+Duration = Annotated[str, AfterValidator(_duration)]
 Parameter = Annotated[str, Field(min_length=1, max_length=128)]
 Scalar = str | int | float | bool
 
@@ -132,15 +167,60 @@ class BasicAuth(_Model):
     password: Secret = Field(description="Where the password is kept.")
 
 
-Auth = Annotated[BearerAuth | ApiKeyAuth | BasicAuth, Field(discriminator="type")]
+class _TokenAuth(_Model):
+    """What both OAuth 2.0 grants need."""
+
+    token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
+    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
+    client_secret: Secret = Field(description="Where the client's secret is kept.")
+    scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
+    params: dict[Parameter, str] = Field(
+        {}, description="Further form fields of the token request, e.g. audience."
+    )
+    client_auth: Literal["basic", "body"] = Field(
+        "basic", description="Whether the client's secret travels in a header or in the form."
+    )
+
+
+class ClientCredentialsAuth(_TokenAuth):
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
+
+    type: Literal["oauth2_client_credentials"]
+
+
+class RefreshTokenAuth(_TokenAuth):
+    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
+
+    type: Literal["oauth2_refresh_token"]
+    refresh_token: Secret = Field(description="Where the refresh token is kept.")
+
+
+Auth = Annotated[
+    BearerAuth | ApiKeyAuth | BasicAuth | ClientCredentialsAuth | RefreshTokenAuth,
+    Field(discriminator="type"),
+]
 
 
 class CursorPagination(_Model):
     """Each page holds a token that asks for the next; none on the last."""
 
     type: Literal["cursor"]
-    cursor: SomeKeys = Field(description="Where the token stands in a page, e.g. data.next.")
+    cursor: SomeKeys | None = Field(
+        None, description="Where the token stands in a page, e.g. data.next."
+    )
+    header: str | None = Field(None, description="Or the response header that holds the token.")
     param: Parameter = Field(description="Query parameter that takes the token.")
+    first: str | None = Field(
+        None, max_length=128, description="What the parameter holds for the first page, if sent."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CursorPagination:
+        if (self.cursor is None) == (self.header is None):
+            raise ValueError("give the token's place as cursor or as header, one of the two")
+        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        return self
 
 
 class NextUrlPagination(_Model):
@@ -156,6 +236,33 @@ class LinkHeaderPagination(_Model):
     type: Literal["link_header"]
 
 
+class PagePagination(_Model):
+    """Pages have numbers. The list ends at the declared total or, without one, at an empty page."""
+
+    type: Literal["page"]
+    param: Parameter = Field("page", description="Query parameter that takes the page's number.")
+    start: int = Field(1, ge=0, le=1, description="Number of the first page.")
+    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
+    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+
+
+class OffsetPagination(_Model):
+    """A page starts at a record's number. The end is the declared total or an empty page."""
+
+    type: Literal["offset"]
+    param: Parameter = Field("offset", description="Query parameter that takes the offset.")
+    start: int = Field(0, ge=0, le=1, description="Number of the first record.")
+    size_param: Parameter = Field("limit", description="Parameter that asks for a page size.")
+    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+
+
+class ScimPagination(_Model):
+    """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
+
+    type: Literal["scim"]
+    count: int = Field(100, ge=1, le=100_000, description="Records a page.")
+
+
 class NoPagination(_Model):
     """Everything is in one answer."""
 
@@ -163,19 +270,83 @@ class NoPagination(_Model):
 
 
 Pagination = Annotated[
-    CursorPagination | NextUrlPagination | LinkHeaderPagination | NoPagination,
+    CursorPagination
+    | NextUrlPagination
+    | LinkHeaderPagination
+    | PagePagination
+    | OffsetPagination
+    | ScimPagination
+    | NoPagination,
     Field(discriminator="type"),
 ]
+
+
+class IncrementalReading(_Model):
+    """How the provider is asked for what changed since a moment."""
+
+    param: Parameter = Field(description="Query parameter that takes the moment.")
+    field: FieldExpression = Field(
+        description="Where a record says when it changed; source_updated_at if that is not mapped."
+    )
+    value: str = Field(
+        "{since}", max_length=256, description="What the parameter holds, {since} in it."
+    )
+    format: Literal["iso", "epoch", "epoch_ms"] = Field(
+        "iso", description="How the moment is written: ISO 8601 in UTC, or time since 1970."
+    )
+    full_every: Duration = Field("7d", description="How often everything is read all the same.")
+    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IncrementalReading:
+        if "{since}" not in self.value:
+            raise ValueError("value has no {since}, where the moment is to stand")
+        return self
+
+    def seam(self) -> Incremental:
+        """What the engine plans with."""
+        return Incremental(duration(self.full_every), duration(self.overlap))
+
+    def params(self, since: str) -> dict[str, str]:
+        """The parameter for a moment in ISO 8601."""
+        seconds = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
+        match self.format:
+            case "epoch":
+                since = str(int(seconds))
+            case "epoch_ms":
+                since = str(int(seconds * 1000))
+        return {self.param: self.value.replace("{since}", since)}
+
+
+class SingleRecord(_Model):
+    """How one record is asked for, to make sure that a missing one is really gone."""
+
+    path: SinglePath = Field(description="Path with {external_id}, e.g. /users/{external_id}.")
+    record: Keys = Field("", description="Where the record is in the answer; empty: it is it.")
+    active: FieldExpression | None = Field(
+        None, description="Whether a record that exists still counts, e.g. status == 'ACTIVE'."
+    )
 
 
 class RestStream(_Model):
     """One kind of record and how it is read."""
 
-    path: RelativePath = Field(description="Path under api_endpoint, e.g. /users.")
-    params: dict[Parameter, Scalar] = Field({}, description="Query parameters of every request.")
+    path: StreamPath = Field(
+        description="Path under api_endpoint, e.g. /users; may hold {organization_id} and "
+        "{integration_id}."
+    )
+    params: dict[Parameter, Scalar] = Field(
+        {},
+        description="Query parameters of every request; may hold {organization_id} and "
+        "{integration_id}.",
+    )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
     total: SomeKeys | None = Field(None, description="The provider's own count of all records.")
+    incremental: IncrementalReading | None = Field(
+        None, description="How to ask for changes alone; without it everything is read each time."
+    )
+    single: SingleRecord | None = Field(None, description="How one record is asked for.")
     fields: dict[str, FieldExpression] = Field(
         description="Field to expression, e.g. email: profile.email. external_id is required."
     )
@@ -192,8 +363,17 @@ class RestStream(_Model):
             raise ValueError("fields has no external_id; say which field identifies a record")
         if not isinstance(parse(self.fields["external_id"]), Path):
             raise ValueError("fields.external_id compares; give the path of the record's id")
+        for value in self.params.values():
+            if isinstance(value, str):
+                _template(value)
         self._check_paths()
         return self
+
+    @property
+    def total_path(self) -> str | None:
+        """Where the provider's own count stands; SCIM says where."""
+        implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
+        return self.total or implied
 
     def _check_paths(self) -> None:
         records = parse_keys(self.records)
@@ -210,12 +390,12 @@ class RestStream(_Model):
 
     def _envelope_paths(self) -> Iterator[tuple[str, str]]:
         match self.pagination:
-            case CursorPagination(cursor=text):
+            case CursorPagination(cursor=str() as text):
                 yield "pagination.cursor", text
             case NextUrlPagination(url=text):
                 yield "pagination.url", text
-        if self.total is not None:
-            yield "total", self.total
+        if self.total_path is not None:
+            yield "total", self.total_path
 
 
 class RateLimit(_Model):
@@ -253,6 +433,13 @@ class RestData(_Model):
                 "api_endpoint is plain http, which anybody on the way can read; "
                 "use https or set allow_plain_http: true"
             )
+        if isinstance(self.auth, _TokenAuth):
+            issuer = Origin.of(self.auth.token_url)
+            if not (issuer.is_private or self.allow_plain_http):
+                raise ValueError(
+                    "auth.token_url is plain http, which anybody on the way can read; "
+                    "use https or set allow_plain_http: true"
+                )
         for name in self.streams:
             if not _STREAM_NAME.fullmatch(name):
                 raise ValueError(f"streams has {name!r}, which is not a stream's name")
@@ -278,7 +465,12 @@ def mistakes(error: ValidationError) -> str:
     )
 
 
-_TAGS = frozenset({"bearer", "api_key", "basic", "cursor", "next_url", "link_header", "none"})
+_TAGS = frozenset(
+    {
+        *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
+        *("cursor", "next_url", "link_header", "page", "offset", "scim", "none"),
+    }
+)
 
 
 def _place(location: tuple[str | int, ...]) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Hashable, Iterator
 from urllib.parse import unquote_plus
 
 from elt_assets.connectors.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
@@ -17,18 +18,24 @@ from elt_assets.connectors.envelope import EnvelopeReader
 from elt_assets.connectors.expressions import parse, parse_keys
 from elt_assets.connectors.http import Client, Request, Response
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.lookahead import Lookahead
+from elt_assets.connectors.oauth import Grant, OAuth2
 from elt_assets.connectors.origin import Origin, Origins
 from elt_assets.connectors.pagination import Answer, Position, paginator
 from elt_assets.connectors.provider_data import (
     ApiKeyAuth,
     BasicAuth,
     BearerAuth,
+    ClientCredentialsAuth,
+    RefreshTokenAuth,
     RestData,
     Scalar,
 )
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.single import SingleRecords
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.connectors.templates import filled
 from elt_assets.connectors.throttle import Throttle
-from elt_assets.errors import PermanentError
+from elt_assets.errors import PageUnreadable, PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 
@@ -48,17 +55,37 @@ class RestSource:
         described = config.streams[stream]
         self._limits = limits
         self._url = config.api_endpoint.rstrip("/") + "/" + described.path.lstrip("/")
-        self._params = {name: _written(value) for name, value in described.params.items()}
+        names = (
+            {}
+            if ref is None
+            else {
+                "organization_id": ref.organization_id,
+                "integration_id": ref.integration_id,
+            }
+        )
+        self._url = filled(self._url, names)
+        self._params = {
+            name: filled(_written(value), names) for name, value in described.params.items()
+        }
+        self._since = described.incremental
         self._records = parse_keys(described.records)
         self._fields = {name: parse(text) for name, text in described.fields.items()}
+        if self._since is not None:
+            self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type
         self._paginator = paginator(described.pagination)
         self._envelope = EnvelopeReader(
             self._records,
             cursor=self._paginator.cursor,
-            total=parse_keys(described.total) if described.total is not None else None,
+            total=parse_keys(described.total_path) if described.total_path is not None else None,
+            # Cursors that repeat a page do harm to nobody; counted pages then have no end.
+            marked=self._paginator.pages_can_shift,
+            may_be_absent=described.pagination.type == "scim",
         )
-        self._auth = authenticator(config)
+        self._auth = authenticator(config, limits)
+        self._secrets = secrets
+        self._in_flight = config.rate_limit.concurrency
+        self._ahead: Lookahead[Answer] | None = None
         self._origins = Origins(
             Origin.of(config.api_endpoint),
             frozenset(config.allowed_hosts),
@@ -72,6 +99,15 @@ class RestSource:
             throttle=Throttle(config.rate_limit.requests_per_second),
             connections=config.rate_limit.concurrency,
         )
+        self._single = (
+            None
+            if described.single is None
+            else SingleRecords(
+                filled(config.api_endpoint.rstrip("/") + described.single.path, names),
+                described.single,
+                self._fields["external_id"],
+            )
+        )
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -84,68 +120,126 @@ class RestSource:
         return self._fields
 
     @property
+    def incremental(self) -> Incremental | None:
+        """Set where the configuration says how to ask for changes."""
+        return None if self._since is None else self._since.seam()
+
+    @property
     def pages_can_shift(self) -> bool:
-        """Cursors and links continue after what was read, whoever joins or leaves meanwhile."""
-        return False
+        """Whether pages are counted: cursors and links continue after what was read."""
+        return self._paginator.pages_can_shift
 
     @property
     def answers_for_one(self) -> bool:
-        """Nothing in the configuration says how a single record is asked for."""
-        return False
+        """Whether the configuration says how a single record is asked for."""
+        return self._single is not None
 
     def presence(self, external_id: str) -> Presence:
-        """Never asked."""
-        return Presence.UNKNOWN
+        """Ask for one record."""
+        if self._single is None:
+            return Presence.UNKNOWN
+        return self._single.presence(self._client, external_id)
 
-    def pages(self, cursor: Cursor | None) -> Iterator[Page]:
-        """Yield pages after `cursor` (from the first when None) up to the last one."""
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one.
+
+        The first page is asked for alone, because it says how long pages are and because
+        who looks at one page causes one request; from then on pages are fetched ahead.
+        """
+        if since is not None and self._since is not None:
+            self._params |= self._since.params(since)
         number, position = self._resumed(cursor)
-        # Hashes, not cursors: a cursor may be long, and the page limit bounds their number.
-        seen = {_fingerprint(position)}
-        while True:
-            body, count, total, position = self._page(number, position)
-            if position is None:
-                yield Page(body, count, next=None, total=total)
-                return
-            cut_short = None
-            if (mark := _fingerprint(position)) in seen:
-                cut_short = f"page {number} leads back to a page already fetched"
-            elif number >= self._limits.max_pages:
-                cut_short = f"page limit of {self._limits.max_pages:,} reached"
-            seen.add(mark)
-            number += 1
-            yield Page(
-                body,
-                count,
-                next={"page": number, "at": position},
-                total=total,
-                cut_short=cut_short,
-            )
-            if cut_short is not None:
-                return
+        circles = _Circles(position, self._limits.max_pages)
+        # In the reader's thread: nothing is left to stop if it fails.
+        answer = self._fetch(number, position, None)
+        ahead: Lookahead[Answer] | None = None
+        furthest = (number, position)
+        try:
+            while True:
+                following = self._following(number, position, answer)
+                envelope = answer.envelope
+                if following is None:
+                    yield Page(envelope.body, envelope.count, next=None, total=envelope.total)
+                    return
+                cut_short = circles.found(number, following, envelope.mark)
+                if cut_short is None and ahead is not None:
+                    furthest = self._ask(ahead, furthest, (number + 1, following), answer)
+                yield Page(
+                    envelope.body,
+                    envelope.count,
+                    next={"page": number + 1, "at": following},
+                    total=envelope.total,
+                    cut_short=cut_short,
+                )
+                if cut_short is not None:
+                    return
+                number, position = number + 1, following
+                if ahead is None:
+                    ahead = self._ahead = Lookahead(self._in_flight)
+                    furthest = self._ask(ahead, furthest, (number, position), answer)
+                answer = ahead.take()
+        finally:
+            if ahead is not None:
+                ahead.close()
 
     def close(self) -> None:
-        """Give back connections."""
+        """End what is under way and give back connections."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._client.close()
 
-    def _page(
-        self, number: int, position: Position | None
-    ) -> tuple[bytes, int, int | None, Position | None]:
+    def _ask(
+        self,
+        ahead: Lookahead[Answer],
+        furthest: tuple[int, Position],
+        wanted: tuple[int, Position],
+        answer: Answer,
+    ) -> tuple[int, Position]:
+        """Ask for the page `wanted` and those expected after it; where the last one starts."""
+        ahead.drop_unless(self._mark(wanted[1]))
+        ahead.weigh(len(answer.envelope.body))
+        if ahead.is_empty:
+            self._start(ahead, *wanted)
+            furthest = wanted
+        while ahead.wants_more and furthest[0] < self._limits.max_pages:
+            position = self._paginator.ahead(furthest[1], answer)
+            if position is None:
+                break
+            furthest = (furthest[0] + 1, position)
+            self._start(ahead, *furthest)
+        return furthest
+
+    def _start(self, ahead: Lookahead[Answer], number: int, position: Position) -> None:
+        ahead.ask(self._mark(position), lambda: self._fetch(number, position, ahead.stopped))
+
+    def _mark(self, position: Position) -> Hashable:
+        """What is asked for at a position, whatever else the position remembers."""
+        step = self._paginator.step(position)
+        return step.url, tuple(step.params.items())
+
+    def _fetch(
+        self, number: int, position: Position | None, stop: threading.Event | None
+    ) -> Answer:
         what = f"page {number:,}"
-        request = self._request(what, position)
 
-        def read(response: Response) -> tuple[bytes, int, int | None, Position | None]:
+        def read(response: Response) -> Answer:
             envelope = self._envelope.read(response.body, what)
-            answer = Answer(what, response.url, response.headers, envelope)
-            following = self._paginator.following(answer)
-            if following is not None:
-                following = self._storable(following)
-                # Checked before the page is delivered: a page whose next link must not be
-                # followed is not one that can be continued from.
-                self._request(f"page {number + 1:,}", following)
-            return envelope.body, envelope.count, envelope.total, following
+            return Answer(what, response.url, response.headers, envelope)
 
-        return self._client.fetch(request, read)
+        return self._client.fetch(self._request(what, position), read, stop)
+
+    def _following(self, number: int, position: Position | None, answer: Answer) -> Position | None:
+        try:
+            following = self._paginator.following(position, answer)
+            if following is None:
+                return None
+            following = self._storable(following)
+            # Checked before the page is delivered: a page whose next link must not be
+            # followed is not one that can be continued from.
+            self._request(f"page {number + 1:,}", following)
+        except PageUnreadable as error:
+            raise PageUnreadable(self._secrets.redact(str(error))) from None
+        return following
 
     def _request(self, what: str, position: Position | None) -> Request:
         step = self._paginator.step(position)
@@ -163,12 +257,37 @@ class RestSource:
         match cursor:
             case None:
                 return 1, None
-            case {"page": int(number), "at": str() | int() as position} if number > 1:
-                return number, position
+            case {"page": int(number), "at": position} if number > 1:
+                if self._paginator.fits(position):
+                    return number, position
         raise PermanentError(
             "the saved position is not one of pagination type "
             f"{self._pagination_type!r}; start a new sync"
         )
+
+
+class _Circles:
+    """Notices that a provider leads back to where it was, or that there is no end in sight."""
+
+    def __init__(self, position: Position | None, max_pages: int) -> None:
+        # Hashes, not cursors: a cursor may be long, and the page limit bounds their number.
+        self._seen = {_fingerprint(position)}
+        self._max_pages = max_pages
+        self._before: bytes | None = None
+
+    def found(self, number: int, following: Position, mark: bytes | None) -> str | None:
+        """Why to stop after page `number`, or None."""
+        before, self._before = self._before, mark
+        place = _fingerprint(following)
+        known = place in self._seen
+        self._seen.add(place)
+        if known:
+            return f"page {number} leads back to a page already fetched"
+        if mark is not None and mark == before:
+            return f"page {number} repeats page {number - 1}; is its number asked for rightly?"
+        if number >= self._max_pages:
+            return f"page limit of {self._max_pages:,} reached"
+        return None
 
 
 def without_parameters(link: str, names: frozenset[str]) -> str:
@@ -178,7 +297,7 @@ def without_parameters(link: str, names: frozenset[str]) -> str:
     return f"{address}?{'&'.join(kept)}" if any(kept) else address
 
 
-def authenticator(config: RestData) -> Authenticator:
+def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
     """The authenticator that provider_data describes."""
     match config.auth:
         case None:
@@ -189,6 +308,17 @@ def authenticator(config: RestData) -> Authenticator:
             return ApiKey(key, header or str(param), header is None, prefix)
         case BasicAuth(username=username, password=password):
             return Basic(username, password)
+        case ClientCredentialsAuth() | RefreshTokenAuth() as auth:
+            scope = {} if auth.scope is None else {"scope": auth.scope}
+            grant = Grant(
+                auth.token_url,
+                auth.client_id,
+                auth.client_secret,
+                {**auth.params, **scope},
+                auth.refresh_token if isinstance(auth, RefreshTokenAuth) else None,
+                auth.client_auth == "body",
+            )
+            return OAuth2(grant, limits)
 
 
 def _written(value: Scalar) -> str:

@@ -22,6 +22,13 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     number: int
+    method: str = "GET"
+    body: bytes = b""
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The body of a form."""
+        return {name: values[0] for name, values in parse_qs(self.body.decode()).items()}
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,9 @@ class Provider:
             def do_GET(self) -> None:
                 provider._handle(self)
 
+            def do_POST(self) -> None:
+                provider._handle(self)
+
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
@@ -89,12 +99,18 @@ class Provider:
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
+        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         with self._lock:
             asked = Asked(
                 parts.path,
-                {name: values[0] for name, values in parse_qs(parts.query).items()},
+                {
+                    name: values[0]
+                    for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+                },
                 {name.lower(): value for name, value in handler.headers.items()},
                 len(self.asked) + 1,
+                handler.command,
+                body,
             )
             self.asked.append(asked)
         reply = self.answer(asked)

@@ -104,7 +104,7 @@ USERS = "streams/users"
         (f"{USERS}/records", "", "pagination.cursor cannot be read when the page itself"),
         (f"{USERS}/records", "data", "pagination.cursor stands inside or at another path"),
         (f"{USERS}/total", "data.items", "total stands inside or at another path"),
-        (f"{USERS}/pagination/cursor", ..., "streams.users.pagination.cursor: is missing"),
+        (f"{USERS}/pagination/cursor", ..., "users.pagination: give the token's place as cursor"),
         (f"{USERS}/pagination/cursor", " ", "write where it stands"),
         (f"{USERS}/pagination", ..., "streams.users.pagination: is missing"),
         (f"{USERS}/pagination/type", "guess", "streams.users.pagination: Input tag 'guess'"),
@@ -154,7 +154,7 @@ def test_plain_http_is_for_this_machine_or_on_request() -> None:
 
 
 def test_streams_and_schema_are_there_to_be_shown() -> None:
-    assert catalog.providers() == ["rest"]
+    assert "rest" in catalog.providers()
     assert catalog.streams("rest", ACME) == ("users",)
     schema = catalog.schema("rest")
     assert "api_endpoint" in schema["required"]

@@ -30,17 +30,17 @@ def test_a_cursor_is_sent_back_as_it_came() -> None:
     assert paginator.step(None) == Step()
     assert paginator.step("a b") == Step({"after": "a b"})
     assert paginator.step(0) == Step({"after": "0"})
-    assert paginator.following(answer("x")) == "x"
-    assert paginator.following(answer()) is None
+    assert paginator.following(None, answer("x")) == "x"
+    assert paginator.following(None, answer()) is None
 
 
 def test_a_next_url_may_be_relative_to_the_page_that_gives_it() -> None:
     paginator = NextUrlPaginator(("next",))
-    assert paginator.following(answer("?page=2")) == "https://api.example.com/v1/users?page=2"
-    assert paginator.following(answer("https://x.example/2")) == "https://x.example/2"
+    assert paginator.following(None, answer("?page=2")) == "https://api.example.com/v1/users?page=2"
+    assert paginator.following(None, answer("https://x.example/2")) == "https://x.example/2"
     assert paginator.step("https://x.example/2") == Step(url="https://x.example/2")
     with pytest.raises(PageUnreadable, match="a number"):
-        paginator.following(answer(2))
+        paginator.following(None, answer(2))
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_the_next_link_is_found_among_others(header: str, target: object) -> Non
 
 def test_a_link_header_that_cannot_be_read_is_not_the_last_page() -> None:
     with pytest.raises(PageUnreadable, match="page 1 has a Link header"):
-        LinkHeaderPaginator().following(answer(headers={"link": "https://x/2; rel=next"}))
+        LinkHeaderPaginator().following(None, answer(headers={"link": "https://x/2; rel=next"}))
 
 
 def test_a_missing_link_header_is_the_last_page() -> None:
-    assert LinkHeaderPaginator().following(answer()) is None
+    assert LinkHeaderPaginator().following(None, answer()) is None
 
 
 def test_a_single_page_has_no_next() -> None:
-    assert SinglePage().following(answer("ignored")) is None
+    assert SinglePage().following(None, answer("ignored")) is None
     assert SinglePage().step(None) == Step()

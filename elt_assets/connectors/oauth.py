@@ -1,0 +1,150 @@
+"""OAuth 2.0 tokens: asked for when first needed, kept for one sync, renewed in time.
+
+Belongs here: the token request (client credentials or refresh token), the token's age, and
+the words for a token endpoint that refuses. Does not: sending the token (http) or storing
+it: it lives as long as the source and is redacted from then on.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_plus, urlencode
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from elt_assets.connectors.auth import Credentials, named, sendable
+from elt_assets.connectors.envelope import described
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.origin import Origin
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets.secret_refs import SecretRef, Secrets
+
+_LARGEST_ANSWER = 1 << 20
+_UNSAID_LIFETIME = 300.0
+"""Seconds. A token without `expires_in` is asked for again after this long."""
+_RENEWED_BEFORE = 60.0
+"""Seconds before its end at which a token is not used any more, a tenth of its life at most."""
+
+
+class _Token(msgspec.Struct):
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 (a kind, not a secret)
+    expires_in: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What is asked for, and who asks."""
+
+    token_url: str
+    client_id: str | SecretRef
+    client_secret: SecretRef
+    fields: Mapping[str, str]
+    refresh_token: SecretRef | None = None
+    in_body: bool = False
+
+
+class OAuth2:
+    """`Authorization: Bearer <token>` with a token of the moment. Safe to share among threads."""
+
+    query_parameters: frozenset[str] = frozenset()
+
+    def __init__(self, grant: Grant, limits: FetchLimits) -> None:
+        self._grant = grant
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._good_until = 0.0
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check what the client whose secret is in {named(self._grant.client_secret)} may do"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """The token of now, asked for first where there is none or it is about to end.
+
+        Raises `SecretMissing`, `ProviderRefused`, `ProviderUnavailable` or `PageUnreadable`.
+        """
+        with self._lock:
+            if self._token is None or time.monotonic() >= self._good_until:
+                self._token, seconds = self._ask(secrets)
+                self._good_until = time.monotonic() + seconds
+            return Credentials({"Authorization": f"Bearer {self._token}"}, {})
+
+    def renew(self, refused: Credentials) -> bool:
+        """Drop the token that was refused; another thread may have replaced it already."""
+        with self._lock:
+            if refused.headers.get("Authorization") == f"Bearer {self._token}":
+                self._token = None
+        return True
+
+    def _ask(self, secrets: Secrets) -> tuple[str, float]:
+        grant = self._grant
+        body, headers = self._form(secrets)
+        what = f"the token endpoint {Origin.of(grant.token_url)}"
+        # A pool of its own: the secret goes to this origin, and no connection is shared.
+        with urllib3.PoolManager(retries=False, timeout=self._limits.timeout) as pool:
+            try:
+                answer = pool.request(
+                    "POST",
+                    grant.token_url,
+                    body=body,
+                    headers=headers,
+                    redirect=False,
+                    preload_content=False,
+                )
+                text = answer.read(_LARGEST_ANSWER)
+                answer.close()
+            except (HTTPError, OSError) as error:
+                raise ProviderUnavailable(
+                    f"{what} cannot be reached ({type(error).__name__})"
+                ) from None
+        if answer.status == 429 or answer.status >= 500:
+            raise ProviderUnavailable(f"{what} answered {answer.status}")
+        if answer.status != 200:
+            raise ProviderRefused(
+                f"{what} answered {answer.status} ({described(text)}); check client_id, scope "
+                f"and the secret in {named(grant.client_secret)}"
+            )
+        try:
+            token = msgspec.json.decode(text, type=_Token)
+            lifetime = float(_UNSAID_LIFETIME if token.expires_in is None else token.expires_in)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            raise PageUnreadable(f"{what} gave no access_token ({described(text)})") from None
+        secrets.remember(token.access_token)
+        if token.token_type.lower() != "bearer":
+            raise PageUnreadable(f"{what} gave a token that is not of type Bearer")
+        if not token.access_token.isascii() or not token.access_token.isprintable():
+            raise PageUnreadable(f"{what} gave a token that no header can carry")
+        return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)
+
+    def _form(self, secrets: Secrets) -> tuple[str, dict[str, str]]:
+        grant = self._grant
+        client_id = grant.client_id
+        if isinstance(client_id, SecretRef):
+            client_id = sendable(client_id, secrets)
+        secret = sendable(grant.client_secret, secrets)
+        fields = {"grant_type": "client_credentials", **grant.fields}
+        if grant.refresh_token is not None:
+            fields["grant_type"] = "refresh_token"
+            fields["refresh_token"] = sendable(grant.refresh_token, secrets)
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        if grant.in_body:
+            fields |= {"client_id": client_id, "client_secret": secret}
+        else:
+            # RFC 6749, section 2.3.1: both halves are form-encoded before they are joined.
+            pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+            encoded = base64.b64encode(pair).decode("ascii")
+            secrets.remember(encoded)
+            headers["Authorization"] = f"Basic {encoded}"
+        return urlencode(fields), headers

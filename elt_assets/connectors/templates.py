@@ -1,0 +1,32 @@
+"""Names in braces: `{organization_id}` in a path or parameter, filled in when a source opens.
+
+Belongs here: which names there are, and filling them in. Does not: anything that is
+evaluated; other braces are left as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from elt_assets.errors import InvalidInput
+
+TEMPLATE_NAMES = ("organization_id", "integration_id")
+
+_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}", re.ASCII)
+
+
+def placeholders(text: str, known: Collection[str]) -> set[str]:
+    """The names in braces in `text`. Raises `InvalidInput` for one that is not `known`."""
+    found = set(_NAME.findall(text))
+    if unknown := sorted(found.difference(known)):
+        raise InvalidInput(
+            f"{{{unknown[0]}}} is not known here; there is "
+            f"{', '.join(f'{{{name}}}' for name in sorted(known))}"
+        )
+    return found
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """`text` with every name in braces that has a value replaced by it."""
+    return _NAME.sub(lambda found: values.get(found[1], found[0]), text)

@@ -1,0 +1,211 @@
+"""Directories of any size behind every type of pagination and of auth, for tests.
+
+Belongs here: answering as such a provider does, from one list of people. Does not: any
+assertion, or starting the server (serving).
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from elt_assets_tests.connectors.serving import Answer, Asked, Reply, as_json
+
+SECRET = "s3cret-of-the-tests"
+
+
+def people(count: int) -> list[dict[str, Any]]:
+    """`count` people, every tenth of them suspended."""
+    return [
+        {
+            "id": f"u{number:06d}",
+            "name": f"Person {number}",
+            "email": f"person{number}@example.com",
+            "status": "SUSPENDED" if number % 10 == 0 else "ACTIVE",
+        }
+        for number in range(count)
+    ]
+
+
+FIELDS = {"external_id": "id", "name": "name", "email": "email", "active": 'status == "ACTIVE"'}
+
+
+def _slice(asked: Asked, users: list[dict[str, Any]], start: int, size: int) -> dict[str, Any]:
+    return {"items": users[start : start + size], "total": len(users)}
+
+
+@dataclass
+class Pagination:
+    """One type: what provider_data says about it, and how it answers."""
+
+    stream: dict[str, Any]
+    page: Callable[[Asked, list[dict[str, Any]], int, str], Reply]
+
+
+def _cursor(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    start = int(asked.query.get("cursor", "0"))
+    following = str(start + size) if start + size < len(users) else None
+    return as_json({**_slice(asked, users, start, size), "next": following})
+
+
+def _next_url(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    start = int(asked.query.get("skip", "0"))
+    following = f"{url}/v1/users?skip={start + size}" if start + size < len(users) else None
+    return as_json({**_slice(asked, users, start, size), "@next": following})
+
+
+def _link_header(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    start = int(asked.query.get("after", "0"))
+    links = [f'<{url}/v1/users>; rel="self"']
+    if start + size < len(users):
+        links.append(f'<{url}/v1/users?after={start + size}>; rel="next"')
+    return as_json(users[start : start + size], link=", ".join(links))
+
+
+def _page(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    size = min(int(asked.query.get("per_page", size)), size)
+    return as_json(_slice(asked, users, (int(asked.query["page"]) - 1) * size, size))
+
+
+def _offset(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    size = min(int(asked.query["limit"]), size)
+    return as_json(_slice(asked, users, int(asked.query["offset"]), size))
+
+
+def _scim(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    start, size = int(asked.query["startIndex"]) - 1, min(int(asked.query["count"]), size)
+    found = users[start : start + size]
+    return as_json(
+        {
+            "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
+            "totalResults": len(users),
+            "startIndex": start + 1,
+            "itemsPerPage": len(found),
+            "Resources": found,
+        }
+    )
+
+
+def _none(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    return as_json(users)
+
+
+PAGINATIONS: dict[str, Pagination] = {
+    "cursor": Pagination(
+        {
+            "records": "items",
+            "total": "total",
+            "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
+        },
+        _cursor,
+    ),
+    "next_url": Pagination(
+        {"records": "items", "pagination": {"type": "next_url", "url": "@next"}}, _next_url
+    ),
+    "link_header": Pagination({"pagination": {"type": "link_header"}}, _link_header),
+    "page": Pagination(
+        {"records": "items", "pagination": {"type": "page", "size_param": "per_page"}}, _page
+    ),
+    "offset": Pagination(
+        {"records": "items", "total": "total", "pagination": {"type": "offset"}}, _offset
+    ),
+    "scim": Pagination({"records": "Resources", "pagination": {"type": "scim"}}, _scim),
+    "none": Pagination({"pagination": {"type": "none"}}, _none),
+}
+
+
+@dataclass
+class Tokens:
+    """A token endpoint: hands out tokens and forgets them when told."""
+
+    lifetime: float = 3600
+    issued: list[str] = field(default_factory=list)
+    forms: list[dict[str, str]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    good: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, asked: Asked) -> Reply:
+        with self.lock:
+            self.asked.append(asked)
+            self.forms.append(asked.form)
+            token = f"issued-token-{len(self.issued) + 1}"
+            self.issued.append(token)
+            self.good.add(token)
+        return as_json({"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime})
+
+
+@dataclass
+class Auth:
+    """One type of auth: what provider_data says about it, and whether a request has it."""
+
+    data: Callable[[str], dict[str, Any]]
+    admits: Callable[[Asked, Tokens], bool]
+
+
+_BASIC = "Basic " + base64.b64encode(f"svc:{SECRET}".encode()).decode()
+
+AUTHS: dict[str, Auth] = {
+    "bearer": Auth(
+        lambda url: {"type": "bearer", "token": {"env": "TEST_SECRET"}},
+        lambda asked, _: asked.headers.get("authorization") == f"Bearer {SECRET}",
+    ),
+    "api_key header": Auth(
+        lambda url: {"type": "api_key", "key": {"env": "TEST_SECRET"}, "header": "X-Api-Key"},
+        lambda asked, _: asked.headers.get("x-api-key") == SECRET,
+    ),
+    "api_key query": Auth(
+        lambda url: {"type": "api_key", "key": {"env": "TEST_SECRET"}, "param": "api_key"},
+        lambda asked, _: asked.query.get("api_key") == SECRET,
+    ),
+    "basic": Auth(
+        lambda url: {"type": "basic", "username": "svc", "password": {"env": "TEST_SECRET"}},
+        lambda asked, _: asked.headers.get("authorization") == _BASIC,
+    ),
+    "oauth2_client_credentials": Auth(
+        lambda url: {
+            "type": "oauth2_client_credentials",
+            "token_url": f"{url}/oauth/token",
+            "client_id": "svc",
+            "client_secret": {"env": "TEST_SECRET"},
+        },
+        lambda asked, tokens: (
+            asked.headers.get("authorization", "").removeprefix("Bearer ") in tokens.good
+        ),
+    ),
+}
+
+
+def directory(
+    users: list[dict[str, Any]],
+    pagination: str,
+    auth: str,
+    url: str,
+    size: int = 100,
+    tokens: Tokens | None = None,
+) -> Answer:
+    """A provider of `users`: 401 without the right credentials, else a page."""
+    issuer = tokens or Tokens()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/oauth/token":
+            return issuer.answer(asked)
+        if not AUTHS[auth].admits(asked, issuer):
+            return as_json({"error": "unauthorized"}, 401)
+        return PAGINATIONS[pagination].page(asked, users, size, url)
+
+    return answer
+
+
+def directory_data(pagination: str, auth: str, url: str, **more: Any) -> dict[str, Any]:
+    """provider_data that reads such a provider."""
+    return {
+        "api_endpoint": f"{url}/v1",
+        "auth": AUTHS[auth].data(url),
+        "streams": {
+            "users": {"path": "/users", "fields": FIELDS, **PAGINATIONS[pagination].stream, **more}
+        },
+    }
