@@ -99,6 +99,13 @@ class Warehouses:
         the way or inside the block. The connection is closed and the lock released on
         every path.
         """
+        with self._lent(ref, read_only=read_only, wait=self._lock_wait) as connection:
+            yield connection
+
+    @contextmanager
+    def _lent(
+        self, ref: IntegrationRef, *, read_only: bool, wait: float
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         path = self.path(ref)
         _make_folder(ref, path.parent)
         instance = self._borrow()
@@ -107,7 +114,7 @@ class Warehouses:
             connection = instance.cursor()
             try:
                 with _translated(ref, path):
-                    self._attach(connection, ref, path, read_only)
+                    self._attach(connection, ref, path, read_only, wait)
                     yield connection
                     self._detach(connection, path)
                 healthy = True
@@ -120,6 +127,19 @@ class Warehouses:
                 # Closing the instance rolls back, releases the file and forgets whatever
                 # state the error left behind.
                 instance.close()
+
+    def is_held(self, ref: IntegrationRef) -> bool:
+        """Whether a sync has the integration's file open now, here or in another process."""
+        if not self.exists(ref):
+            return False
+        try:
+            with self._lent(ref, read_only=True, wait=0.0):
+                return False
+        except WarehouseBusy:
+            return True
+        except SyncError:
+            # Damaged or unreadable, which whoever syncs next will say; but not held.
+            return False
 
     def remove(self, ref: IntegrationRef) -> None:
         """Delete the integration's file and what DuckDB may have left beside it."""
@@ -170,6 +190,7 @@ class Warehouses:
         ref: IntegrationRef,
         path: Path,
         read_only: bool,
+        wait: float,
     ) -> None:
         # ATTACH takes no parameters; the name part of the path cannot hold a quote, the
         # installation's own folder may.
@@ -178,7 +199,7 @@ class Warehouses:
         options = f"TYPE duckdb, {'READ_ONLY' if read_only else f'BLOCK_SIZE {BLOCK_SIZE}'}"
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
-            stop=stop_after_delay(self._lock_wait),
+            stop=stop_after_delay(wait),
             wait=wait_random(0.02, 0.25),
             reraise=True,
         )

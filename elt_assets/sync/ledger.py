@@ -247,6 +247,28 @@ def listed_before(
     return tuple(row["n"] for row in rows)
 
 
+def unsettled(database: OperationalDatabase) -> list[SyncRow]:
+    """Syncs that were begun, have not settled, can go on, and are the newest of their stream."""
+    rows = database.rows(
+        f"""
+        SELECT s.*
+        FROM syncs AS s
+        WHERE s.status IN ('extracting', 'failed')
+            AND (s.status = '{Status.EXTRACTING}' OR s.retryable = 1)
+            AND NOT EXISTS (
+                SELECT 1
+                FROM syncs AS newer
+                WHERE newer.organization_id = s.organization_id
+                    AND newer.connected_integration_id = s.connected_integration_id
+                    AND newer.stream = s.stream
+                    AND newer.ordinal > s.ordinal
+            )
+        ORDER BY s.started_at
+        """
+    )
+    return [_sync_row(row) for row in rows]
+
+
 def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None) -> list[SyncRow]:
     """Syncs whose withheld deletes wait for a decision: the newest settled one of a stream."""
     condition = (

@@ -184,6 +184,20 @@ class Platform:
             raise InvalidInput(f"{ref} is disabled; enable it first")
         return outcome
 
+    def interrupted(self) -> list[SyncRow]:
+        """Syncs that nobody works on and that can go on: their process died, or they failed
+        for a reason that may have passed.
+
+        Whether somebody works on a sync is told by the lock of its warehouse file, which
+        ends with the process that holds it, however that ended.
+        """
+        found = []
+        for row in ledger.unsettled(self.database):
+            ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+            if row.status is Status.FAILED or not self.warehouses.is_held(ref):
+                found.append(row)
+        return found
+
     def quarantined(self, ref: IntegrationRef | None = None) -> list[SyncRow]:
         """Syncs whose withheld deletes wait for a decision, newest first."""
         return ledger.quarantined(self.database, ref)

@@ -64,6 +64,7 @@ CREATE TABLE sync_errors (
 );
 
 CREATE INDEX syncs_by_time ON syncs (started_at);
+CREATE INDEX syncs_unsettled ON syncs (status) WHERE status IN ('extracting', 'failed');
 
 -- What an apply compares and sets: the state of one integration's latest table.
 CREATE TABLE integration_versions (
