@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from elt_assets.connectors.files.data import FilesData
+from elt_assets.connectors.files.source import FilesSource
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.provider_data import RestData, mistakes
 from elt_assets.connectors.rest import RestSource
@@ -37,6 +40,22 @@ class Opener(Protocol):
         """Open it; nothing is sent and no secret is read before the first page."""
 
 
+class LocalOpener(Protocol):
+    """The same for what reads files of this machine: `home` is where the platform's own are."""
+
+    def __call__(
+        self,
+        config: Any,
+        stream: str,
+        *,
+        ref: IntegrationRef | None,
+        home: Path | None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> Source:
+        """Open it; nothing is read before the first page."""
+
+
 def _declared(config: Any) -> Iterable[str]:
     names: Iterable[str] = config.streams
     return names
@@ -51,7 +70,17 @@ class Kind:
     streams: Callable[[Any], Iterable[str]] = _declared
 
 
-_KINDS: dict[str, Kind] = {
+@dataclass(frozen=True, slots=True)
+class LocalKind:
+    """A provider that reads files of this machine."""
+
+    model: type[BaseModel]
+    open: LocalOpener
+    streams: Callable[[Any], Iterable[str]] = _declared
+
+
+_KINDS: dict[str, Kind | LocalKind] = {
+    "files": LocalKind(FilesData, FilesSource),
     "rest": Kind(RestData, RestSource),
 }
 
@@ -86,20 +115,24 @@ def open_source(
     secrets: Secrets,
     limits: FetchLimits,
     ref: IntegrationRef | None = None,
+    home: Path | None = None,
 ) -> Source:
     """A source of one stream. Nothing is sent and no secret is read before the first page.
 
-    `ref` is whose data is read, for configurations that speak of it.
+    `ref` is whose data is read, for configurations that speak of it; `home` is the
+    platform's own folder, for sources that read files of this machine.
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
     offered = tuple(kind.streams(config))
     if stream not in offered:
         raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")
+    if isinstance(kind, LocalKind):
+        return kind.open(config, stream, ref=ref, home=home, secrets=secrets, limits=limits)
     return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
-def _parsed(kind: Kind, provider_data: object) -> BaseModel:
+def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
     if not isinstance(provider_data, dict):
         raise InvalidInput("provider_data is not an object with fields")
     try:
@@ -108,7 +141,7 @@ def _parsed(kind: Kind, provider_data: object) -> BaseModel:
         raise InvalidInput(f"provider_data: {mistakes(error)}") from None
 
 
-def _kind(provider: str) -> Kind:
+def _kind(provider: str) -> Kind | LocalKind:
     if provider not in _KINDS:
         near = difflib.get_close_matches(provider, _KINDS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""

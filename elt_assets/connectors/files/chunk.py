@@ -1,0 +1,50 @@
+"""A chunk of a file: some records as a page's body, and where reading goes on after them.
+
+Belongs here: that value, its limits, and what stands in the place of an unreadable record.
+Does not: any format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors.salvage import UNREADABLE
+
+RECORDS = 5_000
+"""Records of one chunk, at most."""
+
+BYTES = 8 * 2**20
+"""Bytes of the file in one chunk, about; a record is never cut."""
+
+_SHOWN_TEXT = 2_000
+
+Place = dict[str, int]
+"""Where in a file reading goes on; each format has its own, `{}` is the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some records of one file: a JSON list, its length, and the place after it."""
+
+    body: bytes
+    count: int
+    after: Place
+
+
+def json_list(records: list[bytes]) -> bytes:
+    """A JSON list of JSON texts."""
+    return b"[" + b",".join(records) + b"]"
+
+
+def unreadable(reason: str, text: bytes = b"") -> dict[str, Any]:
+    """What stands in the place of a record that cannot be told apart into values."""
+    found = {UNREADABLE: reason}
+    if text:
+        found["$text"] = text[:_SHOWN_TEXT].decode("utf-8", errors="replace").rstrip("\r\n")
+    return found
+
+
+encoded = msgspec.json.Encoder(enc_hook=str).encode

@@ -1,0 +1,108 @@
+"""CSV in chunks: a record a row, named by the header, every damaged line by its number.
+
+Belongs here: the header, rows as JSON objects, and what makes a row unreadable. Does not:
+compression and encodings (text).
+
+A row whose number of values is not the header's is not guessed at: one misplaced comma
+puts every later value under the wrong name. An empty value is null, since CSV cannot say
+which of the two was meant.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from elt_assets.connectors.files.chunk import BYTES, RECORDS, Chunk, Place, encoded, unreadable
+from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.text import DamagedLine, Lines, Text
+from elt_assets.errors import PageUnreadable
+
+_DELIMITERS = ",;\t|"
+
+
+def chunks(text: Text, name: str, stream: FileStream, at: Place) -> Iterator[Chunk]:
+    """The file's rows behind `at`. Raises `PageUnreadable` for a header that cannot be used."""
+    lines = Lines(text, {})
+    delimiter, names = _header(lines, name, stream)
+    if at:
+        # Where the header is, nothing can be sought in a stream; it is read anew then.
+        lines = Lines(text, at) if text.seekable else _skipped(lines, at)
+    rows = csv.reader(lines, delimiter=delimiter, quotechar=stream.quote, strict=True)
+    width = len(names)
+    records: list[object] = []
+    start, began = lines.line + 1, lines.offset
+    while True:
+        try:
+            row = next(rows)
+            if len(row) == width:
+                records.append({key: value or None for key, value in zip(names, row, strict=True)})
+            elif row:
+                records.append(
+                    unreadable(
+                        f"{_where(start, lines.line)} has {len(row)} values, not {width}",
+                        lines.raw,
+                    )
+                )
+        except StopIteration:
+            break
+        except (csv.Error, DamagedLine) as error:
+            between = " " if isinstance(error, DamagedLine) else ": "
+            records.append(unreadable(f"{_where(start, lines.line)}{between}{error}", lines.raw))
+        start = lines.line + 1
+        if len(records) >= RECORDS or lines.offset - began >= BYTES:
+            yield Chunk(encoded(records), len(records), lines.at)
+            records = []
+            began = lines.offset
+    if records:
+        yield Chunk(encoded(records), len(records), lines.at)
+
+
+def _header(lines: Lines, name: str, stream: FileStream) -> tuple[str, list[str]]:
+    if stream.columns is not None:
+        delimiter = stream.delimiter or ","
+        return delimiter, list(stream.columns)
+    try:
+        first = next(lines, "")
+        if not first.strip():
+            raise PageUnreadable(f"{name} has no header in its first line")
+        delimiter = stream.delimiter or max(_DELIMITERS, key=first.count)
+        # A header may go over several lines, too, if its names are quoted.
+        again = _Rest(first, lines)
+        row = next(csv.reader(again, delimiter=delimiter, quotechar=stream.quote, strict=True))
+    except (csv.Error, DamagedLine) as error:
+        raise PageUnreadable(f"{name} has a header that cannot be read: {error}") from None
+    names = [value.strip() for value in row]
+    if "" in names:
+        raise PageUnreadable(f"{name} has a header without a name for column {names.index('') + 1}")
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise PageUnreadable(f"{name} has a header that names {', '.join(twice)} twice")
+    return delimiter, names
+
+
+def _skipped(lines: Lines, at: Place) -> Lines:
+    while lines.line < at["line"] and lines.next_raw():
+        pass
+    return lines
+
+
+def _where(first: int, last: int) -> str:
+    return f"line {first:,}" if last <= first else f"lines {first:,} to {last:,}"
+
+
+class _Rest:
+    """`first`, then the lines behind it."""
+
+    def __init__(self, first: str, lines: Lines) -> None:
+        self._first: str | None = first
+        self._lines = lines
+
+    def __iter__(self) -> _Rest:
+        return self
+
+    def __next__(self) -> str:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return next(self._lines)

@@ -1,0 +1,232 @@
+"""JSON in chunks: a record a line (JSON Lines), or a list somewhere in one document.
+
+Belongs here: finding where records begin and end without holding the file, and putting a
+marker in the place of one that no JSON parser takes. Does not: compression and encodings
+(text).
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from typing import IO, cast
+
+import msgspec
+
+from elt_assets.connectors import json_scan
+from elt_assets.connectors.expressions import parse_keys, written
+from elt_assets.connectors.files.chunk import (
+    BYTES,
+    RECORDS,
+    Chunk,
+    Place,
+    encoded,
+    json_list,
+    unreadable,
+)
+from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.text import LONGEST_LINE, Lines, Text
+from elt_assets.connectors.salvage import marker, reason_unreadable
+from elt_assets.errors import PageUnreadable
+
+_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
+_COPIED = 2**20
+
+
+def line_chunks(text: Text, at: Place) -> Iterator[Chunk]:
+    """The records of a JSON Lines file behind `at`; empty lines are none."""
+    lines = Lines(text, at)
+    utf8 = text.encoding == "utf-8"
+    found: list[tuple[int, bytes]] = []
+    began = lines.offset
+    while raw := lines.next_raw():
+        if not raw.isspace():
+            found.append((lines.line, raw if utf8 else _recoded(raw, text.encoding)))
+        if len(found) >= RECORDS or lines.offset - began >= BYTES:
+            yield _line_chunk(found, lines.at)
+            found = []
+            began = lines.offset
+    if found:
+        yield _line_chunk(found, lines.at)
+
+
+def document_chunks(text: Text, name: str, stream: FileStream, at: Place) -> Iterator[Chunk]:
+    """The records of the list at `stream.records` behind `at`.
+
+    Raises `PageUnreadable` when there is no such list or the document is not whole.
+    """
+    with _mapped(text, name) as mapping:
+        try:
+            # Regular expressions and slices take a mapping as they take bytes.
+            yield from _elements(cast("bytes", mapping), name, parse_keys(stream.records), at)
+        except json_scan.NotBalanced as error:
+            raise PageUnreadable(f"{name} is not one whole JSON document ({error})") from None
+
+
+def _line_chunk(found: list[tuple[int, bytes]], after: Place) -> Chunk:
+    body = json_list([raw for _, raw in found])
+    if not _is_sound(body, len(found)):
+        body = json_list([_sound_or_marker(raw.strip(), f"line {line:,}") for line, raw in found])
+    return Chunk(body, len(found), after)
+
+
+def _elements(content: bytes, name: str, keys: tuple[str, ...], at: Place) -> Iterator[Chunk]:
+    position, number = (at["offset"], at["record"]) if at else (_list(content, name, keys), 0)
+    records: list[bytes] = []
+    size = 0
+    position = json_scan.skip_space(content, position)
+    if content[position : position + 1] == b"]":
+        _check_end(content, name, keys, position + 1)
+        return
+    ended = False
+    while not ended:
+        end = json_scan.skip_value(content, position)
+        records.append(content[position:end])
+        size += end - position
+        position = json_scan.skip_space(content, end)
+        separator = content[position : position + 1]
+        if separator not in (b",", b"]"):
+            raise json_scan.NotBalanced("the list is not closed")
+        ended = separator == b"]"
+        position = json_scan.skip_space(content, position + 1)
+        if len(records) >= RECORDS or size >= BYTES or ended:
+            if ended:
+                # Before the last records are handed out: what is cut short is no listing.
+                _check_end(content, name, keys, position)
+            after = {"offset": position, "record": number + len(records)}
+            yield _element_chunk(records, number, after)
+            number += len(records)
+            records, size = [], 0
+
+
+def _element_chunk(records: list[bytes], before: int, after: Place) -> Chunk:
+    body = json_list(records)
+    if not _is_sound(body, len(records)):
+        numbers = count(before + 1)
+        body = json_list([_sound_or_marker(raw, f"record {next(numbers):,}") for raw in records])
+    return Chunk(body, len(records), after)
+
+
+def _list(content: bytes, name: str, keys: tuple[str, ...]) -> int:
+    """Where the list's first member may stand."""
+    position = json_scan.skip_space(content, 0)
+    for depth, key in enumerate(keys, start=1):
+        if content[position : position + 1] != b"{":
+            raise _no_list(name, keys[: depth - 1], "no object", keys)
+        position = _member(content, position + 1, key)
+        if position < 0:
+            raise _no_list(name, keys[:depth], "nothing", keys)
+    if content[position : position + 1] != b"[":
+        raise _no_list(name, keys, "something else", keys)
+    return position + 1
+
+
+def _member(content: bytes, position: int, key: str) -> int:
+    """Where the value of `key` begins in the object opened before `position`, or -1."""
+    position = json_scan.skip_space(content, position)
+    while content[position : position + 1] not in (b"}", b""):
+        end = json_scan.skip_value(content, position)
+        label = content[position:end]
+        position = _behind(content, end, b":")
+        if _spelled(label) == key:
+            return position
+        position = json_scan.skip_value(content, position)
+        position = json_scan.skip_space(content, position)
+        if content[position : position + 1] != b"}":
+            position = _behind(content, position, b",")
+    return -1
+
+
+def _check_end(content: bytes, name: str, keys: tuple[str, ...], position: int) -> None:
+    """The document is closed behind the list, which exists once."""
+    for key in reversed(keys):
+        position = json_scan.skip_space(content, position)
+        if content[position : position + 1] == b",":
+            again = position + 1
+            if _member(content, again, key) >= 0:
+                raise PageUnreadable(f"{name} has {written(keys)!r} twice")
+            position = _object_end(content, again)
+        elif content[position : position + 1] != b"}":
+            raise json_scan.NotBalanced("an object is not closed")
+        position += 1
+    if json_scan.skip_space(content, position) != len(content):
+        raise json_scan.NotBalanced("something follows its end")
+
+
+def _object_end(content: bytes, position: int) -> int:
+    position = json_scan.skip_space(content, position)
+    while content[position : position + 1] != b"}":
+        position = _behind(content, json_scan.skip_value(content, position), b":")
+        position = json_scan.skip_value(content, position)
+        position = json_scan.skip_space(content, position)
+        if content[position : position + 1] == b",":
+            position = json_scan.skip_space(content, position + 1)
+    return position
+
+
+def _behind(content: bytes, position: int, mark: bytes) -> int:
+    position = json_scan.skip_space(content, position)
+    if content[position : position + 1] != mark:
+        raise json_scan.NotBalanced(f"no {mark.decode()!r} where one must be")
+    return json_scan.skip_space(content, position + 1)
+
+
+def _spelled(label: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(label, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _no_list(
+    name: str, keys: tuple[str, ...], found: str, wanted: tuple[str, ...]
+) -> PageUnreadable:
+    place = f"at {written(keys)!r}" if keys else "at its top"
+    sought = f"a list at {written(wanted)!r}" if wanted else "a list at its top"
+    return PageUnreadable(
+        f"{name} does not have {sought} (found {found} {place}); fix records in provider_data"
+    )
+
+
+def _is_sound(body: bytes, records: int) -> bool:
+    """Whether every later step reads the body, and reads that many records."""
+    try:
+        return len(_LIST.decode(body)) == records and (body.isascii() or bool(body.decode()))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _sound_or_marker(record: bytes, where: str) -> bytes:
+    if len(record) >= LONGEST_LINE:
+        return encoded(unreadable(f"{where} is longer than {LONGEST_LINE:,} bytes", record))
+    reason = reason_unreadable(record)
+    return record if reason is None else marker(record, f"{where}: {reason}")
+
+
+def _recoded(raw: bytes, encoding: str) -> bytes:
+    try:
+        return raw.decode(encoding).encode()
+    except UnicodeDecodeError:
+        # Left as it is: no JSON either, and rejected with the line's number.
+        return raw
+
+
+def _mapped(text: Text, name: str) -> mmap.mmap:
+    """The document in memory as the operating system sees fit, whatever its size."""
+    if text.seekable and text.encoding == "utf-8":
+        return _map(text.stream, name)
+    with tempfile.TemporaryFile() as spool:
+        while piece := text.stream.read(_COPIED):
+            spool.write(piece if text.encoding == "utf-8" else _recoded(piece, text.encoding))
+        spool.flush()
+        # The mapping outlives the descriptor, and the space is given back with it.
+        return _map(spool, name)
+
+
+def _map(stream: IO[bytes], name: str) -> mmap.mmap:
+    try:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        raise PageUnreadable(f"{name} is empty") from None

@@ -1,0 +1,190 @@
+"""From a file's bytes to lines of text: compression, encoding, and where each line begins.
+
+Belongs here: undoing gzip and zstd, recognising byte order marks, counting bytes and
+lines, and going to a line again. Does not: what a line means (csv_file, json_file).
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, TypeAlias
+
+import pyarrow as pa
+
+from elt_assets.connectors.files.chunk import Place
+from elt_assets.errors import PageUnreadable, ProviderUnavailable
+
+LONGEST_LINE = 2**20
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# The longer mark first: UTF-32's begins like UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BUFFER = 2**20
+
+Stream: TypeAlias = "io.BufferedReader[Any]"
+
+
+class DamagedLine(Exception):
+    """A line that is no text; its words say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file's content: one byte a line end in `stream`, each line in `encoding`."""
+
+    stream: Stream
+    encoding: str
+    seekable: bool
+
+
+@contextmanager
+def opened(raw: IO[bytes], name: str, encoding: str | None) -> Iterator[Text]:
+    """The content of the file `raw`, called `name` in errors, from its first byte.
+
+    Closes `raw` with everything that was put in front of it.
+    """
+    head = raw.read(4)
+    raw.seek(0)
+    with ExitStack() as streams:
+        stream, seekable = _decompressed(raw, head)
+        streams.callback(stream.close)
+        start = stream.peek(4)[:4]
+        mark, marked = next(((m, e) for m, e in _MARKS if start.startswith(m)), (b"", None))
+        if marked is None and encoding is None and b"\x00" in start:
+            raise PageUnreadable(f"{name} is not text; state its format or its encoding")
+        chosen = codecs.lookup(encoding or marked or "utf-8").name
+        if _one_byte_line_ends(chosen):
+            stream.read(len(mark) if marked == "utf-8" else 0)
+            yield Text(stream, chosen, seekable)
+            return
+        recoded: Stream = io.BufferedReader(_Recoded(stream, chosen), _BUFFER)
+        streams.callback(recoded.close)
+        if recoded.peek(3).startswith(codecs.BOM_UTF8):
+            recoded.read(3)
+        yield Text(recoded, "utf-8", seekable=False)
+
+
+class Lines:
+    """The lines of a file, decoded, one at a time; `offset` and `line` are behind the last one.
+
+    A line that is no text or longer than `LONGEST_LINE` raises `DamagedLine`, and the next
+    call goes on behind it. `raw` is the last line's bytes.
+    """
+
+    def __init__(self, text: Text, at: Place) -> None:
+        self._text = text
+        self._readline = text.stream.readline
+        self.raw = b""
+        self.line = at.get("line", 0)
+        self.offset = at.get("offset", 0)
+        if not at:
+            self.offset = text.stream.tell() if text.seekable else 0
+        elif text.seekable:
+            text.stream.seek(self.offset)
+        else:
+            # What is compressed has no places to go to; skipping costs decompression only.
+            self.line = self.offset = 0
+            while self.line < at.get("line", 0):
+                self.next_raw()
+
+    @property
+    def at(self) -> Place:
+        """Where the next line begins."""
+        return {"offset": self.offset, "line": self.line}
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        raw = self.next_raw()
+        if not raw:
+            raise StopIteration
+        if len(raw) >= LONGEST_LINE:
+            raise DamagedLine(f"is longer than {LONGEST_LINE:,} bytes")
+        try:
+            return raw.decode(self._text.encoding)
+        except UnicodeDecodeError as error:
+            raise DamagedLine(
+                f"is not {self._text.encoding} at byte {error.start + 1}; "
+                "if the file is in another encoding, state it"
+            ) from None
+
+    def next_raw(self) -> bytes:
+        """The next line's bytes, cut when it is too long; empty at the end."""
+        raw = self._readline(LONGEST_LINE)
+        self.raw = raw
+        self.offset += len(raw)
+        self.line += bool(raw)
+        if len(raw) == LONGEST_LINE:
+            rest = raw
+            while rest and not rest.endswith(b"\n"):
+                rest = self._readline(LONGEST_LINE)
+                self.offset += len(rest)
+        return raw
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Say in our errors what the libraries that read `name` say in theirs."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException, UnicodeDecodeError) as error:
+        raise PageUnreadable(f"{name} is damaged or cut short ({type(error).__name__})") from None
+    except OSError as error:
+        if error.errno is None:
+            # How the zstd reader reports that its input is damaged or ends too early.
+            raise PageUnreadable(f"{name} is damaged or cut short") from None
+        raise ProviderUnavailable(f"{name} cannot be read ({error.strerror})") from None
+
+
+def _decompressed(raw: IO[bytes], head: bytes) -> tuple[Stream, bool]:
+    if head.startswith(_GZIP):
+        unzipped: Any = gzip.GzipFile(fileobj=raw, mode="rb")
+        return io.BufferedReader(unzipped, _BUFFER), False
+    if head.startswith(_ZSTD):
+        unpacked: Any = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
+        return io.BufferedReader(unpacked, _BUFFER), False
+    plain: Any = raw
+    return io.BufferedReader(plain, _BUFFER), True
+
+
+def _one_byte_line_ends(encoding: str) -> bool:
+    try:
+        return "a\n".encode(encoding) == b"a\n" and not encoding.startswith(("iso2022", "utf-7"))
+    except UnicodeEncodeError:
+        return False
+
+
+class _Recoded(io.RawIOBase):
+    """A stream in another encoding as UTF-8."""
+
+    def __init__(self, stream: Stream, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            chunk = self._stream.read(_BUFFER)
+            self._left = self._decoder.decode(chunk, final=not chunk).encode()
+            if not chunk:
+                break
+        size = min(len(buffer), len(self._left))
+        buffer[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size

@@ -1,0 +1,82 @@
+"""What the tests of file sources share: a folder, and a source that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Page, Source
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
+
+HR = IntegrationRef("acme", "hr")
+
+LONG_AGO = 1_700_000_000
+
+OpenFiles = Callable[..., Source]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The integration's drop folder."""
+    folder = tmp_path / "home" / "drops" / "acme" / "hr"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> OpenFiles:
+    """Opens the stream `users` of a files integration."""
+
+    def open_users(path: str = "users.*", max_pages: int = 1000, **stream: Any) -> Source:
+        data = {
+            "settle_seconds": stream.pop("settle_seconds", 0),
+            "streams": {"users": {"path": path, "fields": {"external_id": "id"}, **stream}},
+        }
+        if directory := data["streams"]["users"].pop("directory", None):
+            data["directory"] = directory
+        return catalog.open_source(
+            "files",
+            data,
+            "users",
+            secrets=Secrets(),
+            limits=FetchLimits(
+                attempts=1, first_wait=0, timeout=10, page_bytes=1 << 26, max_pages=max_pages
+            ),
+            ref=HR,
+            home=tmp_path / "home",
+        )
+
+    return open_users
+
+
+def drop(folder: Path, name: str, content: bytes | str) -> Path:
+    """A file that has stood still for long."""
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+def records(pages: list[Page]) -> list[dict[str, Any]]:
+    """The records of all pages; each page's count must be true."""
+    found = []
+    for page in pages:
+        listed = msgspec.json.decode(page.body)
+        assert len(listed) == page.count
+        found += listed
+    return found
+
+
+def read(source: Source) -> list[dict[str, Any]]:
+    """Everything a source yields, whose last page must say so."""
+    pages = list(source.pages(None))
+    assert [page.next is None for page in pages] == [False] * (len(pages) - 1) + [True]
+    return records(pages)

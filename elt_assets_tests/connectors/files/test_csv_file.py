@@ -1,0 +1,174 @@
+"""CSV: every row that can be told apart, and every other one by its line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from elt_assets.connectors.files import csv_file
+from elt_assets.connectors.files.text import LONGEST_LINE
+from elt_assets.errors import PageUnreadable
+from elt_assets_tests.connectors.files.conftest import OpenFiles, drop, read
+
+ANN_AND_BOB = [{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bob"}]
+
+
+def test_a_row_becomes_a_record_named_by_the_header(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", "id,name\n1,Ann\n2,Bob\n")
+    assert read(users()) == ANN_AND_BOB
+
+
+def test_an_empty_value_is_null(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", 'id,name\n1,\n2,""\n')
+    assert read(users()) == [{"id": "1", "name": None}, {"id": "2", "name": None}]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_the_usual_delimiters_and_line_ends_are_recognised(
+    folder: Path, users: OpenFiles, delimiter: str, line_end: str
+) -> None:
+    lines = ["id,name", "1,Ann", "2,Bob"]
+    text = "".join(line.replace(",", delimiter) + line_end for line in lines)
+    drop(folder, "users.csv", text)
+    assert read(users()) == ANN_AND_BOB
+
+
+def test_quoted_values_hold_delimiters_quotes_and_line_ends(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", 'id,name\n1,"Ann, ""A""\nMiller"\n2,Bob')
+    assert read(users()) == [{"id": "1", "name": 'Ann, "A"\nMiller'}, {"id": "2", "name": "Bob"}]
+
+
+def test_a_file_without_a_header_takes_its_names_from_the_configuration(
+    folder: Path, users: OpenFiles
+) -> None:
+    drop(folder, "users.csv", "1~'Ann'\n2~Bob\n")
+    assert read(users(columns=["id", "name"], delimiter="~", quote="'")) == ANN_AND_BOB
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(
+    folder: Path, users: OpenFiles, encoding: str
+) -> None:
+    drop(folder, "users.csv", "id,name\n1,Zoë\n".encode(encoding))
+    assert read(users()) == [{"id": "1", "name": "Zoë"}]
+
+
+@pytest.mark.parametrize("encoding", ["windows-1252", "utf-16-le", "shift_jis", "iso-2022-jp"])
+def test_any_encoding_can_be_stated(folder: Path, users: OpenFiles, encoding: str) -> None:
+    name = "Zoë" if encoding in ("windows-1252", "utf-16-le") else "表"
+    drop(folder, "users.csv", f"id,name\n1,{name}\n".encode(encoding))
+    assert read(users(encoding=encoding)) == [{"id": "1", "name": name}]
+
+
+def test_a_line_in_another_encoding_is_rejected_with_its_number_and_the_cure(
+    folder: Path, users: OpenFiles
+) -> None:
+    drop(folder, "users.csv", b"id,name\n1,Ann\n7,Zo\xeb\n2,Bob\n")
+    first, damaged, last = read(users())
+    assert [first, last] == ANN_AND_BOB
+    assert damaged["$unreadable"] == (
+        "line 3 is not utf-8 at byte 5; if the file is in another encoding, state it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("7", "line 3 has 1 values, not 2"),
+        ("7,Cyd,x", "line 3 has 3 values, not 2"),
+        ('7,"Cyd"x', "line 3: ',' expected after '\"'"),
+        ("7," + "x" * LONGEST_LINE, f"line 3 is longer than {LONGEST_LINE:,} bytes"),
+    ],
+    ids=["too few", "too many", "stray quote", "too long"],
+)
+def test_a_damaged_line_is_rejected_with_its_number_and_the_others_go_on(
+    folder: Path, users: OpenFiles, line: str, reason: str
+) -> None:
+    drop(folder, "users.csv", f"id,name\n1,Ann\n{line}\n2,Bob\n")
+    first, damaged, last = read(users())
+    assert [first, last] == ANN_AND_BOB
+    assert damaged["$unreadable"] == reason
+    # A value under the wrong name could shield, or accuse, the wrong user.
+    assert set(damaged) == {"$unreadable", "$text"}
+
+
+def test_a_quote_that_is_never_closed_names_all_lines_it_swallowed(
+    folder: Path, users: OpenFiles
+) -> None:
+    drop(folder, "users.csv", 'id,name\n1,Ann\n7,"Cyd\n8,Dee\n')
+    first, damaged = read(users())
+    assert first == ANN_AND_BOB[0]
+    assert damaged["$unreadable"] == "lines 3 to 4: unexpected end of data"
+
+
+def test_line_numbers_count_the_lines_inside_quoted_values(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", 'id,name\n1,"A\nn\nn"\n\n7\n')
+    assert read(users())[1]["$unreadable"] == "line 6 has 1 values, not 2"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no header"),
+        (b"\n1,2\n", "no header"),
+        (b"id,,x\n", "without a name for column 2"),
+        (b"id,name,id\n", "names id twice"),
+        (b'id,"name\n', "header that cannot be read"),
+        (b"\x00\x01\x02\x03", "is not text"),
+    ],
+)
+def test_a_header_that_cannot_be_used_fails_the_file(
+    folder: Path, users: OpenFiles, content: bytes, message: str
+) -> None:
+    drop(folder, "users.csv", content)
+    with pytest.raises(PageUnreadable, match=message):
+        read(users())
+
+
+def compressed(content: bytes, codec: str) -> bytes:
+    if codec == "gzip":
+        return gzip.compress(content)
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        stream.write(content)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_compressed_files_are_recognised_by_their_first_bytes(
+    folder: Path, users: OpenFiles, suffix: str, codec: str
+) -> None:
+    drop(folder, f"users.csv.{suffix}", compressed(b"id,name\n1,Ann\n2,Bob\n", codec))
+    assert read(users()) == ANN_AND_BOB
+    (folder / f"users.csv.{suffix}").rename(folder / "users.csv")
+    assert read(users()) == ANN_AND_BOB
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_compressed_file_cut_short_is_never_a_whole_listing(
+    folder: Path, users: OpenFiles, codec: str
+) -> None:
+    whole = compressed(b"id,name\n" + b"".join(b"%d,Ann\n" % n for n in range(9999)), codec)
+    drop(folder, "users.csv", whole[:-20])
+    with pytest.raises(PageUnreadable, match="damaged or cut short"):
+        read(users())
+
+
+def test_rows_are_handed_out_in_chunks(
+    folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "RECORDS", 2)
+    drop(folder, "users.csv", "id\n" + "".join(f"{n}\n" for n in range(5)))
+    assert [page.count for page in users().pages(None)] == [2, 2, 1]
+
+
+def test_a_chunk_ends_after_so_many_bytes_too(
+    folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "BYTES", 10)
+    drop(folder, "users.csv", "id\n" + "".join(f"{n:04}\n" for n in range(5)))
+    assert [page.count for page in users().pages(None)] == [2, 2, 1]

@@ -1,0 +1,77 @@
+"""Files through the whole engine: landed, rejected by line, continued after a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from elt_assets.connectors.files import csv_file
+from elt_assets.settings import load_settings
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.connectors.files.conftest import HR, drop
+
+PROVIDER_DATA = {
+    "settle_seconds": 0,
+    "streams": {"users": {"path": "users.csv", "fields": {"external_id": "id", "name": "name"}}},
+}
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    with Platform.open(load_settings(home=tmp_path / "home")) as platform:
+        platform.registry.add(HR, "files", PROVIDER_DATA)
+        yield platform
+
+
+def test_a_dropped_file_becomes_the_latest_users(platform: Platform, folder: Path) -> None:
+    drop(folder, "users.csv", "id,name\n1,Ann\n2,Bob\n")
+    (outcome,) = platform.sync(USERS, [HR], sync_id="s1")
+    assert (outcome.status, outcome.certificate.complete) == ("applied", True)
+    names = [(row["external_id"], row["name"]) for row in platform.records(USERS, HR)]
+    assert names == [("1", "Ann"), ("2", "Bob")]
+
+
+def test_a_damaged_line_is_a_dead_letter_with_its_number_and_deletes_nobody(
+    platform: Platform, folder: Path
+) -> None:
+    people = "id,name\n" + "".join(f"{n},Ann\n" for n in range(50))
+    drop(folder, "users.csv", people)
+    list(platform.sync(USERS, [HR], sync_id="s1"))
+    drop(folder, "users.csv", people.replace("\n7,Ann\n", "\n7,A,nn\n").replace("\n9,Ann\n", "\n"))
+    (outcome,) = platform.sync(USERS, [HR], sync_id="s2")
+    (rejected,) = platform.rejected(stream=USERS, ref=HR)
+    assert rejected["reason"] == "line 9 has 3 values, not 2"
+    assert outcome.status == "quarantined"
+    assert len(platform.records(USERS, HR)) == 50
+
+
+def test_a_stopped_sync_goes_on_behind_the_last_chunk_it_committed(
+    platform: Platform, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "RECORDS", 10)
+    drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Ann\n" for n in range(45)))
+    list(platform.sync(USERS, [HR], sync_id="s0"))
+    drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Bea\n" for n in range(45)))
+    stopping = _Stop(after=3)
+    with pytest.raises(KeyboardInterrupt):
+        list(
+            platform.sync(USERS, [HR], sync_id="s1", pages_per_batch=1, progress=stopping.progress)
+        )
+    (outcome,) = platform.sync(USERS, [HR], sync_id="s1", pages_per_batch=1)
+    assert outcome.resumed_batches == 3
+    assert (outcome.status, outcome.counts.updates) == ("applied", 45)
+
+
+class _Stop:
+    """Ends the process's work, as a signal would, after so many batches."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def progress(self, _: object) -> None:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
