@@ -1,0 +1,215 @@
+"""`elt-assets demo`: the whole way from a provider to the latest table, compared with the truth.
+
+Belongs here: the demo's course and what it shows. Does not: any step of it; syncing is
+`sync`'s, people and their changes are the embedded provider's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.cli.provider import command_line, token_file_of, token_in, world_options
+from elt_assets.cli.running import run
+from elt_assets.cli.sync import new_sync_id, status_of
+from elt_assets.cli.truth import Comparison, compare
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.demo.registration import provider_data
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import Settings, load_settings
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+
+_ORGANIZATION = re.compile(r"demo-\d{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One sync of everything and what came of it."""
+
+    number: int
+    outcomes: Sequence[Outcome]
+    comparisons: dict[str, Comparison]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every integration was synced and holds what the provider holds."""
+        return all(comparison.equal for comparison in self.comparisons.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented shape of one entry of `rounds`."""
+        return {
+            "round": self.number,
+            "sync": [outcome.as_json() for outcome in self.outcomes],
+            "truth": {name: found.held for name, found in self.comparisons.items()},
+            "equal": self.equal,
+        }
+
+
+@click.command(epilog="Example: elt-assets demo --integrations 20 --rounds 3")
+@world_options
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Syncs; before each but the first, people change, leave and join.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def demo(
+    organizations: int,
+    integrations: int,
+    users: int,
+    seed: int,
+    page_size: int,
+    rounds: int,
+    as_json: bool,
+) -> int:
+    """Sync demo organizations from an embedded provider and compare with what it holds.
+
+    Starts a real HTTP server with generated people in a process of its own, registers its
+    integrations, and brings them all up to date through Dagster. Exit status 0 only if every
+    result equals what the provider holds.
+    """
+    layout = Layout(
+        organizations=organizations,
+        integrations=integrations,
+        users=users,
+        seed=seed,
+        page_size=page_size,
+    )
+    settings = load_settings()
+    token_path = token_file_of(settings)
+    with Platform.open(settings) as platform:
+        _clear_earlier_demo(platform, token_path)
+    done: list[Round] = []
+    status = 0
+    with ProviderProcess(layout, token=token_in(token_path)) as provider:
+        port = provider.port
+        refs = list(layout.worlds())
+        _register(settings, provider.url, refs, token_path)
+        note(
+            f"{provider.url} serves {len(refs):,} integrations of {users:,} people each; "
+            f"{rounds:,} rounds"
+        )
+        for number in range(1, rounds + 1):
+            if number > 1:
+                provider.advance()
+            sync_id = new_sync_id()
+            outcomes = run(refs, settings, sync_id)
+            done.append(_compared(number, outcomes, settings, provider, refs))
+            if not as_json:
+                _show(done[-1])
+            status = max(status, status_of(outcomes, sync_id))
+    equal = all(round_.equal for round_ in done)
+    if as_json:
+        print_json(
+            {
+                "rounds": [round_.as_json() for round_ in done],
+                "equal": equal,
+                "sync": done[-1].as_json()["sync"],
+            }
+        )
+    else:
+        _conclude(equal, refs, command_line(msgspec.structs.replace(layout, round=rounds), port))
+    return status if equal else 1
+
+
+def _clear_earlier_demo(platform: Platform, token_path: Path) -> None:
+    """Offboard what an earlier demo registered, known by its names and its token file.
+
+    The name alone would not do: nobody's own integration may be taken for a demo's.
+    """
+    earlier = [
+        integration.ref
+        for integration in platform.registry.all()
+        if _ORGANIZATION.fullmatch(integration.ref.organization_id)
+        and integration.provider_data.get("auth", {}).get("token") == {"file": str(token_path)}
+    ]
+    for ref in earlier:
+        platform.remove(ref)
+    if earlier:
+        note(f"removed the {len(earlier):,} integrations of an earlier demo, for a clean start")
+
+
+def _register(
+    settings: Settings, url: str, refs: Sequence[IntegrationRef], token_path: Path
+) -> None:
+    with Platform.open(settings) as platform:
+        for ref in refs:
+            platform.registry.add(ref, "rest", provider_data(url, ref, {"file": str(token_path)}))
+
+
+def _compared(
+    number: int,
+    outcomes: Sequence[Outcome],
+    settings: Settings,
+    provider: ProviderProcess,
+    refs: Sequence[IntegrationRef],
+) -> Round:
+    with Platform.open(settings) as platform:
+        comparisons = {
+            ref.partition_key: compare(platform.records(USERS, ref), provider.truth(ref))
+            for ref in refs
+        }
+    return Round(number, outcomes, comparisons)
+
+
+def _show(done: Round) -> None:
+    what = "first sync" if done.number == 1 else "after people changed, left and joined"
+    print_table(
+        (
+            "integration",
+            "staged",
+            "inserted",
+            "updated",
+            "deleted",
+            "latest",
+            "provider holds",
+            "equal",
+        ),
+        [
+            (
+                outcome.partition,
+                outcome.counts.staged,
+                outcome.counts.inserts,
+                outcome.counts.updates,
+                outcome.counts.deletes,
+                outcome.counts.latest,
+                done.comparisons[outcome.partition].held,
+                done.comparisons[outcome.partition].equal,
+            )
+            for outcome in done.outcomes
+        ],
+        title=f"Round {done.number}: {what}",
+    )
+    for name, found in done.comparisons.items():
+        if not found.equal:
+            note(f"{name} differs from the provider: {found}")
+
+
+def _conclude(equal: bool, refs: Sequence[IntegrationRef], provider_again: str) -> None:
+    if not equal:
+        note("The platform does not hold what the provider holds; see above.")
+        return
+    click.echo("Every result equals what the provider holds.")
+    if not refs:
+        return
+    elt_assets, first = program(), refs[0]
+    click.echo(
+        "What to look at next:\n"
+        f"  {elt_assets} users {first}      the users as applications read them\n"
+        f"  {elt_assets} changes {first}    who was inserted, updated, deleted\n"
+        f"  {elt_assets} dev                             the same in Dagster's web UI\n"
+        "To sync again from there, bring the provider back as it is now:\n"
+        f"  {provider_again}"
+    )

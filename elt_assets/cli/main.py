@@ -1,0 +1,137 @@
+"""The `elt-assets` command: its subcommands by name, and how every command ends.
+
+Belongs here: the group, `--debug`, and turning errors into one line and an exit status. Does
+not: what any command does. Subcommands are imported when they are asked for, so that a
+command that only reads does not wait for Dagster (1.4 s).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import TracebackType
+from typing import Any
+
+import click
+
+from elt_assets.cli.logs import log_to_standard_error
+from elt_assets.cli.output import complain, note
+from elt_assets.errors import EltAssetsError
+
+FAILED = 1
+INTERRUPTED = 130
+
+COMMANDS = {
+    "demo": ("demo", "Sync demo organizations and compare with their provider."),
+    "dev": ("dev", "Run Dagster's web UI and daemon."),
+    "provider": ("provider", "Run the embedded provider alone."),
+    "integrations": ("integrations", "Connect, look at and disconnect integrations."),
+    "sync": ("sync", "Bring integrations up to date."),
+    "users": ("reading", "Show the users of an integration."),
+    "changes": ("reading", "Show who was inserted, updated and deleted, and how."),
+    "rejected": ("reading", "Show the records that could not be used, and why."),
+    "syncs": ("reading", "Show past syncs and how they ended."),
+    "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
+}
+"""Command name to the module beside this one that has it, and its line in `--help`."""
+
+
+class CommandsByName(click.Group):
+    """A group whose subcommands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name; None for an unknown one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"elt_assets.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the end of a command must know about its beginning."""
+
+    debug: bool = False
+
+
+@click.group(
+    cls=CommandsByName,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with: elt-assets demo",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="elt-assets", message="%(package)s %(version)s")
+@click.pass_obj
+def cli(invocation: Invocation, debug: bool) -> None:
+    """Keep a current copy of every customer's users, without deleting one by mistake.
+
+    Everything the platform writes is under ELT_ASSETS_HOME (default ./.elt_assets).
+    """
+    if debug:
+        invocation.debug = True
+        sys.excepthook = sys.__excepthook__
+    log_to_standard_error(tracebacks=debug)
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its status."""
+    invocation = Invocation()
+    for stream in (sys.stdout, sys.stderr):
+        # A name that this terminal's encoding cannot show must not end the command.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+
+    def one_line(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+        complain(f"unexpected {kind.__name__}: {error} (a defect; `--debug` shows where)")
+
+    # A defect ends in one line too, unless --debug puts Python's own hook back.
+    sys.excepthook = one_line
+    sys.exit(run(sys.argv[1:], invocation))
+
+
+def run(arguments: Sequence[str], invocation: Invocation) -> int:
+    """Run one command and return its exit status; wrong usage is 2, any other error 1."""
+    try:
+        status: Any = cli.main(
+            list(arguments), prog_name="elt-assets", standalone_mode=False, obj=invocation
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "elt-assets"
+        complain(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+        return error.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        note("stopped")
+        return INTERRUPTED
+    except EltAssetsError as error:
+        if invocation.debug:
+            raise
+        complain(str(error))
+        return FAILED
+    except OSError as error:
+        if invocation.debug:
+            raise
+        what = error.strerror or str(error) or type(error).__name__
+        complain(f"{error.filename}: {what}" if error.filename else what)
+        return FAILED
+    return status if isinstance(status, int) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""What commands print: one JSON document or a table on standard output, the rest on standard error.
+
+Belongs here: printing, and making text from outside safe to print. Does not: what is printed
+(the commands), or live progress (`progress`).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STYLES = {
+    "applied": "green",
+    "unchanged": "green",
+    "yes": "green",
+    "quarantined": "yellow",
+    "superseded": "yellow",
+    "extracting": "yellow",
+    "failed": "red",
+    "no": "red",
+}
+_UNBOUNDED = 100_000
+"""Width of a table that goes to a file or a pipe: nothing is wrapped or cut there."""
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters shown instead of sent to the terminal.
+
+    Names come from providers: one that holds an escape sequence must not steer the terminal.
+    """
+    return _CONTROL.sub(
+        lambda found: " " if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text
+    )
+
+
+def program() -> str:
+    """What to type for `elt-assets` here, for commands that are to be copied."""
+    if shutil.which("elt-assets"):
+        return "elt-assets"
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "elt-assets" else f"{sys.executable} -m elt_assets"
+
+
+def print_json(document: Any) -> None:
+    """Print the one JSON document of a command."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal something that is not the result."""
+    click.echo(printable(text), err=True)
+
+
+def complain(text: str) -> None:
+    """Print an error as one line."""
+    click.echo(f"Error: {printable(text)}", err=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """Print rows for people: a table on a terminal, aligned columns anywhere else.
+
+    Columns of numbers are aligned to the right; words that tell a state have a colour on a
+    terminal.
+    """
+    rows = [list(row) for row in rows]
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    table = Table(
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        title=printable(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1 if console.is_terminal else 2, 0, 0),
+    )
+    for position, column in enumerate(columns):
+        values = [row[position] for row in rows if row[position] is not None]
+        numeric = bool(values) and all(type(value) in (int, float) for value in values)
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            # The first column is the one that is copied into the next command.
+            no_wrap=position == 0,
+        )
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = _UNBOUNDED
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("-")
+    if isinstance(value, bool):
+        value = "yes" if value else "no"
+    elif isinstance(value, int):
+        value = f"{value:,}"
+    elif not isinstance(value, str):
+        value = msgspec.json.encode(value).decode()
+    return Text(printable(value), style=_STYLES.get(value, ""))

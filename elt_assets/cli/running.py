@@ -1,0 +1,112 @@
+"""Running the sync job inside a command, with progress, so that it can be stopped.
+
+Belongs here: what happens between a command's decision to sync and its outcomes, Ctrl-C
+included. Does not: choosing integrations or showing results (`sync`, `demo`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from elt_assets.cli.output import note
+from elt_assets.cli.progress import display
+from elt_assets.cli.stopping import Stop, stopping
+from elt_assets.errors import RetryableError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import Settings
+from elt_assets.sync.outcome import Outcome, Progress
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_POLL = 0.1
+_GRACE = 3.0
+"""Seconds in which a stopped sync may commit the batches under way."""
+
+
+class Stopped(RetryableError):
+    """Somebody stopped the command that was syncing; what is committed is continued from."""
+
+
+def run(refs: Sequence[IntegrationRef], settings: Settings, sync_id: str) -> list[Outcome]:
+    """Sync through Dagster, with signs of life on standard error; outcomes in the order given.
+
+    Stopped by Ctrl-C or SIGTERM, it ends the command with the exit status for that.
+    """
+    from elt_assets.instance import open_instance
+    from elt_assets.runs import run_sync
+
+    with open_instance(settings) as instance, stopping() as stop:
+        with display(len(refs)) as shown:
+
+            def progress(report: Progress) -> None:
+                # The engine reports a batch when it is committed: nothing is lost by ending here.
+                if stop.requested.is_set():
+                    raise Stopped("stopped on request")
+                shown.progress(report)
+
+            work = _in_a_thread(
+                lambda: run_sync(
+                    refs,
+                    settings=settings,
+                    instance=instance,
+                    sync_id=sync_id,
+                    progress=progress,
+                    settled=shown.settled,
+                )
+            )
+            _wait(work, stop)
+        if not stop.requested.is_set():
+            return work.result()
+        note(f"stopped; what is committed is kept, continue with --sync-id {sync_id}")
+        if work.done():
+            sys.exit(stop.exit_status)
+        _close_runs(instance, sync_id)
+        # Threads of the work would be waited for by an orderly exit. The platform survives
+        # a kill at any moment, so this one loses nothing either.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(stop.exit_status)
+
+
+def _in_a_thread(work: Callable[[], list[Outcome]]) -> Future[list[Outcome]]:
+    """Run `work` beside the main thread, whose signal handlers Dagster would otherwise replace.
+
+    Dagster takes an interrupt for a failed step and retries it: Ctrl-C would go unanswered.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="run")
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
+
+
+def _wait(work: Future[list[Outcome]], stop: Stop) -> None:
+    """Return when the work is done, or has been asked to stop and given time to."""
+    finished = threading.Event()
+    work.add_done_callback(lambda _: finished.set())
+    while not finished.wait(_POLL):
+        if stop.requested.is_set():
+            note("stopping when the batches under way are committed")
+            break
+    waited = 0.0
+    while not finished.wait(_POLL) and waited < _GRACE and not stop.insisted.is_set():
+        waited += _POLL
+
+
+def _close_runs(instance: dg.DagsterInstance, sync_id: str) -> None:
+    """Tell the instance that nobody works on this command's run any more."""
+    import dagster as dg
+
+    from elt_assets.assets.streams import SYNC_ID_TAG
+
+    mine = dg.RunsFilter(
+        tags={SYNC_ID_TAG: sync_id},
+        statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
+    )
+    for unfinished in instance.get_runs(mine):
+        instance.report_run_canceled(unfinished, message="Stopped at the command line.")

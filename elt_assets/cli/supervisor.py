@@ -1,0 +1,127 @@
+"""Runs child processes together and leaves none behind.
+
+Belongs here: starting, watching and stopping processes. Does not: which processes those are
+(`dev`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from elt_assets.cli.stopping import Stop
+from elt_assets.errors import EltAssetsError
+
+_POLL = 0.2
+_PATIENCE = 30.0
+_PR_SET_PDEATHSIG = 1
+_STANDARD_ERROR = 2  # what servers say is a log, not a result
+
+
+class ChildEnded(EltAssetsError):
+    """A process that should have kept running has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to run: the name people know it by, and its command."""
+
+    name: str
+    command: Sequence[str]
+
+
+class Supervisor:
+    """Starts children in process groups of their own and stops every process of those groups.
+
+    A group of its own keeps Ctrl-C at the terminal from reaching a child behind the
+    supervisor's back, and finds what a child started and did not clean up.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], stop: Stop, patience: float = _PATIENCE
+    ) -> None:
+        self._environment = dict(environment)
+        self._stop = stop
+        self._patience = patience
+        self._processes: list[tuple[Child, subprocess.Popen[bytes]]] = []
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The children that run."""
+        return tuple(process.pid for _, process in self._processes)
+
+    def start(self, child: Child) -> None:
+        """Start one more child."""
+        process = subprocess.Popen(
+            child.command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=_STANDARD_ERROR,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+        )
+        self._processes.append((child, process))
+
+    def watch(self) -> None:
+        """Return when asked to stop. Raises `ChildEnded` if a child ends before that."""
+        while not self._stop.requested.wait(_POLL):
+            for child, process in self._processes:
+                status = process.poll()
+                if status is not None:
+                    raise ChildEnded(f"{child.name} ended with status {status}; see its last lines")
+
+    def stop(self) -> None:
+        """End every child: ask, ask what it left behind, and kill what does not listen.
+
+        Each of the three has the patience, unless somebody insists.
+        """
+        groups = [process.pid for _, process in self._processes]
+        for _, process in self._processes:
+            process.terminate()
+        self._wait(lambda: all(process.poll() is not None for _, process in self._processes))
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            for group in groups:
+                _send(group, signal_number)
+            self._wait(lambda: not any(map(_alive, groups)))
+        for _, process in self._processes:
+            process.wait()
+        self._processes.clear()
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition is true or the patience is over."""
+        deadline = time.monotonic() + self._patience
+        while not (condition() or self._stop.insisted.is_set() or time.monotonic() > deadline):
+            time.sleep(_POLL / 4)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _send(group: int, signal_number: int) -> None:
+    try:
+        os.killpg(group, signal_number)
+    except ProcessLookupError:
+        return
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """What a child does before it runs its command: ask to be ended if the supervisor is killed."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask

@@ -1,0 +1,157 @@
+"""`elt-assets sync`: bring integrations up to date, through Dagster, in this process.
+
+Belongs here: which integrations a command means, its exit status, showing its result. Does
+not: running the job (`running`) or anything about how a sync works.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from elt_assets.cli.opening import existing_platform
+from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.cli.profile import profiled
+from elt_assets.cli.running import run
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef, checked_name
+from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Outcome, Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
+
+QUARANTINED = 3
+FAILED = 1
+
+
+@click.command(
+    epilog="Example: elt-assets sync org-001:okta-main\n\n"
+    "Exit status: 0 if every integration is up to date, 3 if any was quarantined, 1 if any failed."
+)
+@click.argument("integrations", nargs=-1, metavar="[ORG:ID]...")
+@click.option("--all", "everything", is_flag=True, help="Every enabled integration.")
+@click.option(
+    "--sync-id",
+    help="Name of the sync. Repeating a name repeats nothing: what was interrupted continues, "
+    "what is done is reported again. Default: a new name.",
+)
+@click.option(
+    "--full/--incremental",
+    "full",
+    default=None,
+    help="Fetch every record, or only those changed since the last sync.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--profile",
+    "profile_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a cProfile file (for snakeviz or pstats).",
+)
+def sync(
+    integrations: tuple[str, ...],
+    everything: bool,
+    sync_id: str | None,
+    full: bool | None,
+    as_json: bool,
+    profile_path: Path | None,
+) -> int:
+    """Bring integrations up to date, through Dagster in this process; needs no server."""
+    if bool(integrations) == everything:
+        raise click.UsageError("name integrations as ORG:ID, or give --all (one of the two)")
+    sync_id = checked_name(sync_id, "sync id") if sync_id else new_sync_id()
+    settings = load_settings()
+    with existing_platform() as platform:
+        chosen = _everything_enabled(platform) if everything else _named(platform, integrations)
+    if full is False:
+        _refuse_without_incremental(chosen)
+    refs = [integration.ref for integration in chosen]
+    with profiled(profile_path):
+        outcomes = run(refs, settings, sync_id) if refs else []
+    if as_json:
+        print_json({"sync": [outcome.as_json() for outcome in outcomes]})
+    else:
+        show(outcomes)
+    if profile_path:
+        note(f"profile written to {profile_path}; look at it with `snakeviz {profile_path}`")
+    return status_of(outcomes, sync_id)
+
+
+def new_sync_id() -> str:
+    """A name for a sync that nobody named: readable, in order of time, and unique."""
+    return f"sync-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    """Print one row an integration; rejected records only where there are any."""
+    columns: dict[str, list[Any]] = {
+        "integration": [outcome.partition for outcome in outcomes],
+        "status": [str(outcome.status) for outcome in outcomes],
+        "staged": [outcome.counts.staged for outcome in outcomes],
+        "rejected": [outcome.counts.rejected for outcome in outcomes],
+        "inserted": [outcome.counts.inserts for outcome in outcomes],
+        "updated": [outcome.counts.updates for outcome in outcomes],
+        "deleted": [outcome.counts.deletes for outcome in outcomes],
+        # A sync that failed did not look at the latest table; 0 would read as if it were empty.
+        "latest": [
+            None if outcome.status is Status.FAILED else outcome.counts.latest
+            for outcome in outcomes
+        ],
+    }
+    if not any(columns["rejected"]):
+        del columns["rejected"]
+    print_table(list(columns), zip(*columns.values(), strict=True))
+
+
+def status_of(outcomes: Sequence[Outcome], sync_id: str) -> int:
+    """The exit status of a sync, after a line on how to go on if any failed."""
+    statuses = {outcome.status for outcome in outcomes}
+    failed = [outcome.partition for outcome in outcomes if outcome.status not in _FINE]
+    if failed:
+        names = "--all" if len(failed) > _NAMED_AT_MOST else " ".join(failed)
+        note(
+            f"{len(failed):,} of {len(outcomes):,} failed; what they fetched is kept, continue "
+            f"with `{program()} sync {names} --sync-id {sync_id}`"
+        )
+        return FAILED
+    return QUARANTINED if Status.QUARANTINED in statuses else 0
+
+
+_NAMED_AT_MOST = 5
+_FINE = frozenset({Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED, Status.SUPERSEDED})
+
+
+def _named(platform: Platform, partition_keys: Sequence[str]) -> list[Integration]:
+    """The integrations a person typed, each once. Every mistake is found before anything runs."""
+    refs = dict.fromkeys(IntegrationRef.parse(key) for key in partition_keys)
+    chosen = [platform.registry.get(ref) for ref in refs]
+    for integration in chosen:
+        if not integration.enabled:
+            raise InvalidInput(
+                f"{integration.ref} is disabled; `elt-assets integrations enable "
+                f"{integration.ref}` lets it take part again"
+            )
+    return chosen
+
+
+def _everything_enabled(platform: Platform) -> list[Integration]:
+    chosen = platform.registry.all(enabled=True)
+    if not chosen:
+        note("no enabled integration is registered; add one with `elt-assets integrations add`")
+    return chosen
+
+
+def _refuse_without_incremental(integrations: Sequence[Integration]) -> None:
+    for integration in integrations:
+        streams = integration.provider_data.get("streams")
+        users = streams.get("users") if isinstance(streams, dict) else None
+        if not (isinstance(users, dict) and users.get("incremental")):
+            raise InvalidInput(
+                f"{integration.ref} cannot be synced incrementally: its provider_data has no "
+                "streams.users.incremental; leave --incremental out to fetch everything"
+            )

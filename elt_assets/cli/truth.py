@@ -1,0 +1,69 @@
+"""Comparing what the platform holds with what the embedded provider says it holds.
+
+Belongs here: the comparison of two lists of users. Does not: getting either of them. The
+command and the tests use the same one, so that they cannot disagree about what equal means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_FIELDS = ("name", "email", "active")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many users the provider holds, and the external ids that differ between the sides."""
+
+    held: int
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+    different: tuple[str, ...]
+    repeated: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides hold the same users with the same content, each once."""
+        return not (self.missing or self.left_over or self.different or self.repeated)
+
+    def __str__(self) -> str:
+        parts = {
+            "missing": self.missing,
+            "left over": self.left_over,
+            "different": self.different,
+            "repeated": self.repeated,
+        }
+        found = "; ".join(
+            f"{len(ids):,} {what}: {_first(ids)}" for what, ids in parts.items() if ids
+        )
+        return found or "equal"
+
+
+def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]) -> Comparison:
+    """Compare records of `users --json` with the provider's truth, by external id."""
+    ours: dict[str, dict[str, Any]] = {}
+    repeated = set()
+    for record in records:
+        if record["external_id"] in ours:
+            repeated.add(record["external_id"])
+        ours[record["external_id"]] = _content(record)
+    theirs = {person["external_id"]: _content(person) for person in truth}
+    return Comparison(
+        held=len(theirs),
+        missing=tuple(sorted(theirs.keys() - ours.keys())),
+        left_over=tuple(sorted(ours.keys() - theirs.keys())),
+        different=tuple(
+            sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+        ),
+        repeated=tuple(sorted(repeated)),
+    )
+
+
+def _content(person: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{field: person[field] for field in _FIELDS}, **person["attributes"]}
+
+
+def _first(ids: tuple[str, ...], most: int = 3) -> str:
+    return ", ".join(ids[:most]) + (", …" if len(ids) > most else "")

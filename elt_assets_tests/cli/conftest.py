@@ -1,0 +1,126 @@
+"""Runs the command as its users do: in a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.demo.registration import provider_data
+from elt_assets.identifiers import IntegrationRef
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """Its standard output as the one JSON document that it must be."""
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> str:
+        """Its one line of error. Fails if there is more or less than that."""
+        assert self.status == 1, self
+        assert self.out == "", self.out
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("Error: "), self.err
+        return lines[0].removeprefix("Error: ")
+
+
+@dataclass(frozen=True)
+class Command:
+    """`elt-assets` in an installation of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start the command and leave it running; its output can be read as text."""
+        return subprocess.Popen(
+            self.arguments(*arguments),
+            cwd=self.folder,
+            env=self.variables(),
+            encoding="utf-8",
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    @property
+    def home(self) -> Path:
+        return self.folder / ".elt_assets"
+
+    def arguments(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "elt_assets", *arguments]
+
+    def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of the command: nothing of the developer's own installation."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ELT_ASSETS_", "DAGSTER_"))
+        }
+        # A checkout need not be installed.
+        found = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        return {**inherited, "PYTHONPATH": found, **self.environment, **(more or {})}
+
+    def __call__(
+        self, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None
+    ) -> Ended:
+        done = subprocess.run(
+            self.arguments(*arguments),
+            cwd=self.folder,
+            env=self.variables(more),
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def elt_assets(tmp_path: Path) -> Command:
+    """The command, in an empty folder."""
+    return Command(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return once the condition is true; a test that waits in vain is stopped from outside."""
+    while not condition():
+        threading.Event().wait(0.02)
+
+
+def connect(
+    command: Command,
+    provider: ProviderProcess,
+    ref: IntegrationRef,
+    *,
+    token: Mapping[str, str] | None = None,
+) -> None:
+    """Register `ref` of a running provider, as a person would."""
+    token_file = command.folder / "token"
+    token_file.write_text(provider.token)
+    data = provider_data(provider.url, ref, token or {"file": str(token_file)})
+    added = command(
+        *("integrations", "add", "--org", ref.organization_id, "--id", ref.integration_id),
+        *("--provider", "rest", "--data", "-"),
+        stdin=json.dumps(data),
+    )
+    assert added.status == 0, added
