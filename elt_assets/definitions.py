@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from elt_assets.assets.streams import TRANSIENT, stream_assets
+from elt_assets.drop_sensor import drop_sensor
 from elt_assets.jobs import sync_job
 from elt_assets.recovery_sensor import recovery_sensor
 from elt_assets.resources import (
@@ -35,7 +36,7 @@ def build_defs(
         assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
         jobs=[sync_job],
         schedules=[daily_sync()],
-        sensors=[registry_sensor(), recovery_sensor()],
+        sensors=[registry_sensor(), recovery_sensor(), drop_sensor()],
         resources={
             "warehouse": WarehouseResource(),
             "operational": OperationalResource(),
