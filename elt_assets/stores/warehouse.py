@@ -20,7 +20,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +143,25 @@ class Warehouses:
 
     def remove(self, ref: IntegrationRef) -> None:
         """Delete the integration's file and what DuckDB may have left beside it."""
+        with self.removing(ref):
+            pass
+
+    @contextmanager
+    def removing(self, ref: IntegrationRef) -> Iterator[None]:
+        """Delete the integration's file, and keep everybody else away until the block ends.
+
+        A running sync is waited for, not cut. Raises `WarehouseBusy` when it does not end.
+        """
         path = self.path(ref)
-        if path.exists():
-            # Taking the lock first means that a running sync is waited for, not cut.
-            with suppress(WarehouseDamaged), self.open(ref):
-                pass
-        for leftover in (path, path.with_name(path.name + ".wal")):
-            leftover.unlink(missing_ok=True)
+        with ExitStack() as held:
+            if path.exists():
+                # Read-only: closing must not touch a write-ahead log that by then may be
+                # that of a new file in the same place.
+                with suppress(WarehouseDamaged):
+                    held.enter_context(self.open(ref, read_only=True))
+            for leftover in (path, path.with_name(path.name + ".wal")):
+                leftover.unlink(missing_ok=True)
+            yield
         with suppress(OSError):
             path.parent.rmdir()
 

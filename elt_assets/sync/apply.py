@@ -15,7 +15,7 @@ import duckdb
 from elt_assets.errors import PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.operational import OperationalDatabase, Transaction
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.clock import now
 from elt_assets.sync.ledger import SyncRow, Version
@@ -46,9 +46,15 @@ class Application:
     watermark: str | None = None
     full_at: str | None = None
 
-    def run(self, outcome: Callable[[int], Outcome]) -> Outcome:
+    def run(
+        self,
+        outcome: Callable[[int], Outcome],
+        *,
+        also: Callable[[Transaction], None] = lambda _: None,
+    ) -> Outcome:
         """Apply and settle with what `outcome` makes of the rows now in the latest table.
 
+        `also` is done in the same transaction.
         Raises `VersionMoved`, `Superseded`, `PermanentError` when the row count is not
         what the changes lead to, and what the database raises; then nothing has changed.
         """
@@ -79,6 +85,7 @@ class Application:
                 self._verify(latest.count(transaction, self.stream, self.ref), expected)
             settled = outcome(expected)
             ledger.settle(transaction, self.stream, self.ref, settled)
+            also(transaction)
         change_log.mark_applied(
             self.connection, self.stream, self.base.version + 1, self.row.sync_id, now()
         )

@@ -23,7 +23,10 @@ from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.stream import Column, Kind, Stream
 
 BASELINE = "baseline"
-"""The sync_id of rows that stand for everything before the log begins."""
+"""The sync_id of rows that stand for what the log missed, as before it begins."""
+
+EVER = "infinity"
+"""A moment after all others; clocks go backwards, so now is not one."""
 
 SAMPLE = 10
 
@@ -31,17 +34,18 @@ SAMPLE = 10
 def drop_unapplied(
     connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, applied: int
 ) -> bool:
-    """Forget what earlier attempts wrote and never applied; return whether the log is empty.
+    """Forget what earlier attempts wrote and never applied; return whether the log is behind.
 
-    `applied` is the latest table's version. Raises `DatabaseDamaged` when the log is further
-    ahead than one attempt can be: the operational database was set back.
+    `applied` is the latest table's version; a log without the mark of that version may lack
+    changes (`catch_up`). Raises `DatabaseDamaged` when the log is further ahead than one
+    attempt can be: the operational database was set back.
     """
     of_stream = {"applied": applied, "stream": stream.name}
-    logged, reached, missing = one_row(
+    marked, reached, missing = one_row(
         connection,
         f"""
         SELECT
-            (SELECT coalesce(max(version), 0) FROM {stream.cdc}),
+            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
             greatest(
                 (SELECT coalesce(max(version), 0) FROM {stream.cdc}),
                 (SELECT coalesce(max(version), 0) FROM {stream.withheld})
@@ -75,7 +79,11 @@ def drop_unapplied(
             "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
             of_stream,
         )
-    return bool(min(logged, applied) == 0)
+    if marked > applied:
+        connection.execute(
+            "DELETE FROM applied_syncs WHERE stream = $stream AND version > $applied", of_stream
+        )
+    return bool(marked < applied)
 
 
 def append(

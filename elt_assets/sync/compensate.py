@@ -6,7 +6,7 @@ ledger, applied like any other. Does not: rebuilding the latest table (rebuild).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -15,10 +15,11 @@ import msgspec
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.operational import OperationalDatabase, Transaction
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.apply import Application, VersionMoved
+from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.clock import now
 from elt_assets.sync.detect import load_images
 from elt_assets.sync.ledger import SyncRow, Version
@@ -44,7 +45,7 @@ class Compensation:
         sync has settled or somebody decided already.
         """
         self._still_open(quarantined)
-        outcome = self._run(
+        return self._run(
             f"approve-{quarantined.sync_id}",
             select=f"""
                 SELECT
@@ -56,14 +57,14 @@ class Compensation:
                     AND {self._hash_of('withheld."before"')} = current.content_hash
             """,
             parameters={"withheld_by": quarantined.sync_id},
+            also=lambda applying: self._decide(applying, quarantined, "approved", decided_by),
         )
-        self._decide(quarantined, "approved", decided_by)
-        return outcome
 
     def reject(self, quarantined: SyncRow, decided_by: str) -> None:
         """Keep the users; record who decided. Raises `InvalidInput` like `approve`."""
         self._still_open(quarantined)
-        self._decide(quarantined, "rejected", decided_by)
+        with self.database.transaction() as deciding:
+            self._decide(deciding, quarantined, "rejected", decided_by)
 
     def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
         """Reverse what `undone` changed.
@@ -74,11 +75,11 @@ class Compensation:
         recorded = ledger.find(self.database, self.stream, self.ref, f"undo-{undone.sync_id}")
         if recorded is not None and recorded.status.settled:
             return recorded.outcome()
-        if undone.version is None or not self._changed(undone.version):
+        if undone.version is None or not self._changed(undone):
             raise InvalidInput(
                 f"{self.ref}: sync {undone.sync_id} changed nothing that could be undone"
             )
-        touched = self._touched_later(undone.version)
+        touched = self._touched_later(undone)
         if touched and not force:
             raise InvalidInput(
                 f"{self.ref}: {touched} of the records that sync {undone.sync_id} changed were "
@@ -104,15 +105,22 @@ class Compensation:
                 FROM (
                     SELECT id, {keys}, "before", {image}
                     FROM {self.stream.cdc}
-                    WHERE version = $undone
+                    WHERE sync_id = $undone
                 ) AS restored
                 LEFT JOIN latest_rows AS current ON current.id = restored.id
                 WHERE restored."before" IS NOT NULL OR current.id IS NOT NULL
             """,
-            parameters={"undone": undone.version},
+            parameters={"undone": undone.sync_id},
         )
 
-    def _run(self, sync_id: str, *, select: str, parameters: Mapping[str, object]) -> Outcome:
+    def _run(
+        self,
+        sync_id: str,
+        *,
+        select: str,
+        parameters: Mapping[str, object],
+        also: Callable[[Transaction], None] = lambda _: None,
+    ) -> Outcome:
         with self.database.transaction() as opening:
             row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
         if row.status.settled:
@@ -121,7 +129,8 @@ class Compensation:
         with latest.images(self.database, self.stream, self.ref) as images:
             load_images(self.connection, images)
         with transaction(self.connection):
-            change_log.drop_unapplied(self.connection, self.stream, self.ref, base.version)
+            if change_log.drop_unapplied(self.connection, self.stream, self.ref, base.version):
+                catch_up(self.connection, self.stream, self.ref, base.version, now())
             change_log.append(
                 self.connection,
                 self.stream,
@@ -145,7 +154,9 @@ class Compensation:
             delete_mode=self.delete_mode,
         )
         try:
-            return application.run(lambda after: self._outcome(sync_id, counts, after, base))
+            return application.run(
+                lambda after: self._outcome(sync_id, counts, after, base), also=also
+            )
         except VersionMoved:
             raise InvalidInput(
                 f"{self.ref}: the latest table changed meanwhile; look again and repeat"
@@ -179,7 +190,7 @@ class Compensation:
         )
         return Counts(inserts=inserts, updates=updates, deletes=deletes, latest_before=before)
 
-    def _touched_later(self, version: int) -> int:
+    def _touched_later(self, undone: SyncRow) -> int:
         applied = ledger.version(self.database, self.stream, self.ref).version
         (touched,) = one_row(
             self.connection,
@@ -187,17 +198,18 @@ class Compensation:
             SELECT count(DISTINCT id)
             FROM {self.stream.cdc}
             WHERE version > $version AND version <= $applied
-                AND id IN (SELECT id FROM {self.stream.cdc} WHERE version = $version)
+                AND id IN (SELECT id FROM {self.stream.cdc} WHERE sync_id = $undone)
             """,
-            {"version": version, "applied": applied},
+            {"version": undone.version, "applied": applied, "undone": undone.sync_id},
         )
         return int(touched)
 
-    def _changed(self, version: int) -> bool:
+    def _changed(self, undone: SyncRow) -> bool:
         (changed,) = one_row(
             self.connection,
-            f"SELECT count(*) > 0 FROM {self.stream.cdc} WHERE version = $version",
-            {"version": version},
+            # By sync, not by version: a baseline shares its version with the sync it stands for.
+            f"SELECT count(*) > 0 FROM {self.stream.cdc} WHERE sync_id = $undone",
+            {"undone": undone.sync_id},
         )
         return bool(changed)
 
@@ -209,11 +221,10 @@ class Compensation:
                 "`elt-assets quarantine list` shows what does"
             )
 
-    def _decide(self, quarantined: SyncRow, decision: str, decided_by: str) -> None:
-        with self.database.transaction() as deciding:
-            ledger.decide(
-                deciding, self.stream, self.ref, quarantined.sync_id, decision, decided_by
-            )
+    def _decide(
+        self, deciding: Transaction, quarantined: SyncRow, decision: str, decided_by: str
+    ) -> None:
+        ledger.decide(deciding, self.stream, self.ref, quarantined.sync_id, decision, decided_by)
 
     def _keys(self, table: str) -> str:
         return ", ".join(f"{table}.{column.name}" for column in self.stream.key)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log
+from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
@@ -215,11 +216,11 @@ class Detection:
         Only a `complete` extraction says anything about who is missing.
         """
         with transaction(self._connection):
-            empty = change_log.drop_unapplied(
+            behind = change_log.drop_unapplied(
                 self._connection, self._stream, self._ref, self._base_version
             )
-            if empty and self._base_version > 0:
-                self._write_baseline(now)
+            if behind:
+                catch_up(self._connection, self._stream, self._ref, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:
                 self._append(self._stream.cdc, kept, now)
@@ -254,27 +255,6 @@ class Detection:
             """,
             parameters={},
             now=now,
-        )
-
-    def _write_baseline(self, now: str) -> None:
-        """Begin an empty log over a filled table with the rows as they are, so that it replays."""
-        image = change_log.columns_of_image(self._stream.columns, "image")
-        change_log.append(
-            self._connection,
-            self._stream,
-            self._ref,
-            table=self._stream.cdc,
-            sync_id=change_log.BASELINE,
-            version=self._base_version,
-            select=f"""
-                SELECT id, {image}, content_hash, 'INSERT' AS change_type, NULL AS "before"
-                FROM latest_rows
-            """,
-            parameters={},
-            now=now,
-        )
-        change_log.mark_applied(
-            self._connection, self._stream, self._base_version, change_log.BASELINE, now
         )
 
     def _remember_missing(self) -> None:

@@ -24,7 +24,13 @@ import msgspec
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
-from elt_assets.errors import EltAssetsError, PermanentError, RetryableError, SyncError
+from elt_assets.errors import (
+    EltAssetsError,
+    NotFound,
+    PermanentError,
+    RetryableError,
+    SyncError,
+)
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.secret_refs import Secrets
@@ -48,7 +54,7 @@ from elt_assets.sync.outcome import (
     Status,
 )
 from elt_assets.sync.plan import Plan, choose_plan
-from elt_assets.sync.registry import Integration, Registry
+from elt_assets.sync.registry import Integration, Registry, registered
 from elt_assets.sync.stage import ExtractionState, extraction_state
 from elt_assets.sync.stored_source import StoredSource
 from elt_assets.sync.stream import Stream
@@ -148,6 +154,8 @@ class Engine:
         try:
             with self.database.transaction() as transaction:
                 if not attempt.opened:
+                    if not registered(transaction, ref):
+                        return outcome
                     ledger.begin(transaction, stream, ref, sync_id, request.run_id)
                 ledger.settle(transaction, stream, ref, outcome)
                 ledger.add_error(transaction, stream, ref, sync_id, outcome.error or message)
@@ -245,6 +253,8 @@ class _Attempt:
     def _open(self) -> SyncRow:
         request = self.request
         with self.engine.database.transaction() as transaction:
+            if not registered(transaction, request.ref):
+                raise NotFound(f"{request.ref} was removed meanwhile; nothing was synced")
             row = ledger.begin(
                 transaction, request.stream, request.ref, request.sync_id, request.run_id
             )
@@ -383,7 +393,7 @@ class _Attempt:
             else (),
         )
         if found.deletes and self.verdict.deletes_pass:
-            self._confirm(detection, integration, safeguards)
+            self._confirm(detection, found, integration, safeguards)
             found = detection.found()
         self.found = found
         detection.write(
@@ -401,11 +411,17 @@ class _Attempt:
         return base
 
     def _confirm(
-        self, detection: Detection, integration: Integration, safeguards: Safeguards
+        self,
+        detection: Detection,
+        found: Found,
+        integration: Integration,
+        safeguards: Safeguards,
     ) -> None:
         source = self._source(integration)
         try:
-            way = way_to_confirm(safeguards.delete_confirmation, source, self.certificate)
+            way = way_to_confirm(
+                safeguards.delete_confirmation, source, self.certificate, found.duplicates
+            )
             confirm_deletes(detection, way, source)
         finally:
             source.close()

@@ -332,6 +332,24 @@ def version(
     return Version(**rows[0]) if rows else Version()
 
 
+def changes_of(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, version: int
+) -> int | None:
+    """How many changes the sync that made `version` applied; None if no such sync is known."""
+    rows = database.rows(
+        f"SELECT inserts + updates + deletes AS n FROM syncs WHERE {_ONE_STREAM} AND version = ?"
+        " AND status IN (?, ?, ?)",
+        (
+            *_key(stream, ref),
+            version,
+            str(Status.APPLIED),
+            str(Status.UNCHANGED),
+            str(Status.QUARANTINED),
+        ),
+    )
+    return rows[0]["n"] if rows else None
+
+
 def advance(
     transaction: Transaction,
     stream: Stream,

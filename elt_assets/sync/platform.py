@@ -232,6 +232,7 @@ class Platform:
         if not self.warehouses.exists(ref):
             raise InvalidInput(f"{ref} has no change log yet; sync it first")
         with self.warehouses.open(ref) as connection:
+            self.registry.get(ref)
             prepare_warehouse(connection, ref, stream)
             return rebuild(self.database, connection, stream, ref)
 
@@ -343,8 +344,10 @@ class Platform:
     def _compensating(self, row: SyncRow, act: Callable[[Compensation], T]) -> T:
         ref = IntegrationRef(row.organization_id, row.connected_integration_id)
         stream = STREAMS[row.stream]
-        integration = self.registry.get(ref)
+        self.registry.get(ref)
         with self.warehouses.open(ref) as connection:
+            # Once more: it may have been removed while this waited for the file.
+            integration = self.registry.get(ref)
             prepare_warehouse(connection, ref, stream)
             return act(
                 Compensation(
@@ -362,15 +365,18 @@ class Platform:
         Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
         """
         self.registry.get(ref)
-        self.warehouses.remove(ref)
-        shutil.rmtree(
-            self.settings.drops_path / ref.organization_id / ref.integration_id, ignore_errors=True
-        )
-        with self.database.transaction() as transaction:
-            for stream in STREAMS.values():
-                latest.remove_all(transaction, stream, ref)
-            ledger.forget(transaction, ref)
-            registry.remove(transaction, ref)
+        # The registry's row goes last: a removal that was interrupted can be repeated. A sync
+        # that waits for the file finds, once it has it, that nobody is registered any more.
+        with self.warehouses.removing(ref):
+            shutil.rmtree(
+                self.settings.drops_path / ref.organization_id / ref.integration_id,
+                ignore_errors=True,
+            )
+            with self.database.transaction() as transaction:
+                for stream in STREAMS.values():
+                    latest.remove_all(transaction, stream, ref)
+                ledger.forget(transaction, ref)
+                registry.remove(transaction, ref)
 
 
 def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:

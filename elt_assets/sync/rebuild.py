@@ -14,7 +14,6 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log, latest, ledger
-from elt_assets.sync.clock import now
 from elt_assets.sync.stream import Stream
 
 
@@ -38,21 +37,31 @@ def rebuild(
 
     The log is replayed as far as it is known to have been applied, by the operational
     database or, where that was set back, by the log's own record. Raises `InvalidInput`
-    when the log is empty or does not reach back to the beginning.
+    when the log is empty or lacks changes that the latest table has seen.
     """
-    first, reached = one_row(
+    applied = ledger.version(database, stream, ref).version
+    first, reached, newest = one_row(
         connection,
         f"""
         SELECT
             (SELECT min(version) FROM {stream.cdc}),
-            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream)
+            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
+            (SELECT count(*) FROM {stream.cdc} WHERE version = $applied)
         """,
-        {"stream": stream.name},
+        {"stream": stream.name, "applied": applied},
     )
-    version = max(ledger.version(database, stream, ref).version, reached)
+    version = max(applied, reached)
     if first is None:
         raise InvalidInput(f"{ref}: the change log is empty; sync the integration instead")
-    moment = now()
+    # A crash may cost the log its newest mark, and that alone; its newest changes are counted.
+    unmarked = applied - reached
+    if unmarked > 1 or (
+        unmarked == 1 and newest != ledger.changes_of(database, stream, ref, applied)
+    ):
+        raise InvalidInput(
+            f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
+            "rebuilding would lose what the log lacks; sync the integration instead"
+        )
     rows = connection.sql(
         f"""
         SELECT
@@ -63,7 +72,7 @@ def rebuild(
         FROM ({change_log.replayed(stream)})
         ORDER BY id
         """,
-        params={"applied": version, "moment": moment},
+        params={"applied": version, "moment": change_log.EVER},
     ).to_arrow_reader()
     with database.transaction() as transaction:
         before = latest.count(transaction, stream, ref)

@@ -91,6 +91,15 @@ class Registry:
             )
 
 
+def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
+    """Whether the integration is connected, as of this transaction."""
+    return bool(
+        transaction.value(
+            f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE}", _key(ref)
+        )
+    )
+
+
 def remove(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete the integration's row."""
     transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", _key(ref))

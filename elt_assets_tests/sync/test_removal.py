@@ -1,0 +1,86 @@
+"""Removing an integration while others are at it: afterwards nothing of it is left."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import pytest
+from duckdb import DuckDBPyConnection
+
+from elt_assets.errors import NotFound, WarehouseBusy
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync import registry
+from elt_assets.sync.outcome import Status
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.worlds import ACME, Company, World, people
+
+
+def rows_left(company: Company) -> int:
+    tables = ("users_latest", "syncs", "sync_errors", "integration_versions")
+    return sum(
+        company.platform.database.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"]
+        for table in tables
+    )
+
+
+def test_a_sync_that_waited_for_the_file_finds_that_its_integration_is_gone(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.connect(world=World(people(5)))
+    plain = company.platform.warehouses.open
+
+    def open_after_the_removal(ref: IntegrationRef) -> AbstractContextManager[DuckDBPyConnection]:
+        with company.platform.database.transaction() as transaction:
+            registry.remove(transaction, ref)
+        return plain(ref)
+
+    monkeypatch.setattr(company.platform.warehouses, "open", open_after_the_removal)
+    outcome = company.sync()
+    assert outcome.status is Status.FAILED
+    assert "removed" in (outcome.error or "")
+    assert rows_left(company) == 0
+
+
+def test_a_sync_of_a_removed_integration_leaves_no_trace(company: Company) -> None:
+    company.connect(world=World(people(5)))
+    company.sync()
+    company.platform.remove(ACME)
+    assert company.sync().status is Status.FAILED
+    assert rows_left(company) == 0
+
+
+def test_nobody_opens_the_file_while_it_is_being_removed(company: Company) -> None:
+    company.connect(world=World(people(5)))
+    company.sync()
+    path = company.platform.warehouses.path(ACME)
+    with company.platform.warehouses.removing(ACME):
+        assert not path.exists()
+    company.sync(sync_id="s2")
+    with (
+        company.platform.warehouses.open(ACME),
+        pytest.raises(WarehouseBusy),
+        company.platform.warehouses.removing(ACME),
+    ):
+        pass
+    assert path.exists()
+
+
+def test_a_removal_that_was_interrupted_can_be_repeated(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    company.connect(world=World(people(5)))
+    company.sync()
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "remove", interrupt)
+        with pytest.raises(Interrupted):
+            company.platform.remove(ACME)
+    company.platform.remove(ACME)
+    assert rows_left(company) == 0
+    with pytest.raises(NotFound):
+        company.platform.records(USERS, ACME)
