@@ -11,7 +11,7 @@ from textwrap import shorten
 
 import dagster as dg
 
-from elt_assets.assets.streams import SYNC_ID_TAG, step_name
+from elt_assets.assets.streams import SYNC_ID_TAG, SyncConfig, step_name
 from elt_assets.definitions import build_defs
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.jobs import sync_job
@@ -24,7 +24,7 @@ from elt_assets.partitions import (
 )
 from elt_assets.resources import OutcomeListener, RunListener, ignore
 from elt_assets.settings import Settings
-from elt_assets.sync.outcome import Outcome, ProgressListener, Status, silent
+from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS
 
@@ -40,6 +40,7 @@ def run_sync(
     progress: ProgressListener = silent,
     settled: OutcomeListener = ignore,
     pages_per_batch: int | None = None,
+    mode: Mode | None = None,
 ) -> list[Outcome]:
     """Run the sync job over `refs` and return how each ended, in the order of `refs`.
 
@@ -67,7 +68,7 @@ def run_sync(
             result = job.execute_in_process(
                 instance=instance,
                 tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
-                run_config=_run_config(pages_per_batch),
+                run_config=_run_config(SyncConfig(pages_per_batch=pages_per_batch, mode=mode)),
                 raise_on_error=False,
             )
             for outcome in _unexplained(result, keys, sync_id, outcomes):
@@ -76,16 +77,13 @@ def run_sync(
     return sorted(outcomes.values(), key=lambda outcome: position[outcome.partition])
 
 
-def _run_config(pages_per_batch: int | None) -> dict[str, object]:
-    # Dagster prints every event of the run to standard error, where the command shows
-    # progress; all of them are in the instance.
-    config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    if pages_per_batch is not None:
-        config["ops"] = {
-            step_name(stream): {"config": {"pages_per_batch": pages_per_batch}}
-            for stream in STREAMS.values()
-        }
-    return config
+def _run_config(config: SyncConfig) -> dg.RunConfig:
+    return dg.RunConfig(
+        ops={step_name(stream): config for stream in STREAMS.values()},
+        # Dagster prints every event of the run to standard error, where the command shows
+        # progress; all of them are in the instance.
+        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
+    )
 
 
 def _unexplained(

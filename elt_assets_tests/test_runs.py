@@ -12,7 +12,7 @@ import pytest
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.runs import run_sync
-from elt_assets.sync.outcome import Outcome, Progress, Stage, Status
+from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.platform import Platform
 from elt_assets_tests.fleet import Fleet, opened_fleet
 
@@ -91,6 +91,21 @@ def test_listeners_hear_of_progress_and_once_of_each_final_outcome(fleet: Fleet)
         (keys[1], Status.APPLIED),
         (keys[2], Status.FAILED),
     ]
+
+
+def test_a_run_is_told_how_to_read(fleet: Fleet) -> None:
+    fleet.connect(1, users=6)
+    (outcome,) = run_sync(
+        fleet.refs,
+        settings=fleet.settings,
+        instance=fleet.instance,
+        sync_id="now",
+        pages_per_batch=1,
+        mode=Mode.FULL,
+    )
+    assert (outcome.batches, outcome.mode) == (3, Mode.FULL)
+    (run,) = fleet.instance.get_runs()
+    assert run.run_config["ops"]["sync_users"]["config"] == {"pages_per_batch": 1, "mode": "FULL"}
 
 
 def test_the_terminal_stays_the_commands_own(

@@ -101,7 +101,11 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         "withheld": counts.withheld_deletes,
         "unchanged": counts.unchanged,
     }
-    common = {"status": str(outcome.status), "sync_id": outcome.sync_id}
+    common = {
+        "status": str(outcome.status),
+        "mode": str(outcome.mode),
+        "sync_id": outcome.sync_id,
+    }
     if stage is Stage.STAGING:
         return {
             "dagster/row_count": counts.staged,
@@ -110,6 +114,7 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
             "staged": counts.staged,
             "rejected": counts.rejected,
             "duplicates": counts.duplicates,
+            "tombstones": counts.tombstones,
             "batches": outcome.batches,
             "resumed_batches": outcome.resumed_batches,
             "certificate": dg.MetadataValue.md(_certificate(outcome.certificate)),
@@ -123,6 +128,7 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
             "dagster/row_count": changed,
             **common,
             **changes,
+            "pending": counts.pending_deletes,
             "shielded": counts.shielded_deletes,
             **({"reasons": dg.MetadataValue.md(_list(outcome.reasons))} if outcome.reasons else {}),
             **({"sample": dg.MetadataValue.md(sample)} if sample else {}),

@@ -19,7 +19,7 @@ from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.partitions import connected_integrations
 from elt_assets.resources import RunListener
-from elt_assets.sync.outcome import Outcome, Stage, Status
+from elt_assets.sync.outcome import Mode, Outcome, Stage, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
 
@@ -45,6 +45,11 @@ class SyncConfig(dg.Config):
         ge=1,
         le=10_000,
         description="Pages in one checkpoint; from settings when unset.",
+    )
+    mode: Mode | None = Field(
+        default=None,
+        description="FULL reads everything, INCREMENTAL what changed; each integration's "
+        "configuration decides when unset.",
     )
 
 
@@ -135,6 +140,7 @@ def _sync_run(
             sync_id=found,
             run_id=context.run.run_id,
             until=selected[-1],
+            mode=config.mode,
             pages_per_batch=config.pages_per_batch,
             progress=listener.progress,
         )

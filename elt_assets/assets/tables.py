@@ -89,6 +89,7 @@ def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
         *_declared(stream.content, _TYPES),
         dg.TableColumn("attributes", "JSON", _ATTRIBUTES),
         dg.TableColumn("source_updated_at", "TIMESTAMP", "When the provider last changed it."),
+        dg.TableColumn("tombstone", "BOOLEAN", "Whether the record says that it is deleted."),
         dg.TableColumn("content_hash", "VARCHAR", _CONTENT_HASH),
         dg.TableColumn("raw", "JSON", "The provider's record, untouched."),
         dg.TableColumn("created_at", "TIMESTAMP", "When the record was staged."),

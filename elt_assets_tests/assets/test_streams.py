@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import dagster as dg
@@ -10,6 +12,7 @@ import pytest
 from elt_assets.assets.streams import SYNC_ID_TAG
 from elt_assets.assets.tables import asset_key
 from elt_assets.definitions import build_defs
+from elt_assets.instance import dagster_home
 from elt_assets.partitions import partition_tags
 from elt_assets.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
@@ -247,6 +250,24 @@ def test_metadata_says_what_changed_without_anybodys_data(fleet: Fleet) -> None:
     everything = str([event.metadata for event in events])
     assert "Lovelace" not in everything
     assert "@example.com" not in everything
+
+
+def test_dagsters_own_command_materializes_a_range(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = fleet.connect(3)
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home(fleet.settings)))
+    command = ["asset", "materialize", "-m", "elt_assets.definitions", "--select", "*"]
+    chosen = ["--partition-range", f"{keys[0]}...{keys[1]}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", *command, *chosen],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert fleet.status(Stage.LATEST) == dict.fromkeys(keys[:2], "MATERIALIZED")
+    assert len(fleet.instance.get_runs()) == 1
 
 
 def test_a_run_may_be_told_how_many_pages_make_a_checkpoint(fleet: Fleet) -> None:
