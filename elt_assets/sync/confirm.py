@@ -16,12 +16,17 @@ from elt_assets.sync.outcome import Certificate
 
 
 def way_to_confirm(
-    chosen: Confirmation | None, source: Source, certificate: Certificate
+    chosen: Confirmation | None, source: Source, certificate: Certificate, duplicates: int
 ) -> Confirmation:
-    """What the integration chose, or else what its pagination and this extraction call for."""
+    """What the integration chose, or else what its pagination and this extraction call for.
+
+    Records that came twice, in a listing as long as the provider's own count, may stand in
+    the place of somebody who was skipped.
+    """
     if chosen is not None:
         return chosen
-    if not source.pages_can_shift and certificate.extraction_runs == 1:
+    skipped = duplicates > 0 and certificate.declared_total is not None
+    if not source.pages_can_shift and certificate.extraction_runs == 1 and not skipped:
         return "none"
     return "probe" if source.answers_for_one else "grace"
 

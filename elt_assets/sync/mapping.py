@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from elt_assets.connectors.expressions import (
     Alternatives,
@@ -68,8 +69,15 @@ def mapping_query(
         {name: fields[name] for name in sorted(fields) if name not in column_names}, pointers
     )
     key_reasons = [
-        f"WHEN {values[name].problem} THEN '{name} is missing or not usable as a key'"
+        reason
         for name in (column.name for column in stream.key)
+        for reason in (
+            *(
+                f"WHEN {twice} THEN '{name} stands more than once in the record'"
+                for twice in _twice(fields.get(name))
+            ),
+            f"WHEN {values[name].problem} THEN '{name} is missing or not usable as a key'",
+        )
     ]
     content_reasons = [
         f"WHEN {values[column.name].problem} THEN {values[column.name].complaint}"
@@ -138,6 +146,17 @@ def mapping_query(
         "integration_id": ref.integration_id,
     }
     return MappingQuery(sql, parameters)
+
+
+def id_of_key(stream: Stream, ref: IntegrationRef, keyed: str) -> MappingQuery:
+    """The query that adds `id` to the rows of `keyed`, SQL that yields the key columns."""
+    return MappingQuery(
+        f"""
+        SELECT * EXCLUDE (digest), {_uuid("digest")} AS id
+        FROM (SELECT *, {_digest(stream)} AS digest FROM ({keyed}))
+        """,
+        {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
+    )
 
 
 def _digest(stream: Stream) -> str:
@@ -313,6 +332,20 @@ def _key(expression: Expression | None, pointers: _Pointers) -> _Value:
         f" AND length({text}) <= {LONGEST_KEY}, false)"
     )
     return _Value(f"CASE WHEN {usable} THEN {text} END", f"NOT {usable}")
+
+
+def _twice(expression: Expression | None) -> list[str]:
+    """SQL for each step to a key: whether the record has that name more than once.
+
+    JSON parsers disagree on which of them counts, so nobody can be said to be meant.
+    """
+    segments = expression.segments if isinstance(expression, Path) else ()
+    names = takewhile(lambda segment: isinstance(segment, str), segments)
+    return [
+        f"len(list_filter(json_keys(raw, {_literal(_pointer(segments[:depth]))}),"
+        f" lambda name: name = {_literal(str(name))})) > 1"
+        for depth, name in enumerate(names)
+    ]
 
 
 def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:

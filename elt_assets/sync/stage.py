@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from elt_assets.connectors.source import Cursor, FieldMap, Page
-from elt_assets.errors import BooksUnbalanced
+from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.clock import ago, now
@@ -153,7 +153,7 @@ def extraction_state(
                 sum(staged)::BIGINT AS staged,
                 sum(rejected)::BIGINT AS rejected,
                 sum(unreadable_keys)::BIGINT AS unreadable_keys,
-                list(DISTINCT declared_total) FILTER (declared_total IS NOT NULL) AS totals,
+                list_distinct(flatten(list(declared_totals))) AS totals,
                 arg_max(cut_short, batch) AS cut_short,
                 -- arg_max would skip the NULL that marks the end.
                 arg_max_null(cursor, batch) AS cursor,
@@ -211,6 +211,7 @@ class Landing:
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
+        self._list_names = tuple(records)
         self._list_path = list_path(records)
         self._query = mapping_query(stream, fields, ref, INCOMING)
 
@@ -219,12 +220,13 @@ class Landing:
 
         Call inside a transaction; the new state is true once that is committed.
 
-        Raises `BooksUnbalanced` when the records found in SQL are not as many as the
-        pages were counted to hold.
+        Raises `PageUnreadable` for a page of which it is not clear where its list is, and
+        `BooksUnbalanced` when the records found in SQL are not as many as were counted.
         """
         batch = state.batches
         fetched = sum(page.count for page in pages)
         self._connection.register("incoming_pages", pages_table(pages))
+        self._refuse_two_lists()
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE mapped AS {self._query.sql}",
             self._query.parameters | {"list_path": self._list_path},
@@ -280,11 +282,12 @@ class Landing:
                 where | {"stream": self._stream.name},
             )
         last = pages[-1]
+        totals = {page.total for page in pages if page.total is not None}
         self._connection.execute(
             """
             INSERT INTO extraction_batches VALUES (
                 $stream, $sync_id, $batch, $cursor, $pages, $fetched, $staged, $rejected,
-                $unreadable_keys, $declared_total, $cut_short, $run, $now
+                $unreadable_keys, $declared_totals, $cut_short, $run, $now
             )
             """,
             where
@@ -296,12 +299,11 @@ class Landing:
                 "staged": staged,
                 "rejected": rejected,
                 "unreadable_keys": unreadable_keys,
-                "declared_total": last.total,
+                "declared_totals": sorted(totals),
                 "cut_short": last.cut_short,
                 "run": state.run,
             },
         )
-        totals = {*state.declared_totals, *([] if last.total is None else [last.total])}
         return replace(
             state,
             batches=batch + 1,
@@ -310,11 +312,32 @@ class Landing:
             staged=state.staged + staged,
             rejected=state.rejected + rejected,
             unreadable_keys=state.unreadable_keys + unreadable_keys,
-            declared_totals=tuple(sorted(totals)),
+            declared_totals=tuple(sorted({*state.declared_totals, *totals})),
             cut_short=last.cut_short,
             cursor=last.next,
             landed_by=state.landed_by | {state.run},
         )
+
+    def _refuse_two_lists(self) -> None:
+        """Raise `PageUnreadable` for a page with a name on the way to its list more than once.
+
+        JSON parsers disagree on which of them counts: the one that counted the records and
+        the one that splits them could be looking at different people.
+        """
+        for depth, name in enumerate(self._list_names):
+            (pages,) = one_row(
+                self._connection,
+                """
+                SELECT count(*)
+                FROM incoming_pages
+                WHERE len(list_filter(json_keys(body, $above), lambda name: name = $name)) > 1
+                """,
+                {"above": object_path(self._list_names[:depth]), "name": name},
+            )
+            if pages:
+                raise PageUnreadable(
+                    f"a page has {name!r} more than once, so it is not clear which list is meant"
+                )
 
     def seal(
         self, state: ExtractionState, certificate: Certificate, moment: str
@@ -350,8 +373,13 @@ INCOMING = """
 
 def list_path(records: Sequence[str]) -> str:
     """JSONPath of all members of the list under the object keys `records`."""
-    quoted = (key.replace("\\", "\\\\").replace('"', '\\"') for key in records)
-    return "$" + "".join(f'."{key}"' for key in quoted) + "[*]"
+    return f"{object_path(records)}[*]"
+
+
+def object_path(keys: Sequence[str]) -> str:
+    """JSONPath of what stands under these object keys."""
+    quoted = (key.replace("\\", "\\\\").replace('"', '\\"') for key in keys)
+    return "$" + "".join(f'."{key}"' for key in quoted)
 
 
 def pages_table(pages: Sequence[Page]) -> pa.Table:

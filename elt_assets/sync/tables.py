@@ -38,7 +38,7 @@ CREATE TABLE extraction_batches (
     staged          BIGINT NOT NULL,
     rejected        BIGINT NOT NULL,
     unreadable_keys BIGINT NOT NULL,
-    declared_total  BIGINT,
+    declared_totals BIGINT[] NOT NULL, -- every different one that its pages gave
     cut_short       VARCHAR,
     run             INTEGER NOT NULL,
     created_at      TIMESTAMP NOT NULL,
