@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +18,10 @@ from pydantic import BaseModel, ValidationError
 from elt_assets.connectors.files.data import FilesData
 from elt_assets.connectors.files.source import FilesSource
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.preset import PresetSource, model, presets
 from elt_assets.connectors.provider_data import RestData, mistakes
 from elt_assets.connectors.rest import RestSource
+from elt_assets.connectors.scim import ScimData, ScimSource
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
@@ -82,12 +85,21 @@ class LocalKind:
 _KINDS: dict[str, Kind | LocalKind] = {
     "files": LocalKind(FilesData, FilesSource),
     "rest": Kind(RestData, RestSource),
+    "scim": Kind(ScimData, ScimSource, lambda _: ("users",)),
 }
+
+
+@cache
+def _kinds() -> dict[str, Kind | LocalKind]:
+    return _KINDS | {
+        name: Kind(model(name), partial(PresetSource, preset=name), lambda _: ("users",))
+        for name in presets()
+    }
 
 
 def providers() -> list[str]:
     """Names of all providers, in order."""
-    return sorted(_KINDS)
+    return sorted(_kinds())
 
 
 def validate(provider: str, provider_data: object) -> dict[str, Any]:
@@ -142,10 +154,10 @@ def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
 
 
 def _kind(provider: str) -> Kind | LocalKind:
-    if provider not in _KINDS:
-        near = difflib.get_close_matches(provider, _KINDS, n=1)
+    if provider not in _kinds():
+        near = difflib.get_close_matches(provider, _kinds(), n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
         raise InvalidInput(
             f"provider {provider!r} is unknown{meant} (there is: {', '.join(providers())})"
         )
-    return _KINDS[provider]
+    return _kinds()[provider]

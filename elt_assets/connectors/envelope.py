@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from elt_assets.connectors import json_scan
+from elt_assets.connectors.complaints import complaint
 from elt_assets.connectors.expressions import written
 from elt_assets.connectors.salvage import salvage
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
@@ -61,9 +62,15 @@ class EnvelopeReader:
             for keys in filter(None, (records, cursor, total)):
                 _plant(tree, keys)
             # A list beside an error is a partial answer, and a short listing deletes people.
-            self._errors = tuple(key for key in _ERROR_KEYS if key not in tree)
-            for key in self._errors:
-                _plant(tree, (key,))
+            # It may stand in any object on the way to the list.
+            self._errors = tuple(
+                (*above, key)
+                for above in (records[:depth] for depth in range(len(records)))
+                for key in _ERROR_KEYS
+                if key not in _below(tree, above)
+            )
+            for keys in self._errors:
+                _plant(tree, keys)
         else:
             self._errors = ()
         shape = _struct(tree, records, may_be_absent) if records else list[msgspec.Raw]
@@ -79,12 +86,12 @@ class EnvelopeReader:
         if not body or body.isspace():
             raise PageUnreadable(f"{what} is empty")
         body, page = self._decode(body, what)
-        for key in self._errors:
-            found = self._value(page, (key,), what)
+        for keys in self._errors:
+            found = self._value(page, keys, what)
             if found:
                 raise PageUnreadable(
-                    f"{what} carries {key!r} beside its records ({kind(found)}); "
-                    "the provider did not answer in full"
+                    f"{what} carries {written(keys)!r} beside its records "
+                    f"({kind(found)}{complaint(body)}); the provider did not answer in full"
                 )
         records = self._slot(page, self._records) if self._records else page
         total = self._count(page, what)
@@ -126,7 +133,8 @@ class EnvelopeReader:
         if found := _walk(body, self._records, "list"):
             place = f"at {written(self._records)!r}" if self._records else "at its top"
             return PageUnreadable(
-                f"{what} has no list {place} (found {found}); fix records in provider_data"
+                f"{what} has no list {place} (found {found}{complaint(body)}); "
+                "fix records in provider_data"
             )
         for keys in filter(None, (self._cursor, self._total)):
             # What stands there may be absent or anything; the way to it must be objects.
@@ -256,6 +264,12 @@ def _plant(tree: dict[str, Any], keys: Keys) -> None:
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
     tree.setdefault(keys[-1], None)
+
+
+def _below(tree: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    for key in keys:
+        tree = tree[key]
+    return tree
 
 
 def _leaves(tree: dict[str, Any], above: Keys = ()) -> list[Keys]:

@@ -32,6 +32,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from elt_assets.connectors.auth import Authenticator, Credentials
+from elt_assets.connectors.complaints import complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.origin import Origin
@@ -264,7 +265,7 @@ class Client:
                 f"{said}, a redirect{_target(answer.headers.get('location'))}; redirects are "
                 "not followed, put the right address into api_endpoint or path"
             )
-        said += f" ({described(body)})"
+        said += f" ({described(body)}{complaint(body)})"
         match status:
             case 401:
                 return Unauthorized(f"{said}; {self._auth.advice}")

@@ -19,6 +19,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from elt_assets.connectors.auth import Credentials, named, sendable
+from elt_assets.connectors.complaints import complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.origin import Origin
@@ -110,8 +111,8 @@ class OAuth2:
             raise ProviderUnavailable(f"{what} answered {answer.status}")
         if answer.status != 200:
             raise ProviderRefused(
-                f"{what} answered {answer.status} ({described(text)}); check client_id, scope "
-                f"and the secret in {named(grant.client_secret)}"
+                f"{what} answered {answer.status} ({described(text)}{complaint(text)}); "
+                f"check client_id, scope and the secret in {named(grant.client_secret)}"
             )
         try:
             token = msgspec.json.decode(text, type=_Token)

@@ -79,7 +79,7 @@ class Paginator(Protocol):
 class _OneByOne:
     """A page is known only from the one before it."""
 
-    pages_can_shift = False
+    pages_can_shift: bool = False
 
     def ahead(self, position: Position, answer: Answer) -> Position | None:
         """Nobody can tell."""
@@ -116,6 +116,7 @@ class NextUrlPaginator(_OneByOne):
     """The next page's address in the page."""
 
     cursor: tuple[str, ...]
+    pages_can_shift: bool = False
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
@@ -134,6 +135,7 @@ class LinkHeaderPaginator(_OneByOne):
     """The next page's address in the `Link` header."""
 
     cursor: tuple[str, ...] | None = None
+    pages_can_shift: bool = False
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
@@ -275,9 +277,9 @@ def paginator(pagination: Pagination) -> Paginator:
             keys = None if cursor is None else parse_keys(cursor)
             return CursorPaginator(keys, param, header, first)
         case NextUrlPagination():
-            return NextUrlPaginator(parse_keys(pagination.url))
-        case LinkHeaderPagination():
-            return LinkHeaderPaginator()
+            return NextUrlPaginator(parse_keys(pagination.url), pagination.counted)
+        case LinkHeaderPagination(counted=counted):
+            return LinkHeaderPaginator(pages_can_shift=counted)
         case PagePagination(param=param, start=start, size_param=size_param, size=size):
             return PagePaginator(param, start, size_param, size)
         case OffsetPagination(param=param, start=start, size_param=size_param, size=size):

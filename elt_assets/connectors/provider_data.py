@@ -128,18 +128,20 @@ Parameter = Annotated[str, Field(min_length=1, max_length=128)]
 Scalar = str | int | float | bool
 
 
-class _Model(BaseModel):
+class Strict(BaseModel):
+    """A part of provider_data: unknown fields are mistakes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BearerAuth(_Model):
+class BearerAuth(Strict):
     """`Authorization: Bearer <token>`."""
 
     type: Literal["bearer"]
     token: Secret = Field(description="Where the token is kept.")
 
 
-class ApiKeyAuth(_Model):
+class ApiKeyAuth(Strict):
     """A key in a header or in the query."""
 
     type: Literal["api_key"]
@@ -159,7 +161,7 @@ class ApiKeyAuth(_Model):
         return self
 
 
-class BasicAuth(_Model):
+class BasicAuth(Strict):
     """User name and password."""
 
     type: Literal["basic"]
@@ -167,7 +169,7 @@ class BasicAuth(_Model):
     password: Secret = Field(description="Where the password is kept.")
 
 
-class _TokenAuth(_Model):
+class _TokenAuth(Strict):
     """What both OAuth 2.0 grants need."""
 
     token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
@@ -201,7 +203,7 @@ Auth = Annotated[
 ]
 
 
-class CursorPagination(_Model):
+class CursorPagination(Strict):
     """Each page holds a token that asks for the next; none on the last."""
 
     type: Literal["cursor"]
@@ -223,20 +225,26 @@ class CursorPagination(_Model):
         return self
 
 
-class NextUrlPagination(_Model):
+class NextUrlPagination(Strict):
     """Each page holds the next page's whole address; none on the last."""
 
     type: Literal["next_url"]
     url: SomeKeys = Field(description="Where the address stands, e.g. '\"@odata.nextLink\"'.")
+    counted: bool = Field(
+        False, description="Whether the address counts pages, so that who leaves moves others."
+    )
 
 
-class LinkHeaderPagination(_Model):
+class LinkHeaderPagination(Strict):
     """The `Link` header with rel="next" holds the next page's address (RFC 8288)."""
 
     type: Literal["link_header"]
+    counted: bool = Field(
+        False, description="Whether the address counts pages, so that who leaves moves others."
+    )
 
 
-class PagePagination(_Model):
+class PagePagination(Strict):
     """Pages have numbers. The list ends at the declared total or, without one, at an empty page."""
 
     type: Literal["page"]
@@ -246,7 +254,7 @@ class PagePagination(_Model):
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
 
 
-class OffsetPagination(_Model):
+class OffsetPagination(Strict):
     """A page starts at a record's number. The end is the declared total or an empty page."""
 
     type: Literal["offset"]
@@ -256,14 +264,14 @@ class OffsetPagination(_Model):
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
 
 
-class ScimPagination(_Model):
+class ScimPagination(Strict):
     """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
 
     type: Literal["scim"]
     count: int = Field(100, ge=1, le=100_000, description="Records a page.")
 
 
-class NoPagination(_Model):
+class NoPagination(Strict):
     """Everything is in one answer."""
 
     type: Literal["none"]
@@ -281,7 +289,7 @@ Pagination = Annotated[
 ]
 
 
-class IncrementalReading(_Model):
+class IncrementalReading(Strict):
     """How the provider is asked for what changed since a moment."""
 
     param: Parameter = Field(description="Query parameter that takes the moment.")
@@ -318,7 +326,7 @@ class IncrementalReading(_Model):
         return {self.param: self.value.replace("{since}", since)}
 
 
-class SingleRecord(_Model):
+class SingleRecord(Strict):
     """How one record is asked for, to make sure that a missing one is really gone."""
 
     path: SinglePath = Field(description="Path with {external_id}, e.g. /users/{external_id}.")
@@ -328,7 +336,7 @@ class SingleRecord(_Model):
     )
 
 
-class RestStream(_Model):
+class RestStream(Strict):
     """One kind of record and how it is read."""
 
     path: StreamPath = Field(
@@ -398,15 +406,15 @@ class RestStream(_Model):
             yield "total", self.total_path
 
 
-class RateLimit(_Model):
+class RateLimit(Strict):
     """How hard the provider may be asked."""
 
     requests_per_second: float | None = Field(None, gt=0, le=10_000)
     concurrency: int = Field(1, ge=1, le=64, description="Requests in flight at once.")
 
 
-class RestData(_Model):
-    """provider_data of a REST integration."""
+class Connection(Strict):
+    """What every integration over HTTP has: where it is, who asks, how hard."""
 
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."
@@ -414,7 +422,6 @@ class RestData(_Model):
     api_endpoint: Url = Field(description="Address that all paths start with.")
     auth: Auth | None = Field(None, description="How requests prove who sends them.")
     headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
-    streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
     rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
@@ -427,7 +434,7 @@ class RestData(_Model):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> RestData:
+    def _reachable(self) -> Connection:
         if not (Origin.of(self.api_endpoint).is_private or self.allow_plain_http):
             raise ValueError(
                 "api_endpoint is plain http, which anybody on the way can read; "
@@ -440,9 +447,6 @@ class RestData(_Model):
                     "auth.token_url is plain http, which anybody on the way can read; "
                     "use https or set allow_plain_http: true"
                 )
-        for name in self.streams:
-            if not _STREAM_NAME.fullmatch(name):
-                raise ValueError(f"streams has {name!r}, which is not a stream's name")
         for name, value in self.headers.items():
             lower = name.lower()
             if lower in _SECRET_HEADERS:
@@ -454,6 +458,19 @@ class RestData(_Model):
         for host in self.allowed_hosts:
             if not re.fullmatch(r"[a-z0-9.\-]+(:\d+)?|\[[0-9a-f:.]+\](:\d+)?", host):
                 raise ValueError(f"allowed_hosts has {host!r}; write host or host:port, lower case")
+        return self
+
+
+class RestData(Connection):
+    """provider_data of a REST integration."""
+
+    streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
+
+    @model_validator(mode="after")
+    def _named(self) -> RestData:
+        for name in self.streams:
+            if not _STREAM_NAME.fullmatch(name):
+                raise ValueError(f"streams has {name!r}, which is not a stream's name")
         return self
 
 

@@ -11,7 +11,10 @@ import hashlib
 import json
 import threading
 from collections.abc import Hashable, Iterator
+from typing import Any
 from urllib.parse import unquote_plus
+
+import msgspec
 
 from elt_assets.connectors.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
 from elt_assets.connectors.envelope import EnvelopeReader
@@ -54,7 +57,8 @@ class RestSource:
     ) -> None:
         described = config.streams[stream]
         self._limits = limits
-        self._url = config.api_endpoint.rstrip("/") + "/" + described.path.lstrip("/")
+        self._endpoint = config.api_endpoint.rstrip("/")
+        self._url = f"{self._endpoint}/{described.path.lstrip('/')}"
         names = (
             {}
             if ref is None
@@ -103,7 +107,7 @@ class RestSource:
             None
             if described.single is None
             else SingleRecords(
-                filled(config.api_endpoint.rstrip("/") + described.single.path, names),
+                filled(f"{self._endpoint}/{described.single.path.lstrip('/')}", names),
                 described.single,
                 self._fields["external_id"],
             )
@@ -181,6 +185,17 @@ class RestSource:
         finally:
             if ahead is not None:
                 ahead.close()
+
+    def document(self, what: str, path: str) -> Any:
+        """One JSON document beside the records. Raises as `pages` does."""
+
+        def read(response: Response) -> Any:
+            try:
+                return msgspec.json.decode(response.body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise PageUnreadable(f"{what} is not JSON") from None
+
+        return self._client.fetch(Request(what, self._endpoint + path), read)
 
     def close(self) -> None:
         """End what is under way and give back connections."""

@@ -83,7 +83,7 @@ def test_a_total_that_is_no_count_is_refused(total: object) -> None:
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        ({"requestId": "r", "error": "boom"}, "an object with keys error, requestId"),
+        ({"requestId": "r", "error": "boom"}, "an object with keys error, requestId; boom"),
         ({"data": {"users": []}}, "an object with keys users at 'data'"),
         ({"data": {"items": None}}, "null at 'data.items'"),
         ({"data": {"items": {"1": 2}}}, "an object with keys 1 at 'data.items'"),

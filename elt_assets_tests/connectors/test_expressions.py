@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.connectors.expressions import (
+    Alternatives,
     Comparison,
+    Joined,
     Path,
+    Where,
     parse,
     parse_keys,
     written,
@@ -95,3 +98,52 @@ def test_a_path_is_written_as_it_is_read() -> None:
         path = parse(text)
         assert isinstance(path, Path)
         assert written(path.segments) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            'emails[ type == "work" ].value',
+            Path(("emails", Where("type", "work"), "value")),
+        ),
+        ("emails[primary != false]", Path(("emails", Where("primary", False, negated=True)))),
+        ('list["odd key" == null][0]', Path(("list", Where("odd key", None), 0))),
+        ("a || b.c||d", Alternatives((Path(("a",)), Path(("b", "c")), Path(("d",))))),
+        ("a + ' ' + b", Joined((Path(("a",)), " ", Path(("b",))))),
+        ("a + 'it''s' || b", Alternatives((Joined((Path(("a",)), "it's")), Path(("b",))))),
+    ],
+)
+def test_conditions_alternatives_and_joined_texts_are_read(text: str, expected: object) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("a ||", 5),
+        ("a || b == 1", 7),
+        ("a +", 4),
+        ("'text'", 1),
+        ("'text' + 'more'", 1),
+        ("a[b == 1", 9),
+        ("a[b == x]", 8),
+        ("a[b.c == 1]", 2),
+    ],
+)
+def test_their_mistakes_are_named_with_a_position_too(text: str, position: int) -> None:
+    with pytest.raises(InvalidInput, match=rf"at position {position}$"):
+        parse(text)
+
+
+def test_a_condition_is_written_as_it_is_read() -> None:
+    text = 'emails[type == "work"].value'
+    path = parse(text)
+    assert isinstance(path, Path)
+    assert written(path.segments) == text
+
+
+@pytest.mark.parametrize("text", ["a || b", "a + b", "a[b == 1]"])
+def test_a_path_of_keys_refuses_what_is_more(text: str) -> None:
+    with pytest.raises(InvalidInput, match="here only"):
+        parse_keys(text)

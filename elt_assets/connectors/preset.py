@@ -1,0 +1,193 @@
+"""Presets: well-known providers as data, so that a customer gives only what is particular.
+
+Belongs here: reading `presets/*.yaml`, the provider_data model each one asks for, and
+turning what a customer gave into a REST configuration. Does not: knowing any provider (the
+YAML does) or reading pages (rest).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.provider_data import (
+    FieldExpression,
+    Parameter,
+    RateLimit,
+    RestData,
+    Scalar,
+    Secret,
+    Strict,
+    mistakes,
+)
+from elt_assets.connectors.rest import RestSource
+from elt_assets.connectors.templates import filled
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.safeguards import SafeguardOverrides
+from elt_assets.secret_refs import SecretRef, Secrets
+
+
+class Ask(BaseModel):
+    """One thing that only the customer knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    secret: bool = False
+    default: str | None = None
+    pattern: str = r"[^\s\\{}?#@]{1,512}"
+
+
+class Preset(BaseModel):
+    """One provider, as its YAML describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    documentation: str
+    about: str
+    asks: dict[str, Ask]
+    example: dict[str, Any]
+    rest: dict[str, Any]
+
+    def configuration(self, given: PresetData) -> RestData:
+        """The REST configuration of what a customer gave."""
+        values: dict[str, Any] = {}
+        for name, ask in self.asks.items():
+            value = getattr(given, name)
+            values[name] = (
+                value
+                if isinstance(value, SecretRef)
+                else filled(
+                    ask.default or "" if value is None else value,
+                    {key: known for key, known in values.items() if isinstance(known, str)},
+                )
+            )
+        document = _substituted(self.rest, values)
+        users = document["streams"]["users"]
+        users["fields"] = {**users["fields"], **given.fields}
+        users["params"] = {**users.get("params", {}), **given.params}
+        for name in PresetData.model_fields:
+            if name in given.model_fields_set and name not in ("fields", "params"):
+                document[name] = getattr(given, name)
+        return RestData.model_validate(document)
+
+
+class PresetData(Strict):
+    """What every preset takes beside its own questions."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    fields: dict[str, FieldExpression] = Field(
+        {}, description="Further fields of a user, or other places for the usual ones."
+    )
+    params: dict[Parameter, Scalar] = Field(
+        {}, description="Further query parameters of the listing, e.g. a filter."
+    )
+    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    allow_plain_http: bool = Field(
+        False, description="Send credentials unencrypted to a host that is not this machine."
+    )
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name, read once."""
+    folder = resources.files("elt_assets.connectors") / "presets"
+    return {
+        file.name.removesuffix(".yaml"): Preset.model_validate(yaml.safe_load(file.read_text()))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".yaml")
+    }
+
+
+@cache
+def model(name: str) -> type[PresetData]:
+    """The provider_data model of a preset."""
+    preset = presets()[name]
+    questions: dict[str, Any] = {}
+    for asked, ask in preset.asks.items():
+        if ask.secret:
+            questions[asked] = (Secret, Field(description=ask.description))
+        elif ask.default is None:
+            questions[asked] = (_text(ask.pattern), Field(description=ask.description))
+        else:
+            described = f"{ask.description} Usually {ask.default}."
+            questions[asked] = (_text(ask.pattern) | None, Field(None, description=described))
+
+    def readable(given: PresetData) -> PresetData:
+        try:
+            preset.configuration(given)
+        except ValidationError as error:
+            raise ValueError(mistakes(error)) from None
+        return given
+
+    checks: dict[str, Any] = {"readable": model_validator(mode="after")(readable)}
+    made: type[PresetData] = create_model(
+        f"{preset.title.title().replace(' ', '')}Data",
+        __base__=PresetData,
+        __doc__=preset.about,
+        __validators__=checks,
+        **questions,
+    )
+    return made
+
+
+class PresetSource(RestSource):
+    """A stream of a preset; a REST source whose configuration was written for it."""
+
+    def __init__(
+        self,
+        config: PresetData,
+        stream: str,
+        *,
+        preset: str,
+        ref: IntegrationRef | None = None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        super().__init__(
+            presets()[preset].configuration(config), stream, ref=ref, secrets=secrets, limits=limits
+        )
+
+
+def _text(pattern: str) -> Any:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError("does not look like one; see its description")
+        return value
+
+    return Annotated[str, AfterValidator(check)]
+
+
+def _substituted(value: Any, values: dict[str, Any]) -> Any:
+    match value:
+        case dict():
+            return {key: _substituted(inner, values) for key, inner in value.items()}
+        case list():
+            return [_substituted(inner, values) for inner in value]
+        case str():
+            if value.startswith("{") and isinstance(values.get(value[1:-1]), SecretRef):
+                return values[value[1:-1]]
+            return filled(
+                value, {k: known for k, known in values.items() if isinstance(known, str)}
+            )
+    return value

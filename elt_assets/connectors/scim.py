@@ -1,0 +1,200 @@
+"""SCIM 2.0 (RFC 7643, 7644, 9865): the users of any provider that speaks it.
+
+Belongs here: what SCIM fixes (paths, shapes, where fields stand) as a REST configuration,
+and choosing the pagination and the page size that the provider advertises. Does not:
+reading pages; that is the REST source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.provider_data import (
+    Connection,
+    Duration,
+    FieldExpression,
+    RestData,
+    Strict,
+    mistakes,
+)
+from elt_assets.connectors.rest import RestSource
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.errors import PageUnreadable, ProviderRefused
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
+
+USER_FIELDS = {
+    "external_id": "id",
+    "name": "displayName || name.formatted || name.givenName + ' ' + name.familyName || userName",
+    "email": "emails[primary == true].value || emails[0].value",
+    "active": "active",
+    "source_updated_at": "meta.lastModified",
+    "user_name": "userName",
+}
+
+
+class ScimIncremental(Strict):
+    """Reading only what changed, by meta.lastModified."""
+
+    full_every: Duration = Field("7d", description="How often everything is read all the same.")
+    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+
+
+class ScimData(Connection):
+    """provider_data of a SCIM 2.0 provider; api_endpoint is what /Users is appended to."""
+
+    filter: str | None = Field(
+        None, max_length=2048, description='Only users that match, e.g. userType eq "Employee".'
+    )
+    attributes: list[str] = Field(
+        [], description="Attributes to ask for; all if empty. Those that fields need must be here."
+    )
+    count: int = Field(100, ge=1, le=10_000, description="Users a page, at most.")
+    pagination: Literal["auto", "index", "cursor"] = Field(
+        "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
+    )
+    fields: dict[str, FieldExpression] = Field(
+        {}, description="Further fields, or other places for the usual ones."
+    )
+    incremental: ScimIncremental | None = Field(
+        None, description="Read what changed alone; the provider must filter by meta.lastModified."
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> ScimData:
+        try:
+            rest_data(self, cursors=False, count=self.count)
+        except ValidationError as error:
+            raise ValueError(mistakes(error)) from None
+        return self
+
+
+def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
+    """The REST configuration that reads the provider's users."""
+    params: dict[str, Any] = {}
+    if config.filter is not None:
+        params["filter"] = config.filter
+    if config.attributes:
+        params["attributes"] = ",".join(config.attributes)
+    pagination: dict[str, Any] = {"type": "scim", "count": count}
+    if cursors:
+        params["count"] = count
+        # RFC 9865: an empty cursor asks for the first page by cursor.
+        pagination = {"type": "cursor", "cursor": "nextCursor", "param": "cursor", "first": ""}
+    users: dict[str, Any] = {
+        "path": "/Users",
+        "params": params,
+        "records": "Resources",
+        "pagination": pagination,
+        "total": "totalResults",
+        "fields": {**USER_FIELDS, **config.fields},
+    }
+    if config.filter is None:
+        # With a filter, somebody who does not match any more would still be there.
+        users["single"] = {"path": "/Users/{external_id}"}
+    if config.incremental is not None:
+        changed = 'meta.lastModified gt "{since}"'
+        users["incremental"] = {
+            "param": "filter",
+            "field": "meta.lastModified",
+            "value": changed if config.filter is None else f"({config.filter}) and {changed}",
+            **config.incremental.model_dump(),
+        }
+    shared = {name: getattr(config, name) for name in Connection.model_fields}
+    return RestData.model_validate({**shared, "streams": {"users": users}})
+
+
+class ScimSource:
+    """The users of one SCIM provider. A cursor is the REST source's own."""
+
+    def __init__(
+        self,
+        config: ScimData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None = None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._config = config
+        self._open = partial(RestSource, stream=stream, ref=ref, secrets=secrets, limits=limits)
+        self._plain = self._open(
+            rest_data(config, cursors=config.pagination == "cursor", count=config.count)
+        )
+        self._chosen: RestSource | None = None
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """`Resources`, always."""
+        return self._plain.records
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._plain.fields
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """Set where the configuration says that changes can be asked for."""
+        return self._plain.incremental
+
+    @property
+    def pages_can_shift(self) -> bool:
+        """An index counts users; until the provider was asked, it may be one."""
+        return (self._chosen or self._plain).pages_can_shift
+
+    @property
+    def answers_for_one(self) -> bool:
+        """Every SCIM provider does; with a filter the answer would mean something else."""
+        return self._plain.answers_for_one
+
+    def presence(self, external_id: str) -> Presence:
+        """Ask for one user."""
+        return self._plain.presence(external_id)
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one."""
+        chosen = self._chosen = self._choose(cursor)
+        yield from chosen.pages(cursor, since)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._plain.close()
+        if self._chosen is not None:
+            self._chosen.close()
+
+    def _choose(self, cursor: Cursor | None) -> RestSource:
+        if self._config.pagination != "auto":
+            return self._plain
+        advertised = self._advertised()
+        pagination = _member(advertised, "pagination")
+        limits = (
+            _member(pagination, "maxPageSize"),
+            _member(_member(advertised, "filter"), "maxResults"),
+        )
+        count = min([self._config.count, *(one for one in limits if type(one) is int and one > 0)])
+        match cursor:
+            # An extraction ends as it began, whatever is advertised meanwhile.
+            case {"at": str()}:
+                cursors = True
+            case {"at": int()}:
+                cursors = False
+            case _:
+                cursors = _member(pagination, "cursor") is True
+        return self._open(rest_data(self._config, cursors=cursors, count=count))
+
+    def _advertised(self) -> Any:
+        try:
+            return self._plain.document("the service provider config", "/ServiceProviderConfig")
+        except (ProviderRefused, PageUnreadable):
+            # Not everybody has one or shows it; every provider knows the index.
+            return None
+
+
+def _member(document: Any, key: str) -> Any:
+    return document.get(key) if isinstance(document, dict) else None
