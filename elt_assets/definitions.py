@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from elt_assets.assets.streams import TRANSIENT, stream_assets
+from elt_assets.checks import check_job, daily_checks, stream_checks
 from elt_assets.drop_sensor import drop_sensor
 from elt_assets.jobs import sync_job
 from elt_assets.recovery_sensor import recovery_sensor
@@ -34,8 +35,9 @@ def build_defs(
     """Everything Dagster knows of this project, with `resources` in the place of defaults."""
     return dg.Definitions(
         assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
-        jobs=[sync_job],
-        schedules=[daily_sync()],
+        asset_checks=[stream_checks(stream) for stream in STREAMS.values()],
+        jobs=[sync_job, check_job],
+        schedules=[daily_sync(), daily_checks()],
         sensors=[registry_sensor(), recovery_sensor(), drop_sensor()],
         resources={
             "warehouse": WarehouseResource(),

@@ -34,6 +34,10 @@ COMMANDS = {
     "rejected": ("reading", "Show the records that could not be used, and why."),
     "syncs": ("reading", "Show past syncs and how they ended."),
     "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
+    "check": ("check", "Run the standing asset checks; for CI and cron."),
+    "quarantine": ("quarantine", "Decide about deletes that were withheld."),
+    "undo": ("reversing", "Reverse one sync."),
+    "rebuild": ("reversing", "Make the latest table anew from the change log."),
 }
 """Command name to the module beside this one that has it, and its line in `--help`."""
 

@@ -23,7 +23,7 @@ from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.clock import now
 from elt_assets.sync.detect import load_images
 from elt_assets.sync.ledger import SyncRow, Version
-from elt_assets.sync.outcome import Certificate, Counts, Outcome, Stage, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
 
@@ -168,6 +168,7 @@ class Compensation:
             stream=self.stream.name,
             sync_id=sync_id,
             status=Status.APPLIED,
+            mode=Mode.COMPENSATING,
             counts=msgspec.structs.replace(counts, latest=after),
             certificate=Certificate(reasons=("made from the change log",)),
             version=base.version + 1,

@@ -247,6 +247,28 @@ def listed_before(
     return tuple(row["n"] for row in rows)
 
 
+def newest_of_each(database: OperationalDatabase, stream: Stream) -> list[SyncRow]:
+    """The newest sync of every integration."""
+    rows = database.rows(
+        """
+        SELECT s.*
+        FROM syncs AS s
+        JOIN (
+            SELECT organization_id, connected_integration_id, max(ordinal) AS ordinal
+            FROM syncs
+            WHERE stream = ?
+            GROUP BY organization_id, connected_integration_id
+        ) AS newest
+            ON newest.organization_id = s.organization_id
+            AND newest.connected_integration_id = s.connected_integration_id
+            AND newest.ordinal = s.ordinal
+        WHERE s.stream = ?
+        """,
+        (stream.name, stream.name),
+    )
+    return [_sync_row(row) for row in rows]
+
+
 def unsettled(database: OperationalDatabase) -> list[SyncRow]:
     """Syncs that were begun, have not settled, can go on, and are the newest of their stream."""
     rows = database.rows(

@@ -30,10 +30,13 @@ class Status(StrEnum):
 
 
 class Mode(StrEnum):
-    """Whether a sync reads everything, or only what changed since the last one."""
+    """Whether a sync reads everything, only what changed since the last one, or no provider
+    at all: a compensating one is made from the change log.
+    """
 
     FULL = "full"
     INCREMENTAL = "incremental"
+    COMPENSATING = "compensating"
 
 
 class Stage(StrEnum):

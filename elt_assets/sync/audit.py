@@ -1,0 +1,247 @@
+"""Audits: is what the stores hold what the promises say, over all integrations?
+
+Belongs here: standing questions to both stores, each answered with a count and a sample of
+offending keys. Does not: the judgement of one sync while it runs (guard), or how answers
+are shown (checks, cli).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import msgspec
+
+from elt_assets.errors import SyncError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync import change_log, latest, ledger
+from elt_assets.sync.clock import ago
+from elt_assets.sync.detect import load_images
+from elt_assets.sync.mapping import id_of_key
+from elt_assets.sync.outcome import Mode, Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import Stream
+from elt_assets.sync.tables import has_tables
+
+SAMPLE = 10
+RARE = 0.01
+"""Share of rejected records from which an integration deserves a look."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """An audit's answer: how many offend, some of them, and over how many it looked."""
+
+    audit: str
+    looked_at: int
+    offending: int
+    sample: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing offends."""
+        return self.offending == 0
+
+
+Audit = Callable[[Platform, Stream], Finding]
+
+
+def books_balance(platform: Platform, stream: Stream) -> Finding:
+    """Every settled sync's counts add up, from fetched records to rows in the latest table."""
+    settled = ", ".join(
+        f"'{status}'" for status in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
+    )
+    rows = platform.database.rows(
+        f"""
+        SELECT organization_id, connected_integration_id, sync_id
+        FROM syncs
+        WHERE stream = ? AND status IN ({settled}) AND NOT (
+            fetched = staged + rejected
+            AND staged - duplicates = "unique"
+            AND (
+                "unique" = inserts + updates + unchanged + tombstones
+                OR mode = '{Mode.COMPENSATING}'
+            )
+            AND latest_before + inserts - deletes = latest
+        )
+        """,
+        (stream.name,),
+    )
+    (looked_at,) = platform.database.rows(
+        f"SELECT count(*) AS n FROM syncs WHERE stream = ? AND status IN ({settled})",
+        (stream.name,),
+    )
+    return _finding(
+        "books_balance",
+        looked_at["n"],
+        (f"{_partition(row)} {row['sync_id']}" for row in rows),
+    )
+
+
+def keys_are_unique(platform: Platform, stream: Stream) -> Finding:
+    """No integration has two rows of one key in the latest table."""
+    keys = ", ".join(column.name for column in stream.key)
+    rows = platform.database.rows(
+        f"""
+        SELECT organization_id, connected_integration_id, {keys}
+        FROM {stream.latest}
+        GROUP BY organization_id, connected_integration_id, {keys}
+        HAVING count(*) > 1
+        """
+    )
+    return _finding("keys_are_unique", _rows(platform, stream), map(_partition, rows))
+
+
+def rows_have_owners(platform: Platform, stream: Stream) -> Finding:
+    """Every row of the latest table belongs to a registered integration."""
+    rows = platform.database.rows(
+        f"""
+        SELECT DISTINCT l.organization_id, l.connected_integration_id
+        FROM {stream.latest} AS l
+        LEFT JOIN connected_integrations AS c
+            ON c.organization_id = l.organization_id AND c.id = l.connected_integration_id
+        WHERE c.id IS NULL
+        """
+    )
+    return _finding("rows_have_owners", _rows(platform, stream), map(_partition, rows))
+
+
+def log_replays(platform: Platform, stream: Stream) -> Finding:
+    """Replaying each integration's change log gives its rows in the latest table, and each
+    row's id is that of its own tenant and key.
+
+    An integration that is being synced is left to the next audit.
+    """
+    looked_at, offending = 0, []
+    for integration in platform.registry.all():
+        ref = integration.ref
+        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
+            continue
+        looked_at += 1
+        try:
+            differing = _differences(platform, stream, ref)
+        except SyncError as error:
+            offending.append(f"{ref} ({error})")
+            continue
+        if differing:
+            offending.append(f"{ref} ({differing} rows differ)")
+    return _finding("log_replays", looked_at, offending)
+
+
+def newest_syncs_succeeded(platform: Platform, stream: Stream) -> Finding:
+    """No enabled integration's newest sync has failed."""
+    newest = _newest(platform, stream)
+    return _finding(
+        "newest_syncs_succeeded",
+        len(newest),
+        (key for key, row in newest.items() if row.status is Status.FAILED),
+    )
+
+
+def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
+    """No withheld deletes wait for a decision."""
+    waiting = [row for row in platform.quarantined() if row.stream == stream.name]
+    return _finding(
+        "nothing_is_quarantined",
+        len(platform.registry.all()),
+        (
+            f"{row.partition}: {row.counts.withheld_deletes} of {row.counts.latest} would be "
+            "deleted, such as "
+            + ", ".join(change["external_id"] for change in platform.withheld_sample(row)[:3])
+            for row in waiting
+        ),
+    )
+
+
+def integrations_are_fresh(platform: Platform, stream: Stream) -> Finding:
+    """Every enabled integration has been brought up to date within its time."""
+    oldest = ago(timedelta(hours=platform.settings.stale_hours))
+    settled = {
+        _partition(row)
+        for row in platform.database.rows(
+            "SELECT organization_id, connected_integration_id FROM integration_versions"
+            " WHERE stream = ? AND settled_at >= ?",
+            (stream.name, oldest),
+        )
+    }
+    # One that was registered a moment ago has had no time yet.
+    expected = [
+        integration.ref.partition_key
+        for integration in platform.registry.all(enabled=True)
+        if integration.updated_at < oldest or integration.ref.partition_key in settled
+    ]
+    return _finding(
+        "integrations_are_fresh", len(expected), (key for key in expected if key not in settled)
+    )
+
+
+def rejects_are_rare(platform: Platform, stream: Stream) -> Finding:
+    """Hardly any record of the newest syncs was unusable."""
+    newest = _newest(platform, stream)
+    return _finding(
+        "rejects_are_rare",
+        len(newest),
+        (
+            f"{key} ({row.counts.rejected} of {row.counts.fetched})"
+            for key, row in newest.items()
+            if row.counts.rejected > row.counts.fetched * RARE
+        ),
+    )
+
+
+ERRORS: tuple[Audit, ...] = (
+    books_balance,
+    keys_are_unique,
+    rows_have_owners,
+    log_replays,
+    newest_syncs_succeeded,
+    nothing_is_quarantined,
+)
+"""What must hold: a person has to act where it does not."""
+
+WARNINGS: tuple[Audit, ...] = (integrations_are_fresh, rejects_are_rare)
+"""What deserves a look."""
+
+
+def _finding(audit: str, looked_at: int, offending: Iterable[str]) -> Finding:
+    found = list(offending)
+    return Finding(audit, looked_at, len(found), tuple(found[:SAMPLE]))
+
+
+def _partition(row: dict[str, str]) -> str:
+    return f"{row['organization_id']}:{row['connected_integration_id']}"
+
+
+def _rows(platform: Platform, stream: Stream) -> int:
+    return int(platform.database.rows(f"SELECT count(*) AS n FROM {stream.latest}")[0]["n"])
+
+
+def _newest(platform: Platform, stream: Stream) -> dict[str, ledger.SyncRow]:
+    enabled = {integration.ref.partition_key for integration in platform.registry.all(enabled=True)}
+    rows = ledger.newest_of_each(platform.database, stream)
+    return {row.partition: row for row in rows if row.partition in enabled}
+
+
+def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
+    """Rows of the latest table that replay or identity does not confirm, and the reverse."""
+    version = ledger.version(platform.database, stream, ref).version
+    with platform.warehouses.open(ref, read_only=True) as connection:
+        if not has_tables(connection, stream):
+            return 0
+        with latest.images(platform.database, stream, ref) as images:
+            load_images(connection, images)
+        key = change_log.columns_of_image(stream.key, "image")
+        query = id_of_key(stream, ref, f"SELECT id AS stored, {key} FROM latest_rows")
+        row = connection.execute(
+            f"""
+            SELECT
+                (
+                    SELECT count(*)
+                    FROM ({change_log.replayed(stream)}) AS replayed
+                    FULL JOIN latest_rows AS held ON held.id = replayed.id
+                    WHERE replayed.content_hash IS DISTINCT FROM held.content_hash
+                )
+                + (SELECT count(*) FROM ({query.sql}) WHERE id <> stored)
+            """,
+            {**query.parameters, "applied": version, "moment": "9999-12-31"},
+        ).fetchone()
+    return 0 if row is None else int(row[0])
