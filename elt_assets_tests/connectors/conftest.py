@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.secret_refs import Secrets
+from elt_assets.settings import load_settings
+from elt_assets.sync.platform import Platform
 from elt_assets_tests.connectors.serving import Provider
 
 TOKEN = "t0ken-of-the-tests"
@@ -76,3 +79,11 @@ def users(data: dict[str, Any], secrets: Secrets) -> Iterator[OpenSource]:
     yield open_users
     for source in opened:
         source.close()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform of its own, with limits that suit a test."""
+    settings = load_settings(home=tmp_path / "home", fetch_first_wait=0.001, max_delete_share=1)
+    with Platform.open(settings) as opened:
+        yield opened
