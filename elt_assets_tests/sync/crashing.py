@@ -1,0 +1,119 @@
+"""Stores that can be made to die at any commit: the moments a crash leaves its mark on.
+
+Belongs here: counting commit boundaries of both stores and ending at a chosen one, by an
+exception or by the death of the process. Does not: what must hold afterwards.
+
+Nothing is imitated: these are the real stores, and everything a real process would have
+committed at that moment is committed, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import Settings
+from elt_assets.stores.operational import OperationalDatabase, Transaction
+from elt_assets.stores.warehouse import Warehouses
+
+_WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE(?! OR REPLACE TEMP)|DROP|ALTER)\b", re.I)
+
+
+class Crash(BaseException):
+    """The process ends here. Not an `Exception`: nothing in the platform may handle it."""
+
+
+def die() -> None:
+    """End as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raise_crash() -> None:
+    """End everything that runs above the stores."""
+    raise Crash
+
+
+class Boundaries:
+    """The moments just before and just after every commit; once armed, `crash` ends one."""
+
+    def __init__(self, crash: Callable[[], None] = raise_crash) -> None:
+        self._crash = crash
+        self._left: int | None = None
+        self._guard = threading.Lock()
+
+    def arm(self, moment: int) -> None:
+        """Crash at the boundary that comes after `moment` others."""
+        self._left = moment
+
+    def cross(self) -> None:
+        """Pass a boundary, or end at it."""
+        with self._guard:
+            here = self._left
+            if here is not None:
+                self._left = here - 1
+        if here == 0:
+            self._crash()
+
+
+class WatchedDatabase(OperationalDatabase):
+    """The operational database, each transaction of which ends with two boundaries."""
+
+    def __init__(self, path: Path, boundaries: Boundaries) -> None:
+        super().__init__(path)
+        self._boundaries = boundaries
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with super().transaction() as transaction:
+            yield transaction
+            self._boundaries.cross()
+        self._boundaries.cross()
+
+
+class WatchedWarehouses(Warehouses):
+    """The warehouses, each commit to which lies between two boundaries."""
+
+    def __init__(self, settings: Settings, boundaries: Boundaries) -> None:
+        super().__init__(settings.warehouse_path, lock_wait=settings.lock_wait)
+        self._boundaries = boundaries
+
+    @contextmanager
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        with super().open(ref, read_only=read_only) as connection:
+            watched: Any = _WatchedConnection(connection, self._boundaries)
+            yield watched
+
+
+class _WatchedConnection:
+    """A connection that passes boundaries around whatever commits."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, boundaries: Boundaries) -> None:
+        self._connection = connection
+        self._boundaries = boundaries
+        self._in_transaction = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        word = sql.strip().upper()
+        commits = word == "COMMIT" or (not self._in_transaction and _WRITES.match(sql))
+        if word in ("BEGIN", "COMMIT", "ROLLBACK"):
+            self._in_transaction = word == "BEGIN"
+        if not commits:
+            return self._connection.execute(sql, *parameters)
+        self._boundaries.cross()
+        result = self._connection.execute(sql, *parameters)
+        self._boundaries.cross()
+        return result

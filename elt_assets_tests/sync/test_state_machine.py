@@ -1,0 +1,417 @@
+"""Any interleaving of changes, syncs, failures, crashes and repeats, against a dictionary.
+
+The oracle knows nothing of batches, versions or tables. It keeps the pages as the provider
+last served them and, when a sync settles, works out in a few lines what must then be in
+the latest table. Everything else is checked against that table or against itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from elt_assets.errors import ProviderUnavailable
+from elt_assets.sync.outcome import Outcome, Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.crashing import Boundaries, Crash, WatchedDatabase, WatchedWarehouses
+from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+
+PEOPLE = st.integers(0, 7)
+PAGES = st.integers(0, 4)
+MOMENTS = st.integers(0, 30)
+NEW_CONTENT = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["Ada", "", None]),
+        "email": st.sampled_from(["a@example.com", "", None]),
+        "status": st.sampled_from(["ACTIVE", "LOCKED"]),
+        "team": st.sampled_from(["blue", {"name": "red"}, None]),
+        "updated": st.sampled_from([None, 1, 2]),
+    },
+)
+
+Users = dict[str, dict[str, Any]]
+
+# Waiting for a disk to confirm thousands of commits would teach nothing about their order.
+DISK_IN_MEMORY = next((path for path in ("/dev/shm",) if Path(path).is_dir()), None)
+
+
+class Oracle:
+    """What the latest table must hold, by the few rules a user would state."""
+
+    def __init__(self, *, needs_two_absences: bool) -> None:
+        self.latest: Users = {}
+        self.pages: dict[int, list[Any]] = {}
+        self._needs_two_absences = needs_two_absences
+        self._missed_once: set[str] = set()
+
+    def settle(self) -> Status:
+        """The pages served are a sync's extraction; returns how it must end."""
+        records = [record for _, page in sorted(self.pages.items()) for record in page]
+        valid = [record for record in records if isinstance(record.get("name"), str | None)]
+        valid = [record for record in valid if "id" in record]
+        newest: dict[str, dict[str, Any]] = {}
+        for record in sorted(valid, key=lambda record: record.get("updated") or 0):
+            newest[record["id"]] = record
+        listed = expected(list(newest.values()))
+        proven = listed.keys() | {record["id"] for record in records if "id" in record}
+        missing = self.latest.keys() - proven
+        complete = all("id" in record for record in records)
+        before = self.latest
+        self.latest = self.latest | listed
+        if missing and not (complete and listed):
+            return Status.QUARANTINED
+        gone = missing
+        if self._needs_two_absences:
+            gone = missing & self._missed_once
+            if complete:
+                self._missed_once = missing - gone
+        self.latest = {key: user for key, user in self.latest.items() if key not in gone}
+        return Status.UNCHANGED if self.latest == before else Status.APPLIED
+
+
+class Syncs(RuleBasedStateMachine):
+    """One integration's life. `needs_two_absences` is set by subclasses."""
+
+    needs_two_absences = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY)
+        self.company = Company(Path(self._folder.name) / "home", **OPEN_LIMITS)
+        self.world = self.company.connect(
+            world=World([], page_size=3, pages_can_shift=self.needs_two_absences)
+        )
+        self.oracle = Oracle(needs_two_absences=self.needs_two_absences)
+        confirm_deletes(self.company, "grace" if self.needs_two_absences else "none")
+        self.unfinished: str | None = None
+        self.settled: dict[str, Outcome] = {}
+        self.begun = 0
+
+    def teardown(self) -> None:
+        self.company.platform.close()
+        self._folder.cleanup()
+
+    # What happens at the provider
+
+    @rule(number=PEOPLE, content=NEW_CONTENT)
+    def join_or_change(self, number: int, content: dict[str, Any]) -> None:
+        self._leave(number)
+        self.world.records.append(person(number, **content))
+
+    @rule(number=PEOPLE, content=NEW_CONTENT)
+    def be_listed_twice(self, number: int, content: dict[str, Any]) -> None:
+        self.world.records.insert(0, person(number, **content))
+
+    @rule(number=PEOPLE)
+    def leave(self, number: int) -> None:
+        self._leave(number)
+
+    @rule(number=PEOPLE)
+    def become_unusable(self, number: int) -> None:
+        self._leave(number)
+        self.world.records.append(person(number, name=["not", "text"]))
+
+    @rule()
+    def list_somebody_without_an_id(self) -> None:
+        self.world.records.append({"name": "Nobody"})
+
+    @rule()
+    def list_nobody(self) -> None:
+        self.world.records.clear()
+
+    @rule()
+    def mend_all_records(self) -> None:
+        sound = {record["id"]: record for record in self.world.records if "id" in record}
+        self.world.records = [
+            record if isinstance(record["name"], str | None) else person(int(key[2:]))
+            for key, record in sorted(sound.items())
+        ]
+
+    # What the platform is asked to do
+
+    @rule()
+    def sync(self) -> None:
+        self._start_anew()
+        self._settle(self._sync())
+
+    @rule(page=PAGES)
+    def sync_while_the_provider_fails(self, page: int) -> None:
+        self._start_anew()
+        self._let_page_fail(page)
+
+    @rule(moment=MOMENTS)
+    def sync_and_crash(self, moment: int) -> None:
+        self._start_anew()
+        self._crash_at(moment)
+
+    @precondition(lambda self: self.unfinished)
+    @rule()
+    def try_again(self) -> None:
+        self._settle(self._sync())
+
+    @precondition(lambda self: self.unfinished)
+    @rule(page=PAGES)
+    def try_again_while_the_provider_fails(self, page: int) -> None:
+        self._let_page_fail(page)
+
+    @precondition(lambda self: self.unfinished)
+    @rule(moment=MOMENTS)
+    def try_again_and_crash(self, moment: int) -> None:
+        self._crash_at(moment)
+
+    @precondition(lambda self: self.settled)
+    @rule(which=st.integers(0, 99))
+    def repeat_a_settled_sync(self, which: int) -> None:
+        sync_id = sorted(self.settled)[which % len(self.settled)]
+        served, before = len(self.world.served), contents(self.company.platform)
+        again = self.company.sync(sync_id=sync_id, pages_per_batch=1)
+        assert again.recorded
+        assert again.as_json() == self.settled[sync_id].as_json()
+        assert len(self.world.served) == served
+        assert contents(self.company.platform) == before
+
+    @precondition(lambda self: self.settled)
+    @rule()
+    def rebuild_the_table_from_the_log(self) -> None:
+        if self.company.platform.changes(USERS, ACME):
+            before = self.company.users()
+            self.company.platform.rebuild(USERS, ACME)
+            assert self.company.users() == before
+
+    # What must hold at any time
+
+    @invariant()
+    def the_latest_table_is_what_the_oracle_says(self) -> None:
+        assert self.company.users() == self.oracle.latest
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        latest = 0
+        rows = [row for row in self.company.platform.syncs(ACME, limit=1000) if row.version]
+        for row in sorted(rows, key=lambda row: row.version or 0):
+            c = row.counts
+            assert c.fetched == c.staged + c.rejected
+            assert c.staged == c.unique + c.duplicates
+            assert c.unique == c.inserts + c.updates + c.unchanged
+            assert c.latest == c.latest_before + c.inserts - c.deletes
+            assert c.latest_before == latest
+            latest = c.latest
+        assert latest == len(self.oracle.latest)
+
+    @invariant()
+    def the_change_log_replays_to_the_latest_table(self) -> None:
+        users: Users = {}
+        keys_of_syncs: Counter[tuple[str, str]] = Counter()
+        for change in self.company.platform.changes(USERS, ACME):
+            key = change["external_id"]
+            keys_of_syncs[change["sync_id"], key] += 1
+            if change["change_type"] == "INSERT":
+                assert key not in users
+                assert change["before"] is None
+            else:
+                assert change["before"] == {"external_id": key} | users[key]
+            if change["change_type"] == "DELETE":
+                assert change["after"] is None
+                del users[key]
+            else:
+                users[key] = {n: v for n, v in change["after"].items() if n != "external_id"}
+        assert users == self.oracle.latest
+        assert set(keys_of_syncs.values()) <= {1}
+
+    # How it is done
+
+    def _leave(self, number: int) -> None:
+        key = person(number)["id"]
+        self.world.records[:] = [r for r in self.world.records if r.get("id") != key]
+
+    def _start_anew(self) -> None:
+        self.begun += 1
+        self.unfinished = f"sync-{self.begun:03}"
+        self.oracle.pages = {}
+
+    def _sync(self) -> Outcome:
+        """Sync what is unfinished, noting the pages as the provider served them last."""
+        assert self.unfinished is not None
+        self.world.on_page = self._note_page
+        return self.company.sync(sync_id=self.unfinished, pages_per_batch=1)
+
+    def _note_page(self, number: int) -> None:
+        start = number * self.world.page_size
+        self.oracle.pages[number] = self.world.records[start : start + self.world.page_size]
+
+    def _settle(self, outcome: Outcome) -> None:
+        assert self.unfinished is not None
+        assert outcome.status is self.oracle.settle(), outcome
+        self.settled[self.unfinished] = outcome
+        self.unfinished = None
+
+    def _let_page_fail(self, page: int) -> None:
+        self.world.fail_at[page] = ProviderUnavailable("away for a moment")
+        outcome = self._sync()
+        self.world.fail_at.clear()
+        if outcome.status is Status.FAILED:
+            assert outcome.retryable
+        else:
+            self._settle(outcome)
+
+    def _crash_at(self, moment: int) -> None:
+        """Sync in a process that dies at that boundary, then look what a next one finds."""
+        self._restart().arm(moment)
+        try:
+            outcome: Outcome | None = self._sync()
+        except Crash:
+            outcome = None
+        self._restart()
+        if outcome is None:
+            rows = self.company.platform.syncs(ACME, limit=1)
+            if rows and rows[0].sync_id == self.unfinished and rows[0].status.settled:
+                outcome = rows[0].outcome()
+        if outcome is not None:
+            self._settle(outcome)
+
+    def _restart(self) -> Boundaries:
+        boundaries = Boundaries()
+        restart(self.company, boundaries)
+        return boundaries
+
+
+class SyncsThatNeedTwoAbsences(Syncs):
+    """The same life where a user goes only when missing from two complete extractions."""
+
+    needs_two_absences = True
+
+
+def confirm_deletes(company: Company, way: str) -> None:
+    """Fix how missing users are confirmed, which else depends on how often a sync was tried."""
+    with company.platform.database.transaction() as transaction:
+        transaction.execute(
+            "UPDATE connected_integrations SET provider_data ="
+            " json_set(provider_data, '$.safeguards', json_object('delete_confirmation', ?))",
+            (way,),
+        )
+
+
+def restart(company: Company, boundaries: Boundaries) -> None:
+    """Let another process open the same installation, with commits that can be counted."""
+    installation = company.platform.settings
+    company.platform.close()
+    company.platform = Platform(
+        installation,
+        WatchedDatabase(installation.database_path, boundaries),
+        WatchedWarehouses(installation, boundaries),
+        company._open_source,
+    )
+
+
+OPEN_LIMITS: dict[str, object] = {
+    "max_delete_share": 1,
+    "max_delete_count": 1_000_000,
+    "max_reject_share": 1,
+}
+
+
+def contents(platform: Platform) -> dict[str, list[Any]]:
+    """Everything both stores hold of the integration."""
+    tables = platform.database.rows(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    )
+    found: dict[str, list[Any]] = {
+        row["name"]: platform.database.rows(f"SELECT * FROM {row['name']}") for row in tables
+    }
+    with platform.warehouses.open(ACME, read_only=True) as connection:
+        names = connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'warehouse'"
+        ).fetchall()
+        for (name,) in names:
+            found[name] = connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+    return found
+
+
+MACHINES = [Syncs, SyncsThatNeedTwoAbsences]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_interleaving_loses_doubles_or_wrongly_deletes_anybody(
+    machine: type[Syncs],
+) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=20))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("machine", MACHINES)
+def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=400, stateful_step_count=40))
+
+
+def changed_company(folder: Path) -> Company:
+    """Users of a first sync, two of whom have changed, one left and one joined since."""
+    company = Company(folder / "home")
+    world = company.connect(world=World(people(20), page_size=5))
+    confirm_deletes(company, "none")
+    company.sync(sync_id="first")
+    world.records = [person(0, name="Ada"), person(1, team=None), *people(19)[2:], person(50)]
+    return company
+
+
+def result(company: Company) -> dict[str, Any]:
+    """What a sync left behind, without times and without how often it was tried."""
+    (row, *_) = company.platform.syncs(ACME)
+    return {
+        "users": company.users(),
+        "changes": [
+            {name: value for name, value in change.items() if name != "detected_at"}
+            for change in company.platform.changes(USERS, ACME)
+        ],
+        "ledger": (row.sync_id, row.status, row.version, row.counts),
+        "certificate": msgspec.structs.replace(row.certificate, extraction_runs=1),
+        "staged": company.platform.counts(USERS, ACME),
+    }
+
+
+def crash_and_recover(folder: Path, moment: int) -> tuple[Company, bool]:
+    """Sync in a process that dies at `moment`, if it has so many, and again in a next one."""
+    company = changed_company(folder)
+    boundaries = Boundaries()
+    restart(company, boundaries)
+    boundaries.arm(moment)
+    try:
+        company.sync(sync_id="second", pages_per_batch=1)
+        crashed = False
+    except Crash:
+        crashed = True
+    restart(company, Boundaries())
+    company.sync(sync_id="second", pages_per_batch=1)
+    return company, crashed
+
+
+def test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has() -> None:
+    with tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY) as folder:
+        twin = changed_company(Path(folder) / "twin")
+        twin.sync(sync_id="second", pages_per_batch=1)
+        wanted = result(twin)
+        twin.platform.close()
+        for moment in range(1000):
+            company, crashed = crash_and_recover(Path(folder) / str(moment), moment)
+            found = result(company)
+            company.platform.close()
+            assert found == wanted, f"at moment {moment}"
+            if not crashed:
+                break
+        # Opening, four batches, detection and apply, each commit with a moment on both sides.
+        assert moment >= 2 * 7
