@@ -1,0 +1,313 @@
+"""The crash campaign: histories whose workers die, compared with twins whose workers do not.
+
+Belongs here: choosing moments, starting workers, recovering, power loss, and handing what
+is left to the oracles. Does not: oracles, or what a worker does.
+
+Workers are forked from a server process that has imported everything and holds no thread
+and no database, so that a death costs a fork and not an interpreter.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elt_assets.errors import EltAssetsError
+from elt_assets.sync.outcome import Outcome, Status
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.campaign import oracles
+from elt_assets_tests.campaign.crash import worker
+from elt_assets_tests.campaign.crash.moments import BOUNDARIES, Death, Moments
+from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.histories import Expectation, History, Step, history
+from elt_assets_tests.campaign.oracles import Violation
+from elt_assets_tests.campaign.state import State, landed, read_state
+
+RANDOM = "at a random instant"
+CUT = "power loss: unwritten tail cut off"
+REQUIRED = {*(f"SIGKILL {boundary}" for boundary in BOUNDARIES)} | {
+    f"SIGKILL {RANDOM}",
+    "segmentation fault",
+    "SIGTERM",
+    CUT,
+}
+_DEATHS: tuple[Death, ...] = ("segmentation fault", "SIGTERM")
+_STATUS = {-signal.SIGKILL: "SIGKILL", -signal.SIGSEGV: "SIGSEGV", 128 + signal.SIGTERM: "SIGTERM"}
+
+
+@dataclass
+class Twin:
+    """A history lived without interruption: what each step consists of, and where it led."""
+
+    moments: list[list[str]]
+    states: list[State]
+    seconds: list[float]
+
+
+@dataclass
+class CrashCampaign:
+    """Kills workers until `kills` have died; every boundary is visited in turn."""
+
+    folder: Path
+    seed: int = 0
+    figures: Figures = field(default_factory=lambda: Figures("crash"))
+    _context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
+    _deaths: int = 0
+
+    def __post_init__(self) -> None:
+        self._context.set_forkserver_preload([worker.__name__, "pyarrow", "adbc_driver_sqlite"])
+
+    def run(self, kills: int, power_losses: int) -> Figures:
+        """Live histories until enough workers have died, then cut tails off."""
+        seed = self.seed
+        while self._deaths < kills:
+            self._live(seed)
+            seed += 1
+        for number in range(power_losses):
+            self._lose_power(seed + number)
+        return self.figures
+
+    def _live(self, seed: int) -> None:
+        """One history with a death or two in every step, and its twin without."""
+        lived, dice = history(seed), random.Random(seed)
+        name = f"history {seed} ({lived.way or 'default'}{', soft' if lived.soft else ''})"
+        home, twin_home = self.folder / f"{seed}-dying", self.folder / f"{seed}-twin"
+        twin = self._uninterrupted(lived, twin_home)
+        expectation = Expectation(lived)
+        for number, step in enumerate(lived.steps):
+            for _ in range(dice.choice((1, 1, 2))):
+                self._deadly_attempt(name, lived, step, home, twin, number, dice)
+            self._recover(name, lived, step, home)
+            expectation.take(step)
+            state = read_state(home, lived.ref)
+            found = oracles.always(state)
+            found += oracles.false_deletes(state, lived.alive())
+            found += oracles.leaked_across_tenants(
+                state, lambda attributes: attributes.get("tenant") == lived.ref.partition_key
+            )
+            # Left to itself the platform may wait for a second look after an interruption;
+            # the closing syncs give it that.
+            if lived.way is not None or number == len(lived.steps) - 1:
+                found += oracles.against(state, expectation.users)
+            if lived.way is not None:
+                found += oracles.differs(state, twin.states[number])
+            self.figures.judge(f"{name}, {step.act} {step.sync_id}", found)
+            self.figures.seen["records checked"] += len(state.latest) + len(state.staging)
+        self.figures.seen["histories"] += 1
+        self._forget(home, twin_home)
+
+    def _uninterrupted(self, lived: History, home: Path) -> Twin:
+        twin = Twin([], [], [])
+        expectation = Expectation(lived)
+        for step in lived.steps:
+            moments = Moments()
+            started = time.perf_counter()
+            with worker.open_platform(home, lived, step, moments) as platform:
+                worker.take(platform, lived, step)
+            twin.seconds.append(time.perf_counter() - started)
+            twin.moments.append(moments.names)
+            twin.states.append(read_state(home, lived.ref))
+            expectation.take(step)
+            self.figures.judge(
+                f"history {lived.seed}, uninterrupted, {step.act} {step.sync_id}",
+                oracles.always(twin.states[-1])
+                + oracles.against(twin.states[-1], expectation.users),
+            )
+        return twin
+
+    def _deadly_attempt(
+        self,
+        name: str,
+        lived: History,
+        step: Step,
+        home: Path,
+        twin: Twin,
+        number: int,
+        dice: random.Random,
+    ) -> None:
+        names = twin.moments[number]
+        chance = dice.random()
+        if chance < 0.2:
+            fired = f"SIGKILL {RANDOM}"
+            status = self._killed_after(home, lived, step, dice.uniform(0, twin.seconds[number]))
+        else:
+            death: Death = "SIGKILL" if chance < 0.8 else dice.choice(_DEATHS)
+            fatal = self._rarest(names, dice)
+            fired = f"SIGKILL {names[fatal]}" if death == "SIGKILL" else death
+            status = self._dies(home, lived, step, fatal, death)
+        if status in _STATUS:
+            self._deaths += 1
+            self.figures.fired[fired] += 1
+            self.figures.seen["workers killed"] += 1
+        elif status not in (0, 3):
+            broken = Violation("worker broke", lived.ref.partition_key, f"exit {status}")
+            self.figures.judge(f"{name}, {step.act} {step.sync_id}", [broken])
+
+    def _rarest(self, names: list[str], dice: random.Random) -> int:
+        """A moment of the kind that was visited least so far."""
+        visited = Counter({name: self.figures.fired[f"SIGKILL {name}"] for name in names})
+        fewest = min(visited.values())
+        return dice.choice([n for n, name in enumerate(names) if visited[name] == fewest])
+
+    def _dies(
+        self, home: Path, lived: History, step: Step, fatal: int, death: Death = "SIGKILL"
+    ) -> int:
+        before, served = self._landed(home, lived), _lines(home)
+        process = self._context.Process(target=worker.work, args=(home, lived, step, fatal, death))
+        process.start()
+        process.join()
+        self._check_pages(home, lived, step, before, served)
+        return int(process.exitcode)
+
+    def _killed_after(self, home: Path, lived: History, step: Step, seconds: float) -> int:
+        before, served = self._landed(home, lived), _lines(home)
+        process = self._context.Process(target=worker.work, args=(home, lived, step))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        self._check_pages(home, lived, step, before, served)
+        return int(process.exitcode)
+
+    def _landed(self, home: Path, lived: History) -> dict[str, tuple[str, int]]:
+        if not (home / "oltp.db").exists():
+            return {}
+        return landed(read_state(home, lived.ref))
+
+    def _check_pages(
+        self,
+        home: Path,
+        lived: History,
+        step: Step,
+        before: dict[str, tuple[str, int]],
+        served: int,
+    ) -> None:
+        _, committed = before.get(step.sync_id, ("", 0))
+        pages = (
+            [int(line) for line in worker.served_file(home).read_text().split()[served:]]
+            if (worker.served_file(home).exists())
+            else []
+        )
+        self.figures.seen["pages served"] += len(pages)
+        self.figures.judge(
+            f"history {lived.seed}, {step.sync_id}",
+            oracles.refetched(State(lived.ref), committed, pages),
+        )
+
+    def _recover(self, name: str, lived: History, step: Step, home: Path) -> None:
+        before, served = self._landed(home, lived), _lines(home)
+        with worker.open_platform(home, lived, step, Moments()) as platform:
+            outcome = worker.take(platform, lived, step)
+        if outcome is not None and not outcome.status.settled:
+            stuck = Violation("does not settle", outcome.partition, outcome.error or "")
+            self.figures.judge(f"{name}, {step.sync_id}", [stuck])
+        self._check_pages(home, lived, step, before, served)
+
+    def _lose_power(self, seed: int) -> None:
+        """Kill a worker, cut the logs of both stores anywhere, and see what is made of it."""
+        lived, dice = history(seed, plain=True), random.Random(seed)
+        home, twin_home = self.folder / f"{seed}-power", self.folder / f"{seed}-twin"
+        twin = self._uninterrupted(lived, twin_home)
+        cut_at = dice.randrange(len(lived.steps) - 1)
+        for step in lived.steps[:cut_at]:
+            with worker.open_platform(home, lived, step, Moments()) as platform:
+                worker.take(platform, lived, step)
+        step, names = lived.steps[cut_at], twin.moments[cut_at]
+        # Most is at stake once the latest table has changed and its file is not closed yet.
+        applied = names.index("after the commit of applying")
+        fatal = dice.randrange(*dice.choice(((0, applied), (applied, len(names) - 1))))
+        self._dies(home, lived, step, fatal)
+        whole = self.folder / f"{seed}-whole"
+        shutil.copytree(home, whole)
+        for again in range(3):
+            shutil.rmtree(home, ignore_errors=True)
+            shutil.copytree(whole, home)
+            cut = _cut_tails(home, dice)
+            if cut:
+                self.figures.fired[CUT] += 1
+                self._heal(f"power loss {seed}.{again}, {cut}", lived, step, home)
+        self._forget(home, twin_home, whole)
+
+    def _heal(self, name: str, lived: History, step: Step, home: Path) -> None:
+        """Sync until the end of the history; on the way right or loudly not applied."""
+        reported = 0
+        for following in lived.steps[lived.steps.index(step) :]:
+            outcome = self._attempt(lived, following, home)
+            while isinstance(outcome, str):
+                reported += 1
+                if reported > 10:
+                    stuck = Violation("does not settle", lived.ref.partition_key, outcome)
+                    self.figures.judge(name, [stuck])
+                    return
+                self._remedy(outcome, lived, following, home)
+                outcome = self._attempt(lived, following, home)
+            state = read_state(home, lived.ref)
+            expectation = Expectation(lived)
+            expectation.take(following)
+            # Whoever left while deletes wait for a second look may still be there.
+            found = oracles.lost(state, expectation.users) + oracles.stale(state, expectation.users)
+            if following is lived.steps[-1]:
+                found += oracles.not_in_truth(state, expectation.users)
+            found += oracles.does_not_replay(state) + oracles.changed_twice(state)
+            found += oracles.false_deletes(state, lived.alive()) + oracles.duplicated(state)
+            self.figures.judge(f"{name}, then {following.sync_id}", found)
+            self.figures.seen["records checked"] += len(state.latest) + len(state.staging)
+        self.figures.seen["power losses that were reported"] += bool(reported)
+        self.figures.seen["power losses"] += 1
+
+    def _attempt(self, lived: History, step: Step, home: Path) -> Outcome | str:
+        try:
+            with worker.open_platform(home, lived, step, Moments()) as platform:
+                outcome = worker.take(platform, lived, step)
+        except EltAssetsError as error:
+            return str(error)
+        assert outcome is not None
+        return outcome.error or "" if outcome.status is Status.FAILED else outcome
+
+    def _remedy(self, complaint: str, lived: History, step: Step, home: Path) -> None:
+        """Do what the error says."""
+        with worker.open_platform(home, lived, step, Moments()) as platform:
+            if "elt-assets rebuild" in complaint:
+                platform.rebuild(USERS, lived.ref)
+            elif "move it away" in complaint:
+                platform.warehouses.remove(lived.ref)
+
+    def _forget(self, *homes: Path) -> None:
+        for home in homes:
+            shutil.rmtree(home, ignore_errors=True)
+            worker.served_file(home).unlink(missing_ok=True)
+
+
+def _cut_tails(home: Path, dice: random.Random) -> str:
+    """Cut one or both write-ahead logs at any byte; say which and where."""
+    logs = [
+        path
+        for path in sorted((*home.rglob("*.wal"), *home.glob("*-wal")))
+        if path.stat().st_size > 0
+    ]
+    told = []
+    for path in dice.sample(logs, dice.randint(1, len(logs))) if logs else []:
+        size = path.stat().st_size
+        keep = dice.randrange(size)
+        with path.open("r+b") as file:
+            file.truncate(keep)
+        told.append(f"{path.name} cut from {size} to {keep}")
+    (home / "oltp.db-shm").unlink(missing_ok=True)
+    return ", ".join(told)
+
+
+def _lines(home: Path) -> int:
+    file = worker.served_file(home)
+    return len(file.read_text().split()) if file.exists() else 0
+
+
+def missing_boundaries(figures: Figures) -> list[str]:
+    """The kinds of death that a campaign should have seen and did not."""
+    return figures.never_fired(REQUIRED)

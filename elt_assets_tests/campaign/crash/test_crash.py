@@ -1,0 +1,53 @@
+"""Workers die at every commit and in between, and nothing tells afterwards that they did."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from elt_assets_tests.campaign.crash.campaign import (
+    CUT,
+    CrashCampaign,
+    missing_boundaries,
+)
+from elt_assets_tests.campaign.histories import Expectation, Step, history
+
+
+def test_twenty_deaths_and_three_power_losses_leave_no_trace(tmp_path: Path) -> None:
+    figures = CrashCampaign(tmp_path, seed=1_000).run(kills=20, power_losses=1)
+    assert figures.violations == []
+    assert figures.seen["workers killed"] >= 20
+    assert figures.fired[CUT] > 0
+
+
+@pytest.mark.campaign
+def test_three_hundred_deaths_at_every_boundary_leave_no_trace(tmp_path: Path) -> None:
+    figures = CrashCampaign(tmp_path).run(kills=300, power_losses=20)
+    print("\n".join(figures.lines()))
+    assert figures.violations == []
+    assert figures.seen["workers killed"] >= 300
+    assert missing_boundaries(figures) == []
+
+
+def test_a_worker_dies_where_it_is_told_to(tmp_path: Path) -> None:
+    campaign, lived = CrashCampaign(tmp_path), history(1, plain=True)
+    home, step = tmp_path / "home", lived.steps[0]
+    assert campaign._dies(home, lived, step, 0) == -signal.SIGKILL
+    assert campaign._dies(home, lived, step, 9, "segmentation fault") == -signal.SIGSEGV
+    assert campaign._dies(home, lived, step, 9, "SIGTERM") == 128 + signal.SIGTERM
+    assert campaign._dies(home, lived, step, 10_000) == 0
+
+
+def test_the_dictionary_knows_what_a_second_look_and_an_approval_do() -> None:
+    """The expectation is the judge of everything here; it is judged by hand."""
+    lived = history(1, plain=True)
+    expectation = Expectation(lived)
+    expectation.take(Step("sync", 0, "day-0"))
+    people = set(expectation.users)
+    assert people == lived.days[0].alive
+    expectation.take(Step("sync", 1, "day-1"))
+    assert set(expectation.users) == lived.days[1].alive
+    expectation.take(Step("undo", 1, "day-1"))
+    assert set(expectation.users) == people

@@ -1,0 +1,106 @@
+"""The process that does a piece of work and may die in it.
+
+Belongs here: one step of a history through a platform whose stores count moments. Does
+not: starting processes or judging what they leave behind (campaign).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
+from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.campaign.crash.moments import (
+    Death,
+    Moments,
+    WatchedDatabase,
+    WatchedWarehouses,
+)
+from elt_assets_tests.campaign.histories import History, Step, Telling
+
+BY = "the campaign"
+
+
+def open_platform(home: Path, history: History, step: Step, moments: Moments) -> Platform:
+    """An installation that reads the step's day; each page served is noted beside it."""
+    settings = load_settings(home=home, lock_wait=20)
+    database = WatchedDatabase(settings.database_path)
+    warehouses = WatchedWarehouses(settings.warehouse_path, lock_wait=20)
+    database.moments = warehouses.moments = moments
+
+    def on_page(number: int) -> None:
+        moments.reach("before a page")
+        with served_file(home).open("a") as served:
+            served.write(f"{number}\n")
+
+    def open_source(
+        provider: str,
+        provider_data: Mapping[str, Any],
+        stream: str,
+        *,
+        secrets: Secrets,
+        limits: FetchLimits,
+        ref: IntegrationRef,
+    ) -> Telling:
+        return Telling(history, history.days[step.day], on_page)
+
+    return Platform(settings, database, warehouses, open_source)
+
+
+def take(platform: Platform, history: History, step: Step) -> Outcome | None:
+    """Take one step; None where there was nothing to do."""
+    platform.registry.add(history.ref, "rest", history.provider_data(), if_absent=True)
+    if step.act == "sync":
+        (outcome,) = platform.sync(
+            USERS, [history.ref], sync_id=step.sync_id, pages_per_batch=history.pages_per_batch
+        )
+        return outcome
+    try:
+        if step.act == "approve":
+            (outcome,) = platform.approve(history.ref, BY)
+            return outcome
+        if step.act == "undo":
+            return platform.undo(USERS, history.ref, step.sync_id)
+        platform.rebuild(USERS, history.ref)
+    except InvalidInput:
+        # Nothing waits, or the sync changed nothing: what the history expects is compared.
+        return None
+    return None
+
+
+def work(
+    home: Path, history: History, step: Step, fatal: int | None = None, death: Death = "SIGKILL"
+) -> None:
+    """The whole life of a worker process, over at moment number `fatal`."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if death == "SIGTERM":
+        signal.signal(signal.SIGTERM, _leave)
+    with open_platform(home, history, step, Moments(fatal, death)) as platform:
+        outcome = take(platform, history, step)
+    if outcome is not None and outcome.error:
+        print(outcome.error, file=sys.stderr)
+    # Nothing of the parent's is left to be cleaned up here.
+    sys.stderr.flush()
+    os._exit(3 if outcome is not None and not outcome.status.settled else 0)
+
+
+def served_file(home: Path) -> Path:
+    """Where the pages that were served are noted, one number a line."""
+    return home.with_name(home.name + ".served")
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)
