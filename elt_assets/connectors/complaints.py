@@ -23,6 +23,7 @@ _PLACES = (
     ("scimType",),
 )
 _LONGEST_DETAIL = 200
+_SLOW_DOWN = re.compile(rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"', re.IGNORECASE)
 
 
 def complaint(body: bytes) -> str:
@@ -39,6 +40,11 @@ def complaint(body: bytes) -> str:
         if isinstance(detail, str) and "@" not in detail and detail.isprintable():
             said.append(detail[:_LONGEST_DETAIL].rstrip(". "))
     return f"; {': '.join(said)}" if said else ""
+
+
+def asks_to_slow_down(body: bytes) -> bool:
+    """Whether a refusal is about a quota, as Google says it with a 403 and no header."""
+    return _SLOW_DOWN.search(body) is not None
 
 
 def _code(document: Any, place: tuple[str, ...]) -> str | None:

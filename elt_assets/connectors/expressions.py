@@ -8,6 +8,7 @@ engine compiles it to SQL, so that no record becomes a Python object).
     path       = step { "." key | select }     step = key | select
     select     = "[" position "]"  |  "[" key ( "==" | "!=" ) literal "]"
     key        = letters, digits and _ @ $ - :   |   any JSON string, for example "a.b"
+                 (one that begins with @ includes its dots: @odata.nextLink is one key)
     literal    = a JSON string, number, true, false or null
 
 `emails[primary == true].value` is the first member of a list where the condition holds;
@@ -74,7 +75,7 @@ class Alternatives:
 Value = Path | Joined | Alternatives
 Expression = Value | Comparison
 
-_KEY = re.compile(r"[\w@$:-]+")
+_KEY = re.compile(r"@[\w$:-]+(?:\.[\w$:-]+)*|[\w@$:-]+")
 _POSITION = re.compile(r"\[(\d{1,9})\]", re.ASCII)
 _OPERATOR = re.compile(r"\s*(==|!=)\s*")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')

@@ -32,7 +32,7 @@ from urllib3.exceptions import (
 from urllib3.util import parse_url
 
 from elt_assets.connectors.auth import Authenticator, Credentials
-from elt_assets.connectors.complaints import complaint
+from elt_assets.connectors.complaints import asks_to_slow_down, complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.origin import Origin
@@ -255,7 +255,8 @@ class Client:
         if seconds is None:
             seconds = seconds_until_refilled(answer.headers, 1)
         # 403 is what some answer when a quota is used up.
-        if status in _TRY_AGAIN or status >= 500 or (status == 403 and seconds is not None):
+        limited = status == 403 and (seconds is not None or asks_to_slow_down(body))
+        if status in _TRY_AGAIN or status >= 500 or limited:
             if not seconds:
                 return ProviderUnavailable(said)
             self._throttle.hold(min(seconds, LONGEST_WAIT))

@@ -229,7 +229,7 @@ class NextUrlPagination(Strict):
     """Each page holds the next page's whole address; none on the last."""
 
     type: Literal["next_url"]
-    url: SomeKeys = Field(description="Where the address stands, e.g. '\"@odata.nextLink\"'.")
+    url: SomeKeys = Field(description="Where the address stands, e.g. @odata.nextLink.")
     counted: bool = Field(
         False, description="Whether the address counts pages, so that who leaves moves others."
     )
