@@ -156,7 +156,9 @@ class Chaos:
             exchange.status, exchange.spoiled = status, body
         affliction.fired.update(fired)
         if exchange.delivery is not None:
-            await exchange.delivery(Wire.under(scope, receive))
+            wire = Wire.under(scope, receive)
+            await exchange.delivery(wire)
+            await wire.gone()
         else:
             response = Response(exchange.body, exchange.status, exchange.headers)
             await response(scope, receive, send)

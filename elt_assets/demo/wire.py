@@ -31,7 +31,7 @@ class OpenProtocol(HttpToolsProtocol):
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """The connection that a request came on. Every way to end it waits until it is over."""
+    """The connection that a request came on; whoever writes to it awaits `gone` in the end."""
 
     transport: asyncio.Transport
     receive: Receive
@@ -56,10 +56,9 @@ class Wire:
             await asyncio.wait_for(self.gone(), seconds)
         return not self.transport.is_closing()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the connection in order, after what was written."""
         self.transport.close()
-        await self.gone()
 
     async def reset(self) -> None:
         """Break the connection off, as a crashed peer or a firewall does."""
@@ -68,7 +67,6 @@ class Wire:
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
-        await self.gone()
 
     async def gone(self) -> None:
         """Return once the connection has ended."""
