@@ -79,5 +79,9 @@ class WriteInterrupted(RetryableError):
     """A write reported a failure and may have been committed; what is stored decides."""
 
 
+class Stopped(RetryableError):
+    """Somebody asked the run to stop; what is committed is kept and continued later."""
+
+
 class BooksUnbalanced(PermanentError):
     """Counts that must agree do not; the sync was stopped before anything was applied."""

@@ -33,10 +33,9 @@ _IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in _FINISHE
 
 
 def first_syncs(
-    partitions: Sequence[str], added: Sequence[str], enabled: Iterable[str], at_most: int
+    partitions: Sequence[str], added: Sequence[str], wanted: Iterable[str], at_most: int
 ) -> list[dg.RunRequest]:
-    """Runs that sync the enabled ones of the `added` keys, which follow `partitions`."""
-    wanted = set(enabled).intersection(added)
+    """Runs that sync the `wanted` keys; `added` ones follow `partitions`."""
     return [
         dg.RunRequest(tags=partition_tags(keys))
         for keys in contiguous_ranges([*partitions, *added], wanted, at_most)
@@ -81,7 +80,8 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> dg.SensorResult | dg.SkipReason:
-        enabled = {entry.ref.partition_key: entry.enabled for entry in platform.registry.all()}
+        entries = platform.registry.all()
+        enabled = {entry.ref.partition_key: entry.enabled for entry in entries}
         partitions = context.instance.get_dynamic_partitions(PARTITIONS)
         known = set(partitions)
         added = [key for key in enabled if key not in known]
@@ -89,17 +89,22 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
         if surplus:
             running = context.instance.get_runs(dg.RunsFilter(statuses=_IN_FLIGHT))
             surplus = deletable(partitions, surplus, [run.tags for run in running])
-        if not added and not surplus:
+        # The cursor is when the newest integration seen so far was registered: whoever adds
+        # the partition, a person's command or this sensor, the first sync is asked for once.
+        since = context.cursor or ""
+        new = [entry for entry in entries if entry.enabled and entry.created_at > since]
+        wanted = [ref.partition_key for ref in platform.never_synced(entry.ref for entry in new)]
+        if not added and not surplus and not new:
             return dg.SkipReason("the partitions equal the registry, or wait for a run to end")
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if added:
             requests.append(connected_integrations.build_add_request(added))
         if surplus:
             requests.append(connected_integrations.build_delete_request(surplus))
-        wanted = [key for key, is_enabled in enabled.items() if is_enabled]
         return dg.SensorResult(
             run_requests=first_syncs(partitions, added, wanted, range_limit),
             dynamic_partitions_requests=requests,
+            cursor=max((entry.created_at for entry in entries), default=since),
         )
 
     return sensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -28,20 +28,33 @@ def fleet(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         yield fleet
 
 
-def tick(fleet: Fleet) -> list[tuple[str, ...]]:
+Tick = Callable[[], list[tuple[str, ...]]]
+
+
+@pytest.fixture
+def tick(fleet: Fleet) -> Tick:
     """Evaluate the sensor, do to the partitions what it asks for, and return its runs."""
-    definitions = fleet.definitions()
-    with dg.build_sensor_context(
-        instance=fleet.instance, definitions=definitions, resources={"platform": fleet.platform}
-    ) as context:
-        data = definitions.resolve_sensor_def("registry_sensor").evaluate_tick(context)
-    for request in data.dynamic_partitions_requests or []:
-        if isinstance(request, dg.AddDynamicPartitionsRequest):
-            fleet.instance.add_dynamic_partitions(PARTITIONS, list(request.partition_keys))
-        else:
-            for key in request.partition_keys:
-                fleet.instance.delete_dynamic_partition(PARTITIONS, key)
-    return [ends(request) for request in data.run_requests or []]
+    cursor: list[str | None] = [None]
+
+    def evaluated() -> list[tuple[str, ...]]:
+        definitions = fleet.definitions()
+        with dg.build_sensor_context(
+            instance=fleet.instance,
+            definitions=definitions,
+            resources={"platform": fleet.platform},
+            cursor=cursor[0],
+        ) as context:
+            data = definitions.resolve_sensor_def("registry_sensor").evaluate_tick(context)
+        cursor[0] = data.cursor
+        for request in data.dynamic_partitions_requests or []:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                fleet.instance.add_dynamic_partitions(PARTITIONS, list(request.partition_keys))
+            else:
+                for key in request.partition_keys:
+                    fleet.instance.delete_dynamic_partition(PARTITIONS, key)
+        return [ends(request) for request in data.run_requests or []]
+
+    return evaluated
 
 
 def ends(request: dg.RunRequest) -> tuple[str, ...]:
@@ -54,48 +67,71 @@ def partitions(fleet: Fleet) -> list[str]:
     return list(fleet.instance.get_dynamic_partitions(PARTITIONS))
 
 
-def test_new_integrations_get_partitions_and_a_first_sync(fleet: Fleet) -> None:
+def test_new_integrations_get_partitions_and_a_first_sync(fleet: Fleet, tick: Tick) -> None:
     keys = fleet.connect(3, partitions=False)
-    assert tick(fleet) == [(keys[0], keys[2])]
+    assert tick() == [(keys[0], keys[2])]
     assert partitions(fleet) == keys
-    assert tick(fleet) == [], "once"
+    assert tick() == [], "once"
 
 
-def test_the_first_sync_of_a_later_integration_is_its_own(fleet: Fleet) -> None:
+def test_an_integration_whose_partition_a_command_added_gets_its_first_sync(
+    fleet: Fleet, tick: Tick
+) -> None:
+    keys = fleet.connect(2)
+    assert partitions(fleet) == keys
+    assert tick() == [(keys[0], keys[1])]
+    assert tick() == [], "once"
+
+
+def test_an_integration_that_was_synced_already_needs_no_first_sync(
+    fleet: Fleet, tick: Tick
+) -> None:
+    keys = fleet.connect(2)
+    fleet.run(keys[:1])
+    assert tick() == [(keys[1],)]
+
+
+def test_the_first_sync_of_a_later_integration_is_its_own(fleet: Fleet, tick: Tick) -> None:
     fleet.connect(2)
+    tick()
     keys = fleet.connect(1, partitions=False)
-    assert tick(fleet) == [(keys[2],)]
+    assert tick() == [(keys[2],)]
 
 
-def test_an_integration_added_disabled_gets_a_partition_and_no_sync(fleet: Fleet) -> None:
+def test_an_integration_added_disabled_gets_a_partition_and_no_sync(
+    fleet: Fleet, tick: Tick
+) -> None:
     keys = fleet.connect(3, partitions=False)
     fleet.platform.registry.set_enabled(fleet.refs[1], False)
-    assert tick(fleet) == [(keys[0],), (keys[2],)]
+    assert tick() == [(keys[0],), (keys[2],)]
     assert partitions(fleet) == keys
 
 
-def test_the_runs_it_asks_for_can_run(fleet: Fleet) -> None:
+def test_the_runs_it_asks_for_can_run(fleet: Fleet, tick: Tick) -> None:
     keys = fleet.connect(3, partitions=False)
-    tick(fleet)
+    tick()
     assert fleet.run(keys).success
     assert fleet.names(keys[2]) == ["Person 0", "Person 1", "Person 2"]
 
 
-def test_a_removed_integration_loses_its_partition(fleet: Fleet) -> None:
+def test_a_removed_integration_loses_its_partition(fleet: Fleet, tick: Tick) -> None:
     keys = fleet.connect(3)
+    tick()
     fleet.platform.remove(fleet.refs[1])
-    assert tick(fleet) == []
+    assert tick() == []
     assert partitions(fleet) == [keys[0], keys[2]]
 
 
-def test_a_disabled_integration_keeps_its_partition(fleet: Fleet) -> None:
+def test_a_disabled_integration_keeps_its_partition(fleet: Fleet, tick: Tick) -> None:
     keys = fleet.connect(2)
     fleet.platform.registry.set_enabled(fleet.refs[0], False)
-    tick(fleet)
+    tick()
     assert partitions(fleet) == keys
 
 
-def test_a_removed_integration_keeps_its_partition_until_its_run_ends(fleet: Fleet) -> None:
+def test_a_removed_integration_keeps_its_partition_until_its_run_ends(
+    fleet: Fleet, tick: Tick
+) -> None:
     keys = fleet.connect(3)
     job = fleet.definitions().resolve_job_def("sync")
     run = fleet.instance.create_run_for_job(
@@ -103,10 +139,10 @@ def test_a_removed_integration_keeps_its_partition_until_its_run_ends(fleet: Fle
     )
     fleet.platform.remove(fleet.refs[1])
     fleet.platform.remove(fleet.refs[2])
-    tick(fleet)
+    tick()
     assert partitions(fleet) == keys[:2]
     fleet.instance.report_run_canceled(run)
-    tick(fleet)
+    tick()
     assert partitions(fleet) == keys[:1]
 
 
@@ -128,8 +164,8 @@ def test_nothing_in_flight_keeps_nothing() -> None:
     assert deletable(KEYS, ["a:4"], []) == ["a:4"]
 
 
-def test_first_syncs_are_ranges_of_added_and_enabled_keys() -> None:
-    requests = first_syncs(["a:0"], ["a:1", "a:2", "a:3", "a:4"], ["a:0", "a:1", "a:2", "a:4"], 9)
+def test_first_syncs_are_ranges_of_the_wanted_keys() -> None:
+    requests = first_syncs(["a:0"], ["a:1", "a:2", "a:3", "a:4"], ["a:1", "a:2", "a:4"], 9)
     assert [ends(request) for request in requests] == [("a:1", "a:2"), ("a:4",)]
 
 

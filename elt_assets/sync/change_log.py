@@ -161,15 +161,24 @@ def mark_applied(
 
 
 def sample(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, table: str, version: int
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    table: str,
+    version: int,
+    *,
+    show_values: bool = False,
 ) -> tuple[dict[str, Any], ...]:
-    """A few of a version's changes: type, key and names of changed fields, no values."""
+    """A few of a version's changes: type, key and names of changed fields.
+
+    Values, which are personal, only with `show_values`: as `before` and `after`.
+    """
     names = [column.name for column in stream.content]
     key = ", ".join(column.name for column in stream.key)
     rows = connection.execute(
         f"""
         SELECT change_type, [{key}], "before",
-            json_object({_members(names)}, 'attributes', attributes)
+            CASE WHEN change_type <> 'DELETE'
+                THEN json_object({_members(names)}, 'attributes', attributes) END
         FROM {table}
         WHERE version = $version
         ORDER BY change_type, sequence
@@ -183,6 +192,7 @@ def sample(
             "external_id": " / ".join(key_values),
             "fields": changed_fields(before, after) if change_type == "UPDATE" else [],
         }
+        | ({"before": before, "after": after} if show_values else {})
         for change_type, key_values, before, after in rows
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class Request:
     until: Stage
     pages_per_batch: int
     progress: ProgressListener
+    stop: threading.Event
     mode: Mode | None = None
     again: str | None = None
     """The sync whose kept records are mapped again instead of fetching."""
@@ -110,6 +112,7 @@ class Engine:
     max_resume: timedelta
     open_source: SourceOpener = catalog.open_source
     faults: Faults = NO_FAULTS
+    show_values: bool = False
 
     def sync(self, request: Request) -> Outcome | None:
         """Bring one integration up to date; the one place that settles it, whatever happens.
@@ -282,6 +285,7 @@ class _Attempt:
             progress=request.progress,
             seconds=self.seconds,
             faults=self.engine.faults,
+            stop=request.stop,
         )
         try:
             self.state, self.certificate = extraction.run()
@@ -404,7 +408,11 @@ class _Attempt:
         )
         if found.changed:
             self.sample = change_log.sample(
-                connection, request.stream, request.stream.cdc, detection.version
+                connection,
+                request.stream,
+                request.stream.cdc,
+                detection.version,
+                show_values=self.engine.show_values,
             )
         self.reached = Stage.CDC
         self.seconds["detect"] += time.perf_counter() - started

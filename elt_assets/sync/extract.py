@@ -6,6 +6,7 @@ transaction writes (stage) or how pages are fetched (connectors).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tenacity import (
 )
 
 from elt_assets.connectors.source import Page, Source
-from elt_assets.errors import SyncError, WriteInterrupted
+from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
@@ -60,6 +61,7 @@ class Extraction:
     progress: ProgressListener
     seconds: dict[str, float]
     faults: Faults
+    stop: threading.Event
     resumed_batches: int = 0
 
     def run(self) -> tuple[ExtractionState, Certificate]:
@@ -115,6 +117,11 @@ class Extraction:
                 self.faults.after_commit(state.batches - 1)
                 if state.ended:
                     return state
+                if self.stop.is_set():
+                    raise Stopped(
+                        f"stopped on request after batch {state.batches}; "
+                        "the same sync continues from there"
+                    )
             # The source ended without saying that a page was the last one.
             with transaction(self.connection):
                 return landing.seal(state, certify(state), now())

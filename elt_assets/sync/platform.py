@@ -7,7 +7,8 @@ and the reads that commands and assets need. Does not: one integration's sync (e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import timedelta
 from functools import partial
@@ -72,6 +73,7 @@ class Platform:
             max_resume=timedelta(hours=settings.max_resume_hours),
             open_source=open_source or partial(catalog.open_source, home=settings.home),
             faults=faults,
+            show_values=settings.show_personal_values,
         )
         prepare_home(settings.home)
         database.migrate(also=[latest_table(stream) for stream in STREAMS.values()])
@@ -133,6 +135,7 @@ class Platform:
         integration yields nothing. Without `mode` each decides by its configuration whether
         everything is read. `progress` is called from the working threads.
         """
+        stop = threading.Event()
         requests = [
             Request(
                 stream=stream,
@@ -142,6 +145,7 @@ class Platform:
                 until=until,
                 pages_per_batch=pages_per_batch or self.settings.pages_per_batch,
                 progress=progress,
+                stop=stop,
                 mode=mode,
             )
             for ref in dict.fromkeys(refs)
@@ -156,7 +160,9 @@ class Platform:
                     if outcome is not None:
                         yield outcome
             finally:
-                # The caller may stop listening; integrations not yet begun are left alone.
+                # The caller may stop listening: integrations not yet begun are left alone, the
+                # others end after the batch they are at.
+                stop.set()
                 for future in futures:
                     future.cancel()
 
@@ -177,12 +183,24 @@ class Platform:
             until=Stage.LATEST,
             pages_per_batch=self.settings.pages_per_batch,
             progress=silent,
+            stop=threading.Event(),
             again=row.sync_id,
         )
         outcome = self._engine.sync(request)
         if outcome is None:
             raise InvalidInput(f"{ref} is disabled; enable it first")
         return outcome
+
+    def never_synced(self, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
+        """Those of `refs` for which no sync was ever begun."""
+        return [
+            ref
+            for ref in refs
+            if not any(
+                ledger.newest(self.database, stream, ref, tuple(Status))
+                for stream in STREAMS.values()
+            )
+        ]
 
     def interrupted(self) -> list[SyncRow]:
         """Syncs that nobody works on and that can go on: their process died, or they failed

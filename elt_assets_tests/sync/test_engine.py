@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from elt_assets.errors import ProviderUnavailable
@@ -338,3 +341,33 @@ def test_an_operational_database_set_back_is_noticed(company: Company) -> None:
     assert outcome.status is Status.FAILED
     assert outcome.error is not None
     assert "rebuild" in outcome.error
+
+
+def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Company) -> None:
+    quick, slow = IntegrationRef("acme", "quick"), IntegrationRef("acme", "slow")
+    company.connect(quick, World(people(1)))
+    world = company.connect(slow, World(people(1000)))
+    settled = threading.Event()
+    world.on_page = lambda page: settled.wait() if page == 3 else None
+    outcomes = company.platform.sync(USERS, [quick, slow], sync_id="s1", pages_per_batch=2)
+    assert next(iter(outcomes)).partition == "acme:quick"
+    threading.Timer(0.2, settled.set).start()
+    outcomes.close()
+    assert world.served == [0, 1, 2, 3]
+    (row,) = company.platform.syncs(slow)
+    assert row.status is Status.FAILED
+    assert row.error is not None
+    assert "stopped on request after batch 2" in row.error
+    world.served.clear()
+    assert company.sync(slow, pages_per_batch=2).status is Status.APPLIED
+    assert world.served[0] == 4
+
+
+def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path) -> None:
+    for shown in (False, True):
+        company = Company(tmp_path / str(shown), show_personal_values=shown)
+        company.connect(world=World([person(1)]))
+        (change,) = company.sync().sample
+        assert ("after" in change) is shown
+        assert ("Person 1" in str(change)) is shown
+        company.platform.close()
