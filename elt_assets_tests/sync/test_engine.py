@@ -348,11 +348,16 @@ def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Comp
     company.connect(quick, World(people(1)))
     world = company.connect(slow, World(people(1000)))
     settled = threading.Event()
-    world.on_page = lambda page: settled.wait() if page == 3 else None
+
+    def hold(page: int) -> None:
+        if page == 3:
+            settled.wait()
+
+    world.on_page = hold
     outcomes = company.platform.sync(USERS, [quick, slow], sync_id="s1", pages_per_batch=2)
     assert next(iter(outcomes)).partition == "acme:quick"
     threading.Timer(0.2, settled.set).start()
-    outcomes.close()
+    outcomes.close()  # type: ignore[attr-defined]
     assert world.served == [0, 1, 2, 3]
     (row,) = company.platform.syncs(slow)
     assert row.status is Status.FAILED
