@@ -121,6 +121,8 @@ def test(integration: str, as_json: bool) -> None:
     print_table(columns, [[record[column] for column in columns] for record in found.records])
     for letter in found.rejected:
         note(f"rejected {letter['key'] or 'a record without a readable key'}: {letter['reason']}")
+    for warning in found.warnings:
+        note(f"warning: {warning}")
     total = "" if found.declared_total is None else f" of {found.declared_total:,} declared"
     note(
         f"{found.count:,} records on this page{total}, {len(found.rejected):,} rejected; "

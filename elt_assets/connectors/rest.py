@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -78,6 +78,7 @@ class RestSource:
             self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type
         self._paginator = paginator(described.pagination)
+        self._wanted = _page_size(self._params | dict(self._paginator.step(None).params))
         self._envelope = EnvelopeReader(
             self._records,
             cursor=self._paginator.cursor,
@@ -163,7 +164,13 @@ class RestSource:
                 following = self._following(number, position, answer)
                 envelope = answer.envelope
                 if following is None:
-                    yield Page(envelope.body, envelope.count, next=None, total=envelope.total)
+                    yield Page(
+                        envelope.body,
+                        envelope.count,
+                        next=None,
+                        total=envelope.total,
+                        wanted=self._wanted,
+                    )
                     return
                 cut_short = circles.found(number, following, envelope.mark)
                 if cut_short is None and ahead is not None:
@@ -174,6 +181,7 @@ class RestSource:
                     next={"page": number + 1, "at": following},
                     total=envelope.total,
                     cut_short=cut_short,
+                    wanted=self._wanted,
                 )
                 if cut_short is not None:
                     return
@@ -334,6 +342,17 @@ def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
                 auth.client_auth == "body",
             )
             return OAuth2(grant, limits)
+
+
+_SIZES = frozenset(
+    {"limit", "per_page", "perpage", "page_size", "pagesize", "maxresults", "$top", "count", "size"}
+)
+
+
+def _page_size(params: Mapping[str, str]) -> int | None:
+    """How many records a page is asked to hold, by the usual names of that parameter."""
+    found = [text for name, text in params.items() if name.lower() in _SIZES]
+    return int(found[0]) if len(found) == 1 and found[0].isdecimal() else None
 
 
 def _written(value: Scalar) -> str:

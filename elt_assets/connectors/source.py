@@ -38,6 +38,8 @@ class Page:
     next: Cursor | None
     total: int | None = None
     cut_short: str | None = None
+    wanted: int | None = None
+    """How many records were asked for, where the source knows."""
 
 
 class Presence(StrEnum):

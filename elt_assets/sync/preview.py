@@ -1,11 +1,12 @@
 """A look at one page before anything is trusted to an integration's configuration.
 
-Belongs here: fetching the first page and mapping it in memory, and what that shows. Does
-not: writing anything anywhere.
+Belongs here: fetching the first page and mapping it in memory, and what looks wrong about
+it. Does not: writing anything anywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -26,6 +27,73 @@ class Preview(msgspec.Struct, frozen=True):
     declared_total: int | None
     records: list[dict[str, Any]]
     rejected: list[dict[str, Any]]
+    wanted: int | None = None
+    """How many records were asked for, where that is known."""
+    warnings: list[str] = []
+    """What looks wrong; see `warnings`."""
+
+
+def warnings(preview: Preview, mapped: Collection[str]) -> list[str]:
+    """What looks wrong about a page, each in a line that says where to look.
+
+    `mapped` are the fields that the configuration maps; others are empty on purpose.
+    """
+    found: list[str] = []
+    count, good = preview.count, len(preview.records)
+    if count == 0:
+        return ["the page holds no records; check records, or the directory is empty"]
+    keyless = sum(letter["key"] is None for letter in preview.rejected)
+    if keyless:
+        found.append(f"{keyless:,} of {count:,} have no usable id; check fields.external_id")
+    if len(preview.rejected) > keyless:
+        found.append(
+            f"{len(preview.rejected) - keyless:,} of {count:,} are rejected for another reason"
+        )
+    ids = {record["external_id"] for record in preview.records}
+    if len(ids) < good:
+        found.append(
+            f"{good:,} records share {len(ids):,} ids; check that fields.external_id is what "
+            "identifies a record"
+        )
+    found += _empty(preview.records, mapped)
+    found += _size(preview)
+    total = preview.declared_total
+    if total is not None and (total < count or (not preview.has_more and total != count)):
+        found.append(
+            f"the provider counts {total:,} records and lists {count:,}"
+            f"{'' if preview.has_more else ' in all'}; check total and pagination"
+        )
+    elif total is None and not preview.has_more and count == (preview.wanted or _round(count)):
+        found.append(
+            f"exactly {count:,} records and nothing follows; if there are more, check pagination"
+        )
+    return found
+
+
+def _empty(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> list[str]:
+    found = []
+    for name in sorted(mapped):
+        values = [
+            record[name] if name in record else record["attributes"].get(name) for record in records
+        ]
+        empty = sum(value is None or value == "" for value in values)
+        if empty and empty == len(values):
+            found.append(f"{name} is empty in every record; check fields.{name}")
+        elif name == "email" and 2 * empty >= len(values) > 1:
+            found.append(f"email is empty in {empty:,} of {len(values):,}; check fields.email")
+    return found
+
+
+def _size(preview: Preview) -> list[str]:
+    count, wanted = preview.count, preview.wanted
+    if wanted is None or not (count > wanted or (count < wanted and preview.has_more)):
+        return []
+    return [f"{wanted:,} records were asked for and {count:,} came; the provider has its own size"]
+
+
+def _round(count: int) -> int | None:
+    """`count` if it is a size that pages usually have."""
+    return count if count in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000) else None
 
 
 def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
@@ -44,7 +112,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
             """,
             query.parameters | {"list_path": list_path(source.records)},
         ).fetchall()
-    return Preview(
+    found = Preview(
         count=page.count,
         has_more=page.next is not None,
         declared_total=page.total,
@@ -58,4 +126,6 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
             if row[-1] is None
         ],
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
+        wanted=page.wanted,
     )
+    return msgspec.structs.replace(found, warnings=warnings(found, source.fields.keys()))
