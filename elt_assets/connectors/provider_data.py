@@ -76,6 +76,8 @@ def _single_template(value: str) -> str:
 
 def _keys(value: str) -> str:
     _said(lambda: parse_keys(value))
+    if any(re.search(r'[\x00-\x1f"\\]', key) for key in parse_keys(value)):
+        raise ValueError("a quote, a backslash or a control character in a name is not supported")
     return value
 
 

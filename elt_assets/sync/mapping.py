@@ -313,7 +313,9 @@ def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value
     found = pointers.find(expression)
     text, form = found.text, found.form
     return _Value(
-        f"CASE WHEN {form} IN {_SCALARS} OR {form} = 'BOOLEAN' THEN {text} END",
+        # A text too long is not passed on: hashing and quoting it takes many times its size.
+        f"CASE WHEN ({form} IN {_SCALARS} OR {form} = 'BOOLEAN')"
+        f" AND strlen({text}) <= {4 * LONGEST_TEXT} THEN {text} END",
         f"({form} IN ('OBJECT', 'ARRAY') OR contains({text}, chr(0))"
         f" OR length({text}) > {LONGEST_TEXT})",
         f"CASE WHEN {form} IN ('OBJECT', 'ARRAY')"
