@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     max_resume_hours: float = Field(
         24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
     )
+    faults: bool = Field(
+        False, description="Fail on purpose, to see recovery at work; never for real data."
+    )
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )

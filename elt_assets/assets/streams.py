@@ -19,6 +19,7 @@ from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.partitions import connected_integrations
 from elt_assets.resources import RunListener
+from elt_assets.sync.faults import FaultDice
 from elt_assets.sync.outcome import Mode, Outcome, Stage, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
@@ -50,6 +51,11 @@ class SyncConfig(dg.Config):
         default=None,
         description="FULL reads everything, INCREMENTAL what changed; each integration's "
         "configuration decides when unset.",
+    )
+    faults: bool = Field(
+        default=False,
+        description="Fail on purpose, with the odds of the original experiment: a page 2%, a "
+        "write that was committed 40%, the process 5% after batch 5.",
     )
 
 
@@ -143,6 +149,7 @@ def _sync_run(
             mode=config.mode,
             pages_per_batch=config.pages_per_batch,
             progress=listener.progress,
+            faults=FaultDice() if config.faults else None,
         )
 
 

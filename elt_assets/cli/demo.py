@@ -7,6 +7,7 @@ Belongs here: the demo's course and what it shows. Does not: any step of it; syn
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import click
 import msgspec
 
+from elt_assets.cli.chaos import describe, sync_through_faults
 from elt_assets.cli.output import note, print_json, print_table, program
 from elt_assets.cli.provider import command_line, token_file_of, token_in, world_options
 from elt_assets.cli.running import run
@@ -64,6 +66,11 @@ class Round:
     show_default=True,
     help="Syncs; before each but the first, people change, leave and join.",
 )
+@click.option(
+    "--chaos",
+    is_flag=True,
+    help="Fail on purpose: pages 2%, committed writes 40%, the process itself 5% after batch 5.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def demo(
     organizations: int,
@@ -72,6 +79,7 @@ def demo(
     seed: int,
     page_size: int,
     rounds: int,
+    chaos: bool,
     as_json: bool,
 ) -> int:
     """Sync demo organizations from an embedded provider and compare with what it holds.
@@ -92,6 +100,7 @@ def demo(
     with Platform.open(settings) as platform:
         _clear_earlier_demo(platform, token_path)
     done: list[Round] = []
+    survived: Counter[str] = Counter()
     status = 0
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
         port = provider.port
@@ -105,6 +114,9 @@ def demo(
             if number > 1:
                 provider.advance()
             sync_id = new_sync_id()
+            if chaos:
+                survived += sync_through_faults(refs, sync_id)
+            # After chaos this reports what is recorded and touches nothing.
             outcomes = run(refs, settings, sync_id)
             done.append(_compared(number, outcomes, settings, provider, refs))
             if not as_json:
@@ -117,9 +129,12 @@ def demo(
                 "rounds": [round_.as_json() for round_ in done],
                 "equal": equal,
                 "sync": done[-1].as_json()["sync"],
+                **({"survived": dict(survived)} if chaos else {}),
             }
         )
     else:
+        if chaos:
+            click.echo(describe(survived))
         _conclude(equal, refs, command_line(msgspec.structs.replace(layout, round=rounds), port))
     return status if equal else 1
 
@@ -146,7 +161,11 @@ def _register(
 ) -> None:
     with Platform.open(settings) as platform:
         for ref in refs:
-            platform.registry.add(ref, "rest", provider_data(url, ref, {"file": str(token_path)}))
+            platform.registry.add(
+                ref,
+                "rest",
+                provider_data(url, ref, {"file": str(token_path)}, single=True),
+            )
 
 
 def _compared(

@@ -7,6 +7,7 @@ anything, or importing Dagster.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -30,12 +31,18 @@ limited = click.option(
 
 @click.command(epilog="Example: elt-assets users demo-001:people-001 --limit 10")
 @click.argument("integration", metavar="ORG:ID")
+@click.option(
+    "--as-of",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ"]),
+    help="As they were at this moment, UTC; read from the change log.",
+)
 @limited
 @as_json
-def users(integration: str, limit: int | None, as_json: bool) -> None:
+def users(integration: str, as_of: datetime | None, limit: int | None, as_json: bool) -> None:
     """Show the users of one integration as applications read them (the latest table)."""
+    moment = None if as_of is None else as_of.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     with existing_platform() as platform:
-        records = platform.records(USERS, registered(platform, integration))
+        records = platform.records(USERS, registered(platform, integration), moment)
     if as_json:
         print_json(records[:limit] if limit else records)
         return

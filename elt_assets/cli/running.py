@@ -19,7 +19,7 @@ from elt_assets.cli.stopping import Stop, stopping
 from elt_assets.errors import RetryableError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
-from elt_assets.sync.outcome import Outcome, Progress
+from elt_assets.sync.outcome import Mode, Outcome, Progress
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -33,7 +33,9 @@ class Stopped(RetryableError):
     """Somebody stopped the command that was syncing; what is committed is continued from."""
 
 
-def run(refs: Sequence[IntegrationRef], settings: Settings, sync_id: str) -> list[Outcome]:
+def run(
+    refs: Sequence[IntegrationRef], settings: Settings, sync_id: str, mode: Mode | None = None
+) -> list[Outcome]:
     """Sync through Dagster, with signs of life on standard error; outcomes in the order given.
 
     Stopped by Ctrl-C or SIGTERM, it ends the command with the exit status for that.
@@ -56,6 +58,7 @@ def run(refs: Sequence[IntegrationRef], settings: Settings, sync_id: str) -> lis
                     settings=settings,
                     instance=instance,
                     sync_id=sync_id,
+                    mode=mode,
                     progress=progress,
                     settled=shown.settled,
                 )

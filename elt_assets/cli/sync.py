@@ -21,9 +21,10 @@ from elt_assets.cli.running import run
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.settings import load_settings
-from elt_assets.sync.outcome import Outcome, Status
+from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
+from elt_assets.sync.stream import USERS
 
 QUARANTINED = 3
 FAILED = 1
@@ -46,6 +47,12 @@ FAILED = 1
     default=None,
     help="Fetch every record, or only those changed since the last sync.",
 )
+@click.option(
+    "--retry-rejected",
+    is_flag=True,
+    help="Fetch nothing: map the records of the newest sync again, after provider_data was "
+    "corrected.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option(
     "--profile",
@@ -58,6 +65,7 @@ def sync(
     everything: bool,
     sync_id: str | None,
     full: bool | None,
+    retry_rejected: bool,
     as_json: bool,
     profile_path: Path | None,
 ) -> int:
@@ -72,7 +80,10 @@ def sync(
         _refuse_without_incremental(chosen)
     refs = [integration.ref for integration in chosen]
     with profiled(profile_path):
-        outcomes = run(refs, settings, sync_id) if refs else []
+        if retry_rejected:
+            outcomes = _mapped_again(refs)
+        else:
+            outcomes = run(refs, settings, sync_id, _MODES[full]) if refs else []
     if as_json:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
     else:
@@ -80,6 +91,14 @@ def sync(
     if profile_path:
         note(f"profile written to {profile_path}; look at it with `snakeviz {profile_path}`")
     return status_of(outcomes, sync_id)
+
+
+_MODES = {None: None, True: Mode.FULL, False: Mode.INCREMENTAL}
+
+
+def _mapped_again(refs: Sequence[IntegrationRef]) -> list[Outcome]:
+    with existing_platform() as platform:
+        return [platform.retry_rejected(USERS, ref) for ref in refs]
 
 
 def new_sync_id() -> str:

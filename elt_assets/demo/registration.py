@@ -13,12 +13,18 @@ from elt_assets.identifiers import IntegrationRef
 
 
 def provider_data(
-    url: str, ref: IntegrationRef, token_ref: Mapping[str, str], *, limit: int | None = None
+    url: str,
+    ref: IntegrationRef,
+    token_ref: Mapping[str, str],
+    *,
+    limit: int | None = None,
+    single: bool = False,
 ) -> dict[str, Any]:
     """provider_data that reads `ref` from the embedded provider at `url`.
 
     `token_ref` says where the token is kept, {env: NAME} or {file: PATH}; `limit` asks for
-    pages of that many people instead of the provider's own choice.
+    pages of that many people instead of the provider's own choice, `single` lets the
+    platform ask about one person before it deletes.
     """
     params = {"status": "all"} | ({} if limit is None else {"limit": str(limit)})
     return {
@@ -32,6 +38,7 @@ def provider_data(
                 "records": "data.items",
                 "pagination": {"type": "cursor", "cursor": "data.next", "param": "cursor"},
                 "total": "data.total",
+                **({"single": {"path": "/users/{external_id}"}} if single else {}),
                 "fields": {
                     "external_id": "id",
                     "name": "profile.displayName",

@@ -70,6 +70,13 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         snapshot = directory.snapshot(_ref(request))
         return Response(users.page(snapshot, request.query_params), media_type="application/json")
 
+    def one_user(request: Request) -> object:
+        user_id = request.path_params["user"]
+        found = directory.snapshot(_ref(request)).one(user_id)
+        if found is None:
+            raise NotFound(f"user {user_id} does not exist")
+        return found
+
     def advance(_: Request) -> object:
         return {"round": directory.advance()}
 
@@ -127,6 +134,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         routes=[
             Route("/", index),
             Route("/v1/{organization}/{integration}/users", list_users),
+            Route("/v1/{organization}/{integration}/users/{user}", _answering(one_user)),
             Route("/control/worlds", _answering(worlds)),
             Route("/control/state/{organization}/{integration}", _answering(state)),
             Route("/control/advance", _answering(advance), methods=["POST"]),

@@ -18,7 +18,15 @@ import msgspec
 
 from elt_assets.demo.edits import Edits, Overlay, Record
 from elt_assets.demo.layout import Layout
-from elt_assets.demo.people import MORNING, Person, Population, population, start_of, truth
+from elt_assets.demo.people import (
+    MORNING,
+    Person,
+    Population,
+    number_of,
+    population,
+    start_of,
+    truth,
+)
 from elt_assets.demo.request_log import RequestLog
 from elt_assets.errors import NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -36,6 +44,22 @@ class Snapshot:
         self.version = version
         self._numbers = overlay.numbers(people)
         self._by_status: dict[str, Sequence[int]] = {}
+
+    def one(self, user_id: str) -> Record | None:
+        """The record with that id, if the integration holds it.
+
+        A generated person's number is in the id; records that an edit brought may have any.
+        """
+        likely = number_of(user_id)
+        for number in (*([] if likely is None else [likely]), *self.overlay.own):
+            place = bisect_right(self._numbers, number) - 1
+            if place < 0 or self._numbers[place] != number:
+                continue
+            record = self.overlay.record(self.people, number)
+            fields = msgspec.json.decode(msgspec.json.encode(record))
+            if isinstance(fields, dict) and fields.get("id") == user_id:
+                return record
+        return None
 
     def page(
         self, after: int, limit: int, status: str | None

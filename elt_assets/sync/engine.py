@@ -94,6 +94,7 @@ class Request:
     pages_per_batch: int
     progress: ProgressListener
     stop: threading.Event
+    faults: Faults
     mode: Mode | None = None
     again: str | None = None
     """The sync whose kept records are mapped again instead of fetching."""
@@ -284,7 +285,7 @@ class _Attempt:
             pages_per_batch=request.pages_per_batch,
             progress=request.progress,
             seconds=self.seconds,
-            faults=self.engine.faults,
+            faults=request.faults,
             stop=request.stop,
         )
         try:

@@ -9,6 +9,7 @@ engine; without faults the hooks do nothing.
 from __future__ import annotations
 
 import ctypes
+import logging
 import random
 import threading
 from collections import Counter
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from elt_assets.errors import ProviderUnavailable, WriteInterrupted
+
+log = logging.getLogger(__name__)
 
 
 class Faults(Protocol):
@@ -50,7 +53,7 @@ class FaultDice:
 
     page_failure: float = 0.02
     failure_after_commit: float = 0.40
-    crash: float = 0.0
+    crash: float = 0.05
     crash_after_batch: int = 5
     seed: int | None = None
     fired: Counter[str] = field(default_factory=Counter)
@@ -76,4 +79,7 @@ class FaultDice:
             hit = self._random.random() < odds
             if hit:
                 self.fired[name] += 1
+        if hit:
+            # Said before it happens: a process that crashes says nothing afterwards.
+            log.warning("simulated fault: %s", name)
         return hit

@@ -28,7 +28,7 @@ from elt_assets.sync import change_log, latest, ledger, registry
 from elt_assets.sync.compensate import Compensation
 from elt_assets.sync.dead_letters import rejected
 from elt_assets.sync.engine import Engine, Request, SourceOpener
-from elt_assets.sync.faults import NO_FAULTS, Faults
+from elt_assets.sync.faults import NO_FAULTS, FaultDice, Faults
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.preview import Preview, preview
@@ -50,7 +50,7 @@ class Platform:
         database: OperationalDatabase,
         warehouses: Warehouses,
         open_source: SourceOpener | None = None,
-        faults: Faults = NO_FAULTS,
+        faults: Faults | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -72,7 +72,7 @@ class Platform:
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),
             open_source=open_source or partial(catalog.open_source, home=settings.home),
-            faults=faults,
+            faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
             show_values=settings.show_personal_values,
         )
         prepare_home(settings.home)
@@ -83,7 +83,7 @@ class Platform:
         cls,
         settings: Settings | None = None,
         open_source: SourceOpener | None = None,
-        faults: Faults = NO_FAULTS,
+        faults: Faults | None = None,
     ) -> Self:
         """Open the installation, creating its home and bringing its schema up to date."""
         settings = settings or load_settings()
@@ -128,6 +128,7 @@ class Platform:
         mode: Mode | None = None,
         pages_per_batch: int | None = None,
         progress: ProgressListener = silent,
+        faults: Faults | None = None,
     ) -> Iterator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
@@ -147,6 +148,7 @@ class Platform:
                 progress=progress,
                 stop=stop,
                 mode=mode,
+                faults=faults or self._engine.faults,
             )
             for ref in dict.fromkeys(refs)
         ]
@@ -184,6 +186,7 @@ class Platform:
             pages_per_batch=self.settings.pages_per_batch,
             progress=silent,
             stop=threading.Event(),
+            faults=self._engine.faults,
             again=row.sync_id,
         )
         outcome = self._engine.sync(request)

@@ -1,0 +1,43 @@
+"""A single user over HTTP: there, gone, or brought by an edit under an id of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.demo.reading import call
+
+REF = IntegrationRef("demo-001", "people-001")
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ProviderProcess]:
+    with ProviderProcess(Layout(organizations=1, integrations=1, users=20)) as running:
+        yield running
+
+
+def status_of(provider: ProviderProcess, user_id: str) -> int:
+    answer = call(provider, f"/v1/demo-001/people-001/users/{user_id}")
+    return answer.status
+
+
+def test_whoever_is_listed_can_be_asked_for(provider: ProviderProcess) -> None:
+    for person in provider.truth(REF):
+        assert status_of(provider, person["external_id"]) == 200
+
+
+def test_whoever_left_or_never_was_is_not_found(provider: ProviderProcess) -> None:
+    gone = provider.truth(REF)[0]["external_id"]
+    provider.edit(REF, remove=[gone])
+    assert status_of(provider, gone) == 404
+    assert status_of(provider, "u-999999") == 404
+    assert status_of(provider, "nobody") == 404
+
+
+def test_a_record_with_an_id_of_its_own_is_found(provider: ProviderProcess) -> None:
+    provider.edit(REF, add=[{"id": "somebody-else", "status": "ACTIVE"}])
+    assert status_of(provider, "somebody-else") == 200
