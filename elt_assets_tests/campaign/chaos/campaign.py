@@ -1,0 +1,289 @@
+"""The chaos campaign: chains of scenarios over real HTTP into real stores, judged at each step.
+
+Belongs here: running chains in as many processes as there are cores, each with an
+installation and a provider of its own, and adding up. Does not: what is drawn (scenarios),
+what is right (verdicts, oracles) or the faults (the embedded provider).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import multiprocessing
+import os
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from elt_assets.demo.chaos import FAULTS
+from elt_assets.demo.chaos_fault import RIGHT, Ending
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.demo.registration import provider_data
+from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Outcome, Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.campaign.chaos.scenarios import Chain, Scenario, chains
+from elt_assets_tests.campaign.chaos.verdicts import Scene, Users, healed, judge
+from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.oracles import (
+    Violation,
+    always,
+    false_deletes,
+    leaked_across_tenants,
+    leaked_secrets,
+)
+from elt_assets_tests.campaign.state import read_state
+
+TOKEN = "the-token-that-no-file-may-hold"
+SEED = 20_261_122
+_AT_ONCE = 16
+_HEALINGS = 4
+_EVERY_ENDING = frozenset(Ending)
+
+
+def campaign(
+    scenarios: int, *, seed: int = SEED, processes: int | None = None, heal_each: bool = True
+) -> Figures:
+    """Run so many scenarios; `heal_each` ends every one of them, not only every chain, healed."""
+    all_chains = chains(seed, scenarios)
+    workers = processes or os.cpu_count() or 1
+    shares = [share for n in range(workers) if (share := all_chains[n::workers])]
+    figures = Figures(f"chaos (seed {seed})")
+    if workers == 1:
+        parts = [run_share(shares[0], seed, heal_each)]
+    else:
+        # A fresh interpreter each: forking one that has threads and open databases is not safe.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            count = len(shares)
+            parts = list(pool.map(run_share, shares, [seed] * count, [heal_each] * count))
+    for part in parts:
+        figures.fired += part.fired
+        figures.seen += part.seen
+        figures.violations += part.violations
+    return figures
+
+
+def run_share(share: Sequence[Chain], seed: int, heal_each: bool) -> Figures:
+    """Run chains side by side against one installation and one provider."""
+    figures = Figures("share")
+    with TemporaryDirectory(prefix="chaos-") as folder, _logged() as logged:
+        token = Path(folder) / "token"
+        token.write_text(TOKEN)
+        home = Path(folder) / "home"
+        layout = Layout(
+            integrations=0,
+            others={str(chain.ref): chain.users for chain in share},
+            seed=seed,
+        )
+        with ProviderProcess(layout, token=TOKEN) as provider, _platform(home) as platform:
+
+            def run(chain: Chain) -> Figures:
+                return ChainRun(chain, platform, provider, home, token, heal_each).run()
+
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for part in pool.map(run, share):
+                    figures.fired += part.fired
+                    figures.seen += part.seen
+                    figures.violations += part.violations
+        figures.judge("home", leaked_secrets(home, [TOKEN]))
+        if TOKEN in logged.getvalue():
+            figures.judge("log", [Violation("leaked secret", "all", "in the log")])
+    return figures
+
+
+@dataclass
+class ChainRun:
+    """One chain on its way."""
+
+    chain: Chain
+    platform: Platform
+    provider: ProviderProcess
+    home: Path
+    token: Path
+    heal_each: bool
+    syncs: int = 0
+    alive: dict[str, list[str]] = field(default_factory=dict)
+    figures: Figures = field(default_factory=lambda: Figures("chain"))
+
+    def run(self) -> Figures:
+        """Go through all scenarios and heal."""
+        chain = self.chain
+        self.platform.registry.add(chain.ref, "rest", self._provider_data())
+        for number, scenario in enumerate(chain.scenarios):
+            name = f"chain {chain.number} scenario {number} {scenario.fault}"
+            self._scenario(name, scenario)
+            if self.heal_each or number == len(chain.scenarios) - 1:
+                self._heal(name)
+            self.figures.seen["scenarios"] += 1
+        state = read_state(self.home, chain.ref)
+        name = f"chain {chain.number}"
+        self.figures.judge(name, always(state))
+        self.figures.judge(name, false_deletes(state, self.alive))
+        self.figures.judge(name, leaked_across_tenants(state, lambda _: True))
+        self.figures.seen["changes checked"] += len(state.log)
+        return self.figures
+
+    def _scenario(self, name: str, scenario: Scenario) -> None:
+        ref = self.chain.ref
+        start = self._live(scenario, self._truth())
+        before = self._users()
+        self.provider.order_chaos(ref, scenario.plan(len(start), self.chain.page_size))
+        outcome = self._sync()
+        suffered = self.provider.lift_chaos(ref)
+        end = self._truth()
+        self.alive[outcome.sync_id] = sorted(start.keys() & end.keys())
+        scene = Scene(
+            before=before,
+            after=self._users(),
+            start=start,
+            end=end,
+            outcome=outcome,
+            touched=frozenset(suffered.keys),
+        )
+        happened = suffered.fired.keys() & {scenario.fault, scenario.companion}
+        self._judged(name, scene, scenario.allowed if happened else RIGHT)
+        self.figures.fired.update(suffered.fired)
+        if suffered.strayed:
+            self.figures.judge(name, [Violation("leaked secret", str(ref), "strayed")])
+        if scene.ending is Ending.FAILED and scenario.retried:
+            self._continue(name, scene)
+
+    def _continue(self, name: str, failed: Scene) -> None:
+        """Try the failed sync again, now that the provider behaves."""
+        outcome = self._sync(failed.outcome.sync_id)
+        self.figures.seen["failed syncs continued"] += 1
+        self.figures.seen["batches not fetched again"] += outcome.resumed_batches
+        scene = Scene(
+            before=failed.after,
+            after=self._users(),
+            start=failed.start,
+            end=failed.end,
+            outcome=outcome,
+            touched=failed.touched,
+        )
+        # A cursor that only the fault knew leads nowhere now, so it may fail again.
+        self._judged(f"{name}, continued", scene, _EVERY_ENDING)
+
+    def _judged(self, name: str, scene: Scene, allowed: frozenset[Ending]) -> None:
+        self.figures.judge(name, judge(scene, allowed))
+        self.figures.seen["records checked"] += len(scene.after)
+        self.figures.seen[f"ended {scene.ending}"] += 1
+        self.figures.seen["deletes applied"] += scene.outcome.counts.deletes
+        if TOKEN in str(scene.outcome):
+            self.figures.judge(name, [Violation("leaked secret", scene.outcome.partition, "said")])
+
+    def _heal(self, name: str) -> None:
+        """Sync until the table is as the provider is, as an operator would."""
+        truth = self._truth()
+        users: Users = {}
+        for _ in range(_HEALINGS):
+            outcome = self._sync()
+            self.alive[outcome.sync_id] = sorted(truth)
+            self.figures.seen["healing syncs"] += 1
+            if outcome.status is Status.QUARANTINED and outcome.certificate.complete:
+                self.platform.approve(self.chain.ref, "the campaign")
+                self.figures.seen["quarantines approved"] += 1
+            users = self._users()
+            if users == truth:
+                return
+        self.figures.judge(name, healed(str(self.chain.ref), users, truth))
+
+    def _live(self, scenario: Scenario, truth: Users) -> Users:
+        """Let people leave, change and join; returns who is there then."""
+        dice = random.Random(scenario.seed)
+        picked = dice.sample(sorted(truth), min(scenario.leave + scenario.change, len(truth)))
+        if not (picked or scenario.join):
+            return truth
+        self.provider.edit(
+            self.chain.ref,
+            remove=picked[: scenario.leave],
+            change={
+                key: {"profile": {"displayName": f"Renamed {scenario.seed}"}}
+                for key in picked[scenario.leave :]
+            },
+            add=scenario.join,
+        )
+        return self._truth()
+
+    def _sync(self, sync_id: str | None = None) -> Outcome:
+        if sync_id is None:
+            self.syncs += 1
+            sync_id = f"sync-{self.syncs:03}"
+        (outcome,) = self.platform.sync(
+            USERS,
+            [self.chain.ref],
+            sync_id=sync_id,
+            pages_per_batch=self.chain.pages_per_batch,
+        )
+        self.figures.seen["syncs"] += 1
+        return outcome
+
+    def _users(self) -> Users:
+        rows = self.platform.records(USERS, self.chain.ref)
+        users = {row["external_id"]: _content(row) for row in rows}
+        if len(users) != len(rows):
+            violation = Violation("duplicated", str(self.chain.ref), "a key with two rows")
+            self.figures.judge("latest", [violation])
+        return users
+
+    def _truth(self) -> Users:
+        return {user["external_id"]: _content(user) for user in self.provider.truth(self.chain.ref)}
+
+    def _provider_data(self) -> dict[str, Any]:
+        data = provider_data(
+            self.provider.url,
+            self.chain.ref,
+            {"file": str(self.token)},
+            limit=self.chain.page_size,
+        )
+        if not self.chain.total:
+            del data["streams"]["users"]["total"]
+        if self.chain.grace:
+            data["safeguards"] = {"delete_confirmation": "grace"}
+        return data
+
+
+def never_often_enough(figures: Figures, least: int) -> dict[str, int]:
+    """Every fault that happened less than `least` times, with how often it did."""
+    return {name: figures.fired[name] for name in FAULTS if figures.fired[name] < least}
+
+
+def _content(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("name", "email", "active", "attributes")}
+
+
+@contextmanager
+def _platform(home: Path) -> Iterator[Platform]:
+    settings = load_settings(
+        home=home,
+        fetch_attempts=4,
+        fetch_first_wait=0.01,
+        request_timeout=1.5,
+        page_bytes=4 * 2**20,
+        max_pages=40,
+    )
+    with Platform.open(settings) as platform:
+        yield platform
+
+
+@contextmanager
+def _logged() -> Iterator[io.StringIO]:
+    """Everything that is logged meanwhile, at any level."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield text
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
