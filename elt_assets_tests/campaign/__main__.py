@@ -1,19 +1,22 @@
-"""The command that runs campaigns and prints their figures: `python -m elt_assets_tests.campaign`.
+"""The command that runs campaigns and tells their figures: `python -m elt_assets_tests.campaign`.
 
-Belongs here: which campaigns there are, their size and the exit status. Does not: any
-campaign.
+Belongs here: which campaigns there are, their size, where figures are kept and the exit
+status. Does not: any campaign.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from elt_assets_tests.campaign.concurrency.campaign import ConcurrencyCampaign, missing_operations
 from elt_assets_tests.campaign.crash.campaign import CrashCampaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
 
@@ -23,31 +26,63 @@ def crash(folder: Path, seed: int, scale: float) -> Figures:
     figures = CrashCampaign(folder, seed).run(
         kills=max(1, int(300 * scale)), power_losses=max(1, int(20 * scale))
     )
-    if scale >= 1:
-        figures.missing = missing_boundaries(figures)
+    figures.missing = missing_boundaries(figures)
     return figures
 
 
-CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {"crash": crash}
+def concurrency(folder: Path, seed: int, scale: float) -> Figures:
+    """Processes that share integrations."""
+    figures = ConcurrencyCampaign(folder, seed).run(scenarios=max(1, int(30 * scale)))
+    figures.missing = missing_operations(figures)
+    return figures
+
+
+CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {
+    "crash": crash,
+    "concurrency": concurrency,
+}
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice([*CAMPAIGNS]))
 @click.option("--scale", default=1.0, show_default=True, help="1 is what CI runs.")
 @click.option("--seed", default=0, show_default=True, help="The same seed is the same campaign.")
-def main(names: tuple[str, ...], scale: float, seed: int) -> None:
+@click.option(
+    "--note",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A document whose figures are replaced, between <!-- figures: NAME --> marks.",
+)
+def main(names: tuple[str, ...], scale: float, seed: int, note: Path | None) -> None:
     """Run campaigns (all, if none is named) and print their figures.
 
-    Example: python -m elt_assets_tests.campaign crash --scale 10
+    Example: python -m elt_assets_tests.campaign crash --scale 10 --note docs/reliability.md
     """
     logging.disable(logging.CRITICAL)
     broken = False
     for name in names or CAMPAIGNS:
+        started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             figures = CAMPAIGNS[name](Path(folder), seed, scale)
-        click.echo("\n".join(figures.lines()))
+        if scale < 1:
+            # Too small to meet every accident.
+            figures.missing = []
+        title = f"scale {scale:g}, seed {seed}, {time.perf_counter() - started:,.0f} seconds"
+        text = "\n".join([f"{figures.name}: {title}", *figures.lines()[1:]])
+        click.echo(text)
         broken = broken or bool(figures.violations or figures.missing)
+        if note is not None:
+            note.write_text(with_figures(note.read_text("utf-8"), name, text), "utf-8")
     sys.exit(1 if broken else 0)
+
+
+def with_figures(document: str, name: str, figures: str) -> str:
+    """The document with what stands between the marks of `name` replaced."""
+    begin, end = f"<!-- figures: {name} -->", "<!-- end of figures -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(document):
+        raise click.ClickException(f"the document has no {begin} … {end}")
+    block = f"{begin}\n```text\n{figures}\n```\n{end}"
+    return pattern.sub(lambda _: block, document)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ def history(seed: int, *, days: int = 3, plain: bool = False) -> History:
         if day:
             # A mass leave is withheld and approved; unattended confirmation must stay below.
             mass = not plain and way in ("probe", "none") and dice.random() < 0.3
+            mass = mass and len(people) > 16
             _live_a_day(dice, ref, people, day, leavers=6 if mass else 1)
         last = day == days - 1
         made.append(_listed(dice, ref, people, day, way, clean=plain or way is None or last))
@@ -162,9 +163,10 @@ class Expectation:
     def _sync(self, day: Day) -> None:
         valid, rejected, unreadable = _usable(day.listing)
         gone = {key for key in self.users if key not in valid and key not in rejected}
-        withheld = bool(gone) and (
-            unreadable or not valid or len(gone) > int(len(self.users) * MOST_DELETES)
-        )
+        allowed = int(len(self.users) * MOST_DELETES)
+        if len(self.users) <= 10:
+            allowed = max(allowed, len(self.users) // 2, 1)
+        withheld = bool(gone) and (unreadable or not valid or len(gone) > allowed)
         self.withheld = {key: self.users[key] for key in gone} if withheld else {}
         pending: set[str] = set()
         if withheld:
