@@ -1,0 +1,261 @@
+"""docs/connectors.md, written from the same models that check provider_data.
+
+Belongs here: the document's prose, and tables made of JSON Schemas and presets, so that
+the document cannot say what the code does not do. Does not: any fact about a provider
+(presets) or a field (the models' descriptions).
+
+    python -m elt_assets.connectors.documentation docs/connectors.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elt_assets.connectors import catalog
+from elt_assets.connectors.preset import Preset, presets
+
+_START = """\
+# Connecting providers
+
+<!-- Made by: python -m elt_assets.connectors.documentation docs/connectors.md -->
+
+An integration is one YAML (or JSON) file, its provider_data. Three commands connect it:
+
+```console
+$ elt-assets integrations add --org acme --id okta-main --provider okta --data okta.yaml
+$ elt-assets integrations test acme:okta-main     # one page, mapped, nothing written; warns
+$ elt-assets sync acme:okta-main
+```
+
+`elt-assets integrations providers` lists what can be connected, and
+`elt-assets integrations schema PROVIDER` prints the JSON Schema of its file, which an editor
+can complete and check. A mistake is refused in one line that names the field.
+
+**Secrets** are never written into the file. `{env: OKTA_TOKEN}` names an environment variable
+of the platform, `{file: /run/secrets/okta}` a file whose content is the secret. It is read when
+a request needs it, goes to the integration's own origin (scheme, host and port) and nowhere
+else, and is removed from every message.
+
+## Okta
+
+1. In the Okta admin console, open Security > API > Tokens and create a token, as an
+   administrator who may read users.
+2. Give it to the platform as an environment variable: `export OKTA_TOKEN=…`.
+3. Write `okta.yaml`:
+
+   ```yaml
+   domain: acme.okta.com
+   token: {env: OKTA_TOKEN}
+   ```
+
+4. `elt-assets integrations add --org acme --id okta-main --provider okta --data okta.yaml`
+
+## Microsoft Entra ID
+
+1. In the Entra admin centre, open App registrations and register an application.
+2. Under API permissions, add the application permission `User.Read.All` of Microsoft Graph and
+   grant admin consent.
+3. Under Certificates & secrets, create a client secret: `export ENTRA_CLIENT_SECRET=…`.
+4. Write `entra.yaml` with the two ids of the application's overview page:
+
+   ```yaml
+   tenant_id: 00000000-0000-0000-0000-000000000000
+   client_id: 11111111-1111-1111-1111-111111111111
+   client_secret: {env: ENTRA_CLIENT_SECRET}
+   ```
+
+5. `elt-assets integrations add --org acme --id entra --provider entra_id --data entra.yaml`
+
+## Any REST API
+
+Call the API once by hand and look at the answer:
+
+```console
+$ curl -H "Authorization: Bearer $ACME_TOKEN" 'https://directory.acme.example/v1/users?status=all'
+{"data": {"items": [{"id": 7, "status": "ACTIVE", "profile": {"displayName": "Ada Lovelace",
+ "email": "ada@acme.example"}, "lastUpdated": "2026-01-02T03:04:05Z"}],
+ "next": "b2Zmc2V0", "total": 1820}}
+```
+
+Five questions, and the file that answers them:
+
+```yaml
+api_endpoint: https://directory.acme.example/v1      # what all paths start with
+auth: {type: bearer, token: {env: ACME_TOKEN}}       # 1. who asks?
+streams:
+  users:
+    path: /users
+    params: {status: all}
+    records: data.items                              # 2. where is the list?
+    pagination: {type: cursor, cursor: data.next, param: cursor}   # 3. how does it go on?
+    total: data.total                                # 4. does it say how many there are?
+    fields:                                          # 5. what is where in a record?
+      external_id: id
+      name: profile.displayName
+      email: profile.email
+      active: status == "ACTIVE"
+      source_updated_at: lastUpdated
+      department: profile.department                 # any other name becomes an attribute
+```
+
+**How does it go on?**
+
+| what you see | pagination |
+|---|---|
+| a token in the body, sent back | `{type: cursor, cursor: data.next, param: cursor}` |
+| a token in a response header | `{type: cursor, header: After-Cursor, param: cursor}` |
+| the next page's whole address in the body | `{type: next_url, url: '@odata.nextLink'}` |
+| a `Link` header with `rel="next"` | `{type: link_header}` |
+| `?page=3&per_page=100` | `{type: page, param: page, size_param: per_page, size: 100}` |
+| `?offset=200&limit=100` | `{type: offset, param: offset, size_param: limit, size: 100}` |
+| `startIndex` and `count` | `{type: scim}`, or rather `provider: scim` |
+| everything at once | `{type: none}` |
+
+Every type resumes: an interrupted sync goes on after the last page that was committed. Where
+the place of a page can be told before the one in front of it arrived (page, offset, scim),
+`rate_limit.concurrency` pages are fetched at once; otherwise one page is fetched while the last
+one is written. A short page does not end a listing, because a provider may cap the size that was
+asked for: it ends at the declared total, or else at an empty page.
+
+Counted pages (page, offset, scim, and links that hold page numbers: say `counted: true`) can hide
+somebody: when a user of an earlier page leaves while pages are read, everybody behind moves up.
+So a user who is missing from such a listing is asked for alone before being deleted, if the stream
+says how (`single: {path: "/users/{external_id}"}`), and otherwise is deleted only when missing
+from a second listing too. A 404 or 410, or a record that is not `active`, means gone; a refusal
+of any other kind keeps the user.
+
+**Only what changed.** `incremental: {param: updated_since, field: lastUpdated, full_every: 7d}`
+asks for changes since the newest one already applied (less an `overlap`), and reads everything
+once in `full_every`, because a list of changes does not show who left. `value` and `format` shape
+the parameter, as in `{param: filter, value: 'lastUpdated gt "{since}"', field: lastUpdated}`.
+
+**Names in braces.** `{organization_id}` and `{integration_id}` in a path or parameter are filled
+in with the integration's own; other braces stay as they are.
+
+**Limits.** `rate_limit.requests_per_second` spaces requests. `Retry-After` (seconds or a date) and
+`X-RateLimit-Remaining`/`-Reset` (also `X-Rate-Limit-*` and `RateLimit-*`) are kept to: a used-up
+quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one
+continues. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
+
+## Expressions
+
+What stands on the right of `fields`:
+
+| expression | finds |
+|---|---|
+| `profile.email` | the value at that path |
+| `emails[0].value` | a position in a list |
+| `emails[primary == true].value` | the first member where it holds (`==`, `!=`) |
+| `"a.b"` | a key that has a dot or a space in it; keys that begin with `@` need no quotes |
+| `status == "ACTIVE"`, `blocked != true` | true or false |
+| `displayName \\|\\| userName` | the first that is there and not empty |
+| `firstName + ' ' + lastName` | texts joined; what is missing is left out |
+
+`external_id` must be a path to an id that never changes and is never given to somebody else; not
+a login name. `deleted` is a tombstone: an expression that is true of a record whose user left.
+A record that cannot be mapped is kept with its reason (`elt-assets rejected ORG:ID`), and its user
+is not deleted.
+"""
+
+_PRESETS = """
+## Presets
+
+Providers that ask only for what is particular to you. Each also takes `fields` (further fields, or
+other places for the usual ones), `params`, `rate_limit`, `safeguards` and `permission_source_name`.
+"""
+
+_REFERENCE = """
+## Reference
+"""
+
+
+def document() -> str:
+    """The whole document."""
+    parts = [_START, _PRESETS]
+    for name, preset in presets().items():
+        parts += _preset(name, preset)
+    parts.append(_REFERENCE)
+    for name in catalog.providers():
+        if name not in presets():
+            parts += _model(f"provider: {name}", catalog.schema(name))
+    return "\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def _preset(name: str, preset: Preset) -> Iterator[str]:
+    yield f"### {preset.title} (`{name}`)"
+    yield f"{preset.about.strip()} [Documentation]({preset.documentation})"
+    example = yaml.safe_dump(preset.example, sort_keys=False, default_flow_style=False)
+    yield f"```yaml\n{example}```"
+    rows = []
+    for asked, ask in preset.asks.items():
+        kind = "secret" if ask.secret else "text"
+        default = "required" if ask.default is None else f"`{ask.default}`"
+        rows.append((f"`{asked}`", kind, default, ask.description))
+    yield _table(("field", "type", "default", "meaning"), rows)
+
+
+def _model(title: str, schema: dict[str, Any]) -> Iterator[str]:
+    yield f"### `{title}`"
+    if about := schema.get("description"):
+        yield about
+    yield _fields(schema)
+    for name, part in schema.get("$defs", {}).items():
+        if "properties" in part:
+            yield f"#### {name}"
+            if about := part.get("description"):
+                yield about
+            yield _fields(part)
+
+
+def _fields(schema: dict[str, Any]) -> str:
+    required = schema.get("required", ())
+    rows = []
+    for name, field in schema["properties"].items():
+        default = "required" if name in required else _default(field)
+        rows.append((f"`{name}`", _type(field), default, field.get("description", "")))
+    return _table(("field", "type", "default", "meaning"), rows)
+
+
+def _default(field: dict[str, Any]) -> str:
+    default = field.get("default")
+    if default in (None, "", [], {}):
+        return ""
+    return f"`{yaml.safe_dump(default, default_flow_style=True).splitlines()[0]}`"
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return str(field["$ref"].rsplit("/", 1)[-1])
+    for several in ("anyOf", "oneOf"):
+        if several in field:
+            kinds = [_type(one) for one in field[several] if one.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    kind = field.get("type")
+    if kind == "array":
+        return f"list of {_type(field.get('items', {}))}"
+    if kind == "object":
+        inner = field.get("additionalProperties")
+        return f"map to {_type(inner)}" if isinstance(inner, dict) else "map"
+    names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+    return names.get(str(kind), str(kind or "anything"))
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(document(), encoding="utf-8")
