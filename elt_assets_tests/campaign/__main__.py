@@ -16,6 +16,8 @@ from pathlib import Path
 
 import click
 
+from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
+from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import ConcurrencyCampaign, missing_operations
 from elt_assets_tests.campaign.crash.campaign import CrashCampaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
@@ -37,7 +39,15 @@ def concurrency(folder: Path, seed: int, scale: float) -> Figures:
     return figures
 
 
+def chaos(folder: Path, seed: int, scale: float) -> Figures:
+    """Providers that misbehave in every way that has a name."""
+    figures = chaos_campaign(max(1, int(2_000 * scale)), seed=seed)
+    figures.missing = sorted(never_often_enough(figures, least=max(1, int(4 * scale))))
+    return figures
+
+
 CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {
+    "chaos": chaos,
     "crash": crash,
     "concurrency": concurrency,
 }
