@@ -23,6 +23,8 @@ from elt_assets.connectors.provider_data import RestData, mistakes
 from elt_assets.connectors.rest import RestSource
 from elt_assets.connectors.scim import ScimData, ScimSource
 from elt_assets.connectors.source import Source
+from elt_assets.connectors.sql.data import SqlData
+from elt_assets.connectors.sql.source import SqlSource
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -84,6 +86,7 @@ class LocalKind:
 
 _KINDS: dict[str, Kind | LocalKind] = {
     "files": LocalKind(FilesData, FilesSource),
+    "sql": LocalKind(SqlData, SqlSource),
     "rest": Kind(RestData, RestSource),
     "scim": Kind(ScimData, ScimSource, lambda _: ("users",)),
 }

@@ -34,11 +34,6 @@ class Chunk:
     after: Place
 
 
-def json_list(records: list[bytes]) -> bytes:
-    """A JSON list of JSON texts."""
-    return b"[" + b",".join(records) + b"]"
-
-
 def unreadable(reason: str, text: bytes = b"") -> dict[str, Any]:
     """What stands in the place of a record that cannot be told apart into values."""
     found = {UNREADABLE: reason}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import tempfile
 from collections.abc import Iterator
-from itertools import count
 from typing import IO, cast
 
 import msgspec
@@ -22,16 +21,12 @@ from elt_assets.connectors.files.chunk import (
     RECORDS,
     Chunk,
     Place,
-    encoded,
-    json_list,
-    unreadable,
 )
 from elt_assets.connectors.files.data import FileStream
-from elt_assets.connectors.files.text import LONGEST_LINE, Lines, Text
-from elt_assets.connectors.salvage import marker, reason_unreadable
+from elt_assets.connectors.files.text import Lines, Text
+from elt_assets.connectors.record_list import sound_list
 from elt_assets.errors import PageUnreadable
 
-_LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
 _COPIED = 2**20
 
 
@@ -66,9 +61,7 @@ def document_chunks(text: Text, name: str, stream: FileStream, at: Place) -> Ite
 
 
 def _line_chunk(found: list[tuple[int, bytes]], after: Place) -> Chunk:
-    body = json_list([raw for _, raw in found])
-    if not _is_sound(body, len(found)):
-        body = json_list([_sound_or_marker(raw.strip(), f"line {line:,}") for line, raw in found])
+    body = sound_list([raw for _, raw in found], lambda at: f"line {found[at][0]:,}")
     return Chunk(body, len(found), after)
 
 
@@ -102,10 +95,7 @@ def _elements(content: bytes, name: str, keys: tuple[str, ...], at: Place) -> It
 
 
 def _element_chunk(records: list[bytes], before: int, after: Place) -> Chunk:
-    body = json_list(records)
-    if not _is_sound(body, len(records)):
-        numbers = count(before + 1)
-        body = json_list([_sound_or_marker(raw, f"record {next(numbers):,}") for raw in records])
+    body = sound_list(records, lambda at: f"record {before + at + 1:,}")
     return Chunk(body, len(records), after)
 
 
@@ -188,21 +178,6 @@ def _no_list(
     return PageUnreadable(
         f"{name} does not have {sought} (found {found} {place}); fix records in provider_data"
     )
-
-
-def _is_sound(body: bytes, records: int) -> bool:
-    """Whether every later step reads the body, and reads that many records."""
-    try:
-        return len(_LIST.decode(body)) == records and (body.isascii() or bool(body.decode()))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-
-
-def _sound_or_marker(record: bytes, where: str) -> bytes:
-    if len(record) >= LONGEST_LINE:
-        return encoded(unreadable(f"{where} is longer than {LONGEST_LINE:,} bytes", record))
-    reason = reason_unreadable(record)
-    return record if reason is None else marker(record, f"{where}: {reason}")
 
 
 def _recoded(raw: bytes, encoding: str) -> bytes:

@@ -1,0 +1,195 @@
+"""MySQL and MariaDB through PyMySQL.
+
+Belongs here: the session, its SQL, rows as JSON, and the servers' errors in our words.
+Does not: paging (source).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import pymysql
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
+
+from elt_assets.connectors.sql.data import ServerConnection, SqlStream
+from elt_assets.connectors.sql.reader import Key, Rows, Survey
+from elt_assets.connectors.sql.select import plain
+from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
+from elt_assets.secret_refs import Secrets
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+_CONVERSIONS: dict[Any, Any] = {
+    **conversions,
+    # A flag, where it is one bit wide.
+    FIELD_TYPE.BIT: lambda value: int.from_bytes(value, "big"),
+}
+_TIMEOUTS = frozenset({1969, 3024})
+_REFUSALS = (
+    frozenset({1044, 1045, 1049, 1142, 1143, 1698, 1792, 3118, 4151})  # rights, names of databases
+    | frozenset({1052, 1054, 1060, 1064, 1146, 1305, 1356})  # the query itself
+)
+_VALUES = frozenset({1264, 1292, 1365, 1366, 1367, 1411, 1690, 3140, 3141})
+
+
+class MysqlReader:
+    """One snapshot of the database, so that all pages of a reading agree."""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        stream: SqlStream,
+        *,
+        secrets: Secrets,
+        connect_timeout: float,
+        statement_timeout: float,
+    ) -> None:
+        # The driver puts parameters in the place of %s, and reads %% as %.
+        self._from = f"FROM (\n{plain(stream.query)}\n) AS q".replace("%", "%%")
+        self._key = ("q.`" + stream.key.replace("`", "``") + "`").replace("%", "%%")
+        with _our_errors():
+            self._connection: Any = pymysql.connect(
+                **_address(connection, secrets),
+                charset="utf8mb4",
+                conv=_CONVERSIONS,
+                connect_timeout=max(1, int(connect_timeout)),
+                read_timeout=int(statement_timeout) + 10,
+            )
+        try:
+            ((version,),), _ = self._fetched("SELECT version()")
+            maria = "mariadb" in version.lower()
+            limit = (
+                f"max_statement_time = {statement_timeout}"
+                if maria
+                else f"max_execution_time = {int(statement_timeout * 1000)}"
+            )
+            self._fetched(f"SET SESSION {limit}, time_zone = '+00:00'")
+            self._fetched("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._fetched("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        except BaseException:
+            self.close()
+            raise
+
+    def survey(self) -> Survey:
+        """Count rows, keys and different keys, by the column's own idea of equal."""
+        ((rows, with_key, distinct),), _ = self._fetched(
+            f"SELECT count(*), count({self._key}), count(DISTINCT {self._key}) {self._from}"
+        )
+        return Survey(rows, with_key, distinct)
+
+    def rows(self, after: Key | None, limit: int) -> Rows:
+        """The next rows behind `after`."""
+        where = "" if after is None else f"WHERE {self._key} > %s"
+        found, columns = self._fetched(
+            f"SELECT q.*, {self._key} {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}",
+            () if after is None else (_bound(after),),
+        )
+        names = [column[0] for column in columns[:-1]]
+        jsons = {at for at, column in enumerate(columns[:-1]) if column[1] == FIELD_TYPE.JSON}
+        records = [
+            _encode(
+                {
+                    name: msgspec.Raw(value.encode()) if at in jsons and value else value
+                    for at, (name, value) in enumerate(zip(names, row, strict=False))
+                }
+            )
+            for row in found
+        ]
+        return Rows(records, _kept(found[-1][-1]) if found else None)
+
+    def close(self) -> None:
+        """End the session."""
+        with _our_errors():
+            self._connection.close()
+
+    def _fetched(self, query: str, bound: tuple[object, ...] = ()) -> tuple[Any, Any]:
+        with _our_errors(), self._connection.cursor() as cursor:
+            cursor.execute(query, bound)
+            return cursor.fetchall(), cursor.description
+
+
+def _address(connection: ServerConnection, secrets: Secrets) -> dict[str, Any]:
+    found: dict[str, Any]
+    if connection.uri is not None:
+        parts = urlsplit(secrets.resolve(connection.uri))
+        if parts.scheme not in ("mysql", "mariadb") or not parts.hostname:
+            raise InvalidInput("connection.uri does not lead to a mysql:// URI")
+        password = unquote(parts.password or "")
+        secrets.remember(password)
+        found = {
+            "host": parts.hostname,
+            "port": parts.port or 3306,
+            "user": unquote(parts.username or ""),
+            "password": password,
+            "database": unquote(parts.path.lstrip("/")),
+        }
+    else:
+        found = {
+            "host": connection.host,
+            "port": connection.port or 3306,
+            "user": connection.user,
+            "password": secrets.resolve(connection.password) if connection.password else "",
+            "database": connection.database,
+        }
+    if connection.tls == "off":
+        return {**found, "ssl_disabled": True}
+    context = ssl.create_default_context(cafile=connection.tls_ca)
+    if connection.tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return {**found, "ssl": context}
+
+
+def _kept(key: object) -> Key:
+    match key:
+        case bool():
+            pass
+        case int() | str():
+            return key
+        case datetime():
+            return {"time": key.isoformat(sep=" ")}
+        case date():
+            return {"time": key.isoformat()}
+        case bytes():
+            return {"hex": key.hex()}
+    raise ProviderRefused(
+        "the key column must be a whole number, text, date, time or binary; cast it in the query"
+    )
+
+
+def _bound(key: Key) -> object:
+    match key:
+        case {"hex": digits}:
+            return bytes.fromhex(digits)
+        case {"time": text}:
+            return text
+    return key
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (pymysql.Error, OSError) as error:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        if code in _TIMEOUTS:
+            raise ProviderUnavailable(
+                "the query took longer than statement_timeout; an index on the key helps"
+            ) from None
+        if code in _VALUES:
+            # These quote the value that is wrong, and values are somebody's data.
+            raise ProviderRefused(
+                f"the query cannot convert one of the values it meets (error {code})"
+            ) from None
+        said = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
+        kind = ProviderRefused if code in _REFUSALS else ProviderUnavailable
+        raise kind(
+            f"MySQL: {said.splitlines()[0] if said else 'no answer'} (error {code})"
+        ) from None

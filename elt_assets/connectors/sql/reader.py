@@ -1,0 +1,42 @@
+"""What a database must be able to do to be a source.
+
+Belongs here: the seam between the source and each database. Does not: any database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+Key = int | float | str | dict[str, str]
+"""A key's value as a cursor keeps it; each database reads what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the database says of the whole result: rows, rows with a key, different keys."""
+
+    rows: int
+    with_key: int
+    distinct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Some rows as JSON texts, in the order of the key, and the last one's key."""
+
+    records: list[bytes]
+    last: Key | None
+
+
+class Reader(Protocol):
+    """One read-only session."""
+
+    def survey(self) -> Survey:
+        """Count. Raises `ProviderRefused` or `ProviderUnavailable`."""
+
+    def rows(self, after: Key | None, limit: int) -> Rows:
+        """The next rows behind `after`. Raises the same."""
+
+    def close(self) -> None:
+        """End the session."""

@@ -1,0 +1,54 @@
+"""What a query may be: one SELECT that reads, and nothing else.
+
+Belongs here: refusing everything else before it is stored, by a real parser. Does not:
+rights; the session is read-only besides, and the database's own grants are the last word.
+"""
+
+from __future__ import annotations
+
+_DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
+
+
+def check_select(query: str, database: str) -> None:
+    """Raise `ValueError` (in words that follow "query") unless it is one reading SELECT."""
+    # Imported when a query is checked: the parser is large, and few commands need it.
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    if database == "mysql" and ("/*!" in query or "/*M!" in query):
+        # A comment for every parser but the server's.
+        raise ValueError("has a comment that MySQL executes; write it without")
+    dialect = _DIALECTS[database]
+    try:
+        statements = [each for each in sqlglot.parse(plain(query), dialect=dialect) if each]
+        wrapped = sqlglot.parse_one(f"SELECT * FROM (\n{plain(query)}\n) AS q", dialect=dialect)
+    except (SqlglotError, RecursionError):
+        raise ValueError("cannot be parsed as one SELECT; check its syntax") from None
+    if len(statements) != 1:
+        raise ValueError(f"has {len(statements)} statements; write one SELECT")
+    statement = statements[0]
+    if not isinstance(statement, exp.Query):
+        raise ValueError("is not a SELECT; only reading is allowed")
+    writing = (
+        exp.DML,
+        exp.DDL,
+        exp.Command,
+        exp.Into,
+        exp.Lock,
+        exp.Drop,
+        exp.Alter,
+        exp.Set,
+    )
+    for found in statement.walk():
+        if isinstance(found, writing) and not isinstance(found, exp.Query):
+            raise ValueError(f"contains {found.key.upper()}; only reading is allowed")
+    source = wrapped.args.get("from_") or wrapped.args.get("from")
+    inner = source.this if source is not None else None
+    if not isinstance(inner, exp.Subquery) or inner.this != statement:
+        raise ValueError("cannot stand inside another SELECT; write it without tricks")
+
+
+def plain(query: str) -> str:
+    """The query without the semicolon that may end it."""
+    return query.strip().rstrip(";").rstrip()

@@ -1,0 +1,208 @@
+"""Real database servers for tests: programs of the machine, data in a temporary folder.
+
+Belongs here: finding, starting and stopping PostgreSQL and MariaDB on loopback. Does not:
+what is in them.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from adbc_driver_manager import Error
+from adbc_driver_postgresql import dbapi
+
+PASSWORD = "s3cret of the tests"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, whose user `owner` may do everything in the database `hr`."""
+
+    type: str
+    port: int
+
+    def connection(self) -> dict[str, Any]:
+        """The connection part of provider_data."""
+        return {
+            "type": self.type,
+            "host": "127.0.0.1",
+            "port": self.port,
+            "database": "hr",
+            "user": "owner",
+            "password": {"env": "HR_PASSWORD"},
+            "tls": "off",
+        }
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the owner, each committed at once."""
+        if self.type == "postgresql":
+            with (
+                dbapi.connect(self.address("hr"), autocommit=True) as connection,
+                connection.cursor() as cursor,
+            ):
+                for statement in statements:
+                    cursor.execute(statement)
+            return
+        mysql = pymysql.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user="owner",
+            password=PASSWORD,
+            database="hr",
+            autocommit=True,
+        )
+        with mysql, mysql.cursor() as found:
+            for statement in statements:
+                found.execute(statement)
+
+    def address(self, database: str) -> str:
+        """A PostgreSQL address."""
+        password = PASSWORD.replace(" ", "%20")
+        return f"postgresql://owner:{password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+
+@contextmanager
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL of this machine; skips the test where there is none."""
+    programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+    if programs is None or not (programs / "initdb").exists():
+        pytest.skip("PostgreSQL is not installed; .ci/install-servers installs it")
+    with _folder() as folder:
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        data = folder / "data"
+        options = ["-U", "owner", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+        subprocess.run(
+            [programs / "initdb", "-D", data, *options, "-E", "UTF8", "--locale=C.UTF-8"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            **_unprivileged(),
+        )
+        server = Server("postgresql", _free_port())
+        command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
+        with _running([*command, "-k", "", "-c", "fsync=off"], folder) as process:
+            while True:
+                _check_alive(process, folder)
+                try:
+                    with (
+                        dbapi.connect(server.address("postgres"), autocommit=True) as connection,
+                        connection.cursor() as cursor,
+                    ):
+                        cursor.execute("CREATE DATABASE hr")
+                    break
+                except Error as error:
+                    _check_not_yet(str(error), "refused", "starting up", "not yet accepting")
+            yield server
+
+
+@contextmanager
+def mariadb() -> Iterator[Server]:
+    """A MariaDB of this machine; skips the test where there is none."""
+    program = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    share = Path("/usr/share/mysql")
+    if program is None or not (share / "mysql_system_tables.sql").exists():
+        pytest.skip("MariaDB is not installed; .ci/install-servers installs it")
+    with _folder() as folder:
+        data = folder / "data"
+        data.mkdir()
+        _give_away(data)
+        options = [f"--datadir={data}", f"--tmpdir={folder}", "--innodb-buffer-pool-size=16M"]
+        options += ["--innodb-log-file-size=8M"]
+        tables = "".join(
+            (share / name).read_text()
+            for name in ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
+        )
+        subprocess.run(
+            [program, "--no-defaults", "--bootstrap", *options],
+            input=f"create database mysql;\nuse mysql;\nset @auth_root_socket=NULL;\n{tables}",
+            check=True,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **_unprivileged(),
+        )
+        first = folder / "first.sql"
+        first.write_text(
+            f"CREATE USER owner@'%' IDENTIFIED BY '{PASSWORD}';\n"
+            "CREATE DATABASE hr CHARACTER SET utf8mb4;\n"
+            "GRANT ALL ON *.* TO owner@'%';\n"
+        )
+        first.chmod(0o644)
+        server = Server("mysql", _free_port())
+        command = [program, "--no-defaults", *options, f"--port={server.port}"]
+        command += ["--bind-address=127.0.0.1", f"--socket={folder}/socket", "--skip-name-resolve"]
+        command += ["--innodb-flush-log-at-trx-commit=0", f"--init-file={first}"]
+        with _running(command, folder) as process:
+            while True:
+                _check_alive(process, folder)
+                try:
+                    server.execute("SELECT 1")
+                    break
+                except pymysql.err.OperationalError as error:
+                    _check_not_yet(str(error), "refused")
+            yield server
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # Not in pytest's own folder, which only its owner may enter.
+    with tempfile.TemporaryDirectory(prefix="database-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        _give_away(folder)
+        yield folder
+
+
+@contextmanager
+def _running(command: list[Any], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, **_unprivileged())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.poll() is not None:
+        raise AssertionError(f"the server ended: {(folder / 'log').read_text()[-2000:]}")
+
+
+def _check_not_yet(said: str, *expected: str) -> None:
+    if not any(text in said for text in expected):
+        raise AssertionError(f"the server is there and says: {said}")
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Database servers refuse to be run by root."""
+    if os.geteuid():
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _give_away(folder: Path) -> None:
+    if not os.geteuid():
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
