@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from elt_assets.errors import SecretMissing
 
 _SHORTEST_REDACTED = 4
+_SHORTEST_TOLD_APART = 8
 REDACTED = "[secret]"
 
 
@@ -62,6 +64,15 @@ class Secrets:
         """Redact `value` from now on, for secrets that arrive later (an OAuth token)."""
         if len(value) >= _SHORTEST_REDACTED:
             self._values.add(value)
+
+    def stands_in(self, text: str) -> bool:
+        """Whether `text` holds a secret, as it is or as a URL spells it.
+
+        One so short that it may stand there by chance does not count.
+        """
+        plain = unquote(text)
+        long = (value for value in self._values if len(value) >= _SHORTEST_TOLD_APART)
+        return any(value in text or value in plain for value in long)
 
     def redact(self, text: str) -> str:
         """`text` with every secret resolved so far replaced."""

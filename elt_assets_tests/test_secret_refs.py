@@ -109,3 +109,17 @@ def test_a_value_too_short_to_tell_from_words_is_left_alone(secrets: Secrets) ->
 def test_one_syncs_secrets_are_not_another_ones(secrets: Secrets) -> None:
     secrets.remember("t0ken")
     assert Secrets().redact("t0ken") == "t0ken"
+
+
+def test_a_secret_is_found_in_a_text_as_it_is_and_as_a_url_spells_it(secrets: Secrets) -> None:
+    secrets.remember("t0ken/+=1")
+    assert secrets.stands_in("/users?key=t0ken/+=1")
+    assert secrets.stands_in("/users?key=t0ken%2F%2B%3D1&page=2")
+    assert not secrets.stands_in("/users?page=t0ken")
+
+
+def test_a_secret_short_enough_to_stand_in_a_cursor_by_chance_is_not_looked_for(
+    secrets: Secrets,
+) -> None:
+    secrets.remember("page")
+    assert not secrets.stands_in("/users?page=2")

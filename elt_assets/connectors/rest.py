@@ -257,6 +257,11 @@ class RestSource:
             if following is None:
                 return None
             following = self._storable(following)
+            if self._secrets.stands_in(json.dumps(following, ensure_ascii=False)):
+                raise PageUnreadable(
+                    f"{answer.what} repeats the integration's own credentials in what leads to the "
+                    "next page, which would be stored; ask the provider to leave them out"
+                )
             # Checked before the page is delivered: a page whose next link must not be
             # followed is not one that can be continued from.
             self._request(f"page {number + 1:,}", following)
