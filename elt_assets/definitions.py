@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from elt_assets.alert_sensor import alert_sensor
 from elt_assets.assets.streams import TRANSIENT, stream_assets
 from elt_assets.checks import check_job, daily_checks, stream_checks
 from elt_assets.drop_sensor import drop_sensor
@@ -38,7 +39,7 @@ def build_defs(
         asset_checks=[stream_checks(stream) for stream in STREAMS.values()],
         jobs=[sync_job, check_job],
         schedules=[daily_sync(), daily_checks()],
-        sensors=[registry_sensor(), recovery_sensor(), drop_sensor()],
+        sensors=[registry_sensor(), recovery_sensor(), alert_sensor(), drop_sensor()],
         resources={
             "warehouse": WarehouseResource(),
             "operational": OperationalResource(),

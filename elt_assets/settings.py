@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from elt_assets.errors import InvalidInput
@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     max_resume_hours: float = Field(
         24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
     )
+    alert_webhook: SecretStr | None = Field(
+        None, description="Address that alerts are posted to, as JSON."
+    )
+    alert_secret: SecretStr | None = Field(None, description="Key that signs posted alerts.")
     faults: bool = Field(
         False, description="Fail on purpose, to see recovery at work; never for real data."
     )

@@ -205,6 +205,14 @@ class Platform:
             )
         ]
 
+    def newest_syncs(self) -> list[SyncRow]:
+        """The newest sync of every stream of every integration."""
+        return [
+            row
+            for stream in STREAMS.values()
+            for row in ledger.newest_of_each(self.database, stream)
+        ]
+
     def interrupted(self) -> list[SyncRow]:
         """Syncs that nobody works on and that can go on: their process died, or they failed
         for a reason that may have passed.

@@ -1,0 +1,150 @@
+"""Alerts: one message for many integrations, said once, signed, and again when nobody heard."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from elt_assets.alert_sensor import alert_sensor
+from elt_assets.alerts import SIGNATURE_HEADER, grouped, open_matters
+from elt_assets.errors import ProviderRefused, ProviderUnavailable
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.platform import Platform
+from elt_assets_tests.sync.worlds import Company, World, people
+
+
+class Receiver:
+    """A webhook on loopback: keeps what it is sent, and can refuse."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.status = 204
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.received.append((dict(self.headers), body))
+                self.send_response(outer.status)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/hooks/token-4711"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def company(tmp_path: Path, receiver: Receiver) -> Iterator[Company]:
+    made = Company(tmp_path / "home", alert_webhook=receiver.url, alert_secret="shared-key")
+    yield made
+    made.platform.close()
+
+
+class Ticks:
+    """Evaluates the sensor again and again with what it remembered."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.cursor: str | None = None
+
+    def __call__(self) -> str:
+        with dg.build_sensor_context(
+            cursor=self.cursor, resources={"platform": self.platform}
+        ) as context:
+            result = alert_sensor()(context)
+            self.cursor = context.cursor
+        assert isinstance(result, dg.SkipReason)
+        return result.skip_message or ""
+
+
+def break_everybody(company: Company, count: int) -> None:
+    for number in range(count):
+        ref = IntegrationRef(f"org-{number:03}", "okta")
+        company.connect(ref, World(people(3), fail_at={0: ProviderRefused("page 1: 401")}))
+        company.sync(ref)
+
+
+def test_forty_integrations_of_one_broken_provider_are_one_message(
+    company: Company, receiver: Receiver
+) -> None:
+    break_everybody(company, 40)
+    Ticks(company.platform)()
+    ((_, body),) = receiver.received
+    (alert,) = json.loads(body)["alerts"]
+    assert (alert["kind"], alert["count"], len(alert["partitions"])) == ("failure", 40, 40)
+    assert "org-000:okta" in json.loads(body)["text"]
+    assert "and 35 more" in json.loads(body)["text"]
+
+
+def test_nothing_is_said_twice_and_its_end_is_said_once(
+    company: Company, receiver: Receiver
+) -> None:
+    break_everybody(company, 1)
+    tick = Ticks(company.platform)
+    tick()
+    assert tick() == "nothing new; 1 open"
+    company.worlds["org-000:okta"].fail_at.clear()
+    company.sync(IntegrationRef("org-000", "okta"), sync_id="s2")
+    assert tick().startswith("recovered: 1 integration (org-000:okta)")
+    assert tick() == "nothing new; 0 open"
+    assert len(receiver.received) == 2
+
+
+def test_what_nobody_received_is_said_again(company: Company, receiver: Receiver) -> None:
+    break_everybody(company, 1)
+    tick = Ticks(company.platform)
+    receiver.status = 500
+    with pytest.raises(dg.Failure, match="answered 500") as failure:
+        tick()
+    assert "4711" not in str(failure.value)
+    receiver.status = 200
+    assert tick().startswith("failure: 1 integration")
+
+
+def test_a_quarantine_is_an_alert(company: Company, receiver: Receiver) -> None:
+    ref = IntegrationRef("org-001", "okta")
+    world = company.connect(ref, World(people(30)))
+    company.sync(ref, sync_id="s1")
+    world.records = people(3)
+    company.sync(ref, sync_id="s2")
+    assert Ticks(company.platform)().startswith("quarantine: 1 integration (org-001:okta)")
+
+
+def test_the_receiver_can_tell_who_sent_it(company: Company, receiver: Receiver) -> None:
+    break_everybody(company, 1)
+    Ticks(company.platform)()
+    ((headers, body),) = receiver.received
+    expected = hmac.new(b"shared-key", body, hashlib.sha256).hexdigest()
+    assert headers[SIGNATURE_HEADER] == f"sha256={expected}"
+
+
+def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) -> None:
+    ref = IntegrationRef("org-001", "okta")
+    company.connect(ref, World(people(3), fail_at={0: ProviderUnavailable("503")}))
+    for attempts in range(1, 4):
+        company.sync(ref)
+        matters = open_matters([], company.platform.newest_syncs())
+        assert len(grouped(matters)) == (attempts == 3)
