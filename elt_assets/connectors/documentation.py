@@ -142,6 +142,50 @@ in with the integration's own; other braces stay as they are.
 quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one
 continues. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
 
+## Files
+
+Files arrive in the integration's drop folder, `$ELT_ASSETS_HOME/drops/<organization>/<id>/`, or
+in any folder that `directory` names. CSV, JSON Lines, JSON and Parquet are read, plain or
+compressed with gzip or zstd; `.incomplete`, `.part` and other unfinished names are passed over.
+
+```yaml
+streams:
+  users:
+    path: users-*.csv.gz
+    select: newest                 # every file is a whole listing; `all` is for listings in parts
+    fields: {external_id: id, name: '"Display name"', email: mail, active: state == "1"}
+```
+
+A sensor asks for a sync when files are new or changed and have stood still for
+`settle_seconds`; the same content dropped again is no sync. A file is read in chunks, each of
+which is a checkpoint. A line that cannot be told apart into values is a rejected record with its
+number; a file that grows, changes or is cut short while it is read fails the sync, and no file
+at all is an error, never an empty listing. In CSV an empty value is null, and the delimiter is
+found in the header. Text is UTF-8 unless a byte order mark or `encoding` says otherwise.
+
+## A database
+
+```yaml
+connection:
+  type: postgresql                 # or mysql (MariaDB, too), or sqlite with a path
+  host: db.acme.example
+  database: hr
+  user: reader                     # a user who may only read
+  password: {env: HR_PASSWORD}
+streams:
+  users:
+    query: SELECT id, name, email, updated_at FROM people WHERE hired
+    key: id                        # unique and never null
+    fields: {external_id: id, name: name, email: email, source_updated_at: updated_at}
+```
+
+The query is one SELECT; anything else is refused when it is configured, and the session is
+read-only besides. Pages are read in the order of `key`, which the database is asked about first:
+a key that repeats or is null would lose rows, so it is refused. The database's own count of rows
+goes into the certificate. A server is read in one snapshot, and a sync that goes on after an
+interruption in a second one: if the count differs then, its deletes wait for a decision. Servers
+must prove who they are by TLS unless `tls` says otherwise.
+
 ## Expressions
 
 What stands on the right of `fields`:

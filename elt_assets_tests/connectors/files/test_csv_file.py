@@ -64,6 +64,11 @@ def test_any_encoding_can_be_stated(folder: Path, users: OpenFiles, encoding: st
     assert read(users(encoding=encoding)) == [{"id": "1", "name": name}]
 
 
+def test_a_byte_order_mark_of_a_stated_encoding_is_no_text(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", "\ufeffid\n1\n".encode("utf-16-le"))
+    assert read(users(encoding="utf-16-le")) == [{"id": "1"}]
+
+
 def test_a_line_in_another_encoding_is_rejected_with_its_number_and_the_cure(
     folder: Path, users: OpenFiles
 ) -> None:

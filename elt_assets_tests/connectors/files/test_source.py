@@ -71,6 +71,17 @@ def test_from_every_cursor_exactly_the_rest_is_read(
         assert list(users(name).pages(cursor)) == pages[done:]
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_a_cursor_holds_whatever_size_chunks_have_by_then(
+    folder: Path, users: OpenFiles, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder, name, FORMS[name](PEOPLE))
+    first, *_ = users(name).pages(None)
+    for module in (csv_file, json_file, parquet_file):
+        monkeypatch.setattr(module, "RECORDS", 3)
+    assert records(list(users(name).pages(first.next))) == PEOPLE[5:]
+
+
 def test_what_was_committed_is_not_read_again(folder: Path, users: OpenFiles) -> None:
     content = as_jsonl(PEOPLE)
     path = drop(folder, "users.jsonl", content)
