@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import msgspec
 
-from elt_assets.connectors.source import Source
+from elt_assets.connectors.source import Presence, Source
+from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.stage import INCOMING, list_path, pages_table
@@ -128,4 +129,23 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
         wanted=page.wanted,
     )
-    return msgspec.structs.replace(found, warnings=warnings(found, source.fields.keys()))
+    return msgspec.structs.replace(
+        found, warnings=warnings(found, source.fields.keys()) + _stranger(found, source)
+    )
+
+
+def _stranger(preview: Preview, source: Source) -> list[str]:
+    """A warning if the provider, asked for somebody of its own page, does not know them.
+
+    Deletes rest on that answer: a wrong path would confirm every one of them.
+    """
+    known = sorted(preview.records, key=lambda record: record["active"] is not True)
+    if not (known and source.answers_for_one):
+        return []
+    try:
+        answer = source.presence(known[0]["external_id"])
+    except SyncError as error:
+        return [f"somebody of this page could not be asked for alone: {error}"]
+    if answer is Presence.PRESENT:
+        return []
+    return [f"somebody of this page, asked for alone, is {answer.value}; check single"]

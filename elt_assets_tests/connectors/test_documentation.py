@@ -12,7 +12,6 @@ import yaml
 from elt_assets.connectors import catalog
 from elt_assets.connectors.documentation import document
 from elt_assets.connectors.expressions import parse
-from elt_assets.connectors.preset import presets
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
 TEXT = document()

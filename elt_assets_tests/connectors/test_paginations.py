@@ -16,6 +16,8 @@ from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import USERS
 from elt_assets_tests.connectors.directories import (
     AUTHS,
     PAGINATIONS,
@@ -390,6 +392,36 @@ def test_without_a_way_to_ask_nobody_is_asked(provider: Provider) -> None:
     assert not source.answers_for_one
     assert source.presence("x") is Presence.UNKNOWN
     assert provider.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/users/{external_id}", []),
+        ("/people/{external_id}", ["asked for alone, is gone; check single"]),
+        ("/down/{external_id}", ["could not be asked for alone: "]),
+    ],
+)
+def test_looking_at_a_page_tells_whether_single_records_are_found(
+    provider: Provider, platform: Platform, path: str, words: list[str]
+) -> None:
+    users = people(7)
+    serve = directory(users, "offset", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path.startswith("/v1/users/"):
+            return as_json(next(user for user in users if asked.path.endswith(user["id"])))
+        if asked.path.startswith("/v1/down/"):
+            return as_json({}, 500)
+        return serve(asked) if asked.path == "/v1/users" else as_json({}, 404)
+
+    provider.answer = answer
+    data = directory_data("offset", "bearer", provider.url)
+    data["streams"]["users"]["single"] = {"path": path, "active": 'status == "ACTIVE"'}
+    platform.registry.add(REF, "rest", data)
+    found = platform.preview(USERS, REF).warnings
+    assert len(found) == len(words)
+    assert all(word in warning for word, warning in zip(words, found, strict=True))
 
 
 # Whose data it is
