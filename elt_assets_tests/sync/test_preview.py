@@ -1,4 +1,4 @@
-"""What `integrations test` warns about."""
+"""One page looked at before anything is trusted to a configuration."""
 
 from __future__ import annotations
 
@@ -6,74 +6,159 @@ from typing import Any
 
 import pytest
 
+from elt_assets.errors import NotFound, ProviderRefused
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.preview import Preview, warnings
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
-MAPPED = ("external_id", "name", "email", "team")
+
+def page(
+    *records: dict[str, Any],
+    rejected: list[dict[str, Any]] | None = None,
+    has_more: bool = False,
+    total: int | None = None,
+    wanted: int | None = None,
+) -> Preview:
+    """A page with these records as they were mapped."""
+    letters = rejected or []
+    return Preview(
+        count=len(records) + len(letters),
+        has_more=has_more,
+        declared_total=total,
+        records=list(records),
+        rejected=letters,
+        wanted=wanted,
+    )
 
 
-def record(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "external_id": f"u{number}",
-        "name": f"Person {number}",
-        "email": f"p{number}@example.com",
+def user(number: int, **values: Any) -> dict[str, Any]:
+    return {"external_id": f"u-{number}", "name": "Ada", "email": "a@x", "attributes": {}} | values
+
+
+def test_a_preview_shows_the_first_page_as_it_would_be_mapped(company: Company) -> None:
+    records: list[Any] = [
+        person(0, updated="2026-01-01T02:00:00+02:00"),
+        person(1, name=[]),
+        {"name": "Nobody"},
+        *people(20)[3:],
+    ]
+    company.connect(world=World(records, page_size=4, total=20))
+    found = company.platform.preview(USERS, ACME)
+    assert (found.count, found.has_more, found.declared_total) == (4, True, 20)
+    assert found.records[0] == {
+        "external_id": "u-0000",
+        "name": "Person 0",
+        "email": "p0@example.com",
         "active": True,
-        "attributes": {"team": "a"},
-        "source_updated_at": None,
-    } | more
+        "attributes": {"team": "blue"},
+        "source_updated_at": "2026-01-01 00:00:00",
+    }
+    assert [record["external_id"] for record in found.records] == ["u-0000", "u-0003"]
+    assert found.rejected == [
+        {"key": "u-0001", "reason": "name is a list, not text"},
+        {"key": None, "reason": "external_id is missing or not usable as a key"},
+    ]
 
 
-def page(count: int = 7, **more: Any) -> Preview:
-    found = {
-        "count": count,
-        "has_more": False,
-        "declared_total": None,
-        "records": [record(number) for number in range(count)],
-        "rejected": [],
-    } | more
-    return Preview(**found)
+def test_a_preview_asks_for_one_page_and_writes_nothing(company: Company) -> None:
+    world = company.connect(world=World(people(30)))
+    company.platform.preview(USERS, ACME)
+    assert world.served == [0]
+    assert not company.platform.warehouses.exists(ACME)
+    assert company.platform.syncs(ACME) == []
+    assert company.users() == {}
 
 
-def test_a_page_as_it_should_be_gives_no_warning() -> None:
-    assert warnings(page(), MAPPED) == []
-    assert warnings(page(declared_total=7, wanted=100), MAPPED) == []
-    assert warnings(page(100, declared_total=250, has_more=True, wanted=100), MAPPED) == []
+def test_a_preview_leaves_a_synced_integration_as_it_was(company: Company) -> None:
+    world = company.connect(world=World(people(30)))
+    company.sync()
+    before = company.platform.records(USERS, ACME), company.platform.changes(USERS, ACME)
+    world.records = people(2)
+    assert company.platform.preview(USERS, ACME).count == 2
+    assert (company.platform.records(USERS, ACME), company.platform.changes(USERS, ACME)) == before
+
+
+def test_a_preview_tells_what_the_provider_says(company: Company) -> None:
+    world = company.connect(world=World(people(3)))
+    world.fail_at[0] = ProviderRefused("page 1: 401 Unauthorized")
+    with pytest.raises(ProviderRefused, match="401"):
+        company.platform.preview(USERS, ACME)
+
+
+def test_a_preview_of_nobody_says_that_there_is_none(company: Company) -> None:
+    with pytest.raises(NotFound, match="not registered"):
+        company.platform.preview(USERS, IntegrationRef("no", "body"))
+
+
+def test_a_page_that_is_in_order_has_no_warning() -> None:
+    assert warnings(page(user(1), user(2), user(3)), ["external_id", "name", "email"]) == []
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("preview", "warning"),
     [
-        (page(0), "holds no records"),
+        (page(), "the page holds no records; check records, or the directory is empty"),
         (
-            page(records=[], rejected=[{"key": None, "reason": "x"}] * 7),
-            "7 of 7 have no usable id; check fields.external_id",
+            page(user(1), rejected=[{"key": None, "reason": "no id"}]),
+            "1 of 2 have no usable id; check fields.external_id",
         ),
         (
-            page(records=[record(1)], rejected=[{"key": "k", "reason": "x"}] * 6),
-            "6 of 7 are rejected for another reason",
+            page(user(1), rejected=[{"key": "u-2", "reason": "bad name"}]),
+            "1 of 2 are rejected for another reason",
         ),
-        (page(records=[record(1)] * 7), "7 records share 1 ids"),
         (
-            page(records=[record(n, email=None if n % 2 else "x@y") for n in range(8)], count=8),
-            "email is empty in 4 of 8",
+            page(user(1), user(1), user(2)),
+            "3 records share 2 ids; check that fields.external_id is what identifies a record",
         ),
-        (page(records=[record(n, email="") for n in range(7)]), "email is empty in every record"),
         (
-            page(records=[record(n, attributes={"team": None}) for n in range(7)]),
-            "team is empty in every record; check fields.team",
+            page(user(1, name=None), user(2, name="")),
+            "name is empty in every record; check fields.name",
         ),
-        (page(declared_total=9), "counts 9 records and lists 7 in all"),
-        (page(declared_total=3, has_more=True), "counts 3 records and lists 7;"),
-        (page(wanted=5), "5 records were asked for and 7 came"),
-        (page(wanted=50, has_more=True), "50 records were asked for and 7 came"),
-        (page(100), "exactly 100 records and nothing follows"),
-        (page(42, wanted=42), "exactly 42 records and nothing follows"),
+        (
+            page(user(1), user(2, email=None)),
+            "email is empty in 1 of 2; check fields.email",
+        ),
+        (
+            page(user(1), user(2), total=3),
+            "the provider counts 3 and lists 2",
+        ),
+        (
+            page(*map(user, range(100))),
+            "exactly 100 records and nothing follows; if there are more, check pagination",
+        ),
+        (
+            page(*map(user, range(7)), wanted=7),
+            "exactly 7 records and nothing follows; if there are more, check pagination",
+        ),
+        (
+            page(*map(user, range(7)), wanted=50, has_more=True),
+            "50 records were asked for and 7 came; the provider has its own size",
+        ),
     ],
 )
-def test_each_thing_that_looks_wrong_is_said_once(found: Preview, words: str) -> None:
-    (warning,) = warnings(found, MAPPED)
-    assert words in warning
+def test_what_looks_wrong_is_one_line_that_says_where_to_look(
+    preview: Preview, warning: str
+) -> None:
+    (found,) = warnings(preview, ["external_id", "name", "email"])
+    if preview.declared_total is None:
+        assert found == warning
+    else:
+        assert found.startswith("the provider counts 3 records and lists 2 in all")
 
 
-def test_a_field_that_is_not_mapped_may_be_empty() -> None:
-    found = page(records=[record(n, email=None) for n in range(7)])
-    assert warnings(found, ("external_id", "name")) == []
+def test_a_field_nobody_maps_may_be_empty() -> None:
+    preview = page(user(1, email=None), user(2, email=None), user(3, email=None))
+    assert warnings(preview, ["external_id", "name"]) == []
+
+
+def test_an_attribute_that_is_always_empty_is_named_too() -> None:
+    preview = page(user(1, attributes={"team": None}), user(2, attributes={"team": None}))
+    assert warnings(preview, ["external_id", "name", "email", "team"]) == [
+        "team is empty in every record; check fields.team"
+    ]
+
+
+def test_more_to_come_explains_a_larger_total() -> None:
+    preview = page(user(1), user(2), user(3), has_more=True, total=100)
+    assert warnings(preview, ["external_id", "name", "email"]) == []

@@ -1,0 +1,149 @@
+"""What a comparison finds and logs: one answer, however the records arrived."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elt_assets.sync.change_log import changed_fields
+from elt_assets.sync.outcome import Status
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+
+VERSIONS = st.builds(
+    person,
+    st.integers(0, 3),
+    name=st.sampled_from(["Ada", "Grace", None]),
+    updated=st.sampled_from([None, 1, 2, "1970-01-01T00:00:02Z", "1970-01-01T02:00:01+02:00"]),
+)
+MOMENTS = {None: 0, 1: 1, 2: 2, "1970-01-01T00:00:02Z": 2, "1970-01-01T02:00:01+02:00": 1}
+
+
+def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each user the version last updated, of those the one that came last."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: MOMENTS[record["updated"]]):
+        found[record["id"]] = record
+    return list(found.values())
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(VERSIONS, min_size=1, max_size=12),
+    st.lists(VERSIONS, min_size=1, max_size=12),
+    st.integers(1, 5),
+    st.integers(1, 4),
+)
+def test_the_answer_does_not_depend_on_where_pages_and_batches_are_cut(
+    first: list[dict[str, Any]], second: list[dict[str, Any]], page_size: int, batch: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        company = Company(Path(folder) / "home", max_delete_share=1)
+        world = company.connect(world=World(first, page_size=page_size))
+        for sync_id, records in (("s1", first), ("s2", second)):
+            world.records = records
+            outcome = company.sync(sync_id=sync_id, pages_per_batch=batch)
+            assert outcome.status in (Status.APPLIED, Status.UNCHANGED), outcome
+            assert outcome.counts.unique == len(newest(records))
+            assert outcome.counts.duplicates == len(records) - len(newest(records))
+            assert company.users() == expected(newest(records))
+        keys = {key for _, key in company.changes(sync_id="s2")}
+        before, after = expected(newest(first)), expected(newest(second))
+        assert keys == {
+            key for key in before.keys() | after.keys() if before.get(key) != after.get(key)
+        }
+        company.platform.close()
+
+
+def test_the_log_numbers_a_syncs_changes_from_one(company: Company) -> None:
+    company.connect(world=World(people(30)))
+    company.sync(sync_id="s1")
+    changes = company.platform.changes(USERS, ACME)
+    assert [change["sequence"] for change in changes] == list(range(1, 31))
+    assert len({change["id"] for change in changes}) == 30
+
+
+def test_a_change_tells_everything_before_and_after_in_its_own_kind(company: Company) -> None:
+    world = company.connect(world=World([person(1, team={"name": "red", "since": None})]))
+    company.sync(sync_id="s1")
+    world.records = [person(1, email="", status="LOCKED", team=[1, 2.5])]
+    company.sync(sync_id="s2")
+    world.records = [person(2)]
+    company.sync(sync_id="s3")
+    one = {
+        "external_id": "u-0001",
+        "name": "Person 1",
+        "email": "p1@example.com",
+        "active": True,
+        "attributes": {"team": {"name": "red", "since": None}},
+    }
+    two = one | {"email": "", "active": False, "attributes": {"team": [1, 2.5]}}
+    of_one = [
+        change
+        for change in company.platform.changes(USERS, ACME)
+        if change["external_id"] == "u-0001"
+    ]
+    assert [(c["change_type"], c["before"], c["after"]) for c in of_one] == [
+        ("INSERT", None, one),
+        ("UPDATE", one, two),
+        ("DELETE", two, None),
+    ]
+
+
+def test_the_sample_is_short_and_names_fields_without_their_values(company: Company) -> None:
+    world = company.connect(world=World(people(40)))
+    company.sync(sync_id="s1")
+    world.records = [person(n, name="Secret Name", team="secret team") for n in range(40)]
+    sample = company.sync(sync_id="s2").sample
+    assert len(sample) == 10
+    assert "ecret" not in json.dumps(sample)
+    assert all(change["fields"] == ["name", "attributes.team"] for change in sample)
+
+
+def test_a_user_who_comes_back_is_a_new_insert(company: Company) -> None:
+    world = company.connect(world=World(people(5)))
+    company.sync(sync_id="s1")
+    world.records = people(4)
+    company.sync(sync_id="s2")
+    world.records = people(5)
+    outcome = company.sync(sync_id="s3")
+    assert (outcome.counts.inserts, outcome.counts.updates) == (1, 0)
+    back = [key for _, key in company.changes(sync_id="s3")]
+    assert back == ["u-0004"]
+
+
+def test_a_changed_login_is_an_update_and_not_a_leaver_and_a_joiner(company: Company) -> None:
+    world = company.connect(world=World(people(5)))
+    company.sync(sync_id="s1")
+    (before,) = [r for r in company.platform.records(USERS, ACME) if r["external_id"] == "u-0002"]
+    world.records[2] = person(2, email="new-login@example.com", name="New Name")
+    company.sync(sync_id="s2")
+    assert company.changes(sync_id="s2") == [("UPDATE", "u-0002")]
+    (after,) = [r for r in company.platform.records(USERS, ACME) if r["external_id"] == "u-0002"]
+    assert after["id"] == before["id"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fields"),
+    [
+        ({"name": "a", "attributes": {}}, {"name": "a", "attributes": {}}, []),
+        ({"name": "a", "attributes": {}}, {"name": "b", "attributes": {}}, ["name"]),
+        ({"name": None, "attributes": {}}, {"name": "", "attributes": {}}, ["name"]),
+        ({"name": "a", "attributes": {}}, {"name": None, "attributes": {}}, ["name"]),
+        ({"attributes": {"x": 1}}, {"attributes": {"x": 2}}, ["attributes.x"]),
+        ({"attributes": {"x": 1}}, {"attributes": {"y": 1}}, ["attributes.x", "attributes.y"]),
+        ({"attributes": None}, {"attributes": {"b": 1, "a": 1}}, ["attributes.a", "attributes.b"]),
+        ({"name": "a", "attributes": {}}, {"attributes": {}}, []),
+        ({"attributes": {}}, {"email": "e", "attributes": {}}, ["email"]),
+    ],
+)
+def test_the_fields_that_differ_are_named(
+    before: dict[str, Any], after: dict[str, Any], fields: list[str]
+) -> None:
+    assert changed_fields(json.dumps(before), json.dumps(after)) == fields
