@@ -59,6 +59,13 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Rounds of change lived through.",
 )
 @click.option(
+    "--chaos",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of requests for pages that fail at first: 0.02 is a provider with bad days.",
+)
+@click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File with the bearer token; made if absent. Default: demo/token under ELT_ASSETS_HOME.",
@@ -71,6 +78,7 @@ def provider(
     seed: int,
     page_size: int,
     round_: int,
+    chaos: float,
     token_file: Path | None,
 ) -> None:
     """Serve generated people over HTTP on loopback until Ctrl-C."""
@@ -81,6 +89,7 @@ def provider(
         seed=seed,
         page_size=page_size,
         round=round_,
+        chaos=chaos,
     )
     token_path = (token_file or token_file_of(load_settings())).absolute()
     try:
