@@ -182,7 +182,10 @@ class ChainRun:
     def _heal(self, name: str) -> None:
         """Sync until the table is as the provider is, as an operator would."""
         truth = self._truth()
-        users: Users = {}
+        users = self._users()
+        if users == truth:
+            self.figures.seen["needed no healing"] += 1
+            return
         for _ in range(_HEALINGS):
             outcome = self._sync()
             self.alive[outcome.sync_id] = sorted(truth)
