@@ -41,6 +41,15 @@ def test_lines_that_are_json_only_together_are_rejected_one_by_one(
     assert third["$unreadable"].startswith("line 3: ")
 
 
+def test_a_line_with_two_records_is_rejected_and_not_counted_as_one(
+    folder: Path, users: OpenFiles
+) -> None:
+    drop(folder, "users.jsonl", '{"id": 1}\n{"id": 2}, {"id": 3}\n')
+    first, damaged = read(users())
+    assert first == {"id": 1}
+    assert damaged["$unreadable"].startswith("line 2: ")
+
+
 def test_a_stated_encoding_is_undone(folder: Path, users: OpenFiles) -> None:
     drop(folder, "users.jsonl", '{"id": "é"}\n'.encode("latin-1"))
     assert read(users(encoding="latin-1")) == [{"id": "é"}]
