@@ -107,7 +107,6 @@ class Warehouses:
         self, ref: IntegrationRef, *, read_only: bool, wait: float
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         path = self.path(ref)
-        _make_folder(ref, path.parent)
         instance = self._borrow()
         healthy = False
         try:
@@ -217,6 +216,9 @@ class Warehouses:
         )
         for attempt in attempts:
             with attempt, _nothing_unfinished(path), _translated(ref, path):
+                if not read_only:
+                    # Each time: a removal that was waited for takes the folder along.
+                    _make_folder(ref, path.parent)
                 connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
         connection.execute(f"USE {ALIAS}")
 
@@ -301,6 +303,13 @@ def _translate(error: duckdb.Error, ref: IntegrationRef, path: Path) -> SyncErro
         return WarehouseDamaged(
             f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
             "and sync again: the latest table is untouched and the file is made anew"
+        )
+    if "No such file or directory" in text:
+        return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")
+    if "database does not exist" in text:
+        return RetryableError(
+            f"{ref}: warehouse file {path} was removed before it could be read; "
+            "`elt-assets integrations list` shows what is still registered"
         )
     if isinstance(error, duckdb.IOException):
         return RetryableError(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import pytest
 from duckdb import DuckDBPyConnection
 
-from elt_assets.errors import NotFound, WarehouseBusy
+from elt_assets.errors import NotFound, RetryableError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync import registry
 from elt_assets.sync.outcome import Status
@@ -84,3 +84,24 @@ def test_a_removal_that_was_interrupted_can_be_repeated(
     assert rows_left(company) == 0
     with pytest.raises(NotFound):
         company.platform.records(USERS, ACME)
+
+
+def test_a_folder_that_went_with_a_removal_is_made_again(company: Company) -> None:
+    """A sync that waited for the removal to end finds neither file nor folder."""
+    company.connect(world=World(people(5)))
+    folder = company.platform.warehouses.path(ACME).parent
+    with company.platform.warehouses.open(ACME):
+        pass
+    company.platform.warehouses.remove(ACME)
+    assert not folder.exists()
+    assert company.sync().status is Status.APPLIED
+
+
+def test_a_reader_that_comes_too_late_is_told_so_and_makes_no_folder(company: Company) -> None:
+    company.connect(world=World(people(5)))
+    with (
+        pytest.raises(RetryableError, match="removed before it could be read"),
+        company.platform.warehouses.open(ACME, read_only=True),
+    ):
+        pass
+    assert not company.platform.warehouses.path(ACME).parent.exists()

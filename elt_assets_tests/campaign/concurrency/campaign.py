@@ -199,8 +199,7 @@ def _unexpected(lived: History, notes: list[Note]) -> Iterator[Violation]:
         refused = note.status == "refused" and not note.error.startswith(_EXPECTED_REFUSALS)
         busy = "in use" in note.error or "locked" in note.error or "changing" in note.error
         gone = "removed" in note.error or "not registered" in note.error
-        # The folder went with the removal of the file, between making it and opening that.
-        gone = gone or "No such file or directory" in note.error
+        refused = refused and not gone
         if refused or (note.status == "failed" and not (busy or gone)):
             yield Violation("unexpected error", lived.ref.partition_key, note.error)
 

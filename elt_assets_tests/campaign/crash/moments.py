@@ -28,7 +28,7 @@ from elt_assets.stores.warehouse import Warehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
 
-_WRITES = re.compile(r"(?:INTO|UPDATE|DELETE FROM|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
+_WRITES = re.compile(r"(?:INTO|UPDATE|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
 _WRITTEN = {
     # What a transaction is for, by the table that gives it away; the first that fits.
     "warehouse_schema": "the tables",
@@ -36,6 +36,7 @@ _WRITTEN = {
     "integration_versions": "applying",
     "connected_integrations": "registering",
     "users_cdc": "the changes",
+    "missing_records": "the changes",
     "extractions": "opening the extraction",
     "applied_syncs": "the mark in the log",
     "syncs": "the ledger",
@@ -179,4 +180,6 @@ class WatchedConnection:
 
 
 def _purpose(written: set[str]) -> str:
+    if not written:
+        return "nothing"
     return next((what for table, what in _WRITTEN.items() if table in written), "the schema")
