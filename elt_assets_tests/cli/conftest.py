@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -59,6 +60,8 @@ class Command:
             cwd=self.folder,
             env=self.variables(),
             encoding="utf-8",
+            # A suite that runs in the background ignores Ctrl-C, and its children would too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 

@@ -8,6 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
 import urllib3
 
 from elt_assets_tests.cli.conftest import Command, wait_for
@@ -40,11 +41,15 @@ def processes_of(home: Path) -> set[int]:
     return found
 
 
-def test_the_ui_shows_the_three_assets_and_sigterm_leaves_no_process(elt_assets: Command) -> None:
+def test_the_ui_shows_the_three_assets_and_sigterm_leaves_no_process(
+    elt_assets: Command, request: pytest.FixtureRequest
+) -> None:
     port = free_port()
     log = elt_assets.folder / "log"
     with log.open("w") as output:
         running = elt_assets.start("dev", "--port", str(port), stdout=output, stderr=output)
+    # However this test ends: `dev` listens to nobody but its signals.
+    request.addfinalizer(running.terminate)
     http = urllib3.PoolManager(retries=False, timeout=60)
     answers = []
 
