@@ -6,8 +6,10 @@ Belongs here: the session, its SQL, and PostgreSQL's errors in our words. Does n
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -43,6 +45,11 @@ _KEY_TYPES = {
         )
     },
 }
+_USUAL_PLACES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
 _TLS = {"verify": "verify-full", "require": "require", "off": "disable"}
 # Connection lost, server starting or stopping, no resources, cancelled by the timeout.
 _PASSING = ("08", "53", "57", "40", "55", "58")
@@ -137,7 +144,7 @@ def _address(connection: ServerConnection, secrets: Secrets, timeout: float) -> 
         "application_name": "elt_assets",
     }
     if connection.tls == "verify":
-        words["sslrootcert"] = connection.tls_ca or "system"
+        words["sslrootcert"] = connection.tls_ca or _authorities()
     options = "&".join(f"{name}={quote(value, safe='')}" for name, value in words.items())
     user = quote(str(connection.user), safe="") + (
         f":{quote(password, safe='')}" if password else ""
@@ -145,6 +152,13 @@ def _address(connection: ServerConnection, secrets: Secrets, timeout: float) -> 
     place = quote(host, safe=":[]" if host.startswith("[") else "")
     database = quote(str(connection.database), safe="")
     return f"postgresql://{user}@{place}:{connection.port or 5432}/{database}?{options}"
+
+
+def _authorities() -> str:
+    """The file of authorities that this machine trusts, wherever its makers put it."""
+    # The driver brings an OpenSSL of its own, which does not know where the machine's is.
+    known = (ssl.get_default_verify_paths().cafile, *_USUAL_PLACES)
+    return next((place for place in known if place and Path(place).is_file()), "system")
 
 
 def _key_type(name: str) -> str:

@@ -32,6 +32,8 @@ class Server:
 
     type: str
     port: int
+    authority: Path
+    """The file that whoever wants to verify the server must trust."""
 
     def connection(self) -> dict[str, Any]:
         """The connection part of provider_data."""
@@ -91,9 +93,12 @@ def postgresql() -> Iterator[Server]:
             stdout=subprocess.DEVNULL,
             **_unprivileged(),
         )
-        server = Server("postgresql", _free_port())
+        certificate, key = _certificate(folder)
+        server = Server("postgresql", _free_port(), certificate)
         command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
-        with _running([*command, "-k", "", "-c", "fsync=off"], folder) as process:
+        command += ["-k", "", "-c", "fsync=off", "-c", "ssl=on"]
+        command += ["-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}"]
+        with _running(command, folder) as process:
             while True:
                 _check_alive(process, folder)
                 try:
@@ -141,10 +146,12 @@ def mariadb() -> Iterator[Server]:
             "GRANT ALL ON *.* TO owner@'%';\n"
         )
         first.chmod(0o644)
-        server = Server("mysql", _free_port())
+        certificate, key = _certificate(folder)
+        server = Server("mysql", _free_port(), certificate)
         command = [program, "--no-defaults", *options, f"--port={server.port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={folder}/socket", "--skip-name-resolve"]
         command += ["--innodb-flush-log-at-trx-commit=0", f"--init-file={first}"]
+        command += [f"--ssl-cert={certificate}", f"--ssl-key={key}"]
         with _running(command, folder) as process:
             while True:
                 _check_alive(process, folder)
@@ -154,6 +161,24 @@ def mariadb() -> Iterator[Server]:
                 except pymysql.err.OperationalError as error:
                     _check_not_yet(str(error), "refused")
             yield server
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that signs itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("openssl is not installed; .ci/install-servers installs it")
+    options = ["-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    options += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    options += ["-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(
+        [program, "req", "-x509", "-newkey", "rsa:2048", *options],
+        check=True,
+        stderr=subprocess.DEVNULL,
+        **_unprivileged(),
+    )
+    return certificate, key
 
 
 @contextmanager

@@ -104,10 +104,25 @@ def test_a_whole_address_can_be_a_secret(server: Server, monkeypatch: pytest.Mon
         read(opened(ByAddress()))  # type: ignore[arg-type]
 
 
-def test_a_server_without_encryption_is_refused_where_it_is_asked_for(server: Server) -> None:
-    for tls in ("verify", "require"):
-        with pytest.raises(SyncError, match=r"(?i)ssl"):
-            read(opened(Changed(server, tls=tls)))  # type: ignore[arg-type]
+def test_a_server_must_prove_who_it_is_unless_told_otherwise(server: Server) -> None:
+    with pytest.raises(SyncError, match=r"(?i)certificate verify failed"):
+        read(opened(Changed(server, tls=None)))  # type: ignore[arg-type]
+    known = Changed(server, tls=None, tls_ca=str(server.authority))
+    assert read(opened(known)) == [{"id": 1}]  # type: ignore[arg-type]
+    with pytest.raises(SyncError, match=r"(?i)certificate|host"):
+        read(opened(Changed(server, tls=None, tls_ca=str(server.authority), host="localhost")))  # type: ignore[arg-type]
+
+
+def test_encryption_alone_can_be_asked_for(server: Server) -> None:
+    query = (
+        "SELECT 1 AS id, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        if server.type == "postgresql"
+        else "SELECT 1 AS id, variable_value <> '' AS `ssl` FROM"
+        " information_schema.session_status WHERE variable_name = 'ssl_cipher'"
+    )
+    for tls, encrypted in (("require", 1), ("off", 0)):
+        (row,) = read(opened(Changed(server, tls=tls), query))  # type: ignore[arg-type]
+        assert row["ssl"] == encrypted
 
 
 def test_types_of_postgresql_become_their_usual_json(
