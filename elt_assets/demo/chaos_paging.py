@@ -238,7 +238,15 @@ _LOUD = FAILED | INCOMPLETE
 _UNSURE = frozenset(Ending)
 
 FAULTS = (
-    _fault("cursor_cycle", _to_the_first_page, INCOMPLETE, INCOMPLETE, before_last=True),
+    # From the second page on: once, the first page leading to itself is only read twice.
+    _fault(
+        "cursor_cycle",
+        _to_the_first_page,
+        INCOMPLETE,
+        INCOMPLETE,
+        from_page=2,
+        before_last=True,
+    ),
     _fault("cursor_to_itself", _to_itself, INCOMPLETE, INCOMPLETE, from_page=2, before_last=True),
     Fault(
         "cursor_ignored",

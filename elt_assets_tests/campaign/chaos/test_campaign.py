@@ -3,8 +3,14 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.demo.chaos import FAULTS
-from elt_assets_tests.campaign.chaos.campaign import SEED, campaign, never_often_enough
-from elt_assets_tests.campaign.chaos.scenarios import LENGTH, chains
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.campaign.chaos.campaign import (
+    SEED,
+    campaign,
+    never_often_enough,
+    run_share,
+)
+from elt_assets_tests.campaign.chaos.scenarios import LENGTH, Chain, Scenario, chains
 
 SCENARIOS = 2_000
 LEAST = 4
@@ -35,6 +41,56 @@ def test_after_a_few_faults_of_every_kind_nobody_is_lost_or_deleted_by_mistake()
     assert figures.violations == []
     assert figures.seen["scenarios"] == wanted // LENGTH * LENGTH
     assert figures.never_fired(planned) == []
+
+
+ONCE_DEADLY = (
+    "empty_end",
+    "ends_too_early_and_counts_nothing",
+    "error_inside_of_data",
+    "join_while_reading",
+    "total_of_zero",
+    "two_ids_in_a_record",
+    "another_id_at_the_end",
+    "two_lists_of_one_name",
+    "repeated_page",
+    "pages_shift_while_reading",
+)
+"""Faults that once deleted people who were there, or could have."""
+
+
+def test_faults_that_once_deleted_people_delete_nobody() -> None:
+    share = [
+        Chain(
+            number=number,
+            ref=IntegrationRef("once-deadly", name),
+            users=30,
+            page_size=8,
+            # All pages in one batch: what is looked at batch by batch must see every page.
+            pages_per_batch=10,
+            total=True,
+            grace=False,
+            scenarios=(once("chunks", 0), once(name, 0), once(name, 1)),
+        )
+        for number, name in enumerate(ONCE_DEADLY)
+    ]
+    figures = run_share(share, SEED, heal_each=True)
+    assert figures.violations == []
+    assert figures.never_fired(ONCE_DEADLY) == []
+
+
+def once(fault: str, place: float) -> Scenario:
+    """The fault, once, while two leave, two change and one joins."""
+    return Scenario(
+        fault=fault,
+        lasting=False,
+        place=place,
+        companion=None,
+        leave=2,
+        change=2,
+        join=1,
+        retried=False,
+        seed=int(place) + 1,
+    )
 
 
 @pytest.mark.campaign
