@@ -33,7 +33,8 @@ class Safeguards(BaseModel):
         description="How a missing record is confirmed before its row is deleted: 'probe' asks "
         "the provider for the single record, 'grace' waits for a second complete extraction "
         "without it, 'none' trusts the first. Unset: 'none' where pages cannot shift while they "
-        "are read, 'probe' or 'grace' where they can, or where an extraction was interrupted.",
+        "are read, 'probe' or 'grace' where they can, where an extraction was interrupted, or "
+        "where a provider that declares a total lists records twice.",
     )
     delete_mode: DeleteMode = Field(
         "hard", description="'soft' keeps deleted rows and sets their deleted_at."
