@@ -145,15 +145,12 @@ def read_state(home: Path, ref: IntegrationRef) -> State:
     return state
 
 
-def landed(state: State) -> dict[str, tuple[str, int]]:
-    """For every extraction still open: its fingerprint and how many pages are committed."""
+def landed(state: State) -> dict[str, int]:
+    """How many pages of each sync's extraction are committed."""
     pages: dict[str, int] = {}
     for batch in state.batches:
         pages[batch["sync_id"]] = pages.get(batch["sync_id"], 0) + batch["pages"]
-    return {
-        row["sync_id"]: (row["fingerprint"], pages.get(row["sync_id"], 0))
-        for row in state.extractions
-    }
+    return pages
 
 
 def _lasting(row: Mapping[str, Any]) -> Row:

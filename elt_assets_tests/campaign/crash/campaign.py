@@ -159,7 +159,7 @@ class CrashCampaign:
     def _dies(
         self, home: Path, lived: History, step: Step, fatal: int, death: Death = "SIGKILL"
     ) -> int:
-        before, served = self._landed(home, lived), _lines(home)
+        before, served = self._landed(home, lived), len(_served(home))
         process = self._context.Process(target=worker.work, args=(home, lived, step, fatal, death))
         process.start()
         process.join()
@@ -167,7 +167,7 @@ class CrashCampaign:
         return int(process.exitcode)
 
     def _killed_after(self, home: Path, lived: History, step: Step, seconds: float) -> int:
-        before, served = self._landed(home, lived), _lines(home)
+        before, served = self._landed(home, lived), len(_served(home))
         process = self._context.Process(target=worker.work, args=(home, lived, step))
         process.start()
         process.join(seconds)
@@ -176,33 +176,23 @@ class CrashCampaign:
         self._check_pages(home, lived, step, before, served)
         return int(process.exitcode)
 
-    def _landed(self, home: Path, lived: History) -> dict[str, tuple[str, int]]:
+    def _landed(self, home: Path, lived: History) -> dict[str, int]:
         if not (home / "oltp.db").exists():
             return {}
         return landed(read_state(home, lived.ref))
 
     def _check_pages(
-        self,
-        home: Path,
-        lived: History,
-        step: Step,
-        before: dict[str, tuple[str, int]],
-        served: int,
+        self, home: Path, lived: History, step: Step, before: dict[str, int], served: int
     ) -> None:
-        _, committed = before.get(step.sync_id, ("", 0))
-        pages = (
-            [int(line) for line in worker.served_file(home).read_text().split()[served:]]
-            if (worker.served_file(home).exists())
-            else []
-        )
+        pages = _served(home)[served:]
         self.figures.seen["pages served"] += len(pages)
         self.figures.judge(
             f"history {lived.seed}, {step.sync_id}",
-            oracles.refetched(State(lived.ref), committed, pages),
+            oracles.refetched(State(lived.ref), before.get(step.sync_id, 0), pages),
         )
 
     def _recover(self, name: str, lived: History, step: Step, home: Path) -> None:
-        before, served = self._landed(home, lived), _lines(home)
+        before, served = self._landed(home, lived), len(_served(home))
         with worker.open_platform(home, lived, step, Moments()) as platform:
             outcome = worker.take(platform, lived, step)
         if outcome is not None and not outcome.status.settled:
@@ -307,9 +297,9 @@ def _cut_tails(home: Path, dice: random.Random) -> str:
     return ", ".join(told)
 
 
-def _lines(home: Path) -> int:
+def _served(home: Path) -> list[int]:
     file = worker.served_file(home)
-    return len(file.read_text().split()) if file.exists() else 0
+    return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
 def missing_boundaries(figures: Figures) -> list[str]:
