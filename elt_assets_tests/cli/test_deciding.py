@@ -1,0 +1,76 @@
+"""Deciding and going back from the command line, over a real provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.cli.conftest import Command, connect
+
+REF = IntegrationRef("demo-001", "people-001")
+NAME = str(REF)
+
+
+@pytest.fixture
+def provider() -> Iterator[ProviderProcess]:
+    with ProviderProcess(Layout(organizations=1, integrations=1, users=30)) as running:
+        yield running
+
+
+@pytest.fixture
+def quarantined(elt_assets: Command, provider: ProviderProcess) -> Command:
+    """Thirty users, of whom the provider then lists twelve."""
+    connect(elt_assets, provider, REF)
+    assert elt_assets("sync", NAME, "--sync-id", "s1").status == 0
+    leavers = [user["external_id"] for user in provider.truth(REF)[12:]]
+    provider.edit(REF, remove=leavers)
+    assert elt_assets("sync", NAME, "--sync-id", "s2").status == 3
+    return elt_assets
+
+
+def users_of(command: Command, *more: str) -> list[str]:
+    return [user["external_id"] for user in command("users", NAME, "--json", *more).document]
+
+
+def test_withheld_deletes_are_listed_approved_and_can_be_undone(
+    quarantined: Command, provider: ProviderProcess
+) -> None:
+    (waiting,) = quarantined("quarantine", "list", "--json").document
+    assert (waiting["partition"], waiting["withheld_deletes"]) == (NAME, 18)
+    assert "18 of 30 would be deleted" in waiting["reasons"][0]
+    (approved,) = quarantined("quarantine", "approve", NAME, "--json").document["sync"]
+    assert approved["deletes"] == 18
+    assert users_of(quarantined) == [user["external_id"] for user in provider.truth(REF)]
+    assert quarantined("undo", NAME, "--sync-id", approved["sync_id"]).status == 0
+    assert len(users_of(quarantined)) == 30
+
+
+def test_rejected_deletes_keep_the_users_and_nothing_waits_any_more(quarantined: Command) -> None:
+    assert quarantined("quarantine", "reject", NAME, "--by", "ada").status == 0
+    assert len(users_of(quarantined)) == 30
+    assert quarantined("quarantine", "list", "--json").document == []
+    assert "nothing waits" in quarantined("quarantine", "approve", NAME).complaint
+    (row, _) = quarantined("syncs", NAME, "--json").document
+    assert (row["decision"], row["decided_by"]) == ("rejected", "ada")
+
+
+def test_the_past_can_be_read_and_the_table_rebuilt(quarantined: Command) -> None:
+    assert users_of(quarantined, "--as-of", "2001-01-01") == []
+    assert len(users_of(quarantined, "--as-of", "2999-01-01T00:00:00")) == 30
+    rebuilt = quarantined("rebuild", NAME, "--json").document
+    assert (rebuilt["before"], rebuilt["after"]) == (30, 30)
+
+
+def test_undoing_what_never_was_is_one_clear_line(quarantined: Command) -> None:
+    assert quarantined("undo", NAME, "--sync-id", "s9").complaint == (
+        f"{NAME} has no sync s9; `elt-assets syncs {NAME}` lists them"
+    )
+
+
+def test_there_must_be_something_to_map_again(quarantined: Command) -> None:
+    complaint = quarantined("sync", NAME, "--retry-rejected").complaint
+    assert complaint == f"{NAME}: the newest sync has no rejected records to map again"
