@@ -34,7 +34,7 @@ def test_the_example_is_valid_and_stays_as_written() -> None:
     [
         ("postgresql", "DELETE FROM users"),
         ("postgresql", "SELECT 1; DROP TABLE users"),
-        ("postgresql", "SELECT 1; SELECT 2"),
+        ("postgresql", "SELECT 1 /* and then"),
         ("postgresql", "SELECT 1) AS q; DROP TABLE users; --"),
         ("postgresql", "SELECT 1 UNION SELECT 2) AS q WHERE (1 = 1"),
         ("postgresql", "WITH gone AS (DELETE FROM users RETURNING id) SELECT * FROM gone"),
@@ -57,6 +57,11 @@ def test_a_query_that_does_more_than_read_is_refused(database: str, query: str) 
         wrong["connection"] = {"type": "sqlite", "path": "/srv/hr.db"}
     with pytest.raises(InvalidInput, match=r"streams\.users\.query "):
         catalog.validate("sql", wrong)
+
+
+def test_two_statements_are_counted() -> None:
+    with pytest.raises(InvalidInput, match="has 2 statements; write one SELECT"):
+        catalog.validate("sql", data("SELECT 1; SELECT 2"))
 
 
 @pytest.mark.parametrize(
