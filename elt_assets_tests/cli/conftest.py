@@ -18,6 +18,8 @@ import pytest
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.sync.platform import Platform
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -117,13 +119,9 @@ def connect(
     *,
     token: Mapping[str, str] | None = None,
 ) -> None:
-    """Register `ref` of a running provider, as a person would."""
+    """Register `ref` of a running provider, without a command: each takes seconds to start."""
     token_file = command.folder / "token"
     token_file.write_text(provider.token)
     data = provider_data(provider.url, ref, token or {"file": str(token_file)})
-    added = command(
-        *("integrations", "add", "--org", ref.organization_id, "--id", ref.integration_id),
-        *("--provider", "rest", "--data", "-"),
-        stdin=json.dumps(data),
-    )
-    assert added.status == 0, added
+    with Platform.open(load_settings(home=command.home)) as platform:
+        platform.registry.add(ref, "rest", data)
