@@ -34,7 +34,7 @@ test: $(READY) ## Run the tests, on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
-	@$(BIN)/python -m pytest -m campaign $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
 
 check: $(READY) ## Check style, types, import contracts and that Dagster can load the definitions
 	@$(BIN)/ruff check
