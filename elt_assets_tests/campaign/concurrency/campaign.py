@@ -87,6 +87,10 @@ class ConcurrencyCampaign:
         notes = _notes(shared)
         for note in notes:
             self.figures.fired[f"{note.act} {note.status or 'done'}"] += 1
+        with shared.platform() as platform:
+            for lived in shared.histories:
+                # A client may have been killed after it removed and before it registered again.
+                platform.registry.add(lived.ref, "rest", lived.provider_data(), if_absent=True)
         for lived in shared.histories:
             name = f"scenario {seed}"
             mine = [note for note in notes if note.partition == lived.ref.partition_key]

@@ -78,7 +78,8 @@ class Shared:
 
     def day(self, history: History) -> int:
         file = self._day_file(history)
-        return int(file.read_text()) if file.exists() else 0
+        # Another client may just have made it, and not yet said which day it is.
+        return int(file.read_text() or 0) if file.exists() else 0
 
     def next_day(self, history: History) -> None:
         """Let the provider's world move on; it never goes back."""
