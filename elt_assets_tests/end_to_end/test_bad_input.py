@@ -327,11 +327,12 @@ def test_a_secret_that_cannot_be_read_fails_its_integration_alone(
 
 def test_a_secret_that_the_provider_echoes_reaches_no_file(town: Town) -> None:
     def echo(asked: Asked) -> Reply:
-        return as_json({"error": {"code": asked.headers["authorization"], "detail": TOKEN}}, 401)
+        (_, token) = asked.headers["authorization"].split()
+        return as_json({"error": {"code": token, "detail": asked.headers}}, 401)
 
     town.sick_provider.answer = echo
     outcome = town.sync("s2")[SICK]
-    assert_one_clear_line(outcome, "401")
+    assert_one_clear_line(outcome, "[secret]")
     town.platform.close()
     home = town.platform.settings.home
     files = [path for path in home.rglob("*") if path.is_file() and path != town.token_file]
