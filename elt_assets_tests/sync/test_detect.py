@@ -33,7 +33,7 @@ def newest(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(
     st.lists(VERSIONS, min_size=1, max_size=12),
     st.lists(VERSIONS, min_size=1, max_size=12),
