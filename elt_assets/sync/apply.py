@@ -84,7 +84,11 @@ class Application:
                 )
                 self._verify(latest.count(transaction, self.stream, self.ref), expected)
             settled = outcome(expected)
-            ledger.settle(transaction, self.stream, self.ref, settled)
+            if not ledger.settle(transaction, self.stream, self.ref, settled):
+                raise PermanentError(
+                    f"sync {self.row.sync_id} is no longer in the ledger: the integration was "
+                    "removed meanwhile; nothing was applied"
+                )
             also(transaction)
         change_log.mark_applied(
             self.connection, self.stream, self.base.version + 1, self.row.sync_id, now()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import duckdb
 import msgspec
 
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Transaction
@@ -24,6 +24,7 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.detect import load_images
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
+from elt_assets.sync.registry import registered
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
 
@@ -122,6 +123,8 @@ class Compensation:
         also: Callable[[Transaction], None] = lambda _: None,
     ) -> Outcome:
         with self.database.transaction() as opening:
+            if not registered(opening, self.ref):
+                raise NotFound(f"{self.ref} was removed meanwhile; nothing was changed")
             row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
         if row.status.settled:
             return row.outcome()

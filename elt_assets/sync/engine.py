@@ -364,13 +364,11 @@ class _Attempt:
                 full_at=self._full_at(row),
             )
             try:
-                outcome = application.run(partial(self._settled, base=base, started=started))
+                return application.run(partial(self._settled, base=base, started=started))
             except Superseded:
                 return self._supersede()
             except VersionMoved:
                 continue
-            self.reached = Stage.LATEST
-            return outcome
         raise RetryableError(
             "the latest table kept changing under this sync; it continues when tried again"
         )
@@ -394,7 +392,7 @@ class _Attempt:
             latest=found.latest_before,
             safeguards=safeguards,
             history=ledger.listed_before(database, request.stream, request.ref)
-            if found.unique == 0
+            if found.unique == found.tombstones
             else (),
         )
         if found.deletes and self.verdict.deletes_pass:

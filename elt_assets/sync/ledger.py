@@ -173,8 +173,11 @@ def _begin_first(
     return row
 
 
-def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcome: Outcome) -> None:
-    """Record how the sync ended. A sync that settled before is left as it is."""
+def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcome: Outcome) -> bool:
+    """Record how the sync ended; False if it is not there to be settled.
+
+    A sync that settled before is left as it is.
+    """
     counts = msgspec.structs.asdict(outcome.counts)
     values: dict[str, object] = {
         "status": str(outcome.status),
@@ -191,7 +194,7 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         **{f'"{name}"': value for name, value in counts.items()},
     }
     assignments = ", ".join(f"{name} = ?" for name in values)
-    transaction.execute(
+    changed = transaction.execute(
         f"UPDATE syncs SET {assignments} WHERE {_ONE_SYNC} AND status IN (?, ?)",
         (
             *values.values(),
@@ -201,6 +204,7 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
             str(Status.FAILED),
         ),
     )
+    return changed == 1
 
 
 def add_error(

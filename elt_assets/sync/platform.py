@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.errors import InvalidInput, NotFound
+from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
@@ -394,18 +394,29 @@ class Platform:
         Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
         """
         self.registry.get(ref)
-        # The registry's row goes last: a removal that was interrupted can be repeated. A sync
-        # that waits for the file finds, once it has it, that nobody is registered any more.
-        with self.warehouses.removing(ref):
-            shutil.rmtree(
-                self.settings.drops_path / ref.organization_id / ref.integration_id,
-                ignore_errors=True,
-            )
+        # The registry's row goes last: a removal that was interrupted can be repeated. It is
+        # marked first: whoever waits for the file would find a new one in its place as soon
+        # as the old one is gone, and must not begin before the row is.
+        with self.database.transaction() as transaction:
+            registry.begin_removal(transaction, ref)
+        try:
+            with self.warehouses.removing(ref):
+                self._forget(ref)
+        except WarehouseBusy:
             with self.database.transaction() as transaction:
-                for stream in STREAMS.values():
-                    latest.remove_all(transaction, stream, ref)
-                ledger.forget(transaction, ref)
-                registry.remove(transaction, ref)
+                registry.begin_removal(transaction, ref, begun=False)
+            raise
+
+    def _forget(self, ref: IntegrationRef) -> None:
+        shutil.rmtree(
+            self.settings.drops_path / ref.organization_id / ref.integration_id,
+            ignore_errors=True,
+        )
+        with self.database.transaction() as transaction:
+            for stream in STREAMS.values():
+                latest.remove_all(transaction, stream, ref)
+            ledger.forget(transaction, ref)
+            registry.remove(transaction, ref)
 
 
 def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:

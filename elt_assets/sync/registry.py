@@ -48,8 +48,13 @@ class Registry:
         moment = now()
         with self._database.transaction() as transaction:
             added = transaction.execute(
-                "INSERT INTO connected_integrations VALUES (?, ?, ?, ?, 1, ?, ?)"
-                " ON CONFLICT DO NOTHING",
+                """
+                INSERT INTO connected_integrations (
+                    organization_id, id, provider, provider_data, created_at, updated_at
+                )
+                VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO NOTHING
+                """,
                 (
                     ref.organization_id,
                     ref.integration_id,
@@ -92,11 +97,19 @@ class Registry:
 
 
 def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
-    """Whether the integration is connected, as of this transaction."""
+    """Whether the integration is connected and stays so, as of this transaction."""
     return bool(
         transaction.value(
-            f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE}", _key(ref)
+            f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE} AND removing = 0",
+            _key(ref),
         )
+    )
+
+
+def begin_removal(transaction: Transaction, ref: IntegrationRef, begun: bool = True) -> None:
+    """Say that the integration is about to go, so that nothing starts for it; or take it back."""
+    transaction.execute(
+        f"UPDATE connected_integrations SET removing = ? WHERE {_ONE}", (int(begun), *_key(ref))
     )
 
 

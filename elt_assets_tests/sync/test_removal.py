@@ -9,7 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from elt_assets.errors import NotFound, RetryableError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync import registry
+from elt_assets.sync import ledger, registry
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
@@ -105,3 +105,36 @@ def test_a_reader_that_comes_too_late_is_told_so_and_makes_no_folder(company: Co
     ):
         pass
     assert not company.platform.warehouses.path(ACME).parent.exists()
+
+
+def test_nothing_begins_once_a_removal_has_begun(company: Company) -> None:
+    """A sync that finds a new file in the place of the old one, before the rows are gone."""
+    company.connect(world=World(people(5)))
+    company.sync()
+    with company.platform.database.transaction() as transaction:
+        registry.begin_removal(transaction, ACME)
+    company.platform.warehouses.remove(ACME)
+    assert company.sync(sync_id="s2").status is Status.FAILED
+    assert [row.sync_id for row in company.platform.syncs(ACME)] == ["s1"]
+
+
+def test_a_sync_that_lost_its_ledger_row_applies_nothing(company: Company) -> None:
+    world = company.connect(world=World(people(5)))
+
+    def forget(page: int) -> None:
+        with company.platform.database.transaction() as transaction:
+            ledger.forget(transaction, ACME)
+
+    world.on_page = forget
+    outcome = company.sync()
+    assert outcome.status is Status.FAILED
+    assert "no longer in the ledger" in (outcome.error or "")
+    assert rows_left(company) == 0
+
+
+def test_a_removal_that_has_to_wait_too_long_changes_nothing(company: Company) -> None:
+    company.connect(world=World(people(5)))
+    company.sync()
+    with company.platform.warehouses.open(ACME), pytest.raises(WarehouseBusy):
+        company.platform.remove(ACME)
+    assert company.sync(sync_id="s2").status is Status.UNCHANGED

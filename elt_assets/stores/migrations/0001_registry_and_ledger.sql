@@ -7,6 +7,7 @@ CREATE TABLE connected_integrations (
     enabled         INTEGER NOT NULL DEFAULT 1,
     created_at      TEXT NOT NULL,
     updated_at      TEXT NOT NULL,
+    removing        INTEGER NOT NULL DEFAULT 0, -- its removal has begun: nothing starts any more
     PRIMARY KEY (organization_id, id)
 );
 
