@@ -226,8 +226,10 @@ class Detection:
                 self._append(self._stream.cdc, kept, now)
             if not deletes_pass:
                 self._append(self._stream.withheld, "change_type = 'DELETE'", now)
-            elif complete:
+            if deletes_pass and complete:
                 self._remember_missing()
+            else:
+                self._forget_seen()
 
     def _append(self, table: str, which: str, now: str) -> None:
         keys = ", ".join(
@@ -271,6 +273,22 @@ class Detection:
             "INSERT INTO missing_records SELECT $stream, id, $version, NULL"
             " FROM found_changes WHERE change_type = 'PENDING'",
             known,
+        )
+
+    def _forget_seen(self) -> None:
+        """Let those start anew whom an extraction lists that says nothing about the others.
+
+        That somebody was missing before is disproved by seeing them, however incompletely.
+        """
+        self._connection.execute(
+            """
+            UPDATE missing_records
+            SET until = $version
+            WHERE stream = $stream AND until IS NULL AND id IN (
+                SELECT id FROM current_records WHERE NOT tombstone
+            )
+            """,
+            {"stream": self._stream.name, "version": self.version},
         )
 
     def _mark(self, ids: Iterable[str], change_type: str) -> None:

@@ -352,3 +352,15 @@ def test_an_extraction_begun_too_long_ago_starts_afresh(tmp_path) -> None:
     assert world.served == [0, 1, 2]
     assert outcome.resumed_batches == 0
     company.platform.close()
+
+
+def test_somebody_seen_in_an_incomplete_extraction_starts_to_count_anew(company: Company) -> None:
+    world = company.connect(world=World(people(30), pages_can_shift=True))
+    company.sync(sync_id="s1")
+    world.records = people(29)
+    assert company.sync(sync_id="s2").counts.pending_deletes == 1
+    world.records, world.total = people(30), 31
+    assert not company.sync(sync_id="s3").certificate.complete
+    world.records, world.total = people(29), None
+    outcome = company.sync(sync_id="s4")
+    assert (outcome.counts.deletes, outcome.counts.pending_deletes) == (0, 1)

@@ -84,6 +84,7 @@ class Oracle:
         complete = all("id" in record for record in records)
         before = self.latest
         self.latest = self.latest | listed
+        self._missed_once -= listed.keys()
         if missing and not (complete and listed):
             return Status.QUARANTINED
         gone = missing
