@@ -15,6 +15,11 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,:\[\]{}"]++')
 _NEST = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
+_TOKEN = re.compile(
+    rb'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([^\s,:\[\]{}"]++)|([,:\[\]{}]))', re.DOTALL
+)
+_TRAILING_SPACE = re.compile(rb"[ \t\r\n]*+\Z")
+
 Span = tuple[int, int]
 
 
@@ -60,6 +65,49 @@ def members(text: bytes, position: int) -> Iterator[tuple[Span, Span]]:
         value = (position, skip_value(text, position))
         yield name, value
         position = _next(text, value[1], b"}")
+
+
+def check_structure(text: bytes) -> None:
+    """Raises `NotBalanced` unless every name, colon, value and comma stands where one belongs.
+
+    Strings and scalars may hold anything. A quote that is missing turns the text around it
+    inside out, and then brackets no longer tell where a record ends: two of them may look
+    like one.
+    """
+    awaited = "value"
+    open_brackets: list[bytes] = []
+    position = 0
+    while not (position and not open_brackets):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            raise NotBalanced("neither a value nor a mark")
+        position = token.end()
+        awaited = _after(token[3] or b"", awaited, open_brackets)
+    if not _TRAILING_SPACE.match(text, position):
+        raise NotBalanced("something after the end")
+
+
+def _after(mark: bytes, awaited: str, open_brackets: list[bytes]) -> str:
+    """What must follow `mark` (empty for a string or scalar) where `awaited` was to come."""
+    match mark, awaited:
+        case (b"", "value" | "value or end"):
+            return "comma or end"
+        case (b"", "name" | "name or end"):
+            return "colon"
+        case (b"{" | b"[", "value" | "value or end"):
+            open_brackets.append(mark)
+            return "name or end" if mark == b"{" else "value or end"
+        case (b":", "colon"):
+            return "value"
+        case (b",", "comma or end") if open_brackets:
+            return "name" if open_brackets[-1] == b"{" else "value"
+        case (b"}", "name or end" | "comma or end") if open_brackets[-1:] == [b"{"]:
+            open_brackets.pop()
+            return "comma or end"
+        case (b"]", "value or end" | "comma or end") if open_brackets[-1:] == [b"["]:
+            open_brackets.pop()
+            return "comma or end"
+    raise NotBalanced(f"no {awaited}")
 
 
 def elements(text: bytes, position: int) -> tuple[list[Span], int]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elt_assets.connectors import json_scan
 from elt_assets.connectors.envelope import EnvelopeReader
 from elt_assets.connectors.salvage import UNREADABLE, marker, reason_unreadable
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
@@ -75,6 +76,30 @@ def test_the_first_of_two_equal_names_wins_in_a_marker_as_it_does_in_duckdb() ->
             "SELECT json_extract_string(decode(?::BLOB), '$.data.items[0].id')", [envelope.body]
         ).fetchone()
     assert row == (None,)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"id": 1, "p": {\x01email": "a"}, "q": 1}, {"id": 2"email": "b"}',
+        b'{"id": 1, "list": [1 2], "x": "\xff"}',
+        b'{"id": 1, "a": {"b": {"c": [{"d" 1}]}}}',
+        b'{"id": 1,, "x": 2}',
+        b'{"id": 1, "x": 2}}',
+        b'{"id": 1, "x": [}',
+        b'{"id": 1, "x"}',
+        b'{"id": 1, "x":}',
+        b'{"id": 1, {"x": 2}: 3}',
+        b'{"id": 1, "x": "\xff" "y"}',
+    ],
+)
+def test_nothing_is_kept_of_a_record_that_may_hold_its_neighbour(record: bytes) -> None:
+    assert json.loads(marker(record, "why")) == {UNREADABLE: "why"}
+
+
+@given(st.recursive(st.none() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+def test_the_structure_of_sound_json_is_sound(value: object) -> None:
+    json_scan.check_structure(json.dumps(value, indent=1).encode())
 
 
 def test_a_record_that_is_no_object_becomes_a_marker_without_fields() -> None:

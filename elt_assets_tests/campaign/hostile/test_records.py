@@ -192,6 +192,7 @@ def one_line(outcome: Outcome) -> bool:
 
 @SLOW
 @given(edits)
+@example([(174, 1, b"\x00"), (253, 35, b"")])  # Two records that look like one by their brackets.
 def test_a_damaged_page_deletes_nobody_whom_it_still_names(
     installation: Installation, changes: list[tuple[int, int, bytes]]
 ) -> None:
