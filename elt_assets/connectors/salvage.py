@@ -8,8 +8,9 @@ what happens to a marker (the engine rejects it, with the reason it carries).
 A marker keeps whatever of the record can be read, byte for byte under the same names, so
 that the ordinary expressions still find the record's key in it and its user is shielded
 from deletion. A damaged value is null, never a guess: a guessed key would shield the
-wrong user. Where names, values and brackets are themselves out of place nothing is kept,
-the key neither: what looks like one record may be two, and only one would be shielded.
+wrong user. Where names or brackets are themselves damaged or a name stands twice nothing
+is kept, the key neither: what looks like one record may be two, and only one would be
+shielded.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ def salvage(body: bytes, records: tuple[str, ...]) -> bytes | None:
 def marker(record: bytes, reason: str) -> bytes:
     """The marker of `record`: the reason, then what of the record can be read."""
     found = [_member(json.dumps(UNREADABLE).encode(), json.dumps(reason).encode())]
-    if record.startswith(b"{") and _is_one_record(record):
-        found += _sound_members(record, _SEARCHED_DEPTH)
+    if record.startswith(b"{"):
+        try:
+            json_scan.check_structure(record)
+            found += _sound_members(record, _SEARCHED_DEPTH)
+        except json_scan.NotBalanced:
+            pass
     return b"{" + b",".join(found) + b"}"
 
 
@@ -108,23 +113,18 @@ def _sound_or_marker(record: bytes) -> bytes:
     return record if reason is None else marker(record, reason)
 
 
-def _is_one_record(record: bytes) -> bool:
-    """Whether its structure proves where it ends; else a neighbour may be inside it."""
-    try:
-        json_scan.check_structure(record)
-    except json_scan.NotBalanced:
-        return False
-    return True
-
-
 def _sound_members(text: bytes, depth: int) -> list[bytes]:
-    """The members of a damaged object whose names can be read, damaged values as null."""
-    found = []
+    """The members of a damaged object, damaged values as null.
+
+    Raises `NotBalanced` where a name cannot be read or stands twice.
+    """
+    found = {}
     for (name_start, name_end), (start, end) in json_scan.members(text, 0):
-        name = text[name_start:name_end]
-        if reason_unreadable(name) is None and name.startswith(b'"'):
-            found.append(_member(name, _sound_value(text[start:end], depth)))
-    return found
+        name = _name(text[name_start:name_end])
+        if name is None or name in found:
+            raise json_scan.NotBalanced("a name that is unreadable or stands twice")
+        found[name] = _member(text[name_start:name_end], _sound_value(text[start:end], depth))
+    return list(found.values())
 
 
 def _sound_value(value: bytes, depth: int) -> bytes:
