@@ -53,7 +53,7 @@ clean: ## Remove the environment and every cache; your data in .elt_assets stays
 
 # Existing pins are kept; `make lock ARGS=--upgrade` looks for newer versions.
 lock: $(READY) ## Pin the dependencies of pyproject.toml in requirements.lock
-	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --group dev \
+	@$(UV) pip compile --universal --python-version 3.11 --generate-hashes --group dev --group bench \
 		--no-emit-index-url --no-emit-find-links --no-header $(ARGS) \
 		pyproject.toml -o requirements.lock
 	@echo "requirements.lock is up to date with pyproject.toml."
