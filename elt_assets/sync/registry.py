@@ -42,11 +42,12 @@ class Registry:
         """Validate and register; False when it existed and `if_absent`.
 
         Raises `InvalidInput` for an unknown provider, provider_data that does not fit it,
-        or an integration that exists already.
+        an integration that exists already, or one whose name differs from it in case alone.
         """
         checked = catalog.validate(provider, provider_data)
         moment = now()
         with self._database.transaction() as transaction:
+            _refuse_other_case(transaction, ref)
             added = transaction.execute(
                 """
                 INSERT INTO connected_integrations (
@@ -116,6 +117,27 @@ def begin_removal(transaction: Transaction, ref: IntegrationRef, begun: bool = T
 def remove(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete the integration's row."""
     transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", _key(ref))
+
+
+def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Raise `InvalidInput` if another integration has this name in other letters' case.
+
+    File systems that make no difference there (macOS, Windows) would give both one file.
+    """
+    alike = transaction.rows(
+        """
+        SELECT organization_id, id
+        FROM connected_integrations
+        WHERE lower(organization_id) = lower(?) AND lower(id) = lower(?)
+        """,
+        _key(ref),
+    )
+    for other in (IntegrationRef(row["organization_id"], row["id"]) for row in alike):
+        if other != ref:
+            raise InvalidInput(
+                f"{ref} differs from {other}, which is registered, only in upper and lower "
+                "case; some file systems would keep both in one file: choose another name"
+            )
 
 
 def _key(ref: IntegrationRef) -> tuple[str, str]:

@@ -52,6 +52,18 @@ def test_registering_twice_is_refused_and_keeps_the_first(integrations: Registry
 
 
 @pytest.mark.parametrize("if_absent", [True, False])
+@pytest.mark.parametrize("other", ["Acme:main", "acme:MAIN", "ACME:Main"])
+def test_a_name_that_differs_in_case_alone_is_refused_and_names_the_other(
+    integrations: Registry, other: str, if_absent: bool
+) -> None:
+    """On macOS and Windows both would be kept in one file."""
+    integrations.add(ACME, "rest", PROVIDER_DATA)
+    with pytest.raises(InvalidInput, match=f"^{other} differs from acme:main, which is regist"):
+        integrations.add(IntegrationRef.parse(other), "rest", PROVIDER_DATA, if_absent=if_absent)
+    assert [integration.ref for integration in integrations.all()] == [ACME]
+
+
+@pytest.mark.parametrize("if_absent", [True, False])
 def test_what_is_not_valid_is_refused_before_anything_is_written(
     integrations: Registry, if_absent: bool
 ) -> None:
