@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterator
 
 import dagster as dg
 
+from elt_assets.assets.failed_integrations import failed_observation, look_up
 from elt_assets.assets.reporting import failure, materializations, summary
 from elt_assets.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
+from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
 
 
@@ -24,12 +26,14 @@ class RunReport:
         context: dg.AssetExecutionContext,
         stream: Stream,
         selected: Collection[Stage],
+        platform: Platform,
         listener: RunListener,
         retry_policy: dg.RetryPolicy,
     ) -> None:
         self._context = context
         self._stream = stream
         self._selected = selected
+        self._platform = platform
         self._listener = listener
         self._retry_policy = retry_policy
         self._outcomes: list[Outcome] = []
@@ -65,8 +69,14 @@ class RunReport:
             ) from failed
         for outcome in self._outcomes:
             if outcome.status is Status.FAILED:
+                self._context.log_event(self._observed(outcome))
                 self._listener.settled(outcome)
         raise failed
+
+    def _observed(self, outcome: Outcome) -> dg.AssetObservation:
+        """What a person, or a client far away, asks about an integration that failed."""
+        found = look_up(self._platform, self._stream, outcome)
+        return failed_observation(self._stream, outcome, found)
 
 
 def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from pydantic import Field
 
+from elt_assets.assets.progress_log import ProgressLog
 from elt_assets.assets.run_report import RunReport
 from elt_assets.assets.tables import asset_key, table_specs
 from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
@@ -46,6 +47,12 @@ class SyncConfig(dg.Config):
         ge=1,
         le=10_000,
         description="Pages in one checkpoint; from settings when unset.",
+    )
+    max_batches: int | None = Field(
+        default=None,
+        ge=1,
+        description="Checkpoints after which an extraction is cut, to try something out; one "
+        "that was cut deletes nobody. No limit but the settings' when unset.",
     )
     mode: Mode | None = Field(
         default=None,
@@ -85,7 +92,7 @@ def stream_assets(
     ) -> Iterator[dg.AssetMaterialization]:
         """Bring every integration of this run up to date; fail at the end if any failed."""
         selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
-        report = RunReport(context, stream, selected, listener, retry_policy)
+        report = RunReport(context, stream, selected, platform, listener, retry_policy)
         for outcome in _sync_run(context, stream, selected, platform, config, listener):
             yield from report.events(outcome)
         report.end()
@@ -123,6 +130,7 @@ def _sync_run(
         raise dg.Failure(str(error), allow_retries=False) from None
     # A new run that leaves staging out means the extraction that is already there.
     continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
+    progress = ProgressLog(context.log.info, listener.progress)
     refs: dict[str, list[IntegrationRef]] = {}
     for key in _partition_keys(context):
         try:
@@ -148,7 +156,9 @@ def _sync_run(
             until=selected[-1],
             mode=config.mode,
             pages_per_batch=config.pages_per_batch,
-            progress=listener.progress,
+            max_batches=config.max_batches,
+            progress=progress.heard,
+            meanwhile=progress.write,
             faults=FaultDice() if config.faults else None,
         )
 

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -96,6 +96,8 @@ class Request:
     stop: threading.Event
     faults: Faults
     mode: Mode | None = None
+    max_pages: int | None = None
+    """Pages of this extraction before it is cut, where the installation's limit is not meant."""
     again: str | None = None
     """The sync whose kept records are mapped again instead of fetching."""
 
@@ -339,9 +341,15 @@ class _Attempt:
             integration.provider_data,
             self.request.stream.name,
             secrets=self.secrets,
-            limits=self.engine.limits,
+            limits=self._limits(),
             ref=integration.ref,
         )
+
+    def _limits(self) -> FetchLimits:
+        limits = self.engine.limits
+        if self.request.max_pages is None:
+            return limits
+        return replace(limits, max_pages=min(self.request.max_pages, limits.max_pages))
 
     def _detect_and_apply(
         self, connection: duckdb.DuckDBPyConnection, integration: Integration, row: SyncRow

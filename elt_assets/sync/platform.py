@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,13 @@ from elt_assets.sync.stream import STREAMS, Stream
 from elt_assets.sync.tables import has_tables, latest_table, prepare_warehouse
 
 T = TypeVar("T")
+
+_MOMENT = 1.0
+"""Seconds after which a caller who waits for outcomes gets a turn of its own."""
+
+
+def nothing() -> None:
+    """What those do meanwhile who have nothing to do."""
 
 
 class Platform:
@@ -127,15 +134,20 @@ class Platform:
         until: Stage = Stage.LATEST,
         mode: Mode | None = None,
         pages_per_batch: int | None = None,
+        max_batches: int | None = None,
         progress: ProgressListener = silent,
+        meanwhile: Callable[[], None] = nothing,
         faults: Faults | None = None,
     ) -> Iterator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
         One integration's failure is its outcome and costs the others nothing; a disabled
         integration yields nothing. Without `mode` each decides by its configuration whether
-        everything is read. `progress` is called from the working threads.
+        everything is read. After `max_batches` an extraction is cut: it deletes nobody.
+        `progress` is called from the working threads, `meanwhile` about once a second from
+        the caller's own while it waits.
         """
+        pages_per_batch = pages_per_batch or self.settings.pages_per_batch
         stop = threading.Event()
         requests = [
             Request(
@@ -144,7 +156,8 @@ class Platform:
                 sync_id=sync_id,
                 run_id=run_id,
                 until=until,
-                pages_per_batch=pages_per_batch or self.settings.pages_per_batch,
+                pages_per_batch=pages_per_batch,
+                max_pages=max_batches and max_batches * pages_per_batch,
                 progress=progress,
                 stop=stop,
                 mode=mode,
@@ -157,10 +170,14 @@ class Platform:
         with ThreadPoolExecutor(workers, thread_name_prefix="sync") as pool:
             futures = [pool.submit(self._engine.sync, request) for request in requests]
             try:
-                for future in as_completed(futures):
-                    outcome = future.result()
-                    if outcome is not None:
-                        yield outcome
+                pending: set[Future[Outcome | None]] = set(futures)
+                while pending:
+                    done, pending = wait(pending, _MOMENT, FIRST_COMPLETED)
+                    for future in done:
+                        outcome = future.result()
+                        if outcome is not None:
+                            yield outcome
+                    meanwhile()
             finally:
                 # The caller may stop listening: integrations not yet begun are left alone, the
                 # others end after the batch they are at.

@@ -280,3 +280,16 @@ def test_a_run_may_be_told_how_many_pages_make_a_checkpoint(fleet: Fleet) -> Non
 def sync_job_of_this_home() -> dg.JobDefinition:
     """The job with resources from the environment, as a run worker gets it."""
     return build_defs().resolve_job_def("sync")
+
+
+def test_an_extraction_cut_after_some_batches_deletes_nobody(fleet: Fleet) -> None:
+    (key,) = fleet.connect(1, users=6)
+    fleet.run([key])
+    result = fleet.run(
+        [key], config={"ops": {"sync_users": {"config": {"max_batches": 2, "pages_per_batch": 1}}}}
+    )
+    assert result.success
+    assert fleet.directory.served["dir-00"] == [0, 2, 4, 0, 2]
+    assert len(fleet.names(key)) == 6
+    (row,) = fleet.platform.quarantined()
+    assert row.counts.withheld_deletes == 2
