@@ -43,8 +43,8 @@ class Application:
     base: Version
     counts: Counts
     delete_mode: DeleteMode
+    full_at: str | None
     watermark: str | None = None
-    full_at: str | None = None
 
     def run(
         self,

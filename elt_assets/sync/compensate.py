@@ -161,6 +161,7 @@ class Compensation:
                 lambda after: self._outcome(sync_id, counts, after, base), also=also
             )
         except VersionMoved:
+            full_at=base.full_at,
             raise InvalidInput(
                 f"{self.ref}: the latest table changed meanwhile; look again and repeat"
             ) from None

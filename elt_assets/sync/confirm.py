@@ -31,16 +31,19 @@ def way_to_confirm(
     return "probe" if source.answers_for_one else "grace"
 
 
-def confirm_deletes(detection: Detection, way: Confirmation, source: Source) -> None:
+def confirm_deletes(
+    detection: Detection, way: Confirmation, source: Source, *, repeated: int | None = None
+) -> None:
     """Hold back or shield what is not confirmed.
 
-    A probe that gets no clear answer holds the row back until a next extraction.
+    `repeated` is the version made by the sync whose records are looked at once more. A probe
+    that gets no clear answer holds the row back until a next extraction.
     Raises what the source raises.
     """
     if way == "none":
         return
     if way == "grace" or not source.answers_for_one:
-        detection.hold_back_newly_missing()
+        detection.hold_back_newly_missing(repeated)
         return
     answers = {record_id: source.presence(key) for record_id, key in detection.candidates()}
     detection.shield(i for i, answer in answers.items() if answer is Presence.PRESENT)

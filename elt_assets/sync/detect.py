@@ -193,8 +193,12 @@ class Detection:
         """Keep these rows for now: the provider could not say."""
         self._mark(ids, "PENDING")
 
-    def hold_back_newly_missing(self) -> None:
-        """Keep rows that are missing for the first time; a second complete extraction decides."""
+    def hold_back_newly_missing(self, repeated: int | None) -> None:
+        """Keep rows that are missing for the first time; a second complete extraction decides.
+
+        Records that are looked at once more say nothing new about whom the sync that fetched
+        them found missing, at version `repeated`.
+        """
         self._connection.execute(
             """
             UPDATE found_changes
@@ -204,10 +208,11 @@ class Detection:
                 FROM missing_records
                 WHERE stream = $stream
                     AND version <= $base
+                    AND version IS DISTINCT FROM $repeated
                     AND (until IS NULL OR until > $base)
             )
             """,
-            {"stream": self._stream.name, "base": self._base_version},
+            {"stream": self._stream.name, "base": self._base_version, "repeated": repeated},
         )
 
     def write(self, found: Found, *, deletes_pass: bool, complete: bool, now: str) -> None:

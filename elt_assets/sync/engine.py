@@ -98,8 +98,8 @@ class Request:
     mode: Mode | None = None
     max_pages: int | None = None
     """Pages of this extraction before it is cut, where the installation's limit is not meant."""
-    again: str | None = None
-    """The sync whose kept records are mapped again instead of fetching."""
+    again_of: str | None = None
+    """The sync whose kept records are mapped again instead of fetching, if this one is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,9 @@ class Engine:
                 if not attempt.opened:
                     if not registered(transaction, ref):
                         return outcome
-                    ledger.begin(transaction, stream, ref, sync_id, request.run_id)
+                    ledger.begin(
+                        transaction, stream, ref, sync_id, request.run_id, request.again_of
+                    )
                 ledger.settle(transaction, stream, ref, outcome)
                 ledger.add_error(transaction, stream, ref, sync_id, outcome.error or message)
         except SyncError as error:
@@ -179,6 +181,7 @@ class _Attempt:
     request: Request
     secrets: Secrets
     opened: bool = False
+    again_of: str | None = None
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
     resumed_batches: int = 0
@@ -262,9 +265,14 @@ class _Attempt:
             if not registered(transaction, request.ref):
                 raise NotFound(f"{request.ref} was removed meanwhile; nothing was synced")
             row = ledger.begin(
-                transaction, request.stream, request.ref, request.sync_id, request.run_id
+                transaction,
+                request.stream,
+                request.ref,
+                request.sync_id,
+                request.run_id,
+                request.again_of,
             )
-        self.opened = True
+        self.opened, self.again_of = True, row.again_of
         return row
 
     def _supersede(self) -> Outcome:
@@ -294,7 +302,7 @@ class _Attempt:
             self.state, self.certificate = extraction.run()
         except SyncError:
             # Say what is safe: batches committed so far are kept and will be continued.
-            self.state = extraction.state()
+            self.state = extraction.state() if extraction.begun else None
             raise
         finally:
             self.resumed_batches = extraction.resumed_batches
@@ -307,8 +315,8 @@ class _Attempt:
 
     def _plan(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Plan:
         request = self.request
-        if request.again is not None:
-            return extraction_state(connection, request.stream, request.again).plan
+        if self.again_of is not None:
+            return self._kept(connection, self.again_of).plan
         source = self._source(integration)
         try:
             return choose_plan(
@@ -322,10 +330,10 @@ class _Attempt:
 
     def _records(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Source:
         source = self._source(integration)
-        stream, again = self.request.stream, self.request.again
+        stream, again = self.request.stream, self.again_of
         if again is None:
             return source
-        certificate = extraction_state(connection, stream, again).certificate
+        certificate = self._kept(connection, again).certificate
         if certificate is None:
             raise PermanentError(
                 f"sync {again} has not fetched everything yet; continue it with "
@@ -334,6 +342,15 @@ class _Attempt:
         reading = connection.cursor()
         reading.execute(f"USE {ALIAS}")
         return StoredSource(reading, stream, again, certificate, source)
+
+    def _kept(self, connection: duckdb.DuckDBPyConnection, sync_id: str) -> ExtractionState:
+        try:
+            return extraction_state(connection, self.request.stream, sync_id)
+        except LookupError:
+            raise PermanentError(
+                f"the records of sync {sync_id} are no longer kept and cannot be mapped again; "
+                f"`elt-assets sync {self.request.ref}` fetches them anew"
+            ) from None
 
     def _source(self, integration: Integration) -> Source:
         return self.engine.open_source(
@@ -369,7 +386,7 @@ class _Attempt:
                 counts=self.outcome(Status.APPLIED).counts,
                 delete_mode=self.engine.safeguards_of(integration).delete_mode,
                 watermark=self._watermark(),
-                full_at=self._full_at(row),
+                full_at=self._full_at(row, base),
             )
             try:
                 return application.run(partial(self._settled, base=base, started=started))
@@ -393,14 +410,16 @@ class _Attempt:
         )
         with latest.images(database, request.stream, request.ref) as images:
             found = detection.compare(images, self._mode())
+        # Changes alone may well be nothing but tombstones; a listing of everybody may not.
+        listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
         self.verdict = guard.verdict(
             self.certificate,
-            unique=found.unique - found.tombstones,
+            unique=listed,
             deletes=found.deletes,
             latest=found.latest_before,
             safeguards=safeguards,
             history=ledger.listed_before(database, request.stream, request.ref)
-            if found.unique == found.tombstones
+            if listed == 0
             else (),
         )
         if found.deletes and self.verdict.deletes_pass:
@@ -437,20 +456,34 @@ class _Attempt:
             way = way_to_confirm(
                 safeguards.delete_confirmation, source, self.certificate, found.duplicates
             )
-            confirm_deletes(detection, way, source)
+            confirm_deletes(detection, way, source, repeated=self._repeated())
         finally:
             source.close()
+
+    def _repeated(self) -> int | None:
+        """The version made by the sync whose records are mapped again."""
+        if self.again_of is None:
+            return None
+        request = self.request
+        row = ledger.find(self.engine.database, request.stream, request.ref, self.again_of)
+        return None if row is None else row.version
 
     def _mode(self) -> Mode:
         return self.state.plan.mode if self.state else Mode.FULL
 
     def _watermark(self) -> str | None:
-        # What an incomplete extraction has not seen may be older than what it has.
-        return self.found.newest if self.found and self.certificate.complete else None
+        # What an incomplete extraction has not seen may be older than what it has, and what
+        # was withheld must be listed again.
+        return self.found.newest if self.found and self._conclusive() else None
 
-    def _full_at(self, row: SyncRow) -> str | None:
-        complete = self.certificate.complete and self._mode() is Mode.FULL
-        return row.started_at if complete else None
+    def _full_at(self, row: SyncRow, base: Version) -> str | None:
+        if self._mode() is not Mode.FULL or not self.certificate.complete:
+            return base.full_at
+        # Changes alone would not say again who was missing: read everything until it is settled.
+        return row.started_at if self._conclusive() else None
+
+    def _conclusive(self) -> bool:
+        return self.certificate.complete and self.verdict is not None and self.verdict.deletes_pass
 
     def _settled(self, latest_after: int, base: Version, started: float) -> Outcome:
         self.latest_after = latest_after

@@ -64,6 +64,7 @@ class Extraction:
     stop: threading.Event
     resumed_batches: int = 0
 
+    begun: bool = False
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
         state = begin_extraction(
@@ -74,7 +75,7 @@ class Extraction:
             max_resume=self.max_resume,
             plan=self.plan,
         )
-        self.resumed_batches = state.batches
+        self.begun, self.resumed_batches = True, state.batches
         attempts = Retrying(
             retry=retry_if_exception_type(WriteInterrupted),
             stop=stop_after_attempt(WRITE_ATTEMPTS),
@@ -91,7 +92,7 @@ class Extraction:
         return state, state.certificate or certify(state)
 
     def state(self) -> ExtractionState:
-        """Where the extraction stands by its committed checkpoints."""
+        """Where the extraction stands by its committed checkpoints, once it has `begun`."""
         return extraction_state(self.connection, self.stream, self.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:

@@ -46,6 +46,8 @@ class SyncRow(msgspec.Struct, frozen=True):
     decision: str | None = None
     decided_by: str | None = None
     decided_at: str | None = None
+    again_of: str | None = None
+    """The sync whose kept records this one maps again instead of fetching."""
 
     @property
     def partition(self) -> str:
@@ -79,7 +81,7 @@ class Version:
 
     `version` counts the syncs that settled; `ordinal` is that of the newest of them.
     `watermark` is the newest change seen, by the provider's time, and `full_at` when
-    everything was last read completely.
+    everything was last read completely; None asks for it to be read next.
     """
 
     version: int = 0
@@ -124,16 +126,22 @@ def newest(
 
 
 def begin(
-    transaction: Transaction, stream: Stream, ref: IntegrationRef, sync_id: str, run_id: str | None
+    transaction: Transaction,
+    stream: Stream,
+    ref: IntegrationRef,
+    sync_id: str,
+    run_id: str | None,
+    again_of: str | None = None,
 ) -> SyncRow:
     """Open the sync, or continue it if it was begun before; a settled one stays as it is.
 
-    The order of extractions (`ordinal`) is a counter, not a clock: clocks go backwards.
+    Whether it maps the records of another one again (`again_of`) is decided when it is
+    opened. The order of extractions (`ordinal`) is a counter, not a clock: clocks go backwards.
     """
     key = _key(stream, ref)
     rows = transaction.rows(f"SELECT * FROM syncs WHERE {_ONE_SYNC}", (*key, sync_id))
     if not rows:
-        return _begin_first(transaction, key, sync_id, run_id)
+        return _begin_first(transaction, key, sync_id, run_id, again_of)
     row = _sync_row(rows[0])
     if row.status.settled:
         return row
@@ -148,7 +156,11 @@ def begin(
 
 
 def _begin_first(
-    transaction: Transaction, key: tuple[str, str, str], sync_id: str, run_id: str | None
+    transaction: Transaction,
+    key: tuple[str, str, str],
+    sync_id: str,
+    run_id: str | None,
+    again_of: str | None,
 ) -> SyncRow:
     ordinal = transaction.value(
         f"""
@@ -159,16 +171,25 @@ def _begin_first(
         """,
         (*key, *key),
     )
-    row = SyncRow(*key, sync_id, ordinal, Status.EXTRACTING, 1, run_id, started_at=now())
+    row = SyncRow(
+        *key,
+        sync_id,
+        ordinal,
+        Status.EXTRACTING,
+        1,
+        run_id,
+        started_at=now(),
+        again_of=again_of,
+    )
     transaction.execute(
         """
         INSERT INTO syncs (
             organization_id, connected_integration_id, stream, sync_id, ordinal, status,
-            attempts, run_id, started_at
+            attempts, run_id, started_at, again_of
         )
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
-        (*key, sync_id, ordinal, str(row.status), row.attempts, run_id, row.started_at),
+        (*key, sync_id, ordinal, str(row.status), row.attempts, run_id, row.started_at, again_of),
     )
     return row
 
@@ -388,7 +409,7 @@ def advance(
 ) -> bool:
     """Compare and set: make `row` the newest settled sync if the version is still `expected`.
 
-    `watermark` and `full_at` stay as they are where they are None; a watermark only rises.
+    A watermark only rises, and stays where it is None; `full_at` becomes what is given.
     """
     key = _key(stream, ref)
     if expected.version == 0:
@@ -413,7 +434,7 @@ def advance(
                 row.sync_id,
                 now(),
                 risen,
-                full_at or expected.full_at,
+                full_at,
                 *key,
                 expected.version,
             ),

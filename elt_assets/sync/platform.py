@@ -192,19 +192,24 @@ class Platform:
         """
         self.registry.get(ref)
         row = ledger.newest(self.database, stream, ref, tuple(Status))
-        if row is None or row.counts.rejected == 0:
+        if row is not None and row.again_of is not None and not row.status.settled:
+            # Begun and not ended: the same one goes on.
+            sync_id, again_of = row.sync_id, row.again_of
+        elif row is not None and row.counts.rejected > 0:
+            sync_id, again_of = f"{row.sync_id}-again{row.ordinal}", row.sync_id
+        else:
             raise InvalidInput(f"{ref}: the newest sync has no rejected records to map again")
         request = Request(
             stream=stream,
             ref=ref,
-            sync_id=f"{row.sync_id}-again{row.ordinal}",
+            sync_id=sync_id,
             run_id=None,
             until=Stage.LATEST,
             pages_per_batch=self.settings.pages_per_batch,
             progress=silent,
             stop=threading.Event(),
             faults=self._engine.faults,
-            again=row.sync_id,
+            again_of=again_of,
         )
         outcome = self._engine.sync(request)
         if outcome is None:

@@ -63,6 +63,13 @@ def test_asking_for_what_is_not_configured_is_refused() -> None:
         choose_plan(Mode.INCREMENTAL, None, READ, NOW)
 
 
+def test_a_sync_that_asks_for_what_is_not_configured_says_so(company: Company) -> None:
+    company.connect()
+    outcome = company.sync(mode=Mode.INCREMENTAL)
+    assert outcome.error is not None
+    assert outcome.error.startswith("acme:main: an incremental sync was asked for")
+
+
 def test_the_second_sync_reads_changes_only_and_deletes_nobody(
     company: Company, world: World
 ) -> None:
@@ -84,6 +91,40 @@ def test_a_tombstone_deletes_and_absence_does_not(company: Company, world: World
     assert company.changes(sync_id="s2") == [("DELETE", "u-0003"), ("UPDATE", "u-0004")]
     assert (outcome.counts.tombstones, outcome.counts.deletes) == (1, 1)
     assert len(company.users()) == 29
+
+
+def test_changes_that_are_nothing_but_tombstones_delete(company: Company, world: World) -> None:
+    """A listing of everybody that names nobody alive is suspect; a listing of changes is not."""
+    world.records = [changed(3, 20, status="DELETED")]
+    outcome = company.sync(sync_id="s2")
+    assert (outcome.status, outcome.counts.deletes) == (Status.APPLIED, 1)
+    world.records = [changed(number, 20, status="DELETED") for number in range(30)]
+    outcome = company.sync(sync_id="s3", mode=Mode.FULL)
+    assert (outcome.status, outcome.counts.withheld_deletes) == (Status.QUARANTINED, 29)
+
+
+def test_tombstones_that_were_withheld_are_listed_again(company: Company, world: World) -> None:
+    """Or else they would be forgotten with the quarantine that the next sync ends."""
+    before = list(world.records)
+    world.records = [changed(number, 20, status="DELETED") for number in range(10)]
+    assert company.sync(sync_id="s2").status is Status.QUARANTINED
+    assert company.sync(sync_id="s3").counts.withheld_deletes == 10
+    company.platform.approve(ACME, "ada")
+    assert company.users() == expected(before[10:])
+
+
+def test_a_full_sync_whose_deletes_were_withheld_is_followed_by_a_full_one(
+    company: Company, world: World
+) -> None:
+    """A listing of changes would end the quarantine without a word about who was missing."""
+    people = list(world.records)
+    del world.records[:10]
+    assert company.sync(sync_id="s2", mode=Mode.FULL).status is Status.QUARANTINED
+    outcome = company.sync(sync_id="s3")
+    assert (outcome.mode, outcome.status) == (Mode.FULL, Status.QUARANTINED)
+    world.records[:] = people[1:]
+    assert company.sync(sync_id="s4").counts.deletes == 1
+    assert company.sync(sync_id="s5").mode is Mode.INCREMENTAL
 
 
 def test_a_full_sync_counts_a_tombstone_as_absent(company: Company, world: World) -> None:

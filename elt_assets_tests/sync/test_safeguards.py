@@ -6,6 +6,7 @@ import pytest
 
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import InvalidInput, ProviderUnavailable
+from elt_assets.sync.detect import Detection
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
@@ -191,6 +192,62 @@ def test_mapping_again_after_a_settled_sync_adds_what_was_rejected(company: Comp
     outcome = company.platform.retry_rejected(USERS, ACME)
     assert (outcome.counts.inserts, outcome.counts.rejected) == (1, 0)
     assert company.users()["u-0030"]["email"] == "a"
+
+
+def test_mapping_again_is_no_second_look_at_who_is_missing(company: Company) -> None:
+    """Somebody whom shifting pages hid from one extraction is hidden from its repetition too."""
+    world = company.connect(world=World(people(30), pages_can_shift=True))
+    company.sync(sync_id="s1")
+    world.records = [*people(30)[1:], person(30, email=["a", "b"])]
+    assert company.sync(sync_id="s2").counts.pending_deletes == 1
+    company.map_from("email", "email", 0)
+    outcome = company.platform.retry_rejected(USERS, ACME)
+    assert (outcome.counts.deletes, outcome.counts.pending_deletes) == (0, 1)
+    company.map_from("email", "email")
+    assert company.sync(sync_id="s3").counts.deletes == 1, "a second extraction is one"
+    assert "u-0000" not in company.users()
+
+
+def test_an_interrupted_mapping_again_goes_on_without_fetching(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = company.connect(world=World([*people(30), person(30, email=["a", "b"])]))
+    company.sync(sync_id="s1")
+    company.map_from("email", "email", 0)
+    served = len(world.served)
+    with monkeypatch.context() as broken:
+        broken.setattr(Detection, "compare", away)
+        assert company.platform.retry_rejected(USERS, ACME).status is Status.FAILED
+    (interrupted,) = company.platform.interrupted()
+    assert company.sync(sync_id=interrupted.sync_id).counts.inserts == 1
+    assert len(world.served) == served
+    with pytest.raises(InvalidInput, match="no rejected records"):
+        company.platform.retry_rejected(USERS, ACME)
+
+
+def test_repeating_an_interrupted_mapping_again_continues_it(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.connect(world=World([*people(30), person(30, email=["a", "b"])]))
+    company.sync(sync_id="s1")
+    company.map_from("email", "email", 0)
+    with monkeypatch.context() as broken:
+        broken.setattr(Detection, "compare", away)
+        first = company.platform.retry_rejected(USERS, ACME)
+    again = company.platform.retry_rejected(USERS, ACME)
+    assert (again.sync_id, again.counts.inserts) == (first.sync_id, 1)
+
+
+def test_records_that_are_no_longer_kept_are_said_to_be(company: Company) -> None:
+    company.connect(world=World([*people(30), person(30, email=["a", "b"])]))
+    company.sync(sync_id="s1")
+    company.platform.warehouses.remove(ACME)
+    outcome = company.platform.retry_rejected(USERS, ACME)
+    assert "the records of sync s1 are no longer kept" in (outcome.error or "")
+
+
+def away(*_: object) -> None:
+    raise ProviderUnavailable("away")
 
 
 def test_there_must_be_something_to_map_again(company: Company) -> None:

@@ -11,10 +11,6 @@ CREATE TABLE connected_integrations (
     PRIMARY KEY (organization_id, id)
 );
 
--- Finds the name that a new one would share its files with where case makes no difference.
-CREATE INDEX connected_integrations_in_any_case
-    ON connected_integrations (lower(organization_id), lower(id));
-
 -- The ledger: one row for every sync of an integration's stream.
 CREATE TABLE syncs (
     organization_id          TEXT NOT NULL,
