@@ -40,6 +40,8 @@ _PRAGMAS = (
     # An answer of "applied" must survive a power cut, so commits reach the disk.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    # What is deleted is overwritten: erasing a customer must not leave people in free pages.
+    "PRAGMA secure_delete = ON",
 )
 
 
@@ -162,6 +164,39 @@ class OperationalDatabase:
             cursor.execute(sql, parameters or None)
             with closing(cursor.fetch_record_batch()) as batches:
                 yield batches
+
+    def free_bytes(self) -> int:
+        """How much of the file is pages that hold nothing."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
+
+    def vacuum(self) -> None:
+        """Rewrite the file without free pages and let the planner look at it again.
+
+        Writers wait meanwhile. Raises `DatabaseBusy` when one does not end.
+        """
+        with self._writer, self._connection() as connection, self._translated():
+            for statement in ("VACUUM", "PRAGMA optimize"):
+                with closing(connection.cursor()) as cursor:
+                    cursor.execute(statement)
+        self.empty_log()
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False while it is read."""
+        with self._writer, self._connection() as connection, self._translated():
+            (row,) = _rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        return bool(row["busy"] == 0)
+
+    def copy(self, target: Path) -> None:
+        """Write the database as it stands to the new file `target`, while others go on."""
+        with (
+            self._connection() as connection,
+            self._translated(),
+            closing(connection.cursor()) as cursor,
+        ):
+            cursor.execute("VACUUM INTO ?", (str(target),))
+
+    def _pragma(self, name: str) -> int:
+        return int(next(iter(self.rows(f"PRAGMA {name}")[0].values())))
 
     def close(self) -> None:
         """Close all idle connections."""

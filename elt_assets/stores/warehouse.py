@@ -1,7 +1,8 @@
 """The warehouse: one small DuckDB file per integration, opened for one sync at a time.
 
 Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
-path, and saying in our own errors what DuckDB says in its. Does not: tables or SQL.
+path, rewriting and copying it, and saying in our own errors what DuckDB says in its. Does
+not: tables or SQL.
 
 The file's own lock keeps two syncs of one integration apart: between processes by the
 operating system, inside one process by DuckDB's refusal to attach a file twice. Never
@@ -16,6 +17,7 @@ integrations at once, so that a fatal error in one file stays with its integrati
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import threading
@@ -158,11 +160,43 @@ class Warehouses:
                 # that of a new file in the same place.
                 with suppress(WarehouseDamaged):
                     held.enter_context(self.open(ref, read_only=True))
-            for leftover in (path, path.with_name(path.name + ".wal")):
-                leftover.unlink(missing_ok=True)
+            _unlink(path)
+            _unlink(_rewritten(path))
             yield
         with suppress(OSError):
             path.parent.rmdir()
+
+    def compact(self, ref: IntegrationRef) -> tuple[int, int]:
+        """Rewrite the integration's file without its gaps; return its size before and after.
+
+        The new file takes the old one's place in one step: killed at any moment, one of the
+        two is there in full. Raises what `open` raises.
+        """
+        path = self.path(ref)
+        rewritten = _rewritten(path)
+        # For writing, so that nobody else has the file, and checkpointed, so that letting go of
+        # it touches no write-ahead log: by then that may be the new file's.
+        with self.open(ref) as connection:
+            connection.execute(f"CHECKPOINT {ALIAS}")
+            before = path.stat().st_size
+            _copy(connection, rewritten)
+            after = rewritten.stat().st_size
+            os.replace(rewritten, path)
+            _reach_the_disk(path.parent)
+        return before, after
+
+    def was_compacting(self, ref: IntegrationRef) -> bool:
+        """Whether a rewriting of the file was interrupted and left something behind."""
+        return _rewritten(self.path(ref)).exists()
+
+    def copy(self, ref: IntegrationRef, target: Path) -> None:
+        """Write the integration's file as it stands to the new file `target`.
+
+        A running sync is waited for. Raises what `open` raises.
+        """
+        with self.open(ref, read_only=True) as connection, _translated(ref, target):
+            _make_folder(ref, target.parent)
+            _copy(connection, target)
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
@@ -219,7 +253,13 @@ class Warehouses:
                 if not read_only:
                     # Each time: a removal that was waited for takes the folder along.
                     _make_folder(ref, path.parent)
+                found = _identity(path)
                 connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
+                if found is not None and _identity(path) != found:
+                    # Opened before and locked after somebody put another in its place: what
+                    # is written to this one would be lost.
+                    connection.execute(f"DETACH {ALIAS}")
+                    raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
 
 
@@ -231,6 +271,46 @@ def one_row(
     if row is None:
         raise LookupError(f"no row where one must be: {sql}")
     return tuple(row)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+    """Write what the attached file holds to a new file, as small as that gets."""
+    _unlink(target)
+    literal = str(target).replace("'", "''")
+    connection.execute("SET GLOBAL force_compression = 'auto'")
+    connection.execute(f"ATTACH '{literal}' AS copied (TYPE duckdb, BLOCK_SIZE {BLOCK_SIZE})")
+    try:
+        connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
+    finally:
+        connection.execute("DETACH copied")
+
+
+def _rewritten(path: Path) -> Path:
+    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
+    return path.with_name(f".{path.name}.rewritten")
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file that nobody has open, and what DuckDB may have left beside it."""
+    for leftover in (path, path.with_name(path.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reach_the_disk(folder: Path) -> None:
+    """Have the names in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _make_folder(ref: IntegrationRef, folder: Path) -> None:

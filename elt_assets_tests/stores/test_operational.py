@@ -413,3 +413,69 @@ def test_a_full_disk_rolls_back_and_works_again_with_room(tmp_path: Path) -> Non
         assert names(database) == ["Ada", "Grace"]
         assert database.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
         database.close()
+
+
+def in_the_files(path: Path, text: str) -> list[str]:
+    """Which of the database's files have `text` in them, the log included."""
+    return [
+        file.name
+        for file in sorted(path.parent.glob(path.name + "*"))
+        if text.encode() in file.read_bytes()
+    ]
+
+
+def test_what_was_deleted_is_in_no_file_once_the_log_is_empty(
+    database: OperationalDatabase,
+) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(TABLE)
+        for number in range(500):
+            transaction.execute("INSERT INTO people VALUES (?, 'Forgotten Person')", (number,))
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM people")
+    assert in_the_files(database.path, "Forgotten Person")
+    assert database.empty_log()
+    assert in_the_files(database.path, "Forgotten Person") == []
+
+
+def test_the_log_is_not_emptied_under_somebody_who_reads_it(
+    database: OperationalDatabase,
+) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(TABLE)
+        transaction.execute(
+            "INSERT INTO people WITH RECURSIVE numbers(n) AS"
+            " (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 200000)"
+            " SELECT n, 'Ada' FROM numbers"
+        )
+    with database.reader("SELECT name FROM people"):
+        with database.transaction() as transaction:
+            transaction.execute("DELETE FROM people")
+        assert not database.empty_log()
+    assert database.empty_log()
+
+
+def test_vacuuming_gives_back_what_deleted_rows_took(database: OperationalDatabase) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(TABLE)
+        for number in range(2000):
+            transaction.execute("INSERT INTO people VALUES (?, ?)", (number, "x" * 100))
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM people WHERE id > 10")
+    free = database.free_bytes()
+    assert free > 100_000
+    database.vacuum()
+    assert database.free_bytes() == 0
+    assert database.rows("SELECT count(*) AS n FROM people") == [{"n": 11}]
+
+
+def test_a_copy_is_made_while_another_writes(database: OperationalDatabase, tmp_path: Path) -> None:
+    with database.transaction() as transaction:
+        transaction.execute(TABLE)
+        transaction.execute("INSERT INTO people VALUES (1, 'Ada')")
+    with database.transaction() as transaction:
+        transaction.execute("DELETE FROM people")
+        database.copy(tmp_path / "copy.db")
+    copied = OperationalDatabase(tmp_path / "copy.db")
+    assert copied.rows("SELECT name FROM people") == [{"name": "Ada"}]
+    copied.close()

@@ -1,0 +1,207 @@
+"""Rewriting and copying warehouse files: smaller, whole, and nobody's write is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from elt_assets.errors import WarehouseBusy
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores import warehouse
+from elt_assets.stores.warehouse import Warehouses, one_row
+from elt_assets_tests.stores.processes import another_process, wait_until_it_waits
+
+ACME = IntegrationRef("acme", "main")
+
+# Rewrites the file and dies at the moment it is told.
+DIES = """
+import os, signal, sys, threading
+from pathlib import Path
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores import warehouse
+
+root, moment = Path(sys.argv[1]), sys.argv[2]
+ref = IntegrationRef("acme", "main")
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def around(function, before):
+    def wrapped(*arguments):
+        if before:
+            die()
+        function(*arguments)
+        die()
+    return wrapped
+
+def die_while_copying():
+    while not (root / "acme" / ".main.duckdb.rewritten").exists():
+        pass
+    die()
+
+if moment == "before copying":
+    warehouse._copy = around(warehouse._copy, True)
+elif moment == "while copying":
+    threading.Thread(target=die_while_copying, daemon=True).start()
+elif moment == "after copying":
+    warehouse._copy = around(warehouse._copy, False)
+elif moment == "after replacing":
+    os.replace = around(os.replace, False)
+warehouse.Warehouses(root).compact(ref)
+"""
+
+# Writes a row and holds the file with the row in its write-ahead log.
+WRITER = """
+import sys
+from pathlib import Path
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import Warehouses
+with Warehouses(Path(sys.argv[1]), lock_wait=60).open(IntegrationRef("acme", "main")) as held:
+    held.execute("INSERT INTO numbers VALUES (-1, 'written')")
+    print("written", flush=True)
+    input()
+"""
+
+
+@pytest.fixture
+def warehouses(tmp_path: Path) -> Iterator[Warehouses]:
+    """One file of 100 rows in which 50,000 others once were."""
+    made = Warehouses(tmp_path / "olap", lock_wait=0)
+    with made.open(ACME) as connection:
+        connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY, text VARCHAR)")
+        connection.execute("CREATE VIEW odd AS SELECT number FROM numbers WHERE number % 2 = 1")
+        connection.execute("INSERT INTO numbers SELECT i, md5(i::VARCHAR) FROM range(50100) t(i)")
+    with made.open(ACME) as connection:
+        connection.execute("DELETE FROM numbers WHERE number >= 100")
+    yield made
+    made.close()
+
+
+def numbers(warehouses: Warehouses) -> tuple[int, int]:
+    """How many rows there are, and how many the view shows."""
+    with warehouses.open(ACME, read_only=True) as connection:
+        rows = one_row(connection, "SELECT count(*), (SELECT count(*) FROM odd) FROM numbers", {})
+    return rows[0], rows[1]
+
+
+def test_a_rewritten_file_is_smaller_and_holds_the_same(warehouses: Warehouses) -> None:
+    before, after = warehouses.compact(ACME)
+    assert after < before / 2
+    assert warehouses.path(ACME).stat().st_size == after
+    assert numbers(warehouses) == (100, 50)
+    with warehouses.open(ACME) as connection, pytest.raises(duckdb.ConstraintException):
+        connection.execute("INSERT INTO numbers VALUES (1, 'twice')")
+
+
+@pytest.mark.parametrize(
+    "moment", ["before copying", "while copying", "after copying", "after replacing"]
+)
+def test_killed_at_any_moment_nothing_is_lost_and_the_next_one_tidies_up(
+    warehouses: Warehouses, moment: str
+) -> None:
+    with another_process(DIES, warehouses.path(ACME).parents[1], moment) as process:
+        assert process.end() == -9
+    assert warehouses.was_compacting(ACME) == (moment in ("while copying", "after copying"))
+    assert numbers(warehouses) == (100, 50)
+    warehouses.compact(ACME)
+    assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
+    assert numbers(warehouses) == (100, 50)
+
+
+def test_a_file_that_a_sync_holds_is_left_alone(warehouses: Warehouses) -> None:
+    with warehouses.open(ACME), pytest.raises(WarehouseBusy):
+        warehouses.compact(ACME)
+
+
+def test_whoever_writes_to_the_new_file_before_the_old_one_is_let_go_keeps_the_write(
+    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Letting go of the old file must not take the new one's write-ahead log along."""
+    replace = os.replace
+    with another_process(WRITER, warehouses.path(ACME).parents[1]) as writer:
+
+        def replace_and_let_another_write(source: Path, target: Path) -> None:
+            replace(source, target)
+            assert writer.hears() == "written"
+
+        monkeypatch.setattr(os, "replace", replace_and_let_another_write)
+        warehouses.compact(ACME)
+        writer.kill()
+    assert numbers(warehouses) == (101, 50)
+
+
+class _OpensTooEarly:
+    """A connection whose first ATTACH gets the file that was there before the replacement."""
+
+    def __init__(self, connection: Any, path: Path, old: Path) -> None:
+        self._connection = connection
+        self._paths = iter([(str(path), str(old))])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql.startswith("ATTACH"):
+            sql = sql.replace(*next(self._paths, ("", "")))
+        return self._connection.execute(sql, *parameters)
+
+
+def test_whoever_opened_the_old_file_before_it_was_replaced_opens_the_new_one(
+    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It got the lock of a file that is no longer there; a write to it would be lost."""
+    path = warehouses.path(ACME)
+    old = path.with_name("old")
+    os.link(path, old)
+    found = [warehouse._identity(path)]
+    warehouses.compact(ACME)
+    identity = warehouse._identity
+    monkeypatch.setattr(
+        warehouse, "_identity", lambda path: found.pop() if found else identity(path)
+    )
+    monkeypatch.setattr(
+        duckdb.DuckDBPyConnection,
+        "cursor",
+        lambda instance: _OpensTooEarly(instance.duplicate(), path, old),
+    )
+    patient = Warehouses(path.parents[1], lock_wait=600)
+    with patient.open(ACME) as connection:
+        connection.execute("INSERT INTO numbers VALUES (-1, 'kept')")
+    patient.close()
+    monkeypatch.undo()
+    assert numbers(warehouses) == (101, 50)
+
+
+def test_a_rewriting_waits_for_the_sync_that_holds_the_file(warehouses: Warehouses) -> None:
+    patient = Warehouses(warehouses.path(ACME).parents[1], lock_wait=600)
+    rewriting = threading.Thread(target=patient.compact, args=(ACME,))
+    with warehouses.open(ACME) as connection:
+        rewriting.start()
+        wait_until_it_waits(rewriting)
+        connection.execute("INSERT INTO numbers VALUES (-1, 'late')")
+    rewriting.join()
+    patient.close()
+    assert numbers(warehouses) == (101, 50)
+
+
+def test_a_copy_is_a_file_of_its_own(warehouses: Warehouses, tmp_path: Path) -> None:
+    warehouses.copy(ACME, tmp_path / "copy" / "acme" / "main.duckdb")
+    copied = Warehouses(tmp_path / "copy")
+    with copied.open(ACME) as connection:
+        connection.execute("DELETE FROM numbers")
+    assert numbers(copied) == (0, 0)
+    assert numbers(warehouses) == (100, 50)
+    copied.close()
+
+
+def test_removing_takes_along_what_an_interrupted_rewriting_left(warehouses: Warehouses) -> None:
+    with another_process(DIES, warehouses.path(ACME).parents[1], "after copying") as process:
+        process.end()
+    warehouses.remove(ACME)
+    assert not warehouses.path(ACME).parent.exists()
