@@ -155,13 +155,13 @@ class Compensation:
             base=base,
             counts=counts,
             delete_mode=self.delete_mode,
+            full_at=base.full_at,
         )
         try:
             return application.run(
                 lambda after: self._outcome(sync_id, counts, after, base), also=also
             )
         except VersionMoved:
-            full_at=base.full_at,
             raise InvalidInput(
                 f"{self.ref}: the latest table changed meanwhile; look again and repeat"
             ) from None

@@ -63,8 +63,8 @@ class Extraction:
     faults: Faults
     stop: threading.Event
     resumed_batches: int = 0
-
     begun: bool = False
+
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
         state = begin_extraction(
