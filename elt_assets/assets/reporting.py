@@ -159,6 +159,8 @@ def _certificate(certificate: Certificate) -> str:
         f"extracted in {certificate.extraction_runs} "
         f"{'run' if certificate.extraction_runs == 1 else 'runs'}.",
     ]
+    if not certificate.resumable:
+        facts.append("The source cannot go on from a page: an interrupted extraction begins again.")
     if certificate.declared_total is not None:
         facts.append(f"The provider declares {certificate.declared_total}.")
     if certificate.unreadable_keys:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from elt_assets.connectors.dlt_source.data import DltData
+from elt_assets.connectors.dlt_source.source import DltSource
 from elt_assets.connectors.files.data import FilesData
 from elt_assets.connectors.files.source import FilesSource
 from elt_assets.connectors.limits import FetchLimits
@@ -85,6 +87,7 @@ class LocalKind:
 
 
 _KINDS: dict[str, Kind | LocalKind] = {
+    "dlt": Kind(DltData, DltSource),
     "files": LocalKind(FilesData, FilesSource),
     "sql": LocalKind(SqlData, SqlSource),
     "rest": Kind(RestData, RestSource),

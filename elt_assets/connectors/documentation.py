@@ -186,6 +186,39 @@ goes into the certificate. A server is read in one snapshot, and a sync that goe
 interruption in a second one: if the count differs then, its deletes wait for a decision. Servers
 must prove who they are by TLS unless `tls` says otherwise.
 
+## A source made for dlt
+
+Any [dlt](https://dlthub.com) source or resource, of dlt's own or yours, with the extra
+`elt-assets[dlt]` installed:
+
+```yaml
+source: dlt.sources.rest_api:rest_api_source     # package.module:function, imported and executed
+arguments:
+  config:
+    client:
+      base_url: https://directory.acme.example/v1/
+      auth: {type: bearer, token: {env: ACME_TOKEN}}
+    resources: [people]
+streams:
+  users:
+    resource: people               # one of the source's; the stream's own name when left out
+    fields: {external_id: id, name: display_name, email: email}
+```
+
+What `source` names is code that runs with all the platform's rights: name only what you trust. It
+must be importable: installed in the same environment, or in a folder of PYTHONPATH. The names in
+`fields` are those of the items as the resource yields them, before anything that dlt would rename;
+items are objects, or rows of Arrow tables. An object with nothing but `env` or `file` anywhere in
+`arguments` is replaced by the secret.
+
+Of dlt only the resource is used: no pipeline is made, nothing is written to its folders and
+telemetry is off. So an interrupted extraction begins again from its first page, under the same
+sync (the certificate has `resumable: false`), and dlt's own incremental cursors are not kept.
+A resource that begins at a moment (`dlt.sources.incremental` with an initial value) or has a limit
+(`add_limit`) does not list everybody, and then nobody is deleted. As nobody can tell how a resource
+pages, a user is deleted when missing from a second listing too;
+`safeguards: {delete_confirmation: none}` says that one is enough.
+
 ## Expressions
 
 What stands on the right of `fields`:

@@ -130,6 +130,11 @@ class RestSource:
         return None if self._since is None else self._since.seam()
 
     @property
+    def resumable(self) -> bool:
+        """Every type of pagination has a position to go on from."""
+        return True
+
+    @property
     def pages_can_shift(self) -> bool:
         """Whether pages are counted: cursors and links continue after what was read."""
         return self._paginator.pages_can_shift

@@ -144,6 +144,11 @@ class ScimSource:
         return self._plain.incremental
 
     @property
+    def resumable(self) -> bool:
+        """An index and a cursor both say where to go on."""
+        return True
+
+    @property
     def pages_can_shift(self) -> bool:
         """An index counts users; until the provider was asked, it may be one."""
         return (self._chosen or self._plain).pages_can_shift

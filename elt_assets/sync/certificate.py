@@ -39,5 +39,6 @@ def certify(state: ExtractionState) -> Certificate:
         records=state.fetched,
         pages=state.pages,
         extraction_runs=state.runs,
+        resumable=state.resumable,
         unreadable_keys=state.unreadable_keys,
     )

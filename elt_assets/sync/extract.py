@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 
@@ -32,6 +32,7 @@ from elt_assets.sync.plan import Plan
 from elt_assets.sync.stage import (
     ExtractionState,
     Landing,
+    begin_again,
     begin_extraction,
     extraction_state,
     transaction,
@@ -98,6 +99,10 @@ class Extraction:
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         source = self.open_source()
         try:
+            if state.batches and not source.resumable:
+                state = begin_again(self.connection, self.stream, self.sync_id)
+                self.resumed_batches = 0
+            state = replace(state, resumable=source.resumable)
             landing = Landing(
                 self.connection,
                 self.stream,
@@ -121,7 +126,8 @@ class Extraction:
                 if self.stop.is_set():
                     raise Stopped(
                         f"stopped on request after batch {state.batches}; "
-                        "the same sync continues from there"
+                        "the same sync "
+                        + ("continues from there" if source.resumable else "begins again")
                     )
             # The source ended without saying that a page was the last one.
             with transaction(self.connection):

@@ -48,7 +48,11 @@ class Stage(StrEnum):
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """The recorded proof that an extraction is complete, or every reason why it is not."""
+    """The recorded proof that an extraction is complete, or every reason why it is not.
+
+    `extraction_runs` is how many attempts the records come from; where the source is not
+    `resumable` it is always one, and an interrupted attempt began again.
+    """
 
     complete: bool = False
     reasons: tuple[str, ...] = ()
@@ -59,6 +63,7 @@ class Certificate(msgspec.Struct, frozen=True):
     pages: int = 0
     extraction_runs: int = 1
     unreadable_keys: int = 0
+    resumable: bool = True
 
 
 class Counts(msgspec.Struct, frozen=True):

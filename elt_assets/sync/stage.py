@@ -31,7 +31,8 @@ from elt_assets.sync.stream import Stream
 class ExtractionState:
     """An extraction as the checkpoints tell it.
 
-    `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch.
+    `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch,
+    `resumable` whether another attempt could go on from there.
 
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
     that the source stopped there (`cut_short` says why).
@@ -49,6 +50,7 @@ class ExtractionState:
     plan: Plan = EVERYTHING
     run: int = 1
     landed_by: frozenset[int] = frozenset()
+    resumable: bool = True
     certificate: Certificate | None = None
 
     @property
@@ -129,6 +131,15 @@ def begin_extraction(
                 " WHERE stream = $stream AND sync_id = $sync_id",
                 known,
             )
+    return extraction_state(connection, stream, sync_id)
+
+
+def begin_again(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
+) -> ExtractionState:
+    """Drop what an extraction has landed and cannot go on from; its plan and its runs stay."""
+    with transaction(connection):
+        _forget_landed(connection, stream, sync_id)
     return extraction_state(connection, stream, sync_id)
 
 
@@ -393,7 +404,15 @@ def pages_table(pages: Sequence[Page]) -> pa.Table:
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
-    for table in ("extractions", "extraction_batches", "rejected_records"):
+    connection.execute(
+        "DELETE FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
+        {"stream": stream.name, "sync_id": sync_id},
+    )
+    _forget_landed(connection, stream, sync_id)
+
+
+def _forget_landed(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
+    for table in ("extraction_batches", "rejected_records"):
         connection.execute(
             f"DELETE FROM {table} WHERE stream = $stream AND sync_id = $sync_id",
             {"stream": stream.name, "sync_id": sync_id},

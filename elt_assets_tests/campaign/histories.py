@@ -193,6 +193,10 @@ class Telling:
     records: tuple[str, ...] = ("items",)
 
     @property
+    def resumable(self) -> bool:
+        return True
+
+    @property
     def pages_can_shift(self) -> bool:
         return self.history.way == "probe"
 

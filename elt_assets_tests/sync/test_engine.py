@@ -145,6 +145,21 @@ def test_an_interrupted_sync_continues_from_the_last_committed_page(company: Com
     assert balanced(outcome)
 
 
+def test_a_source_that_cannot_go_on_begins_again_under_the_same_sync(company: Company) -> None:
+    world = company.connect(world=World([*people(90), {"id": None}], page_size=10, resumable=False))
+    world.fail_at[7] = ProviderUnavailable("gone for a moment")
+    assert company.sync(pages_per_batch=3).counts.staged == 70
+    world.fail_at.clear()
+    world.served.clear()
+    outcome = company.sync(pages_per_batch=3)
+    assert world.served == list(range(10))
+    assert (outcome.counts.staged, outcome.counts.rejected) == (90, 1), "nothing stands twice"
+    assert outcome.resumed_batches == 0
+    assert outcome.certificate.extraction_runs == 1
+    assert not outcome.certificate.resumable
+    assert balanced(outcome)
+
+
 def test_a_failed_sync_names_the_integration_and_leaves_latest_alone(company: Company) -> None:
     world = company.connect(world=World(people(30)))
     company.sync(sync_id="s1")

@@ -86,6 +86,7 @@ class World:
     served: list[int] = field(default_factory=list)
     incremental: Incremental | None = None
     asked_since: list[str | None] = field(default_factory=list)
+    resumable: bool = True
     pages_can_shift: bool = False
     alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
@@ -120,6 +121,10 @@ class WorldSource:
     @property
     def incremental(self) -> Incremental | None:
         return self.world.incremental
+
+    @property
+    def resumable(self) -> bool:
+        return self.world.resumable
 
     @property
     def pages_can_shift(self) -> bool:

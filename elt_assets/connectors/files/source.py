@@ -73,6 +73,11 @@ class FilesSource:
         """A file is read as a whole."""
 
     @property
+    def resumable(self) -> bool:
+        """A place in a file says where to go on."""
+        return True
+
+    @property
     def pages_can_shift(self) -> bool:
         """A file that changes is noticed."""
         return False

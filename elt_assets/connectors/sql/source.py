@@ -66,6 +66,11 @@ class SqlSource:
         """The query says what is listed, always all of it."""
 
     @property
+    def resumable(self) -> bool:
+        """The last key says where to go on."""
+        return True
+
+    @property
     def pages_can_shift(self) -> bool:
         """A row's place follows from its own key, whoever joins or leaves meanwhile."""
         return False
