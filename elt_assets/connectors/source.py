@@ -74,10 +74,10 @@ class Source(Protocol):
         """Whether a record can slip from one page to another while pages are read."""
 
     @property
-    @property
     def resumable(self) -> bool:
         """Whether `pages` goes on from a cursor; else an interrupted reading begins again."""
 
+    @property
     def answers_for_one(self) -> bool:
         """Whether `presence` can be asked."""
 

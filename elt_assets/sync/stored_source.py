@@ -48,11 +48,11 @@ class StoredSource:
         return None
 
     @property
-    @property
     def resumable(self) -> bool:
         """What is kept has an order."""
         return True
 
+    @property
     def pages_can_shift(self) -> bool:
         """Whether the first reading may have missed a record."""
         return self.provider.pages_can_shift or self.certificate.extraction_runs > 1
