@@ -38,6 +38,7 @@ from elt_assets.errors import (
     WarehouseDamaged,
 )
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.absent_pandas import remember_absent_pandas
 
 BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
@@ -69,6 +70,7 @@ class Warehouses:
         memory_limit: str = "512MB",
         lock_wait: float = 30.0,
     ) -> None:
+        remember_absent_pandas()
         self._root = root
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,

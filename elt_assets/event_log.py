@@ -1,0 +1,109 @@
+"""Where Dagster's events are kept: its own SQLite storage, with connections that stay open.
+
+Belongs here: how the event log's databases are connected to. Does not: what is stored or
+how it is read, which is Dagster's own and inherited.
+
+Dagster's storage makes an engine, a connection and two synchronous commits for every
+event, and compiles its statements again each time. A sync of one integration is six
+events, which then cost more than the sync. Here engines stay, so that statements are
+compiled once, and a commit does not wait for the disk: after a power failure the last
+events may be missing from the UI, while what was synced is in the stores, which do wait.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+from dagster._config import StringSource
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+_OPEN_RUNS = 8
+"""Runs whose databases stay open; each run has one of its own."""
+
+
+class PooledSqliteEventLogStorage(SqliteEventLogStorage):
+    """Dagster's event log in the files it would use, under `<home>/history/runs`."""
+
+    def __init__(self, home: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        super().__init__(os.path.join(home, "history", "runs"), inst_data)
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """`home`: the folder that is DAGSTER_HOME."""
+        return {"home": StringSource}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Made by Dagster from dagster.yaml."""
+        return cls(inst_data=inst_data, **config_value)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        with self._db_lock:
+            engine = self._engine(shard)
+            if shard not in self._initialized_dbs:
+                self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
+                self._initialized_dbs.add(shard)
+            with engine.begin() as connection:
+                yield connection
+        # The UI follows a run by watching its file, which a commit to the write-ahead log
+        # leaves as it is.
+        os.utime(self.path_for_shard(shard))
+
+    def _engine(self, shard: str) -> Engine:
+        found = self._engines.get(shard)
+        if found is None:
+            found = self._engines[shard] = _engine(self.conn_string_for_shard(shard))
+        self._engines.move_to_end(shard)
+        self._close_beyond(_OPEN_RUNS + 1)
+        return found
+
+    def _close_beyond(self, kept: int) -> None:
+        while len(self._engines) > kept:
+            oldest = next(name for name in self._engines if name != INDEX_SHARD_NAME)
+            self._engines.pop(oldest).dispose()
+
+    def wipe(self) -> None:
+        """Delete everything, as Dagster does, with nothing left open."""
+        self._dispose_engines()
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Stop watching and close every connection."""
+        super().dispose()
+        self._dispose_engines()
+
+    def _dispose_engines(self) -> None:
+        with self._db_lock:
+            for engine in self._engines.values():
+                engine.dispose()
+            self._engines.clear()
+
+
+def _engine(address: str) -> Engine:
+    engine = create_engine(
+        address,
+        # One connection, used by whichever thread holds the storage's lock.
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=1,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _do_not_wait_for_the_disk)
+    return engine
+
+
+def _do_not_wait_for_the_disk(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")
