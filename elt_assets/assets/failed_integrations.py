@@ -63,6 +63,10 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
 
     What cannot be read is left out: this is said about a failure, and must not be one.
     """
+
+    def plain(error: str) -> str:
+        return error.removeprefix(f"{outcome.partition}: ")
+
     attempts: Sequence[Mapping[str, Any]] = ()
     letters: Sequence[Mapping[str, Any]] = ()
     with suppress(EltAssetsError):
@@ -77,9 +81,12 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
     return Trouble(
         partition=outcome.partition,
         sync_id=outcome.sync_id,
-        error=outcome.error or "failed without a reason",
+        error=plain(outcome.error or "failed without a reason"),
         retryable=outcome.retryable,
-        attempts=tuple(msgspec.convert(one, FailedAttempt) for one in attempts[-_LISTED:]),
+        attempts=tuple(
+            FailedAttempt(one["attempt"], plain(one["error"]), one["failed_at"])
+            for one in attempts[-_LISTED:]
+        ),
         rejected=outcome.counts.rejected,
         dead_letters=tuple(
             DeadLetter(letter["batch"], letter["seq"], letter["reason"])

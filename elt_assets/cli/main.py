@@ -34,6 +34,13 @@ COMMANDS = {
     "rejected": ("reading", "Show the records that could not be used, and why."),
     "syncs": ("reading", "Show past syncs and how they ended."),
     "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
+    "start": ("remote", "Start a job on a running server."),
+    "watch": ("watching", "Follow a run or a sync until its end."),
+    "status": ("remote", "Show how a run or a sync stands."),
+    "list": ("remote", "List runs."),
+    "resume": ("remote", "Continue what failed of a run or a sync."),
+    "cancel": ("remote", "Stop a run or a sync; what is committed is kept."),
+    "queues": ("remote", "Show what waits, what runs and what the daemon does."),
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
     "undo": ("reversing", "Reverse one sync."),
@@ -54,7 +61,8 @@ class CommandsByName(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"elt_assets.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        # A command whose name Python or its module needs for something else ends in `_`.
+        command: click.Command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

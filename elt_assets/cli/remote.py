@@ -1,0 +1,382 @@
+"""The remote client: start, status, list, resume, cancel, queues, over the web server.
+
+Belongs here: what a person types and sees. Does not: what the server is asked
+(`elt_assets.remote`), or following a run (`watching`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.errors import EltAssetsError, InvalidInput
+
+if TYPE_CHECKING:
+    from elt_assets.remote.server import Job, Queue, Run, Server
+    from elt_assets.remote.story import Story
+
+DEFAULT_URL = "http://127.0.0.1:3000"
+RESUMES_TAG = "elt_assets/resumes"
+"""Run tag: the run whose failed integrations this one continues."""
+
+_LISTED = 20
+# What the words of other systems, and of common sense, mean in Dagster's.
+_STATUSES = {
+    "ERROR": ("FAILURE",),
+    "FAILED": ("FAILURE",),
+    "PENDING": ("STARTING", "STARTED"),
+    "RUNNING": ("STARTING", "STARTED", "CANCELING"),
+    "ENQUEUED": ("QUEUED", "NOT_STARTED"),
+    "QUEUED": ("QUEUED", "NOT_STARTED"),
+    "CANCELLED": ("CANCELED",),
+    **{
+        name: (name,)
+        for name in ("SUCCESS", "FAILURE", "CANCELED", "CANCELING", "STARTING", "STARTED")
+    },
+}
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+at_url = click.option(
+    "--url", default=DEFAULT_URL, show_default=True, help="Address of the web server."
+)
+which = click.argument("name", metavar="RUN|SYNC")
+
+
+def server_at(url: str) -> Server:
+    """The server, for commands that ask it something; importing Dagster takes a second."""
+    from elt_assets.remote.server import Server
+
+    return Server(url)
+
+
+def stories_of(server: Server, runs: Sequence[Run]) -> list[Story]:
+    """What each of the runs tells."""
+    from elt_assets.remote.story import Story
+
+    keys = server.partition_keys()
+    stories = []
+    for run in runs:
+        story = Story(run, run.integrations(keys))
+        story.hear(server.events(run.run_id)[0])
+        stories.append(story)
+    return stories
+
+
+@click.command(
+    epilog="Example: elt-assets start sync organization_id=org-001 "
+    "connected_integration_id=okta-main\n\n"
+    "Example: elt-assets start sync_all batch_size=20\n\n"
+    "Arguments of sync and sync_all: sync_id, batch_size (pages in a batch), num_batches (an "
+    "extraction cut after so many deletes nobody), mode (full, incremental), faults. Arguments "
+    "of any other job are its run configuration: ops.NAME.config.FIELD=VALUE."
+)
+@click.argument("job")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@at_url
+@as_json
+def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
+    """Start JOB on the server: sync, sync_all, or any other job it has."""
+    from elt_assets.remote.arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
+
+    given = pairs(arguments)
+    if job in (SYNC, SYNC_ALL):
+        order = sync_order(job, given)
+        server = server_at(url)
+        found, keys = server.job(SYNC), server.partition_keys()
+        started = _launch(
+            server, found, keys, order.chosen(keys), order.run_config(), sync_id=order.sync_id
+        )
+    else:
+        config = job_config(given)
+        server = server_at(url)
+        run_id = server.launch(server.job(job), config, {})
+        started = {"job": job, "sync_id": None, "runs": [{"run_id": run_id, "integrations": 0}]}
+    _introduce(started, as_json)
+
+
+@click.command(epilog="Example: elt-assets status 0a1b2c3d-…")
+@which
+@at_url
+@as_json
+def status(name: str, url: str, as_json: bool) -> None:
+    """Show how a run, or every run of a sync, stands, by integration."""
+    server = server_at(url)
+    stories = stories_of(server, server.runs_of(name))
+    if as_json:
+        print_json({"runs": [_told(story) for story in stories]})
+        return
+    print_table(_COLUMNS, [_row(story.run, _ended(story)) for story in stories])
+    for story in stories:
+        for trouble in story.troubles.values():
+            note(f"{trouble.partition} failed: {trouble.error}")
+        if story.complaint and not story.troubles:
+            note(story.complaint)
+
+
+@click.command(
+    "list",
+    epilog="Example: elt-assets list status=ERROR limit=10 org=org-001\n\n"
+    f"Filters: status (SUCCESS, ERROR, RUNNING, QUEUED, CANCELED), limit (default {_LISTED}), "
+    "job, org, sync_id.",
+)
+@click.argument("filters", nargs=-1, metavar="[KEY=VALUE]...")
+@at_url
+@as_json
+def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
+    """List runs, newest first."""
+    only, limit, fits = _filter(filters)
+    runs = list(islice(filter(fits, server_at(url).runs(only)), limit))
+    if as_json:
+        print_json([_plain(run) for run in runs])
+        return
+    if not runs:
+        note("no such run")
+        return
+    print_table(_COLUMNS[:-1], [_row(run)[:-1] for run in runs])
+
+
+@click.command(epilog="Example: elt-assets resume 0a1b2c3d-…")
+@which
+@at_url
+@as_json
+def resume(name: str, url: str, as_json: bool) -> None:
+    """Start again what failed, and only that: each continues from its last committed batch."""
+    from elt_assets.remote.story import left_over
+
+    server = server_at(url)
+    newest = server.runs_of(name)[-1]
+    runs = server.runs_of_sync(newest)
+    unfinished = [run.run_id for run in runs if not run.finished]
+    if unfinished:
+        raise InvalidInput(
+            f"run {unfinished[0]} of this sync is not over: `{program()} watch {unfinished[0]}` "
+            f"follows it, `{program()} cancel {unfinished[0]}` stops it"
+        )
+    if not any(run.ends for run in runs):
+        raise InvalidInput(f"{newest.job} works on no integrations; start it again instead")
+    left = left_over(stories_of(server, runs))
+    if not left:
+        note("nothing is left to continue: every integration is settled")
+        if as_json:
+            print_json({"job": newest.job, "sync_id": newest.sync_id, "runs": []})
+        return
+    started = _launch(
+        server,
+        server.job(newest.job),
+        server.partition_keys(),
+        left,
+        newest.config,
+        sync_id=newest.sync_id,
+        more_tags={RESUMES_TAG: newest.run_id},
+    )
+    _introduce(started, as_json)
+
+
+@click.command(epilog="Example: elt-assets cancel 0a1b2c3d-…")
+@which
+@at_url
+def cancel(name: str, url: str) -> None:
+    """Stop a run, or every run of a sync. Batches under way are committed first."""
+    server = server_at(url)
+    going = [run.run_id for run in server.runs_of(name) if not run.finished]
+    if not going:
+        raise InvalidInput(f"{name} is over already; `{program()} status {name}` shows how")
+    server.terminate(going)
+    for run_id in going:
+        note(f"run {run_id} is asked to stop; `{program()} resume {run_id}` continues it later")
+
+
+@click.command(epilog="Example: elt-assets queues --json")
+@at_url
+@as_json
+def queues(url: str, as_json: bool) -> None:
+    """Show what waits, what runs, and whether the daemon that moves things on is alive."""
+    queue = server_at(url).queue()
+    if as_json:
+        print_json(_queue(queue))
+        return
+    rows: list[tuple[str, int | None, int, int]] = [
+        ("runs", queue.limit, queue.running, queue.queued),
+        *((f"pool {pool.name}", pool.slots, pool.taken, pool.waiting) for pool in queue.pools),
+    ]
+    print_table(("queue", "limit", "running", "waiting"), rows)
+    if queue.oldest_queued_at is not None:
+        note(f"the oldest run waits since {_ago(queue.oldest_queued_at)}")
+    for daemon in queue.daemons:
+        if daemon.required and not daemon.healthy:
+            since = "never" if daemon.last_heartbeat is None else _ago(daemon.last_heartbeat)
+            note(
+                f"{daemon.name.lower()} of the daemon shows no life (last heartbeat: {since}): "
+                "nothing leaves the queue without it; `elt-assets dev` starts it"
+            )
+
+
+def _launch(
+    server: Server,
+    job: Job,
+    instance_keys: Sequence[str],
+    wanted: Iterable[str],
+    config: Mapping[str, Any],
+    *,
+    sync_id: str | None,
+    more_tags: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """One run for each range of neighbours, all of one sync."""
+    from elt_assets.assets.streams import SYNC_ID_TAG
+    from elt_assets.cli.sync import new_sync_id
+    from elt_assets.partitions import RANGE_LIMIT, contiguous_ranges, partition_tags
+
+    sync_id = sync_id or new_sync_id()
+    runs: list[dict[str, Any]] = []
+    for keys in contiguous_ranges(instance_keys, wanted, RANGE_LIMIT):
+        tags = {SYNC_ID_TAG: sync_id, **(more_tags or {}), **partition_tags(keys)}
+        try:
+            run_id = server.launch(job, config, tags)
+        except EltAssetsError as error:
+            if not runs:
+                raise
+            raise type(error)(
+                f"{error} (after {len(runs)} runs of sync {sync_id} were started; "
+                f"repeat with sync_id={sync_id} to start the rest)"
+            ) from error
+        runs.append({"run_id": run_id, "integrations": len(keys)})
+    return {"job": job.name, "sync_id": sync_id, "runs": runs}
+
+
+def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(started)
+        return
+    for run in started["runs"]:
+        click.echo(run["run_id"])
+    runs, sync_id = started["runs"], started["sync_id"]
+    if sync_id is None:
+        note(f"{started['job']} is started; follow it with `{program()} watch {runs[0]['run_id']}`")
+        return
+    count = sum(run["integrations"] for run in runs)
+    note(
+        f"sync {sync_id} of {count:,} {'integration' if count == 1 else 'integrations'} is "
+        f"started; follow it with `{program()} watch {sync_id}`"
+    )
+
+
+def _filter(
+    filters: Iterable[str],
+) -> tuple[dict[str, Any], int, Callable[[Run], bool]]:
+    """Dagster's filter, the number of runs, and what Dagster cannot filter by."""
+    from elt_assets.assets.streams import SYNC_ID_TAG
+    from elt_assets.remote.arguments import SYNC, SYNC_ALL, pairs, typed
+
+    given = pairs(filters)
+    only: dict[str, Any] = {}
+    limit = _LISTED
+    org: str | None = None
+    for key, value in given.items():
+        match key:
+            case "status":
+                if value.upper() not in _STATUSES:
+                    raise InvalidInput(
+                        f"status {value!r} is none: give one of {', '.join(_STATUSES)}"
+                    )
+                only["statuses"] = list(_STATUSES[value.upper()])
+            case "limit":
+                number = typed(value)
+                if type(number) is not int or number < 1:
+                    raise InvalidInput(f"limit is {value!r}: give a whole number from 1")
+                limit = number
+            case "job":
+                only["pipelineName"] = SYNC if value == SYNC_ALL else value
+            case "sync_id":
+                only["tags"] = [{"key": SYNC_ID_TAG, "value": value}]
+            case "org":
+                org = value
+            case _:
+                raise InvalidInput(
+                    f"list has no filter {key!r}; it has status, limit, job, org, sync_id"
+                )
+    return only, limit, _about(org)
+
+
+def _about(org: str | None) -> Callable[[Run], bool]:
+    """Whether a run's first or last integration belongs to the organization."""
+    return lambda run: org is None or any(key.partition(":")[0] == org for key in run.ends or ())
+
+
+_COLUMNS = ("run", "job", "status", "sync", "integrations", "created", "seconds", "settled")
+
+
+def _row(run: Run, settled: str = "") -> list[Any]:
+    return [
+        run.run_id,
+        run.job,
+        run.status,
+        run.sync_id if run.ends else None,
+        "…".join(dict.fromkeys(run.ends or ())) or None,
+        _clock(run.created_at),
+        _seconds(run),
+        settled,
+    ]
+
+
+def _ended(story: Story) -> str:
+    """`17 of 20; 16 applied, 1 quarantined, 3 failed`."""
+    statuses: dict[str, int] = {}
+    for outcome in story.settled.values():
+        statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
+    if story.troubles:
+        statuses["failed"] = len(story.troubles)
+    by_status = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+    return f"{len(story.settled)} of {len(story.integrations)}" + (by_status and f"; {by_status}")
+
+
+def _told(story: Story) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        **_plain(story.run),
+        "integrations": story.integrations,
+        "settled": [outcome.as_json() for outcome in story.settled.values()],
+        "failed": [msgspec.to_builtins(trouble) for trouble in story.troubles.values()],
+        "complaint": story.complaint,
+    }
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "job": run.job,
+        "status": run.status,
+        "sync_id": run.sync_id if run.ends else None,
+        "first_integration": run.ends and run.ends[0],
+        "last_integration": run.ends and run.ends[1],
+        "created_at": _clock(run.created_at),
+        "seconds": _seconds(run),
+        "tags": run.tags,
+    }
+
+
+def _queue(queue: Queue) -> dict[str, Any]:
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(queue)
+    return document
+
+
+def _seconds(run: Run) -> float | None:
+    if run.started_at is None:
+        return None
+    return round((run.ended_at or time.time()) - run.started_at, 1)
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ago(moment: float) -> str:
+    return f"{_clock(moment)}, {time.time() - moment:,.0f} s ago"
