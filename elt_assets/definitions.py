@@ -16,6 +16,7 @@ from elt_assets.assets.streams import TRANSIENT, stream_assets
 from elt_assets.checks import check_job, daily_checks, stream_checks
 from elt_assets.drop_sensor import drop_sensor
 from elt_assets.jobs import sync_job
+from elt_assets.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.recovery_sensor import recovery_sensor
 from elt_assets.resources import (
     OperationalResource,
@@ -37,8 +38,8 @@ def build_defs(
     return dg.Definitions(
         assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
         asset_checks=[stream_checks(stream) for stream in STREAMS.values()],
-        jobs=[sync_job, check_job],
-        schedules=[daily_sync(), daily_checks()],
+        jobs=[sync_job, check_job, maintenance_job],
+        schedules=[daily_sync(), daily_checks(), weekly_maintenance()],
         sensors=[registry_sensor(), recovery_sensor(), alert_sensor(), drop_sensor()],
         resources={
             "warehouse": WarehouseResource(),

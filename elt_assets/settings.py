@@ -43,6 +43,17 @@ class Settings(BaseSettings):
     max_resume_hours: float = Field(
         24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
     )
+    keep_extractions: int = Field(
+        3, ge=1, description="Newest extractions of which the fetched records are kept."
+    )
+    keep_changes_days: int = Field(
+        400, ge=1, description="Days for which changes can be looked up, replayed and undone."
+    )
+    keep_syncs_days: int = Field(400, ge=1, description="Days for which past syncs are listed.")
+    keep_runs_days: int = Field(30, ge=1, description="Days for which Dagster's runs are kept.")
+    keep_drops_days: int = Field(
+        30, ge=1, description="Days after which dropped files that are no longer read are archived."
+    )
     alert_webhook: SecretStr | None = Field(
         None, description="Address that alerts are posted to, as JSON."
     )
@@ -78,6 +89,11 @@ class Settings(BaseSettings):
     def drops_path(self) -> Path:
         """The folder in which files are dropped, `<organization>/<integration>/`."""
         return self.home / "drops"
+
+    @property
+    def archive_path(self) -> Path:
+        """The folder of dropped files that are no longer read, compressed."""
+        return self.home / "archive"
 
     @property
     def dagster_path(self) -> Path:

@@ -44,6 +44,7 @@ COMMANDS = {
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
     "undo": ("reversing", "Reverse one sync."),
+    "maintain": ("maintain", "Forget what is old and give the space back."),
     "rebuild": ("reversing", "Make the latest table anew from the change log."),
 }
 """Command name to the module beside this one that has it, and its line in `--help`."""

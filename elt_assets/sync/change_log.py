@@ -17,13 +17,13 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from elt_assets.errors import DatabaseDamaged
+from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.stream import Column, Kind, Stream
 
 BASELINE = "baseline"
-"""The sync_id of rows that stand for what the log missed, as before it begins."""
+"""The sync_id of rows that stand for what the log missed or no longer keeps."""
 
 EVER = "infinity"
 """A moment after all others; clocks go backwards, so now is not one."""
@@ -255,10 +255,9 @@ def replayed(stream: Stream) -> str:
         SELECT id, {columns}, attributes, content_hash, first_seen, last_updated
         FROM (
             SELECT
-                *,
-                max(CASE WHEN change_type = 'INSERT' THEN detected_at END) OVER (
-                    PARTITION BY id
-                ) AS first_seen,
+                * EXCLUDE (first_seen),
+                max(CASE WHEN change_type = 'INSERT' THEN coalesce(first_seen, detected_at) END)
+                    OVER (PARTITION BY id) AS first_seen,
                 detected_at AS last_updated,
                 row_number() OVER (PARTITION BY id ORDER BY version DESC) AS age
             FROM {stream.cdc}
@@ -268,6 +267,16 @@ def replayed(stream: Stream) -> str:
     """
 
 
+def beginning(connection: duckdb.DuckDBPyConnection, stream: Stream) -> tuple[int, str] | None:
+    """Version and moment of the baseline that the log begins with; None if it tells all."""
+    row = connection.execute(
+        "SELECT version, strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') FROM log_beginnings"
+        " WHERE stream = $stream",
+        {"stream": stream.name},
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
 def as_of(
     connection: duckdb.DuckDBPyConnection,
     stream: Stream,
@@ -275,7 +284,16 @@ def as_of(
     applied: int,
     moment: str,
 ) -> list[dict[str, Any]]:
-    """The integration's rows as they were at `moment`, as `users --json` shows them."""
+    """The integration's rows as they were at `moment`, as `users --json` shows them.
+
+    Raises `InvalidInput` for a moment before the log begins.
+    """
+    begins = beginning(connection, stream)
+    if begins is not None and moment < begins[1]:
+        raise InvalidInput(
+            f"{ref}: the change log is kept since {begins[1]} and cannot tell what was before; "
+            "ELT_ASSETS_KEEP_CHANGES_DAYS says how long it is kept"
+        )
     names = [column.name for column in stream.columns]
     cursor = connection.execute(
         f"""

@@ -76,6 +76,12 @@ class Compensation:
         recorded = ledger.find(self.database, self.stream, self.ref, f"undo-{undone.sync_id}")
         if recorded is not None and recorded.status.settled:
             return recorded.outcome()
+        begins = change_log.beginning(self.connection, self.stream)
+        if begins is not None and undone.version is not None and undone.version <= begins[0]:
+            raise InvalidInput(
+                f"{self.ref}: sync {undone.sync_id} can no longer be undone: the change log is "
+                f"kept since {begins[1]} (ELT_ASSETS_KEEP_CHANGES_DAYS)"
+            )
         if undone.version is None or not self._changed(undone):
             raise InvalidInput(
                 f"{self.ref}: sync {undone.sync_id} changed nothing that could be undone"

@@ -6,7 +6,7 @@ Belongs here: statements on `syncs` and `integration_versions`, and how a row be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -18,6 +18,8 @@ from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
 from elt_assets.sync.stream import Stream
 
 _ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
+_LOOKED_BACK = 10
+"""Syncs of a stream that stay in the ledger however old they are."""
 _ONE_SYNC = f"{_ONE_STREAM} AND sync_id = ?"
 
 
@@ -440,6 +442,45 @@ def advance(
             ),
         )
     return changed == 1
+
+
+def old(
+    database: OperationalDatabase,
+    stream: Stream,
+    ref: IntegrationRef,
+    before: str,
+    keep: Collection[str],
+) -> list[str]:
+    """Syncs begun before `before`, but the newest few, the settled one and those in `keep`."""
+    key = _key(stream, ref)
+    rows = database.rows(
+        f"""
+        SELECT sync_id
+        FROM syncs
+        WHERE {_ONE_STREAM}
+            AND started_at < ?
+            AND sync_id NOT IN (SELECT value FROM json_each(?))
+            AND sync_id NOT IN (SELECT sync_id FROM integration_versions WHERE {_ONE_STREAM})
+            AND ordinal NOT IN (
+                SELECT ordinal FROM syncs WHERE {_ONE_STREAM} ORDER BY ordinal DESC LIMIT ?
+            )
+        """,
+        (*key, before, msgspec.json.encode([*keep]).decode(), *key, *key, _LOOKED_BACK),
+    )
+    return [row["sync_id"] for row in rows]
+
+
+def drop(
+    transaction: Transaction, stream: Stream, ref: IntegrationRef, sync_ids: Collection[str]
+) -> None:
+    """Delete these syncs and their errors."""
+    gone = msgspec.json.encode([*sync_ids]).decode()
+    for table in ("sync_errors", "syncs"):
+        transaction.execute(
+            f"DELETE FROM {table} WHERE {_ONE_STREAM}"
+            " AND sync_id IN (SELECT value FROM json_each(?))",
+            (*_key(stream, ref), gone),
+        )
 
 
 def forget(transaction: Transaction, ref: IntegrationRef) -> None:

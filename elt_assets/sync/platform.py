@@ -430,10 +430,8 @@ class Platform:
             raise
 
     def _forget(self, ref: IntegrationRef) -> None:
-        shutil.rmtree(
-            self.settings.drops_path / ref.organization_id / ref.integration_id,
-            ignore_errors=True,
-        )
+        for folder in (self.settings.drops_path, self.settings.archive_path):
+            shutil.rmtree(folder / ref.organization_id / ref.integration_id, ignore_errors=True)
         with self.database.transaction() as transaction:
             for stream in STREAMS.values():
                 latest.remove_all(transaction, stream, ref)

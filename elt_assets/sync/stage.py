@@ -107,7 +107,7 @@ def begin_extraction(
             known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
         ).fetchone()
         if row is None:
-            _forget(connection, stream, sync_id)
+            forget_extraction(connection, stream, sync_id)
             chosen = plan()
             connection.execute(
                 """
@@ -403,7 +403,8 @@ def pages_table(pages: Sequence[Page]) -> pa.Table:
     return pa.table({"first_seq": first_seqs, "body": bodies.cast(pa.large_string())})
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
+def forget_extraction(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
+    """Delete everything that the extraction landed, and that it ever was."""
     connection.execute(
         "DELETE FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
         {"stream": stream.name, "sync_id": sync_id},

@@ -12,7 +12,7 @@ from elt_assets.errors import WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.stream import Kind, Stream
 
-WAREHOUSE_SCHEMA = 1
+WAREHOUSE_SCHEMA = 2
 """Raised by one with every change of the warehouse's tables."""
 
 _SHARED = """
@@ -69,6 +69,12 @@ CREATE TABLE missing_records (
     until   BIGINT               -- and no longer valid from this version on
 );
 CREATE TABLE warehouse_schema (version INTEGER NOT NULL, stream VARCHAR NOT NULL);
+-- Where the log begins: what was before is one baseline of the rows that stood then.
+CREATE TABLE log_beginnings (
+    stream  VARCHAR NOT NULL,
+    version BIGINT NOT NULL,     -- that of the baseline
+    moment  TIMESTAMP NOT NULL   -- no earlier state can be told
+);
 """
 
 
@@ -79,13 +85,8 @@ def prepare_warehouse(
 
     Raises `WarehouseDamaged` when the file was written by another schema.
     """
-    made = _made_for(connection)
-    if any(version != WAREHOUSE_SCHEMA for version, _ in made):
-        raise WarehouseDamaged(
-            f"{ref}: the warehouse file has schema {made[0][0]}, this release writes "
-            f"{WAREHOUSE_SCHEMA}; move the file away and sync again, or run the other release"
-        )
-    if stream.name in {name for _, name in made}:
+    made = _made_for(connection, str(ref))
+    if stream.name in made:
         return
     connection.execute("BEGIN")
     if not made:
@@ -99,8 +100,11 @@ def prepare_warehouse(
 
 
 def has_tables(connection: duckdb.DuckDBPyConnection, stream: Stream) -> bool:
-    """Whether the integration's file holds tables of `stream` yet."""
-    return stream.name in {name for _, name in _made_for(connection)}
+    """Whether the integration's file holds tables of `stream` yet.
+
+    Raises `WarehouseDamaged` when the file was written by another schema.
+    """
+    return stream.name in _made_for(connection, "it cannot be read")
 
 
 def latest_table(stream: Stream) -> str:
@@ -130,11 +134,18 @@ def latest_table(stream: Stream) -> str:
     )
 
 
-def _made_for(connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str]]:
+def _made_for(connection: duckdb.DuckDBPyConnection, complaint: str) -> set[str]:
     try:
-        return connection.execute("SELECT version, stream FROM warehouse_schema").fetchall()
+        made = connection.execute("SELECT version, stream FROM warehouse_schema").fetchall()
     except duckdb.CatalogException:
-        return []
+        return set()
+    for version, _ in made:
+        if version != WAREHOUSE_SCHEMA:
+            raise WarehouseDamaged(
+                f"{complaint}: the warehouse file has schema {version}, this release writes "
+                f"{WAREHOUSE_SCHEMA}; move the file away and sync again, or run the other release"
+            )
+    return {stream for _, stream in made}
 
 
 def _stream_tables(stream: Stream) -> str:
@@ -157,7 +168,8 @@ def _stream_tables(stream: Stream) -> str:
         "    attributes JSON,\n"
         "    content_hash VARCHAR,\n"
         '    "before" JSON,\n'
-        "    detected_at TIMESTAMP NOT NULL\n"
+        "    detected_at TIMESTAMP NOT NULL,\n"
+        "    first_seen TIMESTAMP -- of a baseline's row, whose insertion is no longer here\n"
     )
     columns = ", ".join(column.name for column in stream.columns)
     return f"""

@@ -1,0 +1,188 @@
+"""Maintenance: what the installation no longer needs is forgotten, and the space given back.
+
+Belongs here: going over all integrations and both stores, and the report of what was, or
+would be, done. Does not: what exactly is forgotten (retention, ledger, drop_archive), how a
+file is rewritten (stores) or Dagster's own history (run_history).
+
+Each integration is a matter of its own: one that is being synced is left for the next time,
+one whose file is damaged is named, and neither keeps the others waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+import duckdb
+import msgspec
+
+from elt_assets.errors import EltAssetsError, NotFound
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import ALIAS, one_row
+from elt_assets.sync import ledger, retention
+from elt_assets.sync.clock import ago
+from elt_assets.sync.drop_archive import archive, past_files
+from elt_assets.sync.outcome import Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
+from elt_assets.sync.retention import Forgotten
+from elt_assets.sync.stream import STREAMS
+from elt_assets.sync.tables import has_tables
+
+_WORTH_REWRITING = 0.1
+"""Share of a file that must be free, or of the rows that must have gone."""
+_DAY = 86_400
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One kind of work: how many things it concerned, and bytes given back where that is known."""
+
+    what: str
+    count: int
+    freed_bytes: int | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was done, or would be; `left` names integrations that were not reached, and why."""
+
+    works: tuple[Work, ...]
+    left: tuple[str, ...] = ()
+
+
+class _Tidied(msgspec.Struct):
+    """What maintenance did to one integration."""
+
+    forgotten: Forgotten = Forgotten()
+    syncs: int = 0
+    rewritten: int = 0
+    rewritten_bytes: int = 0
+    archived: int = 0
+    archived_bytes: int = 0
+    left: str | None = None
+
+
+def maintain(platform: Platform, *, dry_run: bool = False) -> Report:
+    """Forget, compact and archive by the installation's settings; with `dry_run` only tell."""
+    integrations = platform.registry.all()
+    with ThreadPoolExecutor(platform.settings.concurrency, "maintenance") as pool:
+        tidied = list(pool.map(partial(_tidy, platform, dry_run=dry_run), integrations))
+    return Report(
+        works=(*_works(tidied), _database(platform, dry_run)),
+        left=tuple(one.left for one in tidied if one.left is not None),
+    )
+
+
+def _works(tidied: Iterable[_Tidied]) -> list[Work]:
+    forgotten, total = Forgotten(), _Tidied()
+    for one in tidied:
+        forgotten = forgotten + one.forgotten
+        total.syncs += one.syncs
+        total.rewritten += one.rewritten
+        total.rewritten_bytes += one.rewritten_bytes
+        total.archived += one.archived
+        total.archived_bytes += one.archived_bytes
+    return [
+        Work("fetched records of old extractions", forgotten.staged),
+        Work("dead letters of old extractions", forgotten.rejected),
+        Work("changes older than the log is kept", forgotten.changes),
+        Work("past syncs in the ledger", total.syncs),
+        Work("warehouse files rewritten", total.rewritten, total.rewritten_bytes),
+        Work("dropped files archived", total.archived, total.archived_bytes),
+    ]
+
+
+def _tidy(platform: Platform, integration: Integration, *, dry_run: bool) -> _Tidied:
+    done = _Tidied()
+    try:
+        if platform.warehouses.exists(integration.ref):
+            _tidy_file(platform, integration.ref, done, dry_run)
+        _archive_drops(platform, integration, done, dry_run)
+    except (EltAssetsError, OSError) as error:
+        text = str(error)
+        name = str(integration.ref)
+        done.left = text if text.startswith(name) else f"{name}: {text}"
+    return done
+
+
+def _tidy_file(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: bool) -> None:
+    settings, warehouses = platform.settings, platform.warehouses
+    with warehouses.open(ref, read_only=dry_run) as connection:
+        try:
+            # It may have been removed while this waited for the file.
+            platform.registry.get(ref)
+        except NotFound:
+            return
+        for stream in STREAMS.values():
+            if not has_tables(connection, stream):
+                continue
+            row = ledger.newest(platform.database, stream, ref, tuple(Status))
+            kept, old = retention.extractions(
+                connection,
+                stream,
+                unsettled=() if row is None or row.status.settled else (row.sync_id,),
+                keep=settings.keep_extractions,
+            )
+            done.forgotten = done.forgotten + retention.forget(
+                connection,
+                stream,
+                ref,
+                old=old,
+                applied=ledger.version(platform.database, stream, ref).version,
+                before=ago(timedelta(days=settings.keep_changes_days)),
+                dry_run=dry_run,
+            )
+            # A sync whose extraction is still here must not be taken for a new one.
+            syncs = ledger.old(
+                platform.database, stream, ref, ago(timedelta(days=settings.keep_syncs_days)), kept
+            )
+            done.syncs += len(syncs)
+            if syncs and not dry_run:
+                with platform.database.transaction() as transaction:
+                    ledger.drop(transaction, stream, ref, syncs)
+        gone, stay = done.forgotten.rows, done.forgotten.kept
+        share = max(_free_share(connection), gone / (gone + stay) if gone else 0.0)
+    if share < _WORTH_REWRITING and not warehouses.was_compacting(ref):
+        return
+    done.rewritten = 1
+    if dry_run:
+        done.rewritten_bytes = int(share * warehouses.path(ref).stat().st_size)
+    else:
+        before, after = warehouses.compact(ref)
+        done.rewritten_bytes = before - after
+
+
+def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
+    (share,) = one_row(
+        connection,
+        """
+        SELECT coalesce(max(free_blocks / nullif(total_blocks, 0)), 0)
+        FROM pragma_database_size()
+        WHERE database_name = $name
+        """,
+        {"name": ALIAS},
+    )
+    return float(share)
+
+
+def _archive_drops(
+    platform: Platform, integration: Integration, done: _Tidied, dry_run: bool
+) -> None:
+    settings = platform.settings
+    before = time.time() - settings.keep_drops_days * _DAY
+    for path in past_files(settings, integration, before):
+        done.archived += 1
+        if not dry_run:
+            done.archived_bytes += archive(settings, integration, path)
+
+
+def _database(platform: Platform, dry_run: bool) -> Work:
+    """Rewrite the operational database where much of it is free."""
+    database = platform.database
+    free = database.free_bytes()
+    worth = free >= _WORTH_REWRITING * database.path.stat().st_size
+    if worth and not dry_run:
+        database.vacuum()
+    return Work("operational database rewritten", int(worth), free if worth else 0)

@@ -1,0 +1,194 @@
+"""Retention: how much of the past one integration's file keeps.
+
+Belongs here: the statements that forget old extractions and the old part of the change log.
+Does not: going over all integrations (maintenance), rewriting files (stores) or Dagster's
+own history.
+
+What is forgotten of the log is replaced by a baseline: the rows as they stood at its last
+version. Replaying, undoing and looking back therefore work within what is kept, and are
+refused, not answered wrongly, before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import duckdb
+import msgspec
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import one_row
+from elt_assets.sync import change_log
+from elt_assets.sync.stage import forget_extraction, transaction
+from elt_assets.sync.stream import Stream
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """How many rows of one integration's stream went, or would go; `kept` are those that stay."""
+
+    staged: int = 0
+    rejected: int = 0
+    changes: int = 0
+    kept: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.staged + self.rejected + self.changes
+
+    def __add__(self, other: Forgotten) -> Forgotten:
+        """Both together."""
+        return Forgotten(
+            self.staged + other.staged,
+            self.rejected + other.rejected,
+            self.changes + other.changes,
+            self.kept + other.kept,
+        )
+
+
+def forget(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    ref: IntegrationRef,
+    *,
+    old: Collection[str],
+    applied: int,
+    before: str,
+    dry_run: bool,
+) -> Forgotten:
+    """Forget the `old` extractions, and the changes before `before` but the newest version's.
+
+    `applied` is the latest table's version. With `dry_run` nothing is written.
+    """
+    last = _last_old_version(connection, stream, applied, before)
+    forgotten = _count(connection, stream, old, last)
+    if (old or forgotten.changes) and not dry_run:
+        with transaction(connection):
+            for sync_id in old:
+                forget_extraction(connection, stream, sync_id)
+            if forgotten.changes:
+                _begin_log_after(connection, stream, ref, last)
+    return forgotten
+
+
+def extractions(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    *,
+    unsettled: Collection[str],
+    keep: int,
+) -> tuple[list[str], list[str]]:
+    """The syncs whose extraction is to be kept, and those whose extraction is old.
+
+    Kept are the newest `keep`, and those in `unsettled`: they can go on.
+    """
+    rows = connection.execute(
+        """
+        SELECT sync_id
+        FROM extractions
+        WHERE stream = $stream
+        ORDER BY started_at DESC, sync_id
+        """,
+        {"stream": stream.name},
+    ).fetchall()
+    kept: list[str] = []
+    old: list[str] = []
+    for place, (sync_id,) in enumerate(rows):
+        (kept if place < keep or sync_id in unsettled else old).append(sync_id)
+    return kept, old
+
+
+def _last_old_version(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int, before: str
+) -> int:
+    # Below every version that is not old: clocks go backwards, versions do not.
+    (last,) = one_row(
+        connection,
+        """
+        SELECT coalesce(max(version), 0)
+        FROM applied_syncs
+        WHERE stream = $stream AND version < least($applied, (
+            SELECT coalesce(min(version), $applied)
+            FROM applied_syncs
+            WHERE stream = $stream AND applied_at >= $before::TIMESTAMP
+        ))
+        """,
+        {"stream": stream.name, "applied": applied, "before": before},
+    )
+    return int(last)
+
+
+def _count(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, old: Collection[str], last: int
+) -> Forgotten:
+    """What goes: records of `old` extractions, and changes up to `last` that others replaced."""
+    staged, rejected, logged, withheld, standing, total = one_row(
+        connection,
+        f"""
+        SELECT
+            (SELECT count(*) FROM {stream.staging} WHERE list_contains($old::VARCHAR[], sync_id)),
+            (
+                SELECT count(*)
+                FROM rejected_records
+                WHERE stream = $stream AND list_contains($old::VARCHAR[], sync_id)
+            ),
+            (SELECT count(*) FROM {stream.cdc} WHERE version <= $applied),
+            (SELECT count(*) FROM {stream.withheld} WHERE version <= $applied),
+            (SELECT count(*) FROM ({change_log.replayed(stream)})),
+            (SELECT count(*) FROM {stream.staging}) + (SELECT count(*) FROM {stream.cdc})
+        """,
+        {"old": [*old], "stream": stream.name, "applied": last, "moment": change_log.EVER},
+    )
+    changes = logged - standing + withheld
+    return Forgotten(staged, rejected, changes, total - staged - logged + standing)
+
+
+def _begin_log_after(
+    connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, last: int
+) -> None:
+    """Replace the changes up to version `last` by the rows that they amount to."""
+    known = {"stream": stream.name, "applied": last}
+    columns = ", ".join(column.name for column in stream.columns)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE standing_rows AS {change_log.replayed(stream)}",
+        {"applied": last, "moment": change_log.EVER},
+    )
+    connection.execute("DELETE FROM log_beginnings WHERE stream = $stream", {"stream": stream.name})
+    connection.execute(
+        f"""
+        INSERT INTO log_beginnings
+        SELECT $stream, $applied, greatest(
+            (SELECT max(detected_at) FROM {stream.cdc} WHERE version <= $applied),
+            (SELECT max(applied_at) FROM applied_syncs
+                WHERE stream = $stream AND version = $applied)
+        )
+        """,
+        known,
+    )
+    for table in (stream.cdc, stream.withheld):
+        connection.execute(f"DELETE FROM {table} WHERE version <= $applied", {"applied": last})
+    connection.execute(
+        f"""
+        INSERT INTO {stream.cdc} BY NAME
+        SELECT
+            $applied AS version,
+            $baseline AS sync_id,
+            row_number() OVER (ORDER BY id) AS sequence,
+            id,
+            {columns},
+            $organization_id AS organization_id,
+            $integration_id AS connected_integration_id,
+            'INSERT' AS change_type,
+            attributes,
+            content_hash,
+            last_updated AS detected_at,
+            first_seen
+        FROM standing_rows
+        """,
+        {
+            "applied": last,
+            "baseline": change_log.BASELINE,
+            "organization_id": ref.organization_id,
+            "integration_id": ref.integration_id,
+        },
+    )
