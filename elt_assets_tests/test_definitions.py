@@ -71,3 +71,9 @@ def test_the_schedule_and_the_sensor_run_without_being_switched_on() -> None:
     assert (
         defs.resolve_sensor_def("registry_sensor").default_status is dg.DefaultSensorStatus.RUNNING
     )
+
+
+def test_a_sync_does_not_plan_the_standing_checks() -> None:
+    """Planned and never evaluated, they would show as skipped what the daily checks found."""
+    assert not defs.resolve_job_def("sync").asset_layer.asset_graph.asset_check_keys
+    assert defs.resolve_job_def("standing_checks").asset_layer.asset_graph.asset_check_keys
