@@ -15,7 +15,7 @@ from elt_assets.alert_sensor import alert_sensor
 from elt_assets.assets.streams import TRANSIENT, stream_assets
 from elt_assets.checks import check_job, daily_checks, stream_checks
 from elt_assets.drop_sensor import drop_sensor
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import sync_jobs
 from elt_assets.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.recovery_sensor import recovery_sensor
 from elt_assets.resources import (
@@ -38,8 +38,12 @@ def build_defs(
     return dg.Definitions(
         assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
         asset_checks=[stream_checks(stream) for stream in STREAMS.values()],
-        jobs=[sync_job, check_job, maintenance_job],
-        schedules=[daily_sync(), daily_checks(), weekly_maintenance()],
+        jobs=[*sync_jobs.values(), check_job, maintenance_job],
+        schedules=[
+            *(daily_sync(stream) for stream in STREAMS.values()),
+            daily_checks(),
+            weekly_maintenance(),
+        ],
         sensors=[registry_sensor(), recovery_sensor(), alert_sensor(), drop_sensor()],
         resources={
             "warehouse": WarehouseResource(),

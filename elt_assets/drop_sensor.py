@@ -16,9 +16,11 @@ import msgspec
 from elt_assets.assets.streams import SYNC_ID_TAG
 from elt_assets.connectors.files.watch import Drop, complete_drop
 from elt_assets.errors import RetryableError
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name, sync_jobs
 from elt_assets.partitions import PARTITIONS, partition_tags
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
+from elt_assets.sync.stream import STREAMS
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ def drop_sensor() -> dg.SensorDefinition:
 
     @dg.sensor(
         name="drop_sensor",
-        job=sync_job,
+        jobs=list(sync_jobs.values()),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Syncs integrations of provider files whose folder has new or changed "
@@ -72,7 +74,8 @@ def drop_sensor() -> dg.SensorDefinition:
         after: dict[str, Seen] = {}
         requests = []
         partitions = set(context.instance.get_dynamic_partitions(PARTITIONS))
-        for partition, drop in _drops(platform).items():
+        for entry, drop in _drops(platform):
+            partition = entry.ref.partition_key
             seen = before.get(partition)
             if partition not in partitions or drop is None:
                 # Not yet to be synced, or not to be read: looked at again next time.
@@ -85,12 +88,15 @@ def drop_sensor() -> dg.SensorDefinition:
                 continue
             if is_new:
                 sync_id = after[partition].sync_id
-                requests.append(
+                requests += [
                     dg.RunRequest(
-                        run_key=f"{partition}/{sync_id}",
+                        run_key=f"{partition}/{stream.name}/{sync_id}",
+                        job_name=job_name(stream),
                         tags={SYNC_ID_TAG: sync_id, **partition_tags([partition])},
                     )
-                )
+                    for stream in STREAMS.values()
+                    if entry.offers(stream)
+                ]
         if after == before:
             return dg.SkipReason("no folder has new complete files")
         return dg.SensorResult(
@@ -105,11 +111,9 @@ def remembered(cursor: str | None) -> Mapping[str, Seen]:
     return msgspec.json.decode(cursor, type=dict[str, Seen]) if cursor else {}
 
 
-def _drops(platform: Platform) -> dict[str, Drop | None]:
-    return {
-        entry.ref.partition_key: complete_drop(
-            entry.provider_data, entry.ref, platform.settings.home
-        )
+def _drops(platform: Platform) -> list[tuple[Integration, Drop | None]]:
+    return [
+        (entry, complete_drop(entry.provider_data, entry.ref, platform.settings.home))
         for entry in platform.registry.all(enabled=True)
         if entry.provider == "files"
-    }
+    ]

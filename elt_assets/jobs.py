@@ -10,18 +10,30 @@ import dagster as dg
 
 from elt_assets.assets.tables import asset_key
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.stream import STREAMS
+from elt_assets.sync.stream import STREAMS, USERS, Stream
 
-# A step in a process of its own costs seconds and gives nothing here: the run works on
-# several integrations at a time by itself.
-sync_job = dg.define_asset_job(
-    "sync",
-    # A selection of assets brings their checks along; planned with every run and skipped, they
-    # would hide what the last real check found.
-    selection=dg.AssetSelection.assets(
-        *(asset_key(stream, stage) for stream in STREAMS.values() for stage in Stage)
-    ).without_checks(),
-    executor_def=dg.in_process_executor,
-    description="Bring every integration of the run's partition, or range of partitions, up to "
-    "date in all streams. A repeated run continues the same sync.",
-)
+
+def job_name(stream: Stream) -> str:
+    """`sync` for users, whom every integration is connected for, else `<stream>_sync`."""
+    return "sync" if stream is USERS else f"{stream.name}_sync"
+
+
+def _sync_job(stream: Stream) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        job_name(stream),
+        # A selection of assets brings their checks along; planned with every run and skipped,
+        # they would hide what the last real check found.
+        selection=dg.AssetSelection.assets(
+            *(asset_key(stream, stage) for stage in Stage)
+        ).without_checks(),
+        # A step in a process of its own costs seconds and gives nothing here: the run works
+        # on several integrations at a time by itself.
+        executor_def=dg.in_process_executor,
+        description=f"Bring {stream.name} of every integration of the run's partition, or range "
+        "of partitions, up to date. A repeated run continues the same sync.",
+    )
+
+
+# A job for each stream, because a run stands for every asset and partition it carries: in one
+# run, an integration that has no groups would be planned for them, and red with the others.
+sync_jobs = {stream.name: _sync_job(stream) for stream in STREAMS.values()}

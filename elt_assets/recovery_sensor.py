@@ -14,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from elt_assets.assets.streams import SYNC_ID_TAG
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name, sync_jobs
 from elt_assets.partitions import PARTITIONS, RANGE_LIMIT, contiguous_ranges, partition_tags
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS
 
 # A run that ends writes its ledger row a moment after it lets go of the file.
 SETTLING = timedelta(seconds=30)
@@ -41,19 +42,21 @@ def is_due(row: SyncRow, now: datetime) -> bool:
 def recovery_requests(
     instance_keys: Sequence[str], rows: Iterable[SyncRow], at_most: int
 ) -> list[dg.RunRequest]:
-    """Runs that continue `rows`: neighbours of one sync share a run.
+    """Runs that continue `rows`: neighbours of one sync of one stream share a run.
 
     The run key counts attempts, so that each is continued once however often it is seen.
     """
-    by_sync: dict[str, dict[str, int]] = {}
+    by_sync: dict[tuple[str, str], dict[str, int]] = {}
     for row in rows:
-        by_sync.setdefault(row.sync_id, {})[row.partition] = row.attempts
+        by_sync.setdefault((row.stream, row.sync_id), {})[row.partition] = row.attempts
     return [
         dg.RunRequest(
-            run_key=f"recover/{sync_id}/{keys[0]}...{keys[-1]}/{max(attempts[k] for k in keys)}",
+            run_key=f"recover/{stream}/{sync_id}/{keys[0]}...{keys[-1]}"
+            f"/{max(attempts[k] for k in keys)}",
+            job_name=job_name(STREAMS[stream]),
             tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
         )
-        for sync_id, attempts in by_sync.items()
+        for (stream, sync_id), attempts in by_sync.items()
         for keys in contiguous_ranges(instance_keys, attempts, at_most)
     ]
 
@@ -67,7 +70,7 @@ def recovery_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="recovery_sensor",
-        job=sync_job,
+        jobs=list(sync_jobs.values()),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Continues syncs whose process died, and those that failed for a reason "

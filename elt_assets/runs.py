@@ -6,7 +6,7 @@ not: choosing integrations or showing anything (cli).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from textwrap import shorten
 
 import dagster as dg
@@ -14,7 +14,7 @@ import dagster as dg
 from elt_assets.assets.streams import SYNC_ID_TAG, SyncConfig, step_name
 from elt_assets.definitions import build_defs
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name
 from elt_assets.partitions import (
     PARTITIONS,
     RANGE_LIMIT,
@@ -26,7 +26,7 @@ from elt_assets.resources import OutcomeListener, RunListener, ignore
 from elt_assets.settings import Settings
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import STREAMS
+from elt_assets.sync.stream import STREAMS, Stream
 
 _LONGEST_CAUSE = 300
 
@@ -41,10 +41,12 @@ def run_sync(
     settled: OutcomeListener = ignore,
     pages_per_batch: int | None = None,
     mode: Mode | None = None,
+    streams: Collection[Stream] = tuple(STREAMS.values()),
 ) -> list[Outcome]:
-    """Run the sync job over `refs` and return how each ended, in the order of `refs`.
+    """Run the sync jobs over `refs` and return how each ended, in the order of `refs`.
 
-    Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
+    An integration has an outcome for each of `streams` that it offers, one stream after the
+    other. Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
     it is in the outcomes. A disabled integration has none. `progress` is called from many
     threads, `settled` from this one, once for each outcome that no retry follows.
     """
@@ -59,27 +61,44 @@ def run_sync(
     with Platform.open(settings) as platform:
         listener = RunListener(progress=progress, settled=settle)
         definitions = build_defs(resources={"platform": platform, "listener": listener})
-        job = definitions.resolve_job_def(sync_job.name)
-        for keys in contiguous_ranges(
-            instance.get_dynamic_partitions(PARTITIONS),
-            [ref.partition_key for ref in refs],
-            RANGE_LIMIT,
-        ):
-            result = job.execute_in_process(
-                instance=instance,
-                tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
-                run_config=_run_config(SyncConfig(pages_per_batch=pages_per_batch, mode=mode)),
-                raise_on_error=False,
-            )
-            for outcome in _unexplained(result, keys, sync_id, outcomes):
-                settle(outcome)
+        config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
+        for stream in STREAMS.values():
+            if stream not in streams:
+                continue
+            job = definitions.resolve_job_def(job_name(stream))
+            for keys in contiguous_ranges(
+                instance.get_dynamic_partitions(PARTITIONS),
+                _offering(platform, stream, refs),
+                RANGE_LIMIT,
+            ):
+                result = job.execute_in_process(
+                    instance=instance,
+                    tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
+                    run_config=_run_config(stream, config),
+                    raise_on_error=False,
+                )
+                for outcome in _unexplained(result, stream, keys, sync_id, outcomes):
+                    settle(outcome)
     position = {ref.partition_key: index for index, ref in enumerate(refs)}
-    return sorted(outcomes.values(), key=lambda outcome: position[outcome.partition])
+    order = list(STREAMS)
+    return sorted(
+        outcomes.values(),
+        key=lambda outcome: (position[outcome.partition], order.index(outcome.stream)),
+    )
 
 
-def _run_config(config: SyncConfig) -> dg.RunConfig:
+def _offering(platform: Platform, stream: Stream, refs: Iterable[IntegrationRef]) -> list[str]:
+    """The keys of those that offer `stream`; who is not registered (any more) is not left out.
+
+    The run tells what is wrong with them.
+    """
+    known = {entry.ref: entry for entry in platform.registry.all()}
+    return [ref.partition_key for ref in refs if ref not in known or known[ref].offers(stream)]
+
+
+def _run_config(stream: Stream, config: SyncConfig) -> dg.RunConfig:
     return dg.RunConfig(
-        ops={step_name(stream): config for stream in STREAMS.values()},
+        ops={step_name(stream): config},
         # Dagster prints every event of the run to standard error, where the command shows
         # progress; all of them are in the instance.
         loggers={"console": {"config": {"log_level": "CRITICAL"}}},
@@ -88,6 +107,7 @@ def _run_config(config: SyncConfig) -> dg.RunConfig:
 
 def _unexplained(
     result: dg.ExecuteInProcessResult,
+    stream: Stream,
     keys: Sequence[str],
     sync_id: str,
     outcomes: Mapping[tuple[str, str], Outcome],
@@ -95,8 +115,8 @@ def _unexplained(
     """Failed outcomes for what a run left open when it ended otherwise than by its outcomes."""
     explained = any(
         outcome.status is Status.FAILED
-        for (partition, _), outcome in outcomes.items()
-        if partition in keys
+        for (partition, name), outcome in outcomes.items()
+        if name == stream.name and partition in keys
     )
     if result.success or explained:
         return []
@@ -104,7 +124,7 @@ def _unexplained(
     return [
         Outcome(
             partition=key,
-            stream=stream,
+            stream=stream.name,
             sync_id=sync_id,
             status=Status.FAILED,
             retryable=True,
@@ -113,8 +133,7 @@ def _unexplained(
             f"({_cause(result)}); sync again to continue",
         )
         for key in keys
-        for stream in STREAMS
-        if (key, stream) not in outcomes
+        if (key, stream.name) not in outcomes
     ]
 
 

@@ -12,54 +12,63 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 
 from elt_assets.assets.streams import SYNC_ID_TAG
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name, sync_jobs
 from elt_assets.partitions import PARTITIONS, RANGE_LIMIT, contiguous_ranges, partition_tags
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS, USERS, Stream
+
+_FIRST_MINUTE = 20
+_BETWEEN_STREAMS = 15
+"""Minutes. Streams of one integration share a file and are synced one after the other; who
+comes later finds it free."""
 
 
 def daily_requests(
-    instance_keys: Sequence[str], enabled_keys: Iterable[str], day: str, at_most: int
+    instance_keys: Sequence[str], wanted_keys: Iterable[str], day: str, at_most: int
 ) -> Iterator[dg.RunRequest]:
-    """Runs that sync every enabled integration once on `day` (an ISO date).
+    """Runs that sync every wanted integration once on `day` (an ISO date).
 
     The day is in the sync_id and in the run key: a tick that is repeated launches nothing
     twice, and a run that is launched all the same continues or repeats the day's sync.
     """
-    for keys in contiguous_ranges(instance_keys, enabled_keys, at_most):
+    for keys in contiguous_ranges(instance_keys, wanted_keys, at_most):
         yield dg.RunRequest(
             run_key=f"daily-{day}/{keys[0]}...{keys[-1]}",
             tags={SYNC_ID_TAG: f"daily-{day}", **partition_tags(keys)},
         )
 
 
-def daily_sync(*, range_limit: int = RANGE_LIMIT) -> dg.ScheduleDefinition:
-    """The daily schedule, with at most `range_limit` integrations in a run.
+def daily_sync(stream: Stream = USERS, *, range_limit: int = RANGE_LIMIT) -> dg.ScheduleDefinition:
+    """The daily schedule of a stream, with at most `range_limit` integrations in a run.
 
-    It runs unless stopped in the UI: keeping users current is what the platform is
+    It runs unless stopped in the UI: keeping the copy current is what the platform is
     installed for, and with nothing registered a tick does nothing. Integrations that have
     no partition yet are left to the registry sensor, which requests their first sync.
     """
+    minute = _FIRST_MINUTE + _BETWEEN_STREAMS * list(STREAMS).index(stream.name)
 
     @dg.schedule(
-        name="daily_sync",
-        job=sync_job,
-        cron_schedule="20 5 * * *",
+        name=f"daily_{job_name(stream)}",
+        job=sync_jobs[stream.name],
+        cron_schedule=f"{minute} 5 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Syncs every enabled integration daily at 05:20 UTC, in contiguous ranges.",
+        description=f"Syncs {stream.name} of every enabled integration that offers them daily "
+        f"at 05:{minute} UTC, in contiguous ranges.",
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        enabled = [entry.ref.partition_key for entry in platform.registry.all(enabled=True)]
         requests = list(
             daily_requests(
                 context.instance.get_dynamic_partitions(PARTITIONS),
-                enabled,
+                [ref.partition_key for ref in platform.offering(stream)],
                 context.scheduled_execution_time.date().isoformat(),
                 range_limit,
             )
         )
-        return requests or dg.SkipReason("no enabled integration has a partition yet")
+        return requests or dg.SkipReason(
+            "no enabled integration that offers them has a partition yet"
+        )
 
     return schedule

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name, sync_jobs
 from elt_assets.partitions import (
     PARTITION_TAG,
     PARTITIONS,
@@ -23,6 +23,8 @@ from elt_assets.partitions import (
     partition_tags,
 )
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
+from elt_assets.sync.stream import STREAMS, USERS, Stream
 
 _FINISHED = (
     dg.DagsterRunStatus.SUCCESS,
@@ -33,11 +35,15 @@ _IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in _FINISHE
 
 
 def first_syncs(
-    partitions: Sequence[str], added: Sequence[str], wanted: Iterable[str], at_most: int
+    partitions: Sequence[str],
+    added: Sequence[str],
+    wanted: Iterable[str],
+    at_most: int,
+    stream: Stream = USERS,
 ) -> list[dg.RunRequest]:
-    """Runs that sync the `wanted` keys; `added` ones follow `partitions`."""
+    """Runs that sync `stream` of the `wanted` keys; `added` ones follow `partitions`."""
     return [
-        dg.RunRequest(tags=partition_tags(keys))
+        dg.RunRequest(job_name=job_name(stream), tags=partition_tags(keys))
         for keys in contiguous_ranges([*partitions, *added], wanted, at_most)
     ]
 
@@ -61,6 +67,11 @@ def deletable(
     ]
 
 
+def _never_synced(platform: Platform, stream: Stream, entries: Iterable[Integration]) -> list[str]:
+    offering = [entry.ref for entry in entries if entry.offers(stream)]
+    return [ref.partition_key for ref in platform.never_synced(stream, offering)]
+
+
 def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
     """The sensor that makes the partitions equal to the registry.
 
@@ -71,7 +82,7 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="registry_sensor",
-        job=sync_job,
+        jobs=list(sync_jobs.values()),
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Adds a partition for every registered integration and requests its first "
@@ -93,7 +104,13 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
         # the partition, a person's command or this sensor, the first sync is asked for once.
         since = context.cursor or ""
         new = [entry for entry in entries if entry.enabled and entry.created_at > since]
-        wanted = [ref.partition_key for ref in platform.never_synced(entry.ref for entry in new)]
+        requested = [
+            request
+            for stream in STREAMS.values()
+            for request in first_syncs(
+                partitions, added, _never_synced(platform, stream, new), range_limit, stream
+            )
+        ]
         if not added and not surplus and not new:
             return dg.SkipReason("the partitions equal the registry, or wait for a run to end")
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
@@ -102,7 +119,7 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
         if surplus:
             requests.append(connected_integrations.build_delete_request(surplus))
         return dg.SensorResult(
-            run_requests=first_syncs(partitions, added, wanted, range_limit),
+            run_requests=requested,
             dynamic_partitions_requests=requests,
             cursor=max((entry.created_at for entry in entries), default=since),
         )

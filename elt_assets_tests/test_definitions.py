@@ -8,6 +8,7 @@ import pytest
 from elt_assets.assets.streams import TRANSIENT
 from elt_assets.assets.tables import asset_key
 from elt_assets.definitions import build_defs, defs
+from elt_assets.jobs import job_name
 from elt_assets.partitions import connected_integrations
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.stream import STREAMS, USERS, Stream
@@ -31,7 +32,7 @@ def test_every_table_is_an_asset_in_ranges_of_integrations(
     assert node.partitions_def == connected_integrations
     assert node.backfill_policy == dg.BackfillPolicy.single_run()
     assert node.group_name == stream.name
-    assert node.key in defs.resolve_job_def("sync").asset_layer.executable_asset_keys
+    assert node.key in defs.resolve_job_def(job_name(stream)).asset_layer.executable_asset_keys
 
 
 def test_the_tables_of_users_have_the_documented_names(graph: dg.AssetGraph) -> None:

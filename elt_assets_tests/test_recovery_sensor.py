@@ -70,8 +70,8 @@ def test_neighbours_of_one_sync_share_a_run_and_attempts_make_new_ones() -> None
     ]
     requests = recovery_requests(["acme:a", "acme:b", "acme:c", "acme:d"], rows, 100)
     assert [request.run_key for request in requests] == [
-        "recover/daily/acme:a...acme:b/3",
-        "recover/daily/acme:d...acme:d/1",
+        "recover/users/daily/acme:a...acme:b/3",
+        "recover/users/daily/acme:d...acme:d/1",
     ]
     assert requests[0].tags[RANGE_START_TAG] == "acme:a"
     assert requests[0].tags[RANGE_END_TAG] == "acme:b"

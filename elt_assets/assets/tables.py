@@ -83,6 +83,7 @@ def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
         dg.TableColumn("sync_id", "VARCHAR", "The sync that fetched the record."),
         dg.TableColumn("batch", "INTEGER", "The checkpoint that the record belongs to."),
         dg.TableColumn("seq", "INTEGER", "Place of the record in its batch."),
+        dg.TableColumn("parent", "VARCHAR", "Whom it was listed under, such as a member's group."),
         _id("UUID"),
         *_declared(stream.key, _TYPES),
         *_tenant("VARCHAR"),
@@ -110,6 +111,7 @@ def _cdc_columns(stream: Stream) -> list[dg.TableColumn]:
         dg.TableColumn("content_hash", "VARCHAR", _CONTENT_HASH),
         dg.TableColumn("before", "JSON", "The row as it stood before, where there was one."),
         dg.TableColumn("detected_at", "TIMESTAMP", "When the change was found."),
+        dg.TableColumn("first_seen", "TIMESTAMP", "In a baseline: when its row first stood there."),
     ]
 
 

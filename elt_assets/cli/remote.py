@@ -72,9 +72,10 @@ def stories_of(server: Server, runs: Sequence[Run]) -> list[Story]:
     epilog="Example: elt-assets start sync organization_id=org-001 "
     "connected_integration_id=okta-main\n\n"
     "Example: elt-assets start sync_all batch_size=20\n\n"
-    "Arguments of sync and sync_all: sync_id, batch_size (pages in a batch), num_batches (an "
-    "extraction cut after so many deletes nobody), mode (full, incremental), faults. Arguments "
-    "of any other job are its run configuration: ops.NAME.config.FIELD=VALUE."
+    "Arguments of sync and sync_all: stream (users unless told), sync_id, batch_size (pages in a "
+    "batch), num_batches (an extraction cut after so many deletes nobody), mode (full, "
+    "incremental), faults. Arguments of any other job are its run configuration: "
+    "ops.NAME.config.FIELD=VALUE."
 )
 @click.argument("job")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
@@ -82,13 +83,14 @@ def stories_of(server: Server, runs: Sequence[Run]) -> list[Story]:
 @as_json
 def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
     """Start JOB on the server: sync, sync_all, or any other job it has."""
+    from elt_assets.jobs import job_name
     from elt_assets.remote.arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
 
     given = pairs(arguments)
     if job in (SYNC, SYNC_ALL):
         order = sync_order(job, given)
         server = server_at(url)
-        found, keys = server.job(SYNC), server.partition_keys()
+        found, keys = server.job(job_name(order.stream)), server.partition_keys()
         started = _launch(
             server, found, keys, order.chosen(keys), order.run_config(), sync_id=order.sync_id
         )

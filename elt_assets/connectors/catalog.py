@@ -7,7 +7,7 @@ Does not: knowing how any of them is read.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +30,9 @@ from elt_assets.connectors.sql.source import SqlSource
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
+
+DEFAULT_STREAM = "users"
+"""What an integration offers whose provider_data does not say."""
 
 
 class Opener(Protocol):
@@ -63,18 +66,12 @@ class LocalOpener(Protocol):
         """Open it; nothing is read before the first page."""
 
 
-def _declared(config: Any) -> Iterable[str]:
-    names: Iterable[str] = config.streams
-    return names
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A provider: the model of its provider_data, what opens it, and which streams it offers."""
+    """A provider: the model of its provider_data, and what opens it."""
 
     model: type[BaseModel]
     open: Opener
-    streams: Callable[[Any], Iterable[str]] = _declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,6 @@ class LocalKind:
 
     model: type[BaseModel]
     open: LocalOpener
-    streams: Callable[[Any], Iterable[str]] = _declared
 
 
 _KINDS: dict[str, Kind | LocalKind] = {
@@ -91,15 +87,14 @@ _KINDS: dict[str, Kind | LocalKind] = {
     "files": LocalKind(FilesData, FilesSource),
     "sql": LocalKind(SqlData, SqlSource),
     "rest": Kind(RestData, RestSource),
-    "scim": Kind(ScimData, ScimSource, lambda _: ("users",)),
+    "scim": Kind(ScimData, ScimSource),
 }
 
 
 @cache
 def _kinds() -> dict[str, Kind | LocalKind]:
     return _KINDS | {
-        name: Kind(model(name), partial(PresetSource, preset=name), lambda _: ("users",))
-        for name in presets()
+        name: Kind(model(name), partial(PresetSource, preset=name)) for name in presets()
     }
 
 
@@ -119,10 +114,13 @@ def schema(provider: str) -> dict[str, Any]:
     return _kind(provider).model.model_json_schema()
 
 
-def streams(provider: str, provider_data: object) -> tuple[str, ...]:
-    """Names of the streams that an integration offers."""
-    kind = _kind(provider)
-    return tuple(kind.streams(_parsed(kind, provider_data)))
+def streams(provider_data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the streams that an integration offers, by its stored provider_data.
+
+    That was checked when it was stored and is not checked again: schedules ask this of
+    thousands of integrations.
+    """
+    return _names(provider_data.get("streams"))
 
 
 def open_source(
@@ -142,12 +140,16 @@ def open_source(
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
-    offered = tuple(kind.streams(config))
+    offered = _names(getattr(config, "streams", None))
     if stream not in offered:
         raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")
     if isinstance(kind, LocalKind):
         return kind.open(config, stream, ref=ref, home=home, secrets=secrets, limits=limits)
     return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
+
+
+def _names(streams: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(streams or (DEFAULT_STREAM,))
 
 
 def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:

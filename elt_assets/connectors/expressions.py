@@ -11,6 +11,7 @@ engine compiles it to SQL, so that no record becomes a Python object).
                  (one that begins with @ includes its dots: @odata.nextLink is one key)
     literal    = a JSON string, number, true, false or null
 
+`$parent` is the key of whom a record was listed under, such as a member's group;
 `emails[primary == true].value` is the first member of a list where the condition holds;
 `a || b` is the first of the two that is there and not empty; `first + ' ' + last` joins
 texts, leaving out what is missing and white space around the whole.
@@ -47,6 +48,10 @@ class Path:
 
     def __str__(self) -> str:
         return written(self.segments)
+
+
+PARENT = Path(("$parent",))
+"""Whom the record was listed under: not in the record, but beside it (`Page.parents`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,11 @@ class Page:
     cut_short: str | None = None
     wanted: int | None = None
     """How many records were asked for, where the source knows."""
+    parents: tuple[tuple[str, int], ...] = ()
+    """Whom the records were listed under, in order: a key and how many records follow it.
+
+    Expressions find the key as `$parent`; the records stay as the provider sent them.
+    """
 
 
 class Presence(StrEnum):

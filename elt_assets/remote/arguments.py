@@ -14,18 +14,18 @@ from typing import Any
 from elt_assets.assets.streams import step_name
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.jobs import sync_job
+from elt_assets.jobs import job_name
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.stream import STREAMS
+from elt_assets.sync.stream import STREAMS, USERS, Stream
 
-SYNC = sync_job.name
+SYNC = job_name(USERS)
 SYNC_ALL = "sync_all"
 """What `start` calls the sync job when it is to carry every integration."""
 
 _WHO = ("organization_id", "connected_integration_id")
 _NUMBERS = {"batch_size": "pages_per_batch", "num_batches": "max_batches"}
 _MODES = (str(Mode.FULL), str(Mode.INCREMENTAL))
-_KNOWN = (*_WHO, "sync_id", *_NUMBERS, "mode", "faults")
+_KNOWN = (*_WHO, "stream", "sync_id", *_NUMBERS, "mode", "faults")
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -36,6 +36,7 @@ class SyncOrder:
     organization_id: str | None = None
     integration_id: str | None = None
     sync_id: str | None = None
+    stream: Stream = USERS
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self, instance_keys: Sequence[str]) -> list[str]:
@@ -52,7 +53,7 @@ class SyncOrder:
         """The configuration of a run of the sync job."""
         if not self.config:
             return {}
-        return {"ops": {step_name(s): {"config": dict(self.config)} for s in STREAMS.values()}}
+        return {"ops": {step_name(self.stream): {"config": dict(self.config)}}}
 
     def _means(self, ref: IntegrationRef) -> bool:
         return self.organization_id in (None, ref.organization_id) and self.integration_id in (
@@ -106,10 +107,14 @@ def sync_order(job: str, given: Mapping[str, str]) -> SyncOrder:
         config["mode"] = Mode(given["mode"]).name
     if "faults" in given:
         config["faults"] = _boolean("faults", given["faults"])
+    stream = given.get("stream", USERS.name)
+    if stream not in STREAMS:
+        raise InvalidInput(f"stream {stream!r}: give one of {', '.join(STREAMS)}")
     return SyncOrder(
         organization_id=organization_id and checked_name(organization_id, "organization"),
         integration_id=integration_id and checked_name(integration_id, "integration"),
         sync_id=checked_name(given["sync_id"], "sync id") if "sync_id" in given else None,
+        stream=STREAMS[stream],
         config=config,
     )
 

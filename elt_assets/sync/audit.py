@@ -116,6 +116,9 @@ def log_replays(platform: Platform, stream: Stream) -> Finding:
         ref = integration.ref
         if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
             continue
+        version = ledger.version(platform.database, stream, ref).version
+        if version == 0 and not integration.offers(stream):
+            continue
         looked_at += 1
         try:
             differing = _differences(platform, stream, ref)
@@ -142,7 +145,7 @@ def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
     return _finding(
         "nothing_is_quarantined",
-        len(platform.registry.all()),
+        sum(integration.offers(stream) for integration in platform.registry.all()),
         (
             f"{row.partition}: {row.counts.withheld_deletes} of {row.counts.latest} would be "
             "deleted, such as "
@@ -167,7 +170,8 @@ def integrations_are_fresh(platform: Platform, stream: Stream) -> Finding:
     expected = [
         integration.ref.partition_key
         for integration in platform.registry.all(enabled=True)
-        if integration.updated_at < oldest or integration.ref.partition_key in settled
+        if integration.offers(stream)
+        and (integration.updated_at < oldest or integration.ref.partition_key in settled)
     ]
     return _finding(
         "integrations_are_fresh", len(expected), (key for key in expected if key not in settled)
@@ -216,7 +220,7 @@ def _rows(platform: Platform, stream: Stream) -> int:
 
 
 def _newest(platform: Platform, stream: Stream) -> dict[str, ledger.SyncRow]:
-    enabled = {integration.ref.partition_key for integration in platform.registry.all(enabled=True)}
+    enabled = {ref.partition_key for ref in platform.offering(stream)}
     rows = ledger.newest_of_each(platform.database, stream)
     return {row.partition: row for row in rows if row.partition in enabled}
 

@@ -120,8 +120,8 @@ class Engine:
     def sync(self, request: Request) -> Outcome | None:
         """Bring one integration up to date; the one place that settles it, whatever happens.
 
-        None for a disabled integration. Never raises for what goes wrong with the
-        integration: the outcome says `failed`, and the ledger keeps it.
+        None for an integration that is disabled or has no such stream. Never raises for what
+        goes wrong with the integration: the outcome says `failed`, and the ledger keeps it.
         """
         secrets = Secrets()
         attempt = _Attempt(self, request, secrets)
@@ -132,6 +132,9 @@ class Engine:
             integration = self.registry.get(request.ref)
             if not integration.enabled:
                 log.info("%s is disabled and was skipped", request.ref)
+                return None
+            if not integration.offers(request.stream):
+                log.info("%s has no %s and was skipped", request.ref, request.stream.name)
                 return None
             return attempt.run(integration)
         except EltAssetsError as error:

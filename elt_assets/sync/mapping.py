@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from elt_assets.connectors.expressions import (
+    PARENT,
     Alternatives,
     Comparison,
     Expression,
@@ -54,9 +55,9 @@ def mapping_query(
 ) -> MappingQuery:
     """The query that maps one integration's records onto `stream`.
 
-    `incoming` is SQL for the records: (seq INTEGER, raw JSON). The query's columns: seq,
-    raw, id (UUID), key_text, the stream's columns, attributes (JSON), source_updated_at
-    (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
+    `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR). The query's
+    columns: seq, raw, parent, id (UUID), key_text, the stream's columns, attributes (JSON),
+    source_updated_at (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
     """
     pointers = _Pointers()
     unreadable = pointers.find(Path((UNREADABLE,))).text
@@ -93,6 +94,7 @@ def mapping_query(
         SELECT
             seq,
             raw,
+            parent,
             json_type(raw) AS form,
             json_extract_string(raw, $pointers::VARCHAR[]) AS texts,
             json_type(raw, $pointers::VARCHAR[]) AS forms,
@@ -109,6 +111,7 @@ def mapping_query(
         SELECT
             seq,
             raw,
+            parent,
             CASE
                 WHEN form <> 'OBJECT' THEN 'record is ' || {_spoken("form")} || ', not an object'
                 {_lines(key_reasons, 16)}
@@ -132,6 +135,7 @@ def mapping_query(
     SELECT
         seq,
         raw,
+        parent,
         {_uuid("digest")} AS id,
         CASE WHEN key_reason IS NULL THEN {_key_text(stream)} END AS key_text,
         {", ".join(values)},
@@ -215,6 +219,10 @@ class _Pointers:
 
     def find(self, value: Value) -> _Found:
         """SQL for what a value of the field map is in a record."""
+        if value == PARENT:
+            return _Found(
+                "parent", "CASE WHEN parent IS NOT NULL THEN 'VARCHAR' END", "to_json(parent)"
+            )
         if isinstance(value, Path) and not any(isinstance(s, Where) for s in value.segments):
             pointer = _pointer(value.segments)
             if pointer not in self.all:
@@ -343,6 +351,8 @@ def _twice(expression: Expression | None) -> list[str]:
 
     JSON parsers disagree on which of them counts, so nobody can be said to be meant.
     """
+    if expression == PARENT:
+        return []
     segments = expression.segments if isinstance(expression, Path) else ()
     names = takewhile(lambda segment: isinstance(segment, str), segments)
     return [

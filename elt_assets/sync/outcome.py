@@ -127,6 +127,7 @@ class Outcome(msgspec.Struct, frozen=True):
         counts = self.counts
         return {
             "partition": self.partition,
+            "stream": self.stream,
             "sync_id": self.sync_id,
             "status": str(self.status),
             "fetched": counts.fetched,

@@ -142,10 +142,10 @@ class Platform:
         """Sync several integrations at once, yielding each outcome as it settles.
 
         One integration's failure is its outcome and costs the others nothing; a disabled
-        integration yields nothing. Without `mode` each decides by its configuration whether
-        everything is read. After `max_batches` an extraction is cut: it deletes nobody.
-        `progress` is called from the working threads, `meanwhile` about once a second from
-        the caller's own while it waits.
+        integration, and one without such a stream, yields nothing. Without `mode` each decides
+        by its configuration whether everything is read. After `max_batches` an extraction
+        is cut: it deletes nobody. `progress` is called from the working threads, `meanwhile`
+        about once a second from the caller's own while it waits.
         """
         pages_per_batch = pages_per_batch or self.settings.pages_per_batch
         stop = threading.Event()
@@ -216,16 +216,13 @@ class Platform:
             raise InvalidInput(f"{ref} is disabled; enable it first")
         return outcome
 
-    def never_synced(self, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
-        """Those of `refs` for which no sync was ever begun."""
-        return [
-            ref
-            for ref in refs
-            if not any(
-                ledger.newest(self.database, stream, ref, tuple(Status))
-                for stream in STREAMS.values()
-            )
-        ]
+    def offering(self, stream: Stream) -> list[IntegrationRef]:
+        """The enabled integrations that offer `stream`, in order of registration."""
+        return [entry.ref for entry in self.registry.all(enabled=True) if entry.offers(stream)]
+
+    def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
+        """Those of `refs` for which no sync of `stream` was ever begun."""
+        return [ref for ref in refs if not ledger.newest(self.database, stream, ref, tuple(Status))]
 
     def newest_syncs(self) -> list[SyncRow]:
         """The newest sync of every stream of every integration."""

@@ -34,7 +34,7 @@ class Preview(msgspec.Struct, frozen=True):
     """What looks wrong; see `warnings`."""
 
 
-def warnings(preview: Preview, mapped: Collection[str]) -> list[str]:
+def warnings(stream: Stream, preview: Preview, mapped: Collection[str]) -> list[str]:
     """What looks wrong about a page, each in a line that says where to look.
 
     `mapped` are the fields that the configuration maps; others are empty on purpose.
@@ -44,16 +44,18 @@ def warnings(preview: Preview, mapped: Collection[str]) -> list[str]:
     if count == 0:
         return ["the page holds no records; check records, or the directory is empty"]
     keyless = sum(letter["key"] is None for letter in preview.rejected)
+    key = [column.name for column in stream.key]
+    fields = " and ".join(f"fields.{name}" for name in key)
     if keyless:
-        found.append(f"{keyless:,} of {count:,} have no usable id; check fields.external_id")
+        found.append(f"{keyless:,} of {count:,} have no usable id; check {fields}")
     if len(preview.rejected) > keyless:
         found.append(
             f"{len(preview.rejected) - keyless:,} of {count:,} are rejected for another reason"
         )
-    ids = {record["external_id"] for record in preview.records}
+    ids = {tuple(record[name] for name in key) for record in preview.records}
     if len(ids) < good:
         found.append(
-            f"{good:,} records share {len(ids):,} ids; check that fields.external_id is what "
+            f"{good:,} records share {len(ids):,} ids; check that {fields} is what "
             "identifies a record"
         )
     found += _empty(preview.records, mapped)
@@ -130,7 +132,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         wanted=page.wanted,
     )
     return msgspec.structs.replace(
-        found, warnings=warnings(found, source.fields.keys()) + _stranger(found, source)
+        found, warnings=warnings(stream, found, source.fields.keys()) + _stranger(found, source)
     )
 
 
@@ -139,7 +141,7 @@ def _stranger(preview: Preview, source: Source) -> list[str]:
 
     Deletes rest on that answer: a wrong path would confirm every one of them.
     """
-    known = sorted(preview.records, key=lambda record: record["active"] is not True)
+    known = sorted(preview.records, key=lambda record: record.get("active") is not True)
     if not (known and source.answers_for_one):
         return []
     try:

@@ -15,6 +15,7 @@ from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
 from elt_assets.sync.clock import now
+from elt_assets.sync.stream import Stream
 
 _ONE = "organization_id = ? AND id = ?"
 
@@ -28,6 +29,10 @@ class Integration(msgspec.Struct, frozen=True):
     enabled: bool
     created_at: str
     updated_at: str
+
+    def offers(self, stream: Stream) -> bool:
+        """Whether it has such records at all; a stream it does not offer is none of its syncs."""
+        return stream.name in catalog.streams(self.provider_data)
 
 
 class Registry:

@@ -249,7 +249,7 @@ class Landing:
             f"""
             INSERT INTO {self._stream.staging} BY NAME
             SELECT
-                $sync_id AS sync_id, $batch AS batch, seq, id,
+                $sync_id AS sync_id, $batch AS batch, seq, parent, id,
                 $organization_id AS organization_id,
                 $integration_id AS connected_integration_id,
                 {columns}, attributes, source_updated_at, tombstone, content_hash, raw,
@@ -285,7 +285,7 @@ class Landing:
                 """
                 INSERT INTO rejected_records BY NAME
                 SELECT
-                    $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq,
+                    $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq, parent,
                     id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
                 FROM mapped
                 WHERE reason IS NOT NULL
@@ -368,15 +368,17 @@ class Landing:
 
 
 INCOMING = """
-    SELECT first_seq + position AS seq, raw
+    SELECT first_seq + position AS seq, raw, parent
     FROM (
         SELECT
             first_seq,
             generate_subscripts(records, 1) - 1 AS position,
-            unnest(records) AS raw
+            unnest(records) AS raw,
+            unnest(parents) AS parent
         FROM (
             -- json_extract with a wildcard yields the list; json_each is quadratic in the page.
-            SELECT first_seq, json_extract(body, $list_path) AS records FROM incoming_pages
+            SELECT first_seq, parents, json_extract(body, $list_path) AS records
+            FROM incoming_pages
         )
     )
 """
@@ -394,13 +396,32 @@ def object_path(keys: Sequence[str]) -> str:
 
 
 def pages_table(pages: Sequence[Page]) -> pa.Table:
-    """Pages as (first_seq, body), each page's records numbered after those before it."""
+    """Pages as (first_seq, body, parents), each page's records numbered after those before it.
+
+    `parents` holds the parent of every record, or is NULL.
+    """
     first_seqs, position = [], 0
     for page in pages:
         first_seqs.append(position)
         position += page.count
     bodies = pa.array([page.body for page in pages], pa.large_binary())
-    return pa.table({"first_seq": first_seqs, "body": bodies.cast(pa.large_string())})
+    parents = pa.array([_parents(page) for page in pages], pa.list_(pa.string()))
+    return pa.table(
+        {"first_seq": first_seqs, "body": bodies.cast(pa.large_string()), "parents": parents}
+    )
+
+
+def _parents(page: Page) -> list[str] | None:
+    if not page.parents:
+        return None
+    found = [parent for parent, count in page.parents for _ in range(count)]
+    if len(found) != page.count:
+        # Padding would put records under nobody, or make records of nothing.
+        raise BooksUnbalanced(
+            f"a page holds {page.count} records and says under whom {len(found)} of them are; "
+            "nothing of it was kept. This is a defect of the connector"
+        )
+    return found
 
 
 def forget_extraction(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import duckdb
 
@@ -72,11 +73,13 @@ class StoredSource:
         while True:
             rows = self.connection.execute(
                 f"""
-                SELECT batch, seq, raw::VARCHAR
+                SELECT batch, seq, raw::VARCHAR, parent
                 FROM (
-                    SELECT batch, seq, raw FROM {self.stream.staging} WHERE sync_id = $sync_id
+                    SELECT batch, seq, raw, parent
+                    FROM {self.stream.staging}
+                    WHERE sync_id = $sync_id
                     UNION ALL
-                    SELECT batch, seq, raw
+                    SELECT batch, seq, raw, parent
                     FROM rejected_records
                     WHERE stream = $stream AND sync_id = $sync_id
                 )
@@ -92,6 +95,8 @@ class StoredSource:
                 },
             ).fetchall()
             body = "[" + ",".join(row[2] for row in rows) + "]"
+            runs = [(parent, len(list(run))) for parent, run in groupby(row[3] for row in rows)]
+            parents = () if all(parent is None for parent, _ in runs) else tuple(runs)
             if len(rows) < _PAGE:
                 yield Page(
                     body=body.encode(),
@@ -99,10 +104,16 @@ class StoredSource:
                     next=None,
                     total=self.certificate.declared_total,
                     cut_short=self.certificate.cut_short,
+                    parents=parents,
                 )
                 return
             batch, seq = rows[-1][0], rows[-1][1]
-            yield Page(body=body.encode(), count=len(rows), next={"batch": batch, "seq": seq})
+            yield Page(
+                body=body.encode(),
+                count=len(rows),
+                next={"batch": batch, "seq": seq},
+                parents=parents,
+            )
 
     def close(self) -> None:
         """Give back the provider's connections."""

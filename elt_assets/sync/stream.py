@@ -100,4 +100,27 @@ USERS = Stream(
     ),
 )
 
-STREAMS: dict[str, Stream] = {stream.name: stream for stream in (USERS,)}
+GROUPS = Stream(
+    name="groups",
+    description="Groups, teams or roles that the provider sorts people into.",
+    key=(Column("external_id", "The provider's own immutable id of the group."),),
+    content=(
+        Column("name", "Display name."),
+        Column("description", "What the group is for, in the provider's words."),
+    ),
+)
+
+GROUP_MEMBERSHIPS = Stream(
+    name="group_memberships",
+    description="Who belongs directly to which group.",
+    key=(
+        Column("group_external_id", "The group: `external_id` of a row of groups."),
+        Column("member_external_id", "The member: `external_id` of a user or of another group."),
+    ),
+    content=(
+        Column("kind", "What the member is, in the provider's words, such as User or Group."),
+        Column("role", "The member's role in the group, where the provider has roles."),
+    ),
+)
+
+STREAMS: dict[str, Stream] = {stream.name: stream for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS)}

@@ -49,6 +49,7 @@ CREATE TABLE rejected_records (
     sync_id    VARCHAR NOT NULL,
     batch      INTEGER NOT NULL,
     seq        INTEGER NOT NULL,
+    parent     VARCHAR,      -- whom the record was listed under
     id         UUID,         -- shields the record's row from deletion
     key        VARCHAR,
     reason     VARCHAR NOT NULL,
@@ -177,6 +178,7 @@ CREATE TABLE {stream.staging} (
     sync_id VARCHAR NOT NULL,
     batch INTEGER NOT NULL,
     seq INTEGER NOT NULL,
+    parent VARCHAR,
     id UUID NOT NULL,
 {keys}{tenant}{content}    attributes JSON NOT NULL,
     source_updated_at TIMESTAMP,

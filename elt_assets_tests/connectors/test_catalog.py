@@ -155,7 +155,7 @@ def test_plain_http_is_for_this_machine_or_on_request() -> None:
 
 def test_streams_and_schema_are_there_to_be_shown() -> None:
     assert "rest" in catalog.providers()
-    assert catalog.streams("rest", ACME) == ("users",)
+    assert catalog.streams(ACME) == ("users",)
     schema = catalog.schema("rest")
     assert "api_endpoint" in schema["required"]
     assert json.dumps(schema)

@@ -6,6 +6,7 @@ import pytest
 
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.remote.arguments import job_config, pairs, sync_order, typed
+from elt_assets.sync.stream import STREAMS
 
 KEYS = ["org-001:okta", "org-001:scim", "org-002:okta"]
 
@@ -79,3 +80,11 @@ def test_arguments_of_other_jobs_are_their_run_configuration() -> None:
     assert job_config(given) == {"ops": {"archive": {"config": {"days": 30, "dry_run": True}}}}
     with pytest.raises(InvalidInput, match="ops has a value of its own already"):
         job_config({"ops": "1", "ops.archive": "2"})
+
+
+def test_another_stream_is_asked_for_by_name() -> None:
+    order = sync_order("sync_all", {"stream": "groups", "batch_size": "3"})
+    assert order.stream is STREAMS["groups"]
+    assert order.run_config() == {"ops": {"sync_groups": {"config": {"pages_per_batch": 3}}}}
+    with pytest.raises(InvalidInput, match="stream 'roles': give one of users, groups"):
+        sync_order("sync_all", {"stream": "roles"})

@@ -65,7 +65,7 @@ def mapped(
         stream,
         {name: parse(text) for name, text in fields.items()},
         ref,
-        "SELECT seq, raw::JSON AS raw FROM incoming_records",
+        "SELECT seq, raw::JSON AS raw, NULL AS parent FROM incoming_records",
     )
     connection = duckdb_in_utc()
     connection.register(

@@ -24,7 +24,7 @@ def mapped(record: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
         USERS,
         {name: parse(text) for name, text in ({"external_id": "id"} | fields).items()},
         ACME,
-        "SELECT 0 AS seq, raw::JSON AS raw FROM incoming",
+        "SELECT 0 AS seq, raw::JSON AS raw, NULL AS parent FROM incoming",
     )
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")

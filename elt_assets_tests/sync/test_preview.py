@@ -92,7 +92,7 @@ def test_a_preview_of_nobody_says_that_there_is_none(company: Company) -> None:
 
 
 def test_a_page_that_is_in_order_has_no_warning() -> None:
-    assert warnings(page(user(1), user(2), user(3)), ["external_id", "name", "email"]) == []
+    assert warnings(USERS, page(user(1), user(2), user(3)), ["external_id", "name", "email"]) == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_page_that_is_in_order_has_no_warning() -> None:
 def test_what_looks_wrong_is_one_line_that_says_where_to_look(
     preview: Preview, warning: str
 ) -> None:
-    (found,) = warnings(preview, ["external_id", "name", "email"])
+    (found,) = warnings(USERS, preview, ["external_id", "name", "email"])
     if preview.declared_total is None:
         assert found == warning
     else:
@@ -149,16 +149,16 @@ def test_what_looks_wrong_is_one_line_that_says_where_to_look(
 
 def test_a_field_nobody_maps_may_be_empty() -> None:
     preview = page(user(1, email=None), user(2, email=None), user(3, email=None))
-    assert warnings(preview, ["external_id", "name"]) == []
+    assert warnings(USERS, preview, ["external_id", "name"]) == []
 
 
 def test_an_attribute_that_is_always_empty_is_named_too() -> None:
     preview = page(user(1, attributes={"team": None}), user(2, attributes={"team": None}))
-    assert warnings(preview, ["external_id", "name", "email", "team"]) == [
+    assert warnings(USERS, preview, ["external_id", "name", "email", "team"]) == [
         "team is empty in every record; check fields.team"
     ]
 
 
 def test_more_to_come_explains_a_larger_total() -> None:
     preview = page(user(1), user(2), user(3), has_more=True, total=100)
-    assert warnings(preview, ["external_id", "name", "email"]) == []
+    assert warnings(USERS, preview, ["external_id", "name", "email"]) == []

@@ -49,7 +49,7 @@ def split(
         pages.append(Page(json.dumps(body, ensure_ascii=False).encode(), len(found), next=None))
     connection.register("incoming_pages", pages_table(pages))
     found_rows = connection.execute(INCOMING, {"list_path": list_path(path)}).fetchall()
-    return [(seq, json.loads(raw)) for seq, raw in sorted(found_rows)]
+    return [(seq, json.loads(raw)) for seq, raw, _ in sorted(found_rows)]
 
 
 def test_a_block_that_ends_well_is_committed(connection: duckdb.DuckDBPyConnection) -> None:
