@@ -18,15 +18,15 @@ import click
 
 from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
 from elt_assets_tests.campaign.chaos.campaign import never_often_enough
-from elt_assets_tests.campaign.concurrency.campaign import ConcurrencyCampaign, missing_operations
-from elt_assets_tests.campaign.crash.campaign import CrashCampaign, missing_boundaries
+from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations
+from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
 
 
 def crash(folder: Path, seed: int, scale: float) -> Figures:
     """Deaths of workers and losses of power."""
-    figures = CrashCampaign(folder, seed).run(
-        kills=max(1, int(300 * scale)), power_losses=max(1, int(20 * scale))
+    figures = crash_campaign(
+        folder, max(1, int(300 * scale)), power_losses=max(1, int(20 * scale)), seed=seed
     )
     figures.missing = missing_boundaries(figures)
     return figures
@@ -34,7 +34,7 @@ def crash(folder: Path, seed: int, scale: float) -> Figures:
 
 def concurrency(folder: Path, seed: int, scale: float) -> Figures:
     """Processes that share integrations."""
-    figures = ConcurrencyCampaign(folder, seed).run(scenarios=max(1, int(30 * scale)))
+    figures = concurrency_campaign(folder, max(1, int(30 * scale)), seed=seed)
     figures.missing = missing_operations(figures)
     return figures
 

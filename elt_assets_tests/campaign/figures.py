@@ -29,6 +29,12 @@ class Figures:
         """Keep what the oracles found in a scenario."""
         self.violations += [(scenario, violation) for violation in violations]
 
+    def add(self, part: Figures) -> None:
+        """Add what a part of the campaign did and found."""
+        self.fired += part.fired
+        self.seen += part.seen
+        self.violations += part.violations
+
     def never_fired(self, required: Iterable[str]) -> list[str]:
         """The accidents that should have happened and did not."""
         return sorted(set(required) - {name for name, number in self.fired.items() if number})

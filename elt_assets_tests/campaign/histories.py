@@ -1,8 +1,8 @@
 """Histories: what one provider holds day by day, what is asked for, and what must follow.
 
-Belongs here: seeded worlds with changes, leavers, joiners, duplicates, hidden and unusable
-records, and a dictionary that says what the latest table must hold after each step. Does
-not: anything of the platform; what is expected is worked out without it.
+Belongs here: seeded worlds with changes, leavers, joiners, duplicates, tombstones, hidden
+and unusable records, and a dictionary that says what the latest table must hold after each
+step. Does not: anything of the platform; what is expected is worked out without it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 
-from elt_assets.connectors.expressions import Comparison
+from elt_assets.connectors.expressions import Alternatives, Comparison
 from elt_assets.connectors.expressions import Path as FieldPath
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
 from elt_assets.identifiers import IntegrationRef
 
 Record = dict[str, Any]
@@ -30,7 +31,11 @@ FIELDS: FieldMap = {
     "active": Comparison(FieldPath(("status",)), "ACTIVE"),
     "source_updated_at": FieldPath(("updated",)),
     "tenant": FieldPath(("tenant",)),
+    "deleted": Comparison(FieldPath(("status",)), "DELETED"),
 }
+MENDED = FIELDS | {"email": Alternatives((FieldPath(("email", 0)), FieldPath(("email",))))}
+"""The field map once somebody has seen why records were rejected."""
+CHANGES = Incremental(full_every=timedelta(days=7), overlap=timedelta(hours=12))
 MOST_DELETES = 0.20
 
 
@@ -44,11 +49,15 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing asked of the platform: sync a day, or what a person does about a sync."""
+    """One thing asked of the platform: sync a day, or what a person does about a sync.
 
-    act: Literal["sync", "approve", "undo", "rebuild"]
+    `full` asks for everybody where the provider could say what has changed.
+    """
+
+    act: Literal["sync", "retry", "approve", "undo", "rebuild"]
     day: int
     sync_id: str
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,8 @@ class History:
     """A seeded world and the steps taken in it.
 
     `way` is how deletes are confirmed; None leaves it to the platform, which then trusts an
-    uninterrupted extraction and waits for a second one after an interrupted one.
+    uninterrupted extraction and waits for a second one after an interrupted one. With
+    `changes` the provider can say what changed since a moment.
     """
 
     seed: int
@@ -67,6 +77,7 @@ class History:
     pages_per_batch: int
     way: Way | None
     soft: bool
+    changes: bool = False
 
     def alive(self) -> dict[str, frozenset[str]]:
         """Who was with the provider when each sync ran."""
@@ -90,7 +101,8 @@ class History:
             },
             "safeguards": {
                 "delete_mode": "soft" if self.soft else "hard",
-                "max_reject_share": 0.5,
+                # One record of a listing of changes may be all there is.
+                "max_reject_share": 1,
                 **({"delete_confirmation": self.way} if self.way else {}),
             },
         }
@@ -101,7 +113,10 @@ def history(seed: int, *, days: int = 3, plain: bool = False) -> History:
     dice = random.Random(seed)
     ref = IntegrationRef(f"org-{seed % 7}", f"source-{seed}")
     way: Way | None = "none" if plain else dice.choice(("probe", "grace", "none", None))
+    changes = not plain and dice.random() < 0.5
+    tombstones = not plain and dice.random() < (0.7 if changes else 0.3)
     people = {f"u-{number:03}": _person(ref, number) for number in range(dice.randint(14, 30))}
+    gone: dict[str, Record] = {}
     made: list[Day] = []
     steps: list[Step] = []
     for day in range(days):
@@ -109,17 +124,22 @@ def history(seed: int, *, days: int = 3, plain: bool = False) -> History:
             # A mass leave is withheld and approved; unattended confirmation must stay below.
             mass = not plain and way in ("probe", "none") and dice.random() < 0.3
             mass = mass and len(people) > 16
-            _live_a_day(dice, ref, people, day, leavers=6 if mass else 1)
+            left = _live_a_day(dice, ref, people, day, leavers=6 if mass else 1)
+            for key, record in left.items():
+                if tombstones and dice.random() < 0.7:
+                    gone[key] = record | {"status": "DELETED", "updated": _on(day)}
         last = day == days - 1
-        made.append(_listed(dice, ref, people, day, way, clean=plain or way is None or last))
-        steps.append(Step("sync", day, f"day-{day}"))
+        clean = plain or way is None or last
+        made.append(_listed(dice, ref, people, gone, day, way, clean=clean))
+        full = changes and dice.random() < 0.3
+        steps.append(Step("sync", day, f"day-{day}", full))
         if day and not last and not plain and way is not None:
-            extra = dice.choice(("approve", "undo", "rebuild", None))
+            extra = dice.choice(("approve", "undo", "rebuild", "retry", "retry", None))
             if extra is not None:
                 steps.append(Step(extra, day, f"day-{day}"))
     for again in range(2):
         # Whatever waits for a second or third look gets it.
-        steps.append(Step("sync", days - 1, f"closing-{again}"))
+        steps.append(Step("sync", days - 1, f"closing-{again}", full=changes))
     return History(
         seed=seed,
         ref=ref,
@@ -129,6 +149,7 @@ def history(seed: int, *, days: int = 3, plain: bool = False) -> History:
         pages_per_batch=dice.randint(1, 3),
         way=way,
         soft=not plain and dice.random() < 0.4,
+        changes=changes,
     )
 
 
@@ -141,12 +162,25 @@ class Expectation:
     missing: set[str] = field(default_factory=set)
     withheld: dict[str, dict[str, Any]] = field(default_factory=dict)
     before: Users = field(default_factory=dict)
+    missing_before: set[str] = field(default_factory=set)
+    watermark: str = ""
+    listed: tuple[Record, ...] = ()
+    everybody: bool = True
 
     def take(self, step: Step) -> bool:
         """Follow one step; False where the platform has nothing to do and says so."""
+        day = self.history.days[step.day]
         if step.act == "sync":
-            self.before = dict(self.users)
-            self._sync(self.history.days[step.day])
+            self.before, self.missing_before = dict(self.users), set(self.missing)
+            self.everybody = step.full or not self.history.changes or not self.watermark
+            since = None if self.everybody else _before(self.watermark)
+            self.listed = _since(day.listing, since)
+            self._settle(day, FIELDS)
+        elif step.act == "retry":
+            heard = _heard(self.listed, FIELDS)
+            if not (heard.rejected or heard.unreadable):
+                return False
+            self._settle(day, MENDED)
         elif step.act == "approve":
             if not self.withheld:
                 return False
@@ -160,26 +194,37 @@ class Expectation:
             self.users, self.withheld = dict(self.before), {}
         return True
 
-    def _sync(self, day: Day) -> None:
-        valid, rejected, unreadable = _usable(day.listing)
-        gone = {key for key in self.users if key not in valid and key not in rejected}
+    def _settle(self, day: Day, fields: FieldMap) -> None:
+        heard = _heard(self.listed, fields)
+        known = heard.valid.keys() | heard.rejected | heard.deleted
+        unseen = self.users.keys() - known if self.everybody else set()
+        said = (self.users.keys() & heard.deleted) - heard.rejected
         allowed = int(len(self.users) * MOST_DELETES)
         if len(self.users) <= 10:
             allowed = max(allowed, len(self.users) // 2, 1)
-        withheld = bool(gone) and (unreadable or not valid or len(gone) > allowed)
-        self.withheld = {key: self.users[key] for key in gone} if withheld else {}
+        nobody = self.everybody and not heard.valid
+        withheld = bool(unseen | said) and (
+            heard.unreadable or nobody or len(unseen | said) > allowed
+        )
+        self.withheld = {key: self.users[key] for key in unseen | said} if withheld else {}
         pending: set[str] = set()
         if withheld:
-            gone = set()
+            unseen, said = set(), set()
         elif self.history.way == "probe":
-            gone -= day.alive
+            unseen -= day.alive
         elif self.history.way == "grace":
-            pending = gone - self.missing
-            gone -= pending
-        if not withheld and not unreadable:
+            # Looking at the same records again is no second look.
+            pending = unseen - self.missing_before
+            unseen -= pending
+        if self.everybody and not withheld and not heard.unreadable:
             self.missing = pending
+        else:
+            self.missing -= heard.valid.keys()
+        if not withheld and not heard.unreadable:
+            self.watermark = max(self.watermark, heard.newest)
+        gone = unseen | said
         kept = {key: content for key, content in self.users.items() if key not in gone}
-        self.users = kept | valid
+        self.users = kept | heard.valid
 
 
 @dataclass
@@ -208,15 +253,16 @@ class Telling:
         return Presence.PRESENT if external_id in self.day.alive else Presence.GONE
 
     @property
-    def incremental(self) -> None:
-        return None
+    def incremental(self) -> Incremental | None:
+        return CHANGES if self.history.changes else None
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         number, size = 0 if cursor is None else cursor["page"], self.history.page_size
+        listing = _since(self.day.listing, since)
         while True:
             self.on_page(number)
-            chunk = self.day.listing[number * size : (number + 1) * size]
-            last = (number + 1) * size >= len(self.day.listing)
+            chunk = listing[number * size : (number + 1) * size]
+            last = (number + 1) * size >= len(listing)
             yield Page(
                 body=msgspec.json.encode({"items": chunk}),
                 count=len(chunk),
@@ -243,25 +289,42 @@ def _person(ref: IntegrationRef, number: int) -> Record:
 
 def _live_a_day(
     dice: random.Random, ref: IntegrationRef, people: dict[str, Record], day: int, *, leavers: int
-) -> None:
-    for key in dice.sample(sorted(people), leavers):
-        del people[key]
+) -> dict[str, Record]:
+    """Let a day pass; returns who left."""
+    left = {key: people.pop(key) for key in dice.sample(sorted(people), leavers)}
     for key in dice.sample(sorted(people), 3):
         people[key] = people[key] | {
             "name": f"Person {key} of day {day}",
             "status": dice.choice(("ACTIVE", "SUSPENDED")),
             "email": dice.choice((None, "", f"{key}.{day}@example.com")),
-            "updated": f"2026-01-{day + 1:02}T00:00:00Z",
+            "updated": _on(day),
         }
     for joiner in range(dice.randint(0, 3)):
-        record = _person(ref, 100 * day + joiner) | {"updated": f"2026-01-{day + 1:02}T00:00:00Z"}
+        record = _person(ref, 100 * day + joiner) | {"updated": _on(day)}
         people[record["id"]] = record
+    return left
+
+
+def _on(day: int) -> str:
+    return f"2026-01-{day + 1:02}T00:00:00Z"
+
+
+def _before(watermark: str) -> str:
+    """Where a listing of changes begins."""
+    moment = datetime.fromisoformat(watermark) - CHANGES.overlap
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _since(listing: tuple[Record, ...], since: str | None) -> tuple[Record, ...]:
+    """What of a listing has changed since then; who cannot say when, always."""
+    return tuple(r for r in listing if since is None or r.get("updated", "now") > since)
 
 
 def _listed(
     dice: random.Random,
     ref: IntegrationRef,
     people: dict[str, Record],
+    gone: dict[str, Record],
     day: int,
     way: Way | None,
     *,
@@ -269,41 +332,63 @@ def _listed(
 ) -> Day:
     listing = [dict(record) for record in people.values()]
     dice.shuffle(listing)
-    for record in dice.sample(listing, 2):
+    for record in gone.values():
+        listing.insert(dice.randint(0, len(listing)), dict(record))
+    for record in dice.sample([r for r in listing if r["id"] in people], 2):
         # The same person once more, older or with nothing to tell the two apart but order.
         older = record | {"name": "Formerly", "updated": "2025-12-31T00:00:00Z"}
         listing.insert(dice.randint(0, len(listing)), older)
     if not clean:
         if way in ("probe", "grace"):
             # Pages shifted while they were read: somebody who is there was not seen.
-            hidden = dice.choice(listing)["id"]
+            hidden = dice.choice(sorted(people))
             listing = [record for record in listing if record["id"] != hidden]
         if dice.random() < 0.6:
-            unusable = dice.choice(listing)
-            unusable["email"] = ["a", "list"]
+            # Somebody who has just changed, as new kinds of records come with changes.
+            newest = max(record["updated"] for record in listing)
+            unusable = dice.choice([r for r in listing if r["updated"] == newest])
+            unusable["email"] = ["a@example.com", "list"]
         if dice.random() < 0.2:
             listing.insert(dice.randint(0, len(listing)), {"name": "Nobody"})
     return Day(tuple(listing), frozenset(people))
 
 
-def _usable(listing: tuple[Record, ...]) -> tuple[Users, set[str], bool]:
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a listing says: who is there, who is said to be gone, who cannot be used."""
+
+    valid: Users
+    deleted: set[str]
+    rejected: set[str]
+    unreadable: bool
+    newest: str
+
+
+def _heard(listing: tuple[Record, ...], fields: FieldMap) -> _Heard:
     best: dict[str, Record] = {}
     rejected: set[str] = set()
     unreadable = False
     for record in listing:
         if "id" not in record:
             unreadable = True
-        elif isinstance(record["email"], list):
+        elif isinstance(record["email"], list) and fields is not MENDED:
             rejected.add(record["id"])
         elif record["id"] not in best or record["updated"] >= best[record["id"]]["updated"]:
             best[record["id"]] = record
-    users = {
+    valid = {
         key: {
             "name": record["name"],
-            "email": record["email"],
+            "email": record["email"][0] if isinstance(record["email"], list) else record["email"],
             "active": record["status"] == "ACTIVE",
             "attributes": {"tenant": record["tenant"]},
         }
         for key, record in best.items()
+        if record["status"] != "DELETED"
     }
-    return users, rejected, unreadable
+    return _Heard(
+        valid,
+        best.keys() - valid.keys(),
+        rejected,
+        unreadable,
+        max((record["updated"] for record in best.values()), default=""),
+    )

@@ -75,15 +75,16 @@ def false_deletes(
 ) -> list[Violation]:
     """Deletes of people who were with the provider when the deleting sync ran.
 
-    `alive` maps a sync_id to everybody who was there. What a person decided (`deciders`, by
-    prefix of the sync_id) is not a mistake of ours; an undo only takes back an insert.
+    `alive` maps a sync_id to everybody who was there, also for whatever maps its records
+    again. What a person decided (`deciders`, by prefix of the sync_id) is not a mistake of
+    ours; an undo only takes back an insert.
     """
     wrong = [
         f"{change['external_id']} by {change['sync_id']}"
         for change in state.applied
         if change["change_type"] == "DELETE"
         and not change["sync_id"].startswith((*deciders, "undo-"))
-        and change["external_id"] in set(alive.get(change["sync_id"], ()))
+        and change["external_id"] in set(alive.get(change["sync_id"].partition("-again")[0], ()))
     ]
     return _each("false delete", state, wrong)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import logging
-import multiprocessing
 import os
 import random
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,6 +39,7 @@ from elt_assets_tests.campaign.oracles import (
     leaked_across_tenants,
     leaked_secrets,
 )
+from elt_assets_tests.campaign.shares import in_shares
 from elt_assets_tests.campaign.state import read_state
 
 TOKEN = "the-token-that-no-file-may-hold"
@@ -55,19 +56,8 @@ def campaign(
     all_chains = chains(seed, scenarios)
     workers = processes or os.cpu_count() or 1
     shares = [share for n in range(workers) if (share := all_chains[n::workers])]
-    figures = Figures(f"chaos (seed {seed})")
-    if workers == 1:
-        parts = [run_share(shares[0], seed, heal_each)]
-    else:
-        # A fresh interpreter each: forking one that has threads and open databases is not safe.
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            count = len(shares)
-            parts = list(pool.map(run_share, shares, [seed] * count, [heal_each] * count))
-    for part in parts:
-        figures.fired += part.fired
-        figures.seen += part.seen
-        figures.violations += part.violations
-    return figures
+    run = partial(run_share, seed=seed, heal_each=heal_each)
+    return in_shares(f"chaos (seed {seed})", run, shares, processes)
 
 
 def run_share(share: Sequence[Chain], seed: int, heal_each: bool) -> Figures:
@@ -89,9 +79,7 @@ def run_share(share: Sequence[Chain], seed: int, heal_each: bool) -> Figures:
 
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 for part in pool.map(run, share):
-                    figures.fired += part.fired
-                    figures.seen += part.seen
-                    figures.violations += part.violations
+                    figures.add(part)
         figures.judge("home", leaked_secrets(home, [TOKEN]))
         if TOKEN in logged.getvalue():
             figures.judge("log", [Violation("leaked secret", "all", "in the log")])

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from elt_assets.sync.outcome import Status
+from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.concurrency import client
@@ -27,9 +27,11 @@ from elt_assets_tests.campaign.concurrency.client import Note, Shared
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.histories import Expectation, History, Step, history
 from elt_assets_tests.campaign.oracles import Violation
+from elt_assets_tests.campaign.shares import in_shares
 from elt_assets_tests.campaign.state import State, read_state
 
 CLIENTS = 4
+SHARES = 6
 REQUIRED = {
     f"{act} {result}"
     for act, result in (
@@ -37,6 +39,7 @@ REQUIRED = {
         ("sync", "unchanged"),
         ("approve", "applied"),
         ("undo", "applied"),
+        ("rebuild", "done"),
         ("remove", "done"),
         ("disable", "done"),
         ("read", "done"),
@@ -44,6 +47,29 @@ REQUIRED = {
     )
 } | {"client killed"}
 _EXPECTED_REFUSALS = ("InvalidInput", "NotFound", "WarehouseBusy", "DatabaseBusy")
+
+
+class Share(NamedTuple):
+    """A part of the campaign."""
+
+    folder: Path
+    seeds: range
+
+
+def concurrency_campaign(folder: Path, scenarios: int, seed: int = 0) -> Figures:
+    """So many scenarios, in shares that run side by side."""
+    seeds = range(seed, seed + scenarios)
+    shares = [Share(folder / f"share-{n}", seeds[n::SHARES]) for n in range(SHARES)]
+    return in_shares("concurrency", run_share, shares)
+
+
+def run_share(share: Share) -> Figures:
+    """One part of the campaign."""
+    share.folder.mkdir()
+    campaign = ConcurrencyCampaign(share.folder)
+    for seed in share.seeds:
+        campaign.scenario(seed)
+    return campaign.figures
 
 
 @dataclass
@@ -61,10 +87,11 @@ class ConcurrencyCampaign:
     def run(self, scenarios: int, operations: int = 25) -> Figures:
         """Run so many scenarios, each client doing so many operations."""
         for number in range(scenarios):
-            self._scenario(self.seed + number, operations)
+            self.scenario(self.seed + number, operations)
         return self.figures
 
-    def _scenario(self, seed: int, operations: int) -> None:
+    def scenario(self, seed: int, operations: int = 25) -> None:
+        """Run the scenario of that seed."""
         dice = random.Random(seed)
         shared = Shared(self.folder / f"{seed}-home", _histories(seed))
         with shared.platform() as platform:
@@ -132,7 +159,9 @@ class ConcurrencyCampaign:
         with shared.platform() as platform:
             platform.registry.set_enabled(lived.ref, True)
             for again in range(3):
-                for outcome in platform.sync(USERS, [lived.ref], sync_id=f"closing-{again}"):
+                for outcome in platform.sync(
+                    USERS, [lived.ref], sync_id=f"closing-{again}", mode=Mode.FULL
+                ):
                     if outcome.status is Status.QUARANTINED:
                         platform.approve(lived.ref, "the campaign")
         state = read_state(shared.home, lived.ref)

@@ -33,6 +33,7 @@ ACTS = {
     "changes": 3,
     "approve": 2,
     "undo": 2,
+    "rebuild": 1,
     "disable": 1,
     "enable": 2,
     "remove": 1,
@@ -119,9 +120,8 @@ class Shared:
         (history,) = [history for history in self.histories if history.ref == ref]
         day = self.day(history)
 
-        def on_page(number: int) -> None:
-            if number == 0:
-                self.note(self.listings, (ref.partition_key, day))
+        def on_page(_: int) -> None:
+            self.note(self.listings, (ref.partition_key, day))
 
         return Telling(history, history.days[day], on_page)
 
@@ -169,6 +169,8 @@ def _do(
             _settled(note, outcome)
     elif note.act == "undo":
         _settled(note, platform.undo(USERS, ref, sync_id, force=dice.random() < 0.5))
+    elif note.act == "rebuild":
+        platform.rebuild(USERS, ref)
     elif note.act in ("disable", "enable"):
         platform.registry.set_enabled(ref, note.act == "enable")
     elif note.act == "remove":

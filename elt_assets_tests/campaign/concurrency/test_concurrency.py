@@ -8,6 +8,7 @@ import pytest
 
 from elt_assets_tests.campaign.concurrency.campaign import (
     ConcurrencyCampaign,
+    concurrency_campaign,
     missing_operations,
     out_of_time,
     unexplained,
@@ -30,7 +31,7 @@ def test_processes_that_share_integrations_never_mix(tmp_path: Path) -> None:
 def test_thirty_scenarios_of_processes_that_share_integrations_never_mix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = ConcurrencyCampaign(tmp_path).run(scenarios=30)
+    figures = concurrency_campaign(tmp_path, scenarios=30)
     with capsys.disabled():
         print("", *figures.lines(), sep="\n")
     assert figures.violations == []

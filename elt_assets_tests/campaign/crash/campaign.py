@@ -13,13 +13,15 @@ import multiprocessing
 import random
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from elt_assets.errors import EltAssetsError
+from elt_assets.errors import EltAssetsError, InvalidInput
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign import oracles
@@ -28,18 +30,62 @@ from elt_assets_tests.campaign.crash.moments import BOUNDARIES, Death, Moments
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.histories import Expectation, History, Step, history
 from elt_assets_tests.campaign.oracles import Violation
+from elt_assets_tests.campaign.shares import in_shares
 from elt_assets_tests.campaign.state import State, landed, read_state
 
 RANDOM = "at a random instant"
 CUT = "power loss: unwritten tail cut off"
+TORN = "power loss: written page torn"
+REPORTED = "power losses that were reported"
+SHARES = 8
+_FAR_APART = 100_000
+_PAGE = {".db": 4_096, ".duckdb": 16_384}
 REQUIRED = {*(f"SIGKILL {boundary}" for boundary in BOUNDARIES)} | {
     f"SIGKILL {RANDOM}",
     "segmentation fault",
     "SIGTERM",
     CUT,
+    TORN,
+}
+STEPS = {
+    f"steps: {kind}"
+    for kind in ("full sync", "incremental sync", "retry", "approve", "undo", "rebuild")
 }
 _DEATHS: tuple[Death, ...] = ("segmentation fault", "SIGTERM")
 _STATUS = {-signal.SIGKILL: "SIGKILL", -signal.SIGSEGV: "SIGSEGV", 128 + signal.SIGTERM: "SIGTERM"}
+
+
+class Share(NamedTuple):
+    """A part of the campaign."""
+
+    folder: Path
+    seed: int
+    kills: int
+    power_losses: int
+
+
+def crash_campaign(folder: Path, kills: int, power_losses: int, seed: int = 0) -> Figures:
+    """So many deaths and losses of power, in shares that do not depend on the machine."""
+    shares = [
+        Share(
+            folder / f"share-{number}",
+            seed + number * _FAR_APART,
+            _part(kills, number),
+            _part(power_losses, number),
+        )
+        for number in range(SHARES)
+    ]
+    return in_shares("crash", run_share, shares)
+
+
+def run_share(share: Share) -> Figures:
+    """One part of the campaign."""
+    share.folder.mkdir()
+    return CrashCampaign(share.folder, share.seed).run(share.kills, share.power_losses)
+
+
+def _part(total: int, number: int) -> int:
+    return (total + number) // SHARES
 
 
 @dataclass
@@ -85,7 +131,8 @@ class CrashCampaign:
             for _ in range(dice.choice((1, 1, 2))):
                 self._deadly_attempt(name, lived, step, home, twin, number, dice)
             self._recover(name, lived, step, home)
-            expectation.take(step)
+            if expectation.take(step):
+                self.figures.seen[_kind(step, expectation)] += 1
             state = read_state(home, lived.ref)
             found = oracles.always(state)
             found += oracles.false_deletes(state, lived.alive())
@@ -188,7 +235,12 @@ class CrashCampaign:
         self.figures.seen["pages served"] += len(pages)
         self.figures.judge(
             f"history {lived.seed}, {step.sync_id}",
-            oracles.refetched(State(lived.ref), before.get(step.sync_id, 0), pages),
+            # What maps kept records again has no page to ask for.
+            oracles.refetched(
+                State(lived.ref),
+                sys.maxsize if step.act == "retry" else before.get(step.sync_id, 0),
+                pages,
+            ),
         )
 
     def _recover(self, name: str, lived: History, step: Step, home: Path) -> None:
@@ -216,29 +268,31 @@ class CrashCampaign:
         self._dies(home, lived, step, fatal)
         whole = self.folder / f"{seed}-whole"
         shutil.copytree(home, whole)
-        for again in range(3):
+        for again, (accident, strike) in enumerate(
+            ((CUT, _cut_tails), (CUT, _cut_tails), (CUT, _cut_tails), (TORN, _tear_a_page))
+        ):
             shutil.rmtree(home, ignore_errors=True)
             shutil.copytree(whole, home)
-            cut = _cut_tails(home, dice)
-            if cut:
-                self.figures.fired[CUT] += 1
-                self._heal(f"power loss {seed}.{again}, {cut}", lived, step, home)
+            struck = strike(home, dice)
+            if struck:
+                self.figures.fired[accident] += 1
+                self._heal(f"power loss {seed}.{again}, {struck}", lived, step, home)
         self._forget(home, twin_home, whole)
 
     def _heal(self, name: str, lived: History, step: Step, home: Path) -> None:
         """Sync until the end of the history; on the way right or loudly not applied."""
         reported = 0
         for following in lived.steps[lived.steps.index(step) :]:
-            outcome = self._attempt(lived, following, home)
-            while isinstance(outcome, str):
+            attempt = self._attempt(lived, following, home)
+            while isinstance(attempt, str):
                 reported += 1
                 if reported > 10:
-                    stuck = Violation("does not settle", lived.ref.partition_key, outcome)
+                    stuck = Violation("does not settle", lived.ref.partition_key, attempt)
                     self.figures.judge(name, [stuck])
                     return
-                self._remedy(outcome, lived, following, home)
-                outcome = self._attempt(lived, following, home)
-            state = read_state(home, lived.ref)
+                self._remedy(attempt, lived, following, home)
+                attempt = self._attempt(lived, following, home)
+            outcome, state = attempt
             expectation = Expectation(lived)
             expectation.take(following)
             # Whoever left while deletes wait for a second look may still be there.
@@ -253,30 +307,45 @@ class CrashCampaign:
             found += oracles.false_deletes(state, lived.alive()) + oracles.duplicated(state)
             self.figures.judge(f"{name}, then {following.sync_id}", found)
             self.figures.seen["records checked"] += len(state.latest) + len(state.staging)
-        self.figures.seen["power losses that were reported"] += bool(reported)
+        self.figures.seen[REPORTED] += bool(reported)
         self.figures.seen["power losses"] += 1
 
-    def _attempt(self, lived: History, step: Step, home: Path) -> Outcome | str:
+    def _attempt(self, lived: History, step: Step, home: Path) -> tuple[Outcome, State] | str:
+        """A sync and all it left behind, or what was said about not being able to."""
         try:
             with worker.open_platform(home, lived, step, Moments()) as platform:
                 outcome = worker.take(platform, lived, step)
+            assert outcome is not None
+            if outcome.status is Status.FAILED:
+                return outcome.error or "no reason"
+            return outcome, read_state(home, lived.ref)
         except EltAssetsError as error:
             return str(error)
-        assert outcome is not None
-        return outcome.error or "" if outcome.status is Status.FAILED else outcome
 
     def _remedy(self, complaint: str, lived: History, step: Step, home: Path) -> None:
         """Do what the error says."""
+        if "rebuild it from the change logs" in complaint:
+            for file in home.glob("oltp.db*"):
+                file.unlink()
         with worker.open_platform(home, lived, step, Moments()) as platform:
-            if "elt-assets rebuild" in complaint:
-                platform.rebuild(USERS, lived.ref)
-            elif "move it away" in complaint:
+            if "move it away" in complaint:
                 platform.warehouses.remove(lived.ref)
+            elif "rebuild" in complaint:
+                platform.registry.add(lived.ref, "rest", lived.provider_data(), if_absent=True)
+                with suppress(InvalidInput):
+                    # Nothing was ever logged, or not all: then the next sync is the remedy.
+                    platform.rebuild(USERS, lived.ref)
 
     def _forget(self, *homes: Path) -> None:
         for home in homes:
             shutil.rmtree(home, ignore_errors=True)
             worker.served_file(home).unlink(missing_ok=True)
+
+
+def _kind(step: Step, expectation: Expectation) -> str:
+    if step.act != "sync":
+        return f"steps: {step.act}"
+    return "steps: full sync" if expectation.everybody else "steps: incremental sync"
 
 
 def _cut_tails(home: Path, dice: random.Random) -> str:
@@ -297,11 +366,33 @@ def _cut_tails(home: Path, dice: random.Random) -> str:
     return ", ".join(told)
 
 
+def _tear_a_page(home: Path, dice: random.Random) -> str:
+    """Write zeros over a page of one store, or end its file there; say which and where."""
+    files = (*home.glob("oltp.db"), *sorted(home.rglob("*.duckdb")))
+    written = [file for file in files if file.stat().st_size]
+    if not written:
+        return ""
+    file = dice.choice(written)
+    size = file.stat().st_size
+    length = _PAGE[file.suffix]
+    place = dice.randrange(0, size, length)
+    with file.open("r+b") as opened:
+        if dice.random() < 0.3:
+            opened.truncate(place)
+            return f"{file.name} ends at {place} of {size}"
+        opened.seek(place)
+        opened.write(bytes(min(length, size - place)))
+    return f"{file.name} has zeros at {place} of {size}"
+
+
 def _served(home: Path) -> list[int]:
     file = worker.served_file(home)
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
 def missing_boundaries(figures: Figures) -> list[str]:
-    """The kinds of death that a campaign should have seen and did not."""
-    return figures.never_fired(REQUIRED)
+    """The kinds of death, and of steps to die in, that a campaign should have seen and did not."""
+    return [
+        *figures.never_fired(REQUIRED),
+        *sorted((STEPS | {REPORTED}) - {name for name, times in figures.seen.items() if times}),
+    ]

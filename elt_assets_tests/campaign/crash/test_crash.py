@@ -9,7 +9,9 @@ import pytest
 
 from elt_assets_tests.campaign.crash.campaign import (
     CUT,
+    TORN,
     CrashCampaign,
+    crash_campaign,
     missing_boundaries,
 )
 from elt_assets_tests.campaign.histories import Expectation, Step, history
@@ -20,13 +22,14 @@ def test_twenty_deaths_and_three_power_losses_leave_no_trace(tmp_path: Path) -> 
     assert figures.violations == []
     assert figures.seen["workers killed"] >= 20
     assert figures.fired[CUT] > 0
+    assert figures.fired[TORN] > 0
 
 
 @pytest.mark.campaign
 def test_three_hundred_deaths_at_every_boundary_leave_no_trace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = CrashCampaign(tmp_path).run(kills=300, power_losses=20)
+    figures = crash_campaign(tmp_path, kills=300, power_losses=20)
     with capsys.disabled():
         print("", *figures.lines(), sep="\n")
     assert figures.violations == []

@@ -20,7 +20,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import load_settings
-from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.outcome import Mode, Outcome
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign.crash.moments import (
@@ -29,7 +29,7 @@ from elt_assets_tests.campaign.crash.moments import (
     WatchedDatabase,
     WatchedWarehouses,
 )
-from elt_assets_tests.campaign.histories import History, Step, Telling
+from elt_assets_tests.campaign.histories import FIELDS, MENDED, History, Step, Telling
 
 BY = "the campaign"
 
@@ -55,7 +55,8 @@ def open_platform(home: Path, history: History, step: Step, moments: Moments) ->
         limits: FetchLimits,
         ref: IntegrationRef,
     ) -> Telling:
-        return Telling(history, history.days[step.day], on_page)
+        fields = MENDED if step.act == "retry" else FIELDS
+        return Telling(history, history.days[step.day], on_page, fields)
 
     return Platform(settings, database, warehouses, open_source)
 
@@ -65,10 +66,16 @@ def take(platform: Platform, history: History, step: Step) -> Outcome | None:
     platform.registry.add(history.ref, "rest", history.provider_data(), if_absent=True)
     if step.act == "sync":
         (outcome,) = platform.sync(
-            USERS, [history.ref], sync_id=step.sync_id, pages_per_batch=history.pages_per_batch
+            USERS,
+            [history.ref],
+            sync_id=step.sync_id,
+            mode=Mode.FULL if step.full else None,
+            pages_per_batch=history.pages_per_batch,
         )
         return outcome
     try:
+        if step.act == "retry":
+            return _map_again(platform, history, step)
         if step.act == "approve":
             (outcome,) = platform.approve(history.ref, BY)
             return outcome
@@ -79,6 +86,14 @@ def take(platform: Platform, history: History, step: Step) -> Outcome | None:
         # Nothing waits, or the sync changed nothing: what the history expects is compared.
         return None
     return None
+
+
+def _map_again(platform: Platform, history: History, step: Step) -> Outcome | None:
+    """Map the rejected records again, unless this step has done so: each time is another sync."""
+    done = [row for row in platform.syncs(history.ref) if row.again_of == step.sync_id]
+    if any(row.status.settled for row in done):
+        return None
+    return platform.retry_rejected(USERS, history.ref)
 
 
 def work(

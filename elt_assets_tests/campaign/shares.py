@@ -1,0 +1,34 @@
+"""Shares: a campaign divided among as many processes as there are cores.
+
+Belongs here: running the shares and adding up what they found. Does not: how a campaign is
+divided; that must not depend on the machine, or the same seed would not be the same campaign.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from elt_assets_tests.campaign.figures import Figures
+
+T = TypeVar("T")
+
+
+def in_shares(
+    name: str, run: Callable[[T], Figures], shares: Sequence[T], processes: int | None = None
+) -> Figures:
+    """What all shares found together. `run` must be importable by name."""
+    workers = min(processes or os.cpu_count() or 1, len(shares))
+    if workers <= 1:
+        parts = [run(share) for share in shares]
+    else:
+        # A fresh interpreter each: forking one that has threads and open databases is not safe.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            parts = list(pool.map(run, shares))
+    figures = Figures(name)
+    for part in parts:
+        figures.add(part)
+    return figures
