@@ -44,6 +44,8 @@ COMMANDS = {
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
     "undo": ("reversing", "Reverse one sync."),
+    "export": ("export", "Write Parquet files for analysts."),
+    "backup": ("backup", "Copy the installation while it works."),
     "maintain": ("maintain", "Forget what is old and give the space back."),
     "rebuild": ("reversing", "Make the latest table anew from the change log."),
 }

@@ -64,26 +64,28 @@ def drop_unapplied(
             f"{applied}: the operational database was replaced or restored from an older copy. "
             f"Run `elt-assets rebuild {ref}` to bring it up to the log"
         )
-    if reached > applied:
-        for table in (stream.cdc, stream.withheld):
-            connection.execute(
-                f"DELETE FROM {table} WHERE version > $applied", {"applied": applied}
-            )
-    if missing:
-        connection.execute(
-            "DELETE FROM missing_records"
-            " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
-            of_stream,
-        )
-        connection.execute(
-            "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
-            of_stream,
-        )
-    if marked > applied:
-        connection.execute(
-            "DELETE FROM applied_syncs WHERE stream = $stream AND version > $applied", of_stream
-        )
+    if reached > applied or missing or marked > applied:
+        cut_back(connection, stream, applied)
     return bool(marked < applied)
+
+
+def cut_back(connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int) -> None:
+    """Forget everything above version `applied`, as if it had not been detected yet."""
+    of_stream = {"applied": applied, "stream": stream.name}
+    for table in (stream.cdc, stream.withheld):
+        connection.execute(f"DELETE FROM {table} WHERE version > $applied", {"applied": applied})
+    connection.execute(
+        "DELETE FROM missing_records"
+        " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
+        of_stream,
+    )
+    connection.execute(
+        "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
+        of_stream,
+    )
+    connection.execute(
+        "DELETE FROM applied_syncs WHERE stream = $stream AND version > $applied", of_stream
+    )
 
 
 def append(

@@ -30,12 +30,22 @@ def images(
     `image` is a JSON object of the row's key, content and attributes: the before-image of
     a change. Being one text it needs no NULLs, which SQLite's driver cannot type.
     """
-    members = ", ".join(
-        f"'{column.name}', {_as_json(column.name, column.kind)}" for column in stream.columns
-    )
     sql = (
-        f"SELECT id, content_hash, json_object({members}, 'attributes', json(attributes)) AS image"
+        f"SELECT id, content_hash, {_image(stream)} AS image"
         f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
+    )
+    with database.reader(sql, _tenant(ref)) as reader:
+        yield reader
+
+
+@contextmanager
+def standing(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef
+) -> Iterator[pa.RecordBatchReader]:
+    """Stream the integration's rows as (id, content_hash, image, first_seen, last_updated)."""
+    sql = (
+        f"SELECT id, content_hash, {_image(stream)} AS image, first_seen, last_updated"
+        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL ORDER BY id"
     )
     with database.reader(sql, _tenant(ref)) as reader:
         yield reader
@@ -157,6 +167,13 @@ def remove_all(transaction: Transaction, stream: Stream, ref: IntegrationRef) ->
 
 def _tenant(ref: IntegrationRef) -> tuple[str, str]:
     return ref.organization_id, ref.integration_id
+
+
+def _image(stream: Stream) -> str:
+    members = ", ".join(
+        f"'{column.name}', {_as_json(column.name, column.kind)}" for column in stream.columns
+    )
+    return f"json_object({members}, 'attributes', json(attributes))"
 
 
 def _as_json(name: str, kind: Kind) -> str:

@@ -1,0 +1,87 @@
+"""Backup: a folder that is an installation's home as it stood at one moment.
+
+Belongs here: copying both stores so that they agree with each other. Does not: how one of
+them is copied (stores), Dagster's history or dropped files, which are not part of it.
+
+The operational database is copied first, in one snapshot; it decides what has happened.
+Each warehouse file is copied later, under its lock, and what it has learned since is cut
+from the copy.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from elt_assets.errors import InvalidInput, SyncError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.warehouse import Warehouses
+from elt_assets.sync import change_log, ledger
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Registry
+from elt_assets.sync.stage import transaction
+from elt_assets.sync.stream import STREAMS
+from elt_assets.sync.tables import has_tables
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """What was copied; `left` names integrations whose file could not be, and why."""
+
+    folder: str
+    integrations: int
+    files: int
+    bytes: int
+    left: tuple[str, ...] = ()
+
+
+def backup(platform: Platform, folder: Path) -> Backup:
+    """Copy the installation into the new folder `folder`, while it goes on working.
+
+    The folder appears when it is complete. Raises `InvalidInput` when it exists.
+    """
+    folder = folder.absolute()
+    if folder.exists():
+        raise InvalidInput(f"{folder} exists already; name a new folder for the backup")
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True, mode=0o700)
+    settings = platform.settings.model_copy(update={"home": unfinished})
+    platform.database.copy(settings.database_path)
+    database = OperationalDatabase(settings.database_path)
+    copies = Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
+
+    def copied(ref: IntegrationRef) -> str | None:
+        try:
+            _copy_file(platform, database, copies, ref)
+        except SyncError as error:
+            return str(error)
+        return None
+
+    try:
+        refs = [found.ref for found in Registry(database).all()]
+        refs = [ref for ref in refs if platform.warehouses.exists(ref)]
+        with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
+            left = [line for line in pool.map(copied, refs) if line is not None]
+        integrations = len(Registry(database).all())
+    finally:
+        copies.close()
+        database.close()
+    os.replace(unfinished, folder)
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Backup(str(folder), integrations, len(refs) - len(left), sum(sizes), tuple(left))
+
+
+def _copy_file(
+    platform: Platform, database: OperationalDatabase, copies: Warehouses, ref: IntegrationRef
+) -> None:
+    platform.warehouses.copy(ref, copies.path(ref))
+    with copies.open(ref) as connection, transaction(connection):
+        for stream in STREAMS.values():
+            if has_tables(connection, stream):
+                applied = ledger.version(database, stream, ref).version
+                change_log.cut_back(connection, stream, applied)
