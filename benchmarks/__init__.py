@@ -1,0 +1,3 @@
+"""Measurements: what the figures in the documentation come from."""
+
+from __future__ import annotations

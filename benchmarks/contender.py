@@ -1,0 +1,72 @@
+"""A measured contender in a process of its own, so that none inherits another's warmth.
+
+Belongs here: starting it, its answer, its peak memory. Does not: what it does (each
+benchmark), or in which order contenders run.
+
+    python -m benchmarks.contender package.module:function   (arguments as JSON on stdin)
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[1]
+
+
+class Clock:
+    """Seconds and processor seconds since it was made; those are steadier on a busy machine."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter(), time.process_time()
+        self._seconds: dict[str, float] = {}
+        self._cpu: dict[str, float] = {}
+
+    def read(self, name: str) -> None:
+        """Note both under `name`."""
+        self._seconds[name] = time.perf_counter() - self._started[0]
+        self._cpu[name] = time.process_time() - self._started[1]
+
+    def answer(self, rows: int) -> dict[str, Any]:
+        """What a contender answers that dealt with so many rows."""
+        return {"rows": rows, "seconds": self._seconds, "cpu": self._cpu}
+
+
+def run(function: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What `function` (package.module:function) answers, called with `arguments` in `folder`.
+
+    Its answer gets `peak_mib`. Raises `RuntimeError` with the end of what it wrote.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "benchmarks.contender", function],
+        input=json.dumps(arguments),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(_ROOT), "HOME": str(folder)},
+        check=False,
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"{function} failed:\n{result.stderr[-4000:]}")
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return answer
+
+
+def main() -> None:
+    """Call what the command line names and print its answer."""
+    module, _, name = sys.argv[1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    answer = function(**json.loads(sys.stdin.read()))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(answer | {"peak_mib": round(peak)}))
+
+
+if __name__ == "__main__":
+    main()

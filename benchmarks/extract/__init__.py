@@ -1,0 +1,3 @@
+"""Users a second from an HTTP API to staged rows."""
+
+from __future__ import annotations
