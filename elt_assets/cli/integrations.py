@@ -160,8 +160,13 @@ def remove(integration: str, yes: bool) -> None:
                 abort=True,
                 err=True,
             )
-        platform.remove(ref)
+        gone = platform.remove(ref)
     click.echo(f"Removed {ref} and its data.")
+    if not gone:
+        note(
+            "somebody reads the database just now, so its log still holds deleted rows; "
+            "`elt-assets maintain` empties it"
+        )
 
 
 @integrations.command(epilog="Example: elt-assets integrations schema rest")

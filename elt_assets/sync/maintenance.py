@@ -183,6 +183,7 @@ def _database(platform: Platform, dry_run: bool) -> Work:
     database = platform.database
     free = database.free_bytes()
     worth = free >= _WORTH_REWRITING * database.path.stat().st_size
-    if worth and not dry_run:
-        database.vacuum()
+    if not dry_run:
+        # What was deleted must not live on in the log.
+        (database.vacuum if worth else database.empty_log)()
     return Work("operational database rewritten", int(worth), free if worth else 0)

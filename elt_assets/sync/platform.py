@@ -407,9 +407,11 @@ class Platform:
                 )
             )
 
-    def remove(self, ref: IntegrationRef) -> None:
-        """Offboard an integration: afterwards no trace of its people is left.
+    def remove(self, ref: IntegrationRef) -> bool:
+        """Offboard an integration: afterwards no trace of its people is left in the stores.
 
+        False while somebody reads the operational database: then its write-ahead log still
+        holds rows that are deleted, until maintenance empties it.
         Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
         """
         self.registry.get(ref)
@@ -425,6 +427,7 @@ class Platform:
             with self.database.transaction() as transaction:
                 registry.begin_removal(transaction, ref, begun=False)
             raise
+        return self.database.empty_log()
 
     def _forget(self, ref: IntegrationRef) -> None:
         for folder in (self.settings.drops_path, self.settings.archive_path):
