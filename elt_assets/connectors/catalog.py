@@ -20,9 +20,9 @@ from elt_assets.connectors.dlt_source.source import DltSource
 from elt_assets.connectors.files.data import FilesData
 from elt_assets.connectors.files.source import FilesSource
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.preset import PresetSource, model, presets
+from elt_assets.connectors.nested import open_rest
+from elt_assets.connectors.preset import model, open_preset, presets
 from elt_assets.connectors.provider_data import RestData, mistakes
-from elt_assets.connectors.rest import RestSource
 from elt_assets.connectors.scim import ScimData, ScimSource
 from elt_assets.connectors.source import Source
 from elt_assets.connectors.sql.data import SqlData
@@ -86,7 +86,7 @@ _KINDS: dict[str, Kind | LocalKind] = {
     "dlt": Kind(DltData, DltSource),
     "files": LocalKind(FilesData, FilesSource),
     "sql": LocalKind(SqlData, SqlSource),
-    "rest": Kind(RestData, RestSource),
+    "rest": Kind(RestData, open_rest),
     "scim": Kind(ScimData, ScimSource),
 }
 
@@ -94,7 +94,7 @@ _KINDS: dict[str, Kind | LocalKind] = {
 @cache
 def _kinds() -> dict[str, Kind | LocalKind]:
     return _KINDS | {
-        name: Kind(model(name), partial(PresetSource, preset=name)) for name in presets()
+        name: Kind(model(name), partial(open_preset, preset=name)) for name in presets()
     }
 
 

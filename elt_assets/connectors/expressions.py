@@ -110,6 +110,18 @@ def parse(text: str) -> Expression:
     return options[0] if len(options) == 1 else Alternatives(tuple(options))
 
 
+def speaks_of_parent(expression: Expression) -> bool:
+    """Whether an expression looks beside the record, at whom it was listed under."""
+    match expression:
+        case Comparison(path=path):
+            return path == PARENT
+        case Joined(parts):
+            return PARENT in parts
+        case Alternatives(options):
+            return any(speaks_of_parent(option) for option in options)
+    return expression == PARENT
+
+
 def parse_path(text: str) -> Path:
     """Read a path alone, without a comparison. Raises `InvalidInput`."""
     expression = parse(text)

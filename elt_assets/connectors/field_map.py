@@ -7,6 +7,7 @@ expression (expressions).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -15,6 +16,7 @@ from elt_assets.connectors.expressions import Path, parse
 from elt_assets.connectors.source import FieldMap
 from elt_assets.errors import InvalidInput
 
+_KEYS = {"group_memberships": ("group_external_id", "member_external_id")}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
@@ -34,15 +36,33 @@ def _checked(fields: dict[str, str]) -> dict[str, str]:
         except InvalidInput as error:
             # Pydantic collects ValueErrors only.
             raise ValueError(f"{name}: {error}") from None
-    if "external_id" not in fields:
-        raise ValueError("has no external_id; say which field identifies a record")
-    if not isinstance(parse(fields["external_id"]), Path):
-        raise ValueError("external_id compares; give the path of the record's id")
     return fields
+
+
+def key_fields(stream: str) -> tuple[str, ...]:
+    """The fields that identify a record of a stream."""
+    return _KEYS.get(stream, ("external_id",))
+
+
+def check_keys(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise `ValueError` for a stream whose fields do not say what identifies a record."""
+    for stream, fields in fields_by_stream.items():
+        for name in key_fields(stream):
+            if name not in fields:
+                raise ValueError(
+                    f"streams.{stream}.fields: has no {name}; say which field identifies a record"
+                )
+            if not isinstance(parse(fields[name]), Path):
+                raise ValueError(
+                    f"streams.{stream}.fields: {name} compares; give the path of the record's id"
+                )
 
 
 Fields = Annotated[
     dict[str, str],
-    Field(description="Field to expression, e.g. email: profile.email. external_id is required."),
+    Field(
+        description="Field to expression, e.g. email: profile.email. What identifies a record is "
+        "required: external_id, of group_memberships group_external_id and member_external_id."
+    ),
     AfterValidator(_checked),
 ]

@@ -104,6 +104,7 @@ class Client:
         self._headers = {"Accept": "application/json", **headers, "Accept-Encoding": "gzip"}
         self._throttle = throttle
         self._connections = connections
+        self._in_flight = threading.BoundedSemaphore(connections)
         self._retries_left = limits.retry_budget
         self._counting = threading.Lock()
         self._pool = urllib3.PoolManager(
@@ -164,6 +165,11 @@ class Client:
 
     def _send(self, request: Request, credentials: Credentials, stop: threading.Event) -> Response:
         self._await_turn(request, stop)
+        # Several listings may share a client, and each looks ahead for itself.
+        with self._in_flight:
+            return self._exchange(request, credentials)
+
+    def _exchange(self, request: Request, credentials: Credentials) -> Response:
         url = request.url
         headers = self._headers | credentials.headers
         if params := {**request.params, **credentials.params}:

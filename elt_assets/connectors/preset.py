@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.nested import open_rest
 from elt_assets.connectors.provider_data import (
     FieldExpression,
     Parameter,
@@ -34,7 +35,7 @@ from elt_assets.connectors.provider_data import (
     Strict,
     mistakes,
 )
-from elt_assets.connectors.rest import RestSource
+from elt_assets.connectors.source import Source
 from elt_assets.connectors.templates import filled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import SafeguardOverrides
@@ -151,22 +152,18 @@ def model(name: str) -> type[PresetData]:
     return made
 
 
-class PresetSource(RestSource):
-    """A stream of a preset; a REST source whose configuration was written for it."""
-
-    def __init__(
-        self,
-        config: PresetData,
-        stream: str,
-        *,
-        preset: str,
-        ref: IntegrationRef | None = None,
-        secrets: Secrets,
-        limits: FetchLimits,
-    ) -> None:
-        super().__init__(
-            presets()[preset].configuration(config), stream, ref=ref, secrets=secrets, limits=limits
-        )
+def open_preset(
+    config: PresetData,
+    stream: str,
+    *,
+    preset: str,
+    ref: IntegrationRef | None = None,
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Source:
+    """A stream of a preset: one of a REST integration whose configuration was written for it."""
+    written = presets()[preset].configuration(config)
+    return open_rest(written, stream, ref=ref, secrets=secrets, limits=limits)
 
 
 def _text(pattern: str) -> Any:

@@ -22,7 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from elt_assets.connectors.expressions import Path, parse, parse_keys
+from elt_assets.connectors.expressions import parse, parse_keys, speaks_of_parent
+from elt_assets.connectors.field_map import check_keys, key_fields
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.source import Incremental
 from elt_assets.connectors.templates import TEMPLATE_NAMES, placeholders
@@ -63,7 +64,7 @@ def _relative(value: str) -> str:
 
 
 def _template(value: str) -> str:
-    _said(lambda: placeholders(value, TEMPLATE_NAMES))
+    _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent")))
     return value
 
 
@@ -338,6 +339,17 @@ class SingleRecord(Strict):
     )
 
 
+class ParentStream(Strict):
+    """The stream whose records each have a list of their own."""
+
+    stream: str = Field("groups", description="Name of that stream among streams.")
+    in_path: FieldExpression | None = Field(
+        None,
+        description="What stands for {parent} in path and params where it is not the parent's "
+        "external_id, e.g. slug.",
+    )
+
+
 class RestStream(Strict):
     """One kind of record and how it is read."""
 
@@ -357,8 +369,14 @@ class RestStream(Strict):
         None, description="How to ask for changes alone; without it everything is read each time."
     )
     single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    parent: ParentStream | None = Field(
+        None,
+        description="Where this is a list for each record of another stream, such as the members "
+        "of each group; that record's id is {parent} in path and params and $parent in fields.",
+    )
     fields: dict[str, FieldExpression] = Field(
-        description="Field to expression, e.g. email: profile.email. external_id is required."
+        description="Field to expression, e.g. email: profile.email. What identifies a record is "
+        "required: external_id, of group_memberships group_external_id and member_external_id."
     )
 
     @model_validator(mode="after")
@@ -369,13 +387,10 @@ class RestStream(Strict):
                     f"fields has {name!r}; use lower-case letters, digits and '_', "
                     "starting with a letter"
                 )
-        if "external_id" not in self.fields:
-            raise ValueError("fields has no external_id; say which field identifies a record")
-        if not isinstance(parse(self.fields["external_id"]), Path):
-            raise ValueError("fields.external_id compares; give the path of the record's id")
         for value in self.params.values():
             if isinstance(value, str):
                 _template(value)
+        self._check_parent()
         self._check_paths()
         return self
 
@@ -384,6 +399,22 @@ class RestStream(Strict):
         """Where the provider's own count stands; SCIM says where."""
         implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
         return self.total or implied
+
+    def _check_parent(self) -> None:
+        templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
+        has_place = any("{parent}" in template for template in templates)
+        speaks_of_it = any(speaks_of_parent(parse(text)) for text in self.fields.values())
+        if self.parent is None:
+            if has_place or speaks_of_it:
+                raise ValueError(
+                    "{parent} and $parent mean whom records are listed under; say with parent "
+                    "which stream that is"
+                )
+            return
+        if not has_place:
+            raise ValueError("path has no {parent}, where the parent's id is to stand")
+        if self.incremental is not None or self.single is not None:
+            raise ValueError("incremental and single cannot be used together with parent")
 
     def _check_paths(self) -> None:
         records = parse_keys(self.records)
@@ -473,7 +504,20 @@ class RestData(Connection):
         for name in self.streams:
             if not _STREAM_NAME.fullmatch(name):
                 raise ValueError(f"streams has {name!r}, which is not a stream's name")
+        check_keys({name: stream.fields for name, stream in self.streams.items()})
+        for name, stream in self.streams.items():
+            if stream.single is not None and len(key_fields(name)) > 1:
+                raise ValueError(f"streams.{name}: single cannot be used with a key of two parts")
+            if stream.parent is not None:
+                self._check_parent(name, stream.parent.stream)
         return self
+
+    def _check_parent(self, name: str, parent: str) -> None:
+        described = self.streams.get(parent)
+        if described is None:
+            raise ValueError(f"streams.{name}.parent: there is no stream {parent!r}")
+        if described.parent is not None or len(key_fields(parent)) > 1:
+            raise ValueError(f"streams.{name}.parent: {parent} cannot be a parent itself")
 
 
 def mistakes(error: ValidationError) -> str:

@@ -7,12 +7,13 @@ any provider by name (presets).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import threading
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 
@@ -54,7 +55,9 @@ class RestSource:
         ref: IntegrationRef | None = None,
         secrets: Secrets,
         limits: FetchLimits,
+        beside: RestSource | None = None,
     ) -> None:
+        """`beside` lends its connections and its budget; close it after this one."""
         described = config.streams[stream]
         self._limits = limits
         self._endpoint = config.api_endpoint.rstrip("/")
@@ -87,8 +90,11 @@ class RestSource:
             marked=self._paginator.pages_can_shift,
             may_be_absent=described.pagination.type == "scim",
         )
-        self._auth = authenticator(config, limits)
+        self._auth: Authenticator = (
+            authenticator(config, limits) if beside is None else beside._auth
+        )
         self._secrets = secrets
+        self._under = ""
         self._in_flight = config.rate_limit.concurrency
         self._ahead: Lookahead[Answer] | None = None
         self._origins = Origins(
@@ -96,13 +102,17 @@ class RestSource:
             frozenset(config.allowed_hosts),
             config.allow_plain_http,
         )
-        self._client = Client(
-            limits=limits,
-            secrets=secrets,
-            auth=self._auth,
-            headers=config.headers,
-            throttle=Throttle(config.rate_limit.requests_per_second),
-            connections=config.rate_limit.concurrency,
+        self._client: Client = (
+            beside._client
+            if beside is not None
+            else Client(
+                limits=limits,
+                secrets=secrets,
+                auth=self._auth,
+                headers=config.headers,
+                throttle=Throttle(config.rate_limit.requests_per_second),
+                connections=config.rate_limit.concurrency,
+            )
         )
         self._single = (
             None
@@ -113,6 +123,23 @@ class RestSource:
                 self._fields["external_id"],
             )
         )
+
+    def under(self, key: str, in_path: str) -> RestSource:
+        """The same listing for one parent; it shares everything, and needs no closing."""
+        one = copy.copy(self)
+        one._url = filled(self._url, {"parent": quote(in_path, safe="")})
+        one._params = {name: filled(v, {"parent": in_path}) for name, v in self._params.items()}
+        one._under = f" under {_shortened(key)!r}"
+        return one
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be in flight at once."""
+        return self._in_flight
+
+    def first(self, stop: threading.Event) -> Answer:
+        """The answer to the first request, for `pages` to begin with."""
+        return self._fetch(1, None, stop)
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -150,18 +177,24 @@ class RestSource:
             return Presence.UNKNOWN
         return self._single.presence(self._client, external_id)
 
-    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+    def pages(
+        self,
+        cursor: Cursor | None,
+        since: str | None = None,
+        first: Callable[[], Answer] | None = None,
+    ) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
         The first page is asked for alone, because it says how long pages are and because
         who looks at one page causes one request; from then on pages are fetched ahead.
+        `first` gives that answer where it was asked for before.
         """
         if since is not None and self._since is not None:
             self._params |= self._since.params(since)
         number, position = self._resumed(cursor)
         circles = _Circles(position, self._limits.max_pages)
         # In the reader's thread: nothing is left to stop if it fails.
-        answer = self._fetch(number, position, None)
+        answer = self._fetch(number, position, None) if first is None else first()
         ahead: Lookahead[Answer] | None = None
         furthest = (number, position)
         try:
@@ -248,7 +281,7 @@ class RestSource:
     def _fetch(
         self, number: int, position: Position | None, stop: threading.Event | None
     ) -> Answer:
-        what = f"page {number:,}"
+        what = f"page {number:,}{self._under}"
 
         def read(response: Response) -> Answer:
             envelope = self._envelope.read(response.body, what)
@@ -269,7 +302,7 @@ class RestSource:
                 )
             # Checked before the page is delivered: a page whose next link must not be
             # followed is not one that can be continued from.
-            self._request(f"page {number + 1:,}", following)
+            self._request(f"page {number + 1:,}{self._under}", following)
         except PageUnreadable as error:
             raise PageUnreadable(self._secrets.redact(str(error))) from None
         return following
@@ -354,6 +387,7 @@ def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
             return OAuth2(grant, limits)
 
 
+_SHOWN_KEY = 64
 _SIZES = frozenset(
     {"limit", "per_page", "perpage", "page_size", "pagesize", "maxresults", "$top", "count", "size"}
 )
@@ -363,6 +397,10 @@ def _page_size(params: Mapping[str, str]) -> int | None:
     """How many records a page is asked to hold, by the usual names of that parameter."""
     found = [text for name, text in params.items() if name.lower() in _SIZES]
     return int(found[0]) if len(found) == 1 and found[0].isdecimal() else None
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= _SHOWN_KEY else key[: _SHOWN_KEY - 1] + "…"
 
 
 def _written(value: Scalar) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from elt_assets.connectors.field_map import Fields
+from elt_assets.connectors.field_map import Fields, check_keys
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef, Secrets
 
@@ -82,6 +82,7 @@ class DltData(_Model):
         for name in self.streams:
             if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name, re.ASCII):
                 raise ValueError(f"streams has {name!r}, which is not a stream's name")
+        check_keys({name: stream.fields for name, stream in self.streams.items()})
         return self
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from elt_assets.connectors.field_map import Fields
+from elt_assets.connectors.field_map import Fields, check_keys
 from elt_assets.connectors.sql.select import check_select
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
@@ -111,4 +111,5 @@ class SqlData(_Model):
                 check_select(stream.query, self.connection.type)
             except ValueError as error:
                 raise ValueError(f"streams.{name}.query {error}") from None
+        check_keys({name: stream.fields for name, stream in self.streams.items()})
         return self
