@@ -271,7 +271,9 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
     rows = []
     for asked, ask in preset.asks.items():
         kind = "secret" if ask.secret else "text"
-        default = "required" if ask.default is None else f"`{ask.default}`"
+        default = (
+            "required" if preset.required(asked) else f"`{ask.default}`" if ask.default else ""
+        )
         rows.append((f"`{asked}`", kind, default, ask.description))
     yield _table(("field", "type", "default", "meaning"), rows)
 

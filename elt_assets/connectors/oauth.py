@@ -1,8 +1,9 @@
 """OAuth 2.0 tokens: asked for when first needed, kept for one sync, renewed in time.
 
-Belongs here: the token request (client credentials or refresh token), the token's age, and
-the words for a token endpoint that refuses. Does not: sending the token (http) or storing
-it: it lives as long as the source and is redacted from then on.
+Belongs here: the token request, a client's own grants (client credentials or refresh
+token), the token's age, and the words for a token endpoint that refuses. Does not: signing
+assertions (assertion), sending the token (http) or storing it: it lives as long as the
+source and is redacted from then on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
@@ -39,9 +41,28 @@ class _Token(msgspec.Struct):
     expires_in: float | str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Protocol):
     """What is asked for, and who asks."""
+
+    @property
+    def token_url(self) -> str:
+        """Where it is asked for."""
+
+    @property
+    def named_secret(self) -> str:
+        """Where the secret is kept, for messages."""
+
+    @property
+    def to_check(self) -> str:
+        """What may be wrong when the endpoint refuses."""
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """Form fields and headers of the token request. Raises `SecretMissing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGrant:
+    """A client with a secret asks, for itself or with somebody's refresh token."""
 
     token_url: str
     client_id: str | SecretRef
@@ -49,6 +70,34 @@ class Grant:
     fields: Mapping[str, str]
     refresh_token: SecretRef | None = None
     in_body: bool = False
+
+    @property
+    def named_secret(self) -> str:
+        """The client's secret."""
+        return named(self.client_secret)
+
+    @property
+    def to_check(self) -> str:
+        """The client."""
+        return f"client_id, scope and the secret in {self.named_secret}"
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """The client proves itself in the form or in a header."""
+        client_id = self.client_id
+        if isinstance(client_id, SecretRef):
+            client_id = sendable(client_id, secrets)
+        secret = sendable(self.client_secret, secrets)
+        fields = {"grant_type": "client_credentials", **self.fields}
+        if self.refresh_token is not None:
+            fields["grant_type"] = "refresh_token"
+            fields["refresh_token"] = sendable(self.refresh_token, secrets)
+        if self.in_body:
+            return {**fields, "client_id": client_id, "client_secret": secret}, {}
+        # RFC 6749, section 2.3.1: both halves are form-encoded before they are joined.
+        pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+        encoded = base64.b64encode(pair).decode("ascii")
+        secrets.remember(encoded)
+        return fields, {"Authorization": f"Basic {encoded}"}
 
 
 class OAuth2:
@@ -66,7 +115,7 @@ class OAuth2:
     @property
     def advice(self) -> str:
         """Name the reference."""
-        return f"check what the client whose secret is in {named(self._grant.client_secret)} may do"
+        return f"check what the client whose secret is in {self._grant.named_secret} may do"
 
     def credentials(self, secrets: Secrets) -> Credentials:
         """The token of now, asked for first where there is none or it is about to end.
@@ -88,7 +137,12 @@ class OAuth2:
 
     def _ask(self, secrets: Secrets) -> tuple[str, float]:
         grant = self._grant
-        body, headers = self._form(secrets)
+        fields, headers = grant.request(secrets)
+        body = urlencode(fields)
+        headers |= {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         what = f"the token endpoint {Origin.of(grant.token_url)}"
         # A pool of its own: the secret goes to this origin, and no connection is shared.
         with urllib3.PoolManager(retries=False, timeout=self._limits.timeout) as pool:
@@ -112,7 +166,7 @@ class OAuth2:
         if answer.status != 200:
             raise ProviderRefused(
                 f"{what} answered {answer.status} ({described(text)}{complaint(text)}); "
-                f"check client_id, scope and the secret in {named(grant.client_secret)}"
+                f"check {grant.to_check}"
             )
         try:
             token = msgspec.json.decode(text, type=_Token)
@@ -125,27 +179,3 @@ class OAuth2:
         if not token.access_token.isascii() or not token.access_token.isprintable():
             raise PageUnreadable(f"{what} gave a token that no header can carry")
         return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)
-
-    def _form(self, secrets: Secrets) -> tuple[str, dict[str, str]]:
-        grant = self._grant
-        client_id = grant.client_id
-        if isinstance(client_id, SecretRef):
-            client_id = sendable(client_id, secrets)
-        secret = sendable(grant.client_secret, secrets)
-        fields = {"grant_type": "client_credentials", **grant.fields}
-        if grant.refresh_token is not None:
-            fields["grant_type"] = "refresh_token"
-            fields["refresh_token"] = sendable(grant.refresh_token, secrets)
-        headers = {
-            "Accept": "application/json",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        if grant.in_body:
-            fields |= {"client_id": client_id, "client_secret": secret}
-        else:
-            # RFC 6749, section 2.3.1: both halves are form-encoded before they are joined.
-            pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
-            encoded = base64.b64encode(pair).decode("ascii")
-            secrets.remember(encoded)
-            headers["Authorization"] = f"Basic {encoded}"
-        return urlencode(fields), headers

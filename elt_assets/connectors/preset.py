@@ -53,6 +53,15 @@ class Ask(BaseModel):
     pattern: str = r"[^\s\\{}?#@]{1,512}"
 
 
+class Way(BaseModel):
+    """One of several ways to prove who asks: what it needs, and the auth made of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asks: tuple[str, ...]
+    auth: dict[str, Any]
+
+
 class Preset(BaseModel):
     """One provider, as its YAML describes it."""
 
@@ -64,6 +73,28 @@ class Preset(BaseModel):
     asks: dict[str, Ask]
     example: dict[str, Any]
     rest: dict[str, Any]
+    ways: tuple[Way, ...] = ()
+    """Where a provider takes several kinds of credentials; the customer gives those of one."""
+
+    def required(self, name: str) -> bool:
+        """Whether everybody must answer a question."""
+        return self.asks[name].default is None and not any(name in way.asks for way in self.ways)
+
+    def way(self, given: PresetData) -> Way | None:
+        """The way whose questions are answered. Raises `ValueError` unless it is one alone."""
+        answered = {
+            name for way in self.ways for name in way.asks if getattr(given, name) is not None
+        }
+        for way in self.ways:
+            if answered == set(way.asks):
+                return way
+        if self.ways:
+            raise ValueError(
+                "give "
+                + ", or ".join(" and ".join(way.asks) for way in self.ways)
+                + ", one of them"
+            )
+        return None
 
     def configuration(self, given: PresetData) -> RestData:
         """The REST configuration of what a customer gave."""
@@ -78,7 +109,9 @@ class Preset(BaseModel):
                     {key: known for key, known in values.items() if isinstance(known, str)},
                 )
             )
-        document = _substituted(self.rest, values)
+        way = self.way(given)
+        rest = self.rest if way is None else {**self.rest, "auth": way.auth}
+        document = _substituted(rest, values)
         users = document["streams"]["users"]
         users["fields"] = {**users["fields"], **given.fields}
         users["params"] = {**users.get("params", {}), **given.params}
@@ -126,10 +159,11 @@ def model(name: str) -> type[PresetData]:
     preset = presets()[name]
     questions: dict[str, Any] = {}
     for asked, ask in preset.asks.items():
-        if ask.secret:
-            questions[asked] = (Secret, Field(description=ask.description))
+        kind = Secret if ask.secret else _text(ask.pattern)
+        if preset.required(asked):
+            questions[asked] = (kind, Field(description=ask.description))
         elif ask.default is None:
-            questions[asked] = (_text(ask.pattern), Field(description=ask.description))
+            questions[asked] = (kind | None, Field(None, description=ask.description))
         else:
             described = f"{ask.description} Usually {ask.default}."
             questions[asked] = (_text(ask.pattern) | None, Field(None, description=described))

@@ -173,35 +173,62 @@ class BasicAuth(Strict):
 
 
 class _TokenAuth(Strict):
-    """What both OAuth 2.0 grants need."""
+    """What all OAuth 2.0 grants need."""
 
     token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
-    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
-    client_secret: Secret = Field(description="Where the client's secret is kept.")
     scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
     params: dict[Parameter, str] = Field(
         {}, description="Further form fields of the token request, e.g. audience."
     )
+
+
+class _ClientAuth(_TokenAuth):
+    """What a client with a secret needs."""
+
+    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
+    client_secret: Secret = Field(description="Where the client's secret is kept.")
     client_auth: Literal["basic", "body"] = Field(
         "basic", description="Whether the client's secret travels in a header or in the form."
     )
 
 
-class ClientCredentialsAuth(_TokenAuth):
+class ClientCredentialsAuth(_ClientAuth):
     """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
 
     type: Literal["oauth2_client_credentials"]
 
 
-class RefreshTokenAuth(_TokenAuth):
+class RefreshTokenAuth(_ClientAuth):
     """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
 
     type: Literal["oauth2_refresh_token"]
     refresh_token: Secret = Field(description="Where the refresh token is kept.")
 
 
+class JwtBearerAuth(_TokenAuth):
+    """OAuth 2.0 with a signed assertion (RFC 7523), such as a Google service account's."""
+
+    type: Literal["oauth2_jwt_bearer"]
+    key: Secret = Field(
+        description="Where the private key is kept: PEM, or a Google service account's JSON key."
+    )
+    issuer: str | None = Field(
+        None, max_length=512, description="Who signs; a Google JSON key says so itself."
+    )
+    subject: str | None = Field(
+        None, max_length=512, description="For whom the platform acts, e.g. an administrator."
+    )
+    audience: str | None = Field(
+        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+    )
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="How the assertion is signed."
+    )
+    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
+
+
 Auth = Annotated[
-    BearerAuth | ApiKeyAuth | BasicAuth | ClientCredentialsAuth | RefreshTokenAuth,
+    BearerAuth | ApiKeyAuth | BasicAuth | ClientCredentialsAuth | RefreshTokenAuth | JwtBearerAuth,
     Field(discriminator="type"),
 ]
 
@@ -531,6 +558,7 @@ def mistakes(error: ValidationError) -> str:
 _TAGS = frozenset(
     {
         *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
+        "oauth2_jwt_bearer",
         *("cursor", "next_url", "link_header", "page", "offset", "scim", "none"),
     }
 )

@@ -17,13 +17,14 @@ from urllib.parse import quote, unquote_plus
 
 import msgspec
 
+from elt_assets.connectors.assertion import AssertionGrant
 from elt_assets.connectors.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
 from elt_assets.connectors.envelope import EnvelopeReader
 from elt_assets.connectors.expressions import parse, parse_keys
 from elt_assets.connectors.http import Client, Request, Response
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.lookahead import Lookahead
-from elt_assets.connectors.oauth import Grant, OAuth2
+from elt_assets.connectors.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.origin import Origin, Origins
 from elt_assets.connectors.pagination import Answer, Position, paginator
 from elt_assets.connectors.provider_data import (
@@ -31,6 +32,7 @@ from elt_assets.connectors.provider_data import (
     BasicAuth,
     BearerAuth,
     ClientCredentialsAuth,
+    JwtBearerAuth,
     RefreshTokenAuth,
     RestData,
     Scalar,
@@ -376,7 +378,7 @@ def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
             return Basic(username, password)
         case ClientCredentialsAuth() | RefreshTokenAuth() as auth:
             scope = {} if auth.scope is None else {"scope": auth.scope}
-            grant = Grant(
+            grant = ClientGrant(
                 auth.token_url,
                 auth.client_id,
                 auth.client_secret,
@@ -385,6 +387,21 @@ def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
                 auth.client_auth == "body",
             )
             return OAuth2(grant, limits)
+        case JwtBearerAuth() as auth:
+            return OAuth2(
+                AssertionGrant(
+                    auth.token_url,
+                    auth.key,
+                    auth.issuer,
+                    auth.subject,
+                    auth.audience or auth.token_url,
+                    auth.scope,
+                    auth.algorithm,
+                    auth.key_id,
+                    auth.params,
+                ),
+                limits,
+            )
 
 
 _SHOWN_KEY = 64
