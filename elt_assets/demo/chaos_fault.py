@@ -60,6 +60,8 @@ class Need(StrEnum):
     """It reads the provider's own count."""
     GRACE = "grace"
     """It waits for a second extraction before it deletes."""
+    CURSOR = "cursor"
+    """Each of its pages leads to the next, instead of being counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _ODD = "\"'; DROP TABLE users; -- &=+%25 /../\\ ünï ☃ #?"
 _VOID = "void-"
 _TOTAL = frozenset({Need.TOTAL})
 _GRACE = frozenset({Need.TOTAL, Need.GRACE})
+_CURSOR = frozenset({Need.CURSOR})
 
 
 def _to_the_first_page(exchange: Exchange) -> object:
@@ -246,8 +247,17 @@ FAULTS = (
         INCOMPLETE,
         from_page=2,
         before_last=True,
+        needs=_CURSOR,
     ),
-    _fault("cursor_to_itself", _to_itself, INCOMPLETE, INCOMPLETE, from_page=2, before_last=True),
+    _fault(
+        "cursor_to_itself",
+        _to_itself,
+        INCOMPLETE,
+        INCOMPLETE,
+        from_page=2,
+        before_last=True,
+        needs=_CURSOR,
+    ),
     Fault(
         "cursor_ignored",
         Family.PAGINATION,
@@ -255,17 +265,25 @@ FAULTS = (
         INCOMPLETE,
         begin=_forget_the_cursor,
         from_page=2,
+        needs=_CURSOR,
     ),
     _fault("repeated_page", _page_before, RIGHT | INCOMPLETE, needs=_TOTAL, from_page=2),
-    _fault("empty_page_with_a_next", _void_before_the_page, RIGHT),
-    _fault("empty_pages_without_end", _void_before_the_page, None, INCOMPLETE),
-    _fault("empty_last_page", _empty_last_page, None, RIGHT),
-    _fault("ends_too_early", _end_here, INCOMPLETE, INCOMPLETE, needs=_TOTAL, before_last=True),
+    _fault("empty_page_with_a_next", _void_before_the_page, RIGHT, needs=_CURSOR),
+    _fault("empty_pages_without_end", _void_before_the_page, None, INCOMPLETE, needs=_CURSOR),
+    _fault("empty_last_page", _empty_last_page, None, RIGHT, needs=_CURSOR),
+    _fault(
+        "ends_too_early",
+        _end_here,
+        INCOMPLETE,
+        INCOMPLETE,
+        needs=_TOTAL | _CURSOR,
+        before_last=True,
+    ),
     _fault(
         "ends_too_early_and_counts_nothing",
         _end_here_without_a_total,
         INCOMPLETE,
-        needs=_TOTAL,
+        needs=_TOTAL | _CURSOR,
         from_page=2,
         before_last=True,
     ),
@@ -304,12 +322,16 @@ FAULTS = (
     ),
     Fault("page_size_ignored", Family.PAGINATION, RIGHT, RIGHT, begin=_whole_listing),
     Fault("page_size_shrinks", Family.PAGINATION, RIGHT, begin=_single_records),
-    _fault("odd_cursor", _odd_cursor, RIGHT, RIGHT, before_last=True),
-    _fault("number_for_a_cursor", _number_for_a_cursor, RIGHT, RIGHT, before_last=True),
-    _fault("cursor_expires", _expired, FAILED, FAILED, from_page=2),
-    _fault("object_for_a_cursor", _next(b'{"after":7}'), FAILED, before_last=True),
-    _fault("huge_cursor", _next(b'"' + b"c" * 9000 + b'"'), FAILED, before_last=True),
-    _fault("false_at_the_end", _false_at_the_end, None, RIGHT),
+    _fault("odd_cursor", _odd_cursor, RIGHT, RIGHT, before_last=True, needs=_CURSOR),
+    _fault(
+        "number_for_a_cursor", _number_for_a_cursor, RIGHT, RIGHT, before_last=True, needs=_CURSOR
+    ),
+    _fault("cursor_expires", _expired, FAILED, FAILED, from_page=2, needs=_CURSOR),
+    _fault("object_for_a_cursor", _next(b'{"after":7}'), FAILED, before_last=True, needs=_CURSOR),
+    _fault(
+        "huge_cursor", _next(b'"' + b"c" * 9000 + b'"'), FAILED, before_last=True, needs=_CURSOR
+    ),
+    _fault("false_at_the_end", _false_at_the_end, None, RIGHT, needs=_CURSOR),
     _fault("total_too_high", _counted(lambda total: total + 1), _LOUD, _LOUD, needs=_TOTAL),
     _fault("total_of_zero", _counted(lambda _: 0), _LOUD, _LOUD, needs=_TOTAL),
     _fault("total_missing", _counted(lambda _: None), RIGHT, RIGHT),
@@ -320,7 +342,7 @@ FAULTS = (
         "pages_shift_while_reading",
         _shift,
         _UNSURE - FAILED,
-        needs=_TOTAL,
+        needs=_TOTAL | _CURSOR,
         before_last=True,
         answers=2,
     ),

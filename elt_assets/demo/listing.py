@@ -1,4 +1,4 @@
-"""How a snapshot is cut into pages on the wire; one class a style of pagination.
+"""How a snapshot is cut into pages on the wire, by cursors or by counting.
 
 Belongs here: query parameters in, the bytes of a page out, and opaque cursors. Does not:
 routes, authentication or logging (server), or who is in a page (world).
@@ -37,11 +37,12 @@ class _Page(msgspec.Struct):
     data: _Data
 
 
-class CursorListing:
+class Listing:
     """`?cursor=&limit=&status=` → `{"data": {"items", "next", "total"}}`.
 
     A cursor holds the last number of its page, sealed for its integration and filter, so
-    that it stays good through rounds, edits and restarts and is refused elsewhere.
+    that it stays good through rounds, edits and restarts and is refused elsewhere. With
+    `?page=` (from 1) or `?offset=` (from 0) pages are counted, and none leads to another.
     """
 
     def __init__(self, *, seed: int, page_size: int) -> None:
@@ -51,10 +52,14 @@ class CursorListing:
         self._pages = PageCache(_CACHED_BYTES)
 
     def page(self, snapshot: Snapshot, query: Mapping[str, str]) -> bytes:
-        """One page. Raises `InvalidInput` for a bad limit, status or cursor."""
+        """One page. Raises `InvalidInput` for a bad limit, status, cursor, page or offset."""
         ref = snapshot.people.ref
         limit = self._limit(query.get("limit"))
         status = _status(query.get("status", "all"))
+        first = _first(query, limit)
+        if first is not None:
+            records, total = snapshot.counted_page(first, limit, status)
+            return self._encode(_Page(_Data(records, None, total)))
         cursor = query.get("cursor")
         after = 0 if cursor is None else self._opened(cursor, ref, status)
         place = (ref, snapshot.version, after, limit, status)
@@ -69,9 +74,7 @@ class CursorListing:
     def _limit(self, text: str | None) -> int:
         if text is None:
             return self._page_size
-        if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-            raise InvalidInput("limit must be a whole number")
-        limit = int(text)
+        limit = _whole("limit", text)
         if not 1 <= limit <= LARGEST_PAGE:
             raise InvalidInput(f"limit must be 1 to {LARGEST_PAGE}")
         return limit
@@ -118,6 +121,24 @@ class PageCache:
         while self._bytes > self._most_bytes:
             _, gone = self._pages.popitem(last=False)
             self._bytes -= len(gone)
+
+
+def _first(query: Mapping[str, str], limit: int) -> int | None:
+    """The place of the first record of a counted page."""
+    if "offset" in query:
+        return _whole("offset", query["offset"])
+    if "page" not in query:
+        return None
+    number = _whole("page", query["page"])
+    if number == 0:
+        raise InvalidInput("pages are numbered from 1")
+    return (number - 1) * limit
+
+
+def _whole(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise InvalidInput(f"{name} must be a whole number")
+    return int(text)
 
 
 def _status(text: str) -> str | None:

@@ -27,7 +27,7 @@ from elt_assets.demo.chaos import Afflictions, Chaos
 from elt_assets.demo.chaos_fault import Plan
 from elt_assets.demo.edits import Edits
 from elt_assets.demo.layout import Layout
-from elt_assets.demo.listing import CursorListing
+from elt_assets.demo.listing import Listing
 from elt_assets.demo.wire import OpenProtocol
 from elt_assets.demo.world import Directory
 from elt_assets.errors import InvalidInput, NotFound
@@ -42,7 +42,7 @@ _INDEX = {
     "name": "elt_assets embedded provider",
     "authentication": "Authorization: Bearer <token>",
     "routes": {
-        "GET /v1/{organization}/{integration}/users": "people; cursor, limit, status",
+        "GET /v1/{organization}/{integration}/users": "people; cursor, page, offset, limit, status",
         "GET /control/worlds": "what is served",
         "GET /control/state/{organization}/{integration}": "what the platform should hold now",
         "POST /control/advance": "let every world live through one round",
@@ -58,7 +58,7 @@ _INDEX = {
 def build_app(directory: Directory, token: str) -> ASGIApp:
     """The provider as an ASGI application. Everything but the index wants `token`."""
     layout = directory.layout
-    users = CursorListing(seed=layout.seed, page_size=layout.page_size)
+    users = Listing(seed=layout.seed, page_size=layout.page_size)
     afflictions = Afflictions(share=layout.chaos, seed=layout.seed)
 
     async def index(_: Request) -> Response:

@@ -76,6 +76,15 @@ class Snapshot:
         records = [self.overlay.record(self.people, number) for number in taken]
         return records, taken[-1] if more else None, len(numbers)
 
+    def counted_page(self, first: int, limit: int, status: str | None) -> tuple[list[Record], int]:
+        """Records from the `first`th on (from 0), and the total.
+
+        Here the place in the list is a count: whoever leaves before it moves all others.
+        """
+        numbers = self._numbers if status is None else self._having(status)
+        taken = numbers[first : first + limit]
+        return [self.overlay.record(self.people, number) for number in taken], len(numbers)
+
     def truth(self) -> list[dict[str, Any]]:
         """What the platform should hold after reading this snapshot."""
         return truth(self._decoded())

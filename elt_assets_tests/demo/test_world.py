@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from elt_assets.demo.edits import Change, Edits
 from elt_assets.demo.layout import Layout
-from elt_assets.demo.listing import CursorListing, PageCache
+from elt_assets.demo.listing import Listing, PageCache
 from elt_assets.demo.people import population, truth
 from elt_assets.demo.world import Directory, Snapshot
 from elt_assets.errors import InvalidInput, NotFound
@@ -29,7 +29,7 @@ def raw(*records: object) -> list[msgspec.Raw]:
 
 def served(snapshot: Snapshot) -> list[Any]:
     """Every record on the wire, read as one page."""
-    listing = CursorListing(seed=1, page_size=1000)
+    listing = Listing(seed=1, page_size=1000)
     items: list[Any] = msgspec.json.decode(listing.page(snapshot, {}))["data"]["items"]
     return items
 
@@ -38,7 +38,7 @@ def ids(snapshot: Snapshot) -> list[Any]:
     return [record["id"] for record in served(snapshot)]
 
 
-def walk(listing: CursorListing, snapshots: list[Snapshot], query: dict[str, str]) -> list[Any]:
+def walk(listing: Listing, snapshots: list[Snapshot], query: dict[str, str]) -> list[Any]:
     """All records by cursor, each page from the next snapshot and the last one from then on."""
     records: list[Any] = []
     cursor: dict[str, str] = {}
@@ -57,7 +57,7 @@ def test_paging_covers_exactly_the_truth_for_any_limit(users: int, limit: int, r
     for _ in range(rounds):
         worlds.advance()
     snapshot = worlds.snapshot(ACME)
-    records = walk(CursorListing(seed=1, page_size=10), [snapshot], {"limit": str(limit)})
+    records = walk(Listing(seed=1, page_size=10), [snapshot], {"limit": str(limit)})
     assert len(records) == len(snapshot)
     assert truth(records) == snapshot.truth()
     direct = population(1, "acme", "crm", users, rounds + 1)
@@ -73,7 +73,7 @@ def test_a_filtered_listing_holds_exactly_those_of_that_status(
     users: int, limit: int, status: str
 ) -> None:
     snapshot = directory(users).snapshot(ACME)
-    listing = CursorListing(seed=1, page_size=10)
+    listing = Listing(seed=1, page_size=10)
     query = {"limit": str(limit), "status": status}
     expected = [record for record in served(snapshot) if record["status"] == status]
     assert walk(listing, [snapshot], query) == expected
@@ -90,7 +90,7 @@ def test_who_is_there_throughout_is_seen_exactly_once_while_the_world_moves(
         worlds.advance()
         moving.append(worlds.snapshot(ACME))
     throughout = set.intersection(*({*ids(snapshot)} for snapshot in moving))
-    listing = CursorListing(seed=1, page_size=10)
+    listing = Listing(seed=1, page_size=10)
     seen = [record["id"] for record in walk(listing, moving, {"limit": str(limit)})]
     assert len(set(seen)) == len(seen)
     assert throughout <= set(seen)
@@ -108,7 +108,7 @@ def test_a_snapshot_stays_as_it_was_when_the_world_moves_on() -> None:
 
 def test_a_page_is_never_taken_from_an_earlier_world() -> None:
     worlds = directory()
-    listing = CursorListing(seed=1, page_size=10)
+    listing = Listing(seed=1, page_size=10)
     first = listing.page(worlds.snapshot(ACME), {})
     assert listing.page(worlds.snapshot(ACME), {}) == first
     assert listing.page(worlds.snapshot(IntegrationRef("other", "crm")), {}) != first
@@ -118,7 +118,7 @@ def test_a_page_is_never_taken_from_an_earlier_world() -> None:
 
 def test_a_page_is_never_taken_from_another_query() -> None:
     snapshot = directory().snapshot(ACME)
-    listing = CursorListing(seed=1, page_size=5)
+    listing = Listing(seed=1, page_size=5)
     cursor = next_cursor(listing, snapshot)
     queries = [{}, {"limit": "6"}, {"status": "ACTIVE"}, {"status": "SUSPENDED"}]
     pages = [listing.page(snapshot, query) for query in (*queries, {"cursor": cursor})]
@@ -128,22 +128,45 @@ def test_a_page_is_never_taken_from_another_query() -> None:
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "ten", "1.5", "", "٣", "9" * 5000])
 def test_a_limit_that_is_no_number_from_1_to_1000_is_refused(limit: str) -> None:
     with pytest.raises(InvalidInput, match="limit"):
-        CursorListing(seed=1, page_size=10).page(directory().snapshot(ACME), {"limit": limit})
+        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), {"limit": limit})
 
 
-def next_cursor(listing: CursorListing, snapshot: Snapshot, **query: str) -> str:
+def test_counted_pages_follow_each_other_and_shift_when_somebody_leaves() -> None:
+    worlds = directory()
+    listing = Listing(seed=1, page_size=10)
+
+    def ids(**query: str) -> list[str]:
+        body = msgspec.json.decode(listing.page(worlds.snapshot(ACME), query))["data"]
+        assert body["next"] is None
+        return [record["id"] for record in body["items"]]
+
+    everybody = ids(limit="1000", offset="0")
+    assert ids(page="2") == ids(offset="10") == everybody[10:20]
+    assert ids(offset="3", limit="2") == everybody[3:5]
+    assert ids(page="100000") == []
+    worlds.edit(ACME, Edits(remove=[everybody[0]]))
+    assert ids(page="2") == everybody[11:21]
+
+
+@pytest.mark.parametrize("query", [{"page": "0"}, {"page": "x"}, {"offset": "-1"}])
+def test_a_place_that_cannot_be_counted_to_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput):
+        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), query)
+
+
+def next_cursor(listing: Listing, snapshot: Snapshot, **query: str) -> str:
     return str(msgspec.json.decode(listing.page(snapshot, query))["data"]["next"])
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "AAAA", "ü", "=" * 9, "A" * 22, "A" * 5000])
 def test_a_made_up_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
-        CursorListing(seed=1, page_size=10).page(directory().snapshot(ACME), {"cursor": cursor})
+        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), {"cursor": cursor})
 
 
 def test_a_cursor_is_refused_by_every_listing_but_its_own() -> None:
     worlds = directory()
-    listing = CursorListing(seed=1, page_size=2)
+    listing = Listing(seed=1, page_size=2)
     cursor = next_cursor(listing, worlds.snapshot(ACME), status="ACTIVE")
     listing.page(worlds.snapshot(ACME), {"cursor": cursor, "status": "ACTIVE"})
     with pytest.raises(InvalidInput, match="cursor"):
@@ -156,9 +179,9 @@ def test_a_cursor_is_refused_by_every_listing_but_its_own() -> None:
 def test_a_cursor_stays_good_when_its_last_person_leaves_and_after_a_restart() -> None:
     worlds = directory()
     snapshot = worlds.snapshot(ACME)
-    cursor = next_cursor(CursorListing(seed=1, page_size=5), snapshot)
+    cursor = next_cursor(Listing(seed=1, page_size=5), snapshot)
     worlds.edit(ACME, Edits(remove=["u-000005"]))
-    restarted = CursorListing(seed=1, page_size=5)
+    restarted = Listing(seed=1, page_size=5)
     page = msgspec.json.decode(restarted.page(worlds.snapshot(ACME), {"cursor": cursor}))
     assert page["data"]["items"][0]["id"] == "u-000006"
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 from elt_assets.demo.chaos import FAULTS
 from elt_assets.demo.chaos_fault import (
@@ -28,6 +29,9 @@ from elt_assets.identifiers import IntegrationRef
 
 LENGTH = 5
 """Scenarios of one chain, one after the other over the same integration."""
+
+Pages = Literal["cursors", "numbers", "offsets"]
+_PAGES: tuple[Pages, ...] = ("cursors", "cursors", "cursors", "cursors", "numbers", "offsets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """One integration and the scenarios it goes through."""
+    """One integration and the scenarios it goes through.
+
+    Counted `pages` are fetched several at once, each on its own. `single` lets the platform
+    ask for one person before it deletes.
+    """
 
     number: int
     ref: IntegrationRef
@@ -82,6 +90,13 @@ class Chain:
     total: bool
     grace: bool
     scenarios: tuple[Scenario, ...]
+    pages: Pages = "cursors"
+    single: bool = False
+
+    @property
+    def counted(self) -> bool:
+        """Whether who joins or leaves meanwhile moves others from one page to another."""
+        return self.pages != "cursors"
 
 
 def chains(seed: int, scenarios: int) -> list[Chain]:
@@ -102,8 +117,11 @@ def chains(seed: int, scenarios: int) -> list[Chain]:
 
 
 def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]]) -> Chain:
-    total, grace = number % 4 != 3, number % 5 == 1
-    has = {need for need, held in ((Need.TOTAL, total), (Need.GRACE, grace)) if held}
+    pages = _PAGES[number % len(_PAGES)]
+    # Counted pages without a count end at the first empty one, whatever it is empty for.
+    total, grace = number % 4 != 3 or pages != "cursors", number % 5 == 1
+    held = (Need.TOTAL, total), (Need.GRACE, grace), (Need.CURSOR, pages == "cursors")
+    has = {need for need, met in held if met}
     page_size = dice.choice((5, 7, 8, 10))
     return Chain(
         number=number,
@@ -117,6 +135,8 @@ def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]])
         scenarios=tuple(
             _scenario(dice, *_next(waiting, has), first=place == 0) for place in range(LENGTH)
         ),
+        pages=pages,
+        single=pages != "cursors" and number % 4 == 0,
     )
 
 

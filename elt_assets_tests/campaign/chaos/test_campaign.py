@@ -10,7 +10,7 @@ from elt_assets_tests.campaign.chaos.campaign import (
     never_often_enough,
     run_share,
 )
-from elt_assets_tests.campaign.chaos.scenarios import LENGTH, Chain, Scenario, chains
+from elt_assets_tests.campaign.chaos.scenarios import LENGTH, Chain, Pages, Scenario, chains
 
 SCENARIOS = 2_000
 LEAST = 4
@@ -58,6 +58,9 @@ ONCE_DEADLY = (
 """Faults that once deleted people who were there, or could have."""
 
 
+COUNTED: tuple[Pages, ...] = ("numbers", "offsets")
+
+
 def test_faults_that_once_deleted_people_delete_nobody() -> None:
     share = [
         Chain(
@@ -76,6 +79,33 @@ def test_faults_that_once_deleted_people_delete_nobody() -> None:
     figures = run_share(share, SEED, heal_each=True)
     assert figures.violations == []
     assert figures.never_fired(ONCE_DEADLY) == []
+
+
+def test_counted_pages_that_shift_while_they_are_read_delete_nobody() -> None:
+    """One leaves and one joins: the count agrees, everybody moves up, and somebody is skipped."""
+    share = [
+        Chain(
+            number=number,
+            ref=IntegrationRef("counted", f"{pages}-{number}"),
+            users=30,
+            page_size=8,
+            pages_per_batch=2,
+            total=True,
+            grace=False,
+            pages=pages,
+            single=single,
+            scenarios=(
+                once("chunks", 0),
+                once("one_for_another_behind_the_reader", 0),
+                once("one_for_another_behind_the_reader", 0.5),
+            ),
+        )
+        for number, single in enumerate((False, True))
+        for pages in COUNTED
+    ]
+    figures = run_share(share, SEED, heal_each=True)
+    assert figures.violations == []
+    assert figures.fired["one_for_another_behind_the_reader"] == 2 * len(share)
 
 
 def once(fault: str, place: float) -> Scenario:
@@ -102,4 +132,6 @@ def test_after_two_thousand_scenarios_nobody_is_lost_or_deleted_by_mistake(
         print("", *figures.lines(), sep="\n")
     assert figures.violations == []
     assert figures.seen["scenarios"] >= SCENARIOS
+    for pages, least in (("cursors", SCENARIOS // 2), ("numbers", 300), ("offsets", 300)):
+        assert figures.seen[f"scenarios with {pages}"] >= least
     assert never_often_enough(figures, LEAST) == {}
