@@ -15,7 +15,7 @@ import msgspec
 
 from elt_assets.connectors import json_scan
 from elt_assets.connectors.complaints import complaint
-from elt_assets.connectors.expressions import written
+from elt_assets.connectors.expressions import Literal, written
 from elt_assets.connectors.salvage import salvage
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
@@ -51,15 +51,22 @@ class EnvelopeReader:
         *,
         marked: bool = False,
         may_be_absent: bool = False,
+        empty_if: tuple[Keys, Literal] | None = None,
     ) -> None:
-        """`marked` pages can be compared; a list that `may_be_absent` is then empty, as in SCIM."""
+        """`marked` pages can be compared; a list that `may_be_absent` is then empty, as in SCIM.
+
+        It also is where something else says what the page is (`empty_if`, a place and a value).
+        """
+        self._empty_if = empty_if
+        may_be_absent = may_be_absent or empty_if is not None
         self._marked = marked
         self._records = records
         self._cursor = cursor
         self._total = total
         tree: dict[str, Any] = {}
         if records:
-            for keys in filter(None, (records, cursor, total)):
+            proof = None if empty_if is None else empty_if[0]
+            for keys in filter(None, (records, cursor, total, proof)):
                 _plant(tree, keys)
             # A list beside an error is a partial answer, and a short listing deletes people.
             # It may stand in any object on the way to the list.
@@ -96,11 +103,18 @@ class EnvelopeReader:
         records = self._slot(page, self._records) if self._records else page
         total = self._count(page, what)
         if records is None:
-            if total != 0:
+            if total != 0 and not self._says_what_it_is(page, what):
                 raise self._misshapen(body, what)
             records = []
         mark = _mark(records) if self._marked and records else None
         return Envelope(body, len(records), self._next(page, what), total, mark)
+
+    def _says_what_it_is(self, page: Any, what: str) -> bool:
+        if self._empty_if is None:
+            return False
+        keys, expected = self._empty_if
+        found = self._value(page, keys, what)
+        return type(found) is type(expected) and found == expected
 
     def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
         try:

@@ -145,6 +145,14 @@ def parse_keys(text: str) -> tuple[str, ...]:
     return keys
 
 
+def parse_condition(text: str) -> tuple[tuple[str, ...], Literal]:
+    """Read `keys == literal`, such as `kind == "list"`, made of object keys alone."""
+    expression = parse(text)
+    if not isinstance(expression, Comparison) or expression.negated:
+        raise InvalidInput(f'{text!r} is no condition like kind == "list"')
+    return parse_keys(str(expression.path)), expression.literal
+
+
 def written(segments: tuple[Segment, ...]) -> str:
     """A path as a person writes it, for messages."""
     text = ""

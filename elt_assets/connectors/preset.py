@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -72,6 +72,8 @@ class Preset(BaseModel):
     about: str
     asks: dict[str, Ask]
     example: dict[str, Any]
+    streams_need: str = ""
+    """What reading more than users takes, where there is more."""
     rest: dict[str, Any]
     ways: tuple[Way, ...] = ()
     """Where a provider takes several kinds of credentials; the customer gives those of one."""
@@ -167,6 +169,13 @@ def model(name: str) -> type[PresetData]:
         else:
             described = f"{ask.description} Usually {ask.default}."
             questions[asked] = (_text(ask.pattern) | None, Field(None, description=described))
+
+    offered = tuple(preset.rest["streams"])
+    if len(offered) > 1:
+        questions["streams"] = (
+            list[Literal[offered]],  # type: ignore[valid-type]
+            Field(["users"], min_length=1, description="What to read. " + preset.streams_need),
+        )
 
     def readable(given: PresetData) -> PresetData:
         try:

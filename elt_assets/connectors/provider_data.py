@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from elt_assets.connectors.expressions import parse, parse_keys, speaks_of_parent
+from elt_assets.connectors.expressions import parse, parse_condition, parse_keys, speaks_of_parent
 from elt_assets.connectors.field_map import check_keys, key_fields
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.source import Incremental
@@ -88,6 +88,11 @@ def _some_keys(value: str) -> str:
     return _keys(value)
 
 
+def _condition(value: str) -> str:
+    _said(lambda: parse_condition(value))
+    return value
+
+
 def _expression(value: str) -> str:
     _said(lambda: parse(value))
     return value
@@ -125,6 +130,7 @@ StreamPath = Annotated[RelativePath, AfterValidator(_template)]
 SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
 Keys = Annotated[str, AfterValidator(_keys)]
 SomeKeys = Annotated[str, AfterValidator(_some_keys)]
+Condition = Annotated[str, AfterValidator(_condition)]
 FieldExpression = Annotated[str, AfterValidator(_expression)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Parameter = Annotated[str, Field(min_length=1, max_length=128)]
@@ -392,6 +398,11 @@ class RestStream(Strict):
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
     total: SomeKeys | None = Field(None, description="The provider's own count of all records.")
+    empty_if: Condition | None = Field(
+        None,
+        description="What a page says that leaves an empty list out, e.g. "
+        'kind == "admin#directory#members"; without it such a page is an error.',
+    )
     incremental: IncrementalReading | None = Field(
         None, description="How to ask for changes alone; without it everything is read each time."
     )
@@ -464,6 +475,8 @@ class RestStream(Strict):
                 yield "pagination.url", text
         if self.total_path is not None:
             yield "total", self.total_path
+        if self.empty_if is not None:
+            yield "empty_if", self.empty_if.partition("==")[0]
 
 
 class RateLimit(Strict):

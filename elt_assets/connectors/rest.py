@@ -20,7 +20,7 @@ import msgspec
 from elt_assets.connectors.assertion import AssertionGrant
 from elt_assets.connectors.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
 from elt_assets.connectors.envelope import EnvelopeReader
-from elt_assets.connectors.expressions import parse, parse_keys
+from elt_assets.connectors.expressions import parse, parse_condition, parse_keys
 from elt_assets.connectors.http import Client, Request, Response
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.lookahead import Lookahead
@@ -91,6 +91,7 @@ class RestSource:
             # Cursors that repeat a page do harm to nobody; counted pages then have no end.
             marked=self._paginator.pages_can_shift,
             may_be_absent=described.pagination.type == "scim",
+            empty_if=None if described.empty_if is None else parse_condition(described.empty_if),
         )
         self._auth: Authenticator = (
             authenticator(config, limits) if beside is None else beside._auth

@@ -112,7 +112,7 @@ GROUPS = Stream(
 
 GROUP_MEMBERSHIPS = Stream(
     name="group_memberships",
-    description="Who belongs directly to which group.",
+    description="Who belongs to which group.",
     key=(
         Column("group_external_id", "The group: `external_id` of a row of groups."),
         Column("member_external_id", "The member: `external_id` of a user or of another group."),
