@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import dataclass
 
 from elt_assets.errors import InvalidInput
@@ -142,6 +143,9 @@ def parse_keys(text: str) -> tuple[str, ...]:
         raise InvalidInput(
             f"{text!r} has a list position or a condition; here only keys like data.items can stand"
         )
+    if "*" in keys or "" in keys:
+        # DuckDB takes the one for all keys at once and refuses the other.
+        raise InvalidInput(f"{text!r} has a key that is '*' or empty, which cannot be read here")
     return keys
 
 
@@ -214,6 +218,8 @@ def _literal(source: str, position: int) -> tuple[Literal, int]:
         value, end = [], position
     if isinstance(value, (list, dict)):
         raise _mistake(source, position, _EXPECTED_LITERAL)
+    if isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max:
+        raise _mistake(source, position, "the number is too large to compare with")
     return value, end
 
 

@@ -431,7 +431,11 @@ def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
     elif isinstance(literal, str):
         equal = f"coalesce({form} = 'VARCHAR' AND {text} = {_literal(literal)}, false)"
     else:
-        equal = f"coalesce({form} {_SCALAR} AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
+        # A text that looks like the number is not the number, as everywhere in JSON.
+        equal = (
+            f"coalesce({form} {_SCALAR} AND {form} <> 'VARCHAR'"
+            f" AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
+        )
     return f"NOT {equal}" if negated else equal
 
 

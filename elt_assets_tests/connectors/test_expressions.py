@@ -73,6 +73,10 @@ def test_a_comparison_takes_a_json_literal(text: str, expected: Comparison) -> N
         ("status == 'ACTIVE'", 11),
         ("status == [1]", 11),
         ("status == NaN", 11),
+        ("status == 1e999", 11),
+        ("status == -1e999", 11),
+        (f"status == 1{'0' * 400}", 11),
+        ("a[b == 1e999]", 8),
         ('status == "A" or x', 11),
         ("status ==", 10),
         ('"open', 1),
@@ -92,6 +96,12 @@ def test_a_path_of_keys_refuses_positions_and_comparisons() -> None:
         parse_keys("data[0]")
     with pytest.raises(InvalidInput, match="compares"):
         parse_keys("data == 1")
+
+
+@pytest.mark.parametrize("text", ['"*"', '""', 'data."*"', '"".items'])
+def test_a_path_of_keys_refuses_keys_that_duckdb_reads_otherwise(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"has a key that is '\*' or empty"):
+        parse_keys(text)
 
 
 def test_a_path_is_written_as_it_is_read() -> None:
