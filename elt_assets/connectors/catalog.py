@@ -23,7 +23,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.nested import open_rest
 from elt_assets.connectors.preset import model, open_preset, presets
 from elt_assets.connectors.provider_data import RestData, mistakes
-from elt_assets.connectors.scim import ScimData, ScimSource
+from elt_assets.connectors.scim import ScimData, open_scim
 from elt_assets.connectors.source import Source
 from elt_assets.connectors.sql.data import SqlData
 from elt_assets.connectors.sql.source import SqlSource
@@ -87,7 +87,7 @@ _KINDS: dict[str, Kind | LocalKind] = {
     "files": LocalKind(FilesData, FilesSource),
     "sql": LocalKind(SqlData, SqlSource),
     "rest": Kind(RestData, open_rest),
-    "scim": Kind(ScimData, ScimSource),
+    "scim": Kind(ScimData, open_scim),
 }
 
 

@@ -1,4 +1,4 @@
-"""SCIM 2.0 (RFC 7643, 7644, 9865): the users of any provider that speaks it.
+"""SCIM 2.0 (RFC 7643, 7644, 9865): users and groups of any provider that speaks it.
 
 Belongs here: what SCIM fixes (paths, shapes, where fields stand) as a REST configuration,
 and choosing the pagination and the page size that the provider advertises. Does not:
@@ -23,7 +23,8 @@ from elt_assets.connectors.provider_data import (
     mistakes,
 )
 from elt_assets.connectors.rest import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.connectors.scim_members import ScimMembers
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
 from elt_assets.errors import PageUnreadable, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -36,6 +37,15 @@ USER_FIELDS = {
     "source_updated_at": "meta.lastModified",
     "user_name": "userName",
 }
+
+
+GROUP_FIELDS = {
+    "external_id": "id",
+    "name": "displayName",
+    "source_updated_at": "meta.lastModified",
+}
+_MEMBER_LISTS = "member_lists"
+"""Groups once more, with nothing but their members."""
 
 
 class ScimIncremental(Strict):
@@ -54,7 +64,13 @@ class ScimData(Connection):
     attributes: list[str] = Field(
         [], description="Attributes to ask for; all if empty. Those that fields need must be here."
     )
-    count: int = Field(100, ge=1, le=10_000, description="Users a page, at most.")
+    count: int = Field(100, ge=1, le=10_000, description="Users or groups a page, at most.")
+    streams: list[Literal["users", "groups", "group_memberships"]] = Field(
+        ["users"],
+        min_length=1,
+        description="What to read. Memberships are the members that /Groups lists with each "
+        "group; filter, attributes, fields and incremental are about users.",
+    )
     pagination: Literal["auto", "index", "cursor"] = Field(
         "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
     )
@@ -75,7 +91,7 @@ class ScimData(Connection):
 
 
 def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
-    """The REST configuration that reads the provider's users."""
+    """The REST configuration that reads the provider's users and groups."""
     params: dict[str, Any] = {}
     if config.filter is not None:
         params["filter"] = config.filter
@@ -83,7 +99,6 @@ def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
         params["attributes"] = ",".join(config.attributes)
     pagination: dict[str, Any] = {"type": "scim", "count": count}
     if cursors:
-        params["count"] = count
         # RFC 9865: an empty cursor asks for the first page by cursor.
         pagination = {"type": "cursor", "cursor": "nextCursor", "param": "cursor", "first": ""}
     users: dict[str, Any] = {
@@ -105,12 +120,45 @@ def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
             "value": changed if config.filter is None else f"({config.filter}) and {changed}",
             **config.incremental.model_dump(),
         }
+    groups: dict[str, Any] = {
+        "path": "/Groups",
+        # Their members would come along, thousands of them.
+        "params": {"excludedAttributes": "members"},
+        "records": "Resources",
+        "pagination": pagination,
+        "total": "totalResults",
+        "single": {"path": "/Groups/{external_id}"},
+        "fields": GROUP_FIELDS,
+    }
+    streams = {
+        "users": users,
+        "groups": groups,
+        _MEMBER_LISTS: groups | {"params": {"attributes": "id,members"}},
+    }
+    if cursors:
+        for stream in streams.values():
+            stream["params"] = {**stream["params"], "count": count}
     shared = {name: getattr(config, name) for name in Connection.model_fields}
-    return RestData.model_validate({**shared, "streams": {"users": users}})
+    return RestData.model_validate({**shared, "streams": streams})
+
+
+def open_scim(
+    config: ScimData,
+    stream: str,
+    *,
+    ref: IntegrationRef | None = None,
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Source:
+    """A stream of a SCIM provider."""
+    if stream == "group_memberships":
+        lists = ScimSource(config, _MEMBER_LISTS, ref=ref, secrets=secrets, limits=limits)
+        return ScimMembers(lists)
+    return ScimSource(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
 class ScimSource:
-    """The users of one SCIM provider. A cursor is the REST source's own."""
+    """One listing of a SCIM provider. A cursor is the REST source's own."""
 
     def __init__(
         self,

@@ -1,0 +1,135 @@
+"""Members of SCIM groups: records that stand inside the records of another listing.
+
+Belongs here: taking the members out of each page of groups, and what a group that cannot be
+read means for completeness. Does not: reading pages (rest) or choosing their size (scim). A
+page of groups is one page of members, so that every position is the listing's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors.expressions import parse
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.errors import PageUnreadable, PermanentError
+
+_FIELDS: FieldMap = {
+    "group_external_id": parse("$parent"),
+    "member_external_id": parse("value"),
+    "kind": parse("type"),
+}
+
+
+class _Group(msgspec.Struct, frozen=True):
+    id: Any = None
+    members: msgspec.Raw = msgspec.Raw(b"null")
+    damage: str | None = msgspec.field(default=None, name="$unreadable")
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    groups: list[_Group] | None = msgspec.field(default=None, name="Resources")
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """The listing's own cursor, how many groups came before it, and why not all of them count."""
+
+    at: Any
+    listed: int = 0
+    short: str | None = None
+
+
+class ScimMembers:
+    """Who is in which group, out of a listing of groups with their members."""
+
+    def __init__(self, groups: Source) -> None:
+        self._groups = groups
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A page is made to be the list."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """SCIM says where a member's id stands."""
+        return _FIELDS
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """A group is read whole."""
+        return None
+
+    @property
+    def resumable(self) -> bool:
+        """As the listing of groups is."""
+        return self._groups.resumable
+
+    @property
+    def pages_can_shift(self) -> bool:
+        """Whether a group can slip from one page to another."""
+        return self._groups.pages_can_shift
+
+    @property
+    def answers_for_one(self) -> bool:
+        """There is no address for one membership."""
+        return False
+
+    def presence(self, external_id: str) -> Presence:
+        """Nobody can tell."""
+        return Presence.UNKNOWN
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one."""
+        place = _resumed(cursor)
+        for page in self._groups.pages(place.at):
+            body, parents, unreadable = _members(page.body)
+            short, listed = place.short, place.listed + page.count
+            if unreadable and short is None:
+                short = f"{unreadable} groups could not be read, so their members are not known"
+            place = _Place(page.next, listed, short)
+            if page.next is None and page.total is not None and page.total != listed:
+                short = short or f"the provider counts {page.total} groups and listed {listed}"
+            yield Page(
+                body,
+                sum(count for _, count in parents),
+                next=None if page.next is None else msgspec.to_builtins(place),
+                cut_short=page.cut_short or (short if page.next is None else None),
+                parents=parents,
+            )
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._groups.close()
+
+
+def _resumed(cursor: Cursor | None) -> _Place:
+    if cursor is None:
+        return _Place(None)
+    try:
+        return msgspec.convert(cursor, _Place)
+    except msgspec.ValidationError:
+        raise PermanentError("the saved position is not one of SCIM groups; start anew") from None
+
+
+def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
+    """All members on a page as one list, whose they are, and how many groups are unreadable."""
+    lists, parents, unreadable = [], [], 0
+    try:
+        page = msgspec.json.decode(body, type=_Groups)
+        for group in page.groups or ():
+            if group.damage is not None or not isinstance(group.id, str) or not group.id:
+                unreadable += 1
+                continue
+            if bytes(group.members) == b"null":
+                continue
+            count = len(msgspec.json.decode(group.members, type=list[msgspec.Raw]))
+            if count:
+                # Bytes stay bytes: only the brackets go.
+                lists.append(bytes(group.members).strip()[1:-1])
+                parents.append((group.id, count))
+    except msgspec.ValidationError:
+        raise PageUnreadable("a page has a group whose members are not a list") from None
+    return b"[" + b",".join(lists) + b"]", tuple(parents), unreadable
