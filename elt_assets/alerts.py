@@ -15,6 +15,7 @@ import msgspec
 import urllib3
 
 from elt_assets.errors import InvalidInput, RetryableError
+from elt_assets.sync.fleet import cause_of
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Status
 
@@ -72,7 +73,7 @@ def open_matters(quarantined: Iterable[SyncRow], newest: Iterable[SyncRow]) -> l
                     f"failure/{row.partition}/{row.stream}/{row.sync_id}",
                     "failure",
                     row.partition,
-                    _cause(row),
+                    cause_of(row.error, row.organization_id, row.connected_integration_id),
                 )
             )
     return matters
@@ -112,10 +113,3 @@ def post(url: str, alerts: Iterable[Alert], secret: str | None) -> None:
         raise RetryableError(f"the alert receiver did not answer: {type(error).__name__}") from None
     if answer.status >= 300:
         raise RetryableError(f"the alert receiver answered {answer.status}")
-
-
-def _cause(row: SyncRow) -> str:
-    """The error without what differs between integrations that suffer the same."""
-    error = (row.error or "failed without a reason").removeprefix(f"{row.partition}: ")
-    error = error.replace(row.organization_id, "…").replace(row.connected_integration_id, "…")
-    return re.sub(r"\d+", "…", error.splitlines()[0])

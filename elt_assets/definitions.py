@@ -12,12 +12,14 @@ from collections.abc import Mapping
 import dagster as dg
 
 from elt_assets.alert_sensor import alert_sensor
+from elt_assets.assets.fleet_report import fleet_report
 from elt_assets.assets.streams import TRANSIENT, stream_assets
 from elt_assets.checks import check_job, daily_checks, stream_checks
 from elt_assets.drop_sensor import drop_sensor
 from elt_assets.jobs import sync_jobs
 from elt_assets.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.recovery_sensor import recovery_sensor
+from elt_assets.report_sensor import report_job, report_sensor
 from elt_assets.resources import (
     OperationalResource,
     RunListener,
@@ -36,15 +38,24 @@ def build_defs(
 ) -> dg.Definitions:
     """Everything Dagster knows of this project, with `resources` in the place of defaults."""
     return dg.Definitions(
-        assets=[stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()],
+        assets=[
+            *(stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()),
+            fleet_report,
+        ],
         asset_checks=[stream_checks(stream) for stream in STREAMS.values()],
-        jobs=[*sync_jobs.values(), check_job, maintenance_job],
+        jobs=[*sync_jobs.values(), check_job, report_job, maintenance_job],
         schedules=[
             *(daily_sync(stream) for stream in STREAMS.values()),
             daily_checks(),
             weekly_maintenance(),
         ],
-        sensors=[registry_sensor(), recovery_sensor(), alert_sensor(), drop_sensor()],
+        sensors=[
+            registry_sensor(),
+            recovery_sensor(),
+            alert_sensor(),
+            drop_sensor(),
+            report_sensor(),
+        ],
         resources={
             "warehouse": WarehouseResource(),
             "operational": OperationalResource(),

@@ -114,6 +114,15 @@ def recent(database: OperationalDatabase, ref: IntegrationRef | None, limit: int
     return [_sync_row(row) for row in rows]
 
 
+def last_finished(database: OperationalDatabase) -> str | None:
+    """When a sync ended last, well or not."""
+    rows = database.rows(
+        "SELECT finished_at FROM syncs WHERE finished_at IS NOT NULL"
+        " ORDER BY finished_at DESC LIMIT 1"
+    )
+    return str(rows[0]["finished_at"]) if rows else None
+
+
 def newest(
     database: OperationalDatabase, stream: Stream, ref: IntegrationRef, statuses: tuple[Status, ...]
 ) -> SyncRow | None:
