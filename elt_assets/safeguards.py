@@ -41,16 +41,26 @@ class Safeguards(BaseModel):
     )
 
 
+def _described(name: str) -> str | None:
+    return Safeguards.model_fields[name].description
+
+
 class SafeguardOverrides(BaseModel):
     """What one integration sets for itself; the rest comes from the installation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_delete_share: float | None = Field(None, ge=0, le=1)
-    max_delete_count: int | None = Field(None, ge=0)
-    max_reject_share: float | None = Field(None, ge=0, le=1)
-    delete_confirmation: Confirmation | None = None
-    delete_mode: DeleteMode | None = None
+    max_delete_share: float | None = Field(
+        None, ge=0, le=1, description=_described("max_delete_share")
+    )
+    max_delete_count: int | None = Field(None, ge=0, description=_described("max_delete_count"))
+    max_reject_share: float | None = Field(
+        None, ge=0, le=1, description=_described("max_reject_share")
+    )
+    delete_confirmation: Confirmation | None = Field(
+        None, description=_described("delete_confirmation")
+    )
+    delete_mode: DeleteMode | None = Field(None, description=_described("delete_mode"))
 
     def over(self, installation: Safeguards) -> Safeguards:
         """The installation's safeguards with this integration's own in their place."""

@@ -10,7 +10,7 @@ the document cannot say what the code does not do. Does not: any fact about a pr
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,24 @@ _START = """\
 
 <!-- Made by: python -m elt_assets.connectors.documentation docs/connectors.md -->
 
-An integration is one YAML (or JSON) file, its provider_data. Three commands connect it:
+An integration is one YAML (or JSON) file, its provider_data, wherever you keep it: what it says
+is stored when it is added. `--org` is your customer, `--id` your own name for this connection of
+theirs; together they are its name, `acme:okta-main`, in every other command. Three commands
+connect it:
 
 ```console
 $ elt-assets integrations add --org acme --id okta-main --provider okta --data okta.yaml
 $ elt-assets integrations test acme:okta-main     # one page, mapped, nothing written; warns
-$ elt-assets sync acme:okta-main
+3 records on this page of 7 declared, 0 rejected; more pages follow; nothing was written
+external_id  name      email            active  attributes            source_updated_at
+1            Person 1  p1@acme.example  yes     {"department":"R&D"}  2026-01-02 03:04:05
+…
+$ elt-assets sync acme:okta-main                  # exit status 0: applied, 3: a person must decide
+acme:okta-main applied: 7 staged, 7 inserted, 0 updated, 0 deleted, 7 in latest
 ```
+
+From then on the daily schedule syncs it, and `elt-assets users acme:okta-main` lists its users. To
+change the file, remove the integration and add it again, or give it another id.
 
 `elt-assets integrations providers` lists what can be connected, and
 `elt-assets integrations schema PROVIDER` prints the JSON Schema of its file, which an editor
@@ -53,7 +64,12 @@ else, and is removed from every message.
    token: {env: OKTA_TOKEN}
    ```
 
-4. `elt-assets integrations add --org acme --id okta-main --provider okta --data okta.yaml`
+4. Add, test and sync it with the three commands above.
+
+The token acts with the rights of the administrator who made it; Read-Only Administrator is enough.
+A 403 means that these rights are missing, a 401 that the token was revoked: Okta does so after 30
+days without use. Okta allows a fixed number of requests a minute to the whole organization;
+`rate_limit: {requests_per_second: 5}` leaves the others some of it.
 
 ## Microsoft Entra ID
 
@@ -69,7 +85,29 @@ else, and is removed from every message.
    client_secret: {env: ENTRA_CLIENT_SECRET}
    ```
 
-5. `elt-assets integrations add --org acme --id entra --provider entra_id --data entra.yaml`
+5. `elt-assets integrations add --org acme --id entra --provider entra_id --data entra.yaml`, then
+   test and sync as above.
+
+"answered 403" means that consent for the permission is missing (it has to be the application
+permission, not the delegated one of the same name); "the token endpoint … answered 401" that the
+client secret is wrong or has expired. A secret ends after two years at most: put the new one in
+the same place, and nothing else changes.
+
+## Google Workspace
+
+1. In the Google Cloud console, create a service account in a project in which the Admin SDK API is
+   enabled, and a JSON key for it. Keep the file where the platform can read it.
+2. In the Google Admin console, open Security > API controls > Domain-wide delegation and add the
+   service account's client id with the scope
+   `https://www.googleapis.com/auth/admin.directory.user.readonly`.
+3. Write `google.yaml` with the address of an administrator for whom it acts:
+
+   ```yaml
+   key: {file: /run/secrets/google_service_account.json}
+   subject: admin@acme.example
+   ```
+
+4. Add it with `--id google --provider google_workspace --data google.yaml`, test and sync as above.
 
 ## Any REST API
 
@@ -102,6 +140,42 @@ streams:
       source_updated_at: lastUpdated
       department: profile.department                 # any other name becomes an attribute
 ```
+
+Write it as `acme.yaml`, replace what differs, and try it:
+`elt-assets integrations add --org acme --id directory --provider rest --data acme.yaml`, then
+`elt-assets integrations test acme:directory`, which shows what it found and warns about what looks
+wrong: no ids, empty addresses, a count that disagrees.
+
+**Who asks?** Secrets always by reference, `{env: NAME}` or `{file: PATH}`.
+
+| what the API's documentation says | auth |
+|---|---|
+| `Authorization: Bearer …` | `{type: bearer, token: {env: ACME_TOKEN}}` |
+| a header such as `X-Api-Key: …` | `{type: api_key, key: {env: KEY}, header: X-Api-Key}` |
+| `Authorization: SSWS …` | the same with `header: Authorization` and `prefix: 'SSWS '` |
+| `?api_key=…` | `{type: api_key, key: {env: KEY}, param: api_key}` |
+| user name and password | `{type: basic, username: svc, password: {env: PASSWORD}}` |
+| OAuth 2.0 client credentials | `oauth2_client_credentials`, as below |
+| OAuth 2.0 refresh token | `oauth2_refresh_token`: the same and `refresh_token: {file: …}` |
+| a JWT that your key signs (RFC 7523) | `oauth2_jwt_bearer` with `token_url`, `key`, `issuer` |
+
+```yaml
+api_endpoint: https://directory.acme.example/v1
+auth:
+  type: oauth2_client_credentials
+  token_url: https://login.acme.example/oauth/token
+  client_id: elt-assets
+  client_secret: {env: ACME_SECRET}
+  scope: users.read
+streams:
+  users:
+    path: /users
+    pagination: {type: link_header}
+    fields: {external_id: id, name: name, email: email}
+```
+
+Tokens are asked for when first needed, renewed before they end and once more when one is refused.
+The token endpoint alone gets what proves the client; the API alone gets the token.
 
 **How does it go on?**
 
@@ -233,6 +307,9 @@ What stands on the right of `fields`:
 | `displayName \\|\\| userName` | the first that is there and not empty |
 | `firstName + ' ' + lastName` | texts joined; what is missing is left out |
 
+A comparison is about the kind, too: `level == 1` is true of the number and not of the text "1",
+`level == "1"` the other way round.
+
 `external_id` must be a path to an id that never changes and is never given to somebody else; not
 a login name. `deleted` is a tombstone: an expression that is true of a record whose user left.
 A record that cannot be mapped is kept with its reason (`elt-assets rejected ORG:ID`), and its user
@@ -248,7 +325,16 @@ other places for the usual ones), `params`, `rate_limit`, `safeguards` and `perm
 
 _REFERENCE = """
 ## Reference
+
+Every field of every provider that is not a preset. `elt-assets integrations schema PROVIDER` prints
+the same as JSON Schema.
 """
+
+_SHARED = """
+### Parts of several providers
+"""
+
+Schema = dict[str, Any]
 
 
 def document() -> str:
@@ -257,9 +343,13 @@ def document() -> str:
     for name, preset in presets().items():
         parts += _preset(name, preset)
     parts.append(_REFERENCE)
-    for name in catalog.providers():
-        if name not in presets():
-            parts += _model(f"provider: {name}", catalog.schema(name))
+    schemas = {name: catalog.schema(name) for name in catalog.providers() if name not in presets()}
+    shared = _shared(schemas.values())
+    for name, schema in schemas.items():
+        parts += _model(f"provider: {name}", schema, shared)
+    parts.append(_SHARED)
+    for name in sorted(shared):
+        parts += _part(name, shared[name], shared)
     return "\n".join(part.strip("\n") + "\n" for part in parts)
 
 
@@ -278,54 +368,86 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
     yield _table(("field", "type", "default", "meaning"), rows)
 
 
-def _model(title: str, schema: dict[str, Any]) -> Iterator[str]:
+def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:
+    """The parts that more than one provider has."""
+    found: dict[str, list[Schema]] = {}
+    for schema in schemas:
+        for name, part in schema.get("$defs", {}).items():
+            found.setdefault(name, []).append(part)
+    return {name: parts[0] for name, parts in found.items() if len(parts) > 1}
+
+
+def _model(title: str, schema: Schema, shared: dict[str, Schema]) -> Iterator[str]:
     yield f"### `{title}`"
     if about := schema.get("description"):
         yield about
-    yield _fields(schema)
-    for name, part in schema.get("$defs", {}).items():
-        if "properties" in part:
-            yield f"#### {name}"
-            if about := part.get("description"):
-                yield about
-            yield _fields(part)
+    parts = schema.get("$defs", {})
+    yield _fields(schema, parts)
+    for name, part in parts.items():
+        if name not in shared:
+            yield from _part(name, part, parts)
 
 
-def _fields(schema: dict[str, Any]) -> str:
+def _part(name: str, part: Schema, parts: dict[str, Schema]) -> Iterator[str]:
+    if "properties" not in part:
+        return
+    kind = _kind(part)
+    yield f"#### {name}" if kind is None else f"#### {name}: `type: {kind}`"
+    if about := part.get("description"):
+        yield about
+    yield _fields(part, parts)
+
+
+def _kind(part: Schema) -> str | None:
+    """What stands in `type` of a part that is one of several."""
+    kind = part.get("properties", {}).get("type", {}).get("const")
+    return None if kind is None else str(kind)
+
+
+def _fields(schema: Schema, parts: dict[str, Schema]) -> str:
     required = schema.get("required", ())
     rows = []
     for name, field in schema["properties"].items():
         default = "required" if name in required else _default(field)
-        rows.append((f"`{name}`", _type(field), default, field.get("description", "")))
+        rows.append((f"`{name}`", _type(field, parts), default, field.get("description", "")))
     return _table(("field", "type", "default", "meaning"), rows)
 
 
-def _default(field: dict[str, Any]) -> str:
+def _default(field: Schema) -> str:
     default = field.get("default")
     if default in (None, "", [], {}):
         return ""
     return f"`{yaml.safe_dump(default, default_flow_style=True).splitlines()[0]}`"
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(field: Schema, parts: dict[str, Schema]) -> str:
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
     if "$ref" in field:
-        return str(field["$ref"].rsplit("/", 1)[-1])
+        name = str(field["$ref"].rsplit("/", 1)[-1])
+        part = parts.get(name, {})
+        kind = _kind(part)
+        return f"[{name if kind is None else f'`{kind}`'}](#{_anchor(name, part)})"
     for several in ("anyOf", "oneOf"):
         if several in field:
-            kinds = [_type(one) for one in field[several] if one.get("type") != "null"]
+            kinds = [_type(one, parts) for one in field[several] if one.get("type") != "null"]
             return " or ".join(dict.fromkeys(kinds))
-    kind = field.get("type")
-    if kind == "array":
-        return f"list of {_type(field.get('items', {}))}"
-    if kind == "object":
+    form = field.get("type")
+    if form == "array":
+        return f"list of {_type(field.get('items', {}), parts)}"
+    if form == "object":
         inner = field.get("additionalProperties")
-        return f"map to {_type(inner)}" if isinstance(inner, dict) else "map"
+        return f"map to {_type(inner, parts)}" if isinstance(inner, dict) else "map"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
-    return names.get(str(kind), str(kind or "anything"))
+    return names.get(str(form), str(form or "anything"))
+
+
+def _anchor(name: str, part: Schema) -> str:
+    """How a heading is linked to, by the rules of GitHub."""
+    kind = _kind(part)
+    return name.lower() if kind is None else f"{name.lower()}-type-{kind}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -482,7 +482,9 @@ class RestStream(Strict):
 class RateLimit(Strict):
     """How hard the provider may be asked."""
 
-    requests_per_second: float | None = Field(None, gt=0, le=10_000)
+    requests_per_second: float | None = Field(
+        None, gt=0, le=10_000, description="Requests a second; no limit of ours if left out."
+    )
     concurrency: int = Field(1, ge=1, le=64, description="Requests in flight at once.")
 
 

@@ -44,25 +44,52 @@ def test_every_example_is_accepted_by_a_provider(example: dict[str, object]) -> 
 
 
 def test_every_pagination_of_the_table_is_accepted() -> None:
-    shown = re.findall(r"\| `(\{type: .*?\})`", TEXT)
+    shown = shown_types("**How does it go on?**")
     assert len(shown) == 8
-    for text in shown:
-        data = {
-            "api_endpoint": "https://api.example",
-            "streams": {
-                "users": {
-                    "path": "/users",
-                    "records": "items",
-                    "pagination": yaml.safe_load(text),
-                    "fields": {"external_id": "id"},
-                }
-            },
-        }
-        catalog.validate("rest", data)
+    for pagination in shown:
+        catalog.validate("rest", rest(pagination))
+
+
+def test_every_auth_of_the_table_is_accepted() -> None:
+    shown = shown_types("**Who asks?**")
+    assert len(shown) == 4
+    for auth in shown:
+        catalog.validate("rest", rest({"type": "none"}) | {"auth": auth})
+
+
+def test_every_part_that_a_table_links_to_is_there() -> None:
+    headings = {
+        re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"(?m)^#+ (.*)$", TEXT)
+    }
+    links = set(re.findall(r"\]\(#(.*?)\)", TEXT))
+    assert len(links) > 20
+    assert links <= headings
+
+
+def shown_types(title: str) -> list[dict[str, object]]:
+    """What the table under `title` shows as `{type: …}`."""
+    table = TEXT.partition(title)[2].partition("\n\n|")[2].partition("\n\n")[0]
+    return [yaml.safe_load(text) for text in re.findall(r"\| `(\{type: .*?\})`", table)]
+
+
+def rest(pagination: dict[str, object]) -> dict[str, object]:
+    """The smallest configuration that pages so."""
+    return {
+        "api_endpoint": "https://api.example",
+        "streams": {
+            "users": {
+                "path": "/users",
+                "records": "items",
+                "pagination": pagination,
+                "fields": {"external_id": "id"},
+            }
+        },
+    }
 
 
 def test_every_expression_of_the_table_can_be_read() -> None:
-    table = TEXT.partition("## Expressions")[2].partition("\n\n`external_id`")[0]
+    table = TEXT.partition("## Expressions")[2].partition("\n\nA comparison")[0]
     shown = [
         text.replace("\\|", "|")
         for row in re.findall(r"(?m)^\| (`.*?) \| [a-z]", table)

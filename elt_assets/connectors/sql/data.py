@@ -41,10 +41,10 @@ class ServerConnection(_Model):
     """A database server; use a user who may only read."""
 
     type: Literal["postgresql", "mysql"] = Field(description="mysql is for MariaDB, too.")
-    host: Name | None = None
-    port: int | None = Field(None, ge=1, le=65535)
-    database: Name | None = None
-    user: Name | None = None
+    host: Name | None = Field(None, description="Name or address of the server.")
+    port: int | None = Field(None, ge=1, le=65535, description="Its port, if not the usual one.")
+    database: Name | None = Field(None, description="Name of the database.")
+    user: Name | None = Field(None, description="Who logs in; needs SELECT and no more.")
     password: Secret | None = Field(None, description="Where the password is kept.")
     uri: Secret | None = Field(
         None, description="Where a whole postgresql:// or mysql:// URI is kept, instead."
@@ -95,7 +95,9 @@ class SqlData(_Model):
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."
     )
-    connection: Annotated[ServerConnection | FileConnection, Field(discriminator="type")]
+    connection: Annotated[ServerConnection | FileConnection, Field(discriminator="type")] = Field(
+        description="Which database, and who logs in."
+    )
     statement_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds for one page.")
     streams: dict[str, SqlStream] = Field(min_length=1, description="Streams by name: users.")
     safeguards: SafeguardOverrides | None = Field(
