@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-from dagster._config import StringSource
+from dagster import DagsterInstance
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
@@ -31,23 +31,32 @@ _OPEN_RUNS = 8
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
-    """Dagster's event log in the files it would use, under `<home>/history/runs`."""
+    """Dagster's event log in the files that Dagster would use."""
 
-    def __init__(self, home: str, inst_data: ConfigurableClassData | None = None) -> None:
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
-        super().__init__(os.path.join(home, "history", "runs"), inst_data)
+        # All that Dagster asks for before the instance is there.
+        self._inst_data = inst_data
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """Called by Dagster once the instance, and with it the folder, is known."""
+        folder = os.path.join(instance.root_directory, "history", "runs")
+        super().__init__(folder, self._inst_data)
+        super().register_instance(instance)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """`home`: the folder that is DAGSTER_HOME."""
-        return {"home": StringSource}
+        """Nothing: the files lie where the instance does."""
+        return {}
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Mapping[str, Any],  # noqa: ARG003
     ) -> Self:
         """Made by Dagster from dagster.yaml."""
-        return cls(inst_data=inst_data, **config_value)
+        return cls(inst_data)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

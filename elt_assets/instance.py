@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
-import yaml
 
 from elt_assets.errors import InvalidInput
 from elt_assets.settings import Settings
@@ -59,19 +58,6 @@ def shipped_config() -> str:
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The persistent instance, for runs inside a command; use it as a context manager."""
-    home = dagster_home(settings)
     # The name promises a temporary instance; what it makes is a persistent one in the given
     # folder, from that folder's dagster.yaml, and the only public way to override parts of it.
-    return dg.DagsterInstance.local_temp(
-        str(home), overrides={**_NOTHING_CAPTURED, **_event_log_in(home)}
-    )
-
-
-def _event_log_in(home: Path) -> dict[str, object]:
-    """The shipped event log told its folder, which it else finds in the environment."""
-    shipped: dict[str, object] = yaml.safe_load(shipped_config())["event_log_storage"]
-    config = home / CONFIG_FILE
-    chosen = yaml.safe_load(config.read_text(encoding="utf-8")) if config.exists() else None
-    if not isinstance(chosen, dict) or chosen.get("event_log_storage") != shipped:
-        return {}
-    return {"event_log_storage": {**shipped, "config": {"home": str(home)}}}
+    return dg.DagsterInstance.local_temp(str(dagster_home(settings)), overrides=_NOTHING_CAPTURED)

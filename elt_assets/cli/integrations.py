@@ -71,6 +71,28 @@ def add(
     )
 
 
+@integrations.command(
+    epilog="Example: elt-assets integrations update org-001:okta-main --data okta-main.yaml"
+)
+@click.argument("integration")
+@click.option(
+    "--data",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="Its new provider_data, whole, a YAML or JSON file; - reads standard input.",
+)
+def update(integration: str, data: IO[str]) -> None:
+    """Replace an integration's provider_data; its users stay as they are until the next sync."""
+    ref = IntegrationRef.parse(integration)
+    provider_data = _document(data)
+    with Platform.open(load_settings()) as platform:
+        changed = platform.registry.update(ref, provider_data)
+    if changed:
+        click.echo(f"Updated {ref}; its next sync reads everything: `elt-assets sync {ref}`.")
+    else:
+        click.echo(f"{ref} has that provider_data already.")
+
+
 @integrations.command(name="list", epilog="Example: elt-assets integrations list --json")
 @as_json
 def list_(as_json: bool) -> None:

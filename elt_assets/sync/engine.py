@@ -207,6 +207,8 @@ class _Attempt:
             row = self._open()
             if row.status.settled:
                 return _recorded(row)
+            # It may have been configured anew while this sync waited for the file.
+            integration = engine.registry.get(request.ref)
             if row.attempts > engine.max_recoveries + 1:
                 raise PermanentError(
                     f"given up after {engine.max_recoveries} recoveries; "
@@ -327,6 +329,7 @@ class _Attempt:
                 source.incremental,
                 ledger.version(self.engine.database, request.stream, request.ref),
                 now(),
+                integration.updated_at,
             )
         finally:
             source.close()

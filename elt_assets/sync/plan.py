@@ -27,12 +27,18 @@ EVERYTHING = Plan()
 
 
 def choose_plan(
-    requested: Mode | None, incremental: Incremental | None, version: Version, now: str
+    requested: Mode | None,
+    incremental: Incremental | None,
+    version: Version,
+    now: str,
+    configured_at: str = "",
 ) -> Plan:
     """What an extraction that begins `now` fetches.
 
     Everything, unless the provider can say what changed, everything has been read once and
-    the time to read it again (`full_every`) has not come. Raises `PermanentError` when
+    the time to read it again (`full_every`) has not come, nor was the integration configured
+    anew since (`configured_at`): what it lists would then not tell what is mapped otherwise
+    now. Raises `PermanentError` when
     `requested` asks for what the integration is not configured for.
     """
     if incremental is None:
@@ -43,6 +49,8 @@ def choose_plan(
             )
         return EVERYTHING
     if requested is Mode.FULL or version.watermark is None or version.full_at is None:
+        return EVERYTHING
+    if version.full_at <= configured_at:
         return EVERYTHING
     due = _time(version.full_at) + incremental.full_every <= _time(now)
     if due and requested is None:

@@ -72,7 +72,8 @@ class Registry:
             )
         if not added and not if_absent:
             raise InvalidInput(
-                f"{ref} is registered already; remove it first, or pass --if-absent to keep it"
+                f"{ref} is registered already; `elt-assets integrations update {ref}` changes "
+                "its provider_data, and --if-absent leaves it as it is"
             )
         return bool(added)
 
@@ -91,6 +92,23 @@ class Registry:
             " ORDER BY created_at, organization_id, id"
         )
         return [_integration(row) for row in rows]
+
+    def update(self, ref: IntegrationRef, provider_data: object) -> bool:
+        """Validate and replace its provider_data; False when that is what it has already.
+
+        The next sync reads everything: what was mapped otherwise is corrected. Raises
+        `NotFound`, or `InvalidInput` for provider_data that does not fit its provider.
+        """
+        known = self.get(ref)
+        checked = catalog.validate(known.provider, provider_data)
+        if checked == known.provider_data:
+            return False
+        with self._database.transaction() as transaction:
+            transaction.execute(
+                f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
+                (msgspec.json.encode(checked).decode(), now(), *_key(ref)),
+            )
+        return True
 
     def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
         """Switch the integration on or off. Raises `NotFound`."""

@@ -66,6 +66,19 @@ def test_adding_twice_is_refused_unless_asked_for(elt_assets: Command) -> None:
     assert shown["provider_data"]["permission_source_name"] == "Acme directory"
 
 
+def test_provider_data_is_corrected_without_disconnecting(elt_assets: Command) -> None:
+    add(elt_assets)
+    corrected = GOOD.replace("Acme directory", "Corrected")
+    update = ("integrations", "update", "org-001:okta-main", "--data", "-")
+    assert "its next sync reads everything" in elt_assets(*update, stdin=corrected).out
+    assert "has that provider_data already" in elt_assets(*update, stdin=corrected).out
+    shown = elt_assets("integrations", "show", "org-001:okta-main", "--json").document
+    assert shown["provider_data"]["permission_source_name"] == "Corrected"
+    refused = elt_assets(*update, stdin="api_endpoint: not an address")
+    assert refused.status != 0
+    assert "api_endpoint" in refused.complaint
+
+
 def test_json_with_tabs_is_as_good_as_yaml(elt_assets: Command) -> None:
     import yaml
 

@@ -179,3 +179,19 @@ def test_everything_is_read_again_when_it_is_time(company: Company, world: World
     outcome = company.sync(sync_id="s2")
     assert outcome.mode is Mode.FULL
     assert company.changes(ACME, "s2") == [("DELETE", "u-0007")]
+
+
+def test_everything_is_read_again_after_the_integration_was_configured_anew(
+    company: Company, world: World
+) -> None:
+    company.sync(sync_id="s1")
+    company.sync(sync_id="s2")
+    known = company.platform.registry.get(ACME).provider_data
+    company.platform.registry.update(ACME, known | {"safeguards": {"max_delete_count": 400}})
+    company.map_from("name", "email")
+    again = company.sync(sync_id="s3")
+    assert again.mode is Mode.FULL
+    assert {row["name"] for row in company.users().values()} == {
+        person["email"] for person in world.records
+    }
+    assert company.sync(sync_id="s4").mode is Mode.INCREMENTAL

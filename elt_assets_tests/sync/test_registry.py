@@ -98,6 +98,33 @@ def test_all_come_in_the_order_in_which_they_were_registered(integrations: Regis
     assert [integration.ref for integration in integrations.all()] == refs
 
 
+def test_corrected_provider_data_replaces_what_was_there(integrations: Registry) -> None:
+    integrations.add(ACME, "rest", PROVIDER_DATA)
+    integrations.set_enabled(ACME, False)
+    corrected = PROVIDER_DATA | {"permission_source_name": "Corrected"}
+    assert integrations.update(ACME, corrected)
+    found = integrations.get(ACME)
+    assert (found.provider_data, found.enabled) == (corrected, False)
+    assert found.updated_at > found.created_at
+
+
+def test_an_update_that_changes_nothing_says_so_and_leaves_the_date(
+    integrations: Registry,
+) -> None:
+    integrations.add(ACME, "rest", PROVIDER_DATA)
+    assert not integrations.update(ACME, dict(PROVIDER_DATA))
+    assert integrations.get(ACME).updated_at == integrations.get(ACME).created_at
+
+
+def test_an_update_that_does_not_fit_the_provider_is_refused(integrations: Registry) -> None:
+    integrations.add(ACME, "rest", PROVIDER_DATA)
+    with pytest.raises(InvalidInput, match="api_endpoint"):
+        integrations.update(ACME, PROVIDER_DATA | {"api_endpoint": "not an address"})
+    with pytest.raises(NotFound, match="nobody:there"):
+        integrations.update(IntegrationRef("nobody", "there"), PROVIDER_DATA)
+    assert integrations.get(ACME).provider_data == PROVIDER_DATA
+
+
 def test_one_is_switched_off_and_on_again_and_the_others_stay(integrations: Registry) -> None:
     for ref in ALIKE:
         integrations.add(ref, "rest", PROVIDER_DATA)
