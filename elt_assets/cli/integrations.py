@@ -16,13 +16,14 @@ import yaml
 
 from elt_assets.cli.opening import existing_platform, registered
 from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.streams import of_stream
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.stream import USERS, Stream
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 named = click.argument("integration", metavar="ORG:ID")
@@ -130,15 +131,16 @@ def show(integration: str, as_json: bool) -> None:
 
 @integrations.command(epilog="Example: elt-assets integrations test org-001:okta-main")
 @named
+@of_stream
 @as_json
-def test(integration: str, as_json: bool) -> None:
+def test(integration: str, stream: Stream, as_json: bool) -> None:
     """Fetch one page and show how it is mapped; nothing is written."""
     with existing_platform() as platform:
-        found = platform.preview(USERS, registered(platform, integration))
+        found = platform.preview(stream, registered(platform, integration))
     if as_json:
         print_json(found)
         return
-    columns = [column.name for column in USERS.columns]
+    columns = [column.name for column in stream.columns]
     columns += ["attributes", "source_updated_at"]
     print_table(columns, [[record[column] for column in columns] for record in found.records])
     for letter in found.rejected:

@@ -30,6 +30,7 @@ COMMANDS = {
     "integrations": ("integrations", "Connect, look at and disconnect integrations."),
     "sync": ("sync", "Bring integrations up to date."),
     "users": ("reading", "Show the users of an integration."),
+    "records": ("reading", "Show the users, groups or group memberships of an integration."),
     "changes": ("reading", "Show who was inserted, updated and deleted, and how."),
     "rejected": ("reading", "Show the records that could not be used, and why."),
     "syncs": ("reading", "Show past syncs and how they ended."),

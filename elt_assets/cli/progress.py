@@ -22,6 +22,7 @@ from rich.text import Text
 
 from elt_assets.cli.output import note, printable
 from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.sync.stream import USERS
 
 _SECONDS_BETWEEN_LINES = 10.0
 _LINES_AROUND_THE_LIST = 4
@@ -48,10 +49,10 @@ class Display(Protocol):
         """Leave the terminal as it was."""
 
 
-def display(integrations: int) -> Display:
-    """A display for a command that syncs so many integrations, fit for standard error."""
+def display(syncs: int) -> Display:
+    """A display for a command that makes so many syncs, fit for standard error."""
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
-    return LiveDisplay(integrations, console) if console.is_terminal else PlainDisplay()
+    return LiveDisplay(syncs, console) if console.is_terminal else PlainDisplay()
 
 
 class PlainDisplay:
@@ -102,9 +103,9 @@ class LiveDisplay:
     """One line for each running integration, as many as fit, above a line of totals."""
 
     def __init__(
-        self, integrations: int, console: Console, clock: Callable[[], float] = time.monotonic
+        self, syncs: int, console: Console, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._integrations = integrations
+        self._syncs = syncs
         self._console = console
         self._clock = clock
         self._begun = clock()
@@ -173,7 +174,7 @@ class LiveDisplay:
         by_status = ", ".join(f"{count:,} {status}" for status, count in sorted(settled.items()))
         lines.append(
             Text(
-                f"{sum(settled.values()):,} of {self._integrations:,} integrations done"
+                f"{sum(settled.values()):,} of {self._syncs:,} syncs done"
                 f"{f' ({by_status})' if by_status else ''}, {records:,} records, "
                 f"{self._clock() - self._begun:,.0f} s",
                 style="bold",
@@ -184,7 +185,8 @@ class LiveDisplay:
 
 def one_line(outcome: Outcome) -> str:
     """An integration's result in one line of plain words, with the cause if it is not applied."""
-    name = f"{outcome.partition} {outcome.status}"
+    stream = "" if outcome.stream == USERS.name else f" {outcome.stream}"
+    name = f"{outcome.partition}{stream} {outcome.status}"
     match outcome.status:
         case Status.APPLIED | Status.UNCHANGED:
             counts = outcome.counts

@@ -54,12 +54,22 @@ def list_quarantined(as_json: bool) -> None:
     if not waiting:
         note("nothing waits for a decision")
         return
-    columns = ("partition", "sync_id", "withheld_deletes", "latest", "since", "reasons", "sample")
+    columns = (
+        "partition",
+        "stream",
+        "sync_id",
+        "withheld_deletes",
+        "latest",
+        "since",
+        "reasons",
+        "sample",
+    )
     print_table(
         columns,
         [
             [
                 row["partition"],
+                row["stream"],
                 row["sync_id"],
                 row["withheld_deletes"],
                 row["latest"],

@@ -1,4 +1,4 @@
-"""Commands that read: users, changes, rejected, syncs, counts.
+"""Commands that read: users, records, changes, rejected, syncs, counts.
 
 Belongs here: what is asked of the platform and how the answer is laid out. Does not: changing
 anything, or importing Dagster.
@@ -15,8 +15,9 @@ import msgspec
 
 from elt_assets.cli.opening import existing_platform, registered
 from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.streams import StreamName, of_stream
 from elt_assets.sync.ledger import SyncRow
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.stream import USERS, Stream
 
 _TABLE_ROWS = 50
 
@@ -29,37 +30,62 @@ limited = click.option(
 )
 
 
-@click.command(epilog="Example: elt-assets users demo-001:people-001 --limit 10")
-@click.argument("integration", metavar="ORG:ID")
-@click.option(
+at_moment = click.option(
     "--as-of",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%fZ"]),
     help="As they were at this moment, UTC; read from the change log.",
 )
+
+
+@click.command(epilog="Example: elt-assets users demo-001:people-001 --limit 10")
+@click.argument("integration", metavar="ORG:ID")
+@at_moment
 @limited
 @as_json
 def users(integration: str, as_of: datetime | None, limit: int | None, as_json: bool) -> None:
     """Show the users of one integration as applications read them (the latest table)."""
+    _show_records(USERS, integration, as_of, limit, as_json)
+
+
+@click.command(epilog="Example: elt-assets records group_memberships org-001:okta-main")
+@click.argument("stream", type=StreamName(), metavar="STREAM")
+@click.argument("integration", metavar="ORG:ID")
+@at_moment
+@limited
+@as_json
+def records(
+    stream: Stream, integration: str, as_of: datetime | None, limit: int | None, as_json: bool
+) -> None:
+    """Show users, groups or group_memberships of one integration as applications read them."""
+    _show_records(stream, integration, as_of, limit, as_json)
+
+
+def _show_records(
+    stream: Stream, integration: str, as_of: datetime | None, limit: int | None, as_json: bool
+) -> None:
     moment = None if as_of is None else as_of.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     with existing_platform() as platform:
-        records = platform.records(USERS, registered(platform, integration), moment)
+        found = platform.records(stream, registered(platform, integration), moment)
     if as_json:
-        print_json(records[:limit] if limit else records)
+        print_json(found[:limit] if limit else found)
         return
-    shown = records[: _TABLE_ROWS if limit is None else limit or None]
-    columns = ("external_id", "name", "email", "active", "attributes", "last_updated")
-    _table(shown, columns, "users", len(records) - len(shown))
+    shown = found[: _TABLE_ROWS if limit is None else limit or None]
+    columns = [*(column.name for column in stream.columns), "attributes", "last_updated"]
+    _table(shown, columns, stream.name.replace("_", " "), len(found) - len(shown))
 
 
 @click.command(epilog="Example: elt-assets changes demo-001:people-001 --json")
 @click.argument("integration", metavar="ORG:ID")
 @click.option("--sync-id", help="Only the changes of this sync.")
+@of_stream
 @limited
 @as_json
-def changes(integration: str, sync_id: str | None, limit: int | None, as_json: bool) -> None:
+def changes(
+    integration: str, sync_id: str | None, stream: Stream, limit: int | None, as_json: bool
+) -> None:
     """Show the change log of one integration: who was inserted, updated or deleted, and how."""
     with existing_platform() as platform:
-        log = platform.changes(USERS, registered(platform, integration), sync_id)
+        log = platform.changes(stream, registered(platform, integration), sync_id)
     if as_json:
         print_json(_newest(log, limit))
         return
@@ -73,12 +99,13 @@ def changes(integration: str, sync_id: str | None, limit: int | None, as_json: b
 
 @click.command(epilog="Example: elt-assets rejected org-001:okta-main --json")
 @click.argument("integration", metavar="ORG:ID")
+@of_stream
 @limited
 @as_json
-def rejected(integration: str, limit: int | None, as_json: bool) -> None:
+def rejected(integration: str, stream: Stream, limit: int | None, as_json: bool) -> None:
     """Show the records of one integration that could not be used, and why (the dead letters)."""
     with existing_platform() as platform:
-        letters = platform.rejected(USERS, registered(platform, integration))
+        letters = platform.rejected(stream, registered(platform, integration))
     if as_json:
         print_json(_newest(letters, limit))
         return
@@ -101,23 +128,24 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    facts = ("partition", "sync_id", "status")
+    facts = ("partition", "stream", "sync_id", "status")
     numbers = ("staged", "rejected", "inserts", "updates", "deletes", "latest")
     _table(rows, (*facts, *numbers, "started_at", "error"), "syncs")
 
 
 @click.command(epilog="Example: elt-assets counts")
 @click.argument("integration", metavar="[ORG:ID]", required=False)
+@of_stream
 @as_json
-def counts(integration: str | None, as_json: bool) -> None:
+def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
     """Show what stands where: staged by the last sync, unique, duplicates, and in latest now."""
     with existing_platform() as platform:
         refs = (
             [registered(platform, integration)]
             if integration
-            else [found.ref for found in platform.registry.all()]
+            else [found.ref for found in platform.registry.all() if found.offers(stream)]
         )
-        rows = [platform.counts(USERS, ref) for ref in refs]
+        rows = [platform.counts(stream, ref) for ref in refs]
     if as_json:
         print_json(rows)
         return

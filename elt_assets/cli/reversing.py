@@ -11,7 +11,8 @@ import msgspec
 
 from elt_assets.cli.opening import existing_platform, registered
 from elt_assets.cli.output import note, print_json
-from elt_assets.sync.stream import USERS
+from elt_assets.cli.streams import of_stream
+from elt_assets.sync.stream import Stream
 
 
 @click.command(epilog="Example: elt-assets undo org-001:okta-main --sync-id daily-2026-11-22")
@@ -19,13 +20,14 @@ from elt_assets.sync.stream import USERS
 @click.option(
     "--sync-id", required=True, help="The sync to reverse; `elt-assets syncs` lists them."
 )
+@of_stream
 @click.option("--force", is_flag=True, help="Also where later syncs changed the same records.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def undo(integration: str, sync_id: str, force: bool, as_json: bool) -> None:
+def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: bool) -> None:
     """Reverse one sync by a new one that restores what was before."""
     with existing_platform() as platform:
         ref = registered(platform, integration)
-        outcome = platform.undo(USERS, ref, sync_id, force=force)
+        outcome = platform.undo(stream, ref, sync_id, force=force)
     if as_json:
         print_json({"sync": [outcome.as_json()]})
         return
@@ -39,11 +41,12 @@ def undo(integration: str, sync_id: str, force: bool, as_json: bool) -> None:
 
 @click.command(epilog="Example: elt-assets rebuild org-001:okta-main")
 @click.argument("integration", metavar="ORG:ID")
+@of_stream
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def rebuild(integration: str, as_json: bool) -> None:
+def rebuild(integration: str, stream: Stream, as_json: bool) -> None:
     """Make the latest table of one integration anew from its change log."""
     with existing_platform() as platform:
-        rebuilt = platform.rebuild(USERS, registered(platform, integration))
+        rebuilt = platform.rebuild(stream, registered(platform, integration))
     if as_json:
         print_json(msgspec.to_builtins(rebuilt))
         return

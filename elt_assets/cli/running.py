@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from elt_assets.errors import RetryableError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
 from elt_assets.sync.outcome import Mode, Outcome, Progress
+from elt_assets.sync.stream import STREAMS, Stream
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -34,17 +35,23 @@ class Stopped(RetryableError):
 
 
 def run(
-    refs: Sequence[IntegrationRef], settings: Settings, sync_id: str, mode: Mode | None = None
+    refs: Sequence[IntegrationRef],
+    settings: Settings,
+    sync_id: str,
+    mode: Mode | None = None,
+    streams: Collection[Stream] = tuple(STREAMS.values()),
+    syncs: int | None = None,
 ) -> list[Outcome]:
     """Sync through Dagster, with signs of life on standard error; outcomes in the order given.
 
+    Of `streams` each integration syncs those that it offers, `syncs` in all.
     Stopped by Ctrl-C or SIGTERM, it ends the command with the exit status for that.
     """
     from elt_assets.instance import open_instance
     from elt_assets.runs import run_sync
 
     with open_instance(settings) as instance, stopping() as stop:
-        with display(len(refs)) as shown:
+        with display(len(refs) if syncs is None else syncs) as shown:
 
             def progress(report: Progress) -> None:
                 # The engine reports a batch when it is committed: nothing is lost by ending here.
@@ -59,6 +66,7 @@ def run(
                     instance=instance,
                     sync_id=sync_id,
                     mode=mode,
+                    streams=streams,
                     progress=progress,
                     settled=shown.settled,
                 )

@@ -18,13 +18,14 @@ from elt_assets.cli.opening import existing_platform
 from elt_assets.cli.output import note, print_json, print_table, program
 from elt_assets.cli.profile import profiled
 from elt_assets.cli.running import run
+from elt_assets.cli.streams import StreamName
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.stream import STREAMS, USERS, Stream
 
 QUARANTINED = 3
 FAILED = 1
@@ -36,6 +37,14 @@ FAILED = 1
 )
 @click.argument("integrations", nargs=-1, metavar="[ORG:ID]...")
 @click.option("--all", "everything", is_flag=True, help="Every enabled integration.")
+@click.option(
+    "--stream",
+    "streams",
+    type=StreamName(),
+    multiple=True,
+    help=f"Only this kind of record ({', '.join(STREAMS)}), may be repeated. Default: all that an "
+    "integration offers; with --incremental and --retry-rejected users.",
+)
 @click.option(
     "--sync-id",
     help="Name of the sync. Repeating a name repeats nothing: what was interrupted continues, "
@@ -63,6 +72,7 @@ FAILED = 1
 def sync(
     integrations: tuple[str, ...],
     everything: bool,
+    streams: tuple[Stream, ...],
     sync_id: str | None,
     full: bool | None,
     retry_rejected: bool,
@@ -76,14 +86,21 @@ def sync(
     settings = load_settings()
     with existing_platform() as platform:
         chosen = _everything_enabled(platform) if everything else _named(platform, integrations)
-    if full is False:
-        _refuse_without_incremental(chosen)
+        _refuse_without_streams(chosen, streams)
+        if not streams:
+            is_about_users = full is False or retry_rejected
+            streams = (USERS,) if is_about_users else tuple(STREAMS.values())
+        if full is False:
+            _refuse_without_incremental(platform, chosen, streams)
     refs = [integration.ref for integration in chosen]
+    syncs = sum(integration.offers(stream) for integration in chosen for stream in streams)
     with profiled(profile_path):
         if retry_rejected:
-            outcomes = _mapped_again(refs)
+            outcomes = _mapped_again(refs, streams)
+        elif syncs:
+            outcomes = run(refs, settings, sync_id, _MODES[full], streams, syncs)
         else:
-            outcomes = run(refs, settings, sync_id, _MODES[full]) if refs else []
+            outcomes = []
     if as_json:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
     else:
@@ -96,9 +113,9 @@ def sync(
 _MODES = {None: None, True: Mode.FULL, False: Mode.INCREMENTAL}
 
 
-def _mapped_again(refs: Sequence[IntegrationRef]) -> list[Outcome]:
+def _mapped_again(refs: Sequence[IntegrationRef], streams: Sequence[Stream]) -> list[Outcome]:
     with existing_platform() as platform:
-        return [platform.retry_rejected(USERS, ref) for ref in refs]
+        return [platform.retry_rejected(stream, ref) for ref in refs for stream in streams]
 
 
 def new_sync_id() -> str:
@@ -107,9 +124,10 @@ def new_sync_id() -> str:
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Print one row an integration; rejected records only where there are any."""
+    """Print one row a sync; streams and rejected records only where they tell something."""
     columns: dict[str, list[Any]] = {
         "integration": [outcome.partition for outcome in outcomes],
+        "stream": [outcome.stream for outcome in outcomes],
         "status": [str(outcome.status) for outcome in outcomes],
         "staged": [outcome.counts.staged for outcome in outcomes],
         "rejected": [outcome.counts.rejected for outcome in outcomes],
@@ -124,17 +142,20 @@ def show(outcomes: Sequence[Outcome]) -> None:
     }
     if not any(columns["rejected"]):
         del columns["rejected"]
+    if set(columns["stream"]) <= {USERS.name}:
+        del columns["stream"]
     print_table(list(columns), zip(*columns.values(), strict=True))
 
 
 def status_of(outcomes: Sequence[Outcome], sync_id: str) -> int:
     """The exit status of a sync, after a line on how to go on if any failed."""
     statuses = {outcome.status for outcome in outcomes}
-    failed = [outcome.partition for outcome in outcomes if outcome.status not in _FINE]
-    if failed:
+    failures = [outcome for outcome in outcomes if outcome.status not in _FINE]
+    if failures:
+        failed = list(dict.fromkeys(outcome.partition for outcome in failures))
         names = "--all" if len(failed) > _NAMED_AT_MOST else " ".join(failed)
         note(
-            f"{len(failed):,} of {len(outcomes):,} failed; what they fetched is kept, continue "
+            f"{len(failures):,} of {len(outcomes):,} failed; what they fetched is kept, continue "
             f"with `{program()} sync {names} --sync-id {sync_id}`"
         )
         return FAILED
@@ -165,12 +186,23 @@ def _everything_enabled(platform: Platform) -> list[Integration]:
     return chosen
 
 
-def _refuse_without_incremental(integrations: Sequence[Integration]) -> None:
-    for integration in integrations:
-        streams = integration.provider_data.get("streams")
-        users = streams.get("users") if isinstance(streams, dict) else None
-        if not (isinstance(users, dict) and users.get("incremental")):
+def _refuse_without_streams(integrations: Sequence[Integration], streams: Sequence[Stream]) -> None:
+    """Raise `InvalidInput` if none of the integrations offers a stream that was asked for."""
+    for stream in streams:
+        if integrations and not any(integration.offers(stream) for integration in integrations):
             raise InvalidInput(
-                f"{integration.ref} cannot be synced incrementally: its provider_data has no "
-                "streams.users.incremental; leave --incremental out to fetch everything"
+                f"{integrations[0].ref} {'and the others have' if integrations[1:] else 'has'} no "
+                f"stream {stream.name}; `streams` of provider_data says what is read"
             )
+
+
+def _refuse_without_incremental(
+    platform: Platform, integrations: Sequence[Integration], streams: Sequence[Stream]
+) -> None:
+    for integration in integrations:
+        for stream in streams:
+            if integration.offers(stream) and not platform.reads_changes(stream, integration):
+                raise InvalidInput(
+                    f"{integration.ref} cannot be synced incrementally: its provider_data has no "
+                    f"`incremental` for {stream.name}; leave --incremental out to fetch everything"
+                )

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -33,7 +34,7 @@ from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.preview import Preview, preview
 from elt_assets.sync.rebuild import Rebuilt, rebuild
-from elt_assets.sync.registry import Registry
+from elt_assets.sync.registry import Integration, Registry
 from elt_assets.sync.stage import staged_and_unique
 from elt_assets.sync.stream import STREAMS, Stream
 from elt_assets.sync.tables import has_tables, latest_table, prepare_warehouse
@@ -368,19 +369,27 @@ class Platform:
 
     def preview(self, stream: Stream, ref: IntegrationRef) -> Preview:
         """Fetch one page of a registered integration and map it, writing nothing."""
-        integration = self.registry.get(ref)
-        source = self._engine.open_source(
+        source = self._source(stream, self.registry.get(ref))
+        try:
+            return preview(stream, ref, source)
+        finally:
+            source.close()
+
+    def reads_changes(self, stream: Stream, integration: Integration) -> bool:
+        """Whether the integration is configured to ask for changes alone; nothing is sent."""
+        source = self._source(stream, integration)
+        source.close()
+        return source.incremental is not None
+
+    def _source(self, stream: Stream, integration: Integration) -> Source:
+        return self._engine.open_source(
             integration.provider,
             integration.provider_data,
             stream.name,
             secrets=Secrets(),
             limits=self._engine.limits,
-            ref=ref,
+            ref=integration.ref,
         )
-        try:
-            return preview(stream, ref, source)
-        finally:
-            source.close()
 
     def _waiting(self, ref: IntegrationRef) -> list[SyncRow]:
         self.registry.get(ref)

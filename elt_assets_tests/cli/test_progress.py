@@ -54,7 +54,7 @@ def test_a_settled_integration_leaves_the_list_and_enters_the_totals() -> None:
     display.settled(outcome("org:a"))
     lines = drawn(display)
     assert not any("org:a" in line for line in lines)
-    assert "1 of 2 integrations done (1 applied), 1,100 records" in lines[-1]
+    assert "1 of 2 syncs done (1 applied), 1,100 records" in lines[-1]
 
 
 def test_no_report_is_lost_when_many_threads_report_at_once() -> None:
@@ -70,7 +70,7 @@ def test_no_report_is_lost_when_many_threads_report_at_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert "800 of 800 integrations done (800 applied), 800,000 records" in drawn(display)[-1]
+    assert "800 of 800 syncs done (800 applied), 800,000 records" in drawn(display)[-1]
 
 
 def test_without_a_terminal_a_short_sync_writes_one_line() -> None:

@@ -193,7 +193,7 @@ def test_a_terminal_gets_a_live_display_and_colours(
             seen += chunk
         os.close(ours)
     assert running.returncode == 0, seen
-    assert b"1 of 1 integrations done (1 applied), 30 records" in seen
+    assert b"1 of 1 syncs done (1 applied), 30 records" in seen
     assert b"\x1b[32mapplied" in seen
     assert f"{FIRST} applied: ".encode() not in seen, "plain lines are for those without a terminal"
     assert b"\x1b[?25h" in seen, "the cursor is shown again"
