@@ -52,7 +52,7 @@ _EVERY_ENDING = frozenset(Ending)
 def campaign(
     scenarios: int, *, seed: int = SEED, processes: int | None = None, heal_each: bool = True
 ) -> Figures:
-    """Run so many scenarios; `heal_each` ends every one of them, not only every chain, healed."""
+    """Run so many scenarios; without `heal_each` chains are healed at their end only."""
     all_chains = chains(seed, scenarios)
     workers = processes or os.cpu_count() or 1
     shares = [share for n in range(workers) if (share := all_chains[n::workers])]
@@ -107,7 +107,7 @@ class ChainRun:
         for number, scenario in enumerate(chain.scenarios):
             name = f"chain {chain.number} scenario {number} {scenario.fault}"
             self._scenario(name, scenario)
-            if self.heal_each or number == len(chain.scenarios) - 1:
+            if (self.heal_each and chain.heals) or number == len(chain.scenarios) - 1:
                 self._heal(name)
             self.figures.seen["scenarios"] += 1
             self.figures.seen[f"scenarios with {chain.pages}"] += 1

@@ -79,7 +79,8 @@ class Chain:
     """One integration and the scenarios it goes through.
 
     Counted `pages` are fetched several at once, each on its own. `single` lets the platform
-    ask for one person before it deletes.
+    ask for one person before it deletes. What `heals` is made right after every scenario, so
+    that the next one begins with the truth; the others are made right at the end.
     """
 
     number: int
@@ -92,6 +93,7 @@ class Chain:
     scenarios: tuple[Scenario, ...]
     pages: Pages = "cursors"
     single: bool = False
+    heals: bool = True
 
     @property
     def counted(self) -> bool:
@@ -137,6 +139,7 @@ def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]])
         ),
         pages=pages,
         single=pages != "cursors" and number % 4 == 0,
+        heals=number % 2 == 0,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from elt_assets_tests.campaign.crash.campaign import (
     crash_campaign,
     missing_boundaries,
 )
-from elt_assets_tests.campaign.histories import Expectation, Step, history
+from elt_assets_tests.campaign.histories import Day, Expectation, Step, history
 
 
 def test_twenty_deaths_and_three_power_losses_leave_no_trace(tmp_path: Path) -> None:
@@ -57,3 +59,35 @@ def test_the_dictionary_knows_what_a_second_look_and_an_approval_do() -> None:
     assert set(expectation.users) == lived.days[1].alive
     expectation.take(Step("undo", 1, "day-1"))
     assert set(expectation.users) == people
+
+
+def test_the_dictionary_knows_what_changes_tombstones_and_mapping_again_do() -> None:
+    ann, bob, eve = (record(key, day=0) for key in ("ann", "bob", "eve"))
+    left = bob | {"status": "DELETED", "updated": "2026-01-02T00:00:00Z"}
+    new = record("zoe", day=1) | {"email": ["z@example.com"]}
+    lived = replace(
+        history(1, plain=True),
+        days=(Day((ann, bob, eve), frozenset()), Day((left, new), frozenset())),
+        changes=True,
+    )
+    expectation = Expectation(lived)
+    expectation.take(Step("sync", 0, "first"))
+    assert expectation.users.keys() == {"ann", "bob", "eve"}
+    expectation.take(Step("sync", 1, "changes"))
+    assert expectation.users.keys() == {"ann", "eve"}, "absence says nothing, a tombstone does"
+    assert expectation.take(Step("retry", 1, "changes"))
+    assert expectation.users["zoe"]["email"] == "z@example.com"
+    expectation.take(Step("sync", 1, "everybody", full=True))
+    assert expectation.users.keys() == {"ann", "eve", "zoe"}, "nobody usable was listed"
+    assert expectation.withheld.keys() == {"ann", "eve"}
+
+
+def record(key: str, day: int) -> dict[str, Any]:
+    return {
+        "id": key,
+        "name": key,
+        "email": None,
+        "status": "ACTIVE",
+        "updated": f"2026-01-{day + 1:02}T00:00:00Z",
+        "tenant": "t",
+    }

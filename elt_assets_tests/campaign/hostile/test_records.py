@@ -106,7 +106,9 @@ SLOW = settings(
     max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-LONG = settings(SLOW, max_examples=1_000)
+LONG = settings(SLOW, max_examples=150)
+SHARES = pytest.mark.parametrize("share", range(4))
+"""Parts of a long search, so that several processes can have one each."""
 
 
 def check_records(installation: Installation, listing: list[Any]) -> None:
@@ -136,10 +138,11 @@ def test_any_record_is_staged_as_it_is_or_rejected_with_a_reason(
 
 
 @pytest.mark.campaign
+@SHARES
 @LONG
-@given(st.lists(records, max_size=8))
+@given(listing=st.lists(records, max_size=8))
 def test_many_more_records_are_staged_as_they_are_or_rejected(
-    installation: Installation, listing: list[Any]
+    installation: Installation, share: int, listing: list[Any]
 ) -> None:
     check_records(installation, listing)
 
@@ -203,10 +206,11 @@ def test_a_damaged_page_deletes_nobody_whom_it_still_names(
 
 
 @pytest.mark.campaign
+@SHARES
 @LONG
-@given(edits)
+@given(changes=edits)
 def test_many_more_damaged_pages_delete_nobody_whom_they_still_name(
-    installation: Installation, changes: list[tuple[int, int, bytes]]
+    installation: Installation, share: int, changes: list[tuple[int, int, bytes]]
 ) -> None:
     check_damage(installation, changes)
 
