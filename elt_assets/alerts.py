@@ -1,37 +1,41 @@
 """Alerts: what a person must know, said once, for many integrations together.
 
-Belongs here: which open matters there are, grouping them by cause, and posting a message to
-a webhook. Does not: when to look (alert_sensor) or what is wrong (the ledger knows).
+Belongs here: which matters are open, what has become of those that were said, and grouping
+them by cause. Does not: saying it (alert_channels), when to look (alert_sensor) or what is
+wrong (the ledger knows).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import msgspec
-import urllib3
 
-from elt_assets.errors import InvalidInput, RetryableError
 from elt_assets.sync.fleet import cause_of
+from elt_assets.sync.freshness import freshness
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Status
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS
 
-SIGNATURE_HEADER = "X-Elt-Assets-Signature"
 _NAMED = 5
-_TIMEOUT = 10.0
+_LONGEST = 300
 _TRIES_BEFORE_ALARM = 3
 
 
 class Matter(msgspec.Struct, frozen=True):
-    """Something about one integration that is open. `key` tells it from others of its kind."""
+    """Something about one integration that is open.
+
+    `key` tells it from others of its kind, and stays the same from one sync to the next:
+    what fails every day for one reason is one matter. `cause` is without what differs between
+    integrations that suffer the same; `example` is how this one puts it.
+    """
 
     key: str
     kind: str
     partition: str
     cause: str
+    example: str = ""
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -51,65 +55,115 @@ class Alert(msgspec.Struct, frozen=True):
         return f"{self.kind}: {self.count} {noun} ({named}{more}): {self.cause}"
 
 
-def open_matters(quarantined: Iterable[SyncRow], newest: Iterable[SyncRow]) -> list[Matter]:
-    """What waits for a person: withheld deletes, and syncs that will not mend by themselves.
+class Matters(msgspec.Struct, frozen=True):
+    """What is open now, and about whose failures nothing can be said yet."""
 
-    A failure that may pass counts after its third attempt.
+    open: list[Matter]
+    undecided: frozenset[str] = frozenset()
+
+
+def open_matters(platform: Platform) -> Matters:
+    """What waits for a person: withheld deletes, syncs that will not mend by themselves, and
+    integrations that fell behind for no such reason.
+
+    A failure that may pass counts after its third attempt. A disabled integration waits for
+    nobody.
     """
-    matters = [
+    enabled = {entry.ref.partition_key for entry in platform.registry.all(enabled=True)}
+    found = [
         Matter(
-            f"quarantine/{row.partition}/{row.stream}/{row.sync_id}",
+            f"quarantine/{row.partition}/{row.stream}",
             "quarantine",
             row.partition,
             "deletes wait for a decision (elt-assets quarantine list)",
         )
-        for row in quarantined
+        for row in platform.quarantined()
+        if row.partition in enabled
     ]
-    for row in newest:
-        lasting = not row.retryable or row.attempts >= _TRIES_BEFORE_ALARM
-        if row.status is Status.FAILED and lasting:
-            matters.append(
-                Matter(
-                    f"failure/{row.partition}/{row.stream}/{row.sync_id}",
-                    "failure",
-                    row.partition,
-                    cause_of(row.error, row.organization_id, row.connected_integration_id),
-                )
-            )
-    return matters
+    undecided = set()
+    for row in platform.newest_syncs():
+        if row.partition not in enabled or row.status.settled:
+            continue
+        if row.status is Status.FAILED and (
+            not row.retryable or row.attempts >= _TRIES_BEFORE_ALARM
+        ):
+            found.append(_failure(row))
+        else:
+            undecided.add(row.partition)
+    explained = {matter.partition for matter in found}
+    return Matters(
+        [*found, *_stale(platform, explained)],
+        frozenset(undecided),
+    )
+
+
+def changes_since(said: Iterable[Matter], now: Matters) -> tuple[list[Matter], list[Matter]]:
+    """What is newly open, and what was said and is over, as matters of kind 'recovered'.
+
+    A failed sync that is being tried again is neither over nor new.
+    """
+    said = list(said)
+    said_keys = {matter.key for matter in said}
+    open_keys = {matter.key for matter in now.open}
+    new = [matter for matter in now.open if matter.key not in said_keys]
+    over = [
+        msgspec.structs.replace(matter, kind="recovered")
+        for matter in said
+        if matter.key not in open_keys and matter.partition not in now.undecided
+    ]
+    return new, over
+
+
+def still_said(
+    said: Iterable[Matter], new: Iterable[Matter], over: Iterable[Matter]
+) -> list[Matter]:
+    """What counts as said once `new` and `over` have been."""
+    gone = {matter.key for matter in over}
+    return [*(matter for matter in said if matter.key not in gone), *new]
 
 
 def grouped(matters: Iterable[Matter]) -> list[Alert]:
     """One alert for each kind and cause, the widest first."""
-    together: dict[tuple[str, str], list[str]] = {}
+    together: dict[tuple[str, str], list[Matter]] = {}
     for matter in matters:
-        together.setdefault((matter.kind, matter.cause), []).append(matter.partition)
-    alerts = [
-        Alert(kind, cause, len(partitions), tuple(sorted(partitions)))
-        for (kind, cause), partitions in together.items()
-    ]
+        together.setdefault((matter.kind, matter.cause), []).append(matter)
+    alerts = []
+    for (kind, cause), alike in together.items():
+        partitions = tuple(sorted({matter.partition for matter in alike}))
+        examples = {matter.example for matter in alike}
+        # As somebody would read it in the ledger, if all say it in the same words.
+        said = examples.pop() if len(examples) == 1 else cause
+        alerts.append(Alert(kind, said or cause, len(partitions), partitions))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
 
 
-def post(url: str, alerts: Iterable[Alert], secret: str | None) -> None:
-    """Post the alerts as one JSON document: `text` for people, `alerts` for programs.
+def _failure(row: SyncRow) -> Matter:
+    error = (row.error or "failed without a reason").removeprefix(f"{row.partition}: ")
+    cause = cause_of(row.error, row.organization_id, row.connected_integration_id)
+    return Matter(
+        f"failure/{row.partition}/{row.stream}/{cause}",
+        "failure",
+        row.partition,
+        cause,
+        " ".join(error.split())[:_LONGEST],
+    )
 
-    With `secret` the body is signed: SIGNATURE_HEADER holds `sha256=` and the HMAC-SHA256 in
-    hexadecimal. Raises `InvalidInput` for an address that is none and `RetryableError` when
-    the receiver does not take it; neither quotes the address, which often holds a token.
-    """
-    sent = list(alerts)
-    body = msgspec.json.encode({"text": "\n".join(alert.text for alert in sent), "alerts": sent})
-    headers: Mapping[str, str] = {"Content-Type": "application/json"}
-    if secret:
-        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        headers = {**headers, SIGNATURE_HEADER: f"sha256={signature}"}
-    if not re.match(r"https?://", url):
-        raise InvalidInput("ELT_ASSETS_ALERT_WEBHOOK is not an http(s) address")
-    try:
-        with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http:
-            answer = http.request("POST", url, body=body, headers=headers, redirect=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise RetryableError(f"the alert receiver did not answer: {type(error).__name__}") from None
-    if answer.status >= 300:
-        raise RetryableError(f"the alert receiver answered {answer.status}")
+
+def _stale(platform: Platform, explained: Collection[str]) -> list[Matter]:
+    hours = platform.settings.stale_hours
+    late = {
+        one.partition
+        for stream in STREAMS.values()
+        for one in freshness(platform, stream)
+        if one.age() > hours * 3600
+    }
+    return [
+        Matter(
+            f"stale/{partition}",
+            "stale",
+            partition,
+            f"not brought up to date for more than {hours:g} hours, and no sync says why: is the "
+            "daemon running? (elt-assets health, elt-assets queues)",
+        )
+        for partition in sorted(late - set(explained))
+    ]

@@ -6,9 +6,11 @@ integration (its provider_data) or of one run (its Dagster config).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from elt_assets.errors import InvalidInput
@@ -54,16 +56,60 @@ class Settings(BaseSettings):
     keep_drops_days: int = Field(
         30, ge=1, description="Days after which dropped files that are no longer read are archived."
     )
+    health_host: str = Field(
+        "127.0.0.1", description="Address that /health and /metrics listen on."
+    )
+    health_port: int = Field(
+        8080, ge=0, le=65535, description="Port of /health and /metrics; 0 is a free one."
+    )
+    min_free_mb: int = Field(
+        512, ge=0, description="Free space under the home folder below which health fails, MB."
+    )
     alert_webhook: SecretStr | None = Field(
         None, description="Address that alerts are posted to, as JSON."
     )
     alert_secret: SecretStr | None = Field(None, description="Key that signs posted alerts.")
+    alert_slack: SecretStr | None = Field(
+        None, description="Incoming webhook of the Slack channel that alerts are sent to."
+    )
+    alert_email_to: str | None = Field(
+        None, description="Mail addresses that alerts are sent to, separated by commas."
+    )
+    alert_email_from: str | None = Field(None, description="Sender of alerts by mail.")
+    smtp_host: str | None = Field(None, description="Mail server that takes alerts.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection to the mail server is encrypted."
+    )
+    smtp_user: str | None = Field(None, description="Account at the mail server.")
+    smtp_password: SecretStr | None = Field(None, description="Its password.")
     faults: bool = Field(
         False, description="Fail on purpose, to see recovery at work; never for real data."
     )
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )
+
+    @field_validator("alert_webhook", "alert_slack")
+    @classmethod
+    def _an_address(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None and not re.match(r"https?://[^/]", address.get_secret_value()):
+            raise ValueError("not an http(s) address")
+        return address
+
+    @model_validator(mode="after")
+    def _mail_has_a_way(self) -> Self:
+        if self.alert_email_to and not (self.smtp_host and self.alert_email_from):
+            raise ValueError(
+                "ELT_ASSETS_ALERT_EMAIL_TO needs ELT_ASSETS_SMTP_HOST and "
+                "ELT_ASSETS_ALERT_EMAIL_FROM too"
+            )
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError(
+                "ELT_ASSETS_SMTP_USER would send its password readable by anybody on the way: "
+                "set ELT_ASSETS_SMTP_SECURITY to starttls or tls"
+            )
+        return self
 
     @property
     def safeguards(self) -> Safeguards:
@@ -107,7 +153,9 @@ def load_settings(**overrides: object) -> Settings:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         mistakes = "; ".join(
-            f"ELT_ASSETS_{str(issue['loc'][0]).upper()}: {issue['msg']}" for issue in error.errors()
+            "".join(f"ELT_ASSETS_{str(name).upper()}: " for name in issue["loc"][:1])
+            + issue["msg"].removeprefix("Value error, ")
+            for issue in error.errors()
         )
         raise InvalidInput(f"settings: {mistakes}") from None
     return settings.model_copy(update={"home": settings.home.expanduser().absolute()})

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from pydantic import create_model
+
 ACTS = (
     "open",
     "os.",
@@ -76,6 +78,8 @@ def watch(package: str) -> list[str]:
     assert spec is not None, package
     assert spec.origin is not None, package
     root = str(Path(spec.origin).parent) + os.sep
+    # Pydantic looks for plugins when the first model is declared, whoever happens to be first.
+    create_model("First")
     found: list[str] = []
     busy = False
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import Envelope
 
+from elt_assets.alert_channels import SIGNATURE_HEADER
 from elt_assets.alert_sensor import alert_sensor
-from elt_assets.alerts import SIGNATURE_HEADER, grouped, open_matters
+from elt_assets.alerts import grouped, open_matters
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.platform import Platform
@@ -146,5 +153,140 @@ def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) ->
     company.connect(ref, World(people(3), fail_at={0: ProviderUnavailable("503")}))
     for attempts in range(1, 4):
         company.sync(ref)
-        matters = open_matters([], company.platform.newest_syncs())
-        assert len(grouped(matters)) == (attempts == 3)
+        matters = open_matters(company.platform)
+        assert len(grouped(matters.open)) == (attempts == 3)
+
+
+def test_what_fails_every_day_for_one_reason_is_said_once(
+    company: Company, receiver: Receiver
+) -> None:
+    break_everybody(company, 1)
+    tick = Ticks(company.platform)
+    tick()
+    company.sync(IntegrationRef("org-000", "okta"), sync_id="the-next-day")
+    assert tick() == "nothing new; 1 open"
+    company.worlds["org-000:okta"].fail_at[0] = ProviderRefused("page 1: answered 404")
+    company.sync(IntegrationRef("org-000", "okta"), sync_id="another-reason")
+    assert "answered 404" in tick()
+    assert len(receiver.received) == 2
+
+
+def test_a_failure_that_is_being_tried_again_is_not_over(company: Company) -> None:
+    ref = IntegrationRef("org-001", "okta")
+    world = company.connect(ref, World(people(3), fail_at={0: ProviderRefused("page 1: 401")}))
+    company.sync(ref)
+    tick = Ticks(company.platform)
+    assert tick().startswith("failure")
+    world.fail_at[0] = ProviderUnavailable("503")
+    company.sync(ref, sync_id="again")
+    assert tick() == "nothing new; 0 open"
+    world.fail_at.clear()
+    company.sync(ref, sync_id="again")
+    assert tick().startswith("recovered: 1 integration (org-001:okta)")
+
+
+def test_an_integration_that_fell_behind_without_a_failure_is_an_alert(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    company = Company(tmp_path / "stale", alert_webhook=receiver.url, stale_hours=1e-9)
+    company.connect(IntegrationRef("org-001", "okta"), World(people(3)))
+    company.connect(IntegrationRef("org-002", "okta"), World(fail_at={0: ProviderRefused("401")}))
+    company.sync(IntegrationRef("org-002", "okta"))
+    said = Ticks(company.platform)().splitlines()
+    company.platform.close()
+    assert len(said) == 2
+    assert any(line.startswith("stale: 1 integration (org-001:okta)") for line in said)
+
+
+def test_a_cursor_of_an_older_release_says_everything_once_more(
+    company: Company, receiver: Receiver
+) -> None:
+    break_everybody(company, 1)
+    tick = Ticks(company.platform)
+    tick.cursor = "[]"
+    assert tick().startswith("failure")
+
+
+def test_the_cause_that_all_share_word_for_word_is_quoted_as_it_is(company: Company) -> None:
+    break_everybody(company, 2)
+    (alert,) = grouped(open_matters(company.platform).open)
+    assert alert.text.endswith("page 1: 401")
+
+
+class Mailbox:
+    """An SMTP server's handler that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.received: list[Envelope] = []
+
+    async def handle_DATA(self, _server: object, _session: object, envelope: Envelope) -> str:
+        self.received.append(envelope)
+        return "250 OK"
+
+
+@contextmanager
+def mail_server(mailbox: Mailbox) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield port
+    finally:
+        controller.stop()
+
+
+def mail_settings(port: int) -> dict[str, object]:
+    return {
+        "alert_email_to": "duty@example.com, boss@example.com",
+        "alert_email_from": "elt@example.com",
+        "smtp_host": "127.0.0.1",
+        "smtp_port": port,
+        "smtp_security": "none",
+    }
+
+
+def test_mail_tells_how_many_in_its_subject_and_why_in_its_body(tmp_path: Path) -> None:
+    mailbox = Mailbox()
+    with mail_server(mailbox) as port:
+        company = Company(tmp_path / "mail", **mail_settings(port))
+        break_everybody(company, 3)
+        Ticks(company.platform)()
+        company.platform.close()
+    (envelope,) = mailbox.received
+    assert envelope.rcpt_tos == ["duty@example.com", "boss@example.com"]
+    message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+    assert message["subject"] == "elt_assets: failure of 3"
+    assert "failure: 3 integrations (org-000:okta" in message.get_content()
+
+
+def test_slack_is_told_in_text_that_can_mention_nobody(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.status = 200
+    company = Company(tmp_path / "slack", alert_slack=receiver.url)
+    ref = IntegrationRef("org-001", "okta")
+    company.connect(ref, World(fail_at={0: ProviderRefused("said <!channel> & left")}))
+    company.sync(ref)
+    Ticks(company.platform)()
+    company.platform.close()
+    ((_, body),) = receiver.received
+    text = json.loads(body)["text"]
+    assert text.startswith("failure: 1 integration (org-001:okta)")
+    assert "said &lt;!channel&gt; &amp; left" in text
+
+
+def test_only_the_channel_that_did_not_hear_is_told_again(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    mailbox = Mailbox()
+    receiver.status = 500
+    with mail_server(mailbox) as port:
+        company = Company(tmp_path / "both", alert_slack=receiver.url, **mail_settings(port))
+        break_everybody(company, 1)
+        tick = Ticks(company.platform)
+        assert tick().splitlines()[-1] == "Slack answered 500; tried again"
+        receiver.status = 200
+        tick()
+        assert tick() == "nothing new; 1 open"
+        company.platform.close()
+    assert len(mailbox.received) == 1
+    assert len(receiver.received) == 2

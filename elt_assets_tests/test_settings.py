@@ -74,6 +74,10 @@ def test_a_tilde_is_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("LOCK_WAIT", "-1"),
         ("WAREHOUSE_THREADS", "0"),
         ("SHOW_PERSONAL_VALUES", "maybe"),
+        ("HEALTH_PORT", "65536"),
+        ("ALERT_WEBHOOK", "hooks.example.com/secret-4711"),
+        ("ALERT_SLACK", "ftp://hooks.example.com/secret-4711"),
+        ("SMTP_SECURITY", "maybe"),
     ],
 )
 def test_a_setting_out_of_range_is_named_as_it_is_spelled_in_the_environment(
@@ -83,6 +87,7 @@ def test_a_setting_out_of_range_is_named_as_it_is_spelled_in_the_environment(
     with pytest.raises(InvalidInput, match=f"^settings: ELT_ASSETS_{name}: ") as refused:
         load_settings()
     assert len(str(refused.value).splitlines()) == 1
+    assert "secret-4711" not in str(refused.value)
 
 
 def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +102,22 @@ def test_every_mistake_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_every_setting_says_what_it_is() -> None:
     silent = [name for name, field in Settings.model_fields.items() if not field.description]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ALERT_EMAIL_TO": "a@example.com"}, "needs ELT_ASSETS_SMTP_HOST and"),
+        (
+            {"SMTP_USER": "elt", "SMTP_SECURITY": "none"},
+            "set ELT_ASSETS_SMTP_SECURITY to starttls or tls",
+        ),
+    ],
+)
+def test_settings_that_need_each_other_say_so(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"ELT_ASSETS_{name}", value)
+    with pytest.raises(InvalidInput, match=said):
+        load_settings()

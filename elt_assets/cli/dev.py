@@ -1,4 +1,4 @@
-"""`elt-assets dev`: web UI and daemon together, on loopback, over this installation.
+"""`elt-assets dev`: web UI, daemon and health endpoint together, over this installation.
 
 Belongs here: which processes make up a development server and what they are told. Does not:
 running and stopping them (`supervisor`).
@@ -22,7 +22,7 @@ _HOST = "127.0.0.1"
 _DEFINITIONS = ("-m", "elt_assets.definitions")
 
 
-@click.command(epilog="Example: elt-assets dev --port 3000")
+@click.command(epilog="Example: elt-assets dev --port 3000 --health-port 8080")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -30,10 +30,21 @@ _DEFINITIONS = ("-m", "elt_assets.definitions")
     show_default=True,
     help="Port of the web UI on 127.0.0.1.",
 )
-def dev(port: int) -> None:
-    """Run the web UI and the daemon (schedules, sensors, queued runs) until Ctrl-C or SIGTERM."""
+@click.option(
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    help="Port of /health and /metrics. Default: ELT_ASSETS_HEALTH_PORT, 8080.",
+)
+def dev(port: int, health_port: int | None) -> None:
+    """Run web UI, daemon (schedules, sensors, queued runs) and health until Ctrl-C or SIGTERM.
+
+    Stopped, it lets runs commit the batches under way; after 30 seconds it ends them all the
+    same. What was interrupted continues at the next start.
+    """
     settings = load_settings()
-    _refuse_a_port_in_use(port)
+    health = (settings.health_host, health_port or settings.health_port)
+    _refuse_a_port_in_use(_HOST, port, "--port")
+    _refuse_a_port_in_use(*health, "--health-port")
     from elt_assets.instance import dagster_home, open_instance
 
     # Both processes would create a new instance's tables at the same moment, and one would
@@ -47,34 +58,49 @@ def dev(port: int) -> None:
     with stopping() as stop:
         supervisor = Supervisor(environment, stop)
         try:
-            for child in _children(port):
+            for child in _children(port, health):
                 supervisor.start(child)
             note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
             supervisor.watch()
         finally:
-            note("stopping web UI and daemon")
+            note("stopping; runs commit the batches under way")
             supervisor.stop()
 
 
-def _children(port: int) -> tuple[Child, ...]:
+def _children(port: int, health: tuple[str, int]) -> tuple[Child, ...]:
     run = (sys.executable, "-m")
+    health_host, health_port = health
     return (
         Child(
             "the web server",
             (*run, "dagster_webserver", *_DEFINITIONS, "-h", _HOST, "-p", str(port)),
         ),
         Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
+        Child(
+            "the health endpoint",
+            (
+                *run,
+                "elt_assets",
+                "serve-health",
+                "--host",
+                health_host,
+                "--port",
+                str(health_port),
+                "--url",
+                f"http://{_HOST}:{port}",
+            ),
+        ),
     )
 
 
-def _refuse_a_port_in_use(port: int) -> None:
-    """Say so before two processes are started that would find out one after the other."""
+def _refuse_a_port_in_use(host: str, port: int, option: str) -> None:
+    """Say so before processes are started that would find out one after the other."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             raise EltAssetsError(
-                f"port {port} cannot be used ({error.strerror}): stop what listens there or "
-                "choose another with --port"
+                f"port {port} cannot be used on {host} ({error.strerror}): stop what listens "
+                f"there or choose another with {option}"
             ) from None

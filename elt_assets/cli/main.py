@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 COMMANDS = {
     "demo": ("demo", "Sync demo organizations and compare with their provider."),
-    "dev": ("dev", "Run Dagster's web UI and daemon."),
+    "dev": ("dev", "Run web UI, daemon and health endpoint."),
     "provider": ("provider", "Run the embedded provider alone."),
     "integrations": ("integrations", "Connect, look at and disconnect integrations."),
     "sync": ("sync", "Bring integrations up to date."),
@@ -42,6 +42,8 @@ COMMANDS = {
     "resume": ("remote", "Continue what failed of a run or a sync."),
     "cancel": ("remote", "Stop a run or a sync; what is committed is kept."),
     "queues": ("remote", "Show what waits, what runs and what the daemon does."),
+    "health": ("health", "Say what is wrong now."),
+    "serve-health": ("health", "Serve /health, /ready and /metrics."),
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
     "undo": ("reversing", "Reverse one sync."),
@@ -66,7 +68,8 @@ class CommandsByName(click.Group):
             return None
         module = import_module(f"elt_assets.cli.{COMMANDS[cmd_name][0]}")
         # A command whose name Python or its module needs for something else ends in `_`.
-        command: click.Command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_", None) or getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -98,7 +98,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
         config = job_config(given)
         server = server_at(url)
         run_id = server.launch(server.job(job), config, {})
-        started = {"job": job, "sync_id": None, "runs": [{"run_id": run_id, "integrations": 0}]}
+        started = {"sync_id": None, "runs": [{"job": job, "run_id": run_id, "integrations": 0}]}
     _introduce(started, as_json)
 
 
@@ -165,19 +165,21 @@ def resume(name: str, url: str, as_json: bool) -> None:
     left = left_over(stories_of(server, runs))
     if not left:
         note("nothing is left to continue: every integration is settled")
-        if as_json:
-            print_json({"job": newest.job, "sync_id": newest.sync_id, "runs": []})
-        return
-    started = _launch(
-        server,
-        server.job(newest.job),
-        server.partition_keys(),
-        left,
-        newest.config,
-        sync_id=newest.sync_id,
-        more_tags={RESUMES_TAG: newest.run_id},
-    )
-    _introduce(started, as_json)
+    keys = server.partition_keys()
+    started: dict[str, Any] = {"sync_id": newest.sync_id, "runs": []}
+    for job, wanted in left.items():
+        last = [run for run in runs if run.job == job][-1]
+        started["runs"] += _launch(
+            server,
+            server.job(job),
+            keys,
+            wanted,
+            last.config,
+            sync_id=newest.sync_id,
+            more_tags={RESUMES_TAG: last.run_id},
+        )["runs"]
+    if left or as_json:
+        _introduce(started, as_json)
 
 
 @click.command(epilog="Example: elt-assets cancel 0a1b2c3d-…")
@@ -247,8 +249,8 @@ def _launch(
                 f"{error} (after {len(runs)} runs of sync {sync_id} were started; "
                 f"repeat with sync_id={sync_id} to start the rest)"
             ) from error
-        runs.append({"run_id": run_id, "integrations": len(keys)})
-    return {"job": job.name, "sync_id": sync_id, "runs": runs}
+        runs.append({"job": job.name, "run_id": run_id, "integrations": len(keys)})
+    return {"sync_id": sync_id, "runs": runs}
 
 
 def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
@@ -259,7 +261,8 @@ def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
         click.echo(run["run_id"])
     runs, sync_id = started["runs"], started["sync_id"]
     if sync_id is None:
-        note(f"{started['job']} is started; follow it with `{program()} watch {runs[0]['run_id']}`")
+        (only,) = runs
+        note(f"{only['job']} is started; follow it with `{program()} watch {only['run_id']}`")
         return
     count = sum(run["integrations"] for run in runs)
     note(

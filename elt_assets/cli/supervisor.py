@@ -77,21 +77,24 @@ class Supervisor:
                     raise ChildEnded(f"{child.name} ended with status {status}; see its last lines")
 
     def stop(self) -> None:
-        """End every child: ask, ask what it left behind, and kill what does not listen.
+        """End every child and whatever it started: ask all at once, kill what does not listen.
 
-        Each of the three has the patience, unless somebody insists.
+        Everybody is asked at once because Dagster's code server, asked by its parent, waits
+        for its runs to finish, for hours; a run that is asked itself commits its batch and
+        ends. What has not ended when the patience is over, or somebody insists, is killed.
         """
         groups = [process.pid for _, process in self._processes]
-        for _, process in self._processes:
-            process.terminate()
-        self._wait(lambda: all(process.poll() is not None for _, process in self._processes))
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
             for group in groups:
                 _send(group, signal_number)
-            self._wait(lambda: not any(map(_alive, groups)))
+            self._wait(lambda: self._ended() and not any(map(_alive, groups)))
         for _, process in self._processes:
             process.wait()
         self._processes.clear()
+
+    def _ended(self) -> bool:
+        """Whether every child has; asking also lets the system forget those that have."""
+        return None not in [process.poll() for _, process in self._processes]
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition is true or the patience is over."""

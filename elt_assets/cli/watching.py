@@ -7,7 +7,7 @@ is asked (`elt_assets.remote`) or how progress is drawn (`progress`).
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -44,9 +44,11 @@ def watch(name: str, url: str, as_json: bool) -> int:
     with display(sum(len(story.integrations) for story in stories)) as shown:
         _follow(server, stories, shown)
     settled = [outcome for story in stories for outcome in story.settled.values()]
-    troubles = {key: found for story in stories for key, found in story.troubles.items()}
-    left = left_over(stories)
-    failed = [troubles[key] for key in left if key in troubles]
+    troubles = {
+        (story.run.job, key): found for story in stories for key, found in story.troubles.items()
+    }
+    left = [(job, key) for job, keys in left_over(stories).items() for key in keys]
+    failed = [troubles[one] for one in left if one in troubles]
     if as_json:
         import msgspec
 
@@ -57,7 +59,7 @@ def watch(name: str, url: str, as_json: bool) -> int:
                 ],
                 "sync": [outcome.as_json() for outcome in settled],
                 "failed": [msgspec.to_builtins(trouble) for trouble in failed],
-                "unsettled": [key for key in left if key not in troubles],
+                "unsettled": [key for job, key in left if (job, key) not in troubles],
             }
         )
     elif settled:
@@ -109,7 +111,9 @@ def _explain(trouble: Trouble) -> None:
         note(f"    batch {letter.batch}, record {letter.seq}: {letter.reason}")
 
 
-def _status(stories: list[Story], settled: list[Outcome], left: list[str], name: Any) -> int:
+def _status(
+    stories: list[Story], settled: list[Outcome], left: list[tuple[str, str]], name: str
+) -> int:
     stopped = [story for story in stories if story.run.status != "SUCCESS"]
     for story in stopped:
         if not story.troubles:

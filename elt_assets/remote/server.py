@@ -237,6 +237,15 @@ class Server:
                 return keys
         raise ServerRefused(f"{self._url} serves no assets of this project")
 
+    def broken_locations(self) -> dict[str, str]:
+        """Code locations that do not load, each with its error in one line."""
+        entries = self._ask(_LOCATIONS)["workspaceOrError"]["locationEntries"]
+        return {
+            entry["name"]: _one_line(entry["locationOrLoadError"]["message"])
+            for entry in entries
+            if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
+        }
+
     def queue(self) -> Queue:
         """What waits, what runs, and what takes things out of the queue."""
         answer = self._ask(_QUEUE_QUERY, queued=_in(WAITING), running=_in(RUNNING))
@@ -280,11 +289,13 @@ class Server:
     def _told(self, call: Callable[[], T]) -> T:
         """What `call` returns; whatever goes wrong on the way as one line about the server."""
         try:
-            return call()
-        except DagsterGraphQLClientError as error:
-            if isinstance(error.__cause__, TransportError | requests.RequestException):
-                raise self._silent(error.__cause__) from error
-            raise ServerRefused(f"{self._url}: {_one_line(_refusal(error))}") from error
+            try:
+                return call()
+            except DagsterGraphQLClientError as error:
+                # Dagster's client quotes the whole query where anything else went wrong.
+                if error.__cause__ is None:
+                    raise ServerRefused(f"{self._url}: {_one_line(_refusal(error))}") from error
+                raise error.__cause__ from None
         except TransportQueryError as error:
             raise ServerRefused(f"{self._url}: {_one_line(_first_message(error))}") from error
         except (TransportError, requests.RequestException) as error:
@@ -414,6 +425,21 @@ query PartitionKeys($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) {
     __typename
     ... on AssetNode { partitionKeys }
+    ... on Error { message }
+  }
+}
+"""
+
+_LOCATIONS = """
+query Locations {
+  workspaceOrError {
+    __typename
+    ... on Workspace {
+      locationEntries {
+        name
+        locationOrLoadError { __typename ... on PythonError { message } }
+      }
+    }
     ... on Error { message }
   }
 }

@@ -124,18 +124,17 @@ class Story:
         return []
 
 
-def left_over(stories: Sequence[Story]) -> list[str]:
-    """The integrations that some run of a sync began or failed and none has settled.
+def left_over(stories: Sequence[Story]) -> dict[str, list[str]]:
+    """The integrations, by job, that some run of a sync began or failed and none has settled.
 
-    A run that succeeded has left out only what is disabled.
+    A job is a stream. A run that succeeded has left out only what is disabled or has no such
+    stream.
     """
-    settled = {key for story in stories for key in story.settled}
-    return list(
-        dict.fromkeys(
-            key
-            for story in stories
-            if story.run.status != "SUCCESS"
-            for key in story.integrations
-            if key not in settled
-        )
-    )
+    settled = {(story.run.job, key) for story in stories for key in story.settled}
+    left: dict[str, dict[str, None]] = {}
+    for story in stories:
+        if story.run.status != "SUCCESS":
+            for key in story.integrations:
+                if (story.run.job, key) not in settled:
+                    left.setdefault(story.run.job, {})[key] = None
+    return {job: list(keys) for job, keys in left.items()}

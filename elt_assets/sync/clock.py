@@ -1,6 +1,6 @@
 """The one clock: times as the tables hold them.
 
-Belongs here: now, as text. Does not: measuring durations.
+Belongs here: now, as text, and how long ago such a text is. Does not: measuring durations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ def now() -> str:
 def ago(span: timedelta) -> str:
     """The time `span` before now, in the same form."""
     return _text(datetime.now(UTC) - span)
+
+
+def seconds_since(moment: str) -> float:
+    """Seconds from a time in that form to now."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
 def _text(moment: datetime) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -125,3 +126,22 @@ def connect(
     data = provider_data(provider.url, ref, token or {"file": str(token_file)})
     with Platform.open(load_settings(home=command.home)) as platform:
         platform.registry.add(ref, "rest", data)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def processes_of(home: Path) -> set[int]:
+    """Every process that was started for this installation, by its environment."""
+    marker = f"ELT_ASSETS_HOME={home}".encode()
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and marker in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
+        except OSError:  # it ended meanwhile, or is not ours
+            continue
+    return found

@@ -87,12 +87,12 @@ def test_a_failed_integration_brings_its_trouble_along() -> None:
 def test_left_over_is_what_no_run_of_the_sync_has_settled() -> None:
     first, second = story(), story(status="SUCCESS", first="org:b", last="org:b")
     first.hear([*settled("org:a"), failed("org:b")])
-    assert left_over([first]) == ["org:b", "org:c"]
+    assert left_over([first]) == {"sync": ["org:b", "org:c"]}
     second.hear(settled("org:b"))
-    assert left_over([first, second]) == ["org:c"]
+    assert left_over([first, second]) == {"sync": ["org:c"]}
 
 
 def test_what_a_successful_run_left_out_is_disabled_and_not_left_over() -> None:
     told = story(status="SUCCESS")
     told.hear(settled("org:a"))
-    assert left_over([told]) == []
+    assert left_over([told]) == {}

@@ -1,0 +1,213 @@
+"""The health report: what is wrong now, in lines that say what to do.
+
+Belongs here: each check and the report over all of them. Does not: serving it (endpoint),
+numbers over time (metrics), or what an audit of the data finds (sync.audit).
+
+A check is of one of two kinds. What the platform needs in order to work at all decides
+about `ready`; what single integrations suffer from makes the report fail too, because a
+person has to act, but a restart would not help.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import msgspec
+
+from elt_assets.alerts import grouped, open_matters
+from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.remote.server import Queue, Server
+from elt_assets.settings import Settings
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.warehouse import Warehouses
+from elt_assets.sync.clock import now
+from elt_assets.sync.freshness import freshness
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import STREAMS
+
+HEARTBEAT_TOLERANCE = 180.0
+"""Seconds without a heartbeat, which comes every 30 to 60, before the daemon counts as gone."""
+
+_LISTED = 10
+_BUSY_WAIT = 2.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One question and its answer; `needed` says that nothing works without it."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    sample: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All answers at one moment."""
+
+    at: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing waits for a person."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the platform can work."""
+        return all(check.ok for check in self.checks if check.needed)
+
+    def as_json(self) -> dict[str, object]:
+        """The documented shape of `/health` and `health --json`."""
+        return {
+            "status": "ok" if self.ok else "failing",
+            "ready": self.ready,
+            "at": self.at,
+            "reasons": [f"{check.name}: {check.detail}" for check in self.checks if not check.ok],
+            "checks": [
+                {
+                    "name": check.name,
+                    "status": "ok" if check.ok else "failing",
+                    "detail": check.detail,
+                    "needed": check.needed,
+                    "sample": list(check.sample),
+                }
+                for check in self.checks
+            ],
+        }
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Platform]:
+    """The platform for one look: opening proves that the database can be read and written.
+
+    It is opened anew each time, so that a database that was restored or lost is seen as it is,
+    and waits for nobody long.
+    """
+    database = OperationalDatabase(settings.database_path, attempts=1, busy_timeout=_BUSY_WAIT)
+    warehouses = Warehouses(settings.warehouse_path, lock_wait=0.0)
+    try:
+        yield Platform(settings, database, warehouses)
+    finally:
+        warehouses.close()
+        database.close()
+
+
+def report(settings: Settings, server: Server | None = None, *, brief: bool = False) -> Report:
+    """Look at everything; with `brief` only at what the platform needs in order to work.
+
+    Without a server, nothing is said about web server, code location and daemon.
+    """
+    checks: list[Check] = [_disk(settings), _warehouse(settings)]
+    try:
+        with opened(settings) as platform:
+            checks.append(Check("operational database", True, "reads and writes"))
+            if not brief:
+                checks += [*_integrations(platform)]
+    except DatabaseBusy:
+        checks.append(Check("operational database", True, "busy: another process is writing"))
+    except EltAssetsError as error:
+        checks.append(Check("operational database", False, str(error)))
+    if server is not None:
+        checks += _server(server)
+    return Report(now(), tuple(checks))
+
+
+def _disk(settings: Settings) -> Check:
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free // 2**20
+    wanted = settings.min_free_mb
+    detail = f"{free:,} MB free under {settings.home}"
+    if free >= wanted:
+        return Check("disk", True, detail)
+    return Check("disk", False, f"{detail}, less than {wanted:,} MB: free some, or add some")
+
+
+def _warehouse(settings: Settings) -> Check:
+    folder = settings.warehouse_path
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
+            probe.write(b"x")
+            probe.flush()
+    except OSError as error:
+        return Check("warehouse", False, f"{folder} cannot be written: {error.strerror}")
+    return Check("warehouse", True, f"{folder} can be written")
+
+
+def _integrations(platform: Platform) -> Iterator[Check]:
+    """What single integrations suffer from; one line for all of one cause."""
+    alerts = grouped(open_matters(platform).open)
+    for kind, fine in (("failure", "no sync waits for a person"), ("quarantine", "none is open")):
+        found = [alert for alert in alerts if alert.kind == kind]
+        yield Check(
+            {"failure": "syncs", "quarantine": "quarantines"}[kind],
+            not found,
+            "; ".join(alert.text for alert in found[:_LISTED]) or fine,
+            needed=False,
+            sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
+        )
+    limit = timedelta(hours=platform.settings.stale_hours).total_seconds()
+    overdue = {
+        one.partition: one
+        for stream in STREAMS.values()
+        for one in freshness(platform, stream)
+        if one.age() > limit
+    }
+    oldest = next(iter(overdue.values()), None)
+    yield Check(
+        "freshness",
+        oldest is None,
+        "every enabled integration is up to date"
+        if oldest is None
+        else f"{len(overdue):,} integrations are not up to date; {oldest.partition} waits longest, "
+        f"since {oldest.since}",
+        needed=False,
+        sample=tuple(overdue)[:_LISTED],
+    )
+
+
+def _server(server: Server) -> Sequence[Check]:
+    try:
+        queue, broken = server.queue(), server.broken_locations()
+    except EltAssetsError as error:
+        return (Check("web server", False, str(error)),)
+    return (
+        Check("web server", True, "answers"),
+        Check(
+            "code location",
+            not broken,
+            "; ".join(f"{name} does not load: {error}" for name, error in broken.items())
+            or "loads",
+        ),
+        _daemon(queue),
+    )
+
+
+def _daemon(queue: Queue) -> Check:
+    gone = [
+        daemon.name.lower()
+        for daemon in queue.daemons
+        if daemon.required
+        and (
+            daemon.last_heartbeat is None
+            or time.time() - daemon.last_heartbeat > HEARTBEAT_TOLERANCE
+        )
+    ]
+    if not gone:
+        return Check("daemon", True, "every part of it shows life")
+    return Check(
+        "daemon",
+        False,
+        f"no heartbeat for {HEARTBEAT_TOLERANCE:.0f} s of {', '.join(gone)}: schedules, sensors "
+        "and queued runs stand still; start it with `elt-assets dev`",
+        sample=tuple(gone),
+    )

@@ -1,0 +1,58 @@
+"""How long ago each integration was last brought up to date.
+
+Belongs here: that one reading of the registry and the ledger. Does not: judging it
+(audits, health) or showing it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.sync.clock import seconds_since
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import Stream
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """One stream of an enabled integration.
+
+    `since` is when it last settled, or else when the integration was connected or enabled.
+    `provider` is its kind, `records` how many rows it had in the latest table then.
+    """
+
+    partition: str
+    provider: str
+    since: str
+    records: int
+
+    def age(self) -> float:
+        """Seconds since then."""
+        return seconds_since(self.since)
+
+
+def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
+    """Every enabled integration that offers the stream, the one that waits longest first."""
+    offering = {ref.partition_key for ref in platform.offering(stream)}
+    rows = platform.database.rows(
+        """
+        SELECT
+            c.organization_id || ':' || c.id AS "partition",
+            c.provider AS provider,
+            max(coalesce(v.settled_at, c.created_at), c.updated_at) AS since,
+            coalesce(s.latest, 0) AS records
+        FROM connected_integrations AS c
+        LEFT JOIN integration_versions AS v
+            ON v.organization_id = c.organization_id
+            AND v.connected_integration_id = c.id
+            AND v.stream = ?
+        LEFT JOIN syncs AS s
+            ON s.organization_id = v.organization_id
+            AND s.connected_integration_id = v.connected_integration_id
+            AND s.stream = v.stream
+            AND s.sync_id = v.sync_id
+        WHERE c.enabled = 1
+        ORDER BY since
+        """,
+        (stream.name,),
+    )
+    return [Freshness(**row) for row in rows if row["partition"] in offering]
