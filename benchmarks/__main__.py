@@ -50,5 +50,47 @@ def extract(
         click.echo(path)
 
 
+@main.command()
+@click.option("--integrations", default=300, show_default=True, help="Tenants of ours.")
+@click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
+@click.option("--page-size", default=200, show_default=True, help="Users a page.")
+@click.option("--dagster-integrations", default=2, show_default=True, help="0 leaves it out.")
+@click.option("--dlt-integrations", default=20, show_default=True, help="0 leaves it out.")
+@click.option("--loop-integrations", default=20, show_default=True, help="0 leaves it out.")
+@click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def fleet(
+    integrations: int,
+    users: int,
+    page_size: int,
+    dagster_integrations: int,
+    dlt_integrations: int,
+    loop_integrations: int,
+    repeat: int,
+    output: Path,
+) -> None:
+    """Seconds an integration in a fleet of small tenants, beside Dagster's default way, dlt
+    for each tenant and a plain loop.
+
+    Example: python -m benchmarks fleet --integrations 1000
+    """
+    from benchmarks.fleet.measure import Plan, measure
+    from benchmarks.fleet.report import table
+    from benchmarks.results import write
+
+    plan = Plan(
+        integrations,
+        users,
+        page_size,
+        dagster_integrations,
+        dlt_integrations,
+        loop_integrations,
+        repeat,
+    )
+    document = measure(plan, progress=lambda line: click.echo(line, err=True))
+    for path in write(output, "fleet", document, table(document)):
+        click.echo(path)
+
+
 if __name__ == "__main__":
     main()
