@@ -216,6 +216,50 @@ in with the integration's own; other braces stay as they are.
 quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one
 continues. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
 
+## Groups and who is in them
+
+Beside `users` there are `groups` and `group_memberships`. An integration reads what it is
+configured for; what it does not offer is nobody's failure. Each stream has its own syncs, limits,
+change log and tables (`groups_latest`, `group_memberships_latest`), and `--stream` shows them:
+`elt-assets records group_memberships acme:okta`.
+
+With Okta, Entra ID, Google Workspace, GitHub (teams) and SCIM say what to read; each preset below
+says which permission that takes:
+
+```yaml
+domain: acme.okta.com
+token: {env: OKTA_TOKEN}
+streams: [users, groups, group_memberships]
+```
+
+With any REST API, files or a database they are streams like users. A membership is identified by
+two fields, `group_external_id` and `member_external_id`. Where the API has a list of members for
+each group, that stream has a parent:
+
+```yaml
+api_endpoint: https://directory.acme.example/v1
+streams:
+  groups:
+    path: /groups
+    records: items
+    pagination: {type: cursor, cursor: next, param: cursor}
+    fields: {external_id: id, name: title, description: about}
+  group_memberships:
+    parent: {stream: groups}       # in_path: slug, where the address has something else
+    path: /groups/{parent}/members
+    records: items
+    pagination: {type: cursor, cursor: next, param: cursor}
+    fields: {group_external_id: $parent, member_external_id: id, kind: type, role: role}
+```
+
+Lists are read one after the other, their beginnings `rate_limit.concurrency` at once, and an
+interrupted sync goes on inside the list it was at. Nobody is taken out of a group unless every
+list was read to its end: a list that answers 404 while its group is still listed fails the sync,
+which is tried again; a group whose id cannot be read, a count that disagrees or a page limit makes
+the listing incomplete, and its deletes wait for a decision. Where pages are counted, somebody is
+deleted only when missing from a second listing too, because nobody can be asked about one
+membership.
+
 ## Files
 
 Files arrive in the integration's drop folder, `$ELT_ASSETS_HOME/drops/<organization>/<id>/`, or
@@ -365,6 +409,10 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
             "required" if preset.required(asked) else f"`{ask.default}`" if ask.default else ""
         )
         rows.append((f"`{asked}`", kind, default, ask.description))
+    offered = ", ".join(preset.rest["streams"])
+    if preset.streams_need:
+        about = f"What to read: {offered}. {preset.streams_need.strip()}"
+        rows.append(("`streams`", "list", "`[users]`", about))
     yield _table(("field", "type", "default", "meaning"), rows)
 
 
