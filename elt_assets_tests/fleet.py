@@ -37,7 +37,7 @@ from elt_assets.resources import RunListener
 from elt_assets.settings import Settings, load_settings
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.stream import USERS, Stream
 
 ORGANIZATION = "org-001"
 TOKEN = "directory-token-of-the-tests"
@@ -59,18 +59,22 @@ class Directory(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def provider_data(self, integration_id: str) -> dict[str, Any]:
+    def provider_data(
+        self, integration_id: str, streams: Sequence[str] = ("users",)
+    ) -> dict[str, Any]:
+        """Every one of `streams` lists the people; `failures` are those of all of them."""
         return {
             "permission_source_name": f"Directory {integration_id}",
             "api_endpoint": f"{self.url}/{integration_id}",
             "auth": {"type": "bearer", "token": {"env": "DIRECTORY_TOKEN"}},
             "streams": {
-                "users": {
-                    "path": "/users",
+                stream: {
+                    "path": f"/{stream}",
                     "records": "items",
                     "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
                     "fields": {"external_id": "id", "name": "name", "email": "email"},
                 }
+                for stream in streams
             },
         }
 
@@ -131,13 +135,21 @@ class Fleet:
     def keys(self) -> list[str]:
         return [ref.partition_key for ref in self.refs]
 
-    def connect(self, count: int, *, users: int = 3, partitions: bool = True) -> list[str]:
+    def connect(
+        self,
+        count: int,
+        *,
+        users: int = 3,
+        partitions: bool = True,
+        streams: Sequence[str] = ("users",),
+    ) -> list[str]:
         """Register `count` more integrations of `users` people, with partitions."""
         for _ in range(count):
             integration_id = f"dir-{len(self.refs):02d}"
             self.directory.people[integration_id] = [person(n) for n in range(users)]
             ref = IntegrationRef(ORGANIZATION, integration_id)
-            self.platform.registry.add(ref, "rest", self.directory.provider_data(integration_id))
+            data = self.directory.provider_data(integration_id, streams)
+            self.platform.registry.add(ref, "rest", data)
             self.refs.append(ref)
         if partitions:
             add_partition_keys(self.instance, self.refs)
@@ -166,10 +178,10 @@ class Fleet:
             raise_on_error=False,
         )
 
-    def status(self, stage: Stage) -> dict[str, str]:
+    def status(self, stage: Stage, stream: Stream = USERS) -> dict[str, str]:
         """Dagster's colour of every partition of one table that has one."""
         found = self.instance.get_status_by_partition(
-            asset_key(USERS, stage),
+            asset_key(stream, stage),
             self.instance.get_dynamic_partitions(PARTITIONS),
             connected_integrations,
         )

@@ -14,6 +14,7 @@ from elt_assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.runs import run_sync
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import GROUPS
 from elt_assets_tests.fleet import Fleet, opened_fleet
 
 
@@ -45,6 +46,28 @@ def test_scattered_integrations_are_a_run_for_each_range(fleet: Fleet) -> None:
     assert any((t.get(RANGE_START_TAG), t.get(RANGE_END_TAG)) == (keys[0], keys[1]) for t in tags)
     assert any(t.get(PARTITION_TAG) == keys[4] for t in tags)
     assert fleet.status(Stage.LATEST).keys() == {keys[0], keys[1], keys[4]}
+
+
+def test_streams_are_synced_where_they_are_offered_and_colour_nothing_else(fleet: Fleet) -> None:
+    fleet.connect(1)
+    keys = fleet.connect(2, streams=("users", "groups"))
+    # The plain one's users fail, and the groups of one of the others.
+    fleet.directory.failures["dir-00"].extend([404])
+    fleet.directory.failures["dir-02"].extend([200, 200, 404])
+    outcomes = synced(fleet, fleet.refs)
+    assert [(outcome.partition, outcome.stream, str(outcome.status)) for outcome in outcomes] == [
+        (keys[0], "users", "failed"),
+        (keys[1], "users", "applied"),
+        (keys[1], "groups", "applied"),
+        (keys[2], "users", "applied"),
+        (keys[2], "groups", "failed"),
+    ]
+    assert fleet.status(Stage.LATEST) == {
+        keys[0]: "FAILED",
+        keys[1]: "MATERIALIZED",
+        keys[2]: "MATERIALIZED",
+    }
+    assert fleet.status(Stage.LATEST, GROUPS) == {keys[1]: "MATERIALIZED", keys[2]: "FAILED"}
 
 
 def test_failures_are_returned_not_raised(fleet: Fleet) -> None:

@@ -12,6 +12,7 @@ import pytest
 from elt_assets.assets.streams import SYNC_ID_TAG
 from elt_assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.schedules import daily_requests, daily_sync
+from elt_assets.sync.stream import GROUP_MEMBERSHIPS, GROUPS, USERS, Stream
 from elt_assets_tests.fleet import Fleet, opened_fleet
 
 TICK = datetime(2026, 11, 22, 5, 20, tzinfo=UTC)
@@ -23,7 +24,7 @@ def fleet(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         yield fleet
 
 
-def tick(fleet: Fleet, *, range_limit: int = 100) -> list[tuple[str, ...]]:
+def tick(fleet: Fleet, *, range_limit: int = 100, stream: Stream = USERS) -> list[tuple[str, ...]]:
     """The keys at the ends of every run that a tick asks for."""
     definitions = fleet.definitions()
     with dg.build_schedule_context(
@@ -32,7 +33,7 @@ def tick(fleet: Fleet, *, range_limit: int = 100) -> list[tuple[str, ...]]:
         resources={"platform": fleet.platform},
         repository_def=definitions.get_repository_def(),
     ) as context:
-        data = daily_sync(range_limit=range_limit).evaluate_tick(context)
+        data = daily_sync(stream, range_limit=range_limit).evaluate_tick(context)
     return [ends(request) for request in data.run_requests or []]
 
 
@@ -45,6 +46,15 @@ def ends(request: dg.RunRequest) -> tuple[str, ...]:
 def test_all_enabled_integrations_are_one_range(fleet: Fleet) -> None:
     keys = fleet.connect(4)
     assert tick(fleet) == [(keys[0], keys[3])]
+
+
+def test_a_stream_is_synced_where_it_is_offered(fleet: Fleet) -> None:
+    fleet.connect(1)
+    fleet.connect(2, streams=("users", "groups"))
+    keys = fleet.connect(2, streams=("groups",))
+    assert tick(fleet) == [(keys[0], keys[2])]
+    assert tick(fleet, stream=GROUPS) == [(keys[1], keys[4])]
+    assert tick(fleet, stream=GROUP_MEMBERSHIPS) == []
 
 
 def test_a_disabled_integration_splits_the_range(fleet: Fleet) -> None:
@@ -96,3 +106,5 @@ def test_another_day_is_another_sync_and_other_runs() -> None:
 def test_it_ticks_at_twenty_past_five_utc() -> None:
     schedule = daily_sync()
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("20 5 * * *", "UTC")
+    assert daily_sync(GROUPS).cron_schedule == "35 5 * * *"
+    assert daily_sync(GROUPS).name != schedule.name

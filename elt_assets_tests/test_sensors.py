@@ -17,6 +17,7 @@ from elt_assets.partitions import (
     partition_tags,
 )
 from elt_assets.sensors import deletable, first_syncs
+from elt_assets.sync.stream import GROUPS
 from elt_assets_tests.fleet import Fleet, opened_fleet
 
 KEYS = ["a:0", "a:1", "a:2", "a:3", "a:4"]
@@ -172,6 +173,20 @@ def test_first_syncs_are_ranges_of_the_wanted_keys() -> None:
 def test_first_syncs_are_cut_at_the_limit() -> None:
     requests = first_syncs([], KEYS, KEYS, 2)
     assert [ends(request) for request in requests] == [("a:0", "a:1"), ("a:2", "a:3"), ("a:4",)]
+
+
+def test_first_syncs_of_a_stream_are_runs_of_its_job() -> None:
+    (users,) = first_syncs(KEYS, [], ["a:1"], 9)
+    (groups,) = first_syncs(KEYS, [], ["a:1"], 9, GROUPS)
+    assert (users.job_name, groups.job_name) == ("sync", "groups_sync")
+
+
+def test_every_stream_that_a_new_integration_offers_gets_its_first_sync(
+    fleet: Fleet, tick: Tick
+) -> None:
+    fleet.connect(1)
+    keys = fleet.connect(1, streams=("users", "groups"))
+    assert tick() == [(keys[0], keys[1]), (keys[1],)]
 
 
 def test_the_sensor_names_the_partitions_of_the_assets() -> None:
