@@ -34,7 +34,7 @@ def check(as_json: bool) -> int:
     if as_json:
         print_json({"checks": checks})
     else:
-        columns = ("check", "result", "severity", "looked_at", "offending", "sample")
+        columns = ("asset", "check", "result", "severity", "looked_at", "offending", "sample")
         print_table(
             columns,
             [[", ".join(row[c]) if c == "sample" else row[c] for c in columns] for row in checks],
