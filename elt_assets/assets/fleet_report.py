@@ -35,14 +35,22 @@ class Link:
         return f"/assets/{self.table}?{query}"
 
 
-@dg.asset(
+@dg.multi_asset(
     name="fleet_report",
-    deps=[asset_key(stream, Stage.LATEST) for stream in STREAMS.values()],
-    group_name="fleet",
-    owners=[OWNER],
-    kinds={"markdown"},
-    description="How all integrations are: how current, what changed, what fails and why, who "
-    "waits for a decision. The page is in the newest materialization's metadata.",
+    specs=[
+        dg.AssetSpec(
+            "fleet_report",
+            deps=[asset_key(stream, Stage.LATEST) for stream in STREAMS.values()],
+            group_name="fleet",
+            owners=[OWNER],
+            kinds={"markdown"},
+            description="How all integrations are: how current, what changed, what fails and why, "
+            "who waits for a decision. The page is in the newest materialization's metadata.",
+        )
+    ],
+    # It has no partitions; `dagster asset materialize --select "*" --partition-range` demands
+    # the policy of every asset all the same.
+    backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def fleet_report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
     """Ask the operational database and write the page."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.assets.tables import asset_key
+from elt_assets.assets.tables import asset_key, column_lineage
 from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
 from elt_assets.sync.stream import Stream
 
@@ -22,19 +22,22 @@ _LISTED_FAILURES = 20
 
 
 def materializations(
-    stream: Stream, outcome: Outcome, selected: Collection[Stage]
+    stream: Stream, outcome: Outcome, selected: Collection[Stage], *, lineage: bool = False
 ) -> list[dg.AssetMaterialization]:
     """One event for each selected table that this sync brought up to date.
 
     A settled sync brought all of them up to date, also where the decision was to change
     nothing (superseded) or to hold deletes back (quarantined): `status` says so. One that
     failed did so for the tables before the stage that failed.
+
+    With `lineage` each tells which columns its own come from. Dagster's page reads that from
+    a table's newest event, and it is as large as all the rest.
     """
     return [
         dg.AssetMaterialization(
             asset_key(stream, stage),
             partition=outcome.partition,
-            metadata=_metadata(outcome, stage),
+            metadata=_metadata(outcome, stage) | (_lineage(stream, stage) if lineage else {}),
         )
         for stage in _filled(outcome)
         if stage in selected
@@ -142,6 +145,11 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         "latest": counts.latest,
         **_seconds(outcome, "apply"),
     }
+
+
+def _lineage(stream: Stream, stage: Stage) -> dict[str, Any]:
+    found = column_lineage(stream, stage)
+    return {"dagster/column_lineage": found} if found else {}
 
 
 def _seconds(outcome: Outcome, *stages: str) -> dict[str, float]:

@@ -17,6 +17,10 @@ from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
 
+_LAST = 3
+"""Integrations at the end of a run whose events tell the lineage of columns: one of them is
+likely to succeed, and the newest event is the one that is shown."""
+
 
 class RunReport:
     """The report of one attempt: an event for each table and partition once a run."""
@@ -38,13 +42,18 @@ class RunReport:
         self._retry_policy = retry_policy
         self._outcomes: list[Outcome] = []
         self._reported = _reported_before(context)
+        one = context.has_partition_key or context.has_partition_key_range
+        self._left = len(context.partition_keys) if one else 0
 
     def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
         """What is new in `outcome`; the listener hears of it unless it failed."""
         self._outcomes.append(outcome)
+        self._left -= 1
         events = [
             event
-            for event in materializations(self._stream, outcome, self._selected)
+            for event in materializations(
+                self._stream, outcome, self._selected, lineage=self._left < _LAST
+            )
             if (event.asset_key, event.partition) not in self._reported
         ]
         yield from events

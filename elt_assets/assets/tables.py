@@ -78,6 +78,26 @@ def table_specs(stream: Stream) -> list[dg.AssetSpec]:
     ]
 
 
+def column_lineage(stream: Stream, stage: Stage) -> dg.TableColumnLineage | None:
+    """Which columns of the table before each column comes from; None for the first table."""
+    before = {Stage.CDC: Stage.STAGING, Stage.LATEST: Stage.CDC}.get(stage)
+    if before is None:
+        return None
+    same = ["organization_id", "connected_integration_id", "id", "attributes", "content_hash"]
+    comes_from = {name: name for name in [*same, *(column.name for column in stream.columns)]}
+    comes_from |= (
+        {"sync_id": "sync_id"}
+        if stage is Stage.CDC
+        else dict.fromkeys(("first_seen", "last_updated", "deleted_at"), "detected_at")
+    )
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=asset_key(stream, before), column_name=source)]
+            for column, source in comes_from.items()
+        }
+    )
+
+
 def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
     return [
         dg.TableColumn("sync_id", "VARCHAR", "The sync that fetched the record."),

@@ -293,3 +293,16 @@ def test_an_extraction_cut_after_some_batches_deletes_nobody(fleet: Fleet) -> No
     assert len(fleet.names(key)) == 6
     (row,) = fleet.platform.quarantined()
     assert row.counts.withheld_deletes == 2
+
+
+def test_the_last_events_of_a_run_tell_the_lineage_of_columns(fleet: Fleet) -> None:
+    """In every event it would cost as much as all the rest; the newest is the one shown."""
+    run = fleet.run(fleet.connect(6))
+    latest = [
+        event
+        for event in fleet.events(run.run_id)
+        if event.asset_key == asset_key(USERS, Stage.LATEST)
+    ]
+    assert ["dagster/column_lineage" in event.metadata for event in latest] == [False] * 3 + [
+        True
+    ] * 3

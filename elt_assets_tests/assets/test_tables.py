@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from elt_assets.assets.tables import table_specs
+from elt_assets.assets.tables import column_lineage, table_specs
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Stage
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS, Stream
 from elt_assets.sync.tables import prepare_warehouse
@@ -49,3 +50,17 @@ def test_every_column_says_what_it_holds(stream: Stream) -> None:
     for spec in table_specs(stream):
         assert spec.description
         assert all(c.description for c in spec.metadata["dagster/column_schema"].columns)
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_the_lineage_of_columns_names_columns_that_are_there(stream: Stream) -> None:
+    columns = {table: {name for name, _ in found} for table, found in declared(stream).items()}
+    assert column_lineage(stream, Stage.STAGING) is None
+    for stage, table in ((Stage.CDC, stream.cdc), (Stage.LATEST, stream.latest)):
+        lineage = column_lineage(stream, stage)
+        assert lineage is not None
+        assert lineage.deps_by_column.keys() <= columns[table]
+        assert {column.name for column in stream.columns} < lineage.deps_by_column.keys()
+        for deps in lineage.deps_by_column.values():
+            for dep in deps:
+                assert dep.column_name in columns[dep.asset_key.to_user_string()]
