@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[1]
+_QUIET = {"RUNTIME__DLTHUB_TELEMETRY": "false", "DAGSTER_DISABLE_TELEMETRY": "1"}
+"""Nothing that is measured calls home."""
 
 
 class Clock:
@@ -50,7 +52,7 @@ def run(function: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(_ROOT), "HOME": str(folder)},
+        env={**os.environ, **_QUIET, "PYTHONPATH": str(_ROOT), "HOME": str(folder)},
         check=False,
     )
     if result.returncode != 0:

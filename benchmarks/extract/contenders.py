@@ -170,7 +170,6 @@ def _paginator(pagination: str, page_size: int) -> Any:
 
 def _dlt(source: Any, users: int) -> dict[str, Any]:
     """Two figures: until dlt's own files hold the records, and until a DuckDB table does."""
-    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     import dlt
 
     def pipeline(name: str) -> Any:

@@ -40,8 +40,8 @@ $ elt-assets sync acme:okta-main                  # exit status 0: applied, 3: a
 acme:okta-main applied: 7 staged, 7 inserted, 0 updated, 0 deleted, 7 in latest
 ```
 
-From then on the daily schedule syncs it, and `elt-assets users acme:okta-main` lists its users. To
-change the file, remove the integration and add it again, or give it another id.
+From then on the daily schedule syncs it, and `elt-assets users acme:okta-main` lists its users.
+`elt-assets integrations update acme:okta-main --data okta.yaml` replaces what the file said.
 
 `elt-assets integrations providers` lists what can be connected, and
 `elt-assets integrations schema PROVIDER` prints the JSON Schema of its file, which an editor
