@@ -30,8 +30,8 @@ def materializations(
     nothing (superseded) or to hold deletes back (quarantined): `status` says so. One that
     failed did so for the tables before the stage that failed.
 
-    With `lineage` each tells which columns its own come from. Dagster's page reads that from
-    a table's newest event, and it is as large as all the rest.
+    With `lineage` each tells which columns its own come from. API clients look for that in a
+    table's newest event, and it is as large as all the rest.
     """
     return [
         dg.AssetMaterialization(

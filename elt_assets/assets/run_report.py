@@ -19,7 +19,7 @@ from elt_assets.sync.stream import Stream
 
 _LAST = 3
 """Integrations at the end of a run whose events tell the lineage of columns: one of them is
-likely to succeed, and the newest event is the one that is shown."""
+likely to succeed, and the newest event is the one that is looked at."""
 
 
 class RunReport:

@@ -1,0 +1,43 @@
+"""The SQL that the documentation gives to analysts works on the files as they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
+
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
+
+
+def test_the_documented_views_read_all_tenants_at_once(tmp_path: Path) -> None:
+    company = Company(tmp_path / "home")
+    for ref in (ACME, IntegrationRef("other", "main")):
+        world = company.connect(ref, World(people(5)))
+        company.sync(ref)
+        world.records = [person(0, name="Renamed"), *people(4)[1:], person(4, status="DELETED")]
+        company.sync(ref, sync_id="s2")
+    company.platform.close()
+    (sql,) = re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text("utf-8"), re.DOTALL)
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(sql.replace("'olap/", f"'{tmp_path}/home/olap/"))
+        changes = connection.execute(
+            "SELECT organization_id, count(*) FROM users_changes GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        assert changes == [("acme", 7), ("other", 7)]
+        versions = connection.execute(
+            "SELECT organization_id, external_id, name, valid_to IS NULL FROM users_history"
+            " WHERE external_id IN ('u-0000', 'u-0004') ORDER BY 1, 2, valid_from"
+        ).fetchall()
+        assert versions == [
+            (organization, *version)
+            for organization in ("acme", "other")
+            for version in (
+                ("u-0000", "Person 0", False),
+                ("u-0000", "Renamed", True),
+                ("u-0004", "Person 4", False),
+            )
+        ]
