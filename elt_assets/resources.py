@@ -20,6 +20,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
+from elt_assets import logs
 from elt_assets.settings import Settings, load_settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
@@ -85,6 +86,7 @@ class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 def platform_resource(context: dg.InitResourceContext) -> Iterator[Platform]:
     """Open the platform for one run, or one tick, and close it on every path."""
     settings = load_settings()
+    logs.configure(settings.log_format or "console", settings.log_level)
     with Platform(
         settings,
         context.resources.operational.database(settings),

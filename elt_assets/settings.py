@@ -56,6 +56,20 @@ class Settings(BaseSettings):
     keep_drops_days: int = Field(
         30, ge=1, description="Days after which dropped files that are no longer read are archived."
     )
+    log_format: Literal["console", "json"] | None = Field(
+        None,
+        description="Form of log records: console or json. Runs of the server write console "
+        "lines when unset, commands none.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important log records that are written."
+    )
+    tracing_endpoint: str | None = Field(
+        None,
+        pattern="^https?://[^/]",
+        description="OTLP/HTTP address that traces are sent to, such as "
+        "http://127.0.0.1:4318/v1/traces; needs elt-assets[tracing].",
+    )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )

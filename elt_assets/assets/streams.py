@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from pydantic import Field
 
+from elt_assets import tracing
 from elt_assets.assets.progress_log import ProgressLog
 from elt_assets.assets.run_report import RunReport
 from elt_assets.assets.tables import asset_key, table_specs
@@ -93,9 +94,14 @@ def stream_assets(
         """Bring every integration of this run up to date; fail at the end if any failed."""
         selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
         report = RunReport(context, stream, selected, platform, listener, retry_policy)
-        for outcome in _sync_run(context, stream, selected, platform, config, listener):
-            yield from report.events(outcome)
-        report.end()
+        facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
+        with (
+            tracing.traced(platform.settings.tracing_endpoint),
+            tracing.span("run", stream=stream.name, **facts),
+        ):
+            for outcome in _sync_run(context, stream, selected, platform, config, listener):
+                yield from report.events(outcome)
+            report.end()
 
     return sync
 

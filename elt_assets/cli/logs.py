@@ -19,7 +19,12 @@ class OneLine(logging.Handler):
         self._tracebacks = tracebacks
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print through standard error as it is now, which a live display may have taken over."""
+        """Print through standard error as it is now, which a live display may have taken over.
+
+        Events with facts are for a log; a command shows their outcome by itself.
+        """
+        if isinstance(record.msg, dict):
+            return
         note(record.getMessage())
         if self._tracebacks and record.exc_info:
             for line in logging.Formatter().formatException(record.exc_info).splitlines():

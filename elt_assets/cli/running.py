@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from elt_assets import logs
 from elt_assets.cli.output import note
 from elt_assets.cli.progress import display
 from elt_assets.cli.stopping import Stop, stopping
@@ -50,6 +51,8 @@ def run(
     from elt_assets.instance import open_instance
     from elt_assets.runs import run_sync
 
+    if settings.log_format:
+        logs.configure(settings.log_format, settings.log_level)
     with open_instance(settings) as instance, stopping() as stop:
         with display(len(refs) if syncs is None else syncs) as shown:
 

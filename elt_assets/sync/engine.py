@@ -13,7 +13,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -22,6 +23,7 @@ from typing import Any, Protocol
 import duckdb
 import msgspec
 
+from elt_assets import logs, tracing
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
@@ -33,6 +35,7 @@ from elt_assets.errors import (
     SyncError,
 )
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.logs import logger
 from elt_assets.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.secret_refs import Secrets
 from elt_assets.stores.operational import OperationalDatabase
@@ -124,7 +127,24 @@ class Engine:
         goes wrong with the integration: the outcome says `failed`, and the ledger keeps it.
         """
         secrets = Secrets()
-        attempt = _Attempt(self, request, secrets)
+        ref, stream = request.ref, request.stream.name
+        with (
+            logs.bound(ref, request.sync_id, stream, secrets),
+            tracing.span(
+                "integration",
+                organization=ref.organization_id,
+                integration=ref.integration_id,
+                stream=stream,
+                sync_id=request.sync_id,
+            ),
+        ):
+            outcome = self._attempted(_Attempt(self, request, secrets))
+            if outcome is not None:
+                _tell(outcome)
+            return outcome
+
+    def _attempted(self, attempt: _Attempt) -> Outcome | None:
+        request, secrets = attempt.request, attempt.secrets
         try:
             recorded = ledger.find(self.database, request.stream, request.ref, request.sync_id)
             if recorded is not None and recorded.status.settled:
@@ -216,7 +236,9 @@ class _Attempt:
                 )
             if ledger.version(engine.database, request.stream, request.ref).ordinal > row.ordinal:
                 return self._supersede()
-            self._extract(connection, integration)
+            logger.info("sync begun", attempt=row.attempts)
+            with _stage("extract"):
+                self._extract(connection, integration)
             if request.until is Stage.STAGING:
                 return self.outcome(Status.EXTRACTING)
             return self._detect_and_apply(connection, integration, row)
@@ -378,7 +400,8 @@ class _Attempt:
         self, connection: duckdb.DuckDBPyConnection, integration: Integration, row: SyncRow
     ) -> Outcome:
         for _ in range(_DETECT_ATTEMPTS):
-            base = self._detect(connection, integration)
+            with _stage("detect"):
+                base = self._detect(connection, integration)
             if self.request.until is Stage.CDC:
                 return self.outcome(Status.EXTRACTING)
             started = time.perf_counter()
@@ -395,7 +418,8 @@ class _Attempt:
                 full_at=self._full_at(row, base),
             )
             try:
-                return application.run(partial(self._settled, base=base, started=started))
+                with _stage("apply"):
+                    return application.run(partial(self._settled, base=base, started=started))
             except Superseded:
                 return self._supersede()
             except VersionMoved:
@@ -499,6 +523,33 @@ class _Attempt:
         return msgspec.structs.replace(
             outcome, status=_final_status(outcome.counts), reached=Stage.LATEST
         )
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """What happens in the block is of this stage, in logs and in traces."""
+    with logs.stage(name), tracing.span(name):
+        yield
+
+
+def _tell(outcome: Outcome) -> None:
+    """How the sync ended, for the log and the trace."""
+    counts = outcome.counts
+    facts: dict[str, str | int] = {
+        "status": str(outcome.status),
+        "fetched": counts.fetched,
+        "rejected": counts.rejected,
+        "inserted": counts.inserts,
+        "updated": counts.updates,
+        "deleted": counts.deletes,
+        "withheld": counts.withheld_deletes,
+    }
+    tracing.annotate(**facts)
+    if outcome.status is Status.FAILED:
+        tracing.failed("retryable" if outcome.retryable else "permanent")
+        logger.warning("sync failed", error=outcome.error, retryable=outcome.retryable, **facts)
+    else:
+        logger.info("sync settled", recorded=outcome.recorded, **facts)
 
 
 def fingerprint(integration: Integration) -> str:

@@ -21,6 +21,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
+from elt_assets import tracing
 from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
@@ -139,7 +140,10 @@ class Extraction:
         pages = source.pages(state.cursor, state.plan.since)
         while True:
             self.faults.before_page()
-            page = next(pages, None)
+            with tracing.span("page"):
+                page = next(pages, None)
+                if page is not None:
+                    tracing.annotate(records=page.count, bytes=len(page.body))
             if page is None:
                 return
             yield page

@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -169,7 +170,10 @@ class Platform:
         # DuckDB, ADBC and sockets release the interpreter: threads are enough.
         workers = min(self.settings.concurrency, len(requests)) or 1
         with ThreadPoolExecutor(workers, thread_name_prefix="sync") as pool:
-            futures = [pool.submit(self._engine.sync, request) for request in requests]
+            # A copy of the context each: the traces of all begin at the span open here.
+            futures = [
+                pool.submit(copy_context().run, self._engine.sync, request) for request in requests
+            ]
             try:
                 pending: set[Future[Outcome | None]] = set(futures)
                 while pending:

@@ -1,0 +1,119 @@
+"""Traces: run → integration → stage → page, for whoever collects them.
+
+Belongs here: opening spans, and the one exporter. Does not: deciding what a span is worth
+(who opens it decides). Off unless `begin` was called with an endpoint; OpenTelemetry is then
+imported, and only then. Off, a span is one look at a variable.
+
+Attributes are names and counts: no secret, no record, nobody's data. An error that ends a
+span is recorded by the name of its class, because texts of libraries quote what they met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from elt_assets.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+Attribute = str | int | float | bool
+
+_OFF: AbstractContextManager[None] = nullcontext()
+
+
+class _Tracing:
+    """The tracer of this process, if any."""
+
+    provider: TracerProvider | None = None
+    tracer: Any = None
+
+
+def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
+    """A span around the block; its parent is the span open in this context."""
+    if _Tracing.tracer is None:
+        return _OFF
+    return _recorded(name, attributes)
+
+
+@contextmanager
+def _recorded(name: str, attributes: dict[str, Attribute]) -> Iterator[None]:
+    from opentelemetry.trace import Status, StatusCode
+
+    with _Tracing.tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as opened:
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            opened.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+def annotate(**attributes: Attribute) -> None:
+    """Add to the span open in this context what is known only now."""
+    if _Tracing.tracer is None:
+        return
+    from opentelemetry.trace import get_current_span
+
+    get_current_span().set_attributes(attributes)
+
+
+def failed(reason: str) -> None:
+    """Mark the span open in this context as failed, where no exception says so."""
+    if _Tracing.tracer is None:
+        return
+    from opentelemetry.trace import Status, StatusCode, get_current_span
+
+    get_current_span().set_status(Status(StatusCode.ERROR, reason))
+
+
+def begin(endpoint: str | None, exporter: SpanExporter | None = None) -> None:
+    """Send spans to the OTLP/HTTP receiver at `endpoint` from now on; None leaves them off.
+
+    Raises `InvalidInput` if the libraries for it are not installed.
+    """
+    if _Tracing.tracer is not None or (endpoint is None and exporter is None):
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise InvalidInput(
+            "ELT_ASSETS_TRACING_ENDPOINT is set and OpenTelemetry is not installed: "
+            "install elt-assets[tracing], or unset it"
+        ) from None
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": "elt-assets"}), shutdown_on_exit=False
+    )
+    provider.add_span_processor(
+        BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=endpoint, timeout=5))
+    )
+    _Tracing.provider, _Tracing.tracer = provider, provider.get_tracer("elt_assets")
+
+
+@contextmanager
+def traced(endpoint: str | None) -> Iterator[None]:
+    """Trace what happens in the block, and send it before it ends; nested blocks join in."""
+    if endpoint is None or _Tracing.tracer is not None:
+        yield
+        return
+    begin(endpoint)
+    try:
+        yield
+    finally:
+        end()
+
+
+def end() -> None:
+    """Send what has not been sent yet, and trace no more."""
+    provider, _Tracing.provider, _Tracing.tracer = _Tracing.provider, None, None
+    if provider is not None:
+        provider.shutdown()
