@@ -21,7 +21,7 @@ from elt_assets.cli.output import note, print_json, print_table, program
 from elt_assets.cli.provider import command_line, token_file_of, token_in, world_options
 from elt_assets.cli.running import run
 from elt_assets.cli.sync import new_sync_id, status_of
-from elt_assets.cli.truth import Comparison, compare
+from elt_assets.cli.truth import Comparison, compare, compare_stream
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
@@ -29,7 +29,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings, load_settings
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.stream import GROUP_MEMBERSHIPS, GROUPS, USERS
 
 _ORGANIZATION = re.compile(r"demo-\d{3,}")
 
@@ -40,7 +40,8 @@ class Round:
 
     number: int
     outcomes: Sequence[Outcome]
-    comparisons: dict[str, Comparison]
+    comparisons: dict[tuple[str, str], Comparison]
+    """By partition and stream."""
 
     @property
     def equal(self) -> bool:
@@ -52,7 +53,11 @@ class Round:
         return {
             "round": self.number,
             "sync": [outcome.as_json() for outcome in self.outcomes],
-            "truth": {name: found.held for name, found in self.comparisons.items()},
+            "truth": {
+                partition: found.held
+                for (partition, stream), found in self.comparisons.items()
+                if stream == USERS.name
+            },
             "equal": self.equal,
         }
 
@@ -71,6 +76,9 @@ class Round:
     is_flag=True,
     help="Fail on purpose: pages 2%, committed writes 40%, the process itself 5% after batch 5.",
 )
+@click.option(
+    "--groups", is_flag=True, help="Also sync departments as groups, and who works in them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def demo(
     organizations: int,
@@ -80,6 +88,7 @@ def demo(
     page_size: int,
     rounds: int,
     chaos: bool,
+    groups: bool,
     as_json: bool,
 ) -> int:
     """Sync demo organizations from an embedded provider and compare with what it holds.
@@ -105,7 +114,7 @@ def demo(
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
         port = provider.port
         refs = list(layout.worlds())
-        _register(settings, provider.url, refs, token_path)
+        _register(settings, provider.url, refs, token_path, groups)
         note(
             f"{provider.url} serves {len(refs):,} integrations of {users:,} people each; "
             f"{rounds:,} rounds"
@@ -118,7 +127,7 @@ def demo(
                 survived += sync_through_faults(refs, sync_id)
             # After chaos this reports what is recorded and touches nothing.
             outcomes = run(refs, settings, sync_id)
-            done.append(_compared(number, outcomes, settings, provider, refs))
+            done.append(_compared(number, outcomes, settings, provider, refs, groups))
             if not as_json:
                 _show(done[-1])
             status = max(status, status_of(outcomes, sync_id))
@@ -157,14 +166,14 @@ def _clear_earlier_demo(platform: Platform, token_path: Path) -> None:
 
 
 def _register(
-    settings: Settings, url: str, refs: Sequence[IntegrationRef], token_path: Path
+    settings: Settings, url: str, refs: Sequence[IntegrationRef], token_path: Path, groups: bool
 ) -> None:
     with Platform.open(settings) as platform:
         for ref in refs:
             platform.registry.add(
                 ref,
                 "rest",
-                provider_data(url, ref, {"file": str(token_path)}, single=True),
+                provider_data(url, ref, {"file": str(token_path)}, single=True, groups=groups),
             )
 
 
@@ -174,20 +183,32 @@ def _compared(
     settings: Settings,
     provider: ProviderProcess,
     refs: Sequence[IntegrationRef],
+    groups: bool,
 ) -> Round:
     with Platform.open(settings) as platform:
         comparisons = {
-            ref.partition_key: compare(platform.records(USERS, ref), provider.truth(ref))
+            (ref.partition_key, USERS.name): compare(
+                platform.records(USERS, ref), provider.truth(ref)
+            )
             for ref in refs
         }
+        for ref in refs if groups else ():
+            truth = provider.truth_of_groups(ref)
+            for stream in (GROUPS, GROUP_MEMBERSHIPS):
+                comparisons[ref.partition_key, stream.name] = compare_stream(
+                    stream, platform.records(stream, ref), truth[stream.name]
+                )
     return Round(number, outcomes, comparisons)
 
 
 def _show(done: Round) -> None:
     what = "first sync" if done.number == 1 else "after people changed, left and joined"
+    # Said only where there is more than one.
+    streams = {outcome.stream for outcome in done.outcomes} != {USERS.name}
     print_table(
         (
             "integration",
+            *(["stream"] if streams else []),
             "staged",
             "inserted",
             "updated",
@@ -199,21 +220,23 @@ def _show(done: Round) -> None:
         [
             (
                 outcome.partition,
+                *([outcome.stream] if streams else []),
                 outcome.counts.staged,
                 outcome.counts.inserts,
                 outcome.counts.updates,
                 outcome.counts.deletes,
                 outcome.counts.latest,
-                done.comparisons[outcome.partition].held,
-                done.comparisons[outcome.partition].equal,
+                done.comparisons[outcome.partition, outcome.stream].held,
+                done.comparisons[outcome.partition, outcome.stream].equal,
             )
             for outcome in done.outcomes
         ],
         title=f"Round {done.number}: {what}",
     )
-    for name, found in done.comparisons.items():
+    for (partition, stream), found in done.comparisons.items():
         if not found.equal:
-            note(f"{name} differs from the provider: {found}")
+            named = partition if stream == USERS.name else f"{partition} {stream}"
+            note(f"{named} differs from the provider: {found}")
 
 
 def _conclude(equal: bool, refs: Sequence[IntegrationRef], provider_again: str) -> None:

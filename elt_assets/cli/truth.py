@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from elt_assets.sync.stream import Stream
+
 _FIELDS = ("name", "email", "active")
 
 
@@ -43,13 +45,37 @@ class Comparison:
 
 def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]) -> Comparison:
     """Compare records of `users --json` with the provider's truth, by external id."""
+    return _compared(
+        ((record["external_id"], _content(record)) for record in records),
+        {person["external_id"]: _content(person) for person in truth},
+    )
+
+
+def compare_stream(
+    stream: Stream, records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
+) -> Comparison:
+    """Compare records of any stream with the provider's truth, in the columns that this has."""
+    keys = [column.name for column in stream.key]
+    theirs = {" / ".join(record[name] for name in keys): dict(record) for record in truth}
+    told = next(iter(theirs.values()), {}).keys()
+    return _compared(
+        (
+            (" / ".join(record[name] for name in keys), {name: record[name] for name in told})
+            for record in records
+        ),
+        theirs,
+    )
+
+
+def _compared(
+    records: Iterable[tuple[str, dict[str, Any]]], theirs: Mapping[str, dict[str, Any]]
+) -> Comparison:
     ours: dict[str, dict[str, Any]] = {}
     repeated = set()
-    for record in records:
-        if record["external_id"] in ours:
-            repeated.add(record["external_id"])
-        ours[record["external_id"]] = _content(record)
-    theirs = {person["external_id"]: _content(person) for person in truth}
+    for key, content in records:
+        if key in ours:
+            repeated.add(key)
+        ours[key] = content
     return Comparison(
         held=len(theirs),
         missing=tuple(sorted(theirs.keys() - ours.keys())),

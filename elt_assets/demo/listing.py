@@ -54,7 +54,7 @@ class Listing:
     def page(self, snapshot: Snapshot, query: Mapping[str, str]) -> bytes:
         """One page. Raises `InvalidInput` for a bad limit, status, cursor, page or offset."""
         ref = snapshot.people.ref
-        limit = self._limit(query.get("limit"))
+        limit = page_limit(query.get("limit"), self._page_size)
         status = _status(query.get("status", "all"))
         first = _first(query, limit)
         if first is not None:
@@ -70,14 +70,6 @@ class Listing:
             body = self._encode(_Page(_Data(records, following, total)))
             self._pages.put(place, body)
         return body
-
-    def _limit(self, text: str | None) -> int:
-        if text is None:
-            return self._page_size
-        limit = _whole("limit", text)
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise InvalidInput(f"limit must be 1 to {LARGEST_PAGE}")
-        return limit
 
     def _sealed(self, number: int, ref: IntegrationRef, status: str | None) -> str:
         plain = number.to_bytes(_NUMBER, "big")
@@ -121,6 +113,16 @@ class PageCache:
         while self._bytes > self._most_bytes:
             _, gone = self._pages.popitem(last=False)
             self._bytes -= len(gone)
+
+
+def page_limit(text: str | None, page_size: int) -> int:
+    """How many records a page holds, as asked for or else `page_size`. Raises `InvalidInput`."""
+    if text is None:
+        return page_size
+    limit = _whole("limit", text)
+    if not 1 <= limit <= LARGEST_PAGE:
+        raise InvalidInput(f"limit must be 1 to {LARGEST_PAGE}")
+    return limit
 
 
 def _first(query: Mapping[str, str], limit: int) -> int | None:

@@ -139,6 +139,11 @@ class ProviderProcess:
         users: list[dict[str, Any]] = self._ask("GET", f"/control/state/{_path(ref)}")["users"]
         return users
 
+    def truth_of_groups(self, ref: IntegrationRef) -> dict[str, list[dict[str, Any]]]:
+        """What the platform should hold of `groups` and `group_memberships` of `ref` now."""
+        truth: dict[str, list[dict[str, Any]]] = self._ask("GET", f"/control/groups/{_path(ref)}")
+        return truth
+
     def requests(self, ref: IntegrationRef | None = None) -> list[dict[str, Any]]:
         """Every page asked for since the start or the last `forget_requests`, in order."""
         query = f"?org={ref.organization_id}&integration={ref.integration_id}" if ref else ""

@@ -19,12 +19,14 @@ def provider_data(
     *,
     limit: int | None = None,
     single: bool = False,
+    groups: bool = False,
 ) -> dict[str, Any]:
     """provider_data that reads `ref` from the embedded provider at `url`.
 
     `token_ref` says where the token is kept, {env: NAME} or {file: PATH}; `limit` asks for
     pages of that many people instead of the provider's own choice, `single` lets the
-    platform ask about one person before it deletes.
+    platform ask about one person before it deletes; `groups` reads departments as groups, and
+    who works there.
     """
     params = {"status": "all"} | ({} if limit is None else {"limit": str(limit)})
     return {
@@ -48,6 +50,27 @@ def provider_data(
                     "department": "profile.department",
                     "title": "profile.title",
                 },
-            }
+            },
+            **(_GROUPS if groups else {}),
         },
     }
+
+
+_PAGED: dict[str, Any] = {
+    "records": "data.items",
+    "pagination": {"type": "cursor", "cursor": "data.next", "param": "cursor"},
+    "total": "data.total",
+}
+_GROUPS: dict[str, Any] = {
+    "groups": {
+        "path": "/groups",
+        **_PAGED,
+        "fields": {"external_id": "id", "name": "name", "description": "description"},
+    },
+    "group_memberships": {
+        "parent": {"stream": "groups"},
+        "path": "/groups/{parent}/members",
+        **_PAGED,
+        "fields": {"group_external_id": "$parent", "member_external_id": "id", "kind": "type"},
+    },
+}

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elt_assets.demo.chaos import Afflictions, Chaos
 from elt_assets.demo.chaos_fault import Plan
 from elt_assets.demo.edits import Edits
+from elt_assets.demo.groups import groups_page, groups_truth, members_page
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.listing import Listing
 from elt_assets.demo.wire import OpenProtocol
@@ -43,8 +44,11 @@ _INDEX = {
     "authentication": "Authorization: Bearer <token>",
     "routes": {
         "GET /v1/{organization}/{integration}/users": "people; cursor, page, offset, limit, status",
+        "GET /v1/{organization}/{integration}/groups": "departments; cursor, limit",
+        "GET /v1/{organization}/{integration}/groups/{group}/members": "who works there",
         "GET /control/worlds": "what is served",
         "GET /control/state/{organization}/{integration}": "what the platform should hold now",
+        "GET /control/groups/{organization}/{integration}": "the same of groups and memberships",
         "POST /control/advance": "let every world live through one round",
         "POST /control/edit/{organization}/{integration}": "replace, remove, change, add",
         "GET /control/requests": "which pages were asked for; organization, integration",
@@ -76,6 +80,18 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         if found is None:
             raise NotFound(f"user {user_id} does not exist")
         return found
+
+    def list_groups(request: Request) -> object:
+        return groups_page(
+            directory.snapshot(_ref(request)), request.query_params, layout.page_size
+        )
+
+    def list_members(request: Request) -> object:
+        snapshot, group = directory.snapshot(_ref(request)), request.path_params["group"]
+        return members_page(snapshot, group, request.query_params, layout.page_size)
+
+    def groups(request: Request) -> object:
+        return groups_truth(directory.snapshot(_ref(request)))
 
     def advance(_: Request) -> object:
         return {"round": directory.advance()}
@@ -135,7 +151,12 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             Route("/", index),
             Route("/v1/{organization}/{integration}/users", list_users),
             Route("/v1/{organization}/{integration}/users/{user}", _answering(one_user)),
+            Route("/v1/{organization}/{integration}/groups", _answering(list_groups)),
+            Route(
+                "/v1/{organization}/{integration}/groups/{group}/members", _answering(list_members)
+            ),
             Route("/control/worlds", _answering(worlds)),
+            Route("/control/groups/{organization}/{integration}", _answering(groups)),
             Route("/control/state/{organization}/{integration}", _answering(state)),
             Route("/control/advance", _answering(advance), methods=["POST"]),
             Route("/control/edit/{organization}/{integration}", edit, methods=["POST"]),

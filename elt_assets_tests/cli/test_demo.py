@@ -19,8 +19,8 @@ from elt_assets.sync.outcome import Counts, Outcome, Status
 from elt_assets_tests.cli.conftest import Command, Ended, wait_for
 
 SYNC_KEYS = {
-    *("partition", "sync_id", "status", "fetched", "staged", "rejected", "duplicates"),
-    *("inserts", "updates", "deletes", "withheld_deletes", "unchanged", "latest"),
+    *("partition", "stream", "sync_id", "status", "fetched", "staged", "rejected"),
+    *("duplicates", "inserts", "updates", "deletes", "withheld_deletes", "unchanged", "latest"),
     *("resumed_batches", "certificate", "error"),
 }
 USER_KEYS = {
@@ -251,3 +251,12 @@ def test_a_killed_demo_leaves_no_provider_behind(elt_assets: Command) -> None:
         return False
 
     wait_for(gone)
+
+
+def test_a_demo_with_groups_compares_them_too(elt_assets: Command) -> None:
+    ended = elt_assets("demo", "--integrations", "1", "--users", "40", "--groups")
+    assert ended.status == 0, ended
+    assert ended.out.count("group_memberships") == 2, "one for each round"
+    assert "Every result equals what the provider holds." in ended.out
+    members = elt_assets("records", "group_memberships", FIRST, "--json").document
+    assert len(members) == 40

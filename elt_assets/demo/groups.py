@@ -1,0 +1,89 @@
+"""Groups of the embedded provider: one for each department, with the people who work there.
+
+Belongs here: which groups follow from a snapshot's people, and their pages. Does not: people
+(people, world) or routes (server). Nothing is stored: the same people give the same groups.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from elt_assets.demo.listing import page_limit
+from elt_assets.demo.world import Snapshot
+from elt_assets.errors import NotFound
+
+
+class Department(msgspec.Struct, frozen=True):
+    """A group and the ids of its members, in order."""
+
+    id: str
+    name: str
+    members: tuple[str, ...]
+
+
+@lru_cache(maxsize=16)
+def departments(snapshot: Snapshot) -> tuple[Department, ...]:
+    """The groups of a snapshot, ordered by id. A snapshot never changes."""
+    members: dict[str, list[str]] = {}
+    for person in snapshot.truth():
+        name = person["attributes"]["department"]
+        if isinstance(name, str) and name:
+            members.setdefault(name, []).append(person["external_id"])
+    found = (Department(_id(name), name, tuple(sorted(ids))) for name, ids in members.items())
+    return tuple(sorted(found, key=lambda department: department.id))
+
+
+def groups_page(snapshot: Snapshot, query: Mapping[str, str], page_size: int) -> object:
+    """A page of groups. Raises `InvalidInput`."""
+    records = [
+        {"id": one.id, "name": one.name, "description": f"Everybody in {one.name}"}
+        for one in departments(snapshot)
+    ]
+    return _page(records, query, page_size)
+
+
+def members_page(
+    snapshot: Snapshot, group: str, query: Mapping[str, str], page_size: int
+) -> object:
+    """A page of one group's members. Raises `NotFound` or `InvalidInput`."""
+    found = [one for one in departments(snapshot) if one.id == group]
+    if not found:
+        raise NotFound(f"group {group} does not exist")
+    records = [{"id": member, "type": "user"} for member in found[0].members]
+    return _page(records, query, page_size)
+
+
+def groups_truth(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
+    """What the platform should hold of both streams after reading this snapshot."""
+    found = departments(snapshot)
+    return {
+        "groups": [
+            {"external_id": one.id, "name": one.name, "description": f"Everybody in {one.name}"}
+            for one in found
+        ],
+        "group_memberships": [
+            {"group_external_id": one.id, "member_external_id": member, "kind": "user"}
+            for one in found
+            for member in one.members
+        ],
+    }
+
+
+def _page(records: Sequence[dict[str, str]], query: Mapping[str, str], page_size: int) -> object:
+    """The cursor is the last id of the page before: who leaves or joins moves nobody."""
+    limit = page_limit(query.get("limit"), page_size)
+    start = bisect_right(records, query.get("cursor", ""), key=lambda record: record["id"])
+    items = records[start : start + limit]
+    more = start + limit < len(records)
+    following = items[-1]["id"] if more else None
+    return {"data": {"items": items, "next": following, "total": len(records)}}
+
+
+def _id(name: str) -> str:
+    return f"g-{blake2b(name.encode(), digest_size=4).hexdigest()}"
