@@ -30,6 +30,7 @@ import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.errors import (
+    InvalidInput,
     PermanentError,
     RetryableError,
     StorageFull,
@@ -90,6 +91,15 @@ class Warehouses:
     def path(self, ref: IntegrationRef) -> Path:
         """Where the integration's file lies, whether or not it exists."""
         return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
+
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration that has a file here, whether or not it is still known."""
+        found = []
+        for path in self._root.glob("*/*.duckdb"):
+            # What cannot be the name of an integration is somebody else's file.
+            with suppress(InvalidInput):
+                found.append(IntegrationRef(path.parent.name, path.stem))
+        return sorted(found)
 
     def exists(self, ref: IntegrationRef) -> bool:
         """Whether the integration has ever been synced here."""

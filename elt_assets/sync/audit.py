@@ -14,6 +14,7 @@ import msgspec
 
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.clock import ago
 from elt_assets.sync.detect import load_images
@@ -92,17 +93,48 @@ def keys_are_unique(platform: Platform, stream: Stream) -> Finding:
 
 
 def rows_have_owners(platform: Platform, stream: Stream) -> Finding:
-    """Every row of the latest table belongs to a registered integration."""
-    rows = platform.database.rows(
-        f"""
-        SELECT DISTINCT l.organization_id, l.connected_integration_id
-        FROM {stream.latest} AS l
-        LEFT JOIN connected_integrations AS c
-            ON c.organization_id = l.organization_id AND c.id = l.connected_integration_id
-        WHERE c.id IS NULL
-        """
+    """Every row of the latest table and of the ledger, and every warehouse file, belongs to a
+    registered integration.
+    """
+    # Before and after: one that comes or goes meanwhile is no orphan.
+    owners = _registered(platform)
+    found = {ref.partition_key: "a warehouse file" for ref in platform.warehouses.refs()}
+    for table, what in (
+        ("syncs", "past syncs"),
+        ("integration_versions", "a version"),
+        (stream.latest, "latest rows"),
+    ):
+        rows = platform.database.rows(
+            f"SELECT DISTINCT organization_id, connected_integration_id FROM {table}"
+        )
+        found |= {_partition(row): what for row in rows}
+    owners |= _registered(platform)
+    return _finding(
+        "rows_have_owners",
+        len(found),
+        (f"{key} ({what})" for key, what in sorted(found.items()) if key not in owners),
     )
-    return _finding("rows_have_owners", _rows(platform, stream), map(_partition, rows))
+
+
+def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> Finding:
+    """No integration's file holds a record or a change of another one.
+
+    An integration that is being synced is left to the next audit.
+    """
+    looked_at, offending = 0, []
+    for integration in platform.registry.all():
+        ref = integration.ref
+        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
+            continue
+        looked_at += 1
+        try:
+            strangers = _strangers(platform, stream, ref)
+        except SyncError as error:
+            offending.append(f"{ref} ({error})")
+            continue
+        if strangers:
+            offending.append(f"{ref} ({strangers} rows of others)")
+    return _finding("rows_stay_with_their_tenant", looked_at, offending)
 
 
 def log_replays(platform: Platform, stream: Stream) -> Finding:
@@ -192,17 +224,41 @@ def rejects_are_rare(platform: Platform, stream: Stream) -> Finding:
     )
 
 
+def extractions_are_complete(platform: Platform, stream: Stream) -> Finding:
+    """The newest syncs have seen everything: no gate kept them from deleting who is missing."""
+    newest = {
+        key: row
+        for key, row in _newest(platform, stream).items()
+        if row.status in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
+        and row.mode is not Mode.COMPENSATING
+    }
+    return _finding(
+        "extractions_are_complete",
+        len(newest),
+        (
+            f"{key} ({'; '.join(row.certificate.reasons)})"
+            for key, row in newest.items()
+            if not row.certificate.complete
+        ),
+    )
+
+
 ERRORS: tuple[Audit, ...] = (
     books_balance,
     keys_are_unique,
     rows_have_owners,
+    rows_stay_with_their_tenant,
     log_replays,
     newest_syncs_succeeded,
     nothing_is_quarantined,
 )
 """What must hold: a person has to act where it does not."""
 
-WARNINGS: tuple[Audit, ...] = (integrations_are_fresh, rejects_are_rare)
+WARNINGS: tuple[Audit, ...] = (
+    integrations_are_fresh,
+    rejects_are_rare,
+    extractions_are_complete,
+)
 """What deserves a look."""
 
 
@@ -213,6 +269,25 @@ def _finding(audit: str, looked_at: int, offending: Iterable[str]) -> Finding:
 
 def _partition(row: dict[str, str]) -> str:
     return f"{row['organization_id']}:{row['connected_integration_id']}"
+
+
+def _registered(platform: Platform) -> set[str]:
+    return {integration.ref.partition_key for integration in platform.registry.all()}
+
+
+def _strangers(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
+    with platform.warehouses.open(ref, read_only=True) as connection:
+        if not has_tables(connection, stream):
+            return 0
+        return sum(
+            one_row(
+                connection,
+                f"SELECT count(*) FROM {table} WHERE organization_id <> $organization_id"
+                " OR connected_integration_id <> $integration_id",
+                {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
+            )[0]
+            for table in (stream.staging, stream.cdc, stream.withheld)
+        )
 
 
 def _rows(platform: Platform, stream: Stream) -> int:

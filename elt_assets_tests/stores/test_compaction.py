@@ -205,3 +205,10 @@ def test_removing_takes_along_what_an_interrupted_rewriting_left(warehouses: War
         process.end()
     warehouses.remove(ACME)
     assert not warehouses.path(ACME).parent.exists()
+
+
+def test_the_files_that_are_there_are_listed_and_nothing_else(warehouses: Warehouses) -> None:
+    folder = warehouses.path(ACME).parent
+    for name in ("two words.duckdb", "main.duckdb.wal", ".main.duckdb.rewritten"):
+        (folder / name).touch()
+    assert warehouses.refs() == [ACME]

@@ -58,7 +58,35 @@ def test_two_rows_of_one_key_are_found(filled: Company) -> None:
 
 def test_rows_of_nobody_are_found(filled: Company) -> None:
     damage(filled, "DELETE FROM connected_integrations WHERE organization_id = 'other'")
-    assert audit.rows_have_owners(filled.platform, USERS).sample == ("other:main",)
+    assert audit.rows_have_owners(filled.platform, USERS).sample == ("other:main (latest rows)",)
+
+
+def test_syncs_and_files_of_nobody_are_found(filled: Company) -> None:
+    filled.platform.warehouses.path(OTHER).rename(
+        filled.platform.warehouses.path(IntegrationRef("acme", "lost"))
+    )
+    damage(filled, "UPDATE syncs SET organization_id = 'gone' WHERE organization_id = 'other'")
+    found = audit.rows_have_owners(filled.platform, USERS)
+    assert found.sample == ("acme:lost (a warehouse file)", "gone:main (past syncs)")
+
+
+@pytest.mark.parametrize("table", ["users_staging", "users_cdc"])
+def test_a_row_of_another_tenant_in_a_file_is_found(filled: Company, table: str) -> None:
+    with filled.platform.warehouses.open(ACME) as connection:
+        connection.execute(
+            f"UPDATE {table} SET organization_id = 'other'"
+            " WHERE external_id = 'u-0009' AND sync_id = 's1'"
+        )
+    found = audit.rows_stay_with_their_tenant(filled.platform, USERS)
+    assert (found.looked_at, found.sample) == (2, ("acme:main (1 rows of others)",))
+
+
+def test_an_extraction_that_did_not_see_everything_is_found(filled: Company) -> None:
+    filled.worlds["other:main"].cut_short = "the page cap"
+    filled.sync(OTHER, sync_id="s3")
+    (line,) = audit.extractions_are_complete(filled.platform, USERS).sample
+    assert line.startswith("other:main (")
+    assert "the page cap" in line
 
 
 @pytest.mark.parametrize(
