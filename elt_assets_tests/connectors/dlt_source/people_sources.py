@@ -74,6 +74,11 @@ def odd_values() -> Iterator[list[Any]]:
 
 
 @dlt.resource
+def no_numbers() -> Iterator[list[dict[str, Any]]]:
+    yield [{"id": 1, "at": decimal.Decimal("Infinity")}, {"id": 2, "at": "NaN and Infinity"}]
+
+
+@dlt.resource
 def broken() -> Iterator[list[dict[str, Any]]]:
     yield staff(range(3))
     raise KeyError("ada@x.example")

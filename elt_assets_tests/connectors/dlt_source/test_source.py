@@ -103,6 +103,14 @@ def test_what_json_cannot_hold_rejects_its_record_alone() -> None:
         assert record["id"] == name, "its key shields its user"
 
 
+def test_a_decimal_that_is_no_number_rejects_its_record_alone() -> None:
+    (page,) = read(dlt_data("no_numbers"))
+    infinite, text = json.loads(page.body)
+    assert "NaN or Infinity" in infinite["$unreadable"]
+    assert infinite["id"] == 1
+    assert text == {"id": 2, "at": "NaN and Infinity"}
+
+
 def test_times_of_arrow_tables_are_texts_that_can_be_mapped() -> None:
     (page,) = read(dlt_data("tables"))
     first = json.loads(page.body)[0]
