@@ -195,7 +195,11 @@ class NestedSource:
                         ahead.weigh(len(page.body))
                         place = _after(page, parents[index], place, done)
                         key = parents[index].key
-                        yield replace(page, total=None, parents=((key, page.count),)), place
+                        # What one list should hold says nothing about the stream.
+                        yield (
+                            replace(page, total=None, wanted=None, parents=((key, page.count),)),
+                            place,
+                        )
                 except NotThere as error:
                     self._make_sure_it_is_gone(parents[index], place.parents, error)
                 place = msgspec.structs.replace(done, page=place.page, short=place.short)

@@ -7,17 +7,22 @@ it. Does not: writing anything anywhere.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import duckdb
 import msgspec
 
-from elt_assets.connectors.source import Presence, Source
+from elt_assets.connectors.expressions import speaks_of_parent
+from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.stage import INCOMING, list_path, pages_table
 from elt_assets.sync.stream import Stream
+
+_LISTS = 20
+"""Many groups are empty; after so many it is worth saying that nothing was found."""
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -101,7 +106,7 @@ def _round(count: int) -> int | None:
 
 def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
     """Fetch and map the first page of `source`. Raises what the source raises."""
-    page = next(iter(source.pages(None)))
+    page = _first_page(source)
     query = mapping_query(stream, source.fields, ref, INCOMING)
     columns = [column.name for column in stream.columns]
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
@@ -134,6 +139,15 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
     return msgspec.structs.replace(
         found, warnings=warnings(stream, found, source.fields.keys()) + _stranger(found, source)
     )
+
+
+def _first_page(source: Source) -> Page:
+    """The first page or, where each of many parents has a list, the first that is not empty."""
+    pages = source.pages(None)
+    page = next(pages)
+    if any(speaks_of_parent(expression) for expression in source.fields.values()):
+        page = next((one for one in chain([page], islice(pages, _LISTS)) if one.count), page)
+    return page
 
 
 def _stranger(preview: Preview, source: Source) -> list[str]:

@@ -156,6 +156,8 @@ def test_plain_http_is_for_this_machine_or_on_request() -> None:
 def test_streams_and_schema_are_there_to_be_shown() -> None:
     assert "rest" in catalog.providers()
     assert catalog.streams(ACME) == ("users",)
+    for unreadable in ([], None, {}, {"streams": "users"}, {"streams": None}, {"streams": 7}):
+        assert catalog.streams(unreadable) == ("users",)
     schema = catalog.schema("rest")
     assert "api_endpoint" in schema["required"]
     assert json.dumps(schema)

@@ -171,6 +171,39 @@ def test_reading_goes_on_from_every_page_without_asking_for_one_again(provider: 
         assert len(lists) == len(pages) - 1 - number
 
 
+def test_no_more_requests_are_in_flight_than_are_allowed(provider: Provider) -> None:
+    directory = Directory(some_groups(25))
+    under_way, most, counting = 0, 0, threading.Lock()
+
+    def answer(asked: Asked) -> Reply:
+        nonlocal under_way, most
+        with counting:
+            under_way += 1
+            most = max(most, under_way)
+        try:
+            # Long enough for a second request to come meanwhile, if one is sent.
+            threading.Event().wait(0.005)
+            return directory.answer(asked)
+        finally:
+            with counting:
+                under_way -= 1
+
+    provider.answer = answer
+    found = pairs(read(opened(data(provider.url) | {"rate_limit": {"concurrency": 1}})))
+    assert set(found) == truth(directory.groups)
+    assert most == 1
+
+
+def test_a_look_at_one_page_passes_over_empty_groups(
+    provider: Provider, platform: Platform
+) -> None:
+    provider.answer = Directory({"a": [], "b": [], "c": ["u1", "u2"], "d": ["u3"]}).answer
+    platform.registry.add(REF, "rest", data(provider.url))
+    found = platform.preview(GROUP_MEMBERSHIPS, REF)
+    assert [record["member_external_id"] for record in found.records] == ["u1", "u2"]
+    assert found.warnings == []
+
+
 def test_no_groups_is_a_whole_listing_of_nobody(provider: Provider) -> None:
     provider.answer = Directory({}).answer
     (page,) = read(opened(data(provider.url)))
