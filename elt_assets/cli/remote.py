@@ -132,8 +132,10 @@ def status(name: str, url: str, as_json: bool) -> None:
 @as_json
 def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
     """List runs, newest first."""
-    only, limit, fits = _filter(filters)
-    runs = list(islice(filter(fits, server_at(url).runs(only)), limit))
+    only, limit, org = _filter(filters)
+    server = server_at(url)
+    fits = _about(org, server.partition_keys()) if org else lambda _: True
+    runs = list(islice(filter(fits, server.runs(only)), limit))
     if as_json:
         print_json([_plain(run) for run in runs])
         return
@@ -213,7 +215,7 @@ def queues(url: str, as_json: bool) -> None:
     if queue.oldest_queued_at is not None:
         note(f"the oldest run waits since {_ago(queue.oldest_queued_at)}")
     for daemon in queue.daemons:
-        if daemon.required and not daemon.healthy:
+        if not daemon.alive:
             since = "never" if daemon.last_heartbeat is None else _ago(daemon.last_heartbeat)
             note(
                 f"{daemon.name.lower()} of the daemon shows no life (last heartbeat: {since}): "
@@ -271,10 +273,8 @@ def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
     )
 
 
-def _filter(
-    filters: Iterable[str],
-) -> tuple[dict[str, Any], int, Callable[[Run], bool]]:
-    """Dagster's filter, the number of runs, and what Dagster cannot filter by."""
+def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
+    """Dagster's filter, the number of runs, and the organization, which Dagster cannot tell."""
     from elt_assets.assets.streams import SYNC_ID_TAG
     from elt_assets.remote.arguments import SYNC, SYNC_ALL, pairs, typed
 
@@ -305,12 +305,12 @@ def _filter(
                 raise InvalidInput(
                     f"list has no filter {key!r}; it has status, limit, job, org, sync_id"
                 )
-    return only, limit, _about(org)
+    return only, limit, org
 
 
-def _about(org: str | None) -> Callable[[Run], bool]:
-    """Whether a run's first or last integration belongs to the organization."""
-    return lambda run: org is None or any(key.partition(":")[0] == org for key in run.ends or ())
+def _about(org: str, instance_keys: Sequence[str]) -> Callable[[Run], bool]:
+    """Whether a run carries an integration of the organization."""
+    return lambda run: any(key.partition(":")[0] == org for key in run.integrations(instance_keys))
 
 
 _COLUMNS = ("run", "job", "status", "sync", "integrations", "created", "seconds", "settled")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +20,7 @@ import msgspec
 
 from elt_assets.alerts import grouped, open_matters
 from elt_assets.errors import DatabaseBusy, EltAssetsError
-from elt_assets.remote.server import Queue, Server
+from elt_assets.remote.server import HEARTBEAT_TOLERANCE, Queue, Server
 from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
@@ -29,9 +28,6 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.freshness import freshness
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS
-
-HEARTBEAT_TOLERANCE = 180.0
-"""Seconds without a heartbeat, which comes every 30 to 60, before the daemon counts as gone."""
 
 _LISTED = 10
 _BUSY_WAIT = 2.0
@@ -193,15 +189,7 @@ def _server(server: Server) -> Sequence[Check]:
 
 
 def _daemon(queue: Queue) -> Check:
-    gone = [
-        daemon.name.lower()
-        for daemon in queue.daemons
-        if daemon.required
-        and (
-            daemon.last_heartbeat is None
-            or time.time() - daemon.last_heartbeat > HEARTBEAT_TOLERANCE
-        )
-    ]
+    gone = [daemon.name.lower() for daemon in queue.daemons if not daemon.alive]
     if not gone:
         return Check("daemon", True, "every part of it shows life")
     return Check(

@@ -9,6 +9,7 @@ events, partitions or queues: those are plain queries over the same transport.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +30,9 @@ T = TypeVar("T")
 FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 WAITING = ("QUEUED", "NOT_STARTED")
 RUNNING = ("STARTING", "STARTED", "CANCELING")
+
+HEARTBEAT_TOLERANCE = 180.0
+"""Seconds without a heartbeat, which comes every 30 to 60, before the daemon counts as gone."""
 
 _TIMEOUT = 60
 _EVENTS = 1000
@@ -99,13 +103,20 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Daemon(msgspec.Struct, frozen=True):
-    """One of the daemon's parts; `healthy` is about its last heartbeat."""
+    """One of the daemon's parts, and when it last showed life."""
 
     name: str
     required: bool
-    healthy: bool
     last_heartbeat: float | None
     errors: tuple[str, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it showed life lately, if it is to; Dagster itself waits half an hour."""
+        return not self.required or (
+            self.last_heartbeat is not None
+            and time.time() - self.last_heartbeat < HEARTBEAT_TOLERANCE
+        )
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -269,7 +280,6 @@ class Server:
                 Daemon(
                     daemon["daemonType"],
                     daemon["required"],
-                    bool(daemon["healthy"]),
                     daemon["lastHeartbeatTime"],
                     tuple(error["message"] for error in daemon["lastHeartbeatErrors"]),
                 )
@@ -462,7 +472,7 @@ query Queue($queued: RunsFilter, $running: RunsFilter) {
     concurrencyLimits { concurrencyKey slotCount activeSlotCount pendingStepCount }
     daemonHealth {
       allDaemonStatuses {
-        daemonType required healthy lastHeartbeatTime lastHeartbeatErrors { message }
+        daemonType required lastHeartbeatTime lastHeartbeatErrors { message }
       }
     }
   }

@@ -27,6 +27,12 @@ LEAVES_A_GRANDCHILD = (
     "path.with_suffix('.part').rename(path); time.sleep(600)"
 )
 
+WAITS_FOR_ITS_OWN = (
+    "import pathlib, signal, subprocess, sys; signal.signal(signal.SIGTERM, lambda *_: None); "
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+    "pathlib.Path(sys.argv[1]).touch(); child.wait()"
+)
+
 
 def python(code: str, *arguments: str) -> Child:
     return Child("the child", (sys.executable, "-c", code, *arguments))
@@ -58,6 +64,15 @@ def test_what_a_child_started_is_stopped_with_it(tmp_path: Path) -> None:
     assert running(grandchild)
     supervisor.stop()
     wait_for(lambda: not running(grandchild))
+
+
+def test_what_a_child_waits_for_is_asked_to_end_as_well(tmp_path: Path) -> None:
+    """Dagster's code server ends when its runs have; nobody may wait hours for that."""
+    supervisor = Supervisor(os.environ, Stop(), patience=3600)
+    supervisor.start(python(WAITS_FOR_ITS_OWN, str(tmp_path / "ready")))
+    wait_for((tmp_path / "ready").exists)
+    supervisor.stop()
+    assert supervisor.pids == ()
 
 
 def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:

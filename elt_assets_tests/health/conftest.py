@@ -39,7 +39,6 @@ class Dagster:
         daemon = {
             "daemonType": "SENSOR",
             "required": True,
-            "healthy": True,
             "lastHeartbeatTime": beat,
             "lastHeartbeatErrors": [],
         }

@@ -65,6 +65,8 @@ def test_an_open_quarantine_is_a_reason(company: Company) -> None:
     found = check(company.platform.settings, "quarantines")
     assert not found.ok
     assert found.sample == (str(ACME),)
+    company.platform.registry.set_enabled(ACME, False)
+    assert check(company.platform.settings, "quarantines").ok
 
 
 def test_the_integration_that_waits_longest_is_named(company: Company) -> None:
