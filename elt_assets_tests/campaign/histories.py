@@ -120,21 +120,23 @@ def history(seed: int, *, days: int = 3, plain: bool = False) -> History:
     made: list[Day] = []
     steps: list[Step] = []
     for day in range(days):
+        mass = False
         if day:
             # A mass leave is withheld and approved; unattended confirmation must stay below.
-            mass = not plain and way in ("probe", "none") and dice.random() < 0.3
+            mass = not plain and way in ("probe", "none") and dice.random() < 0.7
             mass = mass and len(people) > 16
-            left = _live_a_day(dice, ref, people, day, leavers=6 if mass else 1)
+            left = _live_a_day(dice, ref, people, day, leavers=7 if mass else 1)
             for key, record in left.items():
                 if tombstones and dice.random() < 0.7:
                     gone[key] = record | {"status": "DELETED", "updated": _on(day)}
         last = day == days - 1
         clean = plain or way is None or last
         made.append(_listed(dice, ref, people, gone, day, way, clean=clean))
-        full = changes and dice.random() < 0.3
+        full = changes and (mass or dice.random() < 0.3)
         steps.append(Step("sync", day, f"day-{day}", full))
         if day and not last and not plain and way is not None:
-            extra = dice.choice(("approve", "undo", "rebuild", "retry", "retry", None))
+            usual = ("approve", "undo", "rebuild", "retry", "retry", None)
+            extra = dice.choice(("approve", "approve", "approve", "undo") if mass else usual)
             if extra is not None:
                 steps.append(Step(extra, day, f"day-{day}"))
     for again in range(2):
@@ -164,6 +166,7 @@ class Expectation:
     before: Users = field(default_factory=dict)
     missing_before: set[str] = field(default_factory=set)
     watermark: str = ""
+    all_read: bool = False
     listed: tuple[Record, ...] = ()
     everybody: bool = True
 
@@ -172,7 +175,8 @@ class Expectation:
         day = self.history.days[step.day]
         if step.act == "sync":
             self.before, self.missing_before = dict(self.users), set(self.missing)
-            self.everybody = step.full or not self.history.changes or not self.watermark
+            changes = self.history.changes and self.all_read and self.watermark
+            self.everybody = step.full or not changes
             since = None if self.everybody else _before(self.watermark)
             self.listed = _since(day.listing, since)
             self._settle(day, FIELDS)
@@ -220,6 +224,9 @@ class Expectation:
             self.missing = pending
         else:
             self.missing -= heard.valid.keys()
+        if self.everybody and not heard.unreadable:
+            # What was withheld must be said again before changes alone are enough.
+            self.all_read = not withheld
         if not withheld and not heard.unreadable:
             self.watermark = max(self.watermark, heard.newest)
         gone = unseen | said

@@ -105,12 +105,12 @@ def test_changes_that_are_nothing_but_tombstones_delete(company: Company, world:
 
 def test_tombstones_that_were_withheld_are_listed_again(company: Company, world: World) -> None:
     """Or else they would be forgotten with the quarantine that the next sync ends."""
-    before = list(world.records)
-    world.records = [changed(number, 20, status="DELETED") for number in range(10)]
+    before, newest = list(world.records), changed(50, 21)
+    world.records = [*(changed(number, 20, status="DELETED") for number in range(10)), newest]
     assert company.sync(sync_id="s2").status is Status.QUARANTINED
     assert company.sync(sync_id="s3").counts.withheld_deletes == 10
     company.platform.approve(ACME, "ada")
-    assert company.users() == expected(before[10:])
+    assert company.users() == expected([*before[10:], newest])
 
 
 def test_a_full_sync_whose_deletes_were_withheld_is_followed_by_a_full_one(

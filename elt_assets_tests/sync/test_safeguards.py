@@ -8,6 +8,7 @@ from elt_assets.connectors.source import Presence
 from elt_assets.errors import InvalidInput, ProviderUnavailable
 from elt_assets.sync.detect import Detection
 from elt_assets.sync.outcome import Status
+from elt_assets.sync.stage import Landing
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
@@ -216,7 +217,7 @@ def test_an_interrupted_mapping_again_goes_on_without_fetching(
     company.map_from("email", "email", 0)
     served = len(world.served)
     with monkeypatch.context() as broken:
-        broken.setattr(Detection, "compare", away)
+        broken.setattr(Landing, "land", away)
         assert company.platform.retry_rejected(USERS, ACME).status is Status.FAILED
     (interrupted,) = company.platform.interrupted()
     assert company.sync(sync_id=interrupted.sync_id).counts.inserts == 1

@@ -186,7 +186,7 @@ class CrashCampaign:
             status = self._killed_after(home, lived, step, dice.uniform(0, twin.seconds[number]))
         else:
             death: Death = "SIGKILL" if chance < 0.8 else dice.choice(_DEATHS)
-            fatal = self._rarest(names, dice)
+            fatal = self._rarest(twin, number, dice)
             fired = f"SIGKILL {names[fatal]}" if death == "SIGKILL" else death
             status = self._dies(home, lived, step, fatal, death)
         if status in _STATUS:
@@ -197,11 +197,12 @@ class CrashCampaign:
             broken = Violation("worker broke", lived.ref.partition_key, f"exit {status}")
             self.figures.judge(f"{name}, {step.act} {step.sync_id}", [broken])
 
-    def _rarest(self, names: list[str], dice: random.Random) -> int:
-        """A moment of the kind that was visited least so far."""
-        visited = Counter({name: self.figures.fired[f"SIGKILL {name}"] for name in names})
-        fewest = min(visited.values())
-        return dice.choice([n for n, name in enumerate(names) if visited[name] == fewest])
+    def _rarest(self, twin: Twin, number: int, dice: random.Random) -> int:
+        """A moment of the kind visited least so far, and among those met in the fewest steps."""
+        names = twin.moments[number]
+        met = Counter(name for step in twin.moments for name in set(step))
+        ranks = [(self.figures.fired[f"SIGKILL {name}"], met[name]) for name in names]
+        return dice.choice([n for n, rank in enumerate(ranks) if rank == min(ranks)])
 
     def _dies(
         self, home: Path, lived: History, step: Step, fatal: int, death: Death = "SIGKILL"
