@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import smtplib
+import ssl
 from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from typing import Protocol
@@ -129,11 +130,8 @@ class Email:
             f"{kind} of {count}" for kind, count in sorted(kinds.items())
         )
         message.set_content("\n\n".join(_lines(alerts)) + "\n")
-        connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
         try:
-            with connect(settings.smtp_host or "", settings.smtp_port, timeout=_TIMEOUT) as server:
-                if settings.smtp_security == "starttls":
-                    server.starttls()
+            with self._connected() as server:
                 if settings.smtp_user and settings.smtp_password:
                     server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
                 server.send_message(message)
@@ -141,6 +139,22 @@ class Email:
             raise RetryableError(
                 f"the mail server did not take it: {type(error).__name__}"
             ) from None
+
+    def _connected(self) -> smtplib.SMTP:
+        settings = self._settings
+        host, port = settings.smtp_host or "", settings.smtp_port
+        # smtplib's own default takes any certificate, and with it any server in the middle.
+        trusted = ssl.create_default_context()
+        if settings.smtp_security == "tls":
+            return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT, context=trusted)
+        server = smtplib.SMTP(host, port, timeout=_TIMEOUT)
+        if settings.smtp_security == "starttls":
+            try:
+                server.starttls(context=trusted)
+            except BaseException:
+                server.close()
+                raise
+        return server
 
 
 def _lines(alerts: Sequence[Alert]) -> list[str]:

@@ -73,9 +73,7 @@ class Settings(BaseSettings):
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )
-    health_port: int = Field(
-        8080, ge=0, le=65535, description="Port of /health and /metrics; 0 is a free one."
-    )
+    health_port: int = Field(8080, ge=1, le=65535, description="Port of /health and /metrics.")
     min_free_mb: int = Field(
         512, ge=0, description="Free space under the home folder below which health fails, MB."
     )

@@ -8,10 +8,13 @@ import hashlib
 import hmac
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ import dagster as dg
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from elt_assets.alert_channels import SIGNATURE_HEADER
 from elt_assets.alert_sensor import alert_sensor
@@ -225,10 +231,10 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server(mailbox: Mailbox) -> Iterator[int]:
+def mail_server(mailbox: Mailbox, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, tls_context=tls)
     controller.start()
     try:
         yield port
@@ -290,3 +296,56 @@ def test_only_the_channel_that_did_not_hear_is_told_again(
         company.platform.close()
     assert len(mailbox.received) == 1
     assert len(receiver.received) == 2
+
+
+def own_certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mail.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "mail.pem"
+    encoding = serialization.Encoding.PEM
+    file.write_bytes(
+        certificate.public_bytes(encoding)
+        + key.private_bytes(
+            encoding,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file
+
+
+def test_a_mail_server_that_nobody_vouches_for_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = own_certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file)
+    mailbox = Mailbox()
+    with mail_server(mailbox, tls) as port:
+        settings = {**mail_settings(port), "smtp_security": "starttls"}
+        company = Company(tmp_path / "mail", **settings)
+        break_everybody(company, 1)
+        tick = Ticks(company.platform)
+        with pytest.raises(dg.Failure, match="SSLCertVerificationError"):
+            tick()
+        assert mailbox.received == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        tick()
+        company.platform.close()
+    assert len(mailbox.received) == 1

@@ -74,7 +74,7 @@ def test_a_tilde_is_the_users_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ("LOCK_WAIT", "-1"),
         ("WAREHOUSE_THREADS", "0"),
         ("SHOW_PERSONAL_VALUES", "maybe"),
-        ("HEALTH_PORT", "65536"),
+        ("HEALTH_PORT", "0"),
         ("ALERT_WEBHOOK", "hooks.example.com/secret-4711"),
         ("ALERT_SLACK", "ftp://hooks.example.com/secret-4711"),
         ("SMTP_SECURITY", "maybe"),

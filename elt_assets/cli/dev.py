@@ -43,8 +43,8 @@ def dev(port: int, health_port: int | None) -> None:
     """
     settings = load_settings()
     health = (settings.health_host, health_port or settings.health_port)
-    _refuse_a_port_in_use(_HOST, port, "--port")
-    _refuse_a_port_in_use(*health, "--health-port")
+    refuse_a_port_in_use(_HOST, port, "--port")
+    refuse_a_port_in_use(*health, "--health-port")
     from elt_assets.instance import dagster_home, open_instance
 
     # Both processes would create a new instance's tables at the same moment, and one would
@@ -93,7 +93,7 @@ def _children(port: int, health: tuple[str, int]) -> tuple[Child, ...]:
     )
 
 
-def _refuse_a_port_in_use(host: str, port: int, option: str) -> None:
+def refuse_a_port_in_use(host: str, port: int, option: str) -> None:
     """Say so before processes are started that would find out one after the other."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from elt_assets.cli.dev import refuse_a_port_in_use
 from elt_assets.cli.opening import existing_platform
 from elt_assets.cli.output import note, print_json, print_table
 from elt_assets.cli.remote import as_json, at_url
@@ -51,7 +52,7 @@ def health(url: str, no_server: bool, as_json: bool) -> int:
 @click.option("--host", help="Address to listen on. Default: ELT_ASSETS_HEALTH_HOST, 127.0.0.1.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=click.IntRange(1, 65535),
     help="Port to listen on. Default: ELT_ASSETS_HEALTH_PORT, 8080.",
 )
 @at_url
@@ -62,6 +63,7 @@ def serve_health(host: str | None, port: int | None, url: str, no_server: bool) 
     from elt_assets.remote.server import Server
 
     settings = load_settings()
-    host, port = host or settings.health_host, settings.health_port if port is None else port
+    host, port = host or settings.health_host, port or settings.health_port
+    refuse_a_port_in_use(host, port, "--port")
     note(f"health on http://{host}:{port}/health")
     serve(settings, None if no_server else Server(url), host, port)
