@@ -13,6 +13,7 @@ import click
 
 from elt_assets.cli.opening import existing_platform, registered
 from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.sync.stream import USERS
 
 _SHOWN = 3
 
@@ -95,10 +96,11 @@ def approve(integration: str, decided_by: str, as_json: bool) -> None:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
         return
     for outcome in outcomes:
+        which = "" if outcome.stream == USERS.name else f" --stream {outcome.stream}"
         note(
             f"{outcome.partition}: {outcome.counts.deletes:,} {outcome.stream} deleted, "
             f"{outcome.counts.latest:,} in latest; `elt-assets undo {outcome.partition} "
-            f"--sync-id {outcome.sync_id}` brings them back"
+            f"--sync-id {outcome.sync_id}{which}` brings them back"
         )
 
 

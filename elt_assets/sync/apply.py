@@ -100,5 +100,6 @@ class Application:
             raise PermanentError(
                 f"applying would leave {actual} rows in {self.stream.latest} where {expected} "
                 "are expected; everything was rolled back. The latest table was changed by "
-                f"someone else: run `elt-assets rebuild {self.ref}`, then sync again"
+                f"someone else: run `elt-assets rebuild {self.ref} --stream {self.stream.name}`, "
+                "then sync again"
             )

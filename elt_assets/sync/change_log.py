@@ -62,7 +62,7 @@ def drop_unapplied(
         raise DatabaseDamaged(
             f"{ref}: the change log reaches version {reached} and the latest table stands at "
             f"{applied}: the operational database was replaced or restored from an older copy. "
-            f"Run `elt-assets rebuild {ref}` to bring it up to the log"
+            f"Run `elt-assets rebuild {ref} --stream {stream.name}` to bring it up to the log"
         )
     if reached > applied or missing or marked > applied:
         cut_back(connection, stream, applied)
