@@ -26,7 +26,12 @@ from elt_assets_tests.sync.worlds import ACME, Company, World, WorldSource, peop
 
 USERS_STREAM: dict[str, Any] = worlds.PROVIDER_DATA["streams"]["users"]  # type: ignore[index]
 PROVIDER_DATA = worlds.PROVIDER_DATA | {
-    "streams": {stream.name: USERS_STREAM for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS)}
+    "streams": {
+        "users": USERS_STREAM,
+        "groups": USERS_STREAM,
+        "group_memberships": USERS_STREAM
+        | {"fields": {"group_external_id": "group", "member_external_id": "id"}},
+    }
 }
 GROUP_FIELDS: FieldMap = {"external_id": parse("id"), "name": parse("name")}
 MEMBERSHIP_FIELDS: FieldMap = {
