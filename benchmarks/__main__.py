@@ -19,7 +19,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--users", default=50_000, show_default=True, help="Users without latency.")
-@click.option("--slow-users", default=10_000, show_default=True, help="Users with latency.")
+@click.option("--slow-users", default=40_000, show_default=True, help="Users with latency.")
 @click.option("--page-size", default=500, show_default=True, help="Users a page.")
 @click.option("--latency", default=50, show_default=True, help="Milliseconds of each answer.")
 @click.option("--concurrency", default=8, show_default=True, help="Pages on their way at once.")

@@ -237,7 +237,8 @@ class Landing:
         batch = state.batches
         fetched = sum(page.count for page in pages)
         self._connection.register("incoming_pages", pages_table(pages))
-        self._refuse_two_lists()
+        if any(self._may_have_two_lists(page.body) for page in pages):
+            self._refuse_two_lists()
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE mapped AS {self._query.sql}",
             self._query.parameters | {"list_path": self._list_path},
@@ -327,6 +328,16 @@ class Landing:
             cut_short=last.cut_short,
             cursor=last.next,
             landed_by=state.landed_by | {state.run},
+        )
+
+    def _may_have_two_lists(self, body: bytes) -> bool:
+        """Whether a name on the way to the list may stand in `body` more than once.
+
+        Told by counting bytes, a tenth of the time that parsing takes. A name can be spelled
+        otherwise only with a backslash.
+        """
+        return bool(self._list_names) and (
+            b"\\" in body or any(body.count(f'"{name}"'.encode()) > 1 for name in self._list_names)
         )
 
     def _refuse_two_lists(self) -> None:

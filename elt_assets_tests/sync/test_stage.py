@@ -204,3 +204,33 @@ def test_two_syncs_of_one_integration_never_mix(company: Company) -> None:
     assert (outcome.counts.staged, outcome.resumed_batches) == (12, 0)
     assert len(company.users()) == 12
     assert company.platform.counts(USERS, ACME)["staged"] == 12
+
+
+class Written(World):
+    """A source whose one page is written by hand."""
+
+    body: bytes = b""
+
+    def page(self, number: int, since: str | None = None) -> Page:
+        return Page(self.body, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ('{"items": [{"id": "a"}], "items": [{"id": "b"}]}', Status.FAILED),
+        ('{"items": [{"id": "a"}], "\\u0069tems": [{"id": "b"}]}', Status.FAILED),
+        ('{"items": [{"id": "a", "items": ["items"]}], "more": {"items": []}}', Status.APPLIED),
+        ('{"items": [{"id": "a", "name": "\\u0041"}]}', Status.APPLIED),
+    ],
+)
+def test_a_page_with_two_lists_of_one_name_is_refused_however_it_is_spelled(
+    company: Company, body: str, status: Status
+) -> None:
+    world = Written()
+    world.body = body.encode()
+    company.connect(world=world)
+    outcome = company.sync()
+    assert outcome.status is status
+    if status is Status.FAILED:
+        assert "a page has 'items' more than once" in str(outcome.error)
