@@ -6,6 +6,7 @@ not: starting processes or judging what they leave behind (campaign).
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
@@ -101,6 +102,8 @@ def work(
 ) -> None:
     """The whole life of a worker process, over at moment number `fatal`."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What goes wrong here is meant to; the outcome tells it once more.
+    logging.disable(logging.CRITICAL)
     if death == "SIGTERM":
         signal.signal(signal.SIGTERM, _leave)
     with open_platform(home, history, step, Moments(fatal, death)) as platform:
