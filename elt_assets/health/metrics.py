@@ -58,7 +58,7 @@ class FleetCollector(Collector):
         """All metrics. A source that does not answer costs only its own."""
         with self._lock:
             if time.monotonic() - self._read_at > _KEPT_SECONDS:
-                self._metrics = [*self._read()]
+                self._metrics = _merged(self._read())
                 self._read_at = time.monotonic()
             return self._metrics
 
@@ -87,6 +87,17 @@ def exposition(collector: FleetCollector) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     return generate_latest(registry)
+
+
+def _merged(metrics: Iterable[Metric]) -> list[Metric]:
+    """Each name once, with the samples of every stream: the format allows no name twice."""
+    by_name: dict[str, Metric] = {}
+    for metric in metrics:
+        if metric.name in by_name:
+            by_name[metric.name].samples += metric.samples
+        else:
+            by_name[metric.name] = metric
+    return list(by_name.values())
 
 
 def _of_ledger(platform: Platform) -> Iterator[Metric]:

@@ -413,6 +413,7 @@ query Events($run: ID!, $after: String, $limit: Int) {
         }
         ... on ObservationEvent {
           partition
+          assetKey { path }
           metadataEntries { label ... on JsonMetadataEntry { jsonString } }
         }
         ... on RunFailureEvent { error { message } }

@@ -106,6 +106,7 @@ class Story:
         return [outcome]
 
     def _observed(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
+        stream, _ = _STAGES.get(event["assetKey"]["path"][-1], ("", None))
         for entry in event["metadataEntries"]:
             if entry["label"] == TROUBLE:
                 trouble = msgspec.json.decode(entry["jsonString"], type=Trouble)
@@ -113,7 +114,7 @@ class Story:
                 return [
                     Outcome(
                         partition=trouble.partition,
-                        stream="",
+                        stream=stream,
                         sync_id=trouble.sync_id,
                         status=Status.FAILED,
                         error=trouble.error,

@@ -98,3 +98,10 @@ def test_two_scrapes_in_a_moment_read_once(company: Company) -> None:
     first = exposition(collector)
     company.connect(IntegrationRef("new", "okta"), World())
     assert exposition(collector) == first
+
+
+def test_every_metric_is_introduced_once_however_many_streams_it_has(company: Company) -> None:
+    text = exposition(FleetCollector(company.platform.settings)).decode()
+    introduced = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
+    assert len(introduced) == len(set(introduced))
+    assert 'elt_assets_open_quarantines{stream="groups"}' in text

@@ -48,6 +48,7 @@ def failed(partition: str) -> dict[str, Any]:
     return {
         "__typename": "ObservationEvent",
         "partition": partition,
+        "assetKey": {"path": ["users_latest"]},
         "metadataEntries": [
             {"label": "status"},
             {"label": TROUBLE, "jsonString": msgspec.json.encode(trouble).decode()},
@@ -80,7 +81,7 @@ def test_a_failed_integration_brings_its_trouble_along() -> None:
     told = story()
     (outcome,) = told.hear([failed("org:b")])
     assert isinstance(outcome, Outcome)
-    assert outcome.status is Status.FAILED
+    assert (outcome.status, outcome.stream) == (Status.FAILED, "users")
     assert told.troubles["org:b"].error == "page 1: 401"
 
 
