@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +190,15 @@ def test_without_dlt_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPat
         read(dlt_data("users"))
 
 
+@pytest.fixture
+def left_behind() -> Iterator[None]:
+    """dlt leaves its connections to the garbage collector, which must not meet another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 def rest_api(url: str) -> dict[str, Any]:
     """dlt's own rest_api source, reading `/people` by link header with a bearer token."""
     config = {
@@ -202,6 +214,8 @@ def rest_api(url: str) -> dict[str, Any]:
     )
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("left_behind")
 def test_dlts_own_rest_api_source_is_read_through_all_its_pages(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,8 +234,8 @@ def test_dlts_own_rest_api_source_is_read_through_all_its_pages(
     assert ids(read(rest_api(provider.url))) == [10, 11, 12, 20, 21, 22, 30, 31, 32]
 
 
-# dlt leaves the connection of a failed request to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.usefixtures("left_behind")
 @pytest.mark.parametrize(("status", "kind"), [(403, ProviderRefused), (408, ProviderUnavailable)])
 def test_what_the_provider_answered_decides_whether_another_try_can_help(
     provider: Provider, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
