@@ -150,20 +150,19 @@ def _failure(row: SyncRow) -> Matter:
 
 
 def _stale(platform: Platform, explained: Collection[str]) -> list[Matter]:
-    hours = platform.settings.stale_hours
     late = {
-        one.partition
+        one.partition: one.stale_hours
         for stream in STREAMS.values()
         for one in freshness(platform, stream)
-        if one.age() > hours * 3600
+        if one.overdue
     }
     return [
         Matter(
             f"stale/{partition}",
             "stale",
             partition,
-            f"not brought up to date for more than {hours:g} hours, and no sync says why: is the "
-            "daemon running? (elt-assets health, elt-assets queues)",
+            f"not brought up to date for more than {late[partition]:g} hours, and no sync says "
+            "why: is the daemon running? (elt-assets health, elt-assets queues)",
         )
-        for partition in sorted(late - set(explained))
+        for partition in sorted(late.keys() - set(explained))
     ]

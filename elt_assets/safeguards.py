@@ -39,6 +39,11 @@ class Safeguards(BaseModel):
     delete_mode: DeleteMode = Field(
         "hard", description="'soft' keeps deleted rows and sets their deleted_at."
     )
+    stale_hours: float = Field(
+        26.0,
+        gt=0,
+        description="Hours after which an integration counts as not up to date.",
+    )
 
 
 def _described(name: str) -> str | None:
@@ -61,6 +66,7 @@ class SafeguardOverrides(BaseModel):
         None, description=_described("delete_confirmation")
     )
     delete_mode: DeleteMode | None = Field(None, description=_described("delete_mode"))
+    stale_hours: float | None = Field(None, gt=0, description=_described("stale_hours"))
 
     def over(self, installation: Safeguards) -> Safeguards:
         """The installation's safeguards with this integration's own in their place."""

@@ -39,9 +39,7 @@ class Settings(BaseSettings):
     max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
     delete_mode: DeleteMode = Field("hard", description="See safeguards.")
     max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
-    stale_hours: float = Field(
-        26.0, gt=0, description="Hours after which an integration counts as not up to date."
-    )
+    stale_hours: float = Field(26.0, gt=0, description="See safeguards.")
     max_resume_hours: float = Field(
         24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
     )
@@ -131,6 +129,7 @@ class Settings(BaseSettings):
             max_delete_count=self.max_delete_count,
             max_reject_share=self.max_reject_share,
             delete_mode=self.delete_mode,
+            stale_hours=self.stale_hours,
         )
 
     @property

@@ -234,8 +234,7 @@ def _lags(platform: Platform, stream: Stream) -> Iterator[Metric]:
     overdue = _gauge(
         "overdue_integrations", "Integrations not brought up to date in time.", ["stream"]
     )
-    limit = platform.settings.stale_hours * 3600
-    overdue.add_metric([stream.name], sum(age > limit for age in ages))
+    overdue.add_metric([stream.name], sum(one.overdue for one in fresh))
     yield overdue
     records = _gauge(
         "latest_records",

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 import msgspec
 
@@ -151,12 +150,11 @@ def _integrations(platform: Platform) -> Iterator[Check]:
             needed=False,
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
-    limit = timedelta(hours=platform.settings.stale_hours).total_seconds()
     overdue = {
         one.partition: one
         for stream in STREAMS.values()
         for one in freshness(platform, stream)
-        if one.age() > limit
+        if one.overdue
     }
     oldest = next(iter(overdue.values()), None)
     yield Check(

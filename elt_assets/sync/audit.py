@@ -8,7 +8,6 @@ are shown (checks, cli).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 
 import msgspec
 
@@ -16,8 +15,8 @@ from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log, latest, ledger
-from elt_assets.sync.clock import ago
 from elt_assets.sync.detect import load_images
+from elt_assets.sync.freshness import freshness
 from elt_assets.sync.mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.platform import Platform
@@ -189,24 +188,11 @@ def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
 
 def integrations_are_fresh(platform: Platform, stream: Stream) -> Finding:
     """Every enabled integration has been brought up to date within its time."""
-    oldest = ago(timedelta(hours=platform.settings.stale_hours))
-    settled = {
-        _partition(row)
-        for row in platform.database.rows(
-            "SELECT organization_id, connected_integration_id FROM integration_versions"
-            " WHERE stream = ? AND settled_at >= ?",
-            (stream.name, oldest),
-        )
-    }
-    # One that was registered a moment ago has had no time yet.
-    expected = [
-        integration.ref.partition_key
-        for integration in platform.registry.all(enabled=True)
-        if integration.offers(stream)
-        and (integration.updated_at < oldest or integration.ref.partition_key in settled)
-    ]
+    expected = freshness(platform, stream)
     return _finding(
-        "integrations_are_fresh", len(expected), (key for key in expected if key not in settled)
+        "integrations_are_fresh",
+        len(expected),
+        (one.partition for one in expected if one.overdue),
     )
 
 

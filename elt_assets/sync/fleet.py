@@ -98,10 +98,13 @@ def cause_of(error: str | None, organization_id: str, integration_id: str) -> st
 
 
 def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState:
-    """Ask for everything; `stale_hours` is when an integration counts as not up to date."""
+    """Ask for everything.
+
+    `stale_hours` is when an integration counts as not up to date, unless it says otherwise.
+    """
     now = datetime.now(UTC)
     newest = _newest(database)
-    hours = _hours_since_settled(database, now)
+    lags = _hours_since_settled(database, now, stale_hours)
     quarantined = _quarantined(database)
     (registered,) = database.rows(
         "SELECT coalesce(sum(enabled), 0) AS enabled, count(*) AS n FROM connected_integrations"
@@ -110,10 +113,10 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
         moment=now.strftime("%Y-%m-%d %H:%M"),
         enabled=registered["enabled"],
         disabled=registered["n"] - registered["enabled"],
-        stale=sum(1 for lag in hours if lag is None or lag > stale_hours),
+        stale=sum(1 for lag, limit in lags if lag is None or lag > limit),
         records=_records(database),
         statuses=_statuses(newest),
-        lags=_lags(hours),
+        lags=_lags([lag for lag, _ in lags]),
         changes=_changes(database),
         causes=_causes(newest),
         slowest=_slowest(newest),
@@ -127,22 +130,33 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
     )
 
 
-def _hours_since_settled(database: OperationalDatabase, now: datetime) -> list[float | None]:
-    """For every enabled integration, of its stream that is furthest behind; None for never."""
+def _hours_since_settled(
+    database: OperationalDatabase, now: datetime, stale_hours: float
+) -> list[tuple[float | None, float]]:
+    """For every enabled integration, of its stream that is furthest behind; None for never.
+
+    Beside it the hours after which that integration counts as not up to date.
+    """
     rows = database.rows(
         """
-        SELECT coalesce(min(v.settled_at), '') AS settled_at
+        SELECT
+            coalesce(min(v.settled_at), '') AS settled_at,
+            coalesce(json_extract(c.provider_data, '$.safeguards.stale_hours'), ?) AS stale_hours
         FROM connected_integrations AS c
         LEFT JOIN integration_versions AS v
             ON v.organization_id = c.organization_id AND v.connected_integration_id = c.id
         WHERE c.enabled = 1
         GROUP BY c.organization_id, c.id
-        """
+        """,
+        (stale_hours,),
     )
     return [
-        (now - datetime.fromisoformat(row["settled_at"])) / timedelta(hours=1)
-        if row["settled_at"]
-        else None
+        (
+            (now - datetime.fromisoformat(row["settled_at"])) / timedelta(hours=1)
+            if row["settled_at"]
+            else None,
+            row["stale_hours"],
+        )
         for row in rows
     ]
 

@@ -24,6 +24,12 @@ class Freshness(msgspec.Struct, frozen=True):
     provider: str
     since: str
     records: int
+    stale_hours: float
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was not brought up to date in its time."""
+        return self.age() > self.stale_hours * 3600
 
     def age(self) -> float:
         """Seconds since then."""
@@ -39,7 +45,8 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
             c.organization_id || ':' || c.id AS "partition",
             c.provider AS provider,
             max(coalesce(v.settled_at, c.created_at), c.updated_at) AS since,
-            coalesce(s.latest, 0) AS records
+            coalesce(s.latest, 0) AS records,
+            coalesce(json_extract(c.provider_data, '$.safeguards.stale_hours'), ?) AS stale_hours
         FROM connected_integrations AS c
         LEFT JOIN integration_versions AS v
             ON v.organization_id = c.organization_id
@@ -53,6 +60,6 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
         WHERE c.enabled = 1
         ORDER BY since
         """,
-        (stream.name,),
+        (platform.settings.stale_hours, stream.name),
     )
     return [Freshness(**row) for row in rows if row["partition"] in offering]

@@ -79,6 +79,19 @@ def test_the_integration_that_waits_longest_is_named(company: Company) -> None:
     assert found.detail.startswith(f"2 integrations are not up to date; {other} waits longest")
 
 
+def test_an_integration_may_have_a_time_of_its_own(company: Company) -> None:
+    other = IntegrationRef("acme", "other")
+    for ref in (ACME, other):
+        company.connect(ref, World(people(3)))
+    known = company.platform.registry.get(ACME).provider_data
+    company.platform.registry.update(ACME, known | {"safeguards": {"stale_hours": 1e-9}})
+    company.sync()
+    company.sync(other)
+    found = check(company.platform.settings, "freshness")
+    assert found.detail.startswith(f"1 integrations are not up to date; {ACME} waits longest")
+    assert found.sample == (str(ACME),)
+
+
 def test_too_little_room_is_a_reason(company: Company) -> None:
     found = check(changed(company, min_free_mb=10**9), "disk")
     assert not found.ok
