@@ -123,6 +123,9 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl
 
     def ask() -> None:
+        # A shell starts background jobs deaf to Ctrl-C, and Dagster gives SIGTERM the same
+        # ear: its processes could then not be asked to end.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)
