@@ -45,7 +45,9 @@ def delivered(deliver: Callable[[Wire, bytes], Awaitable[None]]) -> Callable[[Ex
     """An act that replaces the delivery of the body."""
 
     def act(exchange: Exchange) -> None:
-        body = exchange.body
+        # These answers are written whole and name no compression; unnamed, it is no page.
+        packed = "content-encoding" in exchange.headers
+        body = exchange.page.encoded() if packed else exchange.body
 
         async def delivery(wire: Wire) -> None:
             await deliver(wire, body)
