@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from elt_assets.sync.fleet import cause_of
-from elt_assets.sync.freshness import freshness
+from elt_assets.sync.freshness import overdue
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
@@ -81,8 +81,9 @@ def open_matters(platform: Platform) -> Matters:
         if row.partition in enabled
     ]
     undecided = set()
-    for row in platform.newest_syncs():
-        if row.partition not in enabled or row.status.settled:
+    newest = (row for stream in STREAMS.values() for row in platform.newest_syncs(stream))
+    for row in newest:
+        if row.status.settled:
             continue
         if row.status is Status.FAILED and (
             not row.retryable or row.attempts >= _TRIES_BEFORE_ALARM
@@ -150,12 +151,7 @@ def _failure(row: SyncRow) -> Matter:
 
 
 def _stale(platform: Platform, explained: Collection[str]) -> list[Matter]:
-    late = {
-        one.partition: one.stale_hours
-        for stream in STREAMS.values()
-        for one in freshness(platform, stream)
-        if one.overdue
-    }
+    late = {one.partition: one.stale_hours for one in overdue(platform)}
     return [
         Matter(
             f"stale/{partition}",

@@ -49,6 +49,11 @@ class IntegrationRef:
     def __str__(self) -> str:
         return self.partition_key
 
+    def before(self, message: str) -> str:
+        """`message` with whom it is about in front of it, once."""
+        prefix = f"{self}: "
+        return message if message.startswith(prefix) else prefix + message
+
     @classmethod
     def parse(cls, partition_key: str) -> IntegrationRef:
         """Read `ORG:ID`. Raises `InvalidInput` for anything else."""

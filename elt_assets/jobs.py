@@ -12,6 +12,15 @@ from elt_assets.assets.tables import asset_key
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.stream import STREAMS, USERS, Stream
 
+ENDED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
+"""Statuses of runs in which nothing more happens."""
+
+NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
+
 
 def job_name(stream: Stream) -> str:
     """`sync` for users, whom every integration is connected for, else `<stream>_sync`."""

@@ -12,7 +12,7 @@ condition on the tables: each of hundreds of runs would ask for one.
 
 import dagster as dg
 
-from elt_assets.jobs import sync_jobs
+from elt_assets.jobs import NOT_ENDED, sync_jobs
 from elt_assets.sync import ledger
 from elt_assets.sync.platform import Platform
 
@@ -22,13 +22,6 @@ report_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     description="Makes the fleet report anew.",
 )
-
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
 
 
 def report_sensor() -> dg.SensorDefinition:
@@ -48,7 +41,7 @@ def report_sensor() -> dg.SensorDefinition:
         if newest is None or newest == context.cursor:
             return dg.SkipReason("nothing has settled since the last report")
         under_way = sum(
-            context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=_UNDER_WAY))
+            context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_ENDED))
             for job in sync_jobs.values()
         )
         if under_way:

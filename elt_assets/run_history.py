@@ -19,15 +19,15 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from elt_assets.jobs import ENDED
 from elt_assets.sync.maintenance import Work
 
 BATCH = 100
-_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 def forget_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = False) -> Work:
     """Delete ended runs that were created more than `days` ago, with events and logs."""
-    old = dg.RunsFilter(statuses=_ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
+    old = dg.RunsFilter(statuses=ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
     if dry_run:
         return Work("runs of Dagster", instance.get_runs_count(old))
     before = _size(instance)

@@ -26,6 +26,7 @@ from elt_assets.resources import OutcomeListener, RunListener, ignore
 from elt_assets.settings import Settings
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import STREAMS, Stream
 
 _LONGEST_CAUSE = 300
@@ -62,13 +63,14 @@ def run_sync(
         listener = RunListener(progress=progress, settled=settle)
         definitions = build_defs(resources={"platform": platform, "listener": listener})
         config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
+        known = {entry.ref: entry for entry in platform.registry.all()}
         for stream in STREAMS.values():
             if stream not in streams:
                 continue
             job = definitions.resolve_job_def(job_name(stream))
             for keys in contiguous_ranges(
                 instance.get_dynamic_partitions(PARTITIONS),
-                _offering(platform, stream, refs),
+                _offering(known, stream, refs),
                 RANGE_LIMIT,
             ):
                 result = job.execute_in_process(
@@ -87,12 +89,13 @@ def run_sync(
     )
 
 
-def _offering(platform: Platform, stream: Stream, refs: Iterable[IntegrationRef]) -> list[str]:
+def _offering(
+    known: Mapping[IntegrationRef, Integration], stream: Stream, refs: Iterable[IntegrationRef]
+) -> list[str]:
     """The keys of those that offer `stream`; who is not registered (any more) is not left out.
 
     The run tells what is wrong with them.
     """
-    known = {entry.ref: entry for entry in platform.registry.all()}
     return [ref.partition_key for ref in refs if ref not in known or known[ref].offers(stream)]
 
 

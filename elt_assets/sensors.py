@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from elt_assets.jobs import job_name, sync_jobs
+from elt_assets.jobs import NOT_ENDED, job_name, sync_jobs
 from elt_assets.partitions import (
     PARTITION_TAG,
     PARTITIONS,
@@ -25,13 +25,6 @@ from elt_assets.partitions import (
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import STREAMS, USERS, Stream
-
-_FINISHED = (
-    dg.DagsterRunStatus.SUCCESS,
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.CANCELED,
-)
-_IN_FLIGHT = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
 
 
 def first_syncs(
@@ -98,7 +91,7 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
         added = [key for key in enabled if key not in known]
         surplus = [key for key in partitions if key not in enabled]
         if surplus:
-            running = context.instance.get_runs(dg.RunsFilter(statuses=_IN_FLIGHT))
+            running = context.instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
             surplus = deletable(partitions, surplus, [run.tags for run in running])
         # The cursor is when the newest integration seen so far was registered: whoever adds
         # the partition, a person's command or this sensor, the first sync is asked for once.

@@ -73,11 +73,7 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
         ref = IntegrationRef.parse(outcome.partition)
         attempts = ledger.errors(platform.database, stream, ref, outcome.sync_id)
         if outcome.counts.rejected:
-            letters = [
-                letter
-                for letter in platform.rejected(stream, ref)
-                if letter["sync_id"] == outcome.sync_id
-            ]
+            letters = platform.rejected(stream, ref, outcome.sync_id, _LISTED)
     return Trouble(
         partition=outcome.partition,
         sync_id=outcome.sync_id,
@@ -89,8 +85,7 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
         ),
         rejected=outcome.counts.rejected,
         dead_letters=tuple(
-            DeadLetter(letter["batch"], letter["seq"], letter["reason"])
-            for letter in letters[:_LISTED]
+            DeadLetter(letter["batch"], letter["seq"], letter["reason"]) for letter in letters
         ),
     )
 

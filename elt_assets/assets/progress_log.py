@@ -3,8 +3,8 @@
 Belongs here: how often it is said, and in which words. Does not: what makes progress (the
 engine) or showing it (cli).
 
-A stored event costs about 10 ms, so there is one for all integrations under way, and only
-when some of them got further.
+Every event is stored, so there is one for all integrations under way, and only when some of
+them got further.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class RunReport:
         self._retry_policy = retry_policy
         self._outcomes: list[Outcome] = []
         self._reported = _reported_before(context)
-        one = context.has_partition_key or context.has_partition_key_range
-        self._left = len(context.partition_keys) if one else 0
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        self._left = len(context.partition_keys) if partitioned else 0
 
     def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
         """What is new in `outcome`; the listener hears of it unless it failed."""

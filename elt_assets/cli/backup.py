@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
+from elt_assets.cli.exit_statuses import FAILED
 from elt_assets.cli.opening import existing_platform
-from elt_assets.cli.output import complain, note, print_json
+from elt_assets.cli.output import as_json, complain, note, print_json
 from elt_assets.sync.backup import backup as copy_installation
-
-FAILED = 1
 
 
 @click.command(
@@ -23,7 +21,7 @@ FAILED = 1
     "Exit status: 1 if an integration's history could not be copied."
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def backup(folder: Path, as_json: bool) -> int:
     """Copy both stores, as they agree with each other, into a new folder DIR.
 
@@ -33,7 +31,7 @@ def backup(folder: Path, as_json: bool) -> int:
     with existing_platform() as platform:
         done = copy_installation(platform, folder)
     if as_json:
-        print_json(msgspec.to_builtins(done))
+        print_json(done)
     else:
         note(
             f"integrations: {done.integrations:,}, warehouse files: {done.files:,}, "

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from elt_assets.cli.exit_statuses import FAILED
 from elt_assets.cli.opening import existing_platform
-from elt_assets.cli.output import print_json, print_table
+from elt_assets.cli.output import as_json, print_json, print_table
 from elt_assets.errors import EltAssetsError
 from elt_assets.settings import load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
-FAILED = 1
-
 
 @click.command(
     epilog="Example: elt-assets check --json\n\n"
     "Exit status: 1 if a check of ERROR severity fails, else 0."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def check(as_json: bool) -> int:
     """Run the standing asset checks over all integrations and record them for the web UI."""
     with existing_platform():

@@ -17,7 +17,7 @@ import click
 import msgspec
 
 from elt_assets.cli.chaos import describe, sync_through_faults
-from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.cli.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.provider import command_line, token_file_of, token_in, world_options
 from elt_assets.cli.running import run
 from elt_assets.cli.sync import new_sync_id, status_of
@@ -79,7 +79,7 @@ class Round:
 @click.option(
     "--groups", is_flag=True, help="Also sync departments as groups, and who works in them."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def demo(
     organizations: int,
     integrations: int,

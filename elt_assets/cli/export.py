@@ -9,15 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
+from elt_assets.cli.exit_statuses import FAILED
 from elt_assets.cli.opening import existing_platform, registered
-from elt_assets.cli.output import complain, note, print_json, print_table
+from elt_assets.cli.output import as_json, complain, note, print_json, print_table
 from elt_assets.sync.export import Table
 from elt_assets.sync.export import export as write_files
 from elt_assets.sync.stream import STREAMS
-
-FAILED = 1
 
 
 @click.command(
@@ -38,7 +36,7 @@ FAILED = 1
     multiple=True,
     help="Only this one.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def export(
     folder: Path,
     integrations: tuple[str, ...],
@@ -61,7 +59,7 @@ def export(
             tables=[Table(name) for name in tables] or tuple(Table),
         )
     if as_json:
-        print_json(msgspec.to_builtins(done))
+        print_json(done)
     else:
         print_table(("table", "rows"), list(done.rows.items()))
         gone = f", {done.removed:,} files of removed ones deleted" if done.removed else ""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import click
 
 from elt_assets.cli.dev import refuse_a_port_in_use
+from elt_assets.cli.exit_statuses import FAILED
 from elt_assets.cli.opening import existing_platform
-from elt_assets.cli.output import note, print_json, print_table
-from elt_assets.cli.remote import as_json, at_url
+from elt_assets.cli.output import as_json, note, print_json, print_table
+from elt_assets.cli.remote import at_url
 from elt_assets.settings import load_settings
-
-FAILED = 1
 
 without_server = click.option(
     "--no-server",

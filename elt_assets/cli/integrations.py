@@ -15,7 +15,7 @@ import click
 import yaml
 
 from elt_assets.cli.opening import existing_platform, registered
-from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.output import as_json, note, print_json, print_table
 from elt_assets.cli.streams import of_stream
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput
@@ -25,7 +25,6 @@ from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import USERS, Stream
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 named = click.argument("integration", metavar="ORG:ID")
 
 
@@ -75,7 +74,7 @@ def add(
 @integrations.command(
     epilog="Example: elt-assets integrations update org-001:okta-main --data okta-main.yaml"
 )
-@click.argument("integration")
+@named
 @click.option(
     "--data",
     type=click.File(encoding="utf-8"),
@@ -84,9 +83,9 @@ def add(
 )
 def update(integration: str, data: IO[str]) -> None:
     """Replace an integration's provider_data; its users stay as they are until the next sync."""
-    ref = IntegrationRef.parse(integration)
     provider_data = _document(data)
-    with Platform.open(load_settings()) as platform:
+    with existing_platform() as platform:
+        ref = registered(platform, integration)
         changed = platform.registry.update(ref, provider_data)
     if changed:
         click.echo(f"Updated {ref}; its next sync reads everything: `elt-assets sync {ref}`.")

@@ -16,12 +16,10 @@ from typing import Any
 
 import click
 
+from elt_assets.cli.exit_statuses import FAILED, INTERRUPTED
 from elt_assets.cli.logs import log_to_standard_error
 from elt_assets.cli.output import complain, note
 from elt_assets.errors import EltAssetsError
-
-FAILED = 1
-INTERRUPTED = 130
 
 COMMANDS = {
     "demo": ("demo", "Sync demo organizations and compare with their provider."),

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from elt_assets.cli.opening import existing_platform
-from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.output import as_json, note, print_json, print_table
 
 
 @click.command(
@@ -19,7 +19,7 @@ from elt_assets.cli.output import note, print_json, print_table
     "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS."
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def maintain(dry_run: bool, as_json: bool) -> None:
     """Forget old records, changes, syncs and runs; compact files; archive dropped files.
 

@@ -31,6 +31,9 @@ _STYLES = {
     "failed": "red",
     "no": "red",
 }
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+"""What every command has that prints what a program may read."""
+
 _UNBOUNDED = 100_000
 """Width of a table that goes to a file or a pipe: nothing is wrapped or cut there."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from elt_assets.cli.opening import existing_platform, registered
-from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.output import as_json, note, print_json, print_table
 from elt_assets.sync.stream import USERS
 
 _SHOWN = 3
@@ -32,7 +32,7 @@ def quarantine() -> None:
 
 
 @quarantine.command("list", epilog="Example: elt-assets quarantine list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def list_quarantined(as_json: bool) -> None:
     """Show every sync whose withheld deletes wait for a decision, and whom it would delete."""
     with existing_platform() as platform:
@@ -87,7 +87,7 @@ def list_quarantined(as_json: bool) -> None:
 @quarantine.command(epilog="Example: elt-assets quarantine approve org-001:okta-main")
 @click.argument("integration", metavar="ORG:ID")
 @decided_by
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def approve(integration: str, decided_by: str, as_json: bool) -> None:
     """Delete exactly the users whose deletes were withheld and who have not changed since."""
     with existing_platform() as platform:

@@ -14,14 +14,13 @@ import click
 import msgspec
 
 from elt_assets.cli.opening import existing_platform, registered
-from elt_assets.cli.output import note, print_json, print_table
+from elt_assets.cli.output import as_json, note, print_json, print_table
 from elt_assets.cli.streams import StreamName, of_stream
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.stream import USERS, Stream
 
 _TABLE_ROWS = 50
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 limited = click.option(
     "--limit",
     type=click.IntRange(min=0),

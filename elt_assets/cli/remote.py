@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.cli.output import as_json, note, print_json, print_table, program
 from elt_assets.errors import EltAssetsError, InvalidInput
 
 if TYPE_CHECKING:
-    from elt_assets.remote.server import Job, Queue, Run, Server
+    from elt_assets.remote.server import Job, Run, Server
     from elt_assets.remote.story import Story
 
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -41,7 +41,6 @@ _STATUSES = {
     },
 }
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 at_url = click.option(
     "--url", default=DEFAULT_URL, show_default=True, help="Address of the web server."
 )
@@ -205,7 +204,7 @@ def queues(url: str, as_json: bool) -> None:
     """Show what waits, what runs, and whether the daemon that moves things on is alive."""
     queue = server_at(url).queue()
     if as_json:
-        print_json(_queue(queue))
+        print_json(queue)
         return
     rows: list[tuple[str, int | None, int, int]] = [
         ("runs", queue.limit, queue.running, queue.queued),
@@ -341,13 +340,11 @@ def _ended(story: Story) -> str:
 
 
 def _told(story: Story) -> dict[str, Any]:
-    import msgspec
-
     return {
         **_plain(story.run),
         "integrations": story.integrations,
         "settled": [outcome.as_json() for outcome in story.settled.values()],
-        "failed": [msgspec.to_builtins(trouble) for trouble in story.troubles.values()],
+        "failed": list(story.troubles.values()),
         "complaint": story.complaint,
     }
 
@@ -364,13 +361,6 @@ def _plain(run: Run) -> dict[str, Any]:
         "seconds": _seconds(run),
         "tags": run.tags,
     }
-
-
-def _queue(queue: Queue) -> dict[str, Any]:
-    import msgspec
-
-    document: dict[str, Any] = msgspec.to_builtins(queue)
-    return document
 
 
 def _seconds(run: Run) -> float | None:

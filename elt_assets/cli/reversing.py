@@ -7,10 +7,9 @@ sync.rebuild).
 from __future__ import annotations
 
 import click
-import msgspec
 
 from elt_assets.cli.opening import existing_platform, registered
-from elt_assets.cli.output import note, print_json
+from elt_assets.cli.output import as_json, note, print_json
 from elt_assets.cli.streams import of_stream
 from elt_assets.sync.stream import Stream
 
@@ -22,7 +21,7 @@ from elt_assets.sync.stream import Stream
 )
 @of_stream
 @click.option("--force", is_flag=True, help="Also where later syncs changed the same records.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: bool) -> None:
     """Reverse one sync by a new one that restores what was before."""
     with existing_platform() as platform:
@@ -42,13 +41,13 @@ def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: b
 @click.command(epilog="Example: elt-assets rebuild org-001:okta-main")
 @click.argument("integration", metavar="ORG:ID")
 @of_stream
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 def rebuild(integration: str, stream: Stream, as_json: bool) -> None:
     """Make the latest table of one integration anew from its change log."""
     with existing_platform() as platform:
         rebuilt = platform.rebuild(stream, registered(platform, integration))
     if as_json:
-        print_json(msgspec.to_builtins(rebuilt))
+        print_json(rebuilt)
         return
     note(
         f"{rebuilt.partition}: {rebuilt.after:,} {rebuilt.stream} rebuilt from the change log "

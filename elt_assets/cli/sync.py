@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
+from elt_assets.cli.exit_statuses import FAILED, QUARANTINED
 from elt_assets.cli.opening import existing_platform
-from elt_assets.cli.output import note, print_json, print_table, program
+from elt_assets.cli.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.profile import profiled
 from elt_assets.cli.running import run
 from elt_assets.cli.streams import StreamName
@@ -26,9 +27,6 @@ from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import STREAMS, USERS, Stream
-
-QUARANTINED = 3
-FAILED = 1
 
 
 @click.command(
@@ -62,7 +60,7 @@ FAILED = 1
     help="Fetch nothing: map the records of the newest sync again, after provider_data was "
     "corrected.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@as_json
 @click.option(
     "--profile",
     "profile_path",

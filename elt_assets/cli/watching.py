@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elt_assets.cli.output import note, print_json, program
+from elt_assets.cli.exit_statuses import FAILED, QUARANTINED
+from elt_assets.cli.output import as_json, note, print_json, program
 from elt_assets.cli.progress import Display, display
-from elt_assets.cli.remote import as_json, at_url, server_at, which
-from elt_assets.cli.sync import FAILED, QUARANTINED, show
+from elt_assets.cli.remote import at_url, server_at, which
+from elt_assets.cli.sync import show
 from elt_assets.sync.outcome import Outcome, Status
 
 if TYPE_CHECKING:
@@ -50,15 +51,13 @@ def watch(name: str, url: str, as_json: bool) -> int:
     left = [(job, key) for job, keys in left_over(stories).items() for key in keys]
     failed = [troubles[one] for one in left if one in troubles]
     if as_json:
-        import msgspec
-
         print_json(
             {
                 "runs": [
                     {"run_id": story.run.run_id, "status": story.run.status} for story in stories
                 ],
                 "sync": [outcome.as_json() for outcome in settled],
-                "failed": [msgspec.to_builtins(trouble) for trouble in failed],
+                "failed": failed,
                 "unsettled": [key for job, key in left if (job, key) not in troubles],
             }
         )

@@ -44,8 +44,13 @@ def key_fields(stream: str) -> tuple[str, ...]:
     return _KEYS.get(stream, ("external_id",))
 
 
-def check_keys(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise `ValueError` for a stream whose fields do not say what identifies a record."""
+def check_streams(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise `ValueError` for what is no stream's name, and for a stream whose fields do not say
+    what identifies a record.
+    """
+    for stream in fields_by_stream:
+        if not _NAME.fullmatch(stream):
+            raise ValueError(f"streams has {stream!r}, which is not a stream's name")
     for stream, fields in fields_by_stream.items():
         for name in key_fields(stream):
             if name not in fields:

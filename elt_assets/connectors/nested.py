@@ -24,7 +24,7 @@ from elt_assets.connectors.looking import text_at
 from elt_assets.connectors.pagination import Answer
 from elt_assets.connectors.provider_data import ParentStream, RestData
 from elt_assets.connectors.rest import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Source
 from elt_assets.errors import PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -68,7 +68,7 @@ class Place(msgspec.Struct, frozen=True):
         return Place(self.page, parents, listed=listed, short=self.short)
 
 
-class NestedSource:
+class NestedSource(ListsOnly):
     """A stream whose records are listed under those of another. A cursor is a `Place`.
 
     If a page of parents is another one when it is read again, the lists of all its parents
@@ -106,11 +106,6 @@ class NestedSource:
         return self._children.fields
 
     @property
-    def incremental(self) -> Incremental | None:
-        """Nobody says which lists have changed."""
-        return None
-
-    @property
     def resumable(self) -> bool:
         """A place is enough to go on from."""
         return True
@@ -119,15 +114,6 @@ class NestedSource:
     def pages_can_shift(self) -> bool:
         """Whether a parent or a record can slip from one page to another."""
         return self._parents.pages_can_shift or self._children.pages_can_shift
-
-    @property
-    def answers_for_one(self) -> bool:
-        """There is no address for one record of one list."""
-        return False
-
-    def presence(self, external_id: str) -> Presence:
-        """Nobody can tell."""
-        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from elt_assets.connectors.expressions import parse, parse_condition, parse_keys, speaks_of_parent
-from elt_assets.connectors.field_map import check_keys, key_fields
+from elt_assets.connectors.field_map import check_streams, key_fields
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.source import Incremental
 from elt_assets.connectors.templates import TEMPLATE_NAMES, placeholders
@@ -32,7 +32,6 @@ from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
-_STREAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -543,10 +542,7 @@ class RestData(Connection):
 
     @model_validator(mode="after")
     def _named(self) -> RestData:
-        for name in self.streams:
-            if not _STREAM_NAME.fullmatch(name):
-                raise ValueError(f"streams has {name!r}, which is not a stream's name")
-        check_keys({name: stream.fields for name, stream in self.streams.items()})
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
         for name, stream in self.streams.items():
             if stream.single is not None and len(key_fields(name)) > 1:
                 raise ValueError(f"streams.{name}: single cannot be used with a key of two parts")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from elt_assets.connectors.expressions import parse
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Source
 from elt_assets.errors import PageUnreadable, PermanentError
 
 _FIELDS: FieldMap = {
@@ -41,7 +41,7 @@ class _Place(msgspec.Struct, frozen=True):
     short: str | None = None
 
 
-class ScimMembers:
+class ScimMembers(ListsOnly):
     """Who is in which group, out of a listing of groups with their members."""
 
     def __init__(self, groups: Source) -> None:
@@ -58,11 +58,6 @@ class ScimMembers:
         return _FIELDS
 
     @property
-    def incremental(self) -> Incremental | None:
-        """A group is read whole."""
-        return None
-
-    @property
     def resumable(self) -> bool:
         """As the listing of groups is."""
         return self._groups.resumable
@@ -71,15 +66,6 @@ class ScimMembers:
     def pages_can_shift(self) -> bool:
         """Whether a group can slip from one page to another."""
         return self._groups.pages_can_shift
-
-    @property
-    def answers_for_one(self) -> bool:
-        """There is no address for one membership."""
-        return False
-
-    def presence(self, external_id: str) -> Presence:
-        """Nobody can tell."""
-        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

@@ -112,3 +112,21 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+
+
+class ListsOnly:
+    """What sources have in common that list everybody, each time, and do nothing else."""
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """Changes alone cannot be asked for."""
+        return None
+
+    @property
+    def answers_for_one(self) -> bool:
+        """It lists; it is not asked for one."""
+        return False
+
+    def presence(self, external_id: str) -> Presence:
+        """Never asked."""
+        return Presence.UNKNOWN

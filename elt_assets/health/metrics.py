@@ -156,12 +156,7 @@ def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
 
 def _newest(platform: Platform, stream: Stream) -> Iterator[Metric]:
     """Where every integration stands now."""
-    enabled = {one.ref.partition_key for one in platform.registry.all(enabled=True)}
-    newest = [
-        row
-        for row in platform.newest_syncs()
-        if row.stream == stream.name and row.partition in enabled
-    ]
+    newest = platform.newest_syncs(stream)
     statuses = Counter(row.status for row in newest)
     now = _gauge(
         "integrations_by_newest_sync",

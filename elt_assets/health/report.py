@@ -24,9 +24,8 @@ from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync.clock import now
-from elt_assets.sync.freshness import freshness
+from elt_assets.sync.freshness import overdue
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import STREAMS
 
 _LISTED = 10
 _BUSY_WAIT = 2.0
@@ -150,22 +149,17 @@ def _integrations(platform: Platform) -> Iterator[Check]:
             needed=False,
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
-    overdue = {
-        one.partition: one
-        for stream in STREAMS.values()
-        for one in freshness(platform, stream)
-        if one.overdue
-    }
-    oldest = next(iter(overdue.values()), None)
+    late = overdue(platform)
+    names = tuple(dict.fromkeys(one.partition for one in late))
     yield Check(
         "freshness",
-        oldest is None,
-        "every enabled integration is up to date"
-        if oldest is None
-        else f"{len(overdue):,} integrations are not up to date; {oldest.partition} waits longest, "
-        f"since {oldest.since}",
+        not late,
+        f"{len(names):,} integrations are not up to date; {names[0]} waits longest, "
+        f"since {late[0].since}"
+        if late
+        else "every enabled integration is up to date",
         needed=False,
-        sample=tuple(overdue)[:_LISTED],
+        sample=names[:_LISTED],
     )
 
 

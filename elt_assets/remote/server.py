@@ -23,11 +23,12 @@ from gql.transport.requests import RequestsHTTPTransport
 
 from elt_assets.assets.streams import SYNC_ID_TAG
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
+from elt_assets.jobs import ENDED
 from elt_assets.partitions import PARTITION_TAG, PARTITIONS, RANGE_END_TAG, RANGE_START_TAG
 
 T = TypeVar("T")
 
-FINISHED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
+FINISHED = frozenset(status.value for status in ENDED)
 WAITING = ("QUEUED", "NOT_STARTED")
 RUNNING = ("STARTING", "STARTED", "CANCELING")
 

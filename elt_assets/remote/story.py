@@ -135,7 +135,7 @@ def left_over(stories: Sequence[Story]) -> dict[str, list[str]]:
     left: dict[str, dict[str, None]] = {}
     for story in stories:
         if story.run.status != "SUCCESS":
-            for key in story.integrations:
+            for key in story.unsettled:
                 if (story.run.job, key) not in settled:
                     left.setdefault(story.run.job, {})[key] = None
     return {job: list(keys) for job, keys in left.items()}

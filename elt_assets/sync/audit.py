@@ -20,6 +20,7 @@ from elt_assets.sync.freshness import freshness
 from elt_assets.sync.mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import Stream
 from elt_assets.sync.tables import has_tables
 
@@ -120,20 +121,14 @@ def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> Finding:
 
     An integration that is being synced is left to the next audit.
     """
-    looked_at, offending = 0, []
-    for integration in platform.registry.all():
-        ref = integration.ref
-        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
-            continue
-        looked_at += 1
-        try:
-            strangers = _strangers(platform, stream, ref)
-        except SyncError as error:
-            offending.append(f"{ref} ({error})")
-            continue
-        if strangers:
-            offending.append(f"{ref} ({strangers} rows of others)")
-    return _finding("rows_stay_with_their_tenant", looked_at, offending)
+
+    def strangers(integration: Integration) -> str | None:
+        found = _strangers(platform, stream, integration.ref)
+        return f"{found} rows of others" if found else None
+
+    return _in_each_file(
+        "rows_stay_with_their_tenant", platform, platform.registry.all(), strangers
+    )
 
 
 def log_replays(platform: Platform, stream: Stream) -> Finding:
@@ -142,23 +137,18 @@ def log_replays(platform: Platform, stream: Stream) -> Finding:
 
     An integration that is being synced is left to the next audit.
     """
-    looked_at, offending = 0, []
-    for integration in platform.registry.all():
-        ref = integration.ref
-        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
-            continue
-        version = ledger.version(platform.database, stream, ref).version
-        if version == 0 and not integration.offers(stream):
-            continue
-        looked_at += 1
-        try:
-            differing = _differences(platform, stream, ref)
-        except SyncError as error:
-            offending.append(f"{ref} ({error})")
-            continue
-        if differing:
-            offending.append(f"{ref} ({differing} rows differ)")
-    return _finding("log_replays", looked_at, offending)
+
+    def differences(integration: Integration) -> str | None:
+        found = _differences(platform, stream, integration.ref)
+        return f"{found} rows differ" if found else None
+
+    logged = [
+        integration
+        for integration in platform.registry.all()
+        if integration.offers(stream)
+        or ledger.version(platform.database, stream, integration.ref).version
+    ]
+    return _in_each_file("log_replays", platform, logged, differences)
 
 
 def newest_syncs_succeeded(platform: Platform, stream: Stream) -> Finding:
@@ -253,6 +243,31 @@ def _finding(audit: str, looked_at: int, offending: Iterable[str]) -> Finding:
     return Finding(audit, looked_at, len(found), tuple(found[:SAMPLE]))
 
 
+def _in_each_file(
+    name: str,
+    platform: Platform,
+    integrations: Iterable[Integration],
+    wrong_with: Callable[[Integration], str | None],
+) -> Finding:
+    """What is wrong with the integrations' warehouse files; one that is being synced is left out.
+
+    A file that cannot be read is wrong, too.
+    """
+    looked_at, offending = 0, []
+    for integration in integrations:
+        ref = integration.ref
+        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
+            continue
+        looked_at += 1
+        try:
+            wrong = wrong_with(integration)
+        except SyncError as error:
+            wrong = str(error)
+        if wrong:
+            offending.append(f"{ref} ({wrong})")
+    return _finding(name, looked_at, offending)
+
+
 def _partition(row: dict[str, str]) -> str:
     return f"{row['organization_id']}:{row['connected_integration_id']}"
 
@@ -281,9 +296,7 @@ def _rows(platform: Platform, stream: Stream) -> int:
 
 
 def _newest(platform: Platform, stream: Stream) -> dict[str, ledger.SyncRow]:
-    enabled = {ref.partition_key for ref in platform.offering(stream)}
-    rows = ledger.newest_of_each(platform.database, stream)
-    return {row.partition: row for row in rows if row.partition in enabled}
+    return {row.partition: row for row in platform.newest_syncs(stream)}
 
 
 def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:

@@ -59,21 +59,20 @@ def backup(platform: Platform, folder: Path) -> Backup:
         try:
             _copy_file(platform, database, copies, ref)
         except SyncError as error:
-            return str(error)
+            return ref.before(str(error))
         return None
 
     try:
-        refs = [found.ref for found in Registry(database).all()]
-        refs = [ref for ref in refs if platform.warehouses.exists(ref)]
+        registered = [found.ref for found in Registry(database).all()]
+        refs = [ref for ref in registered if platform.warehouses.exists(ref)]
         with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
             left = [line for line in pool.map(copied, refs) if line is not None]
-        integrations = len(Registry(database).all())
     finally:
         copies.close()
         database.close()
     os.replace(unfinished, folder)
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return Backup(str(folder), integrations, len(refs) - len(left), sum(sizes), tuple(left))
+    return Backup(str(folder), len(registered), len(refs) - len(left), sum(sizes), tuple(left))
 
 
 def _copy_file(

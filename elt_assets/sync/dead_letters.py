@@ -13,16 +13,25 @@ import msgspec
 from elt_assets.sync.stream import Stream
 
 
-def rejected(connection: duckdb.DuckDBPyConnection, stream: Stream) -> list[dict[str, Any]]:
-    """The dead letters of all syncs still kept, as `rejected --json` shows them."""
+def rejected(
+    connection: duckdb.DuckDBPyConnection,
+    stream: Stream,
+    sync_id: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """The dead letters as `rejected --json` shows them, of all syncs still kept or of one.
+
+    With `limit` the first so many.
+    """
     rows = connection.execute(
         """
         SELECT sync_id, batch, seq, key, reason, raw
         FROM rejected_records
-        WHERE stream = $stream
+        WHERE stream = $stream AND sync_id = coalesce($sync_id, sync_id)
         ORDER BY created_at, sync_id, batch, seq
+        LIMIT coalesce($limit, 9223372036854775807)
         """,
-        {"stream": stream.name},
+        {"stream": stream.name, "sync_id": sync_id, "limit": limit},
     ).fetchall()
     return [
         {

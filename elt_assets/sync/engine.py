@@ -173,10 +173,9 @@ class Engine:
 
     def _failed(self, attempt: _Attempt, message: str, retryable: bool) -> Outcome:
         request = attempt.request
-        prefix = f"{request.ref}: "
         outcome = msgspec.structs.replace(
             attempt.outcome(Status.FAILED),
-            error=message if message.startswith(prefix) else prefix + message,
+            error=request.ref.before(message),
             retryable=retryable,
         )
         stream, ref, sync_id = request.stream, request.ref, request.sync_id

@@ -77,7 +77,7 @@ def export(
     with ThreadPoolExecutor(platform.settings.concurrency, "export") as pool:
         for ref, done in zip(wanted, pool.map(_settled(work), wanted), strict=True):
             if isinstance(done, str):
-                left.append(done if done.startswith(str(ref)) else f"{ref}: {done}")
+                left.append(ref.before(done))
                 continue
             for name, count in done.items():
                 rows[name] += count

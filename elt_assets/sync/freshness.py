@@ -10,7 +10,7 @@ import msgspec
 
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import Stream
+from elt_assets.sync.stream import STREAMS, Stream
 
 
 class Freshness(msgspec.Struct, frozen=True):
@@ -63,3 +63,11 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
         (platform.settings.stale_hours, stream.name),
     )
     return [Freshness(**row) for row in rows if row["partition"] in offering]
+
+
+def overdue(platform: Platform) -> list[Freshness]:
+    """What was not brought up to date in its time, the one that waits longest first."""
+    found = (
+        one for stream in STREAMS.values() for one in freshness(platform, stream) if one.overdue
+    )
+    return sorted(found, key=lambda one: one.since)

@@ -283,6 +283,15 @@ def listed_before(
     return tuple(row["n"] for row in rows)
 
 
+def begun(database: OperationalDatabase, stream: Stream) -> set[IntegrationRef]:
+    """The integrations of which a sync of `stream` was ever begun."""
+    rows = database.rows(
+        "SELECT DISTINCT organization_id, connected_integration_id FROM syncs WHERE stream = ?",
+        (stream.name,),
+    )
+    return {IntegrationRef(row["organization_id"], row["connected_integration_id"]) for row in rows}
+
+
 def newest_of_each(database: OperationalDatabase, stream: Stream) -> list[SyncRow]:
     """The newest sync of every integration."""
     rows = database.rows(

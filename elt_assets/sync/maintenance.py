@@ -101,9 +101,7 @@ def _tidy(platform: Platform, integration: Integration, *, dry_run: bool) -> _Ti
             _tidy_file(platform, integration.ref, done, dry_run)
         _archive_drops(platform, integration, done, dry_run)
     except (EltAssetsError, OSError) as error:
-        text = str(error)
-        name = str(integration.ref)
-        done.left = text if text.startswith(name) else f"{name}: {text}"
+        done.left = integration.ref.before(str(error))
     return done
 
 

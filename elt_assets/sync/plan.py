@@ -38,8 +38,8 @@ def choose_plan(
     Everything, unless the provider can say what changed, everything has been read once and
     the time to read it again (`full_every`) has not come, nor was the integration configured
     anew since (`configured_at`): what it lists would then not tell what is mapped otherwise
-    now. Raises `PermanentError` when
-    `requested` asks for what the integration is not configured for.
+    now. Raises `PermanentError` when `requested` asks for what the integration is not
+    configured for.
     """
     if incremental is None:
         if requested is Mode.INCREMENTAL:

@@ -227,15 +227,14 @@ class Platform:
 
     def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
         """Those of `refs` for which no sync of `stream` was ever begun."""
-        return [ref for ref in refs if not ledger.newest(self.database, stream, ref, tuple(Status))]
+        begun = ledger.begun(self.database, stream)
+        return [ref for ref in refs if ref not in begun]
 
-    def newest_syncs(self) -> list[SyncRow]:
-        """The newest sync of every stream of every integration."""
-        return [
-            row
-            for stream in STREAMS.values()
-            for row in ledger.newest_of_each(self.database, stream)
-        ]
+    def newest_syncs(self, stream: Stream) -> list[SyncRow]:
+        """The newest sync of every enabled integration that offers `stream`."""
+        offering = {ref.partition_key for ref in self.offering(stream)}
+        rows = ledger.newest_of_each(self.database, stream)
+        return [row for row in rows if row.partition in offering]
 
     def interrupted(self) -> list[SyncRow]:
         """Syncs that nobody works on and that can go on: their process died, or they failed
@@ -334,13 +333,24 @@ class Platform:
                 return []
             return change_log.changes(connection, stream, version, sync_id)
 
-    def rejected(self, stream: Stream, ref: IntegrationRef) -> list[dict[str, Any]]:
-        """The dead letters of one integration. Raises `NotFound`."""
+    def rejected(
+        self,
+        stream: Stream,
+        ref: IntegrationRef,
+        sync_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """The dead letters of one integration, or of one of its syncs; with `limit` the first.
+
+        Raises `NotFound`.
+        """
         self.registry.get(ref)
         if not self.warehouses.exists(ref):
             return []
         with self.warehouses.open(ref, read_only=True) as connection:
-            return rejected(connection, stream) if has_tables(connection, stream) else []
+            if not has_tables(connection, stream):
+                return []
+            return rejected(connection, stream, sync_id, limit)
 
     def syncs(self, ref: IntegrationRef | None = None, limit: int = 50) -> list[SyncRow]:
         """The newest syncs, newest first. Raises `NotFound` for an unknown integration."""

@@ -168,3 +168,9 @@ def test_testing_an_integration_whose_secret_is_missing_names_the_reference(
     add(elt_assets)
     complaint = elt_assets("integrations", "test", "org-001:okta-main").complaint
     assert "ACME_TOKEN" in complaint
+
+
+def test_correcting_what_was_never_registered_makes_no_home(elt_assets: Command) -> None:
+    refused = elt_assets("integrations", "update", "org-001:okta-main", "--data", "-", stdin=GOOD)
+    assert refused.status != 0
+    assert not elt_assets.home.exists()

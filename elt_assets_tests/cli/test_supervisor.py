@@ -108,3 +108,21 @@ def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
         assert running(child)
         parent.kill()
     wait_for(lambda: not running(child))
+
+
+def test_a_child_hears_ctrl_c_even_if_its_parent_was_started_deaf_to_it(tmp_path: Path) -> None:
+    heard = tmp_path / "heard"
+    tells = (
+        "import pathlib, signal, sys; "
+        "pathlib.Path(sys.argv[1]).write_text(signal.getsignal(signal.SIGINT).__name__)"
+    )
+    supervisor = Supervisor(os.environ, Stop())
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        supervisor.start(python(tells, str(heard)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ChildEnded, match="status 0"):
+        supervisor.watch()
+    supervisor.stop()
+    assert heard.read_text() == "default_int_handler"

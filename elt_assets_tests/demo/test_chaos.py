@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -170,3 +171,12 @@ def follow_redirects_as_no_client_should(provider: ProviderProcess) -> None:
             headers={"Authorization": f"Bearer {provider.token}"},
             retries=urllib3.Retry(redirect=1, remove_headers_on_redirect=[]),
         )
+
+
+def test_a_packed_page_with_a_wrong_length_is_not_mistaken_for_a_page(
+    provider: ProviderProcess,
+) -> None:
+    suffer(provider, Order("gzip"), Order("length_smaller_than_the_body"))
+    with pytest.raises(json.JSONDecodeError):
+        read_page(provider, PEOPLE)
+    assert read_page(provider, PEOPLE)["items"]

@@ -79,6 +79,19 @@ def test_the_integration_that_waits_longest_is_named(company: Company) -> None:
     assert found.detail.startswith(f"2 integrations are not up to date; {other} waits longest")
 
 
+def test_the_longest_waiting_of_all_streams_is_named(company: Company) -> None:
+    company.connect(ACME, World(people(3)))
+    provides = company.platform.registry.get(ACME).provider_data
+    groups = provides["streams"]["users"] | {"fields": {"external_id": "id", "name": "name"}}
+    both = provides | {"streams": provides["streams"] | {"groups": groups}}
+    waiting = IntegrationRef("acme", "groups-never-synced")
+    company.platform.registry.add(waiting, "rest", both)
+    company.connect(IntegrationRef("acme", "later"), World(people(3)))
+    company.sync()
+    found = check(changed(company, stale_hours=1e-9), "freshness")
+    assert f"{waiting} waits longest" in found.detail
+
+
 def test_an_integration_may_have_a_time_of_its_own(company: Company) -> None:
     other = IntegrationRef("acme", "other")
     for ref in (ACME, other):

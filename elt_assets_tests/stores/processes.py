@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -70,14 +71,13 @@ def another_process(code: str, *arguments: object) -> Iterator[OtherProcess]:
 
 
 def wait_until_it_waits(thread: threading.Thread) -> None:
-    """Return once `thread` has found something taken and sleeps before it tries again."""
-    while not _sleeps_between_tries(thread):
+    """Return once `thread`, or one it started, found something taken and sleeps before a retry."""
+    while not any(map(_sleeps_between_tries, sys._current_frames().values())):
         assert thread.is_alive(), "it did not wait"
         time.sleep(0.005)
 
 
-def _sleeps_between_tries(thread: threading.Thread) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
+def _sleeps_between_tries(frame: FrameType | None) -> bool:
     while frame is not None:
         in_tenacity = Path(frame.f_code.co_filename).parent.name == "tenacity"
         if in_tenacity and frame.f_code.co_name == "sleep":

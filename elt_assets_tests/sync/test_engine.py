@@ -11,6 +11,7 @@ from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.stream import USERS
+from elt_assets_tests.stores.processes import wait_until_it_waits
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 
@@ -186,6 +187,25 @@ def test_pages_of_another_configuration_are_not_continued(company: Company) -> N
     assert world.served == [0, 1, 2, 3]
     assert outcome.counts.staged == 40
     assert balanced(outcome)
+
+
+def test_a_configuration_corrected_while_a_sync_waits_for_the_file_is_what_it_reads(
+    tmp_path: Path,
+) -> None:
+    company = Company(tmp_path, lock_wait=60.0)
+    company.connect(world=World(people(3)))
+    company.worlds["the corrected one"] = World(people(5))
+    waiting = threading.Thread(target=company.sync)
+    with company.platform.warehouses.open(ACME):
+        waiting.start()
+        wait_until_it_waits(waiting)
+        known = company.platform.registry.get(ACME).provider_data
+        company.platform.registry.update(
+            ACME, known | {"permission_source_name": "the corrected one"}
+        )
+    waiting.join()
+    assert len(company.users()) == 5
+    company.platform.close()
 
 
 def test_a_sync_that_began_before_an_applied_one_is_superseded(company: Company) -> None:

@@ -158,7 +158,8 @@ class Company:
         self.worlds: dict[str, World] = {}
         self.fields = FIELDS
         self.platform = Platform.open(
-            load_settings(home=home, lock_wait=0.3, **settings), open_source=self._open_source
+            load_settings(home=home, **{"lock_wait": 0.3} | settings),
+            open_source=self._open_source,
         )
 
     def connect(self, ref: IntegrationRef = ACME, world: World | None = None) -> World:

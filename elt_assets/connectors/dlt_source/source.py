@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from elt_assets.connectors.dlt_source.data import DltData, with_secrets
 from elt_assets.connectors.field_map import parsed
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import (
     PageUnreadable,
     PermanentError,
@@ -42,7 +42,7 @@ _PASSING = frozenset({408, 425, 429})
 _OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
-class DltSource:
+class DltSource(ListsOnly):
     """One stream of one dlt integration."""
 
     def __init__(
@@ -78,23 +78,9 @@ class DltSource:
         return False
 
     @property
-    def incremental(self) -> None:
-        """What a resource yields is taken for everybody."""
-        return None
-
-    @property
     def pages_can_shift(self) -> bool:
         """Nobody knows how a resource pages; a counting one can skip somebody."""
         return True
-
-    @property
-    def answers_for_one(self) -> bool:
-        """A resource lists; it is not asked for one."""
-        return False
-
-    def presence(self, external_id: str) -> Presence:
-        """Never asked."""
-        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield every page, from the first one."""

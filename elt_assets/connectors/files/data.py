@@ -7,13 +7,12 @@ at any file (folder, source).
 from __future__ import annotations
 
 import codecs
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from elt_assets.connectors.expressions import parse_keys
-from elt_assets.connectors.field_map import Fields, check_keys
+from elt_assets.connectors.field_map import Fields, check_streams
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import SafeguardOverrides
 
@@ -107,8 +106,5 @@ class FilesData(_Model):
 
     @model_validator(mode="after")
     def _named(self) -> FilesData:
-        for name in self.streams:
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name, re.ASCII):
-                raise ValueError(f"streams has {name!r}, which is not a stream's name")
-        check_keys({name: stream.fields for name, stream in self.streams.items()})
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
         return self

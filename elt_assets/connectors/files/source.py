@@ -22,7 +22,7 @@ from elt_assets.connectors.files.data import FilesData, FileStream, Format
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -40,7 +40,7 @@ _FORMATS: dict[str, Format] = {
 _COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 
 
-class FilesSource:
+class FilesSource(ListsOnly):
     """One stream of one files integration."""
 
     def __init__(
@@ -69,10 +69,6 @@ class FilesSource:
         return self._fields
 
     @property
-    def incremental(self) -> None:
-        """A file is read as a whole."""
-
-    @property
     def resumable(self) -> bool:
         """A place in a file says where to go on."""
         return True
@@ -81,15 +77,6 @@ class FilesSource:
     def pages_can_shift(self) -> bool:
         """A file that changes is noticed."""
         return False
-
-    @property
-    def answers_for_one(self) -> bool:
-        """Files are lists."""
-        return False
-
-    def presence(self, external_id: str) -> Presence:
-        """Never asked."""
-        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""

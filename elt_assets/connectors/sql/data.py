@@ -6,12 +6,11 @@ connecting, or what a query may be (select).
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from elt_assets.connectors.field_map import Fields, check_keys
+from elt_assets.connectors.field_map import Fields, check_streams
 from elt_assets.connectors.sql.select import check_select
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
@@ -106,12 +105,10 @@ class SqlData(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> SqlData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
         for name, stream in self.streams.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name, re.ASCII):
-                raise ValueError(f"streams has {name!r}, which is not a stream's name")
             try:
                 check_select(stream.query, self.connection.type)
             except ValueError as error:
                 raise ValueError(f"streams.{name}.query {error}") from None
-        check_keys({name: stream.fields for name, stream in self.streams.items()})
         return self

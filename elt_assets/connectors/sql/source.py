@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from elt_assets.connectors.field_map import parsed
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.record_list import sound_list
-from elt_assets.connectors.source import Cursor, FieldMap, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.connectors.sql.data import FileConnection, SqlData
 from elt_assets.connectors.sql.reader import Key, Reader
 from elt_assets.errors import PageUnreadable, PermanentError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from elt_assets.connectors.sql.postgresql import PostgresReader
 
 
-class SqlSource:
+class SqlSource(ListsOnly):
     """One stream of one SQL integration."""
 
     def __init__(
@@ -62,10 +62,6 @@ class SqlSource:
         return self._fields
 
     @property
-    def incremental(self) -> None:
-        """The query says what is listed, always all of it."""
-
-    @property
     def resumable(self) -> bool:
         """The last key says where to go on."""
         return True
@@ -74,15 +70,6 @@ class SqlSource:
     def pages_can_shift(self) -> bool:
         """A row's place follows from its own key, whoever joins or leaves meanwhile."""
         return False
-
-    @property
-    def answers_for_one(self) -> bool:
-        """The query lists; it is not asked for one."""
-        return False
-
-    def presence(self, external_id: str) -> Presence:
-        """Never asked."""
-        return Presence.UNKNOWN
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

@@ -1,0 +1,13 @@
+"""What commands end with, beside 0 for done and 2, click's own, for wrong usage.
+
+Belongs here: the numbers alone.
+"""
+
+from __future__ import annotations
+
+FAILED = 1
+"""An error, or something that failed or waits for a person."""
+QUARANTINED = 3
+"""Deletes wait for a decision."""
+INTERRUPTED = 130
+"""Stopped by Ctrl-C, as shells say it."""
