@@ -6,6 +6,8 @@ inside a command (runs).
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import dagster as dg
 
 from elt_assets.assets.tables import asset_key
@@ -20,6 +22,26 @@ ENDED = (
 """Statuses of runs in which nothing more happens."""
 
 NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
+
+
+LANE_TAG = "elt_assets/lane"
+"""Run tag: runs of one lane run one after the other (`tag_concurrency_limits` in dagster.yaml)."""
+
+PRIORITY_TAG = "dagster/priority"
+
+
+class Urgency(IntEnum):
+    """How early a run leaves the queue: what somebody waits for goes before what is routine."""
+
+    NIGHTLY = -10
+    BACKFILL = -5
+    RECOVERY = 5
+    INTERACTIVE = 10
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run tag that says so to Dagster's queue."""
+        return {PRIORITY_TAG: str(int(self))}
 
 
 def job_name(stream: Stream) -> str:

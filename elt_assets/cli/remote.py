@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elt_assets.cli.output import as_json, note, print_json, print_table, program
-from elt_assets.errors import EltAssetsError, InvalidInput
+from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
     from elt_assets.remote.server import Job, Run, Server
@@ -235,22 +235,22 @@ def _launch(
     """One run for each range of neighbours, all of one sync."""
     from elt_assets.assets.streams import SYNC_ID_TAG
     from elt_assets.cli.sync import new_sync_id
-    from elt_assets.partitions import RANGE_LIMIT, contiguous_ranges, partition_tags
+    from elt_assets.jobs import Urgency
+    from elt_assets.partitions import RANGE_LIMIT, contiguous_ranges
+    from elt_assets.remote.launching import launch_ranges
 
     sync_id = sync_id or new_sync_id()
-    runs: list[dict[str, Any]] = []
-    for keys in contiguous_ranges(instance_keys, wanted, RANGE_LIMIT):
-        tags = {SYNC_ID_TAG: sync_id, **(more_tags or {}), **partition_tags(keys)}
-        try:
-            run_id = server.launch(job, config, tags)
-        except EltAssetsError as error:
-            if not runs:
-                raise
-            raise type(error)(
-                f"{error} (after {len(runs)} runs of sync {sync_id} were started; "
-                f"repeat with sync_id={sync_id} to start the rest)"
-            ) from error
-        runs.append({"job": job.name, "run_id": run_id, "integrations": len(keys)})
+    launched = launch_ranges(
+        server,
+        job,
+        contiguous_ranges(instance_keys, wanted, RANGE_LIMIT),
+        config=config,
+        tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
+        to_go_on=f"repeat with sync_id={sync_id} to start the rest",
+    )
+    runs = [
+        {"job": run.job, "run_id": run.run_id, "integrations": run.partitions} for run in launched
+    ]
     return {"sync_id": sync_id, "runs": runs}
 
 
