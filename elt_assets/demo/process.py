@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import date
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
@@ -190,6 +191,13 @@ class ProviderProcess:
     def lift_chaos(self, ref: IntegrationRef) -> Suffered:
         """End what `ref` suffers; returns what came of its plan."""
         return msgspec.convert(self._ask("DELETE", f"/control/chaos/{_path(ref)}"), Suffered)
+
+    def order_outage(self, ref: IntegrationRef, failing: Mapping[date, int]) -> None:
+        """Let these days' sign-ins of `ref` fail with these statuses, and no other ones.
+
+        Raises `NotFound` or `InvalidInput`.
+        """
+        self._ask("POST", f"/control/signins/{_path(ref)}", {"failing": failing})
 
     def _told(self, process: subprocess.Popen[bytes]) -> Started:
         """Give the child its orders and read what it answers."""

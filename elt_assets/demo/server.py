@@ -29,6 +29,7 @@ from elt_assets.demo.edits import Edits
 from elt_assets.demo.groups import groups_page, groups_truth, members_page
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.listing import Listing
+from elt_assets.demo.signin_listing import Outage, SigninListing
 from elt_assets.demo.wire import OpenProtocol
 from elt_assets.demo.world import Directory
 from elt_assets.errors import InvalidInput, NotFound
@@ -46,6 +47,7 @@ _INDEX = {
         "GET /v1/{organization}/{integration}/users": "people; cursor, page, offset, limit, status",
         "GET /v1/{organization}/{integration}/groups": "departments; cursor, limit",
         "GET /v1/{organization}/{integration}/groups/{group}/members": "who works there",
+        "GET /v1/{organization}/{integration}/signins": "sign-ins; from, to, cursor, limit",
         "GET /control/worlds": "what is served",
         "GET /control/state/{organization}/{integration}": "what the platform should hold now",
         "GET /control/groups/{organization}/{integration}": "the same of groups and memberships",
@@ -55,6 +57,7 @@ _INDEX = {
         "DELETE /control/requests": "forget them",
         "POST /control/chaos/{organization}/{integration}": "order faults; GET what it suffered",
         "DELETE /control/chaos/{organization}/{integration}": "end them",
+        "POST /control/signins/{organization}/{integration}": "name the days that fail, and how",
     },
 }
 
@@ -63,6 +66,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
     """The provider as an ASGI application. Everything but the index wants `token`."""
     layout = directory.layout
     users = Listing(seed=layout.seed, page_size=layout.page_size)
+    signins = SigninListing(layout)
     afflictions = Afflictions(share=layout.chaos, seed=layout.seed)
 
     async def index(_: Request) -> Response:
@@ -89,6 +93,13 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
     def list_members(request: Request) -> object:
         snapshot, group = directory.snapshot(_ref(request)), request.path_params["group"]
         return members_page(snapshot, group, request.query_params, layout.page_size)
+
+    def list_signins(request: Request) -> Response:
+        ref, query = _ref(request), request.query_params
+        status = signins.failure(ref, query)
+        if status is not None:
+            return _error(request, status, "out_of_order", "the sign-ins of this day are not there")
+        return _json(signins.page(ref, query))
 
     def groups(request: Request) -> object:
         return groups_truth(directory.snapshot(_ref(request)))
@@ -134,6 +145,11 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         snapshot = await run_in_threadpool(directory.edit, _ref(request), edits)
         return _json({"round": snapshot.people.round, "total": len(snapshot)})
 
+    async def outage(request: Request) -> Response:
+        ref = _ref(request)
+        directory.snapshot(ref)
+        return _json(signins.order(ref, await _ordered(request, Outage, "outage")))
+
     async def chaos(request: Request) -> Response:
         ref = _ref(request)
         directory.snapshot(ref)
@@ -155,6 +171,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             Route(
                 "/v1/{organization}/{integration}/groups/{group}/members", _answering(list_members)
             ),
+            Route("/v1/{organization}/{integration}/signins", list_signins),
             Route("/control/worlds", _answering(worlds)),
             Route("/control/groups/{organization}/{integration}", _answering(groups)),
             Route("/control/state/{organization}/{integration}", _answering(state)),
@@ -167,6 +184,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
                 chaos,
                 methods=["GET", "POST", "DELETE"],
             ),
+            Route("/control/signins/{organization}/{integration}", outage, methods=["POST"]),
         ],
         exception_handlers={
             NotFound: _not_found,

@@ -1,0 +1,143 @@
+"""Sign-ins of the embedded provider's people: what happened on a day, as its API tells it.
+
+Belongs here: pure functions of (seed, integration, day), and the JSON shape of a sign-in.
+Does not: how a listing is cut into pages (signin_listing), or the files that tell of sign-ins
+too (signin_files). No clock is read: every day has its sign-ins, past or to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from random import Random
+
+import msgspec
+
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.people import person_id
+from elt_assets.errors import NotFound
+from elt_assets.identifiers import IntegrationRef
+
+SUCCESS, FAILURE = "success", "failure"
+
+LATE = 2
+"""Sign-ins of a day that are recorded only after midnight, when the day is over already."""
+CORRECTED = 2
+"""Sign-ins of a day that are recorded twice: the second time with another result."""
+
+_DAY = timedelta(days=1)
+_COUNTRIES = ("SE", "DE", "FR", "US", "JP", "BR")
+_APPLICATIONS = ("mail", "wiki", "payroll", "vpn", "source code")
+_AGENTS = ("Firefox/128.0", "Chrome/126.0", "Safari/17.5", "okta-verify/9.1")
+_STRANGER = 900_000
+"""From this number on nobody is in the directory: somebody tried a name that is not there."""
+
+
+class Client(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Where a sign-in came from."""
+
+    ip: str
+    country: str
+    user_agent: str
+
+
+class Actor(msgspec.Struct, frozen=True, gc=False):
+    """Who signed in."""
+
+    id: str
+
+
+class Signin(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """One sign-in as the provider sends it."""
+
+    id: str
+    recorded_at: datetime
+    occurred_at: datetime
+    actor: Actor
+    result: str
+    client: Client
+    application: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An integration whose people sign in, so many times a day."""
+
+    seed: int
+    ref: IntegrationRef
+    users: int
+    signins: int
+
+    @classmethod
+    def of(cls, layout: Layout, ref: IntegrationRef) -> Source:
+        """The source that `layout` makes of `ref`. Raises `NotFound`."""
+        users = layout.worlds().get(ref)
+        if users is None:
+            raise NotFound(f"integration {ref} is not served here")
+        return cls(layout.seed, ref, users, layout.signins)
+
+
+def recorded(source: Source, day: date) -> list[Signin]:
+    """What the provider recorded on `day`, in the order in which it did.
+
+    Nearly all of it happened that day; the first few happened at the end of the day before.
+    """
+    found = [
+        one
+        for happened_on in (day - _DAY, day)
+        for one in _happened(source, happened_on)
+        if one.recorded_at.date() == day
+    ]
+    return sorted(found, key=lambda one: (one.recorded_at, one.id))
+
+
+def sign_in(source: Source, day: date, number: int, name: str) -> Signin:
+    """Sign-in `number` of a day, known by `name`, recorded as soon as it happened."""
+    chance = Random(f"{source.seed}\0{source.ref}\0{day}\0{name}")
+    known = source.users and chance.random() > 0.05
+    person = chance.randint(1, source.users) if known else _STRANGER + number
+    home = _COUNTRIES[person % len(_COUNTRIES)]
+    moment = _start(day) + timedelta(seconds=chance.randrange(60, 23 * 3600))
+    return Signin(
+        id=name,
+        recorded_at=moment + timedelta(seconds=1),
+        occurred_at=moment,
+        actor=Actor(person_id(person)),
+        result=FAILURE if chance.random() < 0.125 else SUCCESS,
+        client=Client(
+            ip=f"198.51.100.{person % 250 + 1}" if chance.random() > 0.1 else "2001:db8::17",
+            country=home if chance.random() > 0.05 else chance.choice(_COUNTRIES),
+            user_agent=chance.choice(_AGENTS),
+        ),
+        application=chance.choice(_APPLICATIONS),
+    )
+
+
+def changed(one: Signin, **fields: str | datetime) -> Signin:
+    """`one` with these fields in the place of its own."""
+    return msgspec.structs.replace(one, **fields)
+
+
+def _happened(source: Source, day: date) -> Iterator[Signin]:
+    # Of its own for each integration: an event is known by its organization and its id.
+    origin = blake2b(str(source.ref).encode(), digest_size=3).hexdigest()
+    midnight = _start(day + _DAY)
+    for number in range(source.signins):
+        one = sign_in(source, day, number, f"evt-{origin}-{day:%Y%m%d}-{number:05d}")
+        if number < LATE:
+            after = midnight + timedelta(seconds=30 * (number + 1))
+            yield changed(one, occurred_at=after - timedelta(minutes=5), recorded_at=after)
+        else:
+            yield one
+            if number < LATE + CORRECTED:
+                yield changed(
+                    one,
+                    recorded_at=one.recorded_at + timedelta(minutes=5),
+                    result=SUCCESS if one.result == FAILURE else FAILURE,
+                )
+
+
+def _start(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
