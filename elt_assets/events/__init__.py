@@ -1,0 +1,1 @@
+"""Sign-in events: days of them from APIs and export files into one analytics warehouse."""
