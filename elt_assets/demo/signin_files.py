@@ -125,7 +125,7 @@ def signin_truth(layout: Layout, days: Sequence[date]) -> list[dict[str, Any]]:
             found[key] = {
                 **_row(line.ref, line.event),
                 "deleted": line.op == "DELETE",
-                "source": "file",
+                "source": "csv",
             }
     for ref in layout.worlds():
         for day in days:

@@ -142,7 +142,7 @@ def test_the_truth_is_what_a_reader_of_everything_ends_with() -> None:
     for export in exports(LAYOUT, DAYS):
         for row in csv.DictReader(export.text().splitlines()[: -len(export.bad)]):
             key = (row["organization_id"], row["event_id"])
-            told[key] = (row["result"], row["application"], row["op"] == "DELETE", "file")
+            told[key] = (row["result"], row["application"], row["op"] == "DELETE", "csv")
     for ref in LAYOUT.worlds():
         for day in DAYS:
             for one in recorded(Source.of(LAYOUT, ref), day):
@@ -151,5 +151,5 @@ def test_the_truth_is_what_a_reader_of_everything_ends_with() -> None:
         key: (row["result"], row["application"], row["deleted"], row["source"])
         for key, row in truth.items()
     } == told
-    assert {row["source"] for row in truth.values()} == {"api", "file"}
+    assert {row["source"] for row in truth.values()} == {"api", "csv"}
     assert sum(row["deleted"] for row in truth.values()) == 2 * (len(DAYS) * 2 - 1)
