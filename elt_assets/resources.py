@@ -33,7 +33,7 @@ class WarehouseResource(DuckDBResource):
 
     Files are opened by `warehouses()`, one integration at a time and under its lock.
     `get_connection` gives what dagster-duckdb's users expect, in memory unless `database`
-    says otherwise, for `read_duckdb('<folder>/**/*.duckdb', …)` and for Parquet.
+    says otherwise, for `read_duckdb('<folder>/*/*.duckdb', …)` and for Parquet.
     """
 
     database: str = Field(default=":memory:", description="Database of `get_connection`.")

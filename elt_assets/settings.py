@@ -7,6 +7,7 @@ integration (its provider_data) or of one run (its Dagster config).
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Literal, Self
 
@@ -34,6 +35,20 @@ class Settings(BaseSettings):
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
     warehouse_memory: str = Field("512MB", description="DuckDB memory limit for one integration.")
+    events_path: Path | None = Field(
+        None, description="Folder of export files of sign-in events; events/ under home if unset."
+    )
+    events_memory: str = Field("160MB", description="DuckDB memory limit for sign-in events.")
+    events_threads: int = Field(2, ge=1, description="DuckDB threads for sign-in events.")
+    events_lock_wait: float = Field(
+        120.0, ge=0, description="Seconds to wait for the file of sign-in events."
+    )
+    events_overlap_minutes: float = Field(
+        15.0, ge=0, description="How far before the newest known event new ones are asked for."
+    )
+    events_settle_seconds: float = Field(
+        3.0, ge=0, description="How long an export file must have stood still to be complete."
+    )
     max_delete_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
     max_delete_count: int = Field(500, ge=0, description="See safeguards.")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
@@ -53,6 +68,18 @@ class Settings(BaseSettings):
     keep_runs_days: int = Field(30, ge=1, description="Days for which Dagster's runs are kept.")
     keep_drops_days: int = Field(
         30, ge=1, description="Days after which dropped files that are no longer read are archived."
+    )
+    events_start: date = Field(
+        date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
+    )
+    events_failed_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of integrations whose day may fail without all others waiting for it.",
+    )
+    step_timeout: float = Field(
+        120.0, gt=0, description="Seconds after which a step on sign-in events is interrupted."
     )
     log_format: Literal["console", "json"] | None = Field(
         None,
@@ -148,6 +175,11 @@ class Settings(BaseSettings):
         return self.home / "drops"
 
     @property
+    def events_folder(self) -> Path:
+        """The folder of export files of sign-in events, `YYYY-MM-DD/`."""
+        return self.events_path or self.home / "events"
+
+    @property
     def archive_path(self) -> Path:
         """The folder of dropped files that are no longer read, compressed."""
         return self.home / "archive"
@@ -169,4 +201,7 @@ def load_settings(**overrides: object) -> Settings:
             for issue in error.errors()
         )
         raise InvalidInput(f"settings: {mistakes}") from None
-    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+    places = {"home": settings.home.expanduser().absolute()}
+    if settings.events_path is not None:
+        places["events_path"] = settings.events_path.expanduser().absolute()
+    return settings.model_copy(update=places)

@@ -23,6 +23,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.nested import open_rest
 from elt_assets.connectors.preset import model, open_preset, presets
 from elt_assets.connectors.provider_data import RestData, mistakes
+from elt_assets.connectors.rest import RestSource
 from elt_assets.connectors.scim import ScimData, open_scim
 from elt_assets.connectors.source import Source
 from elt_assets.connectors.sql.data import SqlData
@@ -148,6 +149,25 @@ def open_source(
     if isinstance(kind, LocalKind):
         return kind.open(config, stream, ref=ref, home=home, secrets=secrets, limits=limits)
     return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
+
+
+def open_period(
+    provider: str,
+    provider_data: object,
+    stream: str,
+    *,
+    begin: str,
+    end: str,
+    secrets: Secrets,
+    limits: FetchLimits,
+    ref: IntegrationRef,
+) -> Source:
+    """A source of what happened from `begin` up to `end`, for streams read a period at a time."""
+    source = open_source(provider, provider_data, stream, secrets=secrets, limits=limits, ref=ref)
+    if not isinstance(source, RestSource):
+        source.close()
+        raise InvalidInput(f"provider {provider!r} cannot be asked for {stream} of a period")
+    return source.between(begin, end)
 
 
 def _names(streams: Iterable[str] | None) -> tuple[str, ...]:

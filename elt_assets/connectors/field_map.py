@@ -16,7 +16,10 @@ from elt_assets.connectors.expressions import Path, parse
 from elt_assets.connectors.source import FieldMap
 from elt_assets.errors import InvalidInput
 
-_KEYS = {"group_memberships": ("group_external_id", "member_external_id")}
+_KEYS = {
+    "group_memberships": ("group_external_id", "member_external_id"),
+    "signin_events": ("event_id",),
+}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 

@@ -26,7 +26,7 @@ from elt_assets.connectors.expressions import parse, parse_condition, parse_keys
 from elt_assets.connectors.field_map import check_streams, key_fields
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.source import Incremental
-from elt_assets.connectors.templates import TEMPLATE_NAMES, placeholders
+from elt_assets.connectors.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
@@ -63,7 +63,7 @@ def _relative(value: str) -> str:
 
 
 def _template(value: str) -> str:
-    _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent")))
+    _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent", *PERIOD_NAMES)))
     return value
 
 
@@ -134,6 +134,10 @@ FieldExpression = Annotated[str, AfterValidator(_expression)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Parameter = Annotated[str, Field(min_length=1, max_length=128)]
 Scalar = str | int | float | bool
+
+
+PERIODICAL = ("signin_events",)
+"""Streams of which a period is asked for at a time: what has happened, not what there is."""
 
 
 class Strict(BaseModel):
@@ -392,7 +396,7 @@ class RestStream(Strict):
     params: dict[Parameter, Scalar] = Field(
         {},
         description="Query parameters of every request; may hold {organization_id} and "
-        "{integration_id}.",
+        "{integration_id}, and for signin_events must hold {from} and {to}.",
     )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
@@ -413,7 +417,8 @@ class RestStream(Strict):
     )
     fields: dict[str, FieldExpression] = Field(
         description="Field to expression, e.g. email: profile.email. What identifies a record is "
-        "required: external_id, of group_memberships group_external_id and member_external_id."
+        "required: external_id, of group_memberships group_external_id and member_external_id, of "
+        "signin_events event_id."
     )
 
     @model_validator(mode="after")
@@ -437,9 +442,13 @@ class RestStream(Strict):
         implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
         return self.total or implied
 
-    def _check_parent(self) -> None:
+    def has_place(self, name: str) -> bool:
+        """Whether `{name}` stands in the path or in a parameter."""
         templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
-        has_place = any("{parent}" in template for template in templates)
+        return any(f"{{{name}}}" in template for template in templates)
+
+    def _check_parent(self) -> None:
+        has_place = self.has_place("parent")
         speaks_of_it = any(speaks_of_parent(parse(text)) for text in self.fields.values())
         if self.parent is None:
             if has_place or speaks_of_it:
@@ -548,7 +557,24 @@ class RestData(Connection):
                 raise ValueError(f"streams.{name}: single cannot be used with a key of two parts")
             if stream.parent is not None:
                 self._check_parent(name, stream.parent.stream)
+            self._check_period(name, stream)
         return self
+
+    def _check_period(self, name: str, stream: RestStream) -> None:
+        found = [end for end in PERIOD_NAMES if stream.has_place(end)]
+        if name not in PERIODICAL:
+            if found:
+                raise ValueError(
+                    f"streams.{name}: {{{found[0]}}} is known only where a day is asked for: "
+                    f"{', '.join(PERIODICAL)}"
+                )
+        elif len(found) < len(PERIOD_NAMES):
+            raise ValueError(
+                f"streams.{name}.params: {{from}} and {{to}}, where the day's beginning and end "
+                "are to stand, must both be there"
+            )
+        elif stream.parent is not None or stream.incremental is not None:
+            raise ValueError(f"streams.{name}: parent and incremental cannot be used with a period")
 
     def _check_parent(self, name: str, parent: str) -> None:
         described = self.streams.get(parent)

@@ -135,6 +135,14 @@ class RestSource:
         one._under = f" under {_shortened(key)!r}"
         return one
 
+    def between(self, begin: str, end: str) -> RestSource:
+        """The same listing for one period (ISO 8601, UTC; the end is not part of it)."""
+        period = {"from": begin, "to": end}
+        one = copy.copy(self)
+        one._url = filled(self._url, period)
+        one._params = {name: filled(value, period) for name, value in self._params.items()}
+        return one
+
     @property
     def concurrency(self) -> int:
         """How many requests may be in flight at once."""

@@ -1,4 +1,5 @@
-"""Names in braces: `{organization_id}` in a path or parameter, filled in when a source opens.
+"""Names in braces: `{organization_id}` in a path or parameter, filled in when a source opens
+or, for a period, when it is asked for one.
 
 Belongs here: which names there are, and filling them in. Does not: anything that is
 evaluated; other braces are left as they are.
@@ -12,6 +13,8 @@ from collections.abc import Collection, Mapping
 from elt_assets.errors import InvalidInput
 
 TEMPLATE_NAMES = ("organization_id", "integration_id")
+PERIOD_NAMES = ("from", "to")
+"""Beginning and end of what is asked for, in streams that are read a period at a time."""
 
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}", re.ASCII)
 

@@ -1,4 +1,5 @@
-"""The warehouse: one small DuckDB file per integration, opened for one sync at a time.
+"""The warehouse: one small DuckDB file per integration, opened for one sync at a time, and
+files that all integrations share.
 
 Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
 path, rewriting and copying it, and saying in our own errors what DuckDB says in its. Does
@@ -23,6 +24,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ from elt_assets.stores.absent_pandas import remember_absent_pandas
 BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 _HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
+_SHARED_BLOCK_SIZE = 262_144  # DuckDB's own: one file that may become large
 ALIAS = "warehouse"
 _DAMAGE = (
     "not a valid DuckDB",
@@ -56,11 +59,26 @@ _DAMAGE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A file that belongs to no integration; it lies in the folder itself."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Place = IntegrationRef | SharedFile
+"""What has a file."""
+
+
 class Warehouses:
     """All integrations' warehouse files under one folder.
 
     `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
-    how many seconds to wait for a file that another sync holds.
+    how many seconds to wait for a file that another sync holds. `spill` is the folder for
+    what does not fit into memory: that of one object, which removes it when it is closed.
     """
 
     def __init__(
@@ -70,13 +88,15 @@ class Warehouses:
         threads: int = 1,
         memory_limit: str = "512MB",
         lock_wait: float = 30.0,
+        spill: str = ".spill",
     ) -> None:
         remember_absent_pandas()
         self._root = root
+        self._spill = root / spill
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
             "memory_limit": memory_limit,
-            "temp_directory": str(root / ".spill"),
+            "temp_directory": str(self._spill),
             # By default DuckDB writes the file anew, compressed, after every few batches of a
             # large integration; that took half of its time.
             "wal_autocheckpoint": "128MB",
@@ -88,8 +108,10 @@ class Warehouses:
         self._idle: list[duckdb.DuckDBPyConnection] = []
         self._idle_guard = threading.Lock()
 
-    def path(self, ref: IntegrationRef) -> Path:
-        """Where the integration's file lies, whether or not it exists."""
+    def path(self, ref: Place) -> Path:
+        """Where the file lies, whether or not it exists."""
+        if isinstance(ref, SharedFile):
+            return self._root / f"{ref.name}.duckdb"
         return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
 
     def refs(self) -> list[IntegrationRef]:
@@ -101,15 +123,13 @@ class Warehouses:
                 found.append(IntegrationRef(path.parent.name, path.stem))
         return sorted(found)
 
-    def exists(self, ref: IntegrationRef) -> bool:
-        """Whether the integration has ever been synced here."""
+    def exists(self, ref: Place) -> bool:
+        """Whether anything was ever written there."""
         return self.path(ref).exists()
 
     @contextmanager
-    def open(
-        self, ref: IntegrationRef, *, read_only: bool = False
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection whose default database is the integration's file, exclusively.
+    def open(self, ref: Place, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection whose default database is the file of `ref`, exclusively.
 
         Raises `WarehouseBusy` when the file stays locked for `lock_wait` seconds, and
         `WarehouseDamaged`, `StorageFull` or `RetryableError` for what DuckDB reports on
@@ -121,7 +141,7 @@ class Warehouses:
 
     @contextmanager
     def _lent(
-        self, ref: IntegrationRef, *, read_only: bool, wait: float
+        self, ref: Place, *, read_only: bool, wait: float
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         path = self.path(ref)
         instance = self._borrow()
@@ -219,7 +239,7 @@ class Warehouses:
             idle, self._idle = self._idle, []
         for instance in idle:
             instance.close()
-        shutil.rmtree(self._root / ".spill", ignore_errors=True)
+        shutil.rmtree(self._spill, ignore_errors=True)
 
     def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         # DuckDB writes the file when it lets go of it. Trying every compression on every
@@ -247,7 +267,7 @@ class Warehouses:
     def _attach(
         self,
         connection: duckdb.DuckDBPyConnection,
-        ref: IntegrationRef,
+        ref: Place,
         path: Path,
         read_only: bool,
         wait: float,
@@ -256,7 +276,8 @@ class Warehouses:
         # installation's own folder may.
         literal = str(path).replace("'", "''")
         # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-        options = f"TYPE duckdb, {'READ_ONLY' if read_only else f'BLOCK_SIZE {BLOCK_SIZE}'}"
+        size = _SHARED_BLOCK_SIZE if isinstance(ref, SharedFile) else BLOCK_SIZE
+        options = f"TYPE duckdb, {'READ_ONLY' if read_only else f'BLOCK_SIZE {size}'}"
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
             stop=stop_after_delay(wait),
@@ -328,7 +349,7 @@ def _reach_the_disk(folder: Path) -> None:
         os.close(handle)
 
 
-def _make_folder(ref: IntegrationRef, folder: Path) -> None:
+def _make_folder(ref: Place, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -340,7 +361,7 @@ def _make_folder(ref: IntegrationRef, folder: Path) -> None:
         ) from error
 
 
-def _full(ref: IntegrationRef, path: Path) -> StorageFull:
+def _full(ref: Place, path: Path) -> StorageFull:
     return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
 
 
@@ -361,7 +382,7 @@ def _nothing_unfinished(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(ref: IntegrationRef, path: Path) -> Iterator[None]:
+def _translated(ref: Place, path: Path) -> Iterator[None]:
     """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
     try:
         yield
@@ -372,7 +393,7 @@ def _translated(ref: IntegrationRef, path: Path) -> Iterator[None]:
         raise translated from error
 
 
-def _translate(error: duckdb.Error, ref: IntegrationRef, path: Path) -> SyncError | None:
+def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
     text = str(error)
     if "Could not set lock" in text:
         holder = re.search(r"held in (.+?)\. See", text, re.DOTALL)

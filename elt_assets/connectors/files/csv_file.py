@@ -24,7 +24,10 @@ _DELIMITERS = ",;\t|"
 def chunks(text: Text, name: str, stream: FileStream, at: Place) -> Iterator[Chunk]:
     """The file's rows behind `at`. Raises `PageUnreadable` for a header that cannot be used."""
     lines = Lines(text, {})
-    delimiter, names = _header(lines, name, stream)
+    if stream.columns is not None:
+        delimiter, names = stream.delimiter or ",", list(stream.columns)
+    else:
+        delimiter, names = header(lines, name, delimiter=stream.delimiter, quote=stream.quote)
     if at:
         # Where the header is, nothing can be sought in a stream; it is read anew then.
         lines = Lines(text, at) if text.seekable else _skipped(lines, at)
@@ -58,18 +61,20 @@ def chunks(text: Text, name: str, stream: FileStream, at: Place) -> Iterator[Chu
         yield Chunk(encoded(records), len(records), lines.at)
 
 
-def _header(lines: Lines, name: str, stream: FileStream) -> tuple[str, list[str]]:
-    if stream.columns is not None:
-        delimiter = stream.delimiter or ","
-        return delimiter, list(stream.columns)
+def header(
+    lines: Lines, name: str, *, delimiter: str | None = None, quote: str = '"'
+) -> tuple[str, list[str]]:
+    """The delimiter, guessed unless given, and the columns' names in the first record of the
+    file `name`. Raises `PageUnreadable` when it cannot be used.
+    """
     try:
         first = next(lines, "")
         if not first.strip():
             raise PageUnreadable(f"{name} has no header in its first line")
-        delimiter = stream.delimiter or max(_DELIMITERS, key=first.count)
+        delimiter = delimiter or max(_DELIMITERS, key=first.count)
         # A header may go over several lines, too, if its names are quoted.
         again = _Rest(first, lines)
-        row = next(csv.reader(again, delimiter=delimiter, quotechar=stream.quote, strict=True))
+        row = next(csv.reader(again, delimiter=delimiter, quotechar=quote, strict=True))
     except (csv.Error, DamagedLine) as error:
         raise PageUnreadable(f"{name} has a header that cannot be read: {error}") from None
     names = [value.strip() for value in row]

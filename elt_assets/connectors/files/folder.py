@@ -64,10 +64,17 @@ class Folder:
 
     def files(self, stream: FileStream) -> list[File]:
         """The stream's files in the order of their names, complete or not."""
+        found = self.matching(stream.path)
+        if stream.select == "newest" and found:
+            found = [max(found, key=lambda file: (file.mtime_ns, file.name))]
+        return found
+
+    def matching(self, pattern: str) -> list[File]:
+        """The files whose names match, in their order, complete or not."""
         try:
             found = [
                 File.of(path.relative_to(self.path).as_posix(), status)
-                for path in self.path.glob(stream.path)
+                for path in self.path.glob(pattern)
                 if not _is_passed_over(path.name) and stat.S_ISREG((status := path.stat()).st_mode)
             ]
         except FileNotFoundError:
@@ -78,13 +85,11 @@ class Folder:
             raise PermanentError(f"folder {self.path} cannot be read ({error.strerror})") from None
         if len(found) > _MOST_FILES:
             raise PermanentError(
-                f"{len(found):,} files match {stream.path!r} in {self.path}; "
+                f"{len(found):,} files match {pattern!r} in {self.path}; "
                 f"at most {_MOST_FILES:,} are one listing: write a narrower path"
             )
         for file in found:
             self._check_place(file)
-        if stream.select == "newest" and found:
-            found = [max(found, key=lambda file: (file.mtime_ns, file.name))]
         return sorted(found, key=lambda file: file.name)
 
     def complete_files(
