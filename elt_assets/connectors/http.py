@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -31,6 +32,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import parse_url
 
+from elt_assets import seat
 from elt_assets.connectors.auth import Authenticator, Credentials
 from elt_assets.connectors.complaints import asks_to_slow_down, complaint
 from elt_assets.connectors.envelope import described
@@ -127,7 +129,7 @@ class Client:
             stop=tenacity.stop_after_attempt(self._limits.attempts),
             wait=self._wait,
             retry=tenacity.retry_if_exception(lambda error: self._worth_another_try(error, stop)),
-            sleep=tenacity.sleep_using_event(stop),
+            sleep=partial(_rest, stop),
             reraise=True,
         )
         try:
@@ -204,7 +206,8 @@ class Client:
                 f"{seconds:.0f} s",
                 seconds,
             )
-        if stop.wait(seconds) if seconds > 0 else stop.is_set():
+        _rest(stop, seconds)
+        if stop.is_set():
             raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
 
     def _body(
@@ -348,6 +351,12 @@ class _Gunzip:
             found += self._member.decompress(data, most - len(found))
             data = self._member.unconsumed_tail or self._member.unused_data
         return found
+
+
+def _rest(stop: threading.Event, seconds: float) -> None:
+    """Wait, unless or until `stop` is set, and let others work meanwhile."""
+    with seat.waiting(seconds):
+        stop.wait(max(0.0, seconds))
 
 
 def shown(url: str) -> str:

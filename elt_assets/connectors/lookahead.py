@@ -10,7 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Generic, TypeVar
+
+from elt_assets import seat
 
 T = TypeVar("T")
 
@@ -41,7 +44,8 @@ class Lookahead(Generic[T]):
 
     def ask(self, key: Hashable, fetch: Callable[[], T]) -> None:
         """Start fetching the page known by `key`."""
-        self._waiting.append((key, self._pool.submit(fetch)))
+        # In a copy of the context, so that a wait in there is known to be this reader's.
+        self._waiting.append((key, self._pool.submit(copy_context().run, fetch)))
 
     def drop_unless(self, key: Hashable) -> None:
         """Forget what was asked for if it does not begin with `key`: the guess was wrong."""
@@ -57,7 +61,8 @@ class Lookahead(Generic[T]):
 
     def take(self) -> T:
         """The next page in order, or the error that came instead of it."""
-        return self._waiting.popleft()[1].result()
+        with seat.blocked():
+            return self._waiting.popleft()[1].result()
 
     def close(self) -> None:
         """Drop what is left and wait for the threads to end."""

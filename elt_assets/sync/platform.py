@@ -9,8 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, latest, ledger, registry
 from elt_assets.sync.compensate import Compensation
+from elt_assets.sync.crew import Crew
 from elt_assets.sync.dead_letters import rejected
 from elt_assets.sync.engine import Engine, Request, SourceOpener
 from elt_assets.sync.faults import NO_FAULTS, FaultDice, Faults
@@ -42,12 +42,14 @@ from elt_assets.sync.tables import has_tables, latest_table, prepare_warehouse
 
 T = TypeVar("T")
 
-_MOMENT = 1.0
-"""Seconds after which a caller who waits for outcomes gets a turn of its own."""
+
+def nothing(*_: object) -> None:
+    """What those do who have nothing to do."""
 
 
-def nothing() -> None:
-    """What those do meanwhile who have nothing to do."""
+def always() -> bool:
+    """The answer of those who let every sync begin."""
+    return True
 
 
 class Platform:
@@ -139,9 +141,14 @@ class Platform:
         max_batches: int | None = None,
         progress: ProgressListener = silent,
         meanwhile: Callable[[], None] = nothing,
+        may_begin: Callable[[], bool] = always,
+        left: Callable[[IntegrationRef], None] = nothing,
         faults: Faults | None = None,
     ) -> Iterator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
+
+        They begin in the order of `refs`; one that can only wait for its provider lets the
+        next one begin. Once `may_begin` says no, none does, and `left` hears of each.
 
         One integration's failure is its outcome and costs the others nothing; a disabled
         integration, and one without such a stream, yields nothing. Without `mode` each decides
@@ -167,28 +174,21 @@ class Platform:
             )
             for ref in dict.fromkeys(refs)
         ]
-        # DuckDB, ADBC and sockets release the interpreter: threads are enough.
-        workers = min(self.settings.concurrency, len(requests)) or 1
-        with ThreadPoolExecutor(workers, thread_name_prefix="sync") as pool:
-            # A copy of the context each: the traces of all begin at the span open here.
-            futures = [
-                pool.submit(copy_context().run, self._engine.sync, request) for request in requests
-            ]
-            try:
-                pending: set[Future[Outcome | None]] = set(futures)
-                while pending:
-                    done, pending = wait(pending, _MOMENT, FIRST_COMPLETED)
-                    for future in done:
-                        outcome = future.result()
-                        if outcome is not None:
-                            yield outcome
-                    meanwhile()
-            finally:
-                # The caller may stop listening: integrations not yet begun are left alone, the
-                # others end after the batch they are at.
-                stop.set()
-                for future in futures:
-                    future.cancel()
+        # DuckDB, ADBC and sockets release the interpreter: threads are enough. A caller who stops
+        # listening sets `stop`: those under way end after the batch they are at.
+        crew = Crew(
+            self._engine.sync,
+            requests,
+            seats=self.settings.concurrency,
+            stop=stop,
+            may_begin=may_begin,
+        )
+        with closing(crew.results(meanwhile)) as outcomes:
+            for outcome in outcomes:
+                if outcome is not None:
+                    yield outcome
+        for request in crew.left:
+            left(request.ref)
 
     def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:
         """Map the newest extraction's records again with today's configuration, fetching nothing.
