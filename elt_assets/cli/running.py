@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from elt_assets import logs
 from elt_assets.cli.output import note
@@ -25,6 +25,8 @@ from elt_assets.sync.stream import STREAMS, Stream
 
 if TYPE_CHECKING:
     import dagster as dg
+
+T = TypeVar("T")
 
 _POLL = 0.1
 _GRACE = 3.0
@@ -48,6 +50,7 @@ def run(
     Of `streams` each integration syncs those that it offers, `syncs` in all.
     Stopped by Ctrl-C or SIGTERM, it ends the command with the exit status for that.
     """
+    from elt_assets.assets.streams import SYNC_ID_TAG
     from elt_assets.instance import open_instance
     from elt_assets.runs import run_sync
 
@@ -62,7 +65,7 @@ def run(
                     raise Stopped("stopped on request")
                 shown.progress(report)
 
-            work = _in_a_thread(
+            work = in_a_thread(
                 lambda: run_sync(
                     refs,
                     settings=settings,
@@ -74,21 +77,12 @@ def run(
                     settled=shown.settled,
                 )
             )
-            _wait(work, stop)
-        if not stop.requested.is_set():
-            return work.result()
-        note(f"stopped; what is committed is kept, continue with --sync-id {sync_id}")
-        if work.done():
-            sys.exit(stop.exit_status)
-        _close_runs(instance, sync_id)
-        # Threads of the work would be waited for by an orderly exit. The platform survives
-        # a kill at any moment, so this one loses nothing either.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(stop.exit_status)
+            wait_for(work, stop)
+        kept = f"stopped; what is committed is kept, continue with --sync-id {sync_id}"
+        return result_of(work, stop, instance, {SYNC_ID_TAG: sync_id}, kept)
 
 
-def _in_a_thread(work: Callable[[], list[Outcome]]) -> Future[list[Outcome]]:
+def in_a_thread(work: Callable[[], T]) -> Future[T]:
     """Run `work` beside the main thread, whose signal handlers Dagster would otherwise replace.
 
     Dagster takes an interrupt for a failed step and retries it: Ctrl-C would go unanswered.
@@ -99,7 +93,7 @@ def _in_a_thread(work: Callable[[], list[Outcome]]) -> Future[list[Outcome]]:
     return future
 
 
-def _wait(work: Future[list[Outcome]], stop: Stop) -> None:
+def wait_for(work: Future[T], stop: Stop) -> None:
     """Return when the work is done, or has been asked to stop and given time to."""
     finished = threading.Event()
     work.add_done_callback(lambda _: finished.set())
@@ -112,14 +106,32 @@ def _wait(work: Future[list[Outcome]], stop: Stop) -> None:
         waited += _POLL
 
 
-def _close_runs(instance: dg.DagsterInstance, sync_id: str) -> None:
-    """Tell the instance that nobody works on this command's run any more."""
+def result_of(
+    work: Future[T], stop: Stop, instance: dg.DagsterInstance, tags: Mapping[str, str], kept: str
+) -> T:
+    """What the work came to. If it was asked to stop, say what is `kept`, and end the process.
+
+    `tags` are those of its runs, which nobody works on any more.
+    """
+    if not stop.requested.is_set():
+        return work.result()
+    note(kept)
+    if work.done():
+        sys.exit(stop.exit_status)
+    _close_runs(instance, tags)
+    # Threads of the work would be waited for by an orderly exit. The platform survives
+    # a kill at any moment, so this one loses nothing either.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(stop.exit_status)
+
+
+def _close_runs(instance: dg.DagsterInstance, tags: Mapping[str, str]) -> None:
+    """Tell the instance that nobody works on this command's runs any more."""
     import dagster as dg
 
-    from elt_assets.assets.streams import SYNC_ID_TAG
-
     mine = dg.RunsFilter(
-        tags={SYNC_ID_TAG: sync_id},
+        tags=dict(tags),
         statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
     )
     for unfinished in instance.get_runs(mine):
