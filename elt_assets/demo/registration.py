@@ -20,13 +20,14 @@ def provider_data(
     limit: int | None = None,
     single: bool = False,
     groups: bool = False,
+    signins: bool = False,
 ) -> dict[str, Any]:
     """provider_data that reads `ref` from the embedded provider at `url`.
 
     `token_ref` says where the token is kept, {env: NAME} or {file: PATH}; `limit` asks for
     pages of that many people instead of the provider's own choice, `single` lets the
     platform ask about one person before it deletes; `groups` reads departments as groups, and
-    who works there.
+    who works there; `signins` reads a day's sign-ins.
     """
     params = {"status": "all"} | ({} if limit is None else {"limit": str(limit)})
     return {
@@ -52,6 +53,7 @@ def provider_data(
                 },
             },
             **(_GROUPS if groups else {}),
+            **(_SIGNINS if signins else {}),
         },
     }
 
@@ -72,5 +74,23 @@ _GROUPS: dict[str, Any] = {
         "path": "/groups/{parent}/members",
         **_PAGED,
         "fields": {"group_external_id": "$parent", "member_external_id": "id", "kind": "type"},
+    },
+}
+_SIGNINS: dict[str, Any] = {
+    "signin_events": {
+        "path": "/signins",
+        "params": {"from": "{from}", "to": "{to}"},
+        **_PAGED,
+        "fields": {
+            "event_id": "id",
+            "occurred_at": "occurredAt",
+            "user_external_id": "actor.id",
+            "result": "result",
+            "country": "client.country",
+            "ip": "client.ip",
+            "user_agent": "client.userAgent",
+            "application": "application",
+            "source_updated_at": "recordedAt",
+        },
     },
 }

@@ -99,6 +99,11 @@ def exports(layout: Layout, days: Sequence[date]) -> Iterator[Export]:
                 yield Export(day, f"{organization}-again{suffix}", lines, export.bad)
 
 
+def unusable(layout: Layout, days: Sequence[date]) -> int:
+    """How many lines nobody can use there are in these days' files, each file counted once."""
+    return sum({export.text(): len(export.bad) for export in exports(layout, days)}.values())
+
+
 def write_exports(folder: Path, files: Iterable[Export]) -> None:
     """Write the files under `folder`, each complete when its name appears."""
     for export in files:
