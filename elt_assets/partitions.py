@@ -7,7 +7,8 @@ sensors) or starting a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from math import inf
 
 import dagster as dg
 
@@ -16,6 +17,10 @@ from elt_assets.identifiers import IntegrationRef
 RANGE_LIMIT = 100
 """Integrations in one run unless told otherwise: enough to make a run's fixed cost small,
 few enough that a lost worker takes little with it and runs spread over workers."""
+
+_WORTH_CARRYING = 100
+"""Keys in a row that a range carries along for nothing: starting a run costs as much as
+storing some hundreds of their events."""
 
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -27,25 +32,42 @@ connected_integrations = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 
 def contiguous_ranges(
-    instance_keys: Sequence[str], wanted_keys: Iterable[str], at_most: int | None = None
+    instance_keys: Sequence[str],
+    wanted_keys: Iterable[str],
+    at_most: int | None = None,
+    *,
+    carried: Container[str] = (),
+    expected: Mapping[str, float] | None = None,
+    seconds: float = inf,
 ) -> list[list[str]]:
     """`wanted_keys` as runs of neighbours in the order of `instance_keys`, `at_most` long each.
 
     A range stands for every key between its ends, in the order in which the instance
-    learned them, so a key that is not wanted splits it. Wanted keys that the instance does
-    not know are left out: no run could carry them.
+    learned them, so a key that is not wanted splits it, unless it is among `carried`: those
+    cost a run next to nothing, and a few of them less than another run. Wanted keys that the
+    instance does not know are left out: no run could carry them.
+
+    With `expected` seconds of work by key, a range also ends before they exceed `seconds`
+    together; what alone exceeds them has a range of its own.
     """
     wanted = set(wanted_keys)
+    expected = expected or {}
     ranges: list[list[str]] = []
-    open_range = False
+    work = inf
+    gap: list[str] = []
     for key in instance_keys:
-        if key not in wanted:
-            open_range = False
-            continue
-        if not open_range or len(ranges[-1]) == at_most:
-            ranges.append([])
-        ranges[-1].append(key)
-        open_range = True
+        if key in wanted:
+            more = expected.get(key, 0.0)
+            longer = len(ranges[-1]) + len(gap) + 1 if ranges else 0
+            if work + more > seconds or work == inf or (at_most and longer > at_most):
+                ranges.append([])
+                work, gap = 0.0, []
+            ranges[-1] += [*gap, key]
+            work, gap = work + more, []
+        elif key in carried and len(gap) < _WORTH_CARRYING:
+            gap.append(key)
+        else:
+            work = inf
     return ranges
 
 

@@ -60,6 +60,11 @@ class SyncConfig(dg.Config):
         description="FULL reads everything, INCREMENTAL what changed; each integration's "
         "configuration decides when unset.",
     )
+    only_unsettled: bool = Field(
+        default=False,
+        description="Sync only integrations whose newest sync has not settled, and report the "
+        "others as they stand: for a range in which some failed.",
+    )
     faults: bool = Field(
         default=False,
         description="Fail on purpose, with the odds of the original experiment: a page 2%, a "
@@ -141,6 +146,9 @@ def _sync_run(
     for key in _partition_keys(context):
         try:
             ref = IntegrationRef.parse(key)
+            if config.only_unsettled and (settled := platform.settled(stream, ref)):
+                yield settled
+                continue
             found = _staged_sync_id(platform, stream, ref) if continues else sync_id
         except EltAssetsError as error:
             yield Outcome(

@@ -34,6 +34,7 @@ COMMANDS = {
     "syncs": ("reading", "Show past syncs and how they ended."),
     "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
     "start": ("remote", "Start a job on a running server."),
+    "backfill": ("backfill", "Bring many partitions of a table up to date through a server."),
     "watch": ("watching", "Follow a run or a sync until its end."),
     "status": ("remote", "Show how a run or a sync stands."),
     "list": ("remote", "List runs."),

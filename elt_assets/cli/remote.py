@@ -7,7 +7,7 @@ Belongs here: what a person types and sees. Does not: what the server is asked
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,8 @@ def resume(name: str, url: str, as_json: bool) -> None:
         )
     if not any(run.ends for run in runs):
         raise InvalidInput(f"{newest.job} works on no integrations; start it again instead")
-    left = left_over(stories_of(server, runs))
+    stories = stories_of(server, runs)
+    left = left_over(stories)
     if not left:
         note("nothing is left to continue: every integration is settled")
     keys = server.partition_keys()
@@ -178,6 +179,8 @@ def resume(name: str, url: str, as_json: bool) -> None:
             last.config,
             sync_id=newest.sync_id,
             more_tags={RESUMES_TAG: last.run_id},
+            # What this sync has settled is reported again and not touched.
+            carried={key for story in stories if story.run.job == job for key in story.settled},
         )["runs"]
     if left or as_json:
         _introduce(started, as_json)
@@ -231,6 +234,7 @@ def _launch(
     *,
     sync_id: str | None,
     more_tags: Mapping[str, str] | None = None,
+    carried: Container[str] = (),
 ) -> dict[str, Any]:
     """One run for each range of neighbours, all of one sync."""
     from elt_assets.assets.streams import SYNC_ID_TAG
@@ -243,7 +247,7 @@ def _launch(
     launched = launch_ranges(
         server,
         job,
-        contiguous_ranges(instance_keys, wanted, RANGE_LIMIT),
+        contiguous_ranges(instance_keys, wanted, RANGE_LIMIT, carried=carried),
         config=config,
         tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
         to_go_on=f"repeat with sync_id={sync_id} to start the rest",

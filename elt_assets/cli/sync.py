@@ -116,9 +116,9 @@ def _mapped_again(refs: Sequence[IntegrationRef], streams: Sequence[Stream]) -> 
         return [platform.retry_rejected(stream, ref) for ref in refs for stream in streams]
 
 
-def new_sync_id() -> str:
+def new_sync_id(what: str = "sync") -> str:
     """A name for a sync that nobody named: readable, in order of time, and unique."""
-    return f"sync-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return f"{what}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def show(outcomes: Sequence[Outcome]) -> None:

@@ -140,6 +140,15 @@ class Queue(msgspec.Struct, frozen=True):
     daemons: tuple[Daemon, ...]
 
 
+class PartitionStatuses(msgspec.Struct, frozen=True):
+    """A table's partitions by how they stand; each is in one of the lists."""
+
+    materialized: tuple[str, ...]
+    failed: tuple[str, ...]
+    never: tuple[str, ...]
+    going: tuple[str, ...]
+
+
 class Server:
     """The web server at `url`, for example http://127.0.0.1:3000."""
 
@@ -248,6 +257,31 @@ class Server:
                 ]["partitionKeys"]
                 return keys
         raise ServerRefused(f"{self._url} serves no assets of this project")
+
+    def partition_statuses(self, table: Sequence[str]) -> PartitionStatuses:
+        """How every partition of a table stands."""
+        answer = self._ask(_STATUSES_QUERY, asset={"path": list(table)})["assetNodeOrError"]
+        found = answer["assetPartitionStatuses"]
+        failed, going = found["failedPartitions"], found["materializingPartitions"]
+        # One that was materialized and has failed since is among both.
+        newer = {*failed, *going}
+        return PartitionStatuses(
+            materialized=tuple(key for key in found["materializedPartitions"] if key not in newer),
+            failed=tuple(failed),
+            never=tuple(key for key in found["unmaterializedPartitions"] if key not in newer),
+            going=tuple(going),
+        )
+
+    def materialized_at(self, table: Sequence[str], keys: Sequence[str]) -> dict[str, float]:
+        """When each of these partitions was last materialized, in seconds since 1970, if ever."""
+        found: dict[str, float] = {}
+        for some in (keys[n : n + _EVENTS] for n in range(0, len(keys), _EVENTS)):
+            asset = {"path": list(table)}
+            answer = self._ask(_MATERIALIZED_QUERY, asset=asset, partitions=some)
+            for event in answer["assetNodeOrError"]["latestMaterializationByPartition"]:
+                if event is not None:
+                    found[event["partition"]] = float(event["timestamp"]) / 1000
+        return found
 
     def broken_locations(self) -> dict[str, str]:
         """Code locations that do not load, each with its error in one line."""
@@ -437,6 +471,34 @@ query PartitionKeys($asset: AssetKeyInput!) {
   assetNodeOrError(assetKey: $asset) {
     __typename
     ... on AssetNode { partitionKeys }
+    ... on Error { message }
+  }
+}
+"""
+
+_STATUSES_QUERY = """
+query PartitionStatuses($asset: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $asset) {
+    __typename
+    ... on AssetNode {
+      assetPartitionStatuses {
+        ... on DefaultPartitionStatuses {
+          materializedPartitions failedPartitions unmaterializedPartitions materializingPartitions
+        }
+      }
+    }
+    ... on Error { message }
+  }
+}
+"""
+
+_MATERIALIZED_QUERY = """
+query Materialized($asset: AssetKeyInput!, $partitions: [String!]) {
+  assetNodeOrError(assetKey: $asset) {
+    __typename
+    ... on AssetNode {
+      latestMaterializationByPartition(partitions: $partitions) { partition timestamp }
+    }
     ... on Error { message }
   }
 }

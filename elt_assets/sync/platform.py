@@ -363,6 +363,11 @@ class Platform:
         row = ledger.newest(self.database, stream, ref, tuple(Status))
         return None if row is None or row.status.settled else row.sync_id
 
+    def settled(self, stream: Stream, ref: IntegrationRef) -> Outcome | None:
+        """The recorded result of the newest sync, if that has settled."""
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        return row.outcome() if row is not None and row.status.settled else None
+
     def counts(self, stream: Stream, ref: IntegrationRef) -> dict[str, Any]:
         """Totals of one integration: records its newest sync staged, and rows in latest now."""
         self.registry.get(ref)

@@ -282,6 +282,25 @@ def sync_job_of_this_home() -> dg.JobDefinition:
     return build_defs().resolve_job_def("sync")
 
 
+def test_a_run_for_what_has_not_settled_leaves_the_others_alone_and_green(fleet: Fleet) -> None:
+    keys = fleet.connect(4)
+    for failing in ("dir-01", "dir-03"):
+        fleet.directory.failures[failing].extend([404])
+    fleet.run(keys, tags={SYNC_ID_TAG: "monday"})
+    pages = {name: len(served) for name, served in fleet.directory.served.items()}
+    fleet.directory.failures["dir-03"].extend([404])
+    only = {"ops": {"sync_users": {"config": {"only_unsettled": True}}}}
+    result = fleet.run(keys[1:], tags={SYNC_ID_TAG: "again"}, config=only)
+    assert not result.success
+    assert fleet.status(Stage.LATEST) == {
+        **dict.fromkeys(keys[:3], "MATERIALIZED"),
+        keys[3]: "FAILED",
+    }
+    assert len(fleet.directory.served["dir-02"]) == pages["dir-02"]
+    newest = {row.partition: row.sync_id for row in reversed(fleet.platform.syncs())}
+    assert [newest[key] for key in keys] == ["monday", "again", "monday", "again"]
+
+
 def test_an_extraction_cut_after_some_batches_deletes_nobody(fleet: Fleet) -> None:
     (key,) = fleet.connect(1, users=6)
     fleet.run([key])
