@@ -42,6 +42,7 @@ from elt_assets.errors import (
 )
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.absent_pandas import remember_absent_pandas
+from elt_assets.stores.prepared import PreparedQueries
 
 BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
@@ -57,6 +58,22 @@ _DAMAGE = (
     "Could not read enough bytes",  # the file was cut short
     "Failure while replaying WAL",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A connection to one integration's file, and beside it queries over data in memory."""
+
+    connection: duckdb.DuckDBPyConnection
+    prepared: PreparedQueries
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """A DuckDB instance that is kept, and the queries that were prepared in it."""
+
+    root: duckdb.DuckDBPyConnection
+    prepared: PreparedQueries
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,7 @@ class Warehouses:
             "autoload_known_extensions": False,
         }
         self._lock_wait = lock_wait
-        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._idle: list[_Instance] = []
         self._idle_guard = threading.Lock()
 
     def path(self, ref: Place) -> Path:
@@ -136,22 +153,26 @@ class Warehouses:
         the way or inside the block. The connection is closed and the lock released on
         every path.
         """
-        with self._lent(ref, read_only=read_only, wait=self._lock_wait) as connection:
-            yield connection
+        with self._lent(ref, read_only=read_only, wait=self._lock_wait) as lent:
+            yield lent.connection
 
     @contextmanager
-    def _lent(
-        self, ref: Place, *, read_only: bool, wait: float
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
+    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
+        """What `open` lends, for writing, and prepared queries of the same DuckDB instance."""
+        with self._lent(ref, read_only=False, wait=self._lock_wait) as lent:
+            yield lent
+
+    @contextmanager
+    def _lent(self, ref: Place, *, read_only: bool, wait: float) -> Iterator[Lent]:
         path = self.path(ref)
         instance = self._borrow()
         healthy = False
         try:
-            connection = instance.cursor()
+            connection = instance.root.cursor()
             try:
                 with _translated(ref, path):
                     self._attach(connection, ref, path, read_only, wait)
-                    yield connection
+                    yield Lent(connection, instance.prepared)
                     self._detach(connection, path)
                 healthy = True
             finally:
@@ -162,7 +183,7 @@ class Warehouses:
             else:
                 # Closing the instance rolls back, releases the file and forgets whatever
                 # state the error left behind.
-                instance.close()
+                instance.root.close()
 
     def is_held(self, ref: IntegrationRef) -> bool:
         """Whether a sync has the integration's file open now, here or in another process."""
@@ -238,7 +259,7 @@ class Warehouses:
         with self._idle_guard:
             idle, self._idle = self._idle, []
         for instance in idle:
-            instance.close()
+            instance.root.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
     def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -251,16 +272,16 @@ class Warehouses:
         connection.execute(f"SET GLOBAL force_compression = '{method}'")
         connection.execute(f"DETACH {ALIAS}")
 
-    def _borrow(self) -> duckdb.DuckDBPyConnection:
+    def _borrow(self) -> _Instance:
         with self._idle_guard:
             if self._idle:
                 return self._idle.pop()
-        instance = duckdb.connect(":memory:", config=self._config)
+        root = duckdb.connect(":memory:", config=self._config)
         # Times without an offset are UTC, wherever the machine stands.
-        instance.execute("SET GLOBAL TimeZone = 'UTC'")
-        return instance
+        root.execute("SET GLOBAL TimeZone = 'UTC'")
+        return _Instance(root, PreparedQueries(root))
 
-    def _give_back(self, instance: duckdb.DuckDBPyConnection) -> None:
+    def _give_back(self, instance: _Instance) -> None:
         with self._idle_guard:
             self._idle.append(instance)
 

@@ -287,7 +287,7 @@ def _strangers(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
                 " OR connected_integration_id <> $integration_id",
                 {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
             )[0]
-            for table in (stream.staging, stream.cdc, stream.withheld)
+            for table in (stream.landed, stream.cdc, stream.withheld)
         )
 
 
@@ -308,7 +308,11 @@ def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int
         with latest.images(platform.database, stream, ref) as images:
             load_images(connection, images)
         key = change_log.columns_of_image(stream.key, "image")
-        query = id_of_key(stream, ref, f"SELECT id AS stored, {key} FROM latest_rows")
+        keyed = id_of_key(
+            stream,
+            f"SELECT id AS stored, $organization_id AS organization_id,"
+            f" $integration_id AS connected_integration_id, {key} FROM latest_rows",
+        )
         row = connection.execute(
             f"""
             SELECT
@@ -318,8 +322,13 @@ def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int
                     FULL JOIN latest_rows AS held ON held.id = replayed.id
                     WHERE replayed.content_hash IS DISTINCT FROM held.content_hash
                 )
-                + (SELECT count(*) FROM ({query.sql}) WHERE id <> stored)
+                + (SELECT count(*) FROM ({keyed}) WHERE id <> stored)
             """,
-            {**query.parameters, "applied": version, "moment": "9999-12-31"},
+            {
+                "organization_id": ref.organization_id,
+                "integration_id": ref.integration_id,
+                "applied": version,
+                "moment": "9999-12-31",
+            },
         ).fetchone()
     return 0 if row is None else int(row[0])

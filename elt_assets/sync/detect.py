@@ -232,7 +232,7 @@ class Detection:
             if not deletes_pass:
                 self._append(self._stream.withheld, "change_type = 'DELETE'", now)
             if deletes_pass and complete:
-                self._remember_missing()
+                self._remember_missing(found)
             else:
                 self._forget_seen()
 
@@ -264,7 +264,7 @@ class Detection:
             now=now,
         )
 
-    def _remember_missing(self) -> None:
+    def _remember_missing(self, found: Found) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.
 
         Like the log, what is written here holds only once this version is reached: rows of
@@ -274,11 +274,12 @@ class Detection:
         self._connection.execute(
             "UPDATE missing_records SET until = $version WHERE stream = $stream", known
         )
-        self._connection.execute(
-            "INSERT INTO missing_records SELECT $stream, id, $version, NULL"
-            " FROM found_changes WHERE change_type = 'PENDING'",
-            known,
-        )
+        if found.pending:
+            self._connection.execute(
+                "INSERT INTO missing_records SELECT $stream, id, $version, NULL"
+                " FROM found_changes WHERE change_type = 'PENDING'",
+                known,
+            )
 
     def _forget_seen(self) -> None:
         """Let those start anew whom an extraction lists that says nothing about the others.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
 
-import duckdb
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -25,6 +24,8 @@ from elt_assets import tracing
 from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import Lent
+from elt_assets.sync import repeat
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
 from elt_assets.sync.faults import Faults
@@ -51,7 +52,7 @@ class Extraction:
     runs: time spent waiting for pages ('extract') and landing them ('stage').
     """
 
-    connection: duckdb.DuckDBPyConnection
+    warehouse: Lent
     stream: Stream
     ref: IntegrationRef
     sync_id: str
@@ -64,13 +65,15 @@ class Extraction:
     seconds: dict[str, float]
     faults: Faults
     stop: threading.Event
+    compare: bool = True
+    """Whether pages that came before need not be worked out again."""
     resumed_batches: int = 0
     begun: bool = False
 
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
         state = begin_extraction(
-            self.connection,
+            self.warehouse.connection,
             self.stream,
             self.sync_id,
             fingerprint=self.fingerprint,
@@ -95,26 +98,29 @@ class Extraction:
 
     def state(self) -> ExtractionState:
         """Where the extraction stands by its committed checkpoints, once it has `begun`."""
-        return extraction_state(self.connection, self.stream, self.sync_id)
+        return extraction_state(self.warehouse.connection, self.stream, self.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         source = self.open_source()
         try:
             if state.batches and not source.resumable:
-                state = begin_again(self.connection, self.stream, self.sync_id)
+                state = begin_again(self.warehouse.connection, self.stream, self.sync_id)
                 self.resumed_batches = 0
             state = replace(state, resumable=source.resumable)
             landing = Landing(
-                self.connection,
+                self.warehouse,
                 self.stream,
                 self.ref,
                 self.sync_id,
                 fields=source.fields,
                 records=source.records,
+                before=repeat.before(self.warehouse.connection, self.stream.name)
+                if self.compare
+                else None,
             )
             for group in self._batches(self._pages(source, state)):
                 started = time.perf_counter()
-                with transaction(self.connection):
+                with transaction(self.warehouse.connection):
                     state = landing.land(state, group, now())
                     if state.ended:
                         # The last batch and the seal are one commit: no crash lies between.
@@ -131,7 +137,7 @@ class Extraction:
                         + ("continues from there" if source.resumable else "begins again")
                     )
             # The source ended without saying that a page was the last one.
-            with transaction(self.connection):
+            with transaction(self.warehouse.connection):
                 return landing.seal(state, certify(state), now())
         finally:
             source.close()

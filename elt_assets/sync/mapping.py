@@ -25,7 +25,6 @@ from elt_assets.connectors.expressions import (
     Value,
     Where,
 )
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.stream import Column, Kind, Stream
 
 LONGEST_TEXT = 65_536
@@ -42,22 +41,14 @@ _DELETED = "deleted"
 """The field that makes a record a tombstone: the provider says that its subject is deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappingQuery:
-    """SQL with named parameters (`$name`) that maps the records of `incoming`."""
+def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: str) -> str:
+    """The query that maps records onto `stream` as `fields` say; the same for all who say so.
 
-    sql: str
-    parameters: dict[str, object]
-
-
-def mapping_query(
-    stream: Stream, fields: Mapping[str, Expression], ref: IntegrationRef, incoming: str
-) -> MappingQuery:
-    """The query that maps one integration's records onto `stream`.
-
-    `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR). The query's
-    columns: seq, raw, parent, id (UUID), key_text, the stream's columns, attributes (JSON),
+    `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR, organization_id,
+    connected_integration_id). The query's columns: seq, raw, parent, organization_id,
+    connected_integration_id, id (UUID), key_text, the stream's columns, attributes (JSON),
     source_updated_at (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
+    It takes no parameters, so that its plan can be kept.
     """
     pointers = _Pointers()
     unreadable = pointers.find(Path((UNREADABLE,))).text
@@ -88,16 +79,19 @@ def mapping_query(
     ]
     content_texts = ", ".join(f"{column.name}::VARCHAR" for column in stream.content)
     wanted = "jsons[" in attributes + " ".join(pointers.columns)
-    jsons = "json_extract(raw, $pointers::VARCHAR[])" if wanted else "NULL"
-    sql = f"""
+    pointed = f"[{', '.join(map(sql_literal, pointers.all))}]::VARCHAR[]"
+    jsons = f"json_extract(raw, {pointed})" if wanted else "NULL"
+    return f"""
     WITH picked AS (
         SELECT
             seq,
             raw,
             parent,
+            organization_id,
+            connected_integration_id,
             json_type(raw) AS form,
-            json_extract_string(raw, $pointers::VARCHAR[]) AS texts,
-            json_type(raw, $pointers::VARCHAR[]) AS forms,
+            json_extract_string(raw, {pointed}) AS texts,
+            json_type(raw, {pointed}) AS forms,
             {jsons} AS jsons
         FROM ({incoming})
     ),
@@ -112,6 +106,8 @@ def mapping_query(
             seq,
             raw,
             parent,
+            organization_id,
+            connected_integration_id,
             CASE
                 WHEN form <> 'OBJECT' THEN 'record is ' || {_spoken("form")} || ', not an object'
                 {_lines(key_reasons, 16)}
@@ -136,6 +132,8 @@ def mapping_query(
         seq,
         raw,
         parent,
+        organization_id,
+        connected_integration_id,
         {_uuid("digest")} AS id,
         CASE WHEN key_reason IS NULL THEN {_key_text(stream)} END AS key_text,
         {", ".join(values)},
@@ -146,23 +144,17 @@ def mapping_query(
         coalesce(damage, key_reason, content_reason) AS reason
     FROM keyed
     """
-    parameters: dict[str, object] = {
-        "pointers": pointers.all,
-        "organization_id": ref.organization_id,
-        "integration_id": ref.integration_id,
-    }
-    return MappingQuery(sql, parameters)
 
 
-def id_of_key(stream: Stream, ref: IntegrationRef, keyed: str) -> MappingQuery:
-    """The query that adds `id` to the rows of `keyed`, SQL that yields the key columns."""
-    return MappingQuery(
-        f"""
+def id_of_key(stream: Stream, keyed: str) -> str:
+    """The query that adds `id` to the rows of `keyed`.
+
+    `keyed` is SQL that yields organization_id, connected_integration_id and the key columns.
+    """
+    return f"""
         SELECT * EXCLUDE (digest), {_uuid("digest")} AS id
         FROM (SELECT *, {_digest(stream)} AS digest FROM ({keyed}))
-        """,
-        {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
-    )
+        """
 
 
 def _digest(stream: Stream) -> str:
@@ -172,7 +164,7 @@ def _digest(stream: Stream) -> str:
     equals `uuid.uuid5(stream.namespace, name)`. RFC 9562, section 5.5.
     """
     key = ", ".join(column.name for column in stream.key)
-    name = f"to_json([$organization_id, $integration_id, {key}])::VARCHAR"
+    name = f"to_json([organization_id, connected_integration_id, {key}])::VARCHAR"
     return f"sha1(from_hex('{stream.namespace.hex}') || encode({name}))"
 
 
@@ -256,15 +248,15 @@ class _Pointers:
             if not isinstance(segment, Where):
                 way.append(segment)
                 continue
-            at = f"{base}, {_literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
-            form = f"json_type(member, {_literal(_pointer((segment.key,)))})"
-            text = f"json_extract_string(member, {_literal(_pointer((segment.key,)))})"
+            at = f"{base}, {sql_literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
+            form = f"json_type(member, {sql_literal(_pointer((segment.key,)))})"
+            text = f"json_extract_string(member, {sql_literal(_pointer((segment.key,)))})"
             holds = _equality(text, form, segment.literal, segment.negated)
             base = (
                 f"list_filter(json_extract(json_extract({at}), '$[*]'), lambda member: {holds})[1]"
             )
             way = []
-        pointer = _literal(_pointer(tuple(way))) if way else "'$'"
+        pointer = sql_literal(_pointer(tuple(way))) if way else "'$'"
         return _Found(
             f"json_extract_string({base}, {pointer})",
             f"json_type({base}, {pointer})",
@@ -279,7 +271,9 @@ class _Pointers:
             found = self.find(part)
             texts.append(f"CASE WHEN {found.form} {_SCALAR} THEN {found.text} END")
         there = iter(texts)
-        parts = [_literal(part) if isinstance(part, str) else next(there) for part in joined.parts]
+        parts = [
+            sql_literal(part) if isinstance(part, str) else next(there) for part in joined.parts
+        ]
         text = (
             f"CASE WHEN coalesce({', '.join(texts)}) IS NOT NULL"
             f" THEN nullif(trim(concat({', '.join(parts)})), '') END"
@@ -308,7 +302,7 @@ def _pointer(segments: tuple[Segment, ...]) -> str:
 
 def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
     if expression is None:
-        unmapped = "NULL" if column.unmapped is None else _literal(column.unmapped)
+        unmapped = "NULL" if column.unmapped is None else sql_literal(column.unmapped)
         return _Value(
             f"{unmapped}::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}", "false"
         )
@@ -356,8 +350,8 @@ def _twice(expression: Expression | None) -> list[str]:
     segments = expression.segments if isinstance(expression, Path) else ()
     names = takewhile(lambda segment: isinstance(segment, str), segments)
     return [
-        f"len(list_filter(json_keys(raw, {_literal(_pointer(segments[:depth]))}),"
-        f" lambda name: name = {_literal(str(name))})) > 1"
+        f"len(list_filter(json_keys(raw, {sql_literal(_pointer(segments[:depth]))}),"
+        f" lambda name: name = {sql_literal(str(name))})) > 1"
         for depth, name in enumerate(names)
     ]
 
@@ -412,7 +406,7 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
             if isinstance(expression, Comparison)
             else pointers.find(expression).json
         )
-        members.append(f"{_literal(name)}, {value}")
+        members.append(f"{sql_literal(name)}, {value}")
     # Names are sorted by the caller: the same values must always give the same text.
     return f"json_object({', '.join(members)})"
 
@@ -429,7 +423,7 @@ def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
     elif isinstance(literal, bool):
         equal = f"coalesce({form} = 'BOOLEAN' AND {text} = '{str(literal).lower()}', false)"
     elif isinstance(literal, str):
-        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {_literal(literal)}, false)"
+        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {sql_literal(literal)}, false)"
     else:
         # A text that looks like the number is not the number, as everywhere in JSON.
         equal = (
@@ -454,7 +448,7 @@ def _key_text(stream: Stream) -> str:
     return f"to_json([{', '.join(column.name for column in stream.key)}])::VARCHAR"
 
 
-def _literal(value: str | bool) -> str:
+def sql_literal(value: str | bool) -> str:
     """An SQL literal. Names and literals come from a validated configuration, not from records."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -18,7 +18,7 @@ from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.mapping import mapping_query
-from elt_assets.sync.stage import INCOMING, list_path, pages_table
+from elt_assets.sync.stage import PAGES, incoming, pages_table
 from elt_assets.sync.stream import Stream
 
 _LISTS = 20
@@ -107,18 +107,16 @@ def _round(count: int) -> int | None:
 def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
     """Fetch and map the first page of `source`. Raises what the source raises."""
     page = _first_page(source)
-    query = mapping_query(stream, source.fields, ref, INCOMING)
     columns = [column.name for column in stream.columns]
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        connection.register("incoming_pages", pages_table([page]))
+        connection.register(PAGES, pages_table(ref, [page]))
         rows = connection.execute(
             f"""
             SELECT {", ".join(columns)}, attributes, source_updated_at::VARCHAR, key_text, reason
-            FROM ({query.sql})
+            FROM ({mapping_query(stream, source.fields, incoming(source.records))})
             ORDER BY seq
-            """,
-            query.parameters | {"list_path": list_path(source.records)},
+            """
         ).fetchall()
     found = Preview(
         count=page.count,

@@ -126,7 +126,17 @@ def _count(
         connection,
         f"""
         SELECT
-            (SELECT count(*) FROM {stream.staging} WHERE list_contains($old::VARCHAR[], sync_id)),
+            (
+                SELECT count(*)
+                FROM {stream.landed} AS landed
+                WHERE NOT EXISTS (
+                    FROM extraction_batches AS b
+                    WHERE b.stream = $stream
+                        AND NOT list_contains($old::VARCHAR[], b.sync_id)
+                        AND b.records_of = landed.sync_id
+                        AND b.batch = landed.batch
+                )
+            ),
             (
                 SELECT count(*)
                 FROM rejected_records
@@ -135,7 +145,7 @@ def _count(
             (SELECT count(*) FROM {stream.cdc} WHERE version <= $applied),
             (SELECT count(*) FROM {stream.withheld} WHERE version <= $applied),
             (SELECT count(*) FROM ({change_log.replayed(stream)})),
-            (SELECT count(*) FROM {stream.staging}) + (SELECT count(*) FROM {stream.cdc})
+            (SELECT count(*) FROM {stream.landed}) + (SELECT count(*) FROM {stream.cdc})
         """,
         {"old": [*old], "stream": stream.name, "applied": last, "moment": change_log.EVER},
     )

@@ -15,15 +15,18 @@ from datetime import timedelta
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import Lent, one_row
+from elt_assets.sync import repeat
 from elt_assets.sync.clock import ago, now
-from elt_assets.sync.mapping import mapping_query
+from elt_assets.sync.mapping import mapping_query, sql_literal
 from elt_assets.sync.outcome import Certificate, Mode
 from elt_assets.sync.plan import EVERYTHING, Plan
+from elt_assets.sync.repeat import Before
 from elt_assets.sync.stream import Stream
 
 
@@ -97,17 +100,19 @@ def begin_extraction(
     with transaction(connection):
         row = connection.execute(
             """
-            SELECT certificate IS NOT NULL
+            SELECT
+                certificate IS NOT NULL,
+                fingerprint = $fingerprint
+                    AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
             FROM extractions
-            WHERE stream = $stream
-                AND sync_id = $sync_id
-                AND fingerprint = $fingerprint
-                AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
+            WHERE stream = $stream AND sync_id = $sync_id
             """,
             known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
         ).fetchone()
-        if row is None:
-            forget_extraction(connection, stream, sync_id)
+        sealed, continues = row or (False, False)
+        if not continues:
+            if row is not None:
+                forget_extraction(connection, stream, sync_id)
             chosen = plan()
             connection.execute(
                 """
@@ -125,7 +130,7 @@ def begin_extraction(
                 },
             )
             return ExtractionState(plan=chosen)
-        if not row[0]:
+        if not sealed:
             connection.execute(
                 "UPDATE extractions SET runs = runs + 1"
                 " WHERE stream = $stream AND sync_id = $sync_id",
@@ -210,21 +215,24 @@ class Landing:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        warehouse: Lent,
         stream: Stream,
         ref: IntegrationRef,
         sync_id: str,
         *,
         fields: FieldMap,
         records: Sequence[str],
+        before: Before | None = None,
     ) -> None:
-        self._connection = connection
+        """`before` is an extraction whose batches, where they come again, are not mapped again."""
+        self._connection = warehouse.connection
+        self._prepared = warehouse.prepared
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
         self._list_names = tuple(records)
-        self._list_path = list_path(records)
-        self._query = mapping_query(stream, fields, ref, INCOMING)
+        self._query = mapping_query(stream, fields, incoming(records))
+        self._before = before
 
     def land(self, state: ExtractionState, pages: Sequence[Page], moment: str) -> ExtractionState:
         """Write the batch that follows `state` and return the state after it.
@@ -236,74 +244,28 @@ class Landing:
         """
         batch = state.batches
         fetched = sum(page.count for page in pages)
-        self._connection.register("incoming_pages", pages_table(pages))
-        if any(self._may_have_two_lists(page.body) for page in pages):
-            self._refuse_two_lists()
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE mapped AS {self._query.sql}",
-            self._query.parameters | {"list_path": self._list_path},
-        )
-        self._connection.unregister("incoming_pages")
-        where = {"sync_id": self._sync_id, "batch": batch, "now": moment}
-        columns = ", ".join(column.name for column in self._stream.columns)
-        self._connection.execute(
-            f"""
-            INSERT INTO {self._stream.staging} BY NAME
-            SELECT
-                $sync_id AS sync_id, $batch AS batch, seq, parent, id,
-                $organization_id AS organization_id,
-                $integration_id AS connected_integration_id,
-                {columns}, attributes, source_updated_at, tombstone, content_hash, raw,
-                $now::TIMESTAMP AS created_at
-            FROM mapped
-            WHERE reason IS NULL
-            """,
-            where
-            | {
-                "organization_id": self._ref.organization_id,
-                "integration_id": self._ref.integration_id,
-            },
-        )
-        staged, rejected, unreadable_keys = one_row(
-            self._connection,
-            """
-            SELECT
-                count(*) FILTER (reason IS NULL),
-                count(*) FILTER (reason IS NOT NULL),
-                count(*) FILTER (reason IS NOT NULL AND id IS NULL)
-            FROM mapped
-            """,
-            {},
-        )
-        if staged + rejected != fetched:
-            raise BooksUnbalanced(
-                f"{self._ref}: batch {batch} holds {fetched} records by its pages and "
-                f"{staged + rejected} by the warehouse; nothing of it was kept. "
-                "This is a defect of the platform: report it with `elt-assets integrations show`"
-            )
-        if rejected:
-            self._connection.execute(
-                """
-                INSERT INTO rejected_records BY NAME
-                SELECT
-                    $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq, parent,
-                    id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
-                FROM mapped
-                WHERE reason IS NOT NULL
-                """,
-                where | {"stream": self._stream.name},
-            )
+        digest = repeat.digest(self._query, pages)
+        known = self._before.batches.get(batch) if self._before else None
+        if known is not None and (known.digest, known.fetched) == (digest, fetched):
+            records_of, staged, rejected, unreadable_keys = known.records_of, fetched, 0, 0
+        else:
+            records_of = self._sync_id
+            staged, rejected, unreadable_keys = self._map(batch, pages, fetched, moment)
         last = pages[-1]
         totals = {page.total for page in pages if page.total is not None}
         self._connection.execute(
             """
             INSERT INTO extraction_batches VALUES (
                 $stream, $sync_id, $batch, $cursor, $pages, $fetched, $staged, $rejected,
-                $unreadable_keys, $declared_totals, $cut_short, $run, $now
+                $unreadable_keys, $declared_totals, $cut_short, $run, $digest, $records_of, $now
             )
             """,
-            where
-            | {
+            {
+                "sync_id": self._sync_id,
+                "batch": batch,
+                "now": moment,
+                "digest": digest,
+                "records_of": records_of,
                 "stream": self._stream.name,
                 "cursor": None if last.next is None else msgspec.json.encode(last.next).decode(),
                 "pages": len(pages),
@@ -330,6 +292,54 @@ class Landing:
             landed_by=state.landed_by | {state.run},
         )
 
+    def _map(
+        self, batch: int, pages: Sequence[Page], fetched: int, moment: str
+    ) -> tuple[int, int, int]:
+        """Store the records of a batch; how many are staged, rejected, and have no readable key."""
+        table = pages_table(self._ref, pages)
+        if any(self._may_have_two_lists(page.body) for page in pages):
+            self._refuse_two_lists(table)
+        mapped = self._prepared.run(self._query, PAGES, table)
+        bad = pc.is_valid(mapped["reason"])
+        rejected: int = pc.sum(bad, min_count=0).as_py()
+        staged = mapped.num_rows - rejected
+        keyless = pc.sum(pc.and_(bad, pc.is_null(mapped["id"])), min_count=0).as_py()
+        if staged + rejected != fetched:
+            raise BooksUnbalanced(
+                f"{self._ref}: batch {batch} holds {fetched} records by its pages and "
+                f"{staged + rejected} by the warehouse; nothing of it was kept. "
+                "This is a defect of the platform: report it with `elt-assets integrations show`"
+            )
+        self._connection.register("mapped", mapped)
+        where = {"sync_id": self._sync_id, "batch": batch, "now": moment}
+        columns = ", ".join(column.name for column in self._stream.columns)
+        self._connection.execute(
+            f"""
+            INSERT INTO {self._stream.landed} BY NAME
+            SELECT
+                $sync_id AS sync_id, $batch AS batch, seq, parent, id, organization_id,
+                connected_integration_id, {columns}, attributes, source_updated_at, tombstone,
+                content_hash, raw, $now::TIMESTAMP AS created_at
+            FROM mapped
+            WHERE reason IS NULL
+            """,
+            where,
+        )
+        if rejected:
+            self._connection.execute(
+                """
+                INSERT INTO rejected_records BY NAME
+                SELECT
+                    $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq, parent,
+                    id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
+                FROM mapped
+                WHERE reason IS NOT NULL
+                """,
+                where | {"stream": self._stream.name},
+            )
+        self._connection.unregister("mapped")
+        return staged, rejected, keyless
+
     def _may_have_two_lists(self, body: bytes) -> bool:
         """Whether a name on the way to the list may stand in `body` more than once.
 
@@ -340,23 +350,22 @@ class Landing:
             b"\\" in body or any(body.count(f'"{name}"'.encode()) > 1 for name in self._list_names)
         )
 
-    def _refuse_two_lists(self) -> None:
+    def _refuse_two_lists(self, table: pa.Table) -> None:
         """Raise `PageUnreadable` for a page with a name on the way to its list more than once.
 
         JSON parsers disagree on which of them counts: the one that counted the records and
         the one that splits them could be looking at different people.
         """
         for depth, name in enumerate(self._list_names):
-            (pages,) = one_row(
-                self._connection,
-                """
-                SELECT count(*)
-                FROM incoming_pages
-                WHERE len(list_filter(json_keys(body, $above), lambda name: name = $name)) > 1
-                """,
-                {"above": object_path(self._list_names[:depth]), "name": name},
-            )
-            if pages:
+            above = sql_literal(object_path(self._list_names[:depth]))
+            query = f"""
+                SELECT 1
+                FROM {PAGES}
+                WHERE len(
+                    list_filter(json_keys(body, {above}), lambda name: name = {sql_literal(name)})
+                ) > 1
+            """
+            if self._prepared.run(query, PAGES, table).num_rows:
                 raise PageUnreadable(
                     f"a page has {name!r} more than once, so it is not clear which list is meant"
                 )
@@ -378,26 +387,32 @@ class Landing:
         return replace(state, certificate=certificate)
 
 
-INCOMING = """
-    SELECT first_seq + position AS seq, raw, parent
+PAGES = "incoming_pages"
+"""The name under which queries find what `pages_table` makes."""
+
+
+def incoming(records: Sequence[str]) -> str:
+    """SQL for the records of all pages, which stand in the list under these object keys."""
+    return f"""
+    SELECT
+        first_seq + position AS seq, raw, parent, organization_id, connected_integration_id
     FROM (
         SELECT
             first_seq,
+            organization_id,
+            connected_integration_id,
             generate_subscripts(records, 1) - 1 AS position,
             unnest(records) AS raw,
             unnest(parents) AS parent
         FROM (
             -- json_extract with a wildcard yields the list; json_each is quadratic in the page.
-            SELECT first_seq, parents, json_extract(body, $list_path) AS records
-            FROM incoming_pages
+            SELECT
+                first_seq, parents, organization_id, connected_integration_id,
+                json_extract(body, {sql_literal(f"{object_path(records)}[*]")}) AS records
+            FROM {PAGES}
         )
     )
-"""
-
-
-def list_path(records: Sequence[str]) -> str:
-    """JSONPath of all members of the list under the object keys `records`."""
-    return f"{object_path(records)}[*]"
+    """
 
 
 def object_path(keys: Sequence[str]) -> str:
@@ -406,10 +421,11 @@ def object_path(keys: Sequence[str]) -> str:
     return "$" + "".join(f'."{key}"' for key in quoted)
 
 
-def pages_table(pages: Sequence[Page]) -> pa.Table:
-    """Pages as (first_seq, body, parents), each page's records numbered after those before it.
+def pages_table(ref: IntegrationRef, pages: Sequence[Page]) -> pa.Table:
+    """Pages as (first_seq, body, parents) and the two names of the integration.
 
-    `parents` holds the parent of every record, or is NULL.
+    Each page's records are numbered after those before it. `parents` holds the parent of
+    every record, or is NULL.
     """
     first_seqs, position = [], 0
     for page in pages:
@@ -418,7 +434,13 @@ def pages_table(pages: Sequence[Page]) -> pa.Table:
     bodies = pa.array([page.body for page in pages], pa.large_binary())
     parents = pa.array([_parents(page) for page in pages], pa.list_(pa.string()))
     return pa.table(
-        {"first_seq": first_seqs, "body": bodies.cast(pa.large_string()), "parents": parents}
+        {
+            "first_seq": first_seqs,
+            "body": bodies.cast(pa.large_string()),
+            "parents": parents,
+            "organization_id": [ref.organization_id] * len(pages),
+            "connected_integration_id": [ref.integration_id] * len(pages),
+        }
     )
 
 
@@ -445,11 +467,19 @@ def forget_extraction(connection: duckdb.DuckDBPyConnection, stream: Stream, syn
 
 
 def _forget_landed(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
+    known = {"stream": stream.name, "sync_id": sync_id}
     for table in ("extraction_batches", "rejected_records"):
         connection.execute(
-            f"DELETE FROM {table} WHERE stream = $stream AND sync_id = $sync_id",
-            {"stream": stream.name, "sync_id": sync_id},
+            f"DELETE FROM {table} WHERE stream = $stream AND sync_id = $sync_id", known
         )
+    # Also what other syncs stored and nobody but this one still spoke of.
     connection.execute(
-        f"DELETE FROM {stream.staging} WHERE sync_id = $sync_id", {"sync_id": sync_id}
+        f"""
+        DELETE FROM {stream.landed} AS landed
+        WHERE NOT EXISTS (
+            FROM extraction_batches AS b
+            WHERE b.stream = $stream AND b.records_of = landed.sync_id AND b.batch = landed.batch
+        )
+        """,
+        {"stream": stream.name},
     )

@@ -55,8 +55,13 @@ class Stream:
 
     @property
     def staging(self) -> str:
-        """Warehouse table of raw and mapped records, all syncs."""
+        """Warehouse view of raw and mapped records, all syncs."""
         return f"{self.name}_staging"
+
+    @property
+    def landed(self) -> str:
+        """Warehouse table behind it, where a batch that came again is not stored again."""
+        return f"{self.name}_landed"
 
     @property
     def cdc(self) -> str:

@@ -12,7 +12,7 @@ from elt_assets.errors import WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.stream import Kind, Stream
 
-WAREHOUSE_SCHEMA = 2
+WAREHOUSE_SCHEMA = 3
 """Raised by one with every change of the warehouse's tables."""
 
 _SHARED = """
@@ -41,6 +41,8 @@ CREATE TABLE extraction_batches (
     declared_totals BIGINT[] NOT NULL, -- every different one that its pages gave
     cut_short       VARCHAR,
     run             INTEGER NOT NULL,
+    digest          VARCHAR NOT NULL, -- of its pages and of how they are mapped
+    records_of      VARCHAR NOT NULL, -- the sync that stored these records: this, or an earlier one
     created_at      TIMESTAMP NOT NULL,
     PRIMARY KEY (stream, sync_id, batch)
 );
@@ -174,7 +176,7 @@ def _stream_tables(stream: Stream) -> str:
     )
     columns = ", ".join(column.name for column in stream.columns)
     return f"""
-CREATE TABLE {stream.staging} (
+CREATE TABLE {stream.landed} (
     sync_id VARCHAR NOT NULL,
     batch INTEGER NOT NULL,
     seq INTEGER NOT NULL,
@@ -187,6 +189,13 @@ CREATE TABLE {stream.staging} (
     raw JSON NOT NULL,
     created_at TIMESTAMP NOT NULL
 );
+-- The records of every sync, wherever they are stored.
+CREATE VIEW {stream.staging} AS
+SELECT extracted.sync_id, landed.* EXCLUDE (sync_id)
+FROM extraction_batches AS extracted
+JOIN {stream.landed} AS landed
+    ON landed.sync_id = extracted.records_of AND landed.batch = extracted.batch
+WHERE extracted.stream = '{stream.name}';
 CREATE TABLE {stream.cdc} (
 {change});
 CREATE TABLE {stream.withheld} (

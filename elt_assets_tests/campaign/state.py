@@ -55,6 +55,10 @@ _OF_THE_ATTEMPT = {
     "resumed_batches",
     "error",
     "retryable",
+    "seconds_extract",
+    "seconds_stage",
+    "seconds_detect",
+    "seconds_apply",
 }
 
 

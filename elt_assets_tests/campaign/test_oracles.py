@@ -102,7 +102,7 @@ def test_the_duplicate_oracle_catches_a_person_with_two_rows(company: Company) -
 
 def test_the_duplicate_oracle_catches_a_batch_landed_twice(company: Company) -> None:
     state = in_warehouse(
-        company, "INSERT INTO users_staging SELECT * FROM users_staging WHERE batch = 0"
+        company, "INSERT INTO users_landed SELECT * FROM users_landed WHERE batch = 0"
     )
     assert names(oracles.duplicated(state)) == {"duplicated"}
 
@@ -145,7 +145,7 @@ def test_the_tenant_oracle_catches_a_row_of_somebody_else(company: Company) -> N
 
 def test_the_tenant_oracle_catches_a_row_under_another_name(company: Company) -> None:
     by_column = in_warehouse(
-        company, "UPDATE users_staging SET organization_id = 'other' WHERE external_id = 'u-0005'"
+        company, "UPDATE users_landed SET organization_id = 'other' WHERE external_id = 'u-0005'"
     )
     assert names(oracles.leaked_across_tenants(by_column, belongs)) == {"cross-tenant leak"}
 
@@ -193,7 +193,7 @@ def test_the_twin_oracle_catches_any_row_that_differs(company: Company) -> None:
     twin = state_of(company)
     state = in_warehouse(
         company,
-        "UPDATE users_staging SET raw = '{}' WHERE sync_id = 's1' AND external_id = 'u-0005'",
+        "UPDATE users_landed SET raw = '{}' WHERE sync_id = 's1' AND external_id = 'u-0005'",
     )
     (violation,) = oracles.differs(state, twin)
     assert violation.detail.startswith("staging: ")

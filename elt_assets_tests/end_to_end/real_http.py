@@ -56,7 +56,7 @@ class Installation:
         return [{name: row[name] for name in SEEN} for row in self.platform.records(USERS, ref)]
 
     def contents(self, refs: Iterable[IntegrationRef]) -> dict[str, list[Any]]:
-        """Every row of every table of both stores."""
+        """Every row of every table of both stores, and of the warehouse's views."""
         tables = self.platform.database.rows(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         )
@@ -67,7 +67,8 @@ class Installation:
         for ref in refs:
             with self.platform.warehouses.open(ref, read_only=True) as connection:
                 for (name,) in connection.execute(
-                    "SELECT table_name FROM duckdb_tables() WHERE database_name = 'warehouse'"
+                    "SELECT table_name FROM information_schema.tables"
+                    " WHERE table_catalog = 'warehouse'"
                 ).fetchall():
                     rows = connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
                     found[f"{ref} {name}"] = rows

@@ -23,7 +23,7 @@ import duckdb
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse import Lent, Warehouses
 
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE(?! OR REPLACE TEMP)|DROP|ALTER)\b", re.I)
 
@@ -93,6 +93,12 @@ class WatchedWarehouses(Warehouses):
         with super().open(ref, read_only=read_only) as connection:
             watched: Any = _WatchedConnection(connection, self._boundaries)
             yield watched
+
+    @contextmanager
+    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
+        with super().lend(ref) as lent:
+            watched: Any = _WatchedConnection(lent.connection, self._boundaries)
+            yield Lent(watched, lent.prepared)
 
 
 class _WatchedConnection:

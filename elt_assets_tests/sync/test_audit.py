@@ -70,7 +70,7 @@ def test_syncs_and_files_of_nobody_are_found(filled: Company) -> None:
     assert found.sample == ("acme:lost (a warehouse file)", "gone:main (past syncs)")
 
 
-@pytest.mark.parametrize("table", ["users_staging", "users_cdc"])
+@pytest.mark.parametrize("table", ["users_landed", "users_cdc"])
 def test_a_row_of_another_tenant_in_a_file_is_found(filled: Company, table: str) -> None:
     with filled.platform.warehouses.open(ACME) as connection:
         connection.execute(

@@ -64,17 +64,24 @@ def mapped(
     query = mapping_query(
         stream,
         {name: parse(text) for name, text in fields.items()},
-        ref,
-        "SELECT seq, raw::JSON AS raw, NULL AS parent FROM incoming_records",
+        f"SELECT seq, raw::JSON AS raw, NULL AS parent, {names_of(ref)} FROM incoming_records",
     )
     connection = duckdb_in_utc()
     connection.register(
         "incoming_records",
         pa.table({"seq": pa.array(range(len(raws)), pa.int32()), "raw": pa.array(raws)}),
     )
-    rows = connection.execute(f"SELECT * FROM ({query.sql}) ORDER BY seq", query.parameters)
+    rows = connection.execute(f"SELECT * FROM ({query}) ORDER BY seq")
     names = [column[0] for column in rows.description]
     return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+
+
+def names_of(ref: IntegrationRef) -> str:
+    """SQL for the columns that say whose the records are."""
+    return (
+        f"'{ref.organization_id}' AS organization_id,"
+        f" '{ref.integration_id}' AS connected_integration_id"
+    )
 
 
 def of(record: object, **fields: str) -> dict[str, Any]:

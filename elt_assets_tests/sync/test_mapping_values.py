@@ -13,6 +13,7 @@ from elt_assets.connectors.expressions import Comparison, parse
 from elt_assets.connectors.looking import holds, text_at
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.test_mapping import names_of
 from elt_assets_tests.sync.worlds import ACME
 
 NAME = "displayName || name.formatted || name.givenName + ' ' + name.familyName || userName"
@@ -23,13 +24,12 @@ def mapped(record: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
     query = mapping_query(
         USERS,
         {name: parse(text) for name, text in ({"external_id": "id"} | fields).items()},
-        ACME,
-        "SELECT 0 AS seq, raw::JSON AS raw, NULL AS parent FROM incoming",
+        f"SELECT 0 AS seq, raw::JSON AS raw, NULL AS parent, {names_of(ACME)} FROM incoming",
     )
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("incoming", pa.table({"raw": [json.dumps({"id": "u1"} | record)]}))
-        found = connection.execute(query.sql, query.parameters)
+        found = connection.execute(query)
         names = [column[0] for column in found.description or ()]
         row = found.fetchone()
     assert row is not None

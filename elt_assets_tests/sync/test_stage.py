@@ -12,7 +12,7 @@ import pytest
 from elt_assets.connectors.source import Page
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.stage import INCOMING, list_path, pages_table, transaction
+from elt_assets.sync.stage import PAGES, incoming, pages_table, transaction
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
@@ -47,9 +47,9 @@ def split(
         for key in path:
             found = found[key]
         pages.append(Page(json.dumps(body, ensure_ascii=False).encode(), len(found), next=None))
-    connection.register("incoming_pages", pages_table(pages))
-    found_rows = connection.execute(INCOMING, {"list_path": list_path(path)}).fetchall()
-    return [(seq, json.loads(raw)) for seq, raw, _ in sorted(found_rows)]
+    connection.register(PAGES, pages_table(ACME, pages))
+    found_rows = connection.execute(incoming(path)).fetchall()
+    return [(row[0], json.loads(row[1])) for row in sorted(found_rows)]
 
 
 def test_a_block_that_ends_well_is_committed(connection: duckdb.DuckDBPyConnection) -> None:

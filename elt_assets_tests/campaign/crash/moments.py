@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase, Parameters, Transaction
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse import Lent, Warehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
 
@@ -139,6 +139,14 @@ class WatchedWarehouses(Warehouses):
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         with super().open(ref, read_only=read_only) as connection:
             yield cast(duckdb.DuckDBPyConnection, WatchedConnection(connection, self.moments))
+            self.moments.reach("before the file is closed")
+        self.moments.reach("after the file is closed")
+
+    @contextmanager
+    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
+        with super().lend(ref) as lent:
+            watched = WatchedConnection(lent.connection, self.moments)
+            yield Lent(cast(duckdb.DuckDBPyConnection, watched), lent.prepared)
             self.moments.reach("before the file is closed")
         self.moments.reach("after the file is closed")
 

@@ -1,0 +1,95 @@
+"""Telling that pages say what they said before, so that it need not be worked out again.
+
+Belongs here: recognising pages that were landed before, and what a comparison must find
+when all of them were. Does not: landing (stage) or comparing (detect).
+
+Most integrations have not changed since yesterday. What they list is then recorded as the
+records of an earlier batch instead of being mapped and stored once more, and where all of
+it is what the latest table was made from, there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+import msgspec
+
+from elt_assets.connectors.source import Page
+from elt_assets.sync.outcome import Certificate, Counts, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBatch:
+    """A batch that was landed without a rejected record, and the sync that stored its records."""
+
+    digest: str
+    records_of: str
+    fetched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The extraction of the sync that was applied last, which made `version`.
+
+    `whole` says that it was a complete listing of everybody with no record rejected.
+    """
+
+    sync_id: str
+    version: int
+    whole: bool
+    batches: Mapping[int, KnownBatch] = field(default_factory=dict)
+
+
+def digest(mapping: str, pages: Sequence[Page]) -> str:
+    """Identity of what `pages` become under the query `mapping`."""
+    found = hashlib.sha256(mapping.encode())
+    for page in pages:
+        # Every part with its length, so that no two lists of parts run together.
+        for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
+            found.update(b"%d:" % len(part))
+            found.update(part)
+    return found.hexdigest()
+
+
+def before(connection: duckdb.DuckDBPyConnection, stream: str) -> Before | None:
+    """What a new extraction may repeat; None if the last applied sync has none, or no more."""
+    rows = connection.execute(
+        """
+        SELECT
+            a.sync_id, a.version, e.mode, e.certificate, b.batch, b.digest, b.records_of,
+            b.fetched, b.rejected
+        FROM applied_syncs AS a
+        JOIN extractions AS e ON e.stream = a.stream AND e.sync_id = a.sync_id
+        JOIN extraction_batches AS b ON b.stream = a.stream AND b.sync_id = a.sync_id
+        WHERE a.stream = $stream
+            AND a.version = (SELECT max(version) FROM applied_syncs WHERE stream = $stream)
+        """,
+        {"stream": stream},
+    ).fetchall()
+    if not rows:
+        return None
+    sync_id, version, mode, certificate = rows[0][:4]
+    batches = {row[4]: KnownBatch(*row[5:8]) for row in rows if row[8] == 0}
+    complete = (
+        certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
+    )
+    whole = mode == Mode.FULL and complete and len(batches) == len(rows)
+    return Before(sync_id, version, whole, batches)
+
+
+def repeats(connection: duckdb.DuckDBPyConnection, stream: str, sync_id: str, old: Before) -> bool:
+    """Whether the batches of a sync are those of `old`, all of them and no other."""
+    rows = connection.execute(
+        "SELECT batch, digest FROM extraction_batches"
+        " WHERE stream = $stream AND sync_id = $sync_id",
+        {"stream": stream, "sync_id": sync_id},
+    ).fetchall()
+    return dict(rows) == {number: batch.digest for number, batch in old.batches.items()}
+
+
+def settled_plainly(counts: Counts) -> bool:
+    """Whether a sync left the latest table as its records say: nothing kept that they lack."""
+    return not (counts.withheld_deletes or counts.shielded_deletes or counts.pending_deletes)
