@@ -92,5 +92,89 @@ def fleet(
         click.echo(path)
 
 
+@main.command()
+@click.option("--users", default=1_000_000, show_default=True, help="Users of ours.")
+@click.option("--dlt-users", default=200_000, show_default=True, help="Users of dlt.")
+@click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
+@click.option("--repeat", default=2, show_default=True, help="Runs of each contender.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path) -> None:
+    """Users a second of one large tenant, beside dlt and a straight line.
+
+    Example: python -m benchmarks large --users 200000
+    """
+    from benchmarks.large.measure import Plan, measure
+    from benchmarks.large.report import table
+    from benchmarks.results import write
+
+    plan = Plan(users, dlt_users, page_size, repeat)
+    document = measure(plan, progress=lambda line: click.echo(line, err=True))
+    for path in write(output, "large", document, table(document)):
+        click.echo(path)
+
+
+@main.command()
+@click.option(
+    "--users",
+    "sizes",
+    multiple=True,
+    type=int,
+    default=(100_000, 1_000_000, 5_000_000),
+    show_default=True,
+    help="Users of the integration; may be repeated.",
+)
+@click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def memory(sizes: tuple[int, ...], page_size: int, output: Path) -> None:
+    """Peak memory of a sync by the size of the integration.
+
+    Example: python -m benchmarks memory --users 10000 --users 100000
+    """
+    from benchmarks.memory.measure import measure
+    from benchmarks.memory.report import table
+    from benchmarks.results import write
+
+    document = measure(sizes, page_size, progress=lambda line: click.echo(line, err=True))
+    for path in write(output, "memory", document, table(document)):
+        click.echo(path)
+
+
+@main.command()
+@click.option("--integrations", default=100, show_default=True, help="Tenants.")
+@click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
+@click.option("--page-size", default=200, show_default=True, help="Users a page.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def profile(integrations: int, users: int, page_size: int, output: Path) -> None:
+    """Where the time of a fleet's syncs goes, as a flame graph (SVG).
+
+    Example: python -m benchmarks profile --integrations 20
+    """
+    from benchmarks.profile.flame import record
+
+    target = output / "profile.svg"
+    record(integrations, users, page_size, target)
+    click.echo(target)
+
+
+@main.command()
+@click.option("--gigabytes", default=0.05, show_default=True, help="Size of the CSV file.")
+@click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
+@click.option("--through/--load-only", default=True, help="Also measure ours to the summary.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
+    """Rate and peak memory of loading a file of sign-in events, beside DuckDB alone.
+
+    Example: python -m benchmarks events --gigabytes 2 --load-only
+    """
+    from benchmarks.events.measure import Plan, measure
+    from benchmarks.events.report import table
+    from benchmarks.results import write
+
+    plan = Plan(gigabytes, repeat, through)
+    document = measure(plan, progress=lambda line: click.echo(line, err=True))
+    for path in write(output, "events", document, table(document)):
+        click.echo(path)
+
+
 if __name__ == "__main__":
     main()

@@ -41,18 +41,28 @@ class Clock:
         return {"rows": rows, "seconds": self._seconds, "cpu": self._cpu}
 
 
+def command(function: str) -> list[str]:
+    """The command that calls `function` with the arguments on its standard input."""
+    return [sys.executable, "-m", "benchmarks.contender", function]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What a contender that works in `folder` finds around it."""
+    return {**os.environ, **_QUIET, "PYTHONPATH": str(_ROOT), "HOME": str(folder)}
+
+
 def run(function: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What `function` (package.module:function) answers, called with `arguments` in `folder`.
 
     Its answer gets `peak_mib`. Raises `RuntimeError` with the end of what it wrote.
     """
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.contender", function],
+        command(function),
         input=json.dumps(arguments),
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, **_QUIET, "PYTHONPATH": str(_ROOT), "HOME": str(folder)},
+        env=environment(folder),
         check=False,
     )
     if result.returncode != 0:

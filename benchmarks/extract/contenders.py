@@ -95,6 +95,11 @@ def dlt_rest_api(
     return _dlt(source, users)
 
 
+def indexed(url: str, users: int, page_size: int, concurrency: int) -> dict[str, Any]:
+    """The connection of a directory whose pages are numbered, several on their way at once."""
+    return _provider_data(url, "page", users, page_size, concurrency)
+
+
 def _provider_data(
     url: str, pagination: str, users: int, page_size: int, concurrency: int
 ) -> dict[str, Any]:

@@ -19,14 +19,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import urllib3
+
 TOKEN = "benchmark-token"
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-def user(number: int) -> dict[str, Any]:
-    """A user as identity providers send one, some 330 bytes of JSON."""
+def user(number: int, edition: int = 0) -> dict[str, Any]:
+    """A user as identity providers send one, some 330 bytes of JSON.
+
+    In edition 1 one in a hundred has another title than in edition 0.
+    """
     return {
         "id": f"00u{number:017d}",
         "status": "SUSPENDED" if number % 20 == 0 else "ACTIVE",
@@ -37,7 +42,7 @@ def user(number: int) -> dict[str, Any]:
             "email": f"user{number}@company.example",
             "displayName": f"Given{number} Family{number}",
             "department": f"Department {number % 40}",
-            "title": f"Title {number % 200}",
+            "title": f"Title {number % 200 + (edition if number % 100 == 7 else 0)}",
         },
     }
 
@@ -47,6 +52,7 @@ class Directory:
 
     def __init__(self, users: int, latency: float) -> None:
         self._records = [json.dumps(user(number)).encode() for number in range(users)]
+        self._edition = 0
         self._latency = latency
         self.url = ""
 
@@ -67,6 +73,9 @@ class Directory:
         await send({"type": "http.response.body", "body": body})
 
     def _answer(self, kind: str, query: dict[str, str]) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        if kind == "edition":
+            self._edit(int(query["number"]))
+            return [], b"{}"
         size, total = int(query["size"]), min(int(query["of"]), len(self._records))
         start = {
             "page": lambda: (int(query.get("page", "1")) - 1) * size,
@@ -90,6 +99,18 @@ class Directory:
             case "offset":
                 return [], b'{"total":%d,"items":%b}' % (total, records)
         return [], b'{"items":%b}' % records
+
+    def _edit(self, edition: int) -> None:
+        if edition != self._edition:
+            for number in range(len(self._records)):
+                if number % 100 == 7:
+                    self._records[number] = json.dumps(user(number, edition)).encode()
+        self._edition = edition
+
+
+def set_edition(url: str, edition: int) -> None:
+    """Have the server at `url` serve this edition of its users from now on."""
+    urllib3.request("GET", f"{url}/edition", fields={"number": str(edition)})
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Peak memory of a sync by the size of the integration."""
