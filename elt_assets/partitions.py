@@ -7,15 +7,18 @@ sensors) or starting a run.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import dagster as dg
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import Settings
+from elt_assets.sync.workload import Load, in_turn
 
 RANGE_LIMIT = 100
-"""Integrations in one run unless told otherwise: enough to make a run's fixed cost small,
+"""Integrations in one run that a client asks for: enough to make a run's fixed cost small,
 few enough that a lost worker takes little with it and runs spread over workers."""
 
 _WORTH_CARRYING = 100
@@ -71,6 +74,47 @@ def contiguous_ranges(
     return ranges
 
 
+@dataclass(frozen=True, slots=True)
+class RangeLimits:
+    """How much one run may carry: integrations, and expected seconds of work."""
+
+    integrations: int | None = None
+    seconds: float = inf
+
+    @classmethod
+    def of(cls, settings: Settings) -> RangeLimits:
+        """The limits of this installation."""
+        return cls(settings.range_integrations, settings.range_seconds)
+
+
+def ranges_in_turn(
+    instance_keys: Sequence[str],
+    wanted: Collection[str],
+    loads: Mapping[str, Load],
+    limits: RangeLimits,
+    *,
+    longest_waiting_first: bool = False,
+    carried: Container[str] = (),
+) -> list[list[str]]:
+    """The ranges that cover `wanted`, sized by expected work, in the order in which they queue.
+
+    A range has its turn when the first of its integrations has (`workload.in_turn`), so that
+    neither priority nor fairness ends where one run ends and the next begins.
+    """
+    ranges = contiguous_ranges(
+        instance_keys,
+        wanted,
+        limits.integrations,
+        carried=carried,
+        expected={key: load.seconds for key, load in loads.items()},
+        seconds=limits.seconds,
+    )
+    known = [loads[key] for key in wanted if key in loads]
+    order = in_turn(known, longest_waiting_first=longest_waiting_first)
+    turn = {load.partition: place for place, load in enumerate(order)}
+    return sorted(ranges, key=lambda keys: min(turn.get(key, len(turn)) for key in keys))
+
+
 def partition_tags(keys: Sequence[str]) -> dict[str, str]:
     """Run tags that make a run carry exactly `keys`, which are neighbours.
 
@@ -79,6 +123,19 @@ def partition_tags(keys: Sequence[str]) -> dict[str, str]:
     if len(keys) == 1:
         return {PARTITION_TAG: keys[0]}
     return {RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]}
+
+
+def keys_of_run(tags: Mapping[str, str], instance_keys: Sequence[str]) -> list[str]:
+    """The partitions that a run with these tags carries, in the order of `instance_keys`.
+
+    One whose partition is gone is still named if the run carries it alone.
+    """
+    if PARTITION_TAG in tags:
+        return [tags[PARTITION_TAG]]
+    first, last = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
+    if first not in instance_keys or last not in instance_keys:
+        return []
+    return list(instance_keys[instance_keys.index(first) : instance_keys.index(last) + 1])
 
 
 def add_partition_keys(instance: dg.DagsterInstance, refs: Iterable[IntegrationRef]) -> None:

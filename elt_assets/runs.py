@@ -11,13 +11,13 @@ from textwrap import shorten
 
 import dagster as dg
 
+from elt_assets.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
 from elt_assets.assets.streams import SYNC_ID_TAG, SyncConfig, step_name
 from elt_assets.definitions import build_defs
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.jobs import job_name
 from elt_assets.partitions import (
     PARTITIONS,
-    RANGE_LIMIT,
     add_partition_keys,
     contiguous_ranges,
     partition_tags,
@@ -71,11 +71,12 @@ def run_sync(
             for keys in contiguous_ranges(
                 instance.get_dynamic_partitions(PARTITIONS),
                 _offering(known, stream, refs),
-                RANGE_LIMIT,
+                settings.range_integrations,
             ):
                 result = job.execute_in_process(
                     instance=instance,
-                    tags={SYNC_ID_TAG: sync_id, **partition_tags(keys)},
+                    # Whoever waits for the command waits for all of it.
+                    tags={SYNC_ID_TAG: sync_id, RUN_BUDGET_TAG: NO_BUDGET, **partition_tags(keys)},
                     run_config=_run_config(stream, config),
                     raise_on_error=False,
                 )

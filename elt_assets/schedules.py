@@ -7,15 +7,16 @@ Belongs here: turning a tick into run requests. Does not: the arithmetic of rang
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
 from elt_assets.assets.streams import SYNC_ID_TAG
-from elt_assets.jobs import job_name, sync_jobs
-from elt_assets.partitions import PARTITIONS, RANGE_LIMIT, contiguous_ranges, partition_tags
+from elt_assets.jobs import Urgency, job_name, sync_jobs
+from elt_assets.partitions import PARTITIONS, RangeLimits, partition_tags, ranges_in_turn
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS, USERS, Stream
+from elt_assets.sync.workload import Load, loads
 
 _FIRST_MINUTE = 20
 _BETWEEN_STREAMS = 15
@@ -24,22 +25,30 @@ comes later finds it free."""
 
 
 def daily_requests(
-    instance_keys: Sequence[str], wanted_keys: Iterable[str], day: str, at_most: int
-) -> Iterator[dg.RunRequest]:
-    """Runs that sync every wanted integration once on `day` (an ISO date).
+    instance_keys: Sequence[str],
+    wanted_keys: Collection[str],
+    day: str,
+    loads: Mapping[str, Load],
+    limits: RangeLimits,
+) -> list[dg.RunRequest]:
+    """Runs that sync every wanted integration once on `day` (an ISO date), in their turn.
 
     The day is in the sync_id and in the run key: a tick that is repeated launches nothing
     twice, and a run that is launched all the same continues or repeats the day's sync.
     """
-    for keys in contiguous_ranges(instance_keys, wanted_keys, at_most):
-        yield dg.RunRequest(
+    return [
+        dg.RunRequest(
             run_key=f"daily-{day}/{keys[0]}...{keys[-1]}",
-            tags={SYNC_ID_TAG: f"daily-{day}", **partition_tags(keys)},
+            tags={SYNC_ID_TAG: f"daily-{day}", **Urgency.NIGHTLY.tags, **partition_tags(keys)},
         )
+        for keys in ranges_in_turn(instance_keys, wanted_keys, loads, limits)
+    ]
 
 
-def daily_sync(stream: Stream = USERS, *, range_limit: int = RANGE_LIMIT) -> dg.ScheduleDefinition:
-    """The daily schedule of a stream, with at most `range_limit` integrations in a run.
+def daily_sync(
+    stream: Stream = USERS, *, limits: RangeLimits | None = None
+) -> dg.ScheduleDefinition:
+    """The daily schedule of a stream; a run carries what `limits` allow, by default the settings.
 
     It runs unless stopped in the UI: keeping the copy current is what the platform is
     installed for, and with nothing registered a tick does nothing. Integrations that have
@@ -59,13 +68,12 @@ def daily_sync(stream: Stream = USERS, *, range_limit: int = RANGE_LIMIT) -> dg.
     def schedule(
         context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        requests = list(
-            daily_requests(
-                context.instance.get_dynamic_partitions(PARTITIONS),
-                [ref.partition_key for ref in platform.offering(stream)],
-                context.scheduled_execution_time.date().isoformat(),
-                range_limit,
-            )
+        requests = daily_requests(
+            context.instance.get_dynamic_partitions(PARTITIONS),
+            [ref.partition_key for ref in platform.offering(stream)],
+            context.scheduled_execution_time.date().isoformat(),
+            loads(platform, stream),
+            limits or RangeLimits.of(platform.settings),
         )
         return requests or dg.SkipReason(
             "no enabled integration that offers them has a partition yet"

@@ -7,7 +7,7 @@ around them. Does not: anything on a clock (schedules).
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dagster as dg
 
@@ -16,28 +16,30 @@ from elt_assets.partitions import (
     PARTITION_TAG,
     PARTITIONS,
     RANGE_END_TAG,
-    RANGE_LIMIT,
     RANGE_START_TAG,
+    RangeLimits,
     connected_integrations,
-    contiguous_ranges,
     partition_tags,
+    ranges_in_turn,
 )
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
 from elt_assets.sync.stream import STREAMS, USERS, Stream
+from elt_assets.sync.workload import Load, loads
 
 
 def first_syncs(
     partitions: Sequence[str],
     added: Sequence[str],
-    wanted: Iterable[str],
-    at_most: int,
+    wanted: Collection[str],
+    loads: Mapping[str, Load],
+    limits: RangeLimits,
     stream: Stream = USERS,
 ) -> list[dg.RunRequest]:
     """Runs that sync `stream` of the `wanted` keys; `added` ones follow `partitions`."""
     return [
         dg.RunRequest(job_name=job_name(stream), tags=partition_tags(keys))
-        for keys in contiguous_ranges([*partitions, *added], wanted, at_most)
+        for keys in ranges_in_turn([*partitions, *added], wanted, loads, limits)
     ]
 
 
@@ -60,12 +62,22 @@ def deletable(
     ]
 
 
-def _never_synced(platform: Platform, stream: Stream, entries: Iterable[Integration]) -> list[str]:
-    offering = [entry.ref for entry in entries if entry.offers(stream)]
-    return [ref.partition_key for ref in platform.never_synced(stream, offering)]
+def _first_syncs(
+    platform: Platform,
+    stream: Stream,
+    new: Sequence[Integration],
+    partitions: Sequence[str],
+    added: Sequence[str],
+    limits: RangeLimits,
+) -> list[dg.RunRequest]:
+    offering = [entry.ref for entry in new if entry.offers(stream)]
+    if not offering:
+        return []
+    wanted = [ref.partition_key for ref in platform.never_synced(stream, offering)]
+    return first_syncs(partitions, added, wanted, loads(platform, stream), limits, stream)
 
 
-def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
+def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
     """The sensor that makes the partitions equal to the registry.
 
     It runs unless stopped in the UI: an integration that somebody registers is expected to
@@ -100,8 +112,13 @@ def registry_sensor(*, range_limit: int = RANGE_LIMIT) -> dg.SensorDefinition:
         requested = [
             request
             for stream in STREAMS.values()
-            for request in first_syncs(
-                partitions, added, _never_synced(platform, stream, new), range_limit, stream
+            for request in _first_syncs(
+                platform,
+                stream,
+                new,
+                partitions,
+                added,
+                limits or RangeLimits.of(platform.settings),
             )
         ]
         if not added and not surplus and not new:

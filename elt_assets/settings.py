@@ -26,6 +26,19 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
     concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
+    range_integrations: int = Field(
+        100, ge=1, le=10_000, description="Integrations in one run, at most."
+    )
+    range_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="Expected seconds of work in one run, all integrations together, at most.",
+    )
+    run_budget: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which a run begins nothing new and hands on what is left.",
+    )
     max_pages: int = Field(100_000, ge=1, description="Pages of one extraction before it is cut.")
     fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
     fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")

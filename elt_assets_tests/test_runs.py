@@ -132,6 +132,7 @@ def test_a_run_is_told_how_to_read(fleet: Fleet) -> None:
         "pages_per_batch": 1,
         "mode": "FULL",
         "faults": False,
+        "only_unsettled": False,
     }
 
 

@@ -13,6 +13,7 @@ from elt_assets.partitions import (
     PARTITIONS,
     RANGE_END_TAG,
     RANGE_START_TAG,
+    RangeLimits,
     connected_integrations,
     partition_tags,
 )
@@ -20,6 +21,7 @@ from elt_assets.sensors import deletable, first_syncs
 from elt_assets.sync.stream import GROUPS
 from elt_assets_tests.fleet import Fleet, opened_fleet
 
+ALL = RangeLimits()
 KEYS = ["a:0", "a:1", "a:2", "a:3", "a:4"]
 
 
@@ -166,18 +168,18 @@ def test_nothing_in_flight_keeps_nothing() -> None:
 
 
 def test_first_syncs_are_ranges_of_the_wanted_keys() -> None:
-    requests = first_syncs(["a:0"], ["a:1", "a:2", "a:3", "a:4"], ["a:1", "a:2", "a:4"], 9)
+    requests = first_syncs(["a:0"], ["a:1", "a:2", "a:3", "a:4"], ["a:1", "a:2", "a:4"], {}, ALL)
     assert [ends(request) for request in requests] == [("a:1", "a:2"), ("a:4",)]
 
 
 def test_first_syncs_are_cut_at_the_limit() -> None:
-    requests = first_syncs([], KEYS, KEYS, 2)
+    requests = first_syncs([], KEYS, KEYS, {}, RangeLimits(2))
     assert [ends(request) for request in requests] == [("a:0", "a:1"), ("a:2", "a:3"), ("a:4",)]
 
 
 def test_first_syncs_of_a_stream_are_runs_of_its_job() -> None:
-    (users,) = first_syncs(KEYS, [], ["a:1"], 9)
-    (groups,) = first_syncs(KEYS, [], ["a:1"], 9, GROUPS)
+    (users,) = first_syncs(KEYS, [], ["a:1"], {}, ALL)
+    (groups,) = first_syncs(KEYS, [], ["a:1"], {}, ALL, GROUPS)
     assert (users.job_name, groups.job_name) == ("sync", "groups_sync")
 
 

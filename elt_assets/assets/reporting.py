@@ -69,8 +69,8 @@ def failure(outcomes: Sequence[Outcome]) -> dg.Failure | None:
     )
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
-    """The run in one line: how many integrations ended how, and what changed."""
+def summary(outcomes: Sequence[Outcome], handed_on: int = 0) -> str:
+    """The run in one line: how many integrations ended how, what changed, what is handed on."""
     ended = ", ".join(
         f"{count} {status}"
         for status in Status
@@ -83,6 +83,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         f"{sum(c.inserts for c in counts)} inserted, {sum(c.updates for c in counts)} updated, "
         f"{sum(c.deletes for c in counts)} deleted, "
         f"{sum(c.withheld_deletes for c in counts)} deletes withheld"
+        + (f"; {handed_on} not begun in the run's time and handed on" if handed_on else "")
     )
 
 

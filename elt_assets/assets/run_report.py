@@ -12,6 +12,8 @@ import dagster as dg
 
 from elt_assets.assets.failed_integrations import failed_observation, look_up
 from elt_assets.assets.reporting import failure, materializations, summary
+from elt_assets.assets.run_budget import HANDED_ON_TAG, RunTime
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.platform import Platform
@@ -33,6 +35,7 @@ class RunReport:
         platform: Platform,
         listener: RunListener,
         retry_policy: dg.RetryPolicy,
+        time: RunTime,
     ) -> None:
         self._context = context
         self._stream = stream
@@ -40,6 +43,8 @@ class RunReport:
         self._platform = platform
         self._listener = listener
         self._retry_policy = retry_policy
+        self.time = time
+        self._handed_on: list[IntegrationRef] = []
         self._outcomes: list[Outcome] = []
         self._reported = _reported_before(context)
         partitioned = context.has_partition_key or context.has_partition_key_range
@@ -60,18 +65,26 @@ class RunReport:
         if events and outcome.status is not Status.FAILED:
             self._listener.settled(outcome)
 
+    def left(self, ref: IntegrationRef) -> None:
+        """Hear of an integration that was not begun because the run's time was over."""
+        self._handed_on.append(ref)
+
     def end(self) -> None:
         """Close the attempt: return if all is well, else ask for a retry or fail the run.
 
-        The partitions without an event are then the red ones, exactly. Raises
-        `RetryRequested` while that can help one integration, otherwise `Failure`.
+        The partitions without an event are then the red ones, and those that are handed on
+        until they are begun. Raises `RetryRequested` while that can help one integration and
+        there is time, otherwise `Failure`.
         """
-        self._context.log.info(summary(self._outcomes))
+        self._context.log.info(summary(self._outcomes, len(self._handed_on)))
         failed = failure(self._outcomes)
+        attempt = self._context.retry_number + 1
+        may_retry = attempt <= self._retry_policy.max_retries and not self.time.is_over
+        if failed is None or not (failed.allow_retries and may_retry):
+            self._hand_on()
         if failed is None:
             return
-        attempt = self._context.retry_number + 1
-        if failed.allow_retries and attempt <= self._retry_policy.max_retries:
+        if failed.allow_retries and may_retry:
             raise dg.RetryRequested(
                 max_retries=self._retry_policy.max_retries,
                 seconds_to_wait=self._retry_policy.calculate_delay(attempt),
@@ -81,6 +94,10 @@ class RunReport:
                 self._context.log_event(self._observed(outcome))
                 self._listener.settled(outcome)
         raise failed
+
+    def _hand_on(self) -> None:
+        if self._handed_on:
+            self._context.instance.add_run_tags(self._context.run.run_id, {HANDED_ON_TAG: "true"})
 
     def _observed(self, outcome: Outcome) -> dg.AssetObservation:
         """What a person, or a client far away, asks about an integration that failed."""

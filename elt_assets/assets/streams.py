@@ -8,13 +8,15 @@ tags) into engine calls. Does not: what is reported (reporting), what the tables
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import dagster as dg
 from pydantic import Field
 
 from elt_assets import tracing
 from elt_assets.assets.progress_log import ProgressLog
+from elt_assets.assets.run_budget import CONTINUES_TAG, run_time
 from elt_assets.assets.run_report import RunReport
 from elt_assets.assets.tables import asset_key, table_specs
 from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
@@ -25,6 +27,9 @@ from elt_assets.sync.faults import FaultDice
 from elt_assets.sync.outcome import Mode, Outcome, Stage, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
+from elt_assets.sync.workload import in_turn, loads
+
+T = TypeVar("T")
 
 SYNC_ID_TAG = "elt_assets/sync_id"
 
@@ -98,13 +103,14 @@ def stream_assets(
     ) -> Iterator[dg.AssetMaterialization]:
         """Bring every integration of this run up to date; fail at the end if any failed."""
         selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
-        report = RunReport(context, stream, selected, platform, listener, retry_policy)
+        time = _refused_for_good(lambda: run_time(context, platform.settings))
+        report = RunReport(context, stream, selected, platform, listener, retry_policy, time)
         facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
         with (
             tracing.traced(platform.settings.tracing_endpoint),
             tracing.span("run", stream=stream.name, **facts),
         ):
-            for outcome in _sync_run(context, stream, selected, platform, config, listener):
+            for outcome in _sync_run(context, stream, selected, platform, config, listener, report):
                 yield from report.events(outcome)
             report.end()
 
@@ -133,17 +139,15 @@ def _sync_run(
     platform: Platform,
     config: SyncConfig,
     listener: RunListener,
+    report: RunReport,
 ) -> Iterator[Outcome]:
     """Sync what the run carries, as far as it asks; what cannot be started has failed."""
-    try:
-        sync_id = sync_id_of(context.run)
-    except InvalidInput as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+    sync_id = _refused_for_good(lambda: sync_id_of(context.run))
     # A new run that leaves staging out means the extraction that is already there.
     continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
     progress = ProgressLog(context.log.info, listener.progress)
     refs: dict[str, list[IntegrationRef]] = {}
-    for key in _partition_keys(context):
+    for key in _in_turn(context, stream, platform):
         try:
             ref = IntegrationRef.parse(key)
             if config.only_unsettled and (settled := platform.settled(stream, ref)):
@@ -173,8 +177,31 @@ def _sync_run(
             max_batches=config.max_batches,
             progress=progress.heard,
             meanwhile=progress.write,
+            may_begin=report.time.remains,
+            left=report.left,
             faults=FaultDice() if config.faults else None,
         )
+
+
+def _refused_for_good(read: Callable[[], T]) -> T:
+    """What `read` reads of the run's tags; nothing is begun for a run that is mistaken there."""
+    try:
+        return read()
+    except InvalidInput as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _in_turn(
+    context: dg.AssetExecutionContext, stream: Stream, platform: Platform
+) -> Sequence[str]:
+    """The run's partitions in the order in which they are to begin; unknown ones are last."""
+    keys = _partition_keys(context)
+    if len(keys) == 1:
+        return keys
+    known = loads(platform, stream)
+    taken_over = CONTINUES_TAG in context.run.tags
+    order = in_turn([known[key] for key in keys if key in known], longest_waiting_first=taken_over)
+    return [*(load.partition for load in order), *(key for key in keys if key not in known)]
 
 
 def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:

@@ -25,6 +25,7 @@ from pydantic import (
 
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.nested import open_rest
+from elt_assets.connectors.priority import Priority
 from elt_assets.connectors.provider_data import (
     FieldExpression,
     Parameter,
@@ -139,6 +140,7 @@ class PresetData(Strict):
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
+    priority: Priority = 0
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."
     )

@@ -25,6 +25,7 @@ from pydantic import (
 from elt_assets.connectors.expressions import parse, parse_condition, parse_keys, speaks_of_parent
 from elt_assets.connectors.field_map import check_streams, key_fields
 from elt_assets.connectors.origin import Origin
+from elt_assets.connectors.priority import Priority
 from elt_assets.connectors.source import Incremental
 from elt_assets.connectors.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.errors import InvalidInput
@@ -509,6 +510,7 @@ class Connection(Strict):
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
+    priority: Priority = 0
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."
     )

@@ -24,7 +24,13 @@ from gql.transport.requests import RequestsHTTPTransport
 from elt_assets.assets.streams import SYNC_ID_TAG
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
 from elt_assets.jobs import ENDED
-from elt_assets.partitions import PARTITION_TAG, PARTITIONS, RANGE_END_TAG, RANGE_START_TAG
+from elt_assets.partitions import (
+    PARTITION_TAG,
+    PARTITIONS,
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    keys_of_run,
+)
 
 T = TypeVar("T")
 
@@ -88,19 +94,8 @@ class Run(msgspec.Struct, frozen=True):
         return None if first is None or last is None else (first, last)
 
     def integrations(self, instance_keys: Sequence[str]) -> list[str]:
-        """The integrations it carries, in the order of `instance_keys`.
-
-        One whose partition is gone is still named if the run carries it alone.
-        """
-        if self.ends is None:
-            return []
-        first, last = self.ends
-        if first == last:
-            return [first]
-        if first not in instance_keys or last not in instance_keys:
-            return []
-        start, end = instance_keys.index(first), instance_keys.index(last)
-        return list(instance_keys[start : end + 1])
+        """The integrations it carries, in the order of `instance_keys`."""
+        return keys_of_run(self.tags, instance_keys)
 
 
 class Daemon(msgspec.Struct, frozen=True):

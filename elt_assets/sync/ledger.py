@@ -6,7 +6,7 @@ Belongs here: statements on `syncs` and `integration_versions`, and how a row be
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -17,10 +17,20 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
 from elt_assets.sync.stream import Stream
 
+STAGES = ("extract", "stage", "detect", "apply")
+"""What a sync's time is spent on; the ledger has a column for each."""
+
 _ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
 _LOOKED_BACK = 10
 """Syncs of a stream that stay in the ledger however old they are."""
 _ONE_SYNC = f"{_ONE_STREAM} AND sync_id = ?"
+_ASKED = """
+    SELECT
+        json_extract(value, '$[0]') AS organization_id,
+        json_extract(value, '$[1]') AS connected_integration_id
+    FROM json_each(?)
+"""
+"""Integrations named in one parameter (`_asked`), however many they are."""
 
 
 class SyncRow(msgspec.Struct, frozen=True):
@@ -225,11 +235,17 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         "finished_at": now(),
         **{f'"{name}"': value for name, value in counts.items()},
     }
-    assignments = ", ".join(f"{name} = ?" for name in values)
+    assignments = ", ".join(
+        [
+            *(f"{name} = ?" for name in values),
+            *(f"seconds_{stage} = seconds_{stage} + ?" for stage in STAGES),
+        ]
+    )
     changed = transaction.execute(
         f"UPDATE syncs SET {assignments} WHERE {_ONE_SYNC} AND status IN (?, ?)",
         (
             *values.values(),
+            *(outcome.seconds.get(stage, 0.0) for stage in STAGES),
             *_key(stream, ref),
             outcome.sync_id,
             str(Status.EXTRACTING),
@@ -283,13 +299,44 @@ def listed_before(
     return tuple(row["n"] for row in rows)
 
 
-def begun(database: OperationalDatabase, stream: Stream) -> set[IntegrationRef]:
-    """The integrations of which a sync of `stream` was ever begun."""
+def begun(
+    database: OperationalDatabase, stream: Stream, refs: Iterable[IntegrationRef]
+) -> set[IntegrationRef]:
+    """Those of `refs` of which a sync of `stream` was ever begun."""
     rows = database.rows(
-        "SELECT DISTINCT organization_id, connected_integration_id FROM syncs WHERE stream = ?",
-        (stream.name,),
+        f"""
+        SELECT organization_id, connected_integration_id
+        FROM ({_ASKED}) AS asked
+        WHERE EXISTS (
+            SELECT 1
+            FROM syncs AS s
+            WHERE s.organization_id = asked.organization_id
+                AND s.connected_integration_id = asked.connected_integration_id
+                AND s.stream = ?
+        )
+        """,
+        (_asked(refs), stream.name),
     )
-    return {IntegrationRef(row["organization_id"], row["connected_integration_id"]) for row in rows}
+    return {_ref(row) for row in rows}
+
+
+def standing(
+    database: OperationalDatabase, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
+) -> dict[IntegrationRef, Status]:
+    """How that sync stands of those of `refs` that began it."""
+    rows = database.rows(
+        f"""
+        SELECT s.organization_id, s.connected_integration_id, s.status
+        FROM ({_ASKED}) AS asked
+        JOIN syncs AS s
+            ON s.organization_id = asked.organization_id
+            AND s.connected_integration_id = asked.connected_integration_id
+            AND s.stream = ?
+            AND s.sync_id = ?
+        """,
+        (_asked(refs), stream.name, sync_id),
+    )
+    return {_ref(row): Status(row["status"]) for row in rows}
 
 
 def newest_of_each(database: OperationalDatabase, stream: Stream) -> list[SyncRow]:
@@ -512,6 +559,15 @@ def forget(transaction: Transaction, ref: IntegrationRef) -> None:
 
 def _key(stream: Stream, ref: IntegrationRef) -> tuple[str, str, str]:
     return ref.organization_id, ref.integration_id, stream.name
+
+
+def _asked(refs: Iterable[IntegrationRef]) -> str:
+    names = [[ref.organization_id, ref.integration_id] for ref in refs]
+    return msgspec.json.encode(names).decode()
+
+
+def _ref(row: Row) -> IntegrationRef:
+    return IntegrationRef(row["organization_id"], row["connected_integration_id"])
 
 
 def _sync_row(row: Row) -> SyncRow:

@@ -227,8 +227,15 @@ class Platform:
 
     def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
         """Those of `refs` for which no sync of `stream` was ever begun."""
-        begun = ledger.begun(self.database, stream)
+        refs = list(refs)
+        begun = ledger.begun(self.database, stream, refs)
         return [ref for ref in refs if ref not in begun]
+
+    def standing(
+        self, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
+    ) -> dict[IntegrationRef, Status]:
+        """How this sync stands of those of `refs` that began it."""
+        return ledger.standing(self.database, stream, sync_id, refs)
 
     def newest_syncs(self, stream: Stream) -> list[SyncRow]:
         """The newest sync of every enabled integration that offers `stream`."""

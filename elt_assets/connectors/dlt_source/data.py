@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from elt_assets.connectors.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef, Secrets
 
@@ -76,6 +77,7 @@ class DltData(_Model):
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
+    priority: Priority = 0
 
     @model_validator(mode="after")
     def _named(self) -> DltData:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from elt_assets.connectors.expressions import parse_keys
 from elt_assets.connectors.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import SafeguardOverrides
 
@@ -103,6 +104,7 @@ class FilesData(_Model):
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
+    priority: Priority = 0
 
     @model_validator(mode="after")
     def _named(self) -> FilesData:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from elt_assets.connectors.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
 from elt_assets.connectors.sql.select import check_select
 from elt_assets.safeguards import SafeguardOverrides
 from elt_assets.secret_refs import SecretRef
@@ -102,6 +103,7 @@ class SqlData(_Model):
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
+    priority: Priority = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> SqlData:

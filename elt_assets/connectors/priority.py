@@ -1,0 +1,19 @@
+"""Priority of an integration, which every kind of provider_data may have.
+
+Belongs here: that one field. Does not: what it decides (sync.workload).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+Priority = Annotated[
+    int,
+    Field(
+        ge=-100,
+        le=100,
+        description="Who is synced first where not all can be at once: higher before lower.",
+    ),
+]

@@ -1,0 +1,139 @@
+"""Workload: how much work integrations are, and in which order they have their turn.
+
+Belongs here: what the ledger's history lets expect, and the order, which is a pure function.
+Does not: which integrations are due (schedules, sensors), how many fit into one run
+(partitions) or doing the work (platform).
+
+Higher priority goes first. Within a priority organizations take turns, by the work each has
+been given so far: one with thousands of integrations does not make one with a single
+integration wait. Within an organization the largest goes first, because a large one begun
+last would keep a run going alone; where work was left over, whoever waits longest does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from heapq import heapify, heappop, heappush
+from statistics import median
+
+import msgspec
+
+from elt_assets.sync.platform import Platform
+from elt_assets.sync.stream import Stream
+
+_UNKNOWN_SECONDS = 1.0
+"""Expected of an integration where not even the others' history tells anything."""
+_LEAST_SECONDS = 0.001
+
+
+class Load(msgspec.Struct, frozen=True):
+    """One integration's sync of a stream: whose, how urgent, how much work.
+
+    `seconds` are expected of one worker; `synced_at` is when it last settled, '' if never.
+    """
+
+    partition: str
+    organization_id: str
+    priority: int = 0
+    seconds: float = _UNKNOWN_SECONDS
+    synced_at: str = ""
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What the ledger tells of an enabled integration's newest settled sync."""
+
+    partition: str
+    organization_id: str
+    priority: int
+    synced_at: str
+    fetched: int
+    seconds: float
+
+
+def in_turn(loads: Iterable[Load], *, longest_waiting_first: bool = False) -> list[Load]:
+    """The loads in the order in which they are to begin."""
+    by_priority: dict[int, list[Load]] = {}
+    for load in loads:
+        by_priority.setdefault(load.priority, []).append(load)
+
+    def rank(load: Load) -> tuple[str | float, str]:
+        return (load.synced_at if longest_waiting_first else -load.seconds), load.partition
+
+    return [
+        load
+        for priority in sorted(by_priority, reverse=True)
+        for load in _taking_turns(sorted(by_priority[priority], key=rank))
+    ]
+
+
+def _taking_turns(ranked: Iterable[Load]) -> list[Load]:
+    """Whoever was given least work so far is next; who is level, in the order of `ranked`."""
+    queues: dict[str, list[tuple[int, Load]]] = {}
+    for place, load in enumerate(ranked):
+        queues.setdefault(load.organization_id, []).append((place, load))
+    for queue in queues.values():
+        queue.reverse()
+    turns = [(0.0, queue[-1][0], name) for name, queue in queues.items()]
+    heapify(turns)
+    order = []
+    while turns:
+        given, _, name = heappop(turns)
+        queue = queues[name]
+        _, load = queue.pop()
+        order.append(load)
+        if queue:
+            heappush(turns, (given + max(load.seconds, _LEAST_SECONDS), queue[-1][0], name))
+    return order
+
+
+def expected(past: Collection[Past]) -> dict[str, Load]:
+    """What each integration's next sync is expected to be, by partition.
+
+    As much as the last one, whose stages the ledger timed. For one of which only the number
+    of records is known that number counts, at the pace of the others; one that was never
+    synced is taken for a common one.
+    """
+    timed = [one for one in past if one.seconds > 0]
+    common = median(one.seconds for one in timed) if timed else _UNKNOWN_SECONDS
+    paces = [one.seconds / one.fetched for one in timed if one.fetched]
+    pace = median(paces) if paces else 0.0
+
+    def seconds(one: Past) -> float:
+        return one.seconds or one.fetched * pace or common
+
+    return {
+        one.partition: Load(
+            one.partition, one.organization_id, one.priority, seconds(one), one.synced_at
+        )
+        for one in past
+    }
+
+
+def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
+    """What is expected of every enabled integration, by partition."""
+    rows = platform.database.rows(
+        """
+        SELECT
+            c.organization_id || ':' || c.id AS "partition",
+            c.organization_id,
+            coalesce(json_extract(c.provider_data, '$.priority'), 0) AS priority,
+            coalesce(v.settled_at, '') AS synced_at,
+            coalesce(s.fetched, 0) AS fetched,
+            coalesce(
+                s.seconds_extract + s.seconds_stage + s.seconds_detect + s.seconds_apply, 0.0
+            ) AS seconds
+        FROM connected_integrations AS c
+        LEFT JOIN integration_versions AS v
+            ON v.organization_id = c.organization_id
+            AND v.connected_integration_id = c.id
+            AND v.stream = ?
+        LEFT JOIN syncs AS s
+            ON s.organization_id = v.organization_id
+            AND s.connected_integration_id = v.connected_integration_id
+            AND s.stream = v.stream
+            AND s.sync_id = v.sync_id
+        WHERE c.enabled = 1
+        """,
+        (stream.name,),
+    )
+    return expected([Past(**row) for row in rows])
