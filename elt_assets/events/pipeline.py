@@ -9,12 +9,20 @@ how any of them works (a module each), or when they run (assets, schedules).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from elt_assets.connectors import catalog
+from elt_assets.errors import InvalidInput
+from elt_assets.events import checks, erasure, reports
+from elt_assets.events.analytics import Analytics
+from elt_assets.events.api import STREAM, ApiExtraction, Period
+from elt_assets.events.export_files import STREAMING_MEMORY, ExportFiles
 from elt_assets.events.interruption import Interruption
+from elt_assets.events.load import Loading
+from elt_assets.events.normalize import Normalization
 from elt_assets.events.outcome import (
     Arrival,
     DayStatus,
@@ -28,13 +36,14 @@ from elt_assets.events.outcome import (
     Summarized,
     unheard,
 )
+from elt_assets.events.schema import SIGNIN_EVENT
+from elt_assets.events.summary import Summary
+from elt_assets.events.waiting import SUMMARIZE
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
 
-STREAM = "signin_events"
-"""Name of the stream in provider_data that offers events."""
-
-SCHEMA = "signin_event_v2"
+SCHEMA = str(SIGNIN_EVENT)
 """Name and version of the schema that both sources are brought into."""
 
 
@@ -42,10 +51,20 @@ class EventPipeline:
     """Use as a context manager, or call `close`; the platform stays its owner's."""
 
     def __init__(self, platform: Platform) -> None:
+        settings = platform.settings
         self._platform = platform
+        self._analytics = Analytics(settings)
+        self._api = ApiExtraction(platform, self._analytics)
+        self._streaming = Analytics(settings, memory_limit=STREAMING_MEMORY)
+        self._files = ExportFiles(settings, self._streaming)
+        self._normalization = Normalization(platform, self._analytics)
+        self._loading = Loading(self._analytics)
+        self._summary = Summary(platform, self._analytics)
 
     def close(self) -> None:
         """Give back connections and files."""
+        self._analytics.close()
+        self._streaming.close()
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +79,7 @@ class EventPipeline:
 
     def integrations(self) -> list[IntegrationRef]:
         """The enabled integrations that offer events, in order of registration."""
-        raise NotImplementedError
+        return [entry.ref for entry in self._offering()]
 
     def extract_api(
         self,
@@ -78,7 +97,8 @@ class EventPipeline:
         a day that was read in full begins anew, and replaces it once it is complete.
         Raises `Stopped`.
         """
-        raise NotImplementedError
+        periods = [(entry, Period.of(day)) for entry in self._chosen(refs)]
+        return self._api.run(periods, run_id=run_id, progress=progress, stop=stop or Interruption())
 
     def extract_new(
         self,
@@ -92,7 +112,11 @@ class EventPipeline:
 
         What comes is counted to today's partition; normalize and load that day afterwards.
         """
-        raise NotImplementedError
+        moment = datetime.now(UTC).replace(microsecond=0)
+        periods = [
+            (entry, self._api.since_watermark(entry.ref, moment)) for entry in self._chosen(refs)
+        ]
+        return self._api.run(periods, run_id=run_id, progress=progress, stop=stop or Interruption())
 
     def extract_files(
         self,
@@ -107,7 +131,7 @@ class EventPipeline:
         A file that cannot be read is a result with `error`, and costs the others nothing.
         Raises `Stopped`.
         """
-        raise NotImplementedError
+        return self._files.load(day, run_id=run_id, progress=progress, stop=stop or Interruption())
 
     def normalize(
         self,
@@ -118,7 +142,7 @@ class EventPipeline:
         stop: Interruption | None = None,
     ) -> Normalized:
         """Bring what was extracted for the day into the schema; the rest to the dead letters."""
-        raise NotImplementedError
+        return self._normalization.run(source, day, progress=progress, stop=stop or Interruption())
 
     def load(
         self, day: date, *, progress: EventListener = unheard, stop: Interruption | None = None
@@ -128,70 +152,105 @@ class EventPipeline:
         One transaction, whatever days its events are of; `Loaded.days` says which changed.
         Summarize each of them afterwards.
         """
-        raise NotImplementedError
+        return self._loading.run(day, progress=progress, stop=stop or Interruption())
 
     def summarize(self, day: date, *, stop: Interruption | None = None) -> Summarized:
         """Write the day's summary by organization, and again those that depend on it."""
-        raise NotImplementedError
+        return self._summary.run(day, stop=stop or Interruption())
 
     def waiting(self, step: str) -> list[date]:
         """Days whose `load` or `summarize` is due: what goes before was committed, this was not."""
-        raise NotImplementedError
+        rows = self._analytics.rows(
+            "SELECT day FROM waiting_days WHERE step = $step ORDER BY day", {"step": step}
+        )
+        return [row[0] for row in rows]
 
     def refresh(self, *, stop: Interruption | None = None) -> int:
         """Make `signin_events` and all summaries anew beside the old ones and swap them in.
 
         For changed precedences or schemas. Returns the number of events.
         """
-        raise NotImplementedError
+        stop = stop or Interruption()
+        events = self._loading.refresh(stop=stop)
+        for day in self.waiting(SUMMARIZE):
+            self._summary.run(day, stop=stop)
+        return events
 
     def check(self, name: str, day: date | None = None) -> Finding:
         """One of `elt_assets.events.checks.CHECKS`: volume, conformance, duplicates, gaps,
         freshness. `day` for volume and conformance; all days if None. Passes while no event
         was ever loaded."""
-        raise NotImplementedError
+        return checks.check(name, self._analytics, self._platform.settings, day)
 
     def days(self, begin: date | None = None, end: date | None = None) -> list[DayStatus]:
         """What is known of every day from `begin` to `end`, newest first."""
-        raise NotImplementedError
+        return reports.days(self._analytics, begin, end)
 
     def events(
-        self, *, day: date | None = None, organization: str | None = None, limit: int = 100
+        self, *, day: date | None = None, organization: str | None = None, limit: int | None = 100
     ) -> list[dict[str, Any]]:
         """Loaded events, newest first, as `events list --json` shows them."""
-        raise NotImplementedError
+        return reports.events(self._analytics, day=day, organization=organization, limit=limit)
 
     def summary(self, *, day: date | None = None) -> list[dict[str, Any]]:
         """Rows of `daily_signin_summary`, newest day first."""
-        raise NotImplementedError
+        return reports.summary(self._analytics, day=day)
 
     def rejected(
         self, *, day: date | None = None, organization: str | None = None, limit: int | None = None
     ) -> list[dict[str, Any]]:
         """Dead letters: source, day, partition, file, line, key, reason, raw, created_at."""
-        raise NotImplementedError
+        return reports.rejected(self._analytics, day=day, organization=organization, limit=limit)
 
     def rejected_counts(self) -> list[dict[str, Any]]:
         """How many dead letters there are by day, source and reason."""
-        raise NotImplementedError
+        return reports.rejected_counts(self._analytics)
 
     def retry_rejected(self, day: date) -> list[Normalized]:
         """Normalize the day's records again with today's configuration and registry, fetching
         nothing, and load them. Lines that were no records at all stay dead letters."""
-        raise NotImplementedError
+        results = [self.normalize(source, day) for source in EventSource]
+        for touched in self.load(day).days:
+            self.summarize(touched)
+        return results
 
     def expire_rejected(self, before: date) -> int:
         """Delete the dead letters of days before `before`; return how many they were."""
-        raise NotImplementedError
+        return reports.expire_rejected(self._analytics, before)
 
     def export_rejected(self, target: Path) -> int:
         """Write all dead letters to one new Parquet file; return how many they are."""
-        raise NotImplementedError
+        return reports.export_rejected(self._analytics, target)
 
     def arrivals(self, now: datetime | None = None) -> list[Arrival]:
         """Days with export files that stand still, for whoever waits for some."""
-        raise NotImplementedError
+        return self._files.arrivals(now)
 
     def forget(self, ref: IntegrationRef) -> None:
         """Delete every event of an integration; of its organization if it has no other."""
-        raise NotImplementedError
+        others = any(
+            entry.ref != ref and entry.ref.organization_id == ref.organization_id
+            for entry in self._platform.registry.all()
+        )
+        erasure.forget(self._analytics, ref, whole_organization=not others)
+
+    def _offering(self) -> list[Integration]:
+        return [
+            entry
+            for entry in self._platform.registry.all(enabled=True)
+            if STREAM in catalog.streams(entry.provider_data)
+        ]
+
+    def _chosen(self, refs: Sequence[IntegrationRef] | None) -> list[Integration]:
+        """The integrations meant. Raises `NotFound`, or `InvalidInput` for one without events."""
+        if refs is None:
+            return self._offering()
+        offering = {entry.ref: entry for entry in self._offering()}
+        for ref in refs:
+            if ref not in offering:
+                self._platform.registry.get(ref)
+                raise InvalidInput(
+                    f"{ref} offers no sign-in events, or is disabled; "
+                    f"provider_data needs streams.{STREAM}"
+                )
+        return [offering[ref] for ref in dict.fromkeys(refs)]

@@ -1,0 +1,102 @@
+"""Who loads one CSV file of events: this platform, and DuckDB with nothing around it.
+
+Belongs here: the file, and each contender. Does not: starting processes or comparing them
+(measure).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contender import Clock
+
+DAY = date(2026, 1, 5)
+ORGANIZATIONS = 50
+_BYTES_A_LINE = 150
+_EVENTS = """
+    SELECT
+        'evt-' || lpad(hex(hash(i)), 16, '0') AS event_id,
+        'org-' || lpad((i % $organizations)::VARCHAR, 3, '0') AS organization_id,
+        'main' AS integration_id,
+        'u-' || lpad((hash(i + 7) % 5000)::VARCHAR, 6, '0') AS user_external_id,
+        strftime($day::TIMESTAMP + to_seconds((i % 86400)::INTEGER), '%Y-%m-%dT%H:%M:%SZ')
+            AS occurred_at,
+        if(hash(i) % 20 = 0, 'failure', 'success') AS result,
+        ['DE', 'FR', 'US', 'GB'][1 + (hash(i) % 4)::INTEGER] AS country,
+        '10.' || (i % 256) || '.' || (i // 256 % 256) || '.7' AS ip,
+        'mail' AS application,
+        'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36' AS user_agent,
+        'INSERT' AS op
+    FROM range($events) AS t (i)
+"""
+
+
+def write_file(gigabytes: float, path: Path) -> int:
+    """Write a file of about that size; how many events it holds."""
+    import duckdb
+
+    events = int(gigabytes * 2**30 / _BYTES_A_LINE)
+    with duckdb.connect(config={"threads": 2}) as connection:
+        parameters = {"organizations": ORGANIZATIONS, "day": DAY, "events": events}
+        connection.execute(f"COPY ({_EVENTS}) TO '{path}' (HEADER)", parameters)
+    return events
+
+
+def duckdb_alone(file: str, through: bool) -> dict[str, Any]:
+    """`read_csv` into a table of a file, types guessed, as fast as it goes."""
+    import duckdb
+
+    with duckdb.connect("alone.duckdb", config={"threads": 2}) as connection:
+        clock = Clock()
+        connection.execute(f"CREATE TABLE events AS FROM read_csv('{file}')")
+        connection.execute("CHECKPOINT")
+        clock.read("loaded")
+        (rows,) = connection.execute("SELECT count(*) FROM events").fetchall()[0]
+    return clock.answer(rows)
+
+
+def elt_assets(file: str, through: bool) -> dict[str, Any]:
+    """The day's folder into the warehouse, committed with digest, counts and dead letters.
+
+    With `through` also into the schema, deduplicated and summarized.
+    """
+    from elt_assets.events.outcome import EventSource
+    from elt_assets.events.pipeline import EventPipeline
+    from elt_assets.identifiers import IntegrationRef
+    from elt_assets.settings import load_settings
+    from elt_assets.sync.platform import Platform
+
+    folder = Path("home") / "events" / DAY.isoformat()
+    folder.mkdir(parents=True)
+    (folder / "events.csv").hardlink_to(file)
+    with Platform.open(load_settings(home="home")) as platform, EventPipeline(platform) as events:
+        for number in range(ORGANIZATIONS):
+            ref = IntegrationRef(f"org-{number:03}", "main")
+            platform.registry.add(ref, "rest", _PROVIDER_DATA)
+        clock = Clock()
+        (result,) = events.extract_files(DAY)
+        clock.read("loaded")
+        if result.error is not None:
+            raise RuntimeError(result.error)
+        if through:
+            events.normalize(EventSource.CSV, DAY)
+            clock.read("normalized")
+            events.load(DAY)
+            clock.read("deduplicated")
+            events.summarize(DAY)
+            clock.read("summarized")
+    return clock.answer(result.staged)
+
+
+_PROVIDER_DATA = {
+    "api_endpoint": "http://127.0.0.1:9",
+    "streams": {
+        "users": {
+            "path": "/users",
+            "pagination": {"type": "none"},
+            "fields": {"external_id": "id"},
+        }
+    },
+}

@@ -1,0 +1,91 @@
+"""The comparison: one generated file, contenders in turn, rates and peak memory.
+
+Belongs here: the order of runs and ratios. Does not: what a contender does (contenders) or
+how the result is shown (report).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contender import run
+from benchmarks.events.contenders import write_file
+from benchmarks.machine import machine
+from benchmarks.results import summary
+
+CONTENDERS = ("elt_assets", "duckdb_alone")
+PACKAGES = ("elt-assets", "duckdb", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large the file is, and whether our way to the summary is measured too."""
+
+    gigabytes: float
+    repeat: int
+    through: bool
+
+
+def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """The whole result as a JSON document."""
+    facts = machine(PACKAGES)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        file = Path(folder) / "events.csv"
+        rows, size = write_file(plan.gigabytes, file), file.stat().st_size
+        answers: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+        for repetition in range(plan.repeat):
+            # In turn, and every other time the other way round: a slow minute hits all alike.
+            for name in CONTENDERS[:: 1 if repetition % 2 == 0 else -1]:
+                answer = _run(name, file, rows, Path(folder), through=False)
+                answers[name].append(answer)
+                progress(f"{name}: {_line(answer, size)}")
+        through = None
+        if plan.through:
+            through = _run("elt_assets", file, rows, Path(folder), through=True)
+            progress(f"to the summary: {through['seconds']}, {through['peak_mib']} MiB")
+    figures = {name: _figure(rows, size, found) for name, found in answers.items()}
+    ours, alone = (figures[name] for name in CONTENDERS)
+    return {
+        "benchmark": "events",
+        "plan": asdict(plan),
+        "machine": facts,
+        "file": {"rows": rows, "bytes": size},
+        "contenders": figures,
+        "rate_share": {
+            clock: round(alone[clock]["minimum"] / ours[clock]["minimum"], 2)
+            for clock in ("seconds", "cpu")
+        },
+        "through": through,
+    }
+
+
+def _run(name: str, file: Path, rows: int, folder: Path, *, through: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        arguments = {"file": str(file), "through": through}
+        answer = run(f"benchmarks.events.contenders:{name}", arguments, Path(own))
+    if answer["rows"] != rows:
+        raise RuntimeError(f"{name} loaded {answer['rows']:,} of {rows:,} events")
+    return answer
+
+
+def _figure(rows: int, size: int, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds, cpu = (
+        summary(answer[clock]["loaded"] for answer in answers) for clock in ("seconds", "cpu")
+    )
+    return {
+        "seconds": seconds,
+        "cpu": cpu,
+        "rows_a_second": round(rows / seconds["minimum"]),
+        "mib_a_second": round(size / 2**20 / seconds["minimum"], 1),
+        "peak_mib": max(answer["peak_mib"] for answer in answers),
+    }
+
+
+def _line(answer: dict[str, Any], size: int) -> str:
+    seconds, cpu = answer["seconds"]["loaded"], answer["cpu"]["loaded"]
+    rate = size / 2**20 / seconds
+    return f"{seconds:.1f} s, {cpu:.1f} CPU s, {rate:.0f} MiB/s, peak {answer['peak_mib']} MiB"

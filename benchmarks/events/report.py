@@ -1,0 +1,53 @@
+"""The loading of event files as a Markdown table.
+
+Belongs here: wording and layout. Does not: measuring.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.machine import described
+from benchmarks.results import markdown_table
+
+_WHAT = """\
+One CSV file of {rows:,} sign-in events, {gigabytes:.2f} GiB, into a table of a DuckDB file; the
+fastest of {repeat} runs, each in a process of its own. *DuckDB alone* guesses types and stops at
+the first bad line. Ours also writes bad lines to the dead letters, counts lines with another
+reader, takes the content's digest, and commits all that with its checkpoint. Its peak includes
+Python and the platform.
+"""
+
+_NAMES = {"elt_assets": "elt_assets", "duckdb_alone": "DuckDB alone"}
+
+
+def table(document: dict[str, Any]) -> str:
+    """The result as Markdown."""
+    file, share = document["file"], document["rate_share"]
+    rows = [
+        (
+            _NAMES[name],
+            f"{figure['seconds']['minimum']:.1f}",
+            f"{figure['cpu']['minimum']:.1f}",
+            f"{figure['mib_a_second']:.0f}",
+            f"{figure['rows_a_second']:,}",
+            f"{figure['peak_mib']}",
+        )
+        for name, figure in document["contenders"].items()
+    ]
+    lines = [
+        "# Event files\n",
+        _WHAT.format(
+            rows=file["rows"], gigabytes=file["bytes"] / 2**30, repeat=document["plan"]["repeat"]
+        ),
+        markdown_table(("", "seconds", "CPU seconds", "MiB/s", "events/s", "peak MiB"), rows),
+        f"Our rate is {share['seconds']:.0%} of DuckDB's alone ({share['cpu']:.0%} by CPU time).\n",
+    ]
+    if document["through"] is not None:
+        seconds = document["through"]["seconds"]
+        steps = ", ".join(f"{name} after {found:.1f} s" for name, found in seconds.items())
+        lines.append(
+            f"All the way to the summary: {steps}; peak {document['through']['peak_mib']} MiB.\n"
+        )
+    lines += [described(document["machine"]) + "\n", "Made by `python -m benchmarks events`.\n"]
+    return "\n".join(lines)

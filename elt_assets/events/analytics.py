@@ -1,0 +1,74 @@
+"""The analytics warehouse: one DuckDB file of all organizations' events.
+
+Belongs here: opening it, with its tables, for one statement or transaction at a time, and
+reaching it from another thread. Does not: SQL on events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from elt_assets.events.interruption import Interruption
+from elt_assets.events.tables import has_analytics, prepare_analytics
+from elt_assets.settings import Settings
+from elt_assets.stores.warehouse import SharedFile, Warehouses
+
+FILE = SharedFile("analytics")
+
+
+class Analytics:
+    """The file. One writer has it at a time, so it is opened late and closed soon."""
+
+    def __init__(self, settings: Settings, *, memory_limit: str | None = None) -> None:
+        """`memory_limit` where it is to be another one than that of the settings."""
+        self._warehouses = Warehouses(
+            settings.warehouse_path,
+            threads=settings.events_threads,
+            memory_limit=memory_limit or settings.events_memory,
+            lock_wait=settings.events_lock_wait,
+            spill=f".spill-events-{uuid4().hex}",
+        )
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever written."""
+        return self._warehouses.exists(FILE)
+
+    @contextmanager
+    def writing(self, stop: Interruption) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection for writing; a request to stop interrupts its statement.
+
+        Raises `WarehouseBusy` when the file stays locked, and `Stopped`.
+        """
+        stop.check()
+        with (
+            self._warehouses.open(FILE) as connection,
+            stop.reaching(connection.interrupt),
+        ):
+            prepare_analytics(connection)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """Lend a connection for reading; None while there is nothing to read."""
+        if not self.exists:
+            yield None
+            return
+        with self._warehouses.open(FILE, read_only=True) as connection:
+            yield connection if has_analytics(connection) else None
+
+    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
+        """The rows of a query; none while there is nothing to read."""
+        with self.reading() as connection:
+            if connection is None:
+                return []
+            return connection.execute(sql, dict(parameters or {})).fetchall()
+
+    def close(self) -> None:
+        """Give back what is kept open."""
+        self._warehouses.close()

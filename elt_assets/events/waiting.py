@@ -1,0 +1,27 @@
+"""Days whose next step is due: kept in the warehouse, so that no crash forgets one.
+
+Belongs here: noting a day in the transaction that makes a step due, and taking it off in
+the one that does it. Does not: doing anything (load, summary), or when (assets).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import duckdb
+
+LOAD = "load"
+SUMMARIZE = "summarize"
+
+
+def add_waiting(connection: duckdb.DuckDBPyConnection, step: str, day: date) -> None:
+    """The step is due for the day."""
+    done(connection, step, day)
+    connection.execute("INSERT INTO waiting_days VALUES ($step, $day)", {"step": step, "day": day})
+
+
+def done(connection: duckdb.DuckDBPyConnection, step: str, day: date) -> None:
+    """It is not any more."""
+    connection.execute(
+        "DELETE FROM waiting_days WHERE step = $step AND day = $day", {"step": step, "day": day}
+    )
