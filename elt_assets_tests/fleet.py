@@ -197,6 +197,17 @@ class Fleet:
             if entry.dagster_event
         ]
 
+    def observations(self, run_id: str, *, of_partitions: bool) -> list[dg.AssetObservation]:
+        """What a run observed about its partitions, or about itself."""
+        observed = [
+            entry.dagster_event.asset_observation_data.asset_observation
+            for entry in self.instance.all_logs(
+                run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION
+            )
+            if entry.dagster_event
+        ]
+        return [one for one in observed if (one.partition is not None) is of_partitions]
+
     def names(self, key: str) -> list[str]:
         """The names in one integration's latest table."""
         return [row["name"] for row in self.platform.records(USERS, IntegrationRef.parse(key))]

@@ -13,6 +13,7 @@ import dagster as dg
 from elt_assets.assets.failed_integrations import failed_observation, look_up
 from elt_assets.assets.reporting import failure, materializations, summary
 from elt_assets.assets.run_budget import HANDED_ON_TAG, RunTime
+from elt_assets.assets.run_seconds import RunSeconds, told
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
@@ -45,6 +46,7 @@ class RunReport:
         self._retry_policy = retry_policy
         self.time = time
         self._handed_on: list[IntegrationRef] = []
+        self._seconds = RunSeconds()
         self._outcomes: list[Outcome] = []
         self._reported = _reported_before(context)
         partitioned = context.has_partition_key or context.has_partition_key_range
@@ -61,7 +63,10 @@ class RunReport:
             )
             if (event.asset_key, event.partition) not in self._reported
         ]
-        yield from events
+        self._seconds.add(outcome)
+        for event in events:
+            with self._seconds.dagster():
+                yield event
         if events and outcome.status is not Status.FAILED:
             self._listener.settled(outcome)
 
@@ -82,6 +87,7 @@ class RunReport:
         may_retry = attempt <= self._retry_policy.max_retries and not self.time.is_over
         if failed is None or not (failed.allow_retries and may_retry):
             self._hand_on()
+            self._tell_seconds()
         if failed is None:
             return
         if failed.allow_retries and may_retry:
@@ -94,6 +100,11 @@ class RunReport:
                 self._context.log_event(self._observed(outcome))
                 self._listener.settled(outcome)
         raise failed
+
+    def _tell_seconds(self) -> None:
+        record = self._context.instance.get_run_record_by_id(self._context.run.run_id)
+        seconds = self._seconds.metadata(record)
+        self._context.log_event(told(self._stream, seconds, len(self._outcomes)))
 
     def _hand_on(self) -> None:
         if self._handed_on:

@@ -32,6 +32,7 @@ from elt_assets.remote.server import Server
 from elt_assets.settings import Settings
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.freshness import freshness
+from elt_assets.sync.ledger import STAGES
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS, Stream
@@ -124,7 +125,11 @@ def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
             sum(deletes) AS deletes,
             sum(fetched) AS fetched,
             sum(rejected) AS rejected,
-            sum(attempts - 1) AS retries
+            sum(attempts - 1) AS retries,
+            sum(seconds_extract) AS extract,
+            sum(seconds_stage) AS stage,
+            sum(seconds_detect) AS detect,
+            sum(seconds_apply) AS apply
         FROM syncs
         WHERE stream = ?
         GROUP BY status
@@ -149,6 +154,12 @@ def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
         counter = _counter(metric, text, ["stream"])
         counter.add_metric([name], sum(row[column] for row in rows))
         yield counter
+    stages = _counter(
+        "stage_seconds", "Seconds of work of all syncs, by stage.", ["stream", "stage"]
+    )
+    for stage in STAGES:
+        stages.add_metric([name, stage], sum(row[stage] for row in rows))
+    yield stages
     yield from _newest(platform, stream)
     yield _durations(platform, stream)
     yield from _lags(platform, stream)

@@ -9,14 +9,6 @@ from elt_assets.assets.failed_integrations import TROUBLE, Trouble
 from elt_assets_tests.fleet import TOKEN, Fleet
 
 
-def observations(fleet: Fleet, run_id: str) -> list[dg.AssetObservation]:
-    return [
-        entry.dagster_event.asset_observation_data.asset_observation
-        for entry in fleet.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION)
-        if entry.dagster_event
-    ]
-
-
 def trouble(observation: dg.AssetObservation) -> Trouble:
     return msgspec.convert(observation.metadata[TROUBLE].value, Trouble)
 
@@ -25,7 +17,7 @@ def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
     keys = fleet.connect(3)
     fleet.directory.failures["dir-01"].extend([503, 404])
     run = fleet.run(keys)
-    (observed,) = observations(fleet, run.run_id)
+    (observed,) = fleet.observations(run.run_id, of_partitions=True)
     told = trouble(observed)
     assert (observed.partition, told.partition) == (keys[1], keys[1])
     assert [one.attempt for one in told.attempts] == [1, 2]
@@ -40,7 +32,7 @@ def test_dead_letters_are_told_without_the_person(fleet: Fleet) -> None:
     keys = fleet.connect(1)
     fleet.directory.people["dir-00"][:2] = [{"name": "Secret Person"}, {"name": "Secret Person"}]
     run = fleet.run(keys)
-    (observed,) = observations(fleet, run.run_id)
+    (observed,) = fleet.observations(run.run_id, of_partitions=True)
     told = trouble(observed)
     assert told.rejected == 2
     assert "external_id" in told.dead_letters[0].reason

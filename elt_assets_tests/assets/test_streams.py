@@ -282,6 +282,19 @@ def sync_job_of_this_home() -> dg.JobDefinition:
     return build_defs().resolve_job_def("sync")
 
 
+def test_every_run_tells_where_its_time_went(fleet: Fleet) -> None:
+    keys = fleet.connect(3)
+    fleet.directory.failures["dir-01"].extend([404])
+    for _ in range(2):
+        result = fleet.run(keys, tags={SYNC_ID_TAG: "monday"})
+        (told,) = fleet.observations(result.run_id, of_partitions=False)
+        seconds = {name: value.value for name, value in told.metadata.items()}
+        assert seconds["integrations"] == 3
+        assert seconds["seconds_total"] >= seconds["seconds_dagster_events"] > 0
+        spent = [seconds[f"seconds_{stage}"] for stage in ("fetch", "stage", "detect", "apply")]
+        assert all(spent), "the failed one, continued by the second run, took all stages"
+
+
 def test_a_run_for_what_has_not_settled_leaves_the_others_alone_and_green(fleet: Fleet) -> None:
     keys = fleet.connect(4)
     for failing in ("dir-01", "dir-03"):

@@ -22,6 +22,15 @@ def samples(company: Company, server: Server | None = None) -> dict[tuple[str, .
     }
 
 
+def test_the_time_of_every_stage_is_counted(company: Company) -> None:
+    company.connect(world=World(people(30)))
+    company.sync()
+    company.sync(sync_id="s2")
+    first = samples(company)
+    for stage in ("extract", "stage", "detect", "apply"):
+        assert first["elt_assets_stage_seconds_total", stage, "users"] > 0, stage
+
+
 def test_what_happened_to_a_fleet_is_counted(company: Company) -> None:
     one, two, three, four = (IntegrationRef(f"org-{n}", "okta") for n in range(4))
     world = company.connect(one, World(people(30)))
