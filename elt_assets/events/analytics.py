@@ -69,6 +69,10 @@ class Analytics:
                 return []
             return connection.execute(sql, dict(parameters or {})).fetchall()
 
+    def compact(self) -> None:
+        """Rewrite the file, so that what was deleted is gone from it, too."""
+        self._warehouses.compact(FILE)
+
     def close(self) -> None:
         """Give back what is kept open."""
         self._warehouses.close()

@@ -32,13 +32,13 @@ def forget(analytics: Analytics, ref: IntegrationRef, *, whole_organization: boo
     """
     if not analytics.exists:
         return
-    with analytics.writing(Interruption()) as connection:
-        with transaction(connection):
-            for table in _OF_ORGANIZATION if whole_organization else _OF_INTEGRATION:
-                condition = "organization_id = $organization_id"
-                names = {"organization_id": ref.organization_id}
-                if not whole_organization:
-                    condition += " AND integration_id = $integration_id"
-                    names["integration_id"] = ref.integration_id
-                connection.execute(f"DELETE FROM {table} WHERE {condition}", names)
-        connection.execute("CHECKPOINT")
+    with analytics.writing(Interruption()) as connection, transaction(connection):
+        for table in _OF_ORGANIZATION if whole_organization else _OF_INTEGRATION:
+            condition = "organization_id = $organization_id"
+            names = {"organization_id": ref.organization_id}
+            if not whole_organization:
+                condition += " AND integration_id = $integration_id"
+                names["integration_id"] = ref.integration_id
+            connection.execute(f"DELETE FROM {table} WHERE {condition}", names)
+    # What DuckDB deletes stays in the file's free blocks.
+    analytics.compact()

@@ -140,6 +140,10 @@ class Warehouses:
                 found.append(IntegrationRef(path.parent.name, path.stem))
         return sorted(found)
 
+    def shared(self) -> list[SharedFile]:
+        """Every file that belongs to no integration."""
+        return [SharedFile(path.stem) for path in sorted(self._root.glob("[!.]*.duckdb"))]
+
     def exists(self, ref: Place) -> bool:
         """Whether anything was ever written there."""
         return self.path(ref).exists()
@@ -222,8 +226,8 @@ class Warehouses:
         with suppress(OSError):
             path.parent.rmdir()
 
-    def compact(self, ref: IntegrationRef) -> tuple[int, int]:
-        """Rewrite the integration's file without its gaps; return its size before and after.
+    def compact(self, ref: Place) -> tuple[int, int]:
+        """Rewrite the file of `ref` without its gaps; return its size before and after.
 
         The new file takes the old one's place in one step: killed at any moment, one of the
         two is there in full. Raises what `open` raises.
@@ -235,7 +239,7 @@ class Warehouses:
         with self.open(ref) as connection:
             connection.execute(f"CHECKPOINT {ALIAS}")
             before = path.stat().st_size
-            _copy(connection, rewritten)
+            _copy(connection, rewritten, _block_size(ref))
             after = rewritten.stat().st_size
             os.replace(rewritten, path)
             _reach_the_disk(path.parent)
@@ -245,14 +249,14 @@ class Warehouses:
         """Whether a rewriting of the file was interrupted and left something behind."""
         return _rewritten(self.path(ref)).exists()
 
-    def copy(self, ref: IntegrationRef, target: Path) -> None:
-        """Write the integration's file as it stands to the new file `target`.
+    def copy(self, ref: Place, target: Path) -> None:
+        """Write the file of `ref` as it stands to the new file `target`.
 
         A running sync is waited for. Raises what `open` raises.
         """
         with self.open(ref, read_only=True) as connection, _translated(ref, target):
             _make_folder(ref, target.parent)
-            _copy(connection, target)
+            _copy(connection, target, _block_size(ref))
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
@@ -297,8 +301,8 @@ class Warehouses:
         # installation's own folder may.
         literal = str(path).replace("'", "''")
         # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-        size = _SHARED_BLOCK_SIZE if isinstance(ref, SharedFile) else BLOCK_SIZE
-        options = f"TYPE duckdb, {'READ_ONLY' if read_only else f'BLOCK_SIZE {size}'}"
+        access = "READ_ONLY" if read_only else f"BLOCK_SIZE {_block_size(ref)}"
+        options = f"TYPE duckdb, {access}"
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
             stop=stop_after_delay(wait),
@@ -330,12 +334,16 @@ def one_row(
     return tuple(row)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+def _block_size(ref: Place) -> int:
+    return _SHARED_BLOCK_SIZE if isinstance(ref, SharedFile) else BLOCK_SIZE
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, target: Path, block_size: int) -> None:
     """Write what the attached file holds to a new file, as small as that gets."""
     _unlink(target)
     literal = str(target).replace("'", "''")
     connection.execute("SET GLOBAL force_compression = 'auto'")
-    connection.execute(f"ATTACH '{literal}' AS copied (TYPE duckdb, BLOCK_SIZE {BLOCK_SIZE})")
+    connection.execute(f"ATTACH '{literal}' AS copied (TYPE duckdb, BLOCK_SIZE {block_size})")
     try:
         connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
     finally:

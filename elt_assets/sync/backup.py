@@ -67,6 +67,9 @@ def backup(platform: Platform, folder: Path) -> Backup:
         refs = [ref for ref in registered if platform.warehouses.exists(ref)]
         with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
             left = [line for line in pool.map(copied, refs) if line is not None]
+        for shared in platform.warehouses.shared():
+            # Of its own: nothing in it says what the other stores are at.
+            platform.warehouses.copy(shared, copies.path(shared))
     finally:
         copies.close()
         database.close()

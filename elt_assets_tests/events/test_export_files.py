@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from elt_assets.errors import Stopped
@@ -151,6 +152,25 @@ def test_json_lines_are_taken_apart_line_by_line(tenant: Tenant) -> None:
     assert set(tenant.table()) == {"j-1", "j-2"}
     assert tenant.table()["j-1"]["occurred_at"] == "2026-01-05T08:00:00.000000Z"
     assert ("a.jsonl.gz", 2) in {letter[:2] for letter in tenant.letters()}
+
+
+def test_the_rows_of_a_large_file_stand_in_the_order_of_its_lines(tenant: Tenant) -> None:
+    # Larger than what DuckDB reads in one go: several threads take parts of it.
+    path = tenant.file("a.csv")
+    duckdb.execute(
+        f"""
+        COPY (
+            SELECT i AS event_id, 'acme' AS organization_id, 'u-1' AS user_external_id,
+                '2026-01-05T11:00:00Z' AS occurred_at, 'success' AS result,
+                repeat('x', 180) AS user_agent
+            FROM range(300000) AS t (i)
+        ) TO '{path}' (HEADER)
+        """
+    )
+    assert loaded(tenant) == [("a.csv", "loaded", 300_000, 300_000, 0)]
+    analytics = tenant.events._analytics
+    misplaced = "SELECT count(*) FROM raw_csv_events WHERE rowid <> event_id::BIGINT"
+    assert analytics.rows(misplaced) == [(0,)]
 
 
 def test_a_stop_ends_a_load_in_the_middle_and_nothing_of_the_file_stays(tenant: Tenant) -> None:

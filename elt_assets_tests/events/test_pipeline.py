@@ -11,7 +11,11 @@ import pytest
 
 from elt_assets.errors import InvalidInput
 from elt_assets.events.outcome import EventSource
+from elt_assets.events.pipeline import EventPipeline
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.sync.backup import backup
+from elt_assets.sync.platform import Platform
 from elt_assets_tests.events.days import ACME, DAY, EVE, Tenant, event, line
 
 OTHER = IntegrationRef("other", "main")
@@ -268,8 +272,21 @@ def test_a_tenant_who_leaves_takes_its_events_along(tenant: Tenant) -> None:
     assert {row["organization_id"] for row in tenant.events.events()} == {"other"}
     assert {row["organization_id"] for row in tenant.events.rejected()} == {"other"}
     assert {row["organization_id"] for row in tenant.events.summary()} == {"other"}
+    content = (tenant.platform.settings.warehouse_path / "analytics.duckdb").read_bytes()
+    assert b"acme" not in content
+    assert b"other" in content
     tenant.events.normalize(EventSource.API, DAY)
     assert tenant.events.load(DAY).days == ()
+
+
+def test_a_backup_holds_the_events_too(tenant: Tenant, tmp_path: Path) -> None:
+    tenant.listed = [event(1), event(2)]
+    tenant.run()
+    backup(tenant.platform, tmp_path / "copy")
+    settings = load_settings(home=tmp_path / "copy")
+    with Platform.open(settings) as restored, EventPipeline(restored) as events:
+        assert len(events.events()) == 2
+        assert events.load(DAY).unchanged == 2
 
 
 def test_an_installation_without_events_answers_every_question(tenant: Tenant) -> None:
