@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from elt_assets.assets.event_tables import SIGNIN_EVENTS
 from elt_assets.assets.tables import asset_key
 from elt_assets.sync import audit
 from elt_assets.sync.audit import Audit, Finding
@@ -59,7 +60,7 @@ def name_of(asked: Audit) -> str:
 check_job = dg.define_asset_job(
     "standing_checks",
     selection=dg.AssetSelection.checks_for_assets(
-        *(asset_key(stream, Stage.LATEST) for stream in STREAMS.values())
+        *(asset_key(stream, Stage.LATEST) for stream in STREAMS.values()), SIGNIN_EVENTS.key
     ),
     executor_def=dg.in_process_executor,
     description="Runs every standing check over all integrations.",

@@ -12,10 +12,12 @@ import pytest
 
 from elt_assets.checks import check_job
 from elt_assets.definitions import build_defs
+from elt_assets.event_checks import CHECKS
+from elt_assets.events import checks as of_events
 from elt_assets.sync import audit
 from elt_assets_tests.sync.worlds import Company, World, people
 
-EVERY = {ask.__name__ for ask in (*audit.ERRORS, *audit.WARNINGS)}
+EVERY = {ask.__name__ for ask in (*audit.ERRORS, *audit.WARNINGS)} | set(CHECKS)
 
 
 @pytest.fixture
@@ -43,6 +45,10 @@ def test_every_audit_is_a_check_of_its_severity(quarantined: Path) -> None:
     failed = evaluations["nothing_is_quarantined"]
     assert failed.severity is dg.AssetCheckSeverity.ERROR
     assert failed.metadata["offending"].value == 1
+
+
+def test_everything_that_can_be_asked_of_events_is_a_check() -> None:
+    assert set(CHECKS) == set(of_events.CHECKS)
 
 
 def test_the_command_fails_while_a_person_must_act(quarantined: Path) -> None:

@@ -7,11 +7,13 @@ import pytest
 
 from elt_assets.assets.streams import TRANSIENT
 from elt_assets.assets.tables import asset_key
-from elt_assets.definitions import build_defs, defs
+from elt_assets.definitions import build_defs
 from elt_assets.jobs import job_name
 from elt_assets.partitions import connected_integrations
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.stream import STREAMS, USERS, Stream
+
+defs = build_defs()
 
 
 @pytest.fixture(scope="module")

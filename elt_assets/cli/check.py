@@ -73,7 +73,7 @@ def _row(evaluation: dg.AssetCheckEvaluation) -> dict[str, Any]:
         "asset": evaluation.asset_key.to_user_string(),
         "result": "passed" if evaluation.passed else "failed",
         "severity": evaluation.severity.value,
-        "looked_at": metadata["looked_at"].value,
+        "looked_at": metadata["looked_at"].value if "looked_at" in metadata else None,
         "offending": metadata["offending"].value,
         "sample": [line.removeprefix("- ") for line in sample.splitlines() if line != "none"],
     }
