@@ -6,17 +6,17 @@ Belongs here: the demo's course and what it shows. Does not: any step of it; syn
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
 from elt_assets.cli.chaos import describe, sync_through_faults
+from elt_assets.cli.demo_installation import clear_earlier_demo, register
+from elt_assets.cli.event_demo import events
 from elt_assets.cli.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.provider import command_line, token_file_of, token_in, world_options
 from elt_assets.cli.running import run
@@ -24,14 +24,11 @@ from elt_assets.cli.sync import new_sync_id, status_of
 from elt_assets.cli.truth import Comparison, compare, compare_stream
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
-from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings, load_settings
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import GROUP_MEMBERSHIPS, GROUPS, USERS
-
-_ORGANIZATION = re.compile(r"demo-\d{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,9 @@ class Round:
         }
 
 
-@click.command(epilog="Example: elt-assets demo --integrations 20 --rounds 3")
+@click.group(
+    invoke_without_command=True, epilog="Example: elt-assets demo --integrations 20 --rounds 3"
+)
 @world_options
 @click.option(
     "--rounds",
@@ -80,7 +79,9 @@ class Round:
     "--groups", is_flag=True, help="Also sync departments as groups, and who works in them."
 )
 @as_json
+@click.pass_context
 def demo(
+    context: click.Context,
     organizations: int,
     integrations: int,
     users: int,
@@ -97,6 +98,8 @@ def demo(
     integrations, and brings them all up to date through Dagster. Exit status 0 only if every
     result equals what the provider holds.
     """
+    if context.invoked_subcommand:
+        return 0
     layout = Layout(
         organizations=organizations,
         integrations=integrations,
@@ -107,14 +110,14 @@ def demo(
     settings = load_settings()
     token_path = token_file_of(settings)
     with Platform.open(settings) as platform:
-        _clear_earlier_demo(platform, token_path)
+        clear_earlier_demo(platform, token_path)
     done: list[Round] = []
     survived: Counter[str] = Counter()
     status = 0
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
         port = provider.port
         refs = list(layout.worlds())
-        _register(settings, provider.url, refs, token_path, groups)
+        register(settings, provider.url, refs, token_path, groups=groups)
         note(
             f"{provider.url} serves {len(refs):,} integrations of {users:,} people each; "
             f"{rounds:,} rounds"
@@ -148,33 +151,7 @@ def demo(
     return status if equal else 1
 
 
-def _clear_earlier_demo(platform: Platform, token_path: Path) -> None:
-    """Offboard what an earlier demo registered, known by its names and its token file.
-
-    The name alone would not do: nobody's own integration may be taken for a demo's.
-    """
-    earlier = [
-        integration.ref
-        for integration in platform.registry.all()
-        if _ORGANIZATION.fullmatch(integration.ref.organization_id)
-        and integration.provider_data.get("auth", {}).get("token") == {"file": str(token_path)}
-    ]
-    for ref in earlier:
-        platform.remove(ref)
-    if earlier:
-        note(f"removed the {len(earlier):,} integrations of an earlier demo, for a clean start")
-
-
-def _register(
-    settings: Settings, url: str, refs: Sequence[IntegrationRef], token_path: Path, groups: bool
-) -> None:
-    with Platform.open(settings) as platform:
-        for ref in refs:
-            platform.registry.add(
-                ref,
-                "rest",
-                provider_data(url, ref, {"file": str(token_path)}, single=True, groups=groups),
-            )
+demo.add_command(events)
 
 
 def _compared(

@@ -172,6 +172,8 @@ def disable(integration: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(integration: str, yes: bool) -> None:
     """Disconnect an integration and delete every trace of its data; this cannot be undone."""
+    from elt_assets.events.pipeline import EventPipeline
+
     with existing_platform() as platform:
         ref = registered(platform, integration)
         if not yes and not sys.stdin.isatty():
@@ -183,7 +185,12 @@ def remove(integration: str, yes: bool) -> None:
                 abort=True,
                 err=True,
             )
-        gone = platform.remove(ref)
+        # Events first: while the registry knows the integration, an interrupted removal can be
+        # repeated. And once more, for a run that had begun to fetch them.
+        with EventPipeline(platform) as events:
+            events.forget(ref)
+            gone = platform.remove(ref)
+            events.forget(ref)
     click.echo(f"Removed {ref} and its data.")
     if not gone:
         note(

@@ -32,6 +32,7 @@ COMMANDS = {
     "changes": ("reading", "Show who was inserted, updated and deleted, and how."),
     "rejected": ("reading", "Show the records that could not be used, and why."),
     "syncs": ("reading", "Show past syncs and how they ended."),
+    "events": ("events", "Load and look at sign-in events, day by day."),
     "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
     "start": ("remote", "Start a job on a running server."),
     "backfill": ("backfill", "Bring many partitions of a table up to date through a server."),

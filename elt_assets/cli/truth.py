@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from elt_assets.sync.stream import Stream
@@ -65,6 +66,25 @@ def compare_stream(
         ),
         theirs,
     )
+
+
+def compare_events(
+    records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
+) -> Comparison:
+    """Compare loaded sign-in events with what API and files together tell of, field by field."""
+    theirs = {_event(record): _told(record, record) for record in truth}
+    fields = next(iter(theirs.values()), {})
+    return _compared(((_event(record), _told(record, fields)) for record in records), theirs)
+
+
+def _told(record: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """These fields of an event; its time as a time, however many digits it was written with."""
+    moment = datetime.fromisoformat(record["occurred_at"])
+    return {name: record[name] for name in fields} | {"occurred_at": moment}
+
+
+def _event(record: Mapping[str, Any]) -> str:
+    return f"{record['organization_id']} / {record['event_id']}"
 
 
 def _compared(

@@ -71,17 +71,19 @@ class Export:
     lines: tuple[Line, ...]
     bad: tuple[str, ...]
     """Lines that nobody can use, at the end of the file."""
+    export: str
+    """Which export this is, in a column of its own: two exports of a day are two files."""
 
     def text(self) -> str:
         """What is in the file."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(line.cells() for line in self.lines)
+        writer.writerow((*COLUMNS, "export"))
+        writer.writerows((*line.cells(), self.export) for line in self.lines)
         return out.getvalue() + "".join(f"{line}\n" for line in self.bad)
 
 
-def exports(layout: Layout, days: Sequence[date]) -> Iterator[Export]:
+def exports(layout: Layout, days: Sequence[date], export: str = "1") -> Iterator[Export]:
     """The files of `days`, which follow each other: one a day for each organization.
 
     On the second day the first organization's file is there twice, under two names.
@@ -93,23 +95,23 @@ def exports(layout: Layout, days: Sequence[date]) -> Iterator[Export]:
         for place, (organization, of_one) in enumerate(sources.items()):
             lines = tuple(_lines(of_one, day, is_first=number == 0))
             suffix = ".csv.gz" if number % 2 else ".csv"
-            export = Export(day, f"{organization}{suffix}", lines, _bad(organization, day))
-            yield export
+            bad = _bad(organization, day)
+            yield Export(day, f"{organization}{suffix}", lines, bad, export)
             if (number, place) == (1, 0):
-                yield Export(day, f"{organization}-again{suffix}", lines, export.bad)
+                yield Export(day, f"{organization}-again{suffix}", lines, bad, export)
 
 
 def unusable(layout: Layout, days: Sequence[date]) -> int:
     """How many lines nobody can use there are in these days' files, each file counted once."""
-    return sum({export.text(): len(export.bad) for export in exports(layout, days)}.values())
+    return sum({file.text(): len(file.bad) for file in exports(layout, days)}.values())
 
 
 def write_exports(folder: Path, files: Iterable[Export]) -> None:
     """Write the files under `folder`, each complete when its name appears."""
-    for export in files:
-        place = folder / export.day.isoformat() / export.name
+    for file in files:
+        place = folder / file.day.isoformat() / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        content = export.text().encode()
+        content = file.text().encode()
         if place.suffix == ".gz":
             content = gzip.compress(content, mtime=0)
         written = place.with_name(f".{place.name}.part")
@@ -124,8 +126,8 @@ def signin_truth(layout: Layout, days: Sequence[date]) -> list[dict[str, Any]]:
     of the files' the last.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for export in exports(layout, days):
-        for line in export.lines:
+    for file in exports(layout, days):
+        for line in file.lines:
             key = (line.ref.organization_id, line.event.id)
             found[key] = {
                 **_row(line.ref, line.event),
@@ -169,7 +171,7 @@ def _told_by_files(sources: Sequence[Source], day: date) -> list[Line]:
 
 def _bad(organization: str, day: date) -> tuple[str, ...]:
     begin, end = f"bad-{day:%Y%m%d}", f"{day}T10:00:00Z"
-    rest = "SE,198.51.100.9,mail,Firefox/128.0,INSERT"
+    rest = "SE,198.51.100.9,mail,Firefox/128.0,INSERT,1"
     return (
         f"{begin}-1,{organization},,u-000001",
         f"{begin}-2,{organization},,u-000001,half past ten,success,{rest}",

@@ -1,0 +1,52 @@
+"""Days on the command line, as 2026-01-05.
+
+Belongs here: reading one, and a stretch of them. Does not: what a command does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import click
+
+from elt_assets.errors import InvalidInput
+
+
+class Day(click.ParamType[date]):
+    """A day in UTC, or a usage error that says how to write one."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """The day that `value` stands for."""
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no day: write it as 2026-01-05", param, ctx)
+
+
+def stretch(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options --from and --to, which the command gets as `begin` and `end`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name, variable, text in (
+            ("--to", "end", "Last day, inclusive."),
+            ("--from", "begin", "First day, UTC."),
+        ):
+            command = click.option(
+                name, variable, type=Day(), metavar="DAY", required=required, help=text
+            )(command)
+        return command
+
+    return decorate
+
+
+def every_day(begin: date, end: date) -> list[date]:
+    """The days from `begin` to `end`, both of them. Raises `InvalidInput`."""
+    if end < begin:
+        raise InvalidInput(f"the last day, {end}, is before the first, {begin}")
+    return [date.fromordinal(day) for day in range(begin.toordinal(), end.toordinal() + 1)]
