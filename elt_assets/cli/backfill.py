@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from elt_assets.remote.choosing import Choice
     from elt_assets.remote.launching import Launched
 
-TARGETS: dict[str, tuple[str, str]] = {}
+TARGETS: dict[str, tuple[str, str]] = {
+    "signin_events": ("event_backfill", "Days of sign-in events."),
+}
 """Table name to the module beside this one that has the command of that name, and its help."""
 
 _TABLES = {stream.latest: stream for stream in STREAMS.values()}

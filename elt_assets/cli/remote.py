@@ -150,6 +150,7 @@ def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
 @as_json
 def resume(name: str, url: str, as_json: bool) -> None:
     """Start again what failed, and only that: each continues from its last committed batch."""
+    from elt_assets.event_jobs import JOB as DAYS
     from elt_assets.remote.story import left_over
 
     server = server_at(url)
@@ -171,12 +172,14 @@ def resume(name: str, url: str, as_json: bool) -> None:
     started: dict[str, Any] = {"sync_id": newest.sync_id, "runs": []}
     for job, wanted in left.items():
         last = [run for run in runs if run.job == job][-1]
+        is_days = job == DAYS
         started["runs"] += _launch(
             server,
             server.job(job),
-            keys,
+            sorted(wanted) if is_days else keys,
             wanted,
             last.config,
+            at_most=1 if is_days else None,
             sync_id=newest.sync_id,
             more_tags={RESUMES_TAG: last.run_id},
             # What this sync has settled is reported again and not touched.
@@ -233,6 +236,7 @@ def _launch(
     config: Mapping[str, Any],
     *,
     sync_id: str | None,
+    at_most: int | None = None,
     more_tags: Mapping[str, str] | None = None,
     carried: Container[str] = (),
 ) -> dict[str, Any]:
@@ -247,7 +251,7 @@ def _launch(
     launched = launch_ranges(
         server,
         job,
-        contiguous_ranges(instance_keys, wanted, RANGE_LIMIT, carried=carried),
+        contiguous_ranges(instance_keys, wanted, at_most or RANGE_LIMIT, carried=carried),
         config=config,
         tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
         to_go_on=f"repeat with sync_id={sync_id} to start the rest",
@@ -340,7 +344,8 @@ def _ended(story: Story) -> str:
     if story.troubles:
         statuses["failed"] = len(story.troubles)
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
-    return f"{len(story.settled)} of {len(story.integrations)}" + (by_status and f"; {by_status}")
+    done = len(story.settled) + len(story.loaded)
+    return f"{done} of {len(story.integrations)}" + (by_status and f"; {by_status}")
 
 
 def _told(story: Story) -> dict[str, Any]:

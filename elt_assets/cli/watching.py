@@ -83,7 +83,9 @@ def _follow(server: Server, stories: list[Story], shown: Display) -> None:
             events, places[run_id] = server.events(run_id, places.get(run_id))
             for news in story.hear(events):
                 wait = _FIRST_WAIT
-                if isinstance(news, Outcome):
+                if isinstance(news, str):
+                    note(news)
+                elif isinstance(news, Outcome):
                     shown.settled(news)
                 else:
                     shown.progress(news)

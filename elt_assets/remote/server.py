@@ -267,6 +267,15 @@ class Server:
             going=tuple(going),
         )
 
+    def failed_days(self, table: Sequence[str]) -> list[tuple[str, str]]:
+        """The first and the last of each row of days of a table by day whose newest run failed."""
+        answer = self._ask(_DAYS_QUERY, asset={"path": list(table)})["assetNodeOrError"]
+        return [
+            (one["startKey"], one["endKey"])
+            for one in answer["assetPartitionStatuses"]["ranges"]
+            if one["status"] == "FAILED"
+        ]
+
     def materialized_at(self, table: Sequence[str], keys: Sequence[str]) -> dict[str, float]:
         """When each of these partitions was last materialized, in seconds since 1970, if ever."""
         found: dict[str, float] = {}
@@ -480,6 +489,20 @@ query PartitionStatuses($asset: AssetKeyInput!) {
         ... on DefaultPartitionStatuses {
           materializedPartitions failedPartitions unmaterializedPartitions materializingPartitions
         }
+      }
+    }
+    ... on Error { message }
+  }
+}
+"""
+
+_DAYS_QUERY = """
+query Days($asset: AssetKeyInput!) {
+  assetNodeOrError(assetKey: $asset) {
+    __typename
+    ... on AssetNode {
+      assetPartitionStatuses {
+        ... on TimePartitionStatuses { ranges { startKey endKey status } }
       }
     }
     ... on Error { message }

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.assets.event_tables import SUMMARY
 from elt_assets.assets.failed_integrations import TROUBLE, Trouble
 from elt_assets.assets.progress_log import from_text
 from elt_assets.assets.tables import asset_key
+from elt_assets.remote.event_story import told
 from elt_assets.remote.server import Run
 from elt_assets.sync.outcome import Counts, Outcome, Progress, Stage, Status
 from elt_assets.sync.stream import STREAMS
@@ -45,15 +47,18 @@ class Story:
         self.run = run
         self.integrations = list(integrations)
         self.settled: dict[str, Outcome] = {}
+        self.loaded: set[str] = set()
+        """Days that the run carries and has brought to an end, where it is one of days."""
         self.troubles: dict[str, Trouble] = {}
         self.complaint: str | None = None
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         self._reasons: dict[tuple[str, str], str] = {}
 
-    def hear(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome]:
+    def hear(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome | str]:
         """Take in what happened next; returns what is worth showing of it, in order."""
-        news: list[Progress | Outcome] = []
+        news: list[Progress | Outcome | str] = []
         for event in events:
+            news += told(event)
             match event["__typename"]:
                 case "LogMessageEvent":
                     news += from_text(event["message"])
@@ -70,11 +75,14 @@ class Story:
     @property
     def unsettled(self) -> list[str]:
         """Integrations that the run did not bring to an end, failed ones included."""
-        return [key for key in self.integrations if key not in self.settled]
+        done = self.settled.keys() | self.loaded
+        return [key for key in self.integrations if key not in done]
 
     def _materialized(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
         partition = event["partition"]
         table = event["assetKey"]["path"][-1]
+        if table == SUMMARY.name and partition in self.integrations:
+            self.loaded.add(partition)
         if partition is None or table not in _STAGES:
             return []
         stream, stage = _STAGES[table]
@@ -131,7 +139,7 @@ def left_over(stories: Sequence[Story]) -> dict[str, list[str]]:
     A job is a stream. A run that succeeded has left out only what is disabled or has no such
     stream.
     """
-    settled = {(story.run.job, key) for story in stories for key in story.settled}
+    settled = {(story.run.job, key) for story in stories for key in (*story.settled, *story.loaded)}
     left: dict[str, dict[str, None]] = {}
     for story in stories:
         if story.run.status != "SUCCESS":
