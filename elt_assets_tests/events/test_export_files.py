@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from elt_assets.errors import Stopped
+from elt_assets.errors import RetryableError, Stopped
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.outcome import EventSource, FileStatus
 from elt_assets_tests.events.days import DAY, EVE, HEADER, Tenant, line
@@ -103,6 +103,37 @@ def test_a_file_without_a_header_to_read_says_so(
     assert complaint in failed.error
 
 
+def test_a_compressed_file_that_is_cut_short_says_so_and_leaves_nothing(tenant: Tenant) -> None:
+    path = tenant.file("a.csv.gz", *(line(f"f-{number}") for number in range(5_000)))
+    path.write_bytes(path.read_bytes()[:-500])
+    tenant.file("b.csv", line("g-1"))
+    failed, good = tenant.events.extract_files(DAY)
+    assert failed.error is not None
+    assert "is damaged or cut short" in failed.error
+    assert good.status == "loaded"
+    assert tenant.events.normalize(EventSource.CSV, DAY).read == 1
+
+
+def test_a_file_that_is_still_written_is_not_read(tmp_path: Path) -> None:
+    with Tenant(tmp_path, events_settle_seconds=0.2) as tenant:
+        path = tenant.file("a.csv", line("f-1"))
+        ended = threading.Event()
+
+        def write() -> None:
+            while not ended.is_set():
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(line("f-2") + "\n")
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        with pytest.raises(RetryableError, match="are still being written"):
+            tenant.events.extract_files(DAY)
+        ended.set()
+        writer.join()
+        (result,) = tenant.events.extract_files(DAY)
+        assert result.status == "loaded"
+
+
 def test_columns_may_stand_in_any_order_beside_others_with_any_delimiter(tenant: Tenant) -> None:
     header = "result;Occurred_At;weight;user_external_id;ORGANIZATION_ID;event_id"
     tenant.file("a.csv", f"failure;{DAY}T10:00:00+02:00;7;u-1;acme;f-1", header=header)
@@ -163,11 +194,11 @@ def test_the_rows_of_a_large_file_stand_in_the_order_of_its_lines(tenant: Tenant
             SELECT i AS event_id, 'acme' AS organization_id, 'u-1' AS user_external_id,
                 '2026-01-05T11:00:00Z' AS occurred_at, 'success' AS result,
                 repeat('x', 180) AS user_agent
-            FROM range(300000) AS t (i)
+            FROM range(160000) AS t (i)
         ) TO '{path}' (HEADER)
         """
     )
-    assert loaded(tenant) == [("a.csv", "loaded", 300_000, 300_000, 0)]
+    assert loaded(tenant) == [("a.csv", "loaded", 160_000, 160_000, 0)]
     analytics = tenant.events._analytics
     misplaced = "SELECT count(*) FROM raw_csv_events WHERE rowid <> event_id::BIGINT"
     assert analytics.rows(misplaced) == [(0,)]

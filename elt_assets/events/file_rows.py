@@ -1,0 +1,224 @@
+"""The rows of an export file: CSV read by DuckDB, JSON Lines in chunks, into the warehouse.
+
+Belongs here: columns, the lines that are no records, and that none is lost. Does not:
+transactions and checkpoints (export_files), or what a record means (normalize).
+
+DuckDB reads CSV itself: it streams a file of any size through a few buffers and writes down
+which lines it cannot take, and why. Rows stand in the order of the file's lines. How many
+lines there are is counted by another reader, so that one that lost a line would be noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from elt_assets.connectors.files import csv_file, json_file
+from elt_assets.connectors.files.chunk import Chunk
+from elt_assets.connectors.files.csv_file import header
+from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.text import Lines
+from elt_assets.connectors.salvage import UNREADABLE
+from elt_assets.errors import BooksUnbalanced, PageUnreadable
+from elt_assets.events.export_file import ExportFile
+from elt_assets.events.file_content import Content
+from elt_assets.events.interruption import Interruption
+from elt_assets.events.schema import SIGNIN_EVENT
+from elt_assets.events.strategies import inserted
+from elt_assets.sync.clock import now
+from elt_assets.sync.mapping import sql_literal
+
+_LONGEST_RAW = 2_000
+_REJECTS = """
+    SELECT DISTINCT ON (line)
+        line, csv_line AS raw,
+        CASE error_type
+            WHEN 'MISSING COLUMNS' THEN 'has fewer values than the header'
+            WHEN 'TOO MANY COLUMNS' THEN 'has more values than the header'
+            WHEN 'UNQUOTED VALUE' THEN 'has a quote that is not closed'
+            WHEN 'INVALID ENCODING' THEN 'is not UTF-8'
+            WHEN 'LINE SIZE OVER MAXIMUM' THEN 'is too long'
+            ELSE lower(error_type::VARCHAR)
+        END AS reason
+    FROM reject_errors
+    ORDER BY line, column_idx
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one file; `plain` if each record is one line."""
+
+    staged: int = 0
+    rejected: int = 0
+    plain: bool = True
+
+    @property
+    def fetched(self) -> int:
+        """Every record, good or not."""
+        return self.staged + self.rejected
+
+
+def read_csv(
+    connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
+) -> Counts:
+    """Have DuckDB read the file; see that it lost no line."""
+    with file.text() as text:
+        lines = Lines(text, {})
+        delimiter, names = header(lines, file.file.name)
+        above = lines.line
+    columns = _columns(file, names)
+    described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in names)
+    compressed = "gzip" if file.is_compressed else "none"
+    staged = _streamed(
+        connection,
+        f"""
+        INSERT INTO raw_csv_events BY NAME
+        SELECT $day::DATE AS ingested_day, $file AS file, {columns}
+        FROM read_csv(
+            {sql_literal(str(file.path))}, auto_detect = false, header = true,
+            delim = {sql_literal(delimiter)}, quote = '"', escape = '"',
+            columns = {{{described}}}, compression = '{compressed}',
+            store_rejects = true, rejects_limit = 0, null_padding = false
+        )
+        """,
+        file,
+        content,
+        stop,
+    )
+    rejected = inserted(
+        connection,
+        f"""
+        INSERT INTO rejected_events BY NAME
+        SELECT
+            'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
+            line, reason, left(trim(raw, chr(10) || chr(13)), {_LONGEST_RAW}) AS raw,
+            $now::TIMESTAMP AS created_at
+        FROM ({_REJECTS})
+        """,
+        file.unit | {"now": now()},
+    )
+    content.wait(stop)
+    plain = content.lines - above == staged + rejected
+    if not plain:
+        _refuse_lost(file, staged + rejected, delimiter, stop)
+    return Counts(staged, rejected, plain)
+
+
+def read_json_lines(
+    connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
+) -> Counts:
+    """Hand the file over in chunks; markers stand in the place of what is no JSON."""
+    staged = rejected = 0
+    with file.text() as text:
+        for chunk in json_file.line_chunks(text, {}):
+            stop.check()
+            more, less = _land(connection, file, chunk)
+            staged, rejected = staged + more, rejected + less
+            if more + less != chunk.count:
+                raise BooksUnbalanced(
+                    f"{file}: {chunk.count} records were read and {more + less} came to "
+                    "the warehouse; nothing of the file was kept"
+                )
+    content.wait(stop)
+    return Counts(staged, rejected, content.lines == staged + rejected)
+
+
+def _land(connection: duckdb.DuckDBPyConnection, file: ExportFile, chunk: Chunk) -> tuple[int, int]:
+    body = pa.array([chunk.body], pa.large_binary()).cast(pa.large_string())
+    connection.register("file_chunk", pa.table({"body": body}))
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE file_records AS
+        SELECT
+            raw,
+            CASE
+                WHEN json_type(raw) <> 'OBJECT' THEN 'record is not an object'
+                ELSE json_extract_string(raw, '/{UNREADABLE}')
+            END AS reason
+        FROM (SELECT unnest(json_extract(body, '$[*]')) AS raw FROM file_chunk)
+        """
+    )
+    connection.unregister("file_chunk")
+    texts = ", ".join(
+        f"json_extract_string(raw, '/{name}') AS {name}" for name in SIGNIN_EVENT.names
+    )
+    staged = inserted(
+        connection,
+        f"""
+        INSERT INTO raw_csv_events BY NAME
+        SELECT $day::DATE AS ingested_day, $file AS file, {texts}
+        FROM file_records
+        WHERE reason IS NULL
+        """,
+        file.unit,
+    )
+    rejected = inserted(
+        connection,
+        f"""
+        INSERT INTO rejected_events BY NAME
+        SELECT
+            'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
+            try_cast(replace(regexp_extract(reason, '^line ([0-9,]+):', 1), ',', '') AS BIGINT)
+                AS line,
+            regexp_replace(reason, '^line [0-9,]+: ', '') AS reason,
+            left(raw::VARCHAR, {_LONGEST_RAW}) AS raw, $now::TIMESTAMP AS created_at
+        FROM file_records
+        WHERE reason IS NOT NULL
+        """,
+        file.unit | {"now": now()},
+    )
+    return staged, rejected
+
+
+def _streamed(
+    connection: duckdb.DuckDBPyConnection,
+    statement: str,
+    file: ExportFile,
+    content: Content,
+    stop: Interruption,
+) -> int:
+    """Run the INSERT that reads the file; what DuckDB says of the file becomes our error."""
+    try:
+        return inserted(connection, statement, file.unit)
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        if "No space left" in str(error):
+            raise
+        # The other reader says what is wrong with the file where it finds the same.
+        content.wait(stop)
+        raise PageUnreadable(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _columns(file: ExportFile, names: list[str]) -> str:
+    """What of the file is wanted: the schema's fields, whatever case its header is in."""
+    known = {name.strip().lower(): name for name in names}
+    missing = [one.name for one in SIGNIN_EVENT.fields if one.required and one.name not in known]
+    if missing:
+        raise PageUnreadable(
+            f"{file} has no column {', '.join(missing)}; its header names {', '.join(names)}"
+        )
+    return ", ".join(
+        '"' + known[name].replace('"', '""') + f'" AS {name}'
+        for name in SIGNIN_EVENT.names
+        if name in known
+    )
+
+
+def _refuse_lost(file: ExportFile, records: int, delimiter: str, stop: Interruption) -> None:
+    """Raise `BooksUnbalanced` if another reader finds more records than were loaded.
+
+    Records are not lines when values hold line ends or lines are empty.
+    """
+    stream = FileStream(path="*", delimiter=delimiter, fields={"external_id": "event_id"})
+    with file.text() as text:
+        found = 0
+        for chunk in csv_file.chunks(text, file.file.name, stream, {}):
+            stop.check()
+            found += chunk.count
+    if found > records:
+        raise BooksUnbalanced(
+            f"{file} holds {found:,} records and {records:,} were read; nothing of it "
+            "was kept. Look for a quote that is not closed"
+        )
