@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
     concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
     range_integrations: int = Field(
-        100, ge=1, le=10_000, description="Integrations in one run, at most."
+        250, ge=1, le=10_000, description="Integrations in one run, at most."
     )
     range_seconds: float = Field(
         1800.0,

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from elt_assets.cli.output import as_json, note, print_json, print_table, program
 from elt_assets.errors import InvalidInput
@@ -207,18 +208,43 @@ def cancel(name: str, url: str) -> None:
 @at_url
 @as_json
 def queues(url: str, as_json: bool) -> None:
-    """Show what waits, what runs, and whether the daemon that moves things on is alive."""
-    queue = server_at(url).queue()
+    """Show what waits and why, what runs, and whether the daemon that moves things on is alive."""
+    from elt_assets.remote.server import RUNNING
+    from elt_assets.remote.waiting import explained
+
+    server = server_at(url)
+    queue = server.queue()
+    running = [*server.runs({"statuses": list(RUNNING)})] if queue.queued else []
+    waiting = (
+        explained(server.queued(), running, server.tag_limits(), queue) if queue.queued else []
+    )
     if as_json:
-        print_json(queue)
+        print_json({**msgspec.structs.asdict(queue), "waiting": waiting})
         return
     rows: list[tuple[str, int | None, int, int]] = [
         ("runs", queue.limit, queue.running, queue.queued),
         *((f"pool {pool.name}", pool.slots, pool.taken, pool.waiting) for pool in queue.pools),
     ]
     print_table(("queue", "limit", "running", "waiting"), rows)
-    if queue.oldest_queued_at is not None:
-        note(f"the oldest run waits since {_ago(queue.oldest_queued_at)}")
+    if waiting:
+        click.echo()
+        print_table(
+            ("place", "run", "job", "partitions", "priority", "since", "waits because"),
+            [
+                (
+                    one.place,
+                    one.run_id,
+                    one.job,
+                    "…".join(dict.fromkeys(filter(None, (one.first, one.last)))) or None,
+                    one.priority,
+                    _ago(one.since),
+                    one.reason,
+                )
+                for one in waiting[:_LISTED]
+            ],
+        )
+        if len(waiting) > _LISTED:
+            note(f"and {len(waiting) - _LISTED:,} more; --json has all of them")
     for daemon in queue.daemons:
         if not daemon.alive:
             since = "never" if daemon.last_heartbeat is None else _ago(daemon.last_heartbeat)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import gql
 import msgspec
 import requests
+import yaml
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 from gql.transport.exceptions import TransportError, TransportQueryError
 from gql.transport.requests import RequestsHTTPTransport
@@ -122,6 +123,33 @@ class Pool(msgspec.Struct, frozen=True):
     slots: int
     taken: int
     waiting: int
+
+
+class TagLimit(msgspec.Struct, frozen=True):
+    """A limit on runs with a tag: on all, on those of one value, or on those of each value."""
+
+    key: str
+    limit: int
+    value: str | None = None
+    each_value: bool = False
+
+    def counted(self, tags: Mapping[str, str]) -> str | None:
+        """As what a run with these tags counts, None if not at all."""
+        value = tags.get(self.key)
+        if value is None or self.value not in (None, value):
+            return None
+        return value if self.each_value or self.value is not None else ""
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A run that waits, and the pools of the steps that it begins with.
+
+    `begins_anyway` is whether one of those is in no pool.
+    """
+
+    run: Run
+    pools: tuple[str, ...] = ()
+    begins_anyway: bool = True
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -257,7 +285,8 @@ class Server:
         """How every partition of a table stands."""
         answer = self._ask(_STATUSES_QUERY, asset={"path": list(table)})["assetNodeOrError"]
         found = answer["assetPartitionStatuses"]
-        failed, going = found["failedPartitions"], found["materializingPartitions"]
+        going = found["materializingPartitions"]
+        failed = [key for key in found["failedPartitions"] if key not in set(going)]
         # One that was materialized and has failed since is among both.
         newer = {*failed, *going}
         return PartitionStatuses(
@@ -325,6 +354,31 @@ class Server:
                 for daemon in instance["daemonHealth"]["allDaemonStatuses"]
             ),
         )
+
+    def queued(self) -> list[Queued]:
+        """The runs that wait, in no order."""
+        answer = self._ask(_QUEUED_QUERY, only=_in(WAITING))["runsOrError"]
+        return [
+            Queued(
+                _run(node),
+                tuple(dict.fromkeys(node["rootConcurrencyKeys"] or ())),
+                bool(node["hasUnconstrainedRootNodes"]),
+            )
+            for node in answer["results"]
+        ]
+
+    def tag_limits(self) -> list[TagLimit]:
+        """The limits of the queue on runs with certain tags."""
+        config = self._ask(_LIMITS_QUERY)["instance"]["runQueueConfig"] or {}
+        return [
+            TagLimit(
+                entry["key"],
+                entry["limit"],
+                value if isinstance(value := entry.get("value"), str) else None,
+                isinstance(value, dict) and bool(value.get("applyLimitPerUniqueValue")),
+            )
+            for entry in yaml.safe_load(config.get("tagConcurrencyLimitsYaml") or "[]")
+        ]
 
     def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
         answer: dict[str, Any] = self._told(
@@ -535,6 +589,25 @@ query Locations {
     ... on Error { message }
   }
 }
+"""
+
+_QUEUED_QUERY = """
+query Queued($only: RunsFilter) {
+  runsOrError(filter: $only) {
+    __typename
+    ... on Runs {
+      results {
+        runId jobName status tags { key value } creationTime startTime endTime
+        rootRunId runConfig rootConcurrencyKeys hasUnconstrainedRootNodes
+      }
+    }
+    ... on Error { message }
+  }
+}
+"""
+
+_LIMITS_QUERY = """
+query Limits { instance { runQueueConfig { tagConcurrencyLimitsYaml } } }
 """
 
 _QUEUE_QUERY = """

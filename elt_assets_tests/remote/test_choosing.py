@@ -40,7 +40,7 @@ def dagster(asked: Asked) -> Reply:
         table: object = {
             "assetPartitionStatuses": {
                 "materializedPartitions": ["a:1", "a:2", "a:3", "b:1"],
-                "failedPartitions": ["a:2"],
+                "failedPartitions": ["a:2", "a:3"],
                 "unmaterializedPartitions": ["a:4"],
                 "materializingPartitions": ["a:3"],
             }
