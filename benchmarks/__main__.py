@@ -157,6 +157,33 @@ def profile(integrations: int, users: int, page_size: int, output: Path) -> None
 
 
 @main.command()
+@click.option(
+    "--integrations",
+    "sizes",
+    multiple=True,
+    type=int,
+    default=(100, 1_000, 10_000),
+    show_default=True,
+    help="Integrations of the fleet; may be repeated.",
+)
+@click.option("--days", default=30, show_default=True, help="Daily syncs in the ledger.")
+@click.option("--repeat", default=3, show_default=True, help="Repetitions of everything.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def scaling(sizes: tuple[int, ...], days: int, repeat: int, output: Path) -> None:
+    """Seconds of schedule, sensors, report and partitions by the number of integrations.
+
+    Example: python -m benchmarks scaling --integrations 1000
+    """
+    from benchmarks.results import write
+    from benchmarks.scaling.measure import measure
+    from benchmarks.scaling.report import table
+
+    document = measure(sizes, days, repeat, progress=lambda line: click.echo(line, err=True))
+    for path in write(output, "scaling", document, table(document)):
+        click.echo(path)
+
+
+@main.command()
 @click.option("--gigabytes", default=0.05, show_default=True, help="Size of the CSV file.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @click.option("--through/--load-only", default=True, help="Also measure ours to the summary.")
