@@ -31,7 +31,10 @@ pages; more of them keep their seats, so that memory stays bounded."""
 
 
 class Crew(Generic[T, R]):
-    """Does `work` on `tasks`, at most `seats` at once; begins one only if `may_begin`."""
+    """Does `work` on `tasks`, at most `seats` at once; begins one only if `may_begin`.
+
+    The first is begun in any case: who comes too late each time would never get anywhere.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Crew(Generic[T, R]):
         self._context = copy_context()
         self._changed = threading.Condition()
         self._seated = self._coming_back = self._members = 0
+        self._begun = False
         self._results: SimpleQueue[tuple[R] | Future[None]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(
             max(1, seats * (1 + _WAITING_ROOM)), thread_name_prefix="sync"
@@ -90,7 +94,7 @@ class Crew(Generic[T, R]):
 
     def _seat_more(self) -> None:
         """Fill free seats while there is something to begin; the lock is held."""
-        if self._stop.is_set() or not self._tasks or not self._may_begin():
+        if not self._more_to_begin():
             return
         free = self._seats - self._seated - self._coming_back
         room = self._seats * (1 + _WAITING_ROOM) - self._members
@@ -120,9 +124,15 @@ class Crew(Generic[T, R]):
     def _next(self) -> tuple[T] | None:
         """The next task, unless nothing is to begin, or somebody comes back and has none."""
         with self._changed:
-            if self._stop.is_set() or not self._tasks or not self._may_begin():
+            if self._coming_back or not self._more_to_begin():
                 return None
-            return None if self._coming_back else (self._tasks.popleft(),)
+            self._begun = True
+            return (self._tasks.popleft(),)
+
+    def _more_to_begin(self) -> bool:
+        return (
+            not self._stop.is_set() and bool(self._tasks) and (not self._begun or self._may_begin())
+        )
 
     def _leave(self) -> None:
         with self._changed:

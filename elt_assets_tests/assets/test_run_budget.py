@@ -60,13 +60,14 @@ def tags_of(result: dg.ExecuteInProcessResult, fleet: Fleet) -> dict[str, str]:
 
 
 def test_what_is_not_begun_is_neither_failed_nor_done_and_is_handed_on(fleet: Fleet) -> None:
+    """One is begun in any case, so that a run that comes too late still gets somewhere."""
     keys = fleet.connect(3)
     result = fleet.run(keys, tags=NO_TIME)
     assert result.success
-    assert fleet.status(Stage.LATEST) == {}
-    assert fleet.platform.syncs() == []
+    (begun,) = fleet.platform.syncs()
+    assert fleet.status(Stage.LATEST) == {begun.partition: "MATERIALIZED"}
     assert tags_of(result, fleet)[HANDED_ON_TAG] == "true"
-    assert "3 not begun in the run's time and handed on" in log_of(result, fleet)
+    assert "2 not begun in the run's time and handed on" in log_of(result, fleet)
 
 
 def test_what_was_up_to_date_stays_so_and_the_next_run_begins_what_was_left(fleet: Fleet) -> None:
@@ -77,6 +78,17 @@ def test_what_was_up_to_date_stays_so_and_the_next_run_begins_what_was_left(flee
     result = fleet.run(keys, tags=TODAY)
     assert HANDED_ON_TAG not in tags_of(result, fleet)
     assert sum(row.sync_id == "today" for row in fleet.platform.syncs()) == 3
+
+
+def test_a_failure_when_the_time_is_over_is_left_to_the_next_run(fleet: Fleet) -> None:
+    keys = fleet.connect(2)
+    fleet.directory.failures["dir-00"].extend([503])
+    fleet.directory.failures["dir-01"].extend([503])
+    result = fleet.run(keys, tags=NO_TIME)
+    assert not result.success
+    assert tags_of(result, fleet)[HANDED_ON_TAG] == "true"
+    (begun,) = fleet.platform.syncs()
+    assert (begun.status, begun.attempts) == ("failed", 1)
 
 
 def test_a_budget_that_is_none_fails_the_run_before_anything_is_begun(fleet: Fleet) -> None:

@@ -155,6 +155,12 @@ def test_nothing_begins_once_nothing_may_and_what_is_left_is_told() -> None:
     assert made.left == [4, 5, 6, 7, 8]
 
 
+def test_one_begins_even_if_none_may_any_more() -> None:
+    made = crew(lambda number: number, range(5), seats=4, may_begin=lambda: False)
+    assert list(made.results(nothing)) == [0]
+    assert made.left == [1, 2, 3, 4]
+
+
 def test_what_a_task_raises_ends_all_and_is_raised() -> None:
     def work(number: int) -> int:
         if number == 2:
