@@ -229,8 +229,11 @@ def _judge(
             reason, left(raw, {_LONGEST_RAW}) AS raw, $now::TIMESTAMP AS created_at
         FROM ({judged}) AS judged
         WHERE reason IS NOT NULL
-        """,
-        parameters | {"now": now()},
+        """
+        # Judging everything once more is only worth it if there is something to find.
+        if normalized < read
+        else "FROM rejected_events LIMIT 0",
+        parameters | {"now": now()} if normalized < read else None,
     )
     if normalized + rejected != read:
         raise BooksUnbalanced(
