@@ -21,11 +21,22 @@ from elt_assets.sync.platform import Platform
 
 JOB = "load_signin_events"
 
+SIDE_BY_SIDE: Mapping[str, Any] = {"execution": {"config": {"side_by_side": True}}}
+"""Run configuration in which both extracts go on at the same time."""
+
+
+def _processes(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"multiprocess": {"max_concurrent": 2}} if config["side_by_side"] else {"in_process": {}}
+
+
 # A step in a process of its own costs seconds, which a day's events often do not. Days of a
 # backfill go on side by side, each in one process; the nightly run has one day and no hurry,
 # and its extracts, which wait for others, go on at the same time.
-ONE_PROCESS: Mapping[str, Any] = {"execution": {"config": {"in_process": {}}}}
-SIDE_BY_SIDE: Mapping[str, Any] = {"execution": {"config": {"multiprocess": {"max_concurrent": 2}}}}
+_executor = dg.multi_or_in_process_executor.configured(
+    _processes,
+    name="one_process_or_side_by_side",
+    config_schema={"side_by_side": dg.Field(bool, default_value=False)},
+)
 
 event_job = dg.define_asset_job(
     JOB,
@@ -33,8 +44,7 @@ event_job = dg.define_asset_job(
     # with every run and skipped, would hide what the daily checks found.
     selection=dg.AssetSelection.assets(*(asset.key for asset in EVENT_ASSETS)).without_checks()
     | dg.AssetSelection.checks(*GUARDS),
-    executor_def=dg.multi_or_in_process_executor,
-    config=ONE_PROCESS,
+    executor_def=_executor,
     description="Loads the sign-in events of a day from all APIs and files. Repeated, it "
     "changes nothing that its sources do not.",
 )
@@ -92,7 +102,7 @@ def hourly_events() -> dg.ScheduleDefinition:
         return dg.RunRequest(
             run_key=f"new-{moment:%Y-%m-%dT%H}",
             partition_key=f"{moment:%Y-%m-%d}",
-            run_config={**ONE_PROCESS, "ops": {API_EVENTS.name: {"config": {"new_only": True}}}},
+            run_config={"ops": {API_EVENTS.name: {"config": {"new_only": True}}}},
             tags=Urgency.NIGHTLY.tags,
         )
 

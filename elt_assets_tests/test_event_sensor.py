@@ -92,7 +92,7 @@ def test_the_daily_run_is_yesterdays_once_and_its_extracts_go_on_side_by_side(
     (request,) = tick(fleet, daily_events())
     assert request.tags[PARTITION_TAG] == "2026-03-05"
     assert request.run_key == "daily-2026-03-05"
-    assert "multiprocess" in request.run_config["execution"]["config"]
+    assert request.run_config["execution"]["config"] == {"side_by_side": True}
 
 
 def test_files_alone_are_a_source_too(fleet: Fleet, folder: Path) -> None:

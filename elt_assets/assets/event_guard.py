@@ -17,6 +17,8 @@ from elt_assets.events.outcome import Finding, Normalized
 NAME = "mostly_usable"
 MOST_REJECTED = 0.5
 """Share of a day's records of one source that may be dead letters."""
+FEWEST = 20
+"""Dead letters that hold a day back at the least: one file of a stranger's is no reason to."""
 
 GUARDS = [
     dg.AssetCheckKey(asset.key, NAME) for asset in (NORMALIZED_API_EVENTS, NORMALIZED_CSV_EVENTS)
@@ -37,7 +39,7 @@ def guard_spec(asset: EventAsset) -> dg.AssetCheckSpec:
 def guarded(found: Normalized) -> Finding:
     """Whether this may be loaded, and why not."""
     share = found.rejected / found.read if found.read else 0.0
-    if share <= MOST_REJECTED:
+    if share <= MOST_REJECTED or found.rejected < FEWEST:
         return Finding(NAME, passed=True, message=f"{share:.0%} of {found.read:,} are dead letters")
     return Finding(
         NAME,

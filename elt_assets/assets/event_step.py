@@ -31,6 +31,7 @@ SKIPPED_BY = "skipped_by"
 _LOOK_EVERY = 0.05
 _SECONDS_BETWEEN = 5.0
 _PROGRESS = "under way: "
+_SKIPPED = "; skipped because of it: "
 
 
 class ProgressLines:
@@ -73,6 +74,11 @@ def as_text(progress: EventProgress) -> str:
 def is_progress(message: str) -> bool:
     """Whether a line of a run's log is one that `ProgressLines` wrote."""
     return message.startswith(_PROGRESS)
+
+
+def is_failure(message: str) -> bool:
+    """Whether a line of a run's log says what failed, and what was left out because of it."""
+    return _SKIPPED in message
 
 
 def worked(
@@ -132,7 +138,7 @@ def tell_skipped(context: dg.AssetExecutionContext, asset: EventAsset, error: st
             )
         )
     names = ", ".join(one.name for one in missed) or "nothing"
-    context.log.error("%s; skipped because of it: %s", cause, names)
+    context.log.error("%s%s%s", cause, _SKIPPED, names)
     return names
 
 

@@ -20,7 +20,7 @@ import msgspec
 from elt_assets.cli.demo_installation import clear_earlier_demo, register
 from elt_assets.cli.event_running import run as run_days
 from elt_assets.cli.output import as_json, note, print_json, print_table, program
-from elt_assets.cli.provider import token_file_of, token_in
+from elt_assets.cli.provider import command_line, token_file_of, token_in
 from elt_assets.cli.running import run as sync
 from elt_assets.cli.sync import new_sync_id
 from elt_assets.cli.truth import Comparison, compare_events
@@ -84,6 +84,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
     write_exports(settings.events_folder, exports(layout, days, export=secrets.token_hex(4)))
     refs = list(layout.worlds())
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
+        port = provider.port
         register(settings, provider.url, refs, token_path, signins=True)
         note(
             f"{provider.url} serves the sign-ins of {len(refs)} integrations; "
@@ -128,7 +129,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
             }
         )
     else:
-        _conclude(after, equal, failing)
+        _conclude(after, equal, failing, command_line(layout, port))
     return 0 if equal else 1
 
 
@@ -220,7 +221,7 @@ def _show_letters(settings: Settings, days: Sequence[date]) -> None:
     print_table(("reason", "dead letters"), sorted(counted.items()), title=title)
 
 
-def _conclude(held: Held, equal: bool, day: date) -> None:
+def _conclude(held: Held, equal: bool, day: date, provider_again: str) -> None:
     if not equal:
         note(f"The warehouse does not hold what it should: {held.events}; see above.")
         return
@@ -234,5 +235,8 @@ def _conclude(held: Held, equal: bool, day: date) -> None:
         f"  {elt_assets} events status                       what came of each day\n"
         f"  {elt_assets} events list --day {day}         sign-ins, newest first\n"
         f"  {elt_assets} events summary --day {day}      the same by organization\n"
-        f"  {elt_assets} events rejected list                what could not be used, and why"
+        f"  {elt_assets} events rejected list                what could not be used, and why\n"
+        f"  {elt_assets} dev                                 the graph and its days in the web UI\n"
+        "To load days again from there, bring the provider back:\n"
+        f"  {provider_again}"
     )

@@ -59,6 +59,13 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Rounds of change lived through.",
 )
 @click.option(
+    "--signins",
+    type=int,
+    default=_DEFAULTS.signins,
+    show_default=True,
+    help="Sign-ins of an integration on a day.",
+)
+@click.option(
     "--chaos",
     type=click.FloatRange(0, 1),
     default=0.0,
@@ -78,6 +85,7 @@ def provider(
     seed: int,
     page_size: int,
     round_: int,
+    signins: int,
     chaos: float,
     token_file: Path | None,
 ) -> None:
@@ -89,6 +97,7 @@ def provider(
         seed=seed,
         page_size=page_size,
         round=round_,
+        signins=signins,
         chaos=chaos,
     )
     token_path = (token_file or token_file_of(load_settings())).absolute()
@@ -136,6 +145,7 @@ def command_line(layout: Layout, port: int) -> str:
         "--seed": layout.seed,
         "--page-size": layout.page_size,
         "--round": layout.round,
+        "--signins": layout.signins,
     }
     usual = {
         "--organizations": _DEFAULTS.organizations,
@@ -144,6 +154,7 @@ def command_line(layout: Layout, port: int) -> str:
         "--seed": _DEFAULTS.seed,
         "--page-size": _DEFAULTS.page_size,
         "--round": _DEFAULTS.round,
+        "--signins": _DEFAULTS.signins,
     }
     options = (f"{name} {value}" for name, value in given.items() if usual.get(name) != value)
     return " ".join((program(), "provider", *options))

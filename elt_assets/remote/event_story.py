@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from elt_assets.assets.event_step import SKIPPED_BY, is_progress
+from elt_assets.assets.event_step import is_failure, is_progress
 from elt_assets.assets.event_tables import EVENT_ASSETS
 
 _NAMES = {asset.name for asset in EVENT_ASSETS}
@@ -18,7 +18,7 @@ _NAMES = {asset.name for asset in EVENT_ASSETS}
 def told(event: Mapping[str, Any]) -> list[str]:
     """What is worth showing of one event; nothing of those that are not about such days."""
     match event["__typename"]:
-        case "LogMessageEvent" if is_progress(event["message"]):
+        case "LogMessageEvent" if is_progress(event["message"]) or is_failure(event["message"]):
             return [event["message"]]
         case "MaterializationEvent" if _name(event) in _NAMES:
             rows = [
@@ -28,9 +28,6 @@ def told(event: Mapping[str, Any]) -> list[str]:
             ]
             done = f"{rows[0]:,} rows" if rows else "reopened by late events"
             return [f"{event['partition']} {_name(event)}: {done}"]
-        case "ObservationEvent" if _name(event) in _NAMES:
-            labels = {entry["label"] for entry in event["metadataEntries"]}
-            return [f"{event['partition']} {_name(event)}: skipped"] if SKIPPED_BY in labels else []
     return []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.assets.event_step import is_failure
 from elt_assets.assets.event_tables import SUMMARY
 from elt_assets.assets.failed_integrations import TROUBLE, Trouble
 from elt_assets.assets.progress_log import from_text
@@ -58,7 +59,9 @@ class Story:
         """Take in what happened next; returns what is worth showing of it, in order."""
         news: list[Progress | Outcome | str] = []
         for event in events:
-            news += told(event)
+            lines = told(event)
+            news += lines
+            self._complain(filter(is_failure, lines))
             match event["__typename"]:
                 case "LogMessageEvent":
                     news += from_text(event["message"])
@@ -67,7 +70,9 @@ class Story:
                 case "ObservationEvent":
                     news += self._observed(event)
                 case "ExecutionStepFailureEvent" | "RunFailureEvent" if event["error"]:
-                    self.complaint = event["error"]["message"]
+                    # What the run's own log has said is plainer than the exception after it.
+                    if not is_failure(self.complaint or ""):
+                        self.complaint = event["error"]["message"]
                 case "RunCanceledEvent":
                     self.complaint = event["message"]
         return news
@@ -77,6 +82,12 @@ class Story:
         """Integrations that the run did not bring to an end, failed ones included."""
         done = self.settled.keys() | self.loaded
         return [key for key in self.integrations if key not in done]
+
+    def _complain(self, lines: Iterable[str]) -> None:
+        """Keep what a run says by itself: one line for each asset of it that failed."""
+        for line in lines:
+            earlier = f"{self.complaint}; " if is_failure(self.complaint or "") else ""
+            self.complaint = earlier + line
 
     def _materialized(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
         partition = event["partition"]

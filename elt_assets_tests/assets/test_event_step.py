@@ -7,7 +7,7 @@ import threading
 import duckdb
 import pytest
 
-from elt_assets.assets.event_guard import MOST_REJECTED, guarded
+from elt_assets.assets.event_guard import FEWEST, MOST_REJECTED, guarded
 from elt_assets.assets.event_reporting import named, of_finding
 from elt_assets.assets.event_step import ProgressLines, as_text, bounded, is_progress
 from elt_assets.assets.event_tables import EVENT_ASSETS, following
@@ -101,6 +101,7 @@ def test_a_day_of_dead_letters_is_not_loaded() -> None:
 
     assert of(0, 0).passed
     assert of(100, round(100 * MOST_REJECTED)).passed
+    assert of(FEWEST - 1, FEWEST - 1).passed, "one file of a stranger's is no reason to"
     held = of(100, round(100 * MOST_REJECTED) + 1)
     assert not held.passed
     assert "51 of 100 records are dead letters" in held.message

@@ -169,8 +169,8 @@ def test_a_day_that_is_nearly_all_dead_letters_is_not_loaded(
 ) -> None:
     put(DAY, line("csv-1", DAY))
     assert run(instance).success
-    put(DAY, *(line(f"csv-{number}", DAY, "perhaps") for number in range(3)))
+    put(DAY, *(line(f"csv-{number}", DAY, "perhaps") for number in range(20)))
     held = run(instance)
-    assert "3 of 3 records are dead letters" in held.failed["normalized_csv_events"]
+    assert "20 of 20 records are dead letters" in held.failed["normalized_csv_events"]
     assert held.skipped == ("signin_events", "daily_signin_summary")
     assert loaded() == {"api-2026-03-02": "api", "csv-1": "csv"}, "nobody emptied the day"

@@ -8,7 +8,7 @@ import msgspec
 
 from elt_assets.assets.failed_integrations import TROUBLE, Trouble
 from elt_assets.assets.progress_log import as_text
-from elt_assets.partitions import RANGE_END_TAG, RANGE_START_TAG
+from elt_assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.remote.server import Run
 from elt_assets.remote.story import Story, left_over
 from elt_assets.sync.outcome import Outcome, Progress, Status
@@ -97,3 +97,48 @@ def test_what_a_successful_run_left_out_is_disabled_and_not_left_over() -> None:
     told = story(status="SUCCESS")
     told.hear(settled("org:a"))
     assert left_over([told]) == {}
+
+
+def of_a_day(status: str) -> Story:
+    run = Run("run-1", "load_signin_events", status, {PARTITION_TAG: "2026-03-02"}, 0.0)
+    return Story(run, run.integrations([]))
+
+
+def logged(message: str) -> dict[str, Any]:
+    return {"__typename": "LogMessageEvent", "message": message}
+
+
+def summed_up(day: str) -> dict[str, Any]:
+    return materialized(day, "daily_signin_summary", **{"dagster/row_count": 3})
+
+
+def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
+    told = of_a_day("FAILURE")
+    failure = "api_events of 2026-03-02 failed: 403; skipped because of it: signin_events"
+    lines = told.hear(
+        [
+            logged("under way: a.csv: 5 rows, 1 a second"),
+            logged("of no interest"),
+            materialized("2026-03-02", "csv_events", **{"dagster/row_count": 1200}),
+            logged(failure),
+            {"__typename": "ExecutionStepFailureEvent", "error": {"message": "Failure"}},
+            materialized("2026-03-01", "signin_events"),
+        ]
+    )
+    assert lines == [
+        "under way: a.csv: 5 rows, 1 a second",
+        "2026-03-02 csv_events: 1,200 rows",
+        failure,
+        "2026-03-01 signin_events: reopened by late events",
+    ]
+    assert told.complaint == failure
+    assert left_over([told]) == {"load_signin_events": ["2026-03-02"]}
+
+
+def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
+    failed, again, neighbour = of_a_day("FAILURE"), of_a_day("SUCCESS"), of_a_day("SUCCESS")
+    neighbour.integrations = ["2026-03-03"]
+    neighbour.hear([summed_up("2026-03-02"), summed_up("2026-03-03")])
+    assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
+    again.hear([summed_up("2026-03-02")])
+    assert left_over([failed, neighbour, again]) == {}
