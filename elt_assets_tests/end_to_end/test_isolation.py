@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 
 from elt_assets.demo.layout import Layout
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
+from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
 
 # The same people's ids in all of them, and names that read the same when run together.
@@ -145,3 +149,40 @@ def test_a_provider_that_does_not_answer_one_holds_up_nobody_else(
                 os.kill(frozen.pid, signal.SIGCONT)
     assert {outcome.status for outcome in settled} == {Status.APPLIED}
     assert settled[-1].partition == "slow:main"
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_who_is_told_to_wait_does_not_hold_up_the_next_one(tmp_path: Path, ahead: int) -> None:
+    """One at a time; the first is told to come back later, on a page that is fetched ahead too."""
+    told = Counter[str]()
+
+    def answer(asked: Asked) -> Reply:
+        page = int(asked.query.get("page", "1"))
+        told[asked.path] += 1
+        if asked.path == "/slow/users" and page == 2 and not told["wait"]:
+            told["wait"] += 1
+            return as_json({}, 429, retry_after="1")
+        people = [{"id": f"{page}-{n}", "name": "N", "email": "e@example.com"} for n in range(2)]
+        return as_json({"items": people if page < 4 else []})
+
+    with (
+        Provider(answer) as provider,
+        Platform.open(load_settings(home=tmp_path / "home", concurrency=1)) as platform,
+    ):
+        slow, quick = (IntegrationRef("org", name) for name in ("slow", "quick"))
+        for ref in (slow, quick):
+            stream = {
+                "path": "/users",
+                "records": "items",
+                "pagination": {"type": "page", "param": "page"},
+                "fields": {"external_id": "id", "name": "name", "email": "email"},
+            }
+            data = {
+                "api_endpoint": f"{provider.url}/{ref.integration_id}",
+                "rate_limit": {"concurrency": ahead},
+                "streams": {"users": stream},
+            }
+            platform.registry.add(ref, "rest", data)
+        settled = list(platform.sync(USERS, [slow, quick], sync_id="s1"))
+    assert [outcome.partition for outcome in settled] == ["org:quick", "org:slow"]
+    assert {(outcome.status, outcome.counts.latest) for outcome in settled} == {("applied", 6)}
