@@ -31,6 +31,9 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.mapping import sql_literal
 
 _LONGEST_RAW = 2_000
+_BUFFER = 2**23
+"""Bytes that DuckDB reads at a time. Its own choice is four times that, and no quicker."""
+
 _REJECTS = """
     SELECT DISTINCT ON (line)
         line, csv_line AS raw,
@@ -81,7 +84,8 @@ def read_csv(
             {sql_literal(str(file.path))}, auto_detect = false, header = true,
             delim = {sql_literal(delimiter)}, quote = '"', escape = '"',
             columns = {{{described}}}, compression = '{compressed}',
-            store_rejects = true, rejects_limit = 0, null_padding = false
+            store_rejects = true, rejects_limit = 0, null_padding = false,
+                buffer_size = {_BUFFER}
         )
         """,
         file,
