@@ -49,6 +49,8 @@ _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 _HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
 _SHARED_BLOCK_SIZE = 262_144  # DuckDB's own: one file that may become large
 ALIAS = "warehouse"
+ROWS_AT_ONCE = 10_000
+"""Rows that a reader hands from DuckDB to SQLite in one piece; DuckDB's own choice is a million."""
 _DAMAGE = (
     "not a valid DuckDB",
     "orrupt",

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import ROWS_AT_ONCE, one_row
 from elt_assets.sync.stream import Column, Kind, Stream
 
 BASELINE = "baseline"
@@ -139,7 +139,7 @@ def to_apply(
 ) -> pa.RecordBatchReader:
     """The changes of one version in the order in which they are best applied."""
     columns = ", ".join(column.name for column in stream.columns)
-    return connection.sql(
+    return connection.execute(
         f"""
         SELECT
             id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
@@ -148,8 +148,8 @@ def to_apply(
         WHERE version = $version
         ORDER BY id
         """,
-        params={"version": version},
-    ).to_arrow_reader()
+        {"version": version},
+    ).to_arrow_reader(ROWS_AT_ONCE)
 
 
 def mark_applied(

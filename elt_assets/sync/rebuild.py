@@ -12,7 +12,7 @@ import msgspec
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import ROWS_AT_ONCE, one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.stream import Stream
 
@@ -62,7 +62,7 @@ def rebuild(
             f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
             "rebuilding would lose what the log lacks; sync the integration instead"
         )
-    rows = connection.sql(
+    rows = connection.execute(
         f"""
         SELECT
             id::VARCHAR AS id, * EXCLUDE (id, attributes, first_seen, last_updated),
@@ -72,8 +72,8 @@ def rebuild(
         FROM ({change_log.replayed(stream)})
         ORDER BY id
         """,
-        params={"applied": version, "moment": change_log.EVER},
-    ).to_arrow_reader()
+        {"applied": version, "moment": change_log.EVER},
+    ).to_arrow_reader(ROWS_AT_ONCE)
     with database.transaction() as transaction:
         before = latest.count(transaction, stream, ref)
         latest.replace_all(transaction, stream, ref, rows)
