@@ -81,10 +81,14 @@ def test_rows_are_corrected_by_their_key_wherever_they_lie(
     assert changes == Changes(inserted=1, updated=1, removed=1, unchanged=1, touched=(1, 5, 7))
     expected = [(2, 3, "c"), (5, 2, "moved"), (7, 7, "new")]
     assert rows(connection) == expected
+    places = "SELECT rowid, id FROM target ORDER BY id"
+    before = connection.execute(places).fetchall()
     with transaction(connection):
         again = upsert(connection, "target", **options)  # type: ignore[arg-type]
     assert again == Changes(unchanged=3)
     assert rows(connection) == expected
+    # What is right already is not written again.
+    assert connection.execute(places).fetchall() == before
 
 
 def test_a_row_that_is_not_among_the_keys_stays(connection: duckdb.DuckDBPyConnection) -> None:
