@@ -51,6 +51,7 @@ from elt_assets.events.interruption import Interruption
 from elt_assets.events.outcome import (
     EventListener,
     EventSource,
+    Extraction,
     ExtractionStatus,
     FileStatus,
     Summarized,
@@ -93,16 +94,19 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
         day = day_of(context.partition_key)
         run_id = context.run.run_id
         with EventPipeline(platform) as events:
-            found = worked(
-                context,
-                API_EVENTS,
-                _timeout(config, platform),
-                lambda stop, heard: (
-                    events.extract_new(run_id=run_id, progress=heard, stop=stop)
-                    if config.new_only
-                    else events.extract_api(day, run_id=run_id, progress=heard, stop=stop)
-                ),
-            )
+
+            def fetch(stop: Interruption, heard: EventListener) -> list[Extraction]:
+                if config.new_only:
+                    return events.extract_new(run_id=run_id, progress=heard, stop=stop)
+                # What an earlier attempt of this run has read in full is not asked for again.
+                done = events.fetched(day, run_id) if context.retry_number else []
+                names = {one.partition for one in done}
+                left = [ref for ref in events.integrations() if ref.partition_key not in names]
+                return done + events.extract_api(
+                    day, left, run_id=run_id, progress=heard, stop=stop
+                )
+
+            found = worked(context, API_EVENTS, _timeout(config, platform), fetch)
         failed = [one for one in found if one.status is ExtractionStatus.FAILED]
         errors = [named(one.partition, one.error) for one in failed]
         can_pass = any(one.retryable for one in failed)

@@ -97,6 +97,16 @@ def status(begin: date | None, end: date | None, as_json: bool) -> None:
         _print_days(found)
 
 
+@events.command(epilog="Example: elt-assets events errors --day 2026-01-05")
+@of_day
+@as_json
+def errors(day: date | None, as_json: bool) -> None:
+    """Show what attempts to fetch days from APIs have met, attempt by attempt."""
+    with pipeline() as events:
+        found = events.errors(day)
+    _show(found, list(found[0]) if found else (), "errors", as_json)
+
+
 @events.command("list", epilog="Example: elt-assets events list --day 2026-01-05 --org org-001")
 @of_day
 @of_organization

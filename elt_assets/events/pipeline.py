@@ -188,6 +188,14 @@ class EventPipeline:
         """What is known of every day from `begin` to `end`, newest first."""
         return reports.days(self._analytics, begin, end)
 
+    def fetched(self, day: date, run_id: str) -> list[Extraction]:
+        """The integrations whose day the run has read in full, for a further attempt of it."""
+        return reports.fetched(self._analytics, day, run_id)
+
+    def errors(self, day: date | None = None) -> list[dict[str, Any]]:
+        """What attempts to fetch have met, of days that were not read in full anew since."""
+        return reports.errors(self._analytics, day)
+
     def events(
         self, *, day: date | None = None, organization: str | None = None, limit: int | None = 100
     ) -> list[dict[str, Any]]:

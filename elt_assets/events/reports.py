@@ -14,7 +14,7 @@ from typing import Any
 from elt_assets.errors import InvalidInput
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
-from elt_assets.events.outcome import DayStatus
+from elt_assets.events.outcome import DayStatus, Extraction, ExtractionStatus
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.stage import transaction
 
@@ -63,6 +63,14 @@ _LETTER = (
     "reason",
     "raw",
     "created_at",
+)
+_ERROR = (
+    "ingested_day",
+    "organization_id",
+    "integration_id",
+    "attempt",
+    "failed_at",
+    "error",
 )
 
 
@@ -164,6 +172,48 @@ def export_rejected(analytics: Analytics, target: Path) -> int:
         ).fetchone()
     os.replace(unfinished, target)
     return 0 if done is None else int(done[0])
+
+
+def fetched(analytics: Analytics, day: date, run_id: str) -> list[Extraction]:
+    """The readings of the whole day that this run has completed."""
+    rows = analytics.rows(
+        """
+        SELECT
+            organization_id, integration_id, pages, fetched, staged, generation, attempts
+        FROM event_extractions
+        WHERE ingested_day = $day AND run_id = $run_id
+            AND status = 'complete' AND NOT incremental
+        ORDER BY organization_id, integration_id
+        """,
+        {"day": day, "run_id": run_id},
+    )
+    return [
+        Extraction(
+            partition=f"{organization}:{integration}",
+            day=day,
+            status=ExtractionStatus.COMPLETE,
+            pages=pages,
+            fetched=records,
+            staged=staged,
+            generation=generation,
+            attempt=attempt,
+        )
+        for organization, integration, pages, records, staged, generation, attempt in rows
+    ]
+
+
+def errors(analytics: Analytics, day: date | None) -> list[dict[str, Any]]:
+    """What attempts to fetch have met, newest day first, in order of attempts."""
+    rows = analytics.rows(
+        f"""
+        SELECT {", ".join(_ERROR)}
+        FROM extraction_errors
+        WHERE ingested_day = coalesce($day, ingested_day)
+        ORDER BY ingested_day DESC, organization_id, integration_id, failed_at, attempt
+        """,
+        {"day": day},
+    )
+    return [_document(_ERROR, row) for row in rows]
 
 
 def days(analytics: Analytics, begin: date | None, end: date | None) -> list[DayStatus]:

@@ -28,9 +28,13 @@ class Api(Provider):
 
     def __init__(self) -> None:
         self.status = 200
+        self.falters = 0
         super().__init__(self._signins)
 
     def _signins(self, asked: Asked) -> Reply:
+        if asked.path.startswith("/ill") and self.falters:
+            self.falters -= 1
+            return Reply(status=503)
         day = asked.query["from"][:10]
         event = {"id": f"api-{day}", "at": f"{day}T10:00:00Z", "who": "u1", "how": "success"}
         return as_json([event], status=self.status)
@@ -149,6 +153,25 @@ def test_a_source_that_refuses_costs_what_follows_from_it_and_not_the_other_bran
     api.status = 200
     assert run(instance).success
     assert loaded() == {"api-2026-03-02": "api", "csv-1": "csv"}
+
+
+def test_a_further_attempt_asks_those_that_failed_and_nobody_else(
+    api: Api, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELT_ASSETS_FETCH_ATTEMPTS", "1")
+    with Platform.open(load_settings()) as platform:
+        ill = platform.registry.get(REF).provider_data
+        ill["api_endpoint"] += "/ill"
+        platform.registry.add(IntegrationRef("acme", "ill"), "rest", ill)
+    api.falters = 1
+    assert run(instance).success
+    paths = [asked.path for asked in api.asked]
+    assert sorted(paths) == ["/ill/signins", "/ill/signins", "/signins"]
+    assert metadata(instance, "api_events").items() >= {"integrations": 2, "fetched": 2}.items()
+    with Platform.open(load_settings()) as platform, EventPipeline(platform) as events:
+        (met,) = events.errors(DAY)
+    assert (met["integration_id"], met["attempt"]) == ("ill", 1)
+    assert "503" in met["error"]
 
 
 def test_a_share_of_integrations_that_fails_does_not_hold_the_others_back(
