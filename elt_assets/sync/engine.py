@@ -59,6 +59,7 @@ from elt_assets.sync.outcome import (
 )
 from elt_assets.sync.plan import Plan, choose_plan
 from elt_assets.sync.registry import Integration, Registry, registered
+from elt_assets.sync.repeat import Before
 from elt_assets.sync.stage import ExtractionState, extraction_state
 from elt_assets.sync.stored_source import StoredSource
 from elt_assets.sync.stream import Stream
@@ -204,6 +205,7 @@ class _Attempt:
     secrets: Secrets
     opened: bool = False
     again_of: str | None = None
+    before: Before | None = None
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
     resumed_batches: int = 0
@@ -324,7 +326,7 @@ class _Attempt:
             seconds=self.seconds,
             faults=request.faults,
             stop=request.stop,
-            compare=self._may_repeat(),
+            before=partial(self._before, connection),
         )
         try:
             self.state, self.certificate = extraction.run()
@@ -477,9 +479,13 @@ class _Attempt:
         self.seconds["detect"] += time.perf_counter() - started
         return base
 
-    def _may_repeat(self) -> bool:
-        """Whether what came before need not be worked out again; asked for everything, it is."""
-        return self.request.mode is not Mode.FULL and self.again_of is None
+    def _before(self, connection: duckdb.DuckDBPyConnection) -> Before | None:
+        """The extraction that this one may repeat; asked for everything, it repeats none."""
+        if self.request.mode is Mode.FULL or self.again_of is not None:
+            return None
+        if self.before is None:
+            self.before = repeat.before(connection, self.request.stream.name)
+        return self.before
 
     def _found_again(self, connection: duckdb.DuckDBPyConnection, base: Version) -> Found | None:
         """What a comparison would find if the latest table was made from these very records.
@@ -488,9 +494,9 @@ class _Attempt:
         """
         request, database = self.request, self.engine.database
         stream, ref = request.stream, request.ref
-        if not (self._may_repeat() and self._mode() is Mode.FULL and self.certificate.complete):
+        if self._mode() is not Mode.FULL or not self.certificate.complete:
             return None
-        old = repeat.before(connection, stream.name)
+        old = self._before(connection)
         if old is None or not old.whole or old.version != base.version:
             return None
         row = ledger.find(database, stream, ref, old.sync_id)

@@ -25,12 +25,12 @@ from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Lent
-from elt_assets.sync import repeat
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
 from elt_assets.sync.faults import Faults
 from elt_assets.sync.outcome import Certificate, Progress, ProgressListener
 from elt_assets.sync.plan import Plan
+from elt_assets.sync.repeat import Before
 from elt_assets.sync.stage import (
     ExtractionState,
     Landing,
@@ -65,8 +65,8 @@ class Extraction:
     seconds: dict[str, float]
     faults: Faults
     stop: threading.Event
-    compare: bool = True
-    """Whether pages that came before need not be worked out again."""
+    before: Callable[[], Before | None] = lambda: None
+    """The extraction whose pages, where they come again, need not be worked out again."""
     resumed_batches: int = 0
     begun: bool = False
 
@@ -114,9 +114,7 @@ class Extraction:
                 self.sync_id,
                 fields=source.fields,
                 records=source.records,
-                before=repeat.before(self.warehouse.connection, self.stream.name)
-                if self.compare
-                else None,
+                before=self.before(),
             )
             for group in self._batches(self._pages(source, state)):
                 started = time.perf_counter()
