@@ -69,7 +69,9 @@ def open_matters(platform: Platform) -> Matters:
     A failure that may pass counts after its third attempt. A disabled integration waits for
     nobody.
     """
-    enabled = {entry.ref.partition_key for entry in platform.registry.all(enabled=True)}
+    withheld = platform.quarantined()
+    entries = platform.registry.all(enabled=True) if withheld else ()
+    enabled = {entry.ref.partition_key for entry in entries}
     found = [
         Matter(
             f"quarantine/{row.partition}/{row.stream}",
@@ -77,14 +79,15 @@ def open_matters(platform: Platform) -> Matters:
             row.partition,
             "deletes wait for a decision (elt-assets quarantine list)",
         )
-        for row in platform.quarantined()
+        for row in withheld
         if row.partition in enabled
     ]
     undecided = set()
-    newest = (row for stream in STREAMS.values() for row in platform.newest_syncs(stream))
+    unsettled = [status for status in Status if not status.settled]
+    newest = (
+        row for stream in STREAMS.values() for row in platform.newest_syncs(stream, unsettled)
+    )
     for row in newest:
-        if row.status.settled:
-            continue
         if row.status is Status.FAILED and (
             not row.retryable or row.attempts >= _TRIES_BEFORE_ALARM
         ):

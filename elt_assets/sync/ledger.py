@@ -339,24 +339,29 @@ def standing(
     return {_ref(row): Status(row["status"]) for row in rows}
 
 
-def newest_of_each(database: OperationalDatabase, stream: Stream) -> list[SyncRow]:
-    """The newest sync of every integration."""
+def newest_of_each(
+    database: OperationalDatabase, stream: Stream, statuses: Collection[Status] = tuple(Status)
+) -> list[SyncRow]:
+    """The newest sync of every integration, where that is in one of `statuses`."""
+    marks = ", ".join("?" for _ in statuses)
     rows = database.rows(
-        """
+        f"""
         SELECT s.*
-        FROM syncs AS s
-        JOIN (
-            SELECT organization_id, connected_integration_id, max(ordinal) AS ordinal
-            FROM syncs
-            WHERE stream = ?
-            GROUP BY organization_id, connected_integration_id
-        ) AS newest
-            ON newest.organization_id = s.organization_id
-            AND newest.connected_integration_id = s.connected_integration_id
-            AND newest.ordinal = s.ordinal
-        WHERE s.stream = ?
+        FROM connected_integrations AS c
+        JOIN syncs AS s
+            ON s.organization_id = c.organization_id
+            AND s.connected_integration_id = c.id
+            AND s.stream = ?
+            AND s.ordinal = (
+                SELECT max(newest.ordinal)
+                FROM syncs AS newest
+                WHERE newest.organization_id = c.organization_id
+                    AND newest.connected_integration_id = c.id
+                    AND newest.stream = ?
+            )
+        WHERE s.status IN ({marks})
         """,
-        (stream.name, stream.name),
+        (stream.name, stream.name, *map(str, statuses)),
     )
     return [_sync_row(row) for row in rows]
 

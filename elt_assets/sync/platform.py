@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
@@ -223,7 +223,7 @@ class Platform:
 
     def offering(self, stream: Stream) -> list[IntegrationRef]:
         """The enabled integrations that offer `stream`, in order of registration."""
-        return [entry.ref for entry in self.registry.all(enabled=True) if entry.offers(stream)]
+        return self.registry.offering(stream)
 
     def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
         """Those of `refs` for which no sync of `stream` was ever begun."""
@@ -237,10 +237,17 @@ class Platform:
         """How this sync stands of those of `refs` that began it."""
         return ledger.standing(self.database, stream, sync_id, refs)
 
-    def newest_syncs(self, stream: Stream) -> list[SyncRow]:
-        """The newest sync of every enabled integration that offers `stream`."""
+    def newest_syncs(
+        self, stream: Stream, statuses: Collection[Status] = tuple(Status)
+    ) -> list[SyncRow]:
+        """The newest sync of every enabled integration that offers `stream`.
+
+        With `statuses`, where that is in one of them.
+        """
+        rows = ledger.newest_of_each(self.database, stream, statuses)
+        if not rows:
+            return []
         offering = {ref.partition_key for ref in self.offering(stream)}
-        rows = ledger.newest_of_each(self.database, stream)
         return [row for row in rows if row.partition in offering]
 
     def interrupted(self) -> list[SyncRow]:

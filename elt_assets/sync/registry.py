@@ -93,6 +93,22 @@ class Registry:
         )
         return [_integration(row) for row in rows]
 
+    def offering(self, stream: Stream) -> list[IntegrationRef]:
+        """The enabled integrations that offer `stream`, in order of registration."""
+        rows = self._database.rows(
+            """
+            SELECT organization_id, id, provider_data
+            FROM connected_integrations
+            WHERE enabled = 1
+            ORDER BY created_at, organization_id, id
+            """
+        )
+        return [
+            IntegrationRef(row["organization_id"], row["id"])
+            for row in rows
+            if stream.name in catalog.streams(_offered(row["provider_data"]))
+        ]
+
     def update(self, ref: IntegrationRef, provider_data: object) -> bool:
         """Validate and replace its provider_data; False when that is what it has already.
 
@@ -161,6 +177,19 @@ def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
                 f"{ref} differs from {other}, which is registered, only in upper and lower "
                 "case; some file systems would keep both in one file: choose another name"
             )
+
+
+class _Offered(msgspec.Struct):
+    """Of provider_data no more than which streams it names: that is asked of thousands at once."""
+
+    streams: dict[str, msgspec.Raw] | list[str] | None = None
+
+
+def _offered(provider_data: str) -> object:
+    try:
+        return {"streams": msgspec.json.decode(provider_data, type=_Offered).streams}
+    except msgspec.ValidationError:
+        return msgspec.json.decode(provider_data)
 
 
 def _key(ref: IntegrationRef) -> tuple[str, str]:

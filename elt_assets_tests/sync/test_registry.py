@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.sync import registry
 from elt_assets.sync.registry import Registry
+from elt_assets.sync.stream import STREAMS, USERS
 from elt_assets_tests.sync.worlds import ACME, PROVIDER_DATA
 
 ALIKE = IntegrationRef("a", "bc"), IntegrationRef("ab", "c")
@@ -96,6 +98,34 @@ def test_all_come_in_the_order_in_which_they_were_registered(integrations: Regis
     for ref in refs:
         integrations.add(ref, "rest", PROVIDER_DATA)
     assert [integration.ref for integration in integrations.all()] == refs
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"streams": {"users": {"path": "/u"}, "groups": {"path": "/g"}}},
+        {"streams": {"groups": {"path": "/g"}}},
+        {"streams": ["users", "groups"]},
+        {"streams": "groups"},
+        {"streams": [1, 2]},
+        {"streams": None},
+        {"tenant": "acme"},
+        ["groups"],
+    ],
+)
+def test_who_offers_a_stream_is_told_as_each_integration_tells_it(
+    integrations: Registry, database: OperationalDatabase, stored: object
+) -> None:
+    """Also of what an earlier release stored and this one would refuse."""
+    integrations.add(ACME, "rest", PROVIDER_DATA)
+    with database.transaction() as transaction:
+        text = json.dumps(stored)
+        transaction.execute("UPDATE connected_integrations SET provider_data = ?", (text,))
+    (entry,) = integrations.all()
+    for stream in STREAMS.values():
+        assert integrations.offering(stream) == ([ACME] if entry.offers(stream) else [])
+    integrations.set_enabled(ACME, False)
+    assert integrations.offering(USERS) == []
 
 
 def test_corrected_provider_data_replaces_what_was_there(integrations: Registry) -> None:
