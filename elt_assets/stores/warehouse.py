@@ -44,10 +44,11 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.absent_pandas import remember_absent_pandas
 from elt_assets.stores.prepared import PreparedQueries
 
-BLOCK_SIZE = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
+SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
+LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
+_LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 _HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
-_SHARED_BLOCK_SIZE = 262_144  # DuckDB's own: one file that may become large
 ALIAS = "warehouse"
 ROWS_AT_ONCE = 10_000
 """Rows that a reader hands from DuckDB to SQLite in one piece; DuckDB's own choice is a million."""
@@ -241,11 +242,25 @@ class Warehouses:
         with self.open(ref) as connection:
             connection.execute(f"CHECKPOINT {ALIAS}")
             before = path.stat().st_size
-            _copy(connection, rewritten, _block_size(ref))
+            _copy(connection, rewritten, _fitting_blocks(ref, before))
             after = rewritten.stat().st_size
             os.replace(rewritten, path)
             _reach_the_disk(path.parent)
         return before, after
+
+    def has_outgrown_its_blocks(
+        self, connection: duckdb.DuckDBPyConnection, ref: IntegrationRef
+    ) -> bool:
+        """Whether the open file is larger than its blocks suit; rewriting it gives it larger ones.
+
+        Blocks are chosen when a file is made, and nobody knows then how large it will be.
+        """
+        (blocks,) = one_row(
+            connection,
+            "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = $name",
+            {"name": ALIAS},
+        )
+        return bool(blocks < _fitting_blocks(ref, self.path(ref).stat().st_size))
 
     def was_compacting(self, ref: IntegrationRef) -> bool:
         """Whether a rewriting of the file was interrupted and left something behind."""
@@ -258,7 +273,7 @@ class Warehouses:
         """
         with self.open(ref, read_only=True) as connection, _translated(ref, target):
             _make_folder(ref, target.parent)
-            _copy(connection, target, _block_size(ref))
+            _copy(connection, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
@@ -302,9 +317,6 @@ class Warehouses:
         # ATTACH takes no parameters; the name part of the path cannot hold a quote, the
         # installation's own folder may.
         literal = str(path).replace("'", "''")
-        # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-        access = "READ_ONLY" if read_only else f"BLOCK_SIZE {_block_size(ref)}"
-        options = f"TYPE duckdb, {access}"
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
             stop=stop_after_delay(wait),
@@ -317,6 +329,10 @@ class Warehouses:
                     # Each time: a removal that was waited for takes the folder along.
                     _make_folder(ref, path.parent)
                 found = _identity(path)
+                # A file that exists has its blocks; DuckDB refuses to be told of others.
+                made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
+                # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
+                options = "TYPE duckdb" + (", READ_ONLY" if read_only else made)
                 connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
                 if found is not None and _identity(path) != found:
                     # Opened before and locked after somebody put another in its place: what
@@ -336,8 +352,9 @@ def one_row(
     return tuple(row)
 
 
-def _block_size(ref: Place) -> int:
-    return _SHARED_BLOCK_SIZE if isinstance(ref, SharedFile) else BLOCK_SIZE
+def _fitting_blocks(ref: Place, size: int = 0) -> int:
+    """The block size for a file of `size` bytes; one that is shared may become large."""
+    return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, target: Path, block_size: int) -> None:

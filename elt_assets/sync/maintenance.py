@@ -142,7 +142,8 @@ def _tidy_file(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: 
                     ledger.drop(transaction, stream, ref, syncs)
         gone, stay = done.forgotten.rows, done.forgotten.kept
         share = max(_free_share(connection), gone / (gone + stay) if gone else 0.0)
-    if share < _WORTH_REWRITING and not warehouses.was_compacting(ref):
+        outgrown = warehouses.has_outgrown_its_blocks(connection, ref)
+    if not (share >= _WORTH_REWRITING or outgrown or warehouses.was_compacting(ref)):
         return
     done.rewritten = 1
     if dry_run:

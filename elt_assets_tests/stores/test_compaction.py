@@ -212,3 +212,21 @@ def test_the_files_that_are_there_are_listed_and_nothing_else(warehouses: Wareho
     for name in ("two words.duckdb", "main.duckdb.wal", ".main.duckdb.rewritten"):
         (folder / name).touch()
     assert warehouses.refs() == [ACME]
+
+
+def test_a_file_that_has_grown_is_rewritten_with_larger_blocks_and_goes_on_as_before(
+    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def outgrown() -> bool:
+        with warehouses.open(ACME, read_only=True) as connection:
+            return warehouses.has_outgrown_its_blocks(connection, ACME)
+
+    assert not outgrown()
+    monkeypatch.setattr("elt_assets.stores.warehouse._LARGE", 100_000)
+    assert outgrown()
+    warehouses.copy(ACME, tmp_path / "copied.duckdb")
+    warehouses.compact(ACME)
+    assert not outgrown()
+    with warehouses.open(ACME) as connection:
+        connection.execute("INSERT INTO numbers VALUES (-1, 'written')")
+    assert numbers(warehouses) == (101, 50)

@@ -203,6 +203,18 @@ def test_a_forgotten_sync_that_is_repeated_reads_the_provider_again(aged: Compan
     assert set(aged.users()) == {person["id"] for person in people(40)}
 
 
+def test_a_file_that_has_grown_is_given_larger_blocks_once(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company.connect(world=World(people(40)))
+    company.sync()
+    assert counts(maintain(company.platform)) == {}
+    monkeypatch.setattr("elt_assets.stores.warehouse._LARGE", 1)
+    assert list(counts(maintain(company.platform)).values()) == [1]
+    assert counts(maintain(company.platform)) == {}
+    assert replays(company)
+
+
 def test_one_that_is_being_synced_or_damaged_is_named_and_costs_the_others_nothing(
     aged: Company,
 ) -> None:
