@@ -7,10 +7,8 @@ transaction with its checkpoint. Does not: opening files (export_file), taking t
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,7 +22,7 @@ from elt_assets.events.export_file import ExportFile
 from elt_assets.events.file_content import Content, read_beside
 from elt_assets.events.file_rows import Counts, read_csv, read_json_lines
 from elt_assets.events.interruption import Interruption
-from elt_assets.events.meter import INTERVAL, Meter
+from elt_assets.events.meter import Meter, watching
 from elt_assets.events.outcome import Arrival, EventListener, FileLoad, FileStatus
 from elt_assets.events.strategies import delete_then_insert
 from elt_assets.settings import Settings
@@ -35,10 +33,6 @@ PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
 
 STREAMING_MEMORY = "112MB"
 """What DuckDB may use while a file streams through it; more makes it no quicker."""
-
-STREAMING_THREADS = 1
-"""Two of DuckDB's that load one file wait for each other: they took twice as long as one here,
-which beside it leaves a processor to the reader that counts lines."""
 
 _RECORDED = "staged, rejected, same_as"
 
@@ -185,17 +179,15 @@ class _Loading:
     def _load(self, content: Content, meter: Meter) -> FileLoad:
         read = read_csv if self.file.is_csv else read_json_lines
         try:
-            with self.analytics.writing(self.stop) as connection:
-                _watchable(connection)
-                with transaction(connection):
-                    self._drop_earlier(connection)
-                    with _polling(connection, content, meter):
-                        counts = read(connection, self.file, content, self.stop)
-                    content.wait(self.stop)
-                    self.file.refuse_changed()
-                    if (same := self._same(connection, content.digest)) is not None:
-                        raise _Known(same)
-                    self._record(connection, FileStatus.LOADED, content.digest, counts)
+            with self.analytics.writing(self.stop) as connection, transaction(connection):
+                self._drop_earlier(connection)
+                with watching(connection, meter, content.expected_lines):
+                    counts = read(connection, self.file, content, self.stop)
+                content.wait(self.stop)
+                self.file.refuse_changed()
+                if (same := self._same(connection, content.digest)) is not None:
+                    raise _Known(same)
+                self._record(connection, FileStatus.LOADED, content.digest, counts)
         except _Known as known:
             return self._recognised(content.digest, str(known), meter)
         meter.at(counts.fetched, 1.0, last=True)
@@ -294,34 +286,6 @@ class _Loading:
             same_as=same_as,
             seconds=meter.seconds,
         )
-
-
-def _watchable(connection: duckdb.DuckDBPyConnection) -> None:
-    """Have DuckDB know how far a statement is, and say nothing about it itself."""
-    connection.execute("SET enable_progress_bar = true")
-    connection.execute("SET enable_progress_bar_print = false")
-
-
-@contextmanager
-def _polling(
-    connection: duckdb.DuckDBPyConnection, content: Content, meter: Meter
-) -> Iterator[None]:
-    """Tell how far the statement of the block is, from another thread."""
-    ended = threading.Event()
-
-    def poll() -> None:
-        while not ended.wait(INTERVAL):
-            share = max(connection.query_progress(), 0.0) / 100
-            lines = content.lines / content.share if content.share else 0
-            meter.at(int(lines * share), share or None)
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _day(name: str) -> date | None:

@@ -33,6 +33,10 @@ class Content:
         self._done = threading.Event()
         self._unwanted = threading.Event()
 
+    def expected_lines(self) -> float:
+        """How many lines the whole file has, by those that are read."""
+        return self.lines / self.share if self.share else 0.0
+
     def wait(self, stop: Interruption) -> None:
         """Until everything is read. Raises what went wrong, or `Stopped`."""
         while not self._done.wait(0.5):

@@ -16,7 +16,7 @@ import duckdb
 
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
-from elt_assets.events.meter import Meter
+from elt_assets.events.meter import Meter, watching
 from elt_assets.events.outcome import EventListener, Loaded
 from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.events.strategies import refresh, upsert
@@ -125,7 +125,7 @@ class Loading:
         """Everything that follows from the day's records, in one transaction."""
         meter = Meter("signin_events", day.isoformat(), progress)
         with self._analytics.writing(stop) as connection, transaction(connection):
-            _gather(connection, day)
+            _gather(connection, day, meter)
             changes = upsert(
                 connection,
                 "signin_events",
@@ -168,7 +168,7 @@ class Loading:
         return rows
 
 
-def _gather(connection: duckdb.DuckDBPyConnection, day: date) -> None:
+def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: Meter) -> None:
     """The events that the day's records are of, or were of, and who wins them now."""
     connection.execute(
         f"""
@@ -187,7 +187,11 @@ def _gather(connection: duckdb.DuckDBPyConnection, day: date) -> None:
         SELECT * FROM ({EVERY_RECORD}) SEMI JOIN affected_events USING (organization_id, event_id)
     """
     _contest(connection, records)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE winning_events AS {_all_winners(records)}")
+    (count,) = one_row(connection, "SELECT count(*) FROM affected_events", {})
+    with watching(connection, meter, lambda: count):
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE winning_events AS {_all_winners(records)}"
+        )
 
 
 def _contest(connection: duckdb.DuckDBPyConnection, records: str) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import duckdb
 
 from elt_assets.events.outcome import EventListener, EventProgress
 
@@ -57,3 +60,27 @@ class Meter:
                 seconds_left=None if left is None else round(left, 1),
             )
         )
+
+
+@contextmanager
+def watching(
+    connection: duckdb.DuckDBPyConnection, meter: Meter, total: Callable[[], float]
+) -> Iterator[None]:
+    """Tell how far the statement of the block is, of about `total` rows."""
+    # Have DuckDB know it, and say nothing about it itself.
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
+    ended = threading.Event()
+
+    def poll() -> None:
+        while not ended.wait(INTERVAL):
+            share = max(connection.query_progress(), 0.0) / 100
+            meter.at(int(total() * share), share or None)
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -20,11 +20,11 @@ import duckdb
 from elt_assets.connectors import catalog
 from elt_assets.connectors.expressions import Expression
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.errors import BooksUnbalanced
+from elt_assets.errors import BooksUnbalanced, InvalidInput, PermanentError
 from elt_assets.events.analytics import Analytics
-from elt_assets.events.api import STREAM, Period
+from elt_assets.events.api import STREAM
 from elt_assets.events.interruption import Interruption
-from elt_assets.events.meter import Meter
+from elt_assets.events.meter import Meter, watching
 from elt_assets.events.outcome import EventListener, EventSource, Normalized
 from elt_assets.events.schema import SIGNIN_EVENT, conforming
 from elt_assets.events.strategies import delete_then_insert, inserted
@@ -35,6 +35,7 @@ from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.clock import now
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.registry import Integration
 from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Column, Stream
 
@@ -70,11 +71,10 @@ class Normalization:
         with self._analytics.writing(stop) as connection:
             # Outside the transaction: temporary tables need none.
             if source is EventSource.API:
-                read = self._map_api(connection, day)
+                read = _map_api(connection, integrations, day)
             else:
                 read = _count_csv(connection, day)
-            meter.at(0, 0.0, last=read > 0)
-            with transaction(connection):
+            with transaction(connection), watching(connection, meter, lambda: read):
                 result = _judge(connection, source, day, organizations, read)
                 add_waiting(connection, LOAD, day)
                 if source is EventSource.API:
@@ -82,45 +82,57 @@ class Normalization:
         meter.at(read, 1.0, last=True)
         return result
 
-    def _map_api(self, connection: duckdb.DuckDBPyConnection, day: date) -> int:
-        """Map the complete readings of the day into a temporary table; how many records."""
-        connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE mapped_events (
-                {", ".join(f"{name} VARCHAR" for name in SIGNIN_EVENT.names)},
-                damage VARCHAR, raw VARCHAR, file VARCHAR, position BIGINT
-            )
-            """
-        )
-        refs = connection.execute(
-            """
-            SELECT DISTINCT organization_id, integration_id
-            FROM event_extractions
-            WHERE ingested_day = $day AND status = 'complete'
-            ORDER BY ALL
-            """,
-            {"day": day},
-        ).fetchall()
-        return sum(
-            _map_one(connection, ref, self._fields(ref), day)
-            for ref in (IntegrationRef(*names) for names in refs)
-        )
 
-    def _fields(self, ref: IntegrationRef) -> Mapping[str, Expression]:
-        integration = self._platform.registry.get(ref)
-        whole = Period.of(date.min)
+def _map_api(
+    connection: duckdb.DuckDBPyConnection,
+    integrations: Mapping[IntegrationRef, Integration],
+    day: date,
+) -> int:
+    """Map the complete readings of the day into a temporary table; how many records.
+
+    What is left of an integration that is registered no more is as good as gone.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE mapped_events (
+            {", ".join(f"{name} VARCHAR" for name in SIGNIN_EVENT.names)},
+            damage VARCHAR, raw VARCHAR, file VARCHAR, position BIGINT
+        )
+        """
+    )
+    refs = connection.execute(
+        """
+        SELECT DISTINCT organization_id, integration_id
+        FROM event_extractions
+        WHERE ingested_day = $day AND status = 'complete'
+        ORDER BY ALL
+        """,
+        {"day": day},
+    ).fetchall()
+    known = (integrations.get(IntegrationRef(*names)) for names in refs)
+    return sum(_map_one(connection, one.ref, _fields(one), day) for one in known if one is not None)
+
+
+def _fields(integration: Integration) -> Mapping[str, Expression]:
+    """Its field map as it is now. Raises `PermanentError` when it has none any more."""
+    try:
         source = catalog.open_period(
             integration.provider,
             integration.provider_data,
             STREAM,
-            begin=whole.begin.isoformat(),
-            end=whole.end.isoformat(),
+            begin="",
+            end="",
             secrets=Secrets(),
             limits=_NO_LIMITS,
-            ref=ref,
+            ref=integration.ref,
         )
-        source.close()
-        return source.fields
+    except InvalidInput as error:
+        raise PermanentError(
+            f"{integration.ref}: its events are stored and cannot be mapped any more ({error}); "
+            f"put streams.{STREAM} back into its provider_data, or remove it"
+        ) from error
+    source.close()
+    return source.fields
 
 
 def _map_one(

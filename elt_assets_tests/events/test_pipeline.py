@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import InvalidInput, PermanentError
 from elt_assets.events.outcome import EventSource
 from elt_assets.events.pipeline import EventPipeline
 from elt_assets.identifiers import IntegrationRef
@@ -260,6 +260,20 @@ def test_a_refresh_makes_the_same_tables_anew(tenant: Tenant) -> None:
     assert tenant.table() == before
     assert tenant.events.summary() == summary
     assert tenant.run().days == ()
+
+
+def test_events_of_a_configuration_that_no_longer_offers_them_are_not_dropped(
+    tenant: Tenant,
+) -> None:
+    tenant.listed = [event(1)]
+    tenant.run()
+    data = tenant.provider_data()
+    stream = data["streams"].pop("signin_events")
+    data["streams"]["users"] = stream | {"params": {}, "fields": {"external_id": "id"}}
+    tenant.platform.registry.update(ACME, data)
+    with pytest.raises(PermanentError, match=r"put streams\.signin_events back"):
+        tenant.events.normalize(EventSource.API, DAY)
+    assert set(tenant.table()) == {"e-1"}
 
 
 def test_a_tenant_who_leaves_takes_its_events_along(tenant: Tenant) -> None:
