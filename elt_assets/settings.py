@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         None, description="Folder of export files of sign-in events; events/ under home if unset."
     )
     events_memory: str = Field("256MB", description="DuckDB memory limit for sign-in events.")
-    events_threads: int = Field(1, ge=1, description="DuckDB threads for sign-in events.")
+    events_threads: int = Field(2, ge=1, description="DuckDB threads for sign-in events.")
     events_lock_wait: float = Field(
         120.0, ge=0, description="Seconds to wait for the file of sign-in events."
     )
