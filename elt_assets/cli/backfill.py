@@ -174,6 +174,7 @@ def _backfill(
         server,
         server.job(job_name(stream)),
         contiguous_ranges(keys, wanted, at_most, carried=keys if failed else ()),
+        wanted=set(wanted),
         # Those between two that failed are not synced, and cost less than a run for each gap.
         config={"ops": {step_name(stream): {"config": {"only_unsettled": True}}}} if failed else {},
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},

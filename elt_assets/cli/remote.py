@@ -274,10 +274,12 @@ def _launch(
     from elt_assets.remote.launching import launch_ranges
 
     sync_id = sync_id or new_sync_id()
+    wanted = set(wanted)
     launched = launch_ranges(
         server,
         job,
         contiguous_ranges(instance_keys, wanted, at_most or RANGE_LIMIT, carried=carried),
+        wanted=wanted,
         config=config,
         tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
         to_go_on=f"repeat with sync_id={sync_id} to start the rest",

@@ -7,7 +7,7 @@ commands, `partitions`), or asking the server (server).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from elt_assets.remote.server import Job, Server
 
 
 class Launched(msgspec.Struct, frozen=True):
-    """A run that was started, and the partitions it carries, from `first` to `last`."""
+    """A run that was started: its range, and how many partitions in it it was started for."""
 
     job: str
     run_id: str
@@ -33,6 +33,7 @@ def launch_ranges(
     job: Job,
     ranges: Iterable[Sequence[str]],
     *,
+    wanted: Container[str] | None = None,
     config: Mapping[str, Any] | None = None,
     tags: Mapping[str, str] | None = None,
     group: str = "",
@@ -41,6 +42,7 @@ def launch_ranges(
 ) -> list[Launched]:
     """Start one run of `job` for each range, in this order; a range's keys are neighbours.
 
+    Keys that are not `wanted` are in a range for nothing but its being one.
     With `parallel`, no more than so many of them run at once: the run `group`, whose name no
     other launch has, gets that many lanes, and the queue lets one run at a time into each.
     Raises what the server says, with how many runs were started before and `to_go_on`.
@@ -59,5 +61,6 @@ def launch_ranges(
                 f"{error} (after {len(launched)} runs were started, the last for "
                 f"{launched[-1].last}; {to_go_on})"
             ) from error
-        launched.append(Launched(job.name, run_id, keys[0], keys[-1], len(keys)))
+        meant = sum(wanted is None or key in wanted for key in keys)
+        launched.append(Launched(job.name, run_id, keys[0], keys[-1], meant))
     return launched

@@ -40,16 +40,17 @@ def explained(
     full = {pool.name: pool.slots for pool in queue.pools if pool.taken >= pool.slots}
     order = sorted(queued, key=lambda one: (-priority(one.run.tags), one.run.created_at))
     found = []
+    in_front = 0
     for place, one in enumerate(order, start=1):
         reason = counts.reached(one.run.tags) or _pools_full(one, full)
-        if reason is None and free is not None and free <= 0:
-            reason = f"{queue.running} of {queue.limit} runs are running"
-            if place > 1:
-                reason += f", and {place - 1} in front of it"
-        elif reason is None:
-            reason = "it is next; the daemon looks every few seconds"
-            counts.add(one.run.tags)
-            free = None if free is None else free - 1
+        if reason is None:
+            if free is not None and free <= in_front:
+                reason = f"{queue.running} of {queue.limit} runs are running"
+                reason += f", and {in_front} in front of it" if in_front else ""
+            else:
+                reason = "it is next; the daemon looks every few seconds"
+                counts.add(one.run.tags)
+            in_front += 1
         first, last = one.run.ends or (None, None)
         found.append(
             Waiting(

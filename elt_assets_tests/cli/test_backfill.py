@@ -73,14 +73,18 @@ def dagster(failed: list[str]) -> Iterator[tuple[str, Callable[[], list[dict[str
         yield server.url, launches
 
 
-def test_scattered_failures_are_one_run_that_leaves_the_others_alone() -> None:
+def test_scattered_failures_are_one_run_that_leaves_the_others_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with dagster(failed=["org:1", "org:3", "org:6"]) as (url, launches):
-        assert run(["backfill", "--failed", "--url", url], Invocation()) == 0
+        assert run(["backfill", "--failed", "--url", url, "--json"], Invocation()) == 0
         (launch,) = launches()
     assert launch["dagster/asset_partition_range_start"] == "org:1"
     assert launch["dagster/asset_partition_range_end"] == "org:6"
     assert launch["config"] == {"ops": {"sync_users": {"config": {"only_unsettled": True}}}}
     assert launch["dagster/priority"] == "-5"
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert told["partitions"] == 3
 
 
 def test_all_are_shared_out_among_as_many_runs_as_may_be_parallel(
