@@ -38,7 +38,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.logs import logger
 from elt_assets.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.secret_refs import Secrets
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.operational import OperationalDatabase, Transaction
 from elt_assets.stores.warehouse import ALIAS, Lent, Warehouses
 from elt_assets.sync import change_log, guard, latest, ledger, repeat
 from elt_assets.sync.apply import Application, Superseded, VersionMoved
@@ -188,6 +188,7 @@ class Engine:
                     ledger.begin(
                         transaction, stream, ref, sync_id, request.run_id, request.again_of
                     )
+                outcome = _with_standing_rows(outcome, transaction, stream, ref)
                 ledger.settle(transaction, stream, ref, outcome)
                 ledger.add_error(transaction, stream, ref, sync_id, outcome.error or message)
         except SyncError as error:
@@ -305,9 +306,12 @@ class _Attempt:
         return row
 
     def _supersede(self) -> Outcome:
-        outcome = self.outcome(Status.SUPERSEDED)
+        request = self.request
         with self.engine.database.transaction() as transaction:
-            ledger.settle(transaction, self.request.stream, self.request.ref, outcome)
+            outcome = _with_standing_rows(
+                self.outcome(Status.SUPERSEDED), transaction, request.stream, request.ref
+            )
+            ledger.settle(transaction, request.stream, request.ref, outcome)
         return outcome
 
     def _extract(self, warehouse: Lent, integration: Integration) -> None:
@@ -568,6 +572,15 @@ class _Attempt:
         return msgspec.structs.replace(
             outcome, status=_final_status(outcome.counts), reached=Stage.LATEST
         )
+
+
+def _with_standing_rows(
+    outcome: Outcome, transaction: Transaction, stream: Stream, ref: IntegrationRef
+) -> Outcome:
+    """The outcome of a sync that left the latest table alone says how many rows that has."""
+    rows = latest.count(transaction, stream, ref)
+    counts = msgspec.structs.replace(outcome.counts, latest_before=rows, latest=rows)
+    return msgspec.structs.replace(outcome, counts=counts)
 
 
 @contextmanager

@@ -169,6 +169,7 @@ def test_a_failed_sync_names_the_integration_and_leaves_latest_alone(company: Co
     world.fail_at[0] = ProviderUnavailable("no answer")
     outcome = company.sync(sync_id="s2")
     assert outcome.error == "acme:main: no answer"
+    assert outcome.counts.latest == 30
     assert company.platform.records(USERS, ACME) == before
 
 
@@ -216,7 +217,7 @@ def test_a_sync_that_began_before_an_applied_one_is_superseded(company: Company)
     world.records = [person(number, name="current") for number in range(40)]
     company.sync(sync_id="new")
     outcome = company.sync(sync_id="old")
-    assert outcome.status is Status.SUPERSEDED
+    assert (outcome.status, outcome.counts.latest) == (Status.SUPERSEDED, 40)
     assert company.users() == expected(world.records)
     assert {change for change, _ in company.changes()} == {"INSERT"}
 
