@@ -59,7 +59,7 @@ class Held(msgspec.Struct, frozen=True):
 )
 @click.option("--users", type=int, default=50, show_default=True, help="People of an integration.")
 @click.option(
-    "--signins", type=int, default=40, show_default=True, help="Sign-ins of an integration a day."
+    "--signins", type=int, default=60, show_default=True, help="Sign-ins of an integration a day."
 )
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="The same seed makes the same sign-ins."
@@ -229,14 +229,15 @@ def _conclude(held: Held, equal: bool, day: date, provider_again: str) -> None:
         f"All {held.events.held:,} events are as API and files tell them, each once; "
         f"{held.letters:,} dead letters."
     )
-    elt_assets = program()
-    click.echo(
-        "What to look at next:\n"
-        f"  {elt_assets} events status                       what came of each day\n"
-        f"  {elt_assets} events list --day {day}         sign-ins, newest first\n"
-        f"  {elt_assets} events summary --day {day}      the same by organization\n"
-        f"  {elt_assets} events rejected list                what could not be used, and why\n"
-        f"  {elt_assets} dev                                 the graph and its days in the web UI\n"
-        "To load days again from there, bring the provider back:\n"
-        f"  {provider_again}"
-    )
+    hints = {
+        "events status": "what came of each day",
+        f"events list --day {day}": "sign-ins, newest first",
+        f"events summary --day {day}": "the same by organization",
+        "events rejected list": "what could not be used, and why",
+        "dev": "the graph and its days in the web UI",
+    }
+    width = max(map(len, hints))
+    click.echo("What to look at next:")
+    for command, what in hints.items():
+        click.echo(f"  {program()} {command:{width}}  {what}")
+    click.echo(f"To load days again from there, bring the provider back:\n  {provider_again}")
