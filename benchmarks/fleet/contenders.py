@@ -119,28 +119,8 @@ def dlt_per_tenant(url: str, integrations: int, users: int, page_size: int) -> d
     """dlt's `rest_api` source and a pipeline a tenant, merged by key into its own DuckDB file."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     import dlt
-    from dlt.sources.rest_api import rest_api_source
 
-    def source(count: int) -> Any:
-        endpoint: Any = {
-            "path": "cursor",
-            "params": {"size": page_size, "of": count},
-            "data_selector": "items",
-            "paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "after"},
-        }
-        return rest_api_source(
-            {
-                "client": {"base_url": url, "auth": {"type": "bearer", "token": TOKEN}},
-                "resources": [
-                    {
-                        "name": "users",
-                        "endpoint": endpoint,
-                        "primary_key": "id",
-                        "write_disposition": {"disposition": "merge", "strategy": "upsert"},
-                    }
-                ],
-            }
-        )
+    from benchmarks import dlt_source
 
     def sync(tenant: int, count: int) -> int:
         pipeline = dlt.pipeline(
@@ -149,7 +129,7 @@ def dlt_per_tenant(url: str, integrations: int, users: int, page_size: int) -> d
             destination=dlt.destinations.duckdb(f"tenant_{tenant}.duckdb"),
             dataset_name="users",
         )
-        pipeline.run(source(count), loader_file_format="parquet")
+        pipeline.run(dlt_source.users(url, count, page_size), loader_file_format="parquet")
         with pipeline.sql_client() as client:
             ((rows,),) = client.execute_sql("SELECT count(*) FROM users")
         return int(rows)

@@ -57,8 +57,10 @@ def dlt(url: str, users: int, page_size: int, file_format: str, strategy: str) -
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["NORMALIZE__WORKERS"] = "2"
     import dlt
-    from dlt.sources.rest_api import rest_api_source
 
+    from benchmarks import dlt_source
+
+    source = dlt_source.users(url, users, page_size, strategy)
     pipeline = dlt.pipeline(
         pipeline_name="large",
         pipelines_dir="pipelines",
@@ -66,29 +68,8 @@ def dlt(url: str, users: int, page_size: int, file_format: str, strategy: str) -
         dataset_name="directory",
     )
 
-    def source(count: int) -> Any:
-        endpoint: Any = {
-            "path": "cursor",
-            "params": {"size": page_size, "of": count},
-            "data_selector": "items",
-            "paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "after"},
-        }
-        return rest_api_source(
-            {
-                "client": {"base_url": url, "auth": {"type": "bearer", "token": TOKEN}},
-                "resources": [
-                    {
-                        "name": "users",
-                        "endpoint": endpoint,
-                        "primary_key": "id",
-                        "write_disposition": {"disposition": "merge", "strategy": strategy},
-                    }
-                ],
-            }
-        )
-
     def sync(_: str) -> int:
-        pipeline.run(source(users), loader_file_format=file_format)
+        pipeline.run(source, loader_file_format=file_format)
         with pipeline.sql_client() as client:
             ((rows,),) = client.execute_sql("SELECT count(*) FROM users")
         return int(rows)
