@@ -6,8 +6,13 @@ who leaves.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
+import duckdb
+
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
+from elt_assets.events.waiting import LOAD, SUMMARIZE, add_waiting
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.stage import transaction
 
@@ -25,20 +30,72 @@ _OF_INTEGRATION = (
 _OF_ORGANIZATION = (*_OF_INTEGRATION, "daily_signin_summary", "dropped_events")
 
 
-def forget(analytics: Analytics, ref: IntegrationRef, *, whole_organization: bool) -> None:
-    """Delete what events tell of the integration, or of its whole organization.
+def forget(analytics: Analytics, ref: IntegrationRef, *, organizations: Collection[str]) -> None:
+    """Delete what events tell of the integration; all of its organization, unless that is one
+    of `organizations`, which are those that stay.
 
-    What they told together with others stays counted in summaries until those are made anew.
+    A file that held nothing of anybody who stays counts as never loaded.
     """
     if not analytics.exists:
         return
+    stays = ref.organization_id in organizations
+    condition = "organization_id = $organization_id"
+    names = {"organization_id": ref.organization_id}
+    if stays:
+        condition += " AND integration_id = $integration_id"
+        names["integration_id"] = ref.integration_id
     with analytics.writing(Interruption()) as connection, transaction(connection):
-        for table in _OF_ORGANIZATION if whole_organization else _OF_INTEGRATION:
-            condition = "organization_id = $organization_id"
-            names = {"organization_id": ref.organization_id}
-            if not whole_organization:
-                condition += " AND integration_id = $integration_id"
-                names["integration_id"] = ref.integration_id
+        if stays:
+            _make_due(connection, condition, names)
+        for table in _OF_INTEGRATION if stays else _OF_ORGANIZATION:
             connection.execute(f"DELETE FROM {table} WHERE {condition}", names)
+        _drop_empty_files(connection, organizations)
     # What DuckDB deletes stays in the file's free blocks.
     analytics.compact()
+
+
+def _make_due(
+    connection: duckdb.DuckDBPyConnection, condition: str, names: Mapping[str, str]
+) -> None:
+    """Somebody else may have told of the same events, and the days have to be counted anew."""
+    rows = connection.execute(
+        f"SELECT DISTINCT event_day, ingested_day FROM signin_events WHERE {condition}", names
+    ).fetchall()
+    for event_day, ingested_day in rows:
+        add_waiting(connection, SUMMARIZE, event_day)
+        add_waiting(connection, LOAD, ingested_day)
+
+
+def _drop_empty_files(
+    connection: duckdb.DuckDBPyConnection, organizations: Collection[str]
+) -> None:
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE empty_files AS
+        SELECT ingested_day, file
+        FROM event_files
+        ANTI JOIN (
+            FROM raw_csv_events
+            WHERE organization_id IN (SELECT unnest($organizations::VARCHAR[]))
+        ) USING (ingested_day, file)
+        WHERE status = 'loaded'
+        """,
+        {"organizations": sorted(organizations)},
+    )
+    for table in ("raw_csv_events", "rejected_events", "event_files"):
+        connection.execute(
+            f"DELETE FROM {table} USING empty_files"
+            f" WHERE {table}.ingested_day = empty_files.ingested_day"
+            f" AND {table}.file = empty_files.file"
+        )
+    connection.execute(
+        """
+        DELETE FROM event_files
+        WHERE status = 'duplicate' AND same_as NOT IN (
+            SELECT strftime(ingested_day, '%Y-%m-%d') || '/' || file
+            FROM event_files
+            WHERE status = 'loaded'
+        )
+        """
+    )
+    connection.execute("DROP TABLE empty_files")

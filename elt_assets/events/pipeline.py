@@ -236,11 +236,9 @@ class EventPipeline:
 
     def forget(self, ref: IntegrationRef) -> None:
         """Delete every event of an integration; of its organization if it has no other."""
-        others = any(
-            entry.ref != ref and entry.ref.organization_id == ref.organization_id
-            for entry in self._platform.registry.all()
-        )
-        erasure.forget(self._analytics, ref, whole_organization=not others)
+        others = (entry.ref for entry in self._platform.registry.all())
+        organizations = {other.organization_id for other in others if other != ref}
+        erasure.forget(self._analytics, ref, organizations=organizations)
 
     def _offering(self) -> list[Integration]:
         return [

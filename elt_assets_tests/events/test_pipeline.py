@@ -293,6 +293,41 @@ def test_a_tenant_who_leaves_takes_its_events_along(tenant: Tenant) -> None:
     assert tenant.events.load(DAY).days == ()
 
 
+def test_a_tenant_who_comes_back_finds_its_files_to_be_loaded(tenant: Tenant) -> None:
+    tenant.connect(OTHER)
+    tenant.file("a.csv", line("f-1"), line("n-1", organization_id="nobody"))
+    tenant.file("b.csv", line("f-2"), line("o-1", organization_id="other"))
+    tenant.run()
+    tenant.platform.remove(ACME)
+    tenant.events.forget(ACME)
+    assert tenant.letters() == []
+    tenant.connect(ACME)
+    own, shared = tenant.events.extract_files(DAY)
+    assert (own.status, shared.status) == ("loaded", "unchanged")
+    tenant.events.normalize(EventSource.CSV, DAY)
+    tenant.events.load(DAY)
+    assert set(tenant.table()) == {"f-1", "o-1"}
+
+
+def test_one_of_an_organizations_integrations_leaves_and_its_days_are_counted_anew(
+    tenant: Tenant,
+) -> None:
+    second = IntegrationRef("acme", "second")
+    tenant.connect(second)
+    tenant.listed = [event(1)]
+    tenant.file("a.csv", line("f-1", integration_id="second"), line("f-2"))
+    tenant.run()
+    tenant.platform.remove(second)
+    tenant.events.forget(second)
+    assert tenant.events.waiting("load") == tenant.events.waiting("summarize") == [DAY]
+    tenant.events.load(DAY)
+    tenant.events.summarize(DAY)
+    assert set(tenant.table()) == {"e-1", "f-2"}
+    assert tenant.table()["e-1"]["integration_id"] == "main"
+    (summary,) = tenant.events.summary()
+    assert summary["events"] == 2
+
+
 def test_a_backup_holds_the_events_too(tenant: Tenant, tmp_path: Path) -> None:
     tenant.listed = [event(1), event(2)]
     tenant.run()
