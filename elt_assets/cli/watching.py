@@ -36,13 +36,15 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 @as_json
 def watch(name: str, url: str, as_json: bool) -> int:
     """Follow a run, or every run of a sync, until its end; then tell what failed, and why."""
+    from elt_assets.event_jobs import JOB as DAYS
     from elt_assets.remote.story import Story, left_over
 
     server = server_at(url)
     runs = server.runs_of(name)
     keys = server.partition_keys()
     stories = [Story(run, run.integrations(keys)) for run in runs]
-    with display(sum(len(story.integrations) for story in stories)) as shown:
+    syncs = sum(len(story.integrations) for story in stories if story.run.job != DAYS)
+    with display(syncs) as shown:
         _follow(server, stories, shown)
     settled = [outcome for story in stories for outcome in story.settled.values()]
     troubles = {
@@ -70,6 +72,9 @@ def watch(name: str, url: str, as_json: bool) -> int:
 
 def _follow(server: Server, stories: list[Story], shown: Display) -> None:
     """Ask until every run is over, less and less often while nothing happens."""
+    from elt_assets.event_jobs import JOB as DAYS
+    from elt_assets.remote.event_story import days_over
+
     places: dict[str, str | None] = {}
     queued: set[str] = set()
     wait = _FIRST_WAIT
@@ -91,6 +96,8 @@ def _follow(server: Server, stories: list[Story], shown: Display) -> None:
                     shown.progress(news)
             if story.run.finished:
                 going.remove(story)
+                if story.run.job == DAYS:
+                    note(days_over([one.run for one in stories]))
             elif story.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)
                 note(f"run {run_id} waits in the queue; `{program()} queues` shows for what")

@@ -1,16 +1,17 @@
 """What the run of a day of sign-in events tells so far, as lines for whoever watches it.
 
-Belongs here: turning a run's events into text. Does not: runs that sync integrations (story),
-or showing anything (cli).
+Belongs here: turning a run's events into text, and several runs into one line. Does not: runs
+that sync integrations (story), or showing anything (cli).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elt_assets.assets.event_step import is_failure, is_progress
 from elt_assets.assets.event_tables import EVENT_ASSETS
+from elt_assets.remote.server import Run
 
 _NAMES = {asset.name for asset in EVENT_ASSETS}
 
@@ -29,6 +30,15 @@ def told(event: Mapping[str, Any]) -> list[str]:
             done = f"{rows[0]:,} rows" if rows else "reopened by late events"
             return [f"{event['partition']} {_name(event)}: {done}"]
     return []
+
+
+def days_over(runs: Sequence[Run]) -> str:
+    """How far a backfill of days is: `3 of 14 days are over, 1 failed`."""
+    over = [run for run in runs if run.finished]
+    failed = sum(run.status != "SUCCESS" for run in over)
+    return f"{len(over):,} of {len(runs):,} days are over" + (
+        f", {failed:,} failed" if failed else ""
+    )
 
 
 def _name(event: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from elt_assets.assets.failed_integrations import TROUBLE, Trouble
 from elt_assets.assets.progress_log import as_text
 from elt_assets.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from elt_assets.remote.event_story import days_over
 from elt_assets.remote.server import Run
 from elt_assets.remote.story import Story, left_over
 from elt_assets.sync.outcome import Outcome, Progress, Status
@@ -142,3 +143,9 @@ def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
     assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
     again.hear([summed_up("2026-03-02")])
     assert left_over([failed, neighbour, again]) == {}
+
+
+def test_a_backfill_of_days_says_how_many_are_over() -> None:
+    runs = [of_a_day(status).run for status in ("SUCCESS", "STARTED", "QUEUED")]
+    assert days_over(runs) == "1 of 3 days are over"
+    assert days_over([*runs, of_a_day("FAILURE").run]) == "2 of 4 days are over, 1 failed"
