@@ -91,10 +91,16 @@ def status(begin: date | None, end: date | None, as_json: bool) -> None:
     """Show each day: what was fetched, rejected and loaded, what failed, and why."""
     with pipeline() as events:
         found = events.days(begin, end)
+        waiting = events.waiting("load")
     if as_json:
         print_json(found)
-    else:
-        _print_days(found)
+        return
+    _print_days(found)
+    if waiting:
+        note(
+            f"{len(waiting):,} days have records that are not loaded, the first is {waiting[0]}: "
+            f"{program()} events load --from {waiting[0]} --to {waiting[0]}"
+        )
 
 
 @events.command(epilog="Example: elt-assets events errors --day 2026-01-05")

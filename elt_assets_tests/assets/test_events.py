@@ -9,6 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from elt_assets.cli.main import Invocation
+from elt_assets.cli.main import run as run_command
 from elt_assets.event_runs import DayRun, run_days
 from elt_assets.events.pipeline import SCHEMA, EventPipeline
 from elt_assets.identifiers import IntegrationRef
@@ -188,7 +190,7 @@ def test_a_share_of_integrations_that_fails_does_not_hold_the_others_back(
 
 
 def test_a_day_that_is_nearly_all_dead_letters_is_not_loaded(
-    api: Api, instance: dg.DagsterInstance
+    api: Api, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(DAY, line("csv-1", DAY))
     assert run(instance).success
@@ -197,3 +199,7 @@ def test_a_day_that_is_nearly_all_dead_letters_is_not_loaded(
     assert "20 of 20 records are dead letters" in held.failed["normalized_csv_events"]
     assert held.skipped == ("signin_events", "daily_signin_summary")
     assert loaded() == {"api-2026-03-02": "api", "csv-1": "csv"}, "nobody emptied the day"
+    assert run_command(["events", "status"], Invocation()) == 0
+    assert "1 days have records that are not loaded, the first is 2026-03-02" in (
+        capsys.readouterr().err
+    )
