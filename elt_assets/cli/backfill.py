@@ -24,6 +24,7 @@ from elt_assets.sync.stream import STREAMS, USERS, Stream
 if TYPE_CHECKING:
     from elt_assets.remote.choosing import Choice
     from elt_assets.remote.launching import Launched
+    from elt_assets.remote.server import Server
 
 TARGETS: dict[str, tuple[str, str]] = {
     "signin_events": ("event_backfill", "Days of sign-in events."),
@@ -89,6 +90,17 @@ def report(name: str, launched: list[Launched], what: str, as_json: bool) -> Non
         f"backfill {name} is started; follow it with `{program()} watch {name}`, and continue "
         f"what fails of it with `{program()} resume {name}`"
     )
+
+
+def tell_if_not_parallel(server: Server, parallel: int | None) -> None:
+    """Say so if the server's queue does not know lanes, which its dagster.yaml has to say."""
+    from elt_assets.jobs import LANE_TAG
+
+    if parallel and not any(one.key == LANE_TAG and one.each_value for one in server.tag_limits()):
+        note(
+            f"the server's dagster.yaml has no limit of one run for each value of {LANE_TAG}: not "
+            f"{parallel} runs at once, but as many as its queue lets run; see docs/operations.md"
+        )
 
 
 def _of_stream(stream: Stream) -> click.Command:
@@ -183,3 +195,4 @@ def _backfill(
         to_go_on=f"repeat with --name {name} to start the rest",
     )
     report(name, launched, "integrations", as_json)
+    tell_if_not_parallel(server, parallel)

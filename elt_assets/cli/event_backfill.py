@@ -11,7 +11,7 @@ from datetime import date
 
 import click
 
-from elt_assets.cli.backfill import report
+from elt_assets.cli.backfill import report, tell_if_not_parallel
 from elt_assets.cli.days import every_day, stretch
 from elt_assets.cli.output import as_json, note, print_json
 from elt_assets.cli.remote import at_url, server_at
@@ -79,6 +79,7 @@ def signin_events(
         to_go_on="give the days that are left with --from and --to",
     )
     report(name, launched, "days", as_json)
+    tell_if_not_parallel(server, parallel)
 
 
 def _days(ranges: Iterable[tuple[str, str]]) -> list[date]:

@@ -20,7 +20,9 @@ KEYS = [f"org:{number}" for number in range(8)]
 
 
 @contextmanager
-def dagster(failed: list[str]) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
+def dagster(
+    failed: list[str], limits: str = ""
+) -> Iterator[tuple[str, Callable[[], list[dict[str, Any]]]]]:
     """A web server with eight partitions, some red; and the launches that it was asked for."""
 
     def answer(asked: Asked) -> Reply:
@@ -47,6 +49,7 @@ def dagster(failed: list[str]) -> Iterator[tuple[str, Callable[[], list[dict[str
                             {"name": "r", "location": {"name": "l"}, "jobs": [{"name": "sync"}]}
                         ],
                     },
+                    "instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": limits}},
                     "launchPipelineExecution": {
                         "__typename": "LaunchRunSuccess",
                         "run": {"runId": f"run-{asked.number}"},
@@ -103,6 +106,23 @@ def test_all_are_shared_out_among_as_many_runs_as_may_be_parallel(
     ]
     assert [one["elt_assets/lane"] for one in found] == ["monday/0", "monday/1", "monday/2"]
     assert {one["elt_assets/sync_id"] for one in found} == {"monday"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ("", True),
+        ("[{key: elt_assets/lane, limit: 1}]", True),
+        ("[{key: elt_assets/lane, limit: 1, value: {applyLimitPerUniqueValue: true}}]", False),
+    ],
+)
+def test_a_server_that_knows_no_lanes_is_told_of(
+    limits: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with dagster(failed=[], limits=limits) as (url, _):
+        assert run(["backfill", "--all", "--parallel", "2", "--url", url], Invocation()) == 0
+    told = "dagster.yaml has no limit of one run for each value of elt_assets/lane"
+    assert (told in capsys.readouterr().err) is said
 
 
 def test_nothing_to_do_is_said_and_launches_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ def answer(asked: Asked) -> Reply:
                     "assetPartitionStatuses": {"ranges": ranges},
                 },
                 "repositoriesOrError": {"__typename": "RepositoryConnection", "nodes": nodes},
+                "instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": None}},
                 "launchPipelineExecution": {
                     "__typename": "LaunchRunSuccess",
                     "run": {"runId": f"run-{asked.number}"},
