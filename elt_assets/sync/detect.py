@@ -98,7 +98,9 @@ class Detection:
         self._connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE current_records AS
-            SELECT id, content_hash, batch, seq, tombstone
+            SELECT
+                id, content_hash, batch, seq, tombstone, source_updated_at,
+                count(*) OVER (PARTITION BY id) AS versions
             FROM {self._stream.staging}
             WHERE sync_id = $sync_id
             QUALIFY row_number() OVER (
@@ -150,25 +152,29 @@ class Detection:
         return Found(
             *one_row(
                 self._connection,
-                f"""
+                """
                 SELECT
-                    (SELECT count(*) FROM {self._stream.staging} WHERE sync_id = $sync_id),
-                    (SELECT count(*) FROM current_records),
-                    (SELECT count(*) FROM current_records WHERE tombstone),
-                    count(*) FILTER (change_type = 'INSERT'),
-                    count(*) FILTER (change_type = 'UPDATE'),
-                    count(*) FILTER (change_type = 'DELETE'),
-                    count(*) FILTER (change_type = 'SHIELDED'),
-                    count(*) FILTER (change_type = 'PENDING'),
-                    (SELECT count(*) FROM latest_rows),
-                    (
-                        SELECT strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ')
-                        FROM {self._stream.staging}
-                        WHERE sync_id = $sync_id
-                    )
-                FROM found_changes
+                    staged, "unique", tombstones, inserts, updates, deletes, shielded, pending,
+                    (SELECT count(*) FROM latest_rows), newest
+                FROM (
+                    SELECT
+                        coalesce(sum(versions), 0)::BIGINT AS staged,
+                        count(*) AS "unique",
+                        count(*) FILTER (tombstone) AS tombstones,
+                        strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS newest
+                    FROM current_records
+                )
+                CROSS JOIN (
+                    SELECT
+                        count(*) FILTER (change_type = 'INSERT') AS inserts,
+                        count(*) FILTER (change_type = 'UPDATE') AS updates,
+                        count(*) FILTER (change_type = 'DELETE') AS deletes,
+                        count(*) FILTER (change_type = 'SHIELDED') AS shielded,
+                        count(*) FILTER (change_type = 'PENDING') AS pending
+                    FROM found_changes
+                )
                 """,
-                {"sync_id": self._sync_id},
+                {},
             )
         )
 

@@ -56,23 +56,32 @@ def digest(mapping: str, pages: Sequence[Page]) -> str:
 
 def before(connection: duckdb.DuckDBPyConnection, stream: str) -> Before | None:
     """What a new extraction may repeat; None if the last applied sync has none, or no more."""
-    rows = connection.execute(
+    newest = connection.execute(
         """
-        SELECT
-            a.sync_id, a.version, e.mode, e.certificate, b.batch, b.digest, b.records_of,
-            b.fetched, b.rejected
-        FROM applied_syncs AS a
-        JOIN extractions AS e ON e.stream = a.stream AND e.sync_id = a.sync_id
-        JOIN extraction_batches AS b ON b.stream = a.stream AND b.sync_id = a.sync_id
-        WHERE a.stream = $stream
-            AND a.version = (SELECT max(version) FROM applied_syncs WHERE stream = $stream)
+        SELECT sync_id, version
+        FROM applied_syncs
+        WHERE stream = $stream
+        ORDER BY version DESC
+        LIMIT 1
         """,
         {"stream": stream},
+    ).fetchone()
+    if newest is None:
+        return None
+    sync_id, version = newest
+    rows = connection.execute(
+        """
+        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.fetched, b.rejected
+        FROM extraction_batches AS b
+        JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
+        WHERE b.stream = $stream AND b.sync_id = $sync_id
+        """,
+        {"stream": stream, "sync_id": sync_id},
     ).fetchall()
     if not rows:
         return None
-    sync_id, version, mode, certificate = rows[0][:4]
-    batches = {row[4]: KnownBatch(*row[5:8]) for row in rows if row[8] == 0}
+    mode, certificate = rows[0][:2]
+    batches = {row[2]: KnownBatch(*row[3:6]) for row in rows if row[6] == 0}
     complete = (
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
