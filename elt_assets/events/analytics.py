@@ -24,11 +24,13 @@ FILE = SharedFile("analytics")
 class Analytics:
     """The file. One writer has it at a time, so it is opened late and closed soon."""
 
-    def __init__(self, settings: Settings, *, memory_limit: str | None = None) -> None:
-        """`memory_limit` where it is to be another one than that of the settings."""
+    def __init__(
+        self, settings: Settings, *, memory_limit: str | None = None, threads: int | None = None
+    ) -> None:
+        """`memory_limit` and `threads` where they are to be others than those of the settings."""
         self._warehouses = Warehouses(
             settings.warehouse_path,
-            threads=settings.events_threads,
+            threads=threads or settings.events_threads,
             memory_limit=memory_limit or settings.events_memory,
             lock_wait=settings.events_lock_wait,
             spill=f".spill-events-{uuid4().hex}",

@@ -19,7 +19,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.events import checks, erasure, reports
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.api import STREAM, ApiExtraction, Period
-from elt_assets.events.export_files import STREAMING_MEMORY, ExportFiles
+from elt_assets.events.export_files import STREAMING_MEMORY, STREAMING_THREADS, ExportFiles
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.load import Loading
 from elt_assets.events.normalize import Normalization
@@ -55,7 +55,9 @@ class EventPipeline:
         self._platform = platform
         self._analytics = Analytics(settings)
         self._api = ApiExtraction(platform, self._analytics)
-        self._streaming = Analytics(settings, memory_limit=STREAMING_MEMORY)
+        self._streaming = Analytics(
+            settings, memory_limit=STREAMING_MEMORY, threads=STREAMING_THREADS
+        )
         self._files = ExportFiles(settings, self._streaming)
         self._normalization = Normalization(platform, self._analytics)
         self._loading = Loading(self._analytics)
