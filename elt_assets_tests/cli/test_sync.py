@@ -138,7 +138,7 @@ def test_a_profile_shows_the_work_of_the_engine(
 def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
     elt_assets: Command, signal_number: signal.Signals
 ) -> None:
-    layout = Layout(integrations=1, users=3000, page_size=1)
+    layout = Layout(integrations=1, users=1000, page_size=1)
     with ProviderProcess(layout) as provider:
         connect(elt_assets, provider, ONE)
         running = elt_assets.start("sync", FIRST, "--sync-id", "wednesday")
@@ -161,7 +161,7 @@ def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
         assert continued.status == 0, continued
         (entry,) = continued.document["sync"]
         assert entry["resumed_batches"] > 0
-        assert (entry["status"], entry["latest"]) == ("applied", 3000)
+        assert (entry["status"], entry["latest"]) == ("applied", 1000)
         again = [r for r in provider.requests() if r["cursor"] in fetched]
         assert len(again) <= 10, "more was fetched again than one batch"
 
