@@ -162,6 +162,16 @@ def mark_applied(
     )
 
 
+def is_marked(connection: duckdb.DuckDBPyConnection, stream: Stream, version: int) -> bool:
+    """Whether the file knows that the version was reached; if not, the log is to catch up."""
+    (marks,) = one_row(
+        connection,
+        "SELECT count(*) FROM applied_syncs WHERE stream = $stream AND version = $version",
+        {"stream": stream.name, "version": version},
+    )
+    return bool(marks)
+
+
 def sample(
     connection: duckdb.DuckDBPyConnection,
     stream: Stream,

@@ -488,7 +488,9 @@ class _Attempt:
         if self.request.mode is Mode.FULL or self.again_of is not None:
             return None
         if self.before is None:
-            self.before = repeat.before(connection, self.request.stream.name)
+            stream = self.request.stream
+            applied = ledger.applied(self.engine.database, stream, self.request.ref)
+            self.before = repeat.before(connection, stream.name, applied)
         return self.before
 
     def _found_again(self, connection: duckdb.DuckDBPyConnection, base: Version) -> Found | None:
@@ -509,6 +511,8 @@ class _Attempt:
         if latest.count(database, stream, ref) != row.counts.latest:
             return None
         if not repeat.repeats(connection, stream.name, request.sync_id, old):
+            return None
+        if not change_log.is_marked(connection, stream, base.version):
             return None
         return Found(
             staged=row.counts.staged,

@@ -102,6 +102,14 @@ class Version:
     full_at: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The sync that made the latest table what it is, and the version it made."""
+
+    sync_id: str
+    version: int
+
+
 def find(
     database: OperationalDatabase, stream: Stream, ref: IntegrationRef, sync_id: str
 ) -> SyncRow | None:
@@ -437,6 +445,15 @@ def set_version(
         """,
         (*_key(stream, ref), version, sync_id, now()),
     )
+
+
+def applied(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> Applied | None:
+    """What the latest table of the integration was made by; None before the first sync."""
+    rows = database.rows(
+        f"SELECT sync_id, version FROM integration_versions WHERE {_ONE_STREAM}",
+        _key(stream, ref),
+    )
+    return Applied(**rows[0]) if rows else None
 
 
 def version(

@@ -18,6 +18,7 @@ import duckdb
 import msgspec
 
 from elt_assets.connectors.source import Page
+from elt_assets.sync.ledger import Applied
 from elt_assets.sync.outcome import Certificate, Counts, Mode
 
 
@@ -33,6 +34,8 @@ class KnownBatch:
 @dataclass(frozen=True, slots=True)
 class Before:
     """The extraction of the sync that was applied last, which made `version`.
+
+    Which that is the ledger says: the file hears of it a moment later, or after a crash never.
 
     `whole` says that it was a complete listing of everybody with no record rejected.
     """
@@ -54,21 +57,12 @@ def digest(mapping: str, pages: Sequence[Page]) -> str:
     return found.hexdigest()
 
 
-def before(connection: duckdb.DuckDBPyConnection, stream: str) -> Before | None:
-    """What a new extraction may repeat; None if the last applied sync has none, or no more."""
-    newest = connection.execute(
-        """
-        SELECT sync_id, version
-        FROM applied_syncs
-        WHERE stream = $stream
-        ORDER BY version DESC
-        LIMIT 1
-        """,
-        {"stream": stream},
-    ).fetchone()
-    if newest is None:
+def before(
+    connection: duckdb.DuckDBPyConnection, stream: str, applied: Applied | None
+) -> Before | None:
+    """What a new extraction may repeat; None if `applied` has no extraction, or no more."""
+    if applied is None:
         return None
-    sync_id, version = newest
     rows = connection.execute(
         """
         SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.fetched, b.rejected
@@ -76,7 +70,7 @@ def before(connection: duckdb.DuckDBPyConnection, stream: str) -> Before | None:
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id
         """,
-        {"stream": stream, "sync_id": sync_id},
+        {"stream": stream, "sync_id": applied.sync_id},
     ).fetchall()
     if not rows:
         return None
@@ -86,7 +80,7 @@ def before(connection: duckdb.DuckDBPyConnection, stream: str) -> Before | None:
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
     whole = mode == Mode.FULL and complete and len(batches) == len(rows)
-    return Before(sync_id, version, whole, batches)
+    return Before(applied.sync_id, applied.version, whole, batches)
 
 
 def repeats(connection: duckdb.DuckDBPyConnection, stream: str, sync_id: str, old: Before) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from elt_assets.connectors.source import Incremental, Page
-from elt_assets.sync import repeat
+from elt_assets.sync import audit, repeat
 from elt_assets.sync.detect import Detection
 from elt_assets.sync.maintenance import maintain
 from elt_assets.sync.outcome import Mode, Status
@@ -210,6 +210,19 @@ def test_a_file_that_missed_the_newest_apply_is_not_gone_by(company: Company) ->
     world.records = people(5)
     assert company.sync(sync_id="s3").counts.updates == 1
     assert company.users() == expected(world.records)
+
+
+def test_a_file_that_missed_the_newest_apply_still_knows_what_it_stored(
+    company: Company, comparisons: list[str]
+) -> None:
+    company.connect(world=World(people(5)))
+    company.sync()
+    with company.platform.warehouses.open(ACME) as connection:
+        connection.execute("DELETE FROM applied_syncs WHERE sync_id = 's1'")
+    assert company.sync(sync_id="s2").status is Status.UNCHANGED
+    assert stored(company) == {"s1": 5}
+    assert comparisons == ["s1", "s2"], "the log can only catch up by comparing"
+    assert audit.log_replays(company.platform, USERS).passed
 
 
 def test_a_listing_that_is_older_than_what_was_applied_in_between_is_compared(
