@@ -136,6 +136,7 @@ def test_the_token_is_the_owners_alone_and_nowhere_but_in_its_file(home: Command
     assert holders == [token_file]
 
 
+@pytest.mark.campaign  # two demos
 @pytest.mark.usefixtures("finished")
 def test_a_second_demo_starts_clean_and_its_provider_can_be_brought_back(home: Command) -> None:
     own = IntegrationRef("demo-007", "ours")
@@ -253,6 +254,7 @@ def test_a_killed_demo_leaves_no_provider_behind(elt_assets: Command) -> None:
     wait_for(gone)
 
 
+@pytest.mark.campaign  # a demo of three streams
 def test_a_demo_with_groups_compares_them_too(elt_assets: Command) -> None:
     ended = elt_assets("demo", "--integrations", "1", "--users", "40", "--groups")
     assert ended.status == 0, ended

@@ -37,6 +37,7 @@ def connect(command: Command, provider: Provider, directory: Directory) -> None:
         platform.registry.add(ACME, "rest", given)
 
 
+@pytest.mark.campaign  # a dozen processes
 def test_every_stream_is_synced_and_can_be_read(elt_assets: Command) -> None:
     directory = Directory({"a": ["u1", "u2", "u3"], "b": []})
     with Provider() as provider:
