@@ -9,7 +9,8 @@ import pytest
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
-from elt_assets_tests.cli.conftest import Command, connect
+from elt_assets.sync.outcome import Status
+from elt_assets_tests.cli.conftest import Command, connect, sync_without_a_command
 
 REF = IntegrationRef("demo-001", "people-001")
 NAME = str(REF)
@@ -25,10 +26,10 @@ def provider() -> Iterator[ProviderProcess]:
 def quarantined(elt_assets: Command, provider: ProviderProcess) -> Command:
     """Thirty users, of whom the provider then lists twelve."""
     connect(elt_assets, provider, REF)
-    assert elt_assets("sync", NAME, "--sync-id", "s1").status == 0
+    assert sync_without_a_command(elt_assets, REF, "s1") is Status.APPLIED
     leavers = [user["external_id"] for user in provider.truth(REF)[12:]]
     provider.edit(REF, remove=leavers)
-    assert elt_assets("sync", NAME, "--sync-id", "s2").status == 3
+    assert sync_without_a_command(elt_assets, REF, "s2") is Status.QUARANTINED
     return elt_assets
 
 
