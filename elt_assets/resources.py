@@ -102,12 +102,19 @@ def ignore(_: Outcome) -> None:
     """The listener of those who do not wait for outcomes."""
 
 
+def never() -> bool:
+    """The answer of those who let every run end by itself."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class RunListener:
     """Who hears of a run while it goes on: nobody, unless the caller runs it in its process.
 
-    `settled` is told of an outcome once no retry of this run will change it.
+    `settled` is told of an outcome once no retry of this run will change it. `stopped` says
+    whether the caller wants the run to end: what fails is then not tried again.
     """
 
     progress: ProgressListener = silent
     settled: OutcomeListener = ignore
+    stopped: Callable[[], bool] = never

@@ -6,7 +6,7 @@ not: choosing integrations or showing anything (cli).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from textwrap import shorten
 
 import dagster as dg
@@ -22,7 +22,7 @@ from elt_assets.partitions import (
     contiguous_ranges,
     partition_tags,
 )
-from elt_assets.resources import OutcomeListener, RunListener, ignore
+from elt_assets.resources import OutcomeListener, RunListener, ignore, never
 from elt_assets.settings import Settings
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
 from elt_assets.sync.platform import Platform
@@ -40,6 +40,7 @@ def run_sync(
     sync_id: str,
     progress: ProgressListener = silent,
     settled: OutcomeListener = ignore,
+    stopped: Callable[[], bool] = never,
     pages_per_batch: int | None = None,
     mode: Mode | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
@@ -49,7 +50,8 @@ def run_sync(
     An integration has an outcome for each of `streams` that it offers, one stream after the
     other. Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
     it is in the outcomes. A disabled integration has none. `progress` is called from many
-    threads, `settled` from this one, once for each outcome that no retry follows.
+    threads, `settled` from this one, once for each outcome that no retry follows; nothing is
+    retried once `stopped` says so.
     """
     refs = list(refs)
     outcomes: dict[tuple[str, str], Outcome] = {}
@@ -60,7 +62,7 @@ def run_sync(
 
     add_partition_keys(instance, refs)
     with Platform.open(settings) as platform:
-        listener = RunListener(progress=progress, settled=settle)
+        listener = RunListener(progress=progress, settled=settle, stopped=stopped)
         definitions = build_defs(resources={"platform": platform, "listener": listener})
         config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
         known = {entry.ref: entry for entry in platform.registry.all()}

@@ -84,7 +84,9 @@ class RunReport:
         self._context.log.info(summary(self._outcomes, len(self._handed_on)))
         failed = failure(self._outcomes)
         attempt = self._context.retry_number + 1
-        may_retry = attempt <= self._retry_policy.max_retries and not self.time.is_over
+        may_retry = attempt <= self._retry_policy.max_retries and not (
+            self.time.is_over or self._listener.stopped()
+        )
         if failed is None or not (failed.allow_retries and may_retry):
             self._hand_on()
             self._tell_seconds()

@@ -17,7 +17,7 @@ from elt_assets import logs
 from elt_assets.cli.output import note
 from elt_assets.cli.progress import display
 from elt_assets.cli.stopping import Stop, stopping
-from elt_assets.errors import RetryableError
+from elt_assets.errors import Stopped
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
 from elt_assets.sync.outcome import Mode, Outcome, Progress
@@ -31,10 +31,6 @@ T = TypeVar("T")
 _POLL = 0.1
 _GRACE = 3.0
 """Seconds in which a stopped sync may commit the batches under way."""
-
-
-class Stopped(RetryableError):
-    """Somebody stopped the command that was syncing; what is committed is continued from."""
 
 
 def run(
@@ -75,6 +71,7 @@ def run(
                     streams=streams,
                     progress=progress,
                     settled=shown.settled,
+                    stopped=stop.requested.is_set,
                 )
             )
             wait_for(work, stop)

@@ -101,6 +101,15 @@ def test_a_permanent_failure_is_not_retried(fleet: Fleet) -> None:
     assert list(fleet.directory.failures["dir-00"]) == [200]
 
 
+def test_what_fails_in_a_run_that_its_caller_stops_is_not_retried(fleet: Fleet) -> None:
+    keys = fleet.connect(1)
+    fleet.directory.failures["dir-00"].extend([503, 200])
+    result = fleet.run(keys, listener=RunListener(stopped=lambda: True))
+    assert not result.success
+    assert kinds(result)["STEP_RESTARTED"] == 0
+    assert list(fleet.directory.failures["dir-00"]) == [200]
+
+
 def test_a_run_that_is_terminated_is_not_retried(fleet: Fleet) -> None:
     def interrupt(_: Outcome) -> None:
         raise KeyboardInterrupt
