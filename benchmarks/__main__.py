@@ -6,10 +6,21 @@ Belongs here: the command line. Does not: measuring (a package for each benchmar
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchmarks.results import write
+
 RESULTS = Path(__file__).parent / "results"
+
+written_to = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=RESULTS,
+    show_default=True,
+    help="Folder of the results.",
+)
 
 
 @click.group(context_settings={"max_content_width": 100})
@@ -25,7 +36,7 @@ def main() -> None:
 @click.option("--concurrency", default=8, show_default=True, help="Pages on their way at once.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @click.option("--only", multiple=True, help="Only these pagination types; may be repeated.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def extract(
     users: int,
     slow_users: int,
@@ -42,12 +53,10 @@ def extract(
     """
     from benchmarks.extract.measure import Plan, measure
     from benchmarks.extract.report import table
-    from benchmarks.results import write
 
     plan = Plan(users, slow_users, page_size, latency, concurrency, repeat, only)
-    document = measure(plan, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "extract", document, table(document)):
-        click.echo(path)
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
 
 
 @main.command()
@@ -58,7 +67,7 @@ def extract(
 @click.option("--dlt-integrations", default=20, show_default=True, help="0 leaves it out.")
 @click.option("--loop-integrations", default=20, show_default=True, help="0 leaves it out.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def fleet(
     integrations: int,
     users: int,
@@ -76,7 +85,6 @@ def fleet(
     """
     from benchmarks.fleet.measure import Plan, measure
     from benchmarks.fleet.report import table
-    from benchmarks.results import write
 
     plan = Plan(
         integrations,
@@ -87,9 +95,8 @@ def fleet(
         loop_integrations,
         repeat,
     )
-    document = measure(plan, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "fleet", document, table(document)):
-        click.echo(path)
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
 
 
 @main.command()
@@ -97,7 +104,7 @@ def fleet(
 @click.option("--dlt-users", default=200_000, show_default=True, help="Users of dlt.")
 @click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
 @click.option("--repeat", default=2, show_default=True, help="Runs of each contender.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path) -> None:
     """Users a second of one large tenant, beside dlt and a straight line.
 
@@ -105,12 +112,10 @@ def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path)
     """
     from benchmarks.large.measure import Plan, measure
     from benchmarks.large.report import table
-    from benchmarks.results import write
 
     plan = Plan(users, dlt_users, page_size, repeat)
-    document = measure(plan, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "large", document, table(document)):
-        click.echo(path)
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
 
 
 @main.command()
@@ -124,7 +129,7 @@ def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path)
     help="Users of the integration; may be repeated.",
 )
 @click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def memory(sizes: tuple[int, ...], page_size: int, output: Path) -> None:
     """Peak memory of a sync by the size of the integration.
 
@@ -132,18 +137,16 @@ def memory(sizes: tuple[int, ...], page_size: int, output: Path) -> None:
     """
     from benchmarks.memory.measure import measure
     from benchmarks.memory.report import table
-    from benchmarks.results import write
 
-    document = measure(sizes, page_size, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "memory", document, table(document)):
-        click.echo(path)
+    document = measure(sizes, page_size, progress=_say)
+    _write(output, document, table(document))
 
 
 @main.command()
 @click.option("--integrations", default=100, show_default=True, help="Tenants.")
 @click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
 @click.option("--page-size", default=200, show_default=True, help="Users a page.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def profile(integrations: int, users: int, page_size: int, output: Path) -> None:
     """Where the time of a fleet's syncs goes, as a flame graph (SVG).
 
@@ -168,26 +171,24 @@ def profile(integrations: int, users: int, page_size: int, output: Path) -> None
 )
 @click.option("--days", default=30, show_default=True, help="Daily syncs in the ledger.")
 @click.option("--repeat", default=3, show_default=True, help="Repetitions of everything.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def scaling(sizes: tuple[int, ...], days: int, repeat: int, output: Path) -> None:
     """Seconds of schedule, sensors, report and partitions by the number of integrations.
 
     Example: python -m benchmarks scaling --integrations 1000
     """
-    from benchmarks.results import write
     from benchmarks.scaling.measure import measure
     from benchmarks.scaling.report import table
 
-    document = measure(sizes, days, repeat, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "scaling", document, table(document)):
-        click.echo(path)
+    document = measure(sizes, days, repeat, progress=_say)
+    _write(output, document, table(document))
 
 
 @main.command()
 @click.option("--gigabytes", default=0.05, show_default=True, help="Size of the CSV file.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @click.option("--through/--load-only", default=True, help="Also measure ours to the summary.")
-@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+@written_to
 def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
     """Rate and peak memory of loading a file of sign-in events, beside DuckDB alone.
 
@@ -195,11 +196,19 @@ def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
     """
     from benchmarks.events.measure import Plan, measure
     from benchmarks.events.report import table
-    from benchmarks.results import write
 
     plan = Plan(gigabytes, repeat, through)
-    document = measure(plan, progress=lambda line: click.echo(line, err=True))
-    for path in write(output, "events", document, table(document)):
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _write(output: Path, document: dict[str, Any], markdown: str) -> None:
+    """Write the results under the benchmark's name, and say where."""
+    for path in write(output, document["benchmark"], document, markdown):
         click.echo(path)
 
 

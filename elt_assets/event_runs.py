@@ -18,11 +18,9 @@ from elt_assets.definitions import build_defs
 from elt_assets.errors import InvalidInput
 from elt_assets.event_days import event_days, has_day
 from elt_assets.event_jobs import JOB
+from elt_assets.jobs import QUIET_CONSOLE
 from elt_assets.settings import Settings
 from elt_assets.sync.platform import Platform
-
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-"""Dagster prints every event to standard error otherwise; all of them are in the instance."""
 
 
 class DayRun(msgspec.Struct, frozen=True):
@@ -66,7 +64,7 @@ def run_days(
                 instance=instance,
                 partition_key=day.isoformat(),
                 asset_selection=[asset.key for asset in selection] or None,
-                run_config=_QUIET,
+                run_config={"loggers": QUIET_CONSOLE},
                 tags=dict(tags or {}),
                 raise_on_error=False,
             )

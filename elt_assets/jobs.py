@@ -24,6 +24,10 @@ ENDED = (
 NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
 
 
+QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
+"""Loggers of runs inside a command: Dagster prints every event to standard error otherwise, where
+the command shows progress; all of them are in the instance."""
+
 LANE_TAG = "elt_assets/lane"
 """Run tag: runs of one lane run one after the other (`tag_concurrency_limits` in dagster.yaml)."""
 

@@ -15,7 +15,7 @@ from elt_assets.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
 from elt_assets.assets.streams import SYNC_ID_TAG, SyncConfig, step_name
 from elt_assets.definitions import build_defs
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.jobs import job_name
+from elt_assets.jobs import QUIET_CONSOLE, job_name
 from elt_assets.partitions import (
     PARTITIONS,
     add_partition_keys,
@@ -103,12 +103,7 @@ def _offering(
 
 
 def _run_config(stream: Stream, config: SyncConfig) -> dg.RunConfig:
-    return dg.RunConfig(
-        ops={step_name(stream): config},
-        # Dagster prints every event of the run to standard error, where the command shows
-        # progress; all of them are in the instance.
-        loggers={"console": {"config": {"log_level": "CRITICAL"}}},
-    )
+    return dg.RunConfig(ops={step_name(stream): config}, loggers=QUIET_CONSOLE)
 
 
 def _unexplained(

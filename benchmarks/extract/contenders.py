@@ -17,7 +17,6 @@ from benchmarks.contender import Clock
 from benchmarks.extract.provider import TOKEN
 
 PAGINATIONS = ("cursor", "link_header", "next_url", "page", "offset", "scim")
-INDEXED = ("page", "offset", "scim")
 
 
 def elt_assets(

@@ -31,6 +31,12 @@ TARGETS: dict[str, tuple[str, str]] = {
 }
 """Table name to the module beside this one that has the command of that name, and its help."""
 
+in_parallel = click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    help="Runs of this backfill at once, at most; the queue's own limits hold too.",
+)
+
 _TABLES = {stream.latest: stream for stream in STREAMS.values()}
 
 
@@ -121,11 +127,7 @@ def _of_stream(stream: Stream) -> click.Command:
     @click.option(
         "--hours", type=click.FloatRange(min=0), help="How long is long. Default: STALE_HOURS."
     )
-    @click.option(
-        "--parallel",
-        type=click.IntRange(min=1),
-        help="Runs of this backfill at once, at most; the queue's own limits hold too.",
-    )
+    @in_parallel
     @click.option("--name", help="The backfill's name. One that is repeated repeats nothing.")
     @at_url
     @as_json

@@ -46,6 +46,7 @@ def _evaluations() -> list[dg.AssetCheckEvaluation]:
     from elt_assets.checks import check_job
     from elt_assets.definitions import build_defs
     from elt_assets.instance import open_instance
+    from elt_assets.jobs import QUIET_CONSOLE
 
     with open_instance(load_settings()) as instance:
         result = (
@@ -53,7 +54,7 @@ def _evaluations() -> list[dg.AssetCheckEvaluation]:
             .resolve_job_def(check_job.name)
             .execute_in_process(
                 instance=instance,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                run_config={"loggers": QUIET_CONSOLE},
                 raise_on_error=False,
             )
         )

@@ -11,7 +11,7 @@ from datetime import date
 
 import click
 
-from elt_assets.cli.backfill import report, tell_if_not_parallel
+from elt_assets.cli.backfill import in_parallel, report, tell_if_not_parallel
 from elt_assets.cli.days import every_day, stretch
 from elt_assets.cli.output import as_json, note, print_json
 from elt_assets.cli.remote import at_url, server_at
@@ -24,11 +24,7 @@ from elt_assets.identifiers import checked_name
 )
 @stretch(required=False)
 @click.option("--failed", is_flag=True, help="Only days whose newest run failed.")
-@click.option(
-    "--parallel",
-    type=click.IntRange(min=1),
-    help="Days of this backfill at once, at most; the queue's own limits hold too.",
-)
+@in_parallel
 @click.option("--name", help="The backfill's name.")
 @at_url
 @as_json

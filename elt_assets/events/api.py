@@ -115,25 +115,28 @@ class ApiExtraction:
             ]
             return [future.result() for future in futures]
 
-    def since_watermark(self, ref: IntegrationRef, moment: datetime) -> Period:
-        """What an incremental reading at `moment` asks for.
+    def since_watermarks(
+        self, integrations: Sequence[Integration], moment: datetime
+    ) -> list[tuple[Integration, Period]]:
+        """What incremental readings at `moment` ask each integration for.
 
         From the newest event that is known less the overlap; from the day's beginning while
         none is.
         """
         rows = self._analytics.rows(
-            """
-            SELECT occurred_at
-            FROM event_watermarks
-            WHERE organization_id = $organization_id AND integration_id = $integration_id
-            """,
-            _names(ref),
+            "SELECT organization_id, integration_id, occurred_at FROM event_watermarks"
         )
-        begin = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
-        if rows:
-            overlap = timedelta(minutes=self._platform.settings.events_overlap_minutes)
-            begin = rows[0][0].replace(tzinfo=UTC) - overlap
-        return Period(moment.date(), begin, moment, incremental=True)
+        newest = {IntegrationRef(*names): at.replace(tzinfo=UTC) for *names, at in rows}
+        overlap = timedelta(minutes=self._platform.settings.events_overlap_minutes)
+        today = Period.of(moment.date()).begin
+
+        def begin(ref: IntegrationRef) -> datetime:
+            return newest[ref] - overlap if ref in newest else today
+
+        return [
+            (one, Period(moment.date(), begin(one.ref), moment, incremental=True))
+            for one in integrations
+        ]
 
     def _one(
         self,

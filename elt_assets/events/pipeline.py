@@ -115,9 +115,7 @@ class EventPipeline:
         What comes is counted to today's partition; normalize and load that day afterwards.
         """
         moment = datetime.now(UTC).replace(microsecond=0)
-        periods = [
-            (entry, self._api.since_watermark(entry.ref, moment)) for entry in self._chosen(refs)
-        ]
+        periods = self._api.since_watermarks(self._chosen(refs), moment)
         return self._api.run(periods, run_id=run_id, progress=progress, stop=stop or Interruption())
 
     def extract_files(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from elt_assets.sync import ledger
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS, Stream
@@ -40,24 +41,14 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
     """Every enabled integration that offers the stream, the one that waits longest first."""
     offering = {ref.partition_key for ref in platform.offering(stream)}
     rows = platform.database.rows(
-        """
+        f"""
         SELECT
             c.organization_id || ':' || c.id AS "partition",
             c.provider AS provider,
             max(coalesce(v.settled_at, c.created_at), c.updated_at) AS since,
             coalesce(s.latest, 0) AS records,
             coalesce(json_extract(c.provider_data, '$.safeguards.stale_hours'), ?) AS stale_hours
-        FROM connected_integrations AS c
-        LEFT JOIN integration_versions AS v
-            ON v.organization_id = c.organization_id
-            AND v.connected_integration_id = c.id
-            AND v.stream = ?
-        LEFT JOIN syncs AS s
-            ON s.organization_id = v.organization_id
-            AND s.connected_integration_id = v.connected_integration_id
-            AND s.stream = v.stream
-            AND s.sync_id = v.sync_id
-        WHERE c.enabled = 1
+        {ledger.ENABLED_AND_NEWEST_SETTLED}
         ORDER BY since
         """,
         (platform.settings.stale_hours, stream.name),

@@ -24,6 +24,22 @@ _ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream =
 _LOOKED_BACK = 10
 """Syncs of a stream that stay in the ledger however old they are."""
 _ONE_SYNC = f"{_ONE_STREAM} AND sync_id = ?"
+ENABLED_AND_NEWEST_SETTLED = """
+    FROM connected_integrations AS c
+    LEFT JOIN integration_versions AS v
+        ON v.organization_id = c.organization_id
+        AND v.connected_integration_id = c.id
+        AND v.stream = ?
+    LEFT JOIN syncs AS s
+        ON s.organization_id = v.organization_id
+        AND s.connected_integration_id = v.connected_integration_id
+        AND s.stream = v.stream
+        AND s.sync_id = v.sync_id
+    WHERE c.enabled = 1
+"""
+"""Every enabled integration (`c`), the state of its latest table of a stream (`v`), and the sync
+that made it (`s`); NULL where there is none yet. Its one parameter is the stream."""
+
 _ASKED = """
     SELECT
         json_extract(value, '$[0]') AS organization_id,

@@ -28,7 +28,6 @@ class KnownBatch:
 
     digest: str
     records_of: str
-    fetched: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def before(
         return None
     rows = connection.execute(
         """
-        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.fetched, b.rejected
+        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected
         FROM extraction_batches AS b
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id
@@ -75,7 +74,7 @@ def before(
     if not rows:
         return None
     mode, certificate = rows[0][:2]
-    batches = {row[2]: KnownBatch(*row[3:6]) for row in rows if row[6] == 0}
+    batches = {row[2]: KnownBatch(*row[3:5]) for row in rows if row[5] == 0}
     complete = (
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )

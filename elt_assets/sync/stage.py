@@ -246,7 +246,7 @@ class Landing:
         fetched = sum(page.count for page in pages)
         digest = repeat.digest(self._query, pages)
         known = self._before.batches.get(batch) if self._before else None
-        if known is not None and (known.digest, known.fetched) == (digest, fetched):
+        if known is not None and known.digest == digest:
             records_of, staged, rejected, unreadable_keys = known.records_of, fetched, 0, 0
         else:
             records_of = self._sync_id

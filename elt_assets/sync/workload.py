@@ -18,6 +18,7 @@ from statistics import median
 
 import msgspec
 
+from elt_assets.sync import ledger
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import Stream
 
@@ -112,7 +113,7 @@ def expected(past: Collection[Past]) -> dict[str, Load]:
 def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
     """What is expected of every enabled integration, by partition."""
     rows = platform.database.rows(
-        """
+        f"""
         SELECT
             c.organization_id || ':' || c.id AS "partition",
             c.organization_id,
@@ -122,17 +123,7 @@ def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
             coalesce(
                 s.seconds_extract + s.seconds_stage + s.seconds_detect + s.seconds_apply, 0.0
             ) AS seconds
-        FROM connected_integrations AS c
-        LEFT JOIN integration_versions AS v
-            ON v.organization_id = c.organization_id
-            AND v.connected_integration_id = c.id
-            AND v.stream = ?
-        LEFT JOIN syncs AS s
-            ON s.organization_id = v.organization_id
-            AND s.connected_integration_id = v.connected_integration_id
-            AND s.stream = v.stream
-            AND s.sync_id = v.sync_id
-        WHERE c.enabled = 1
+        {ledger.ENABLED_AND_NEWEST_SETTLED}
         """,
         (stream.name,),
     )
