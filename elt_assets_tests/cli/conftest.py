@@ -1,21 +1,25 @@
-"""Runs the command as its users do: in a process of its own, in a folder of its own."""
+"""Runs the command in a folder of its own: in this process, or in one of its own as users do."""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from elt_assets.cli.main import Invocation, run
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
@@ -53,10 +57,50 @@ class Ended:
 
 @dataclass(frozen=True)
 class Command:
-    """`elt-assets` in an installation of its own."""
+    """`elt-assets` in an installation of its own, run in this process.
+
+    For tests of what a command prints and decides. A process of its own is a `Process`: that
+    is for signals, defects, terminals, and for what else only the end of a process shows.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / ".elt_assets"
+
+    def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of the command: nothing of the developer's own installation."""
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("ELT_ASSETS_", "DAGSTER_"))
+        }
+        # A checkout need not be installed.
+        found = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        return {**inherited, "PYTHONPATH": found, **self.environment, **(more or {})}
+
+    def __call__(
+        self, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None
+    ) -> Ended:
+        written = _Text("<stdout>"), _Text("<stderr>")
+        with (
+            chdir(self.folder),
+            _environment(self.variables(more)),
+            _package_log_as_before(),
+            _standard_input(_Text("<stdin>", stdin)),
+            redirect_stdout(written[0]),
+            redirect_stderr(written[1]),
+        ):
+            status = run(arguments, Invocation())
+        out, err = (stream.buffer.getvalue().decode() for stream in written)
+        return Ended(status, out, err)
+
+
+@dataclass(frozen=True)
+class Process(Command):
+    """`elt-assets` as its users run it: in a process of its own."""
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start the command and leave it running; its output can be read as text."""
@@ -70,23 +114,8 @@ class Command:
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
-    @property
-    def home(self) -> Path:
-        return self.folder / ".elt_assets"
-
     def arguments(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "elt_assets", *arguments]
-
-    def variables(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of the command: nothing of the developer's own installation."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("ELT_ASSETS_", "DAGSTER_"))
-        }
-        # A checkout need not be installed.
-        found = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
-        return {**inherited, "PYTHONPATH": found, **self.environment, **(more or {})}
 
     def __call__(
         self, *arguments: str, stdin: str = "", more: Mapping[str, str] | None = None
@@ -103,10 +132,72 @@ class Command:
         return Ended(done.returncode, done.stdout, done.stderr)
 
 
+class _Bytes(io.BytesIO):
+    """What is read from or written to a standard stream."""
+
+    def __init__(self, name: str, content: str) -> None:
+        super().__init__(content.encode())
+        self.name = name
+
+
+class _Text(io.TextIOWrapper):
+    """A standard stream that is no terminal, as `main` sets it up."""
+
+    buffer: _Bytes
+
+    def __init__(self, name: str, content: str = "") -> None:
+        super().__init__(
+            _Bytes(name, content), encoding="utf-8", errors="backslashreplace", write_through=True
+        )
+
+
+@contextmanager
+def _standard_input(stream: _Text) -> Iterator[None]:
+    before, sys.stdin = sys.stdin, stream
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    _become(variables)
+    try:
+        yield
+    finally:
+        _become(before)
+
+
+def _become(variables: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+@contextmanager
+def _package_log_as_before() -> Iterator[None]:
+    """Every command sets up the package's log; the next test finds it as it was."""
+    package = logging.getLogger("elt_assets")
+    handlers, level = package.handlers[:], package.level
+    try:
+        yield
+    finally:
+        package.handlers[:] = handlers
+        package.setLevel(level)
+
+
 @pytest.fixture
 def elt_assets(tmp_path: Path) -> Command:
-    """The command, in an empty folder."""
+    """The command, in an empty folder and in this process."""
     return Command(tmp_path)
+
+
+@pytest.fixture
+def elt_assets_process(tmp_path: Path) -> Process:
+    """The command, in the same folder and in processes of its own."""
+    return Process(tmp_path)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 
 from elt_assets.cli.chaos import describe
-from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.cli.conftest import Process
 
 
 @pytest.mark.campaign  # some thirty processes, most of which crash
-def test_the_demo_is_right_in_spite_of_everything(elt_assets: Command) -> None:
-    ended = elt_assets(
+def test_the_demo_is_right_in_spite_of_everything(elt_assets_process: Process) -> None:
+    ended = elt_assets_process(
         *("demo", "--chaos", "--integrations", "1", "--users", "120", "--page-size", "2", "--json")
     )
     assert ended.status == 0, ended.err

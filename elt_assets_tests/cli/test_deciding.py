@@ -10,7 +10,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets_tests.cli.conftest import Command, connect, sync_without_a_command
+from elt_assets_tests.cli.conftest import Command, Process, connect, sync_without_a_command
 
 REF = IntegrationRef("demo-001", "people-001")
 NAME = str(REF)
@@ -38,12 +38,14 @@ def users_of(command: Command, *more: str) -> list[str]:
 
 
 def test_withheld_deletes_are_listed_approved_and_can_be_undone(
-    quarantined: Command, provider: ProviderProcess
+    quarantined: Command, elt_assets_process: Process, provider: ProviderProcess
 ) -> None:
     (waiting,) = quarantined("quarantine", "list", "--json").document
     assert (waiting["partition"], waiting["withheld_deletes"]) == (NAME, 18)
     assert "18 of 30 would be deleted" in waiting["reasons"][0]
-    (approved,) = quarantined("quarantine", "approve", NAME, "--json").document["sync"]
+    ended = elt_assets_process("quarantine", "approve", NAME, "--json")
+    assert ended.status == 0, ended
+    (approved,) = ended.document["sync"]
     assert approved["deletes"] == 18
     assert users_of(quarantined) == [user["external_id"] for user in provider.truth(REF)]
     assert quarantined("undo", NAME, "--sync-id", approved["sync_id"]).status == 0

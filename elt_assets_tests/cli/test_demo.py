@@ -16,7 +16,7 @@ from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Counts, Outcome, Status
-from elt_assets_tests.cli.conftest import Command, Ended, wait_for
+from elt_assets_tests.cli.conftest import Command, Ended, Process, wait_for
 
 SYNC_KEYS = {
     *("partition", "stream", "sync_id", "status", "fetched", "staged", "rejected"),
@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Command:
 @pytest.fixture(scope="module")
 def finished(home: Command) -> Ended:
     """A demo of two integrations, thirty people each, two rounds; finished."""
-    return home("demo", *SMALL, "--json")
+    return Process(home.folder)("demo", *SMALL, "--json")
 
 
 def test_a_demo_ends_equal_to_the_provider_with_status_0(finished: Ended) -> None:
@@ -159,7 +159,7 @@ def test_a_second_demo_starts_clean_and_its_provider_can_be_brought_back(home: C
     assert "Every result equals what the provider holds." in again.out
 
     _, _, arguments = last.partition(" provider ")
-    with home.start("provider", *arguments.split()) as provider:
+    with Process(home.folder).start("provider", *arguments.split()) as provider:
         assert provider.stdout
         assert "serves 1 integrations of 30 people" in provider.stdout.readline()
         synced = home("sync", FIRST, "--json")
@@ -195,8 +195,10 @@ def test_a_sync_that_claims_success_without_the_users_is_found_out(
     assert json.loads(ended.stdout)["equal"] is False
 
 
-def test_the_provider_tells_how_to_connect_it_and_that_works(elt_assets: Command) -> None:
-    with elt_assets.start("provider", "--users", "12", "--integrations", "1") as provider:
+def test_the_provider_tells_how_to_connect_it_and_that_works(
+    elt_assets: Command, elt_assets_process: Process
+) -> None:
+    with elt_assets_process.start("provider", "--users", "12", "--integrations", "1") as provider:
         assert provider.stdout
         told = []
         while not told or told[-1] != "YAML\n":
@@ -216,10 +218,10 @@ def test_the_provider_tells_how_to_connect_it_and_that_works(elt_assets: Command
     assert elt_assets("counts", FIRST, "--json").document[0]["latest"] == 0
 
 
-def test_ctrl_c_ends_the_provider_in_order(elt_assets: Command) -> None:
+def test_ctrl_c_ends_the_provider_in_order(elt_assets_process: Process) -> None:
     import signal
 
-    with elt_assets.start("provider", "--users", "1") as provider:
+    with elt_assets_process.start("provider", "--users", "1") as provider:
         assert provider.stdout
         assert "serves" in provider.stdout.readline()
         provider.send_signal(signal.SIGINT)
@@ -235,8 +237,8 @@ def test_a_port_in_use_is_one_line(elt_assets: Command) -> None:
         assert f"port {port} cannot be used" in elt_assets("dev", "--port", port).complaint
 
 
-def test_a_killed_demo_leaves_no_provider_behind(elt_assets: Command) -> None:
-    with elt_assets.start("demo", "--users", "50000", "--integrations", "1") as running:
+def test_a_killed_demo_leaves_no_provider_behind(elt_assets_process: Process) -> None:
+    with elt_assets_process.start("demo", "--users", "50000", "--integrations", "1") as running:
         assert running.stderr
         line = running.stderr.readline()
         url = line.split()[0]

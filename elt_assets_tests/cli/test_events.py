@@ -15,7 +15,7 @@ from elt_assets.cli.main import Invocation, run
 from elt_assets.cli.truth import compare_events
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.signin_files import signin_truth
-from elt_assets_tests.cli.conftest import Command, Ended
+from elt_assets_tests.cli.conftest import Ended, Process
 
 LAYOUT = Layout(organizations=2, integrations=3, users=10, signins=8, page_size=20)
 
@@ -23,12 +23,12 @@ Asking = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    return Command(tmp_path_factory.mktemp("events"))
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Process:
+    return Process(tmp_path_factory.mktemp("events"))
 
 
 @pytest.fixture(scope="module")
-def demo(installation: Command) -> Ended:
+def demo(installation: Process) -> Ended:
     """The demo of three days, finished."""
     return installation(
         "demo", "events", "--days", "3", "--users", "10", "--signins", "8", "--json"
@@ -37,7 +37,7 @@ def demo(installation: Command) -> Ended:
 
 @pytest.fixture
 def ask(
-    installation: Command,
+    installation: Process,
     demo: Ended,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

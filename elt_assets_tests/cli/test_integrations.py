@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.cli.conftest import Command, Process
 
 GOOD = """
 permission_source_name: Acme directory
@@ -35,8 +35,10 @@ def add(
     )
 
 
-def test_what_is_added_is_listed_shown_and_known_to_dagster(elt_assets: Command) -> None:
-    added = add(elt_assets)
+def test_what_is_added_is_listed_shown_and_known_to_dagster(
+    elt_assets: Command, elt_assets_process: Process
+) -> None:
+    added = add(elt_assets_process)
     assert added.status == 0, added
     assert "integrations test org-001:okta-main" in added.out
 

@@ -8,16 +8,16 @@ import signal
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.cli.conftest import Process
 
 
-def test_a_provider_told_to_have_bad_days_has_them(elt_assets: Command) -> None:
+def test_a_provider_told_to_have_bad_days_has_them(elt_assets_process: Process) -> None:
     arguments = ("--users", "12", "--integrations", "1", "--chaos", "0.5")
-    with elt_assets.start("provider", *arguments) as provider:
+    with elt_assets_process.start("provider", *arguments) as provider:
         assert provider.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", provider.stdout.readline())
         assert found is not None
-        token = (elt_assets.home / "demo" / "token").read_text().strip()
+        token = (elt_assets_process.home / "demo" / "token").read_text().strip()
         answers = [status(f"{found[0]}/v1/demo-001/people-001/users", token) for _ in range(40)]
         provider.send_signal(signal.SIGINT)
         provider.communicate()

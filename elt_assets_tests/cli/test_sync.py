@@ -14,7 +14,7 @@ import pytest
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
-from elt_assets_tests.cli.conftest import Command, connect, wait_for
+from elt_assets_tests.cli.conftest import Command, Process, connect, wait_for
 
 ONE, TWO = IntegrationRef("demo-001", "people-001"), IntegrationRef("demo-002", "people-001")
 FIRST, SECOND = ONE.partition_key, TWO.partition_key
@@ -92,12 +92,12 @@ def test_a_quarantine_ends_with_3_and_keeps_everybody(
 
 
 def test_one_failure_ends_with_1_names_its_cause_and_leaves_the_others_alone(
-    elt_assets: Command, provider: ProviderProcess
+    elt_assets: Command, elt_assets_process: Process, provider: ProviderProcess
 ) -> None:
     connect(elt_assets, provider, ONE)
     (elt_assets.folder / "wrong").write_text("a-wrong-token-nobody-knows")
     connect(elt_assets, provider, TWO, token={"file": str(elt_assets.folder / "wrong")})
-    ended = elt_assets("sync", "--all", "--sync-id", "tuesday")
+    ended = elt_assets_process("sync", "--all", "--sync-id", "tuesday")
     assert ended.status == 1
     (failed,) = [line for line in ended.err.splitlines() if line.startswith(f"{SECOND} failed: ")]
     assert "401" in failed
@@ -136,13 +136,13 @@ def test_a_profile_shows_the_work_of_the_engine(
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
-    elt_assets: Command, signal_number: signal.Signals
+    elt_assets: Command, elt_assets_process: Process, signal_number: signal.Signals
 ) -> None:
     layout = Layout(integrations=1, users=1000, page_size=1)
     with ProviderProcess(layout) as provider:
         connect(elt_assets, provider, ONE)
-        running = elt_assets.start("sync", FIRST, "--sync-id", "wednesday")
-        wait_for(lambda: len(provider.requests()) > 30)
+        running = elt_assets_process.start("sync", FIRST, "--sync-id", "wednesday")
+        wait_for(lambda: len(provider.requests()) > 30 or running.poll() is not None)
         running.send_signal(signal_number)
         out, err = running.communicate()
         assert running.returncode == 128 + signal_number, err
@@ -176,14 +176,16 @@ def unfinished_runs(elt_assets: Command) -> list[str]:
 
 
 def test_a_terminal_gets_a_live_display_and_colours(
-    elt_assets: Command, provider: ProviderProcess
+    elt_assets_process: Process, provider: ProviderProcess
 ) -> None:
-    connect(elt_assets, provider, ONE)
+    connect(elt_assets_process, provider, ONE)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        elt_assets.arguments("sync", FIRST),
-        cwd=elt_assets.folder,
-        env=elt_assets.variables({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}),
+        elt_assets_process.arguments("sync", FIRST),
+        cwd=elt_assets_process.folder,
+        env=elt_assets_process.variables(
+            {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+        ),
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,

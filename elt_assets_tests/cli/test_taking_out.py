@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.cli.conftest import Command, Process
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
 
@@ -17,9 +17,11 @@ def filled(command: Command) -> None:
     company.platform.close()
 
 
-def test_a_backup_put_in_the_place_of_a_home_passes_every_check(elt_assets: Command) -> None:
+def test_a_backup_put_in_the_place_of_a_home_passes_every_check(
+    elt_assets: Command, elt_assets_process: Process
+) -> None:
     filled(elt_assets)
-    made = elt_assets("backup", "copy", "--json")
+    made = elt_assets_process("backup", "copy", "--json")
     assert (made.status, made.document["integrations"], made.document["left"]) == (0, 2, [])
     (elt_assets.folder / "copy").rename(elt_assets.folder / "restored")
     checked = elt_assets("check", more={"ELT_ASSETS_HOME": str(elt_assets.folder / "restored")})

@@ -27,7 +27,7 @@ from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
-from elt_assets_tests.cli.conftest import Command, free_port, processes_of, wait_for
+from elt_assets_tests.cli.conftest import Process, free_port, processes_of, wait_for
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 REFS = [IntegrationRef(f"org-{n:03}", "directory") for n in range(20)]
@@ -156,7 +156,7 @@ def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
     port, health_port = free_port(), free_port()
     health = f"http://127.0.0.1:{health_port}"
     client = Client(f"http://127.0.0.1:{port}", capsys)
-    command = Command(tmp_path, {"ELT_ASSETS_HOME": str(own_home), **settings})
+    command = Process(tmp_path, {"ELT_ASSETS_HOME": str(own_home), **settings})
     log = tmp_path / "log"
     with log.open("w") as output:
         dev = command.start(

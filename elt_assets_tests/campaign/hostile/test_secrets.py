@@ -20,7 +20,7 @@ from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign.hostile.installations import person
 from elt_assets_tests.campaign.oracles import leaked_secrets
-from elt_assets_tests.cli.conftest import Command, connect
+from elt_assets_tests.cli.conftest import Process, connect
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 TOKEN, KEY, PASSWORD = "bearer-s3cr3t/+=1", "query-s3cr3t/+=2", "basic-s3cr3t/+=3"
@@ -118,7 +118,7 @@ def test_no_secret_reaches_a_file_a_log_or_a_message_whatever_the_provider_echoe
 
 def test_no_secret_reaches_dagster_or_the_terminal(tmp_path: Path) -> None:
     """The whole way: the command, a Dagster run, its event log and everything under the home."""
-    command = Command(tmp_path)
+    command = Process(tmp_path)
     layout = Layout(organizations=1, integrations=2, users=12)
     good, bad = layout.worlds()
     with ProviderProcess(layout, token="planted-dagster-s3cr3t-4") as provider:
