@@ -71,6 +71,18 @@ class DatabaseDamaged(PermanentError):
     """The operational database cannot be read or disagrees with the change log."""
 
 
+class DatabaseUnavailable(RetryableError):
+    """The operational database's server cannot be reached, or went away."""
+
+
+class DatabaseRefused(PermanentError):
+    """The operational database's server says no: to the account, a right, a name."""
+
+
+class DatabaseMoved(PermanentError):
+    """The operational database is somewhere else now; this one is closed."""
+
+
 class StorageFull(RetryableError):
     """The disk under the warehouse or the operational database has no room left."""
 

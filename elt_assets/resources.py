@@ -22,7 +22,9 @@ from pydantic import Field
 
 from elt_assets import logs
 from elt_assets.settings import Settings, load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync.outcome import Outcome, ProgressListener, silent
 from elt_assets.sync.platform import Platform
@@ -70,13 +72,15 @@ class WarehouseResource(DuckDBResource):
 
 
 class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The SQLite side: registry, latest tables and ledger, through ADBC only."""
+    """The operational side: registry, latest tables and ledger, through ADBC only."""
 
-    path: str | None = Field(default=None, description="The SQLite file.")
+    path: str | None = Field(
+        default=None, description="A SQLite file, in the place of what settings say."
+    )
 
     def database(self, settings: Settings) -> OperationalDatabase:
         """The operational database, with this resource's fields before `settings`."""
-        return OperationalDatabase(Path(self.path) if self.path else settings.database_path)
+        return SqliteDatabase(Path(self.path)) if self.path else operational_database(settings)
 
 
 @dg.resource(

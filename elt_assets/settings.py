@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from elt_assets.database_address import DatabaseAddress
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import DeleteMode, Safeguards
+from elt_assets.secret_refs import SecretRef
 
 
 class Settings(BaseSettings):
@@ -24,6 +26,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
 
     home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
+    operational_url: str | None = Field(
+        None,
+        description="PostgreSQL that applications read, postgresql://user@host:5432/database; "
+        "a SQLite file under home if unset.",
+    )
+    operational_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    operational_schema: str = Field(
+        "public", min_length=1, max_length=63, description="Schema there that holds the tables."
+    )
+    operational_reader: str | None = Field(
+        None, description="Role there that may read the latest tables, and nothing else."
+    )
+    operational_row_security: bool = Field(
+        False, description="Show that role the rows of one organization at a time."
+    )
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
     concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
     range_integrations: int = Field(
@@ -147,6 +166,29 @@ class Settings(BaseSettings):
             raise ValueError("not an http(s) address")
         return address
 
+    @field_validator("operational_password", mode="before")
+    @classmethod
+    def _a_reference(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        kind, colon, place = given.partition(":")
+        if kind not in ("env", "file") or not colon or not place:
+            # Not quoted: it is most likely the password itself.
+            raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
+        return {kind: place}
+
+    @model_validator(mode="after")
+    def _an_operational_database(self) -> Self:
+        try:
+            _ = self.operational_address
+        except InvalidInput as error:
+            raise ValueError(f"ELT_ASSETS_OPERATIONAL_URL: {error}") from None
+        if self.operational_row_security and self.operational_reader is None:
+            raise ValueError(
+                "ELT_ASSETS_OPERATIONAL_ROW_SECURITY needs ELT_ASSETS_OPERATIONAL_READER too"
+            )
+        return self
+
     @model_validator(mode="after")
     def _mail_has_a_way(self) -> Self:
         if self.alert_email_to and not (self.smtp_host and self.alert_email_from):
@@ -173,8 +215,15 @@ class Settings(BaseSettings):
         )
 
     @property
+    def operational_address(self) -> DatabaseAddress | None:
+        """Where the operational database's server is; None for a SQLite file."""
+        if self.operational_url is None:
+            return None
+        return DatabaseAddress.parse(self.operational_url, self.operational_password)
+
+    @property
     def database_path(self) -> Path:
-        """The operational database, a SQLite file."""
+        """The operational database where that is a SQLite file."""
         return self.home / "oltp.db"
 
     @property

@@ -1,22 +1,35 @@
 """What every test starts from: a home of its own, and nothing of the machine's settings.
 
-Belongs here: isolation that every test needs. Does not: builders and servers of one part of
+Belongs here: isolation that every test needs, and the operational database it is given: a
+SQLite file, unless a test asks for each `backend` in turn or `--operational postgresql` is said.
+Does not: builders and servers of one part of
 the tree, which have a conftest.py beside their tests.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from elt_assets_tests.servers import Server
 
 # A property that holds on a fast machine holds on a slow one: no example has a time limit.
 settings.register_profile(
     "house", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let every test have its operational database on PostgreSQL."""
+    parser.addoption("--operational", choices=["sqlite", "postgresql"], default="sqlite")
 
 
 def pytest_configure() -> None:
@@ -27,9 +40,38 @@ def pytest_configure() -> None:
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """One server for all tests of this process; skips those that need it where there is none."""
+    from elt_assets_tests.servers import postgresql
+
+    with postgresql() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
     """Send everything a test or its subprocess writes to a folder that only it knows."""
     home = tmp_path / "elt-assets-home"
     monkeypatch.setenv("ELT_ASSETS_HOME", str(home))
+    if request.config.getoption("operational") == "postgresql":
+        on_postgresql(request.getfixturevalue("postgresql"), monkeypatch)
     return home
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(own_home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Each kind of operational database in turn, as settings of the environment."""
+    if request.param == "postgresql":
+        on_postgresql(request.getfixturevalue("postgresql"), monkeypatch)
+    else:
+        monkeypatch.delenv("ELT_ASSETS_OPERATIONAL_URL", raising=False)
+    return str(request.param)
+
+
+def on_postgresql(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give whatever reads settings an empty schema of its own on `server`."""
+    for name, value in server.settings(f"test_{uuid.uuid4().hex[:12]}").items():
+        monkeypatch.setenv(name, value)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from elt_assets.errors import NotFound
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
+from elt_assets.settings import Settings, load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.sync.platform import Platform
 
 
@@ -19,12 +20,21 @@ def existing_platform() -> Platform:
     somebody merely asked a question.
     """
     settings = load_settings()
-    if not settings.database_path.exists():
+    database = operational_database(settings)
+    try:
+        exists = database.exists
+    finally:
+        database.close()
+    if not exists:
         raise NotFound(
-            f"{settings.home} holds no platform yet: go to the folder that has it, set "
+            f"{_place(settings)} holds no platform yet: go to the folder that has it, set "
             "ELT_ASSETS_HOME, or begin with `elt-assets demo` or `elt-assets integrations add`"
         )
     return Platform.open(settings)
+
+
+def _place(settings: Settings) -> str:
+    return str(settings.operational_address or settings.home)
 
 
 def registered(platform: Platform, partition_key: str) -> IntegrationRef:

@@ -120,12 +120,12 @@ def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
         SELECT
             status,
             count(*) AS syncs,
-            sum(inserts) AS inserts,
-            sum(updates) AS updates,
-            sum(deletes) AS deletes,
-            sum(fetched) AS fetched,
-            sum(rejected) AS rejected,
-            sum(attempts - 1) AS retries,
+            CAST(sum(inserts) AS BIGINT) AS inserts,
+            CAST(sum(updates) AS BIGINT) AS updates,
+            CAST(sum(deletes) AS BIGINT) AS deletes,
+            CAST(sum(fetched) AS BIGINT) AS fetched,
+            CAST(sum(rejected) AS BIGINT) AS rejected,
+            CAST(sum(attempts - 1) AS BIGINT) AS retries,
             sum(seconds_extract) AS extract,
             sum(seconds_stage) AS stage,
             sum(seconds_detect) AS detect,
@@ -200,16 +200,19 @@ def _newest(platform: Platform, stream: Stream) -> Iterator[Metric]:
 
 
 def _durations(platform: Platform, stream: Stream) -> Metric:
-    columns = ", ".join(f"sum(seconds <= {bound}) AS le_{bound}" for bound in _DURATIONS)
+    columns = ", ".join(
+        f"count(*) FILTER (WHERE seconds <= {bound}) AS le_{bound}" for bound in _DURATIONS
+    )
+    seconds = platform.database.dialect.seconds_between("started_at", "finished_at")
     (row,) = platform.database.rows(
         # The columns are numbers of this module; nothing comes from outside.
         f"""
         SELECT count(*) AS n, sum(seconds) AS total, {columns}
         FROM (
-            SELECT (julianday(finished_at) - julianday(started_at)) * 86400 AS seconds
+            SELECT {seconds} AS seconds
             FROM syncs
             WHERE stream = ? AND finished_at IS NOT NULL
-        )
+        ) AS finished
         """,  # noqa: S608
         (stream.name,),
     )
@@ -218,7 +221,7 @@ def _durations(platform: Platform, stream: Stream) -> Metric:
         "From a sync's beginning to its settlement or last failure, waits included.",
         labels=["stream"],
     )
-    buckets = [(str(float(bound)), row[f"le_{bound}"] or 0) for bound in _DURATIONS]
+    buckets = [(str(float(bound)), row[f"le_{bound}"]) for bound in _DURATIONS]
     histogram.add_metric([stream.name], [*buckets, ("+Inf", row["n"])], row["total"] or 0.0)
     return histogram
 

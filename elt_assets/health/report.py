@@ -21,7 +21,7 @@ from elt_assets.alerts import grouped, open_matters
 from elt_assets.errors import DatabaseBusy, EltAssetsError
 from elt_assets.remote.server import HEARTBEAT_TOLERANCE, Queue, Server
 from elt_assets.settings import Settings
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync.clock import now
 from elt_assets.sync.freshness import overdue
@@ -84,7 +84,7 @@ def opened(settings: Settings) -> Iterator[Platform]:
     It is opened anew each time, so that a database that was restored or lost is seen as it is,
     and waits for nobody long.
     """
-    database = OperationalDatabase(settings.database_path, attempts=1, busy_timeout=_BUSY_WAIT)
+    database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)
     warehouses = Warehouses(settings.warehouse_path, lock_wait=0.0)
     try:
         yield Platform(settings, database, warehouses)

@@ -1,26 +1,24 @@
-"""The operational database: SQLite, reached through ADBC and through nothing else.
+"""The operational database: what the engine asks of it, whichever database that is.
 
-Belongs here: connections, transactions, bulk ingest, migrations, and SQLite's errors in
-our words. Does not: any statement about integrations, syncs or users (`sync` has them).
-
-Only ADBC's SQLite library may open this file in a process that syncs. POSIX locks belong
-to the process: a second SQLite library on the same file drops the first one's locks when
-it closes, and a committed row was lost that way. Neither `sqlite3` nor DuckDB's sqlite
-extension, then, and no copying of the live file.
+Belongs here: transactions, pooled connections, patience with a busy database, and the
+schema's migrations, as far as all databases have them in common. Does not: one database's
+ways (sqlite, postgres) or any statement about integrations, syncs or users (`sync` has them).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import adbc_driver_manager
-import adbc_driver_sqlite.dbapi as adbc
+import msgspec
 import pyarrow as pa
+from adbc_driver_manager.dbapi import Connection
 from tenacity import (
     Retrying,
     retry_if_exception_type,
@@ -28,175 +26,173 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from elt_assets.errors import DatabaseBusy, DatabaseDamaged, StorageFull, SyncError
+from elt_assets.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    SyncError,
+    WriteInterrupted,
+)
+from elt_assets.stores.dialect import Dialect
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Parameters = Sequence[object]
 
 _MIGRATIONS = "elt_assets.stores.migrations"
-_BATCH_ROWS = "adbc.sqlite.query.batch_rows"
-_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    # An answer of "applied" must survive a power cut, so commits reach the disk.
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    # What is deleted is overwritten: erasing a customer must not leave people in free pages.
-    "PRAGMA secure_delete = ON",
-)
 
 
-class Transaction:
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table; `kind` is text, integer, real or boolean, `key` its place in the key."""
+
+    name: str
+    kind: str
+    nullable: bool
+    key: int = 0
+
+
+class Transaction(ABC):
     """An open transaction; everything in it happens, or nothing."""
 
-    def __init__(self, connection: adbc.Connection) -> None:
+    dialect: Dialect
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    @abstractmethod
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement and return how many rows it changed."""
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute(sql, parameters or None)
-        return int(self.value("SELECT changes()"))
 
+    @abstractmethod
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a query, as dictionaries."""
-        return _rows(self._connection, sql, parameters)
 
     def value(self, sql: str, parameters: Parameters = ()) -> Any:
         """The single value of a query with one row and one column."""
         return next(iter(self.rows(sql, parameters)[0].values()))
 
-    @contextmanager
-    def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
+    @abstractmethod
+    def reader(
+        self, sql: str, parameters: Parameters = ()
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        """A query's rows as a stream of Arrow batches; see `OperationalDatabase.reader`."""
+
+    @abstractmethod
+    def ingested(
+        self, table: str, data: pa.RecordBatchReader | pa.Table
+    ) -> AbstractContextManager[str]:
         """Bulk-load `data` into a temporary table for the block; yield its name for SQL."""
-        with closing(self._connection.cursor()) as cursor:
-            cursor.adbc_ingest(table, data, mode="create", temporary=True)
-        yield f'temp."{table}"'
-        self.execute(f'DROP TABLE temp."{table}"')
 
 
-class OperationalDatabase:
-    """One SQLite file and a pool of ADBC connections to it.
+class OperationalDatabase(ABC):
+    """A database and a pool of ADBC connections to it.
 
-    A write that finds the database locked is tried `attempts` times, from `first_wait`
-    seconds, doubling with jitter; each try lets SQLite itself wait `busy_timeout` seconds.
+    A write that finds the database busy, and anything that finds it out of reach before it
+    began, is tried `attempts` times, from `first_wait` seconds, doubling with jitter.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        attempts: int = 10,
-        first_wait: float = 0.1,
-        busy_timeout: float = 1.0,
-    ) -> None:
-        self._path = path
+    dialect: Dialect
+
+    def __init__(self, name: str, *, attempts: int, first_wait: float) -> None:
+        self._name = name
         self._attempts = attempts
         self._first_wait = first_wait
-        self._busy_timeout = busy_timeout
-        self._idle: list[adbc.Connection] = []
+        self._idle: list[Connection] = []
         self._idle_guard = threading.Lock()
-        # SQLite has one writer; queueing for it inside the process is fair, polling is not.
-        self._writer = threading.Lock()
+
+    def __str__(self) -> str:
+        """The database as messages name it; no secret."""
+        return self._name
 
     @property
-    def path(self) -> Path:
-        """The SQLite file."""
-        return self._path
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether an installation is there already."""
 
-    def migrate(self, also: Iterable[str] = ()) -> None:
+    @abstractmethod
+    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
         """Bring the schema up to date: numbered migrations, each once, then `also`.
 
         `also` are idempotent statements (`CREATE TABLE IF NOT EXISTS …`) for tables that
-        are made from declarations. Raises `DatabaseDamaged` when the file was written by
-        a newer version.
+        are made from declarations; `readable` are those that applications read.
+        Raises `DatabaseDamaged` when the database was written by a newer version.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        scripts = _migrations()
-        with self.transaction() as transaction:
-            version = int(transaction.value("PRAGMA user_version"))
-            if version > len(scripts):
-                raise DatabaseDamaged(
-                    f"{self._path} has schema {version}, this release knows {len(scripts)}; "
-                    "run the release that wrote it, or a newer one"
-                )
-            for script in scripts[version:]:
-                for statement in _statements(script):
-                    transaction.execute(statement)
-            for statement in also:
-                transaction.execute(statement)
-            if version < len(scripts):
-                transaction.execute(f"PRAGMA user_version = {len(scripts)}")
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, on: str = "") -> Iterator[Transaction]:
         """A write transaction, committed when the block ends and rolled back when it raises.
 
-        Raises `DatabaseBusy` when another process keeps the write lock, `StorageFull`
-        and `DatabaseDamaged` for what SQLite reports inside.
+        `on` is what it is about: two on one thing never overlap, those on different things
+        may. One that names nothing overlaps with none.
+
+        Raises `DatabaseBusy` when others leave no way in, `DatabaseUnavailable` when the
+        database cannot be reached, `WriteInterrupted` when nobody can say whether it was
+        committed, and `StorageFull` and `DatabaseDamaged` for what is reported inside.
         """
-        with self._writer, self._connection() as connection, self._translated():
-            self._begin(connection)
-            try:
-                yield Transaction(connection)
-                with closing(connection.cursor()) as cursor:
-                    cursor.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
-                raise
+        with self._turn():
+            connection = self._persistently(
+                lambda: self._begun(on), DatabaseBusy, DatabaseUnavailable
+            )
+            with self._given_back(connection):
+                try:
+                    with self._translated():
+                        yield self._transaction(connection)
+                    self._commit(connection)
+                except BaseException:
+                    roll_back(connection)
+                    raise
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a query in a snapshot of its own; never waits for a writer."""
-        with self._connection() as connection, self._translated():
-            return _rows(connection, sql, parameters)
+
+        def asked() -> list[Row]:
+            with self._connection() as connection, self._translated():
+                return self._rows(connection, sql, parameters)
+
+        return self._persistently(asked, DatabaseUnavailable)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """For several queries that agree with each other; writers go on."""
+        connection = self._persistently(self._looking, DatabaseUnavailable, DatabaseBusy)
+        with self._given_back(connection):
+            with self._translated():
+                yield self._transaction(connection)
+            roll_back(connection)
 
     @contextmanager
     def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
         """A query's rows as a stream of Arrow batches, however many there are.
 
-        SQLite's driver types a column by its first batch, so select expressions that are
-        never NULL and always of one type.
+        Not every driver can type a column whose first values are NULL, so select
+        expressions that are never NULL and always of one type.
         """
-        with (
-            self._connection() as connection,
-            self._translated(),
-            closing(connection.cursor()) as cursor,
-        ):
-            cursor.execute(sql, parameters or None)
-            with closing(cursor.fetch_record_batch()) as batches:
-                yield batches
+        with self.snapshot() as snapshot, snapshot.reader(sql, parameters) as batches:
+            yield batches
 
-    def free_bytes(self) -> int:
-        """How much of the file is pages that hold nothing."""
-        return self._pragma("freelist_count") * self._pragma("page_size")
+    @abstractmethod
+    def columns(self, table: str) -> list[Column]:
+        """The columns of a table in their order; none if there is no such table."""
 
-    def vacuum(self) -> None:
-        """Rewrite the file without free pages and let the planner look at it again.
+    @abstractmethod
+    def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
+        """Give back what deleted rows took, where that is at least this share of the whole.
 
-        Writers wait meanwhile. Raises `DatabaseBusy` when one does not end.
+        Returns how many bytes that is; None where the database does it by itself.
         """
-        with self._writer, self._connection() as connection, self._translated():
-            for statement in ("VACUUM", "PRAGMA optimize"):
-                with closing(connection.cursor()) as cursor:
-                    cursor.execute(statement)
-        self.empty_log()
 
+    @abstractmethod
     def empty_log(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing; False while it is read."""
-        with self._writer, self._connection() as connection, self._translated():
-            (row,) = _rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-        return bool(row["busy"] == 0)
+        """Keep nothing of what was deleted in the write-ahead log; False while it is read.
 
-    def copy(self, target: Path) -> None:
-        """Write the database as it stands to the new file `target`, while others go on."""
-        with (
-            self._connection() as connection,
-            self._translated(),
-            closing(connection.cursor()) as cursor,
-        ):
-            cursor.execute("VACUUM INTO ?", (str(target),))
+        True also where that log is a server's own.
+        """
 
-    def _pragma(self, name: str) -> int:
-        return int(next(iter(self.rows(f"PRAGMA {name}")[0].values())))
+    @abstractmethod
+    def copy(self, target: Path) -> bool:
+        """Write the database as it stands to the new SQLite file `target`, while others go on.
+
+        False where it is no file: then its tables are to be copied (transfer).
+        """
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -205,44 +201,107 @@ class OperationalDatabase:
         for connection in idle:
             connection.close()
 
+    @abstractmethod
+    def _turn(self) -> AbstractContextManager[object]:
+        """Whatever threads of this process queue at before they write."""
+
+    @abstractmethod
+    def _connect(self) -> Connection:
+        """A new connection, with every statement committed at once."""
+
+    @abstractmethod
+    def _begin(self, connection: Connection, on: str) -> None:
+        """Begin a transaction about `on`, as the first of all who want to."""
+
+    @abstractmethod
+    def _look(self, connection: Connection) -> None:
+        """Begin to read: whatever is read until the end stood at one moment."""
+
+    @abstractmethod
+    def _transaction(self, connection: Connection) -> Transaction:
+        """What the block is given."""
+
+    @abstractmethod
+    def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query."""
+
+    @abstractmethod
+    def _translate(self, error: Exception) -> SyncError | None:
+        """The driver's error in our words; None if it is a defect of the statement."""
+
+    def _begun(self, on: str) -> Connection:
+        return self._ready(lambda connection: self._begin(connection, on))
+
+    def _looking(self) -> Connection:
+        return self._ready(self._look)
+
+    def _ready(self, begin: Callable[[Connection], None]) -> Connection:
+        connection = self._taken()
+        try:
+            with self._translated():
+                begin(connection)
+        except DatabaseBusy:
+            roll_back(connection)
+            self._returned(connection)
+            raise
+        except BaseException as error:
+            self._dropped(connection, error)
+            raise
+        return connection
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            with self._translated(), closing(connection.cursor()) as cursor:
+                cursor.execute("COMMIT")
+        except DatabaseUnavailable as error:
+            raise WriteInterrupted(
+                f"{self} was lost while it committed; what it holds decides when this is tried "
+                "again"
+            ) from error
+
     @contextmanager
-    def _connection(self) -> Iterator[adbc.Connection]:
+    def _connection(self) -> Iterator[Connection]:
+        connection = self._taken()
+        with self._given_back(connection):
+            yield connection
+
+    @contextmanager
+    def _given_back(self, connection: Connection) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._dropped(connection, error)
+            raise
+        self._returned(connection)
+
+    def _taken(self) -> Connection:
         with self._idle_guard:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
-            connection = self._connect()
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
+            with self._translated():
+                connection = self._connect()
+        return connection
+
+    def _returned(self, connection: Connection) -> None:
         with self._idle_guard:
             self._idle.append(connection)
 
-    def _connect(self) -> adbc.Connection:
-        with self._translated():
-            connection = adbc.connect(str(self._path), autocommit=True)
-            try:
-                _rows(connection, f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
-                for pragma in _PRAGMAS:
-                    _rows(connection, pragma)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
+    def _dropped(self, connection: Connection, error: BaseException) -> None:
+        connection.close()
+        if isinstance(error, DatabaseUnavailable):
+            # The others were made with the server that is gone.
+            self.close()
 
-    def _begin(self, connection: adbc.Connection) -> None:
+    def _persistently(self, act: Callable[[], T], *passing: type[SyncError]) -> T:
         attempts = Retrying(
-            retry=retry_if_exception_type(DatabaseBusy),
+            retry=retry_if_exception_type(passing),
             stop=stop_after_attempt(self._attempts),
             wait=wait_exponential_jitter(
                 multiplier=self._first_wait, max=5, jitter=self._first_wait
             ),
             reraise=True,
         )
-        for attempt in attempts:
-            with attempt, self._translated(), closing(connection.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
+        return attempts(act)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -250,55 +309,27 @@ class OperationalDatabase:
             yield
         # Reading a result raises OSError where executing raises the driver's own class.
         except (adbc_driver_manager.Error, OSError) as error:
-            translated = self._translate(str(error))
+            translated = self._translate(error)
             if translated is None:
                 raise
             raise translated from error
 
-    def _translate(self, text: str) -> SyncError | None:
-        if "database is locked" in text or "database table is locked" in text:
-            return DatabaseBusy(
-                f"{self._path} stayed locked by another process; "
-                "let it finish, or stop it, and sync again"
-            )
-        if "disk is full" in text or "No space left" in text:
-            return StorageFull(f"no space left for {self._path}; free some space and sync again")
-        if "malformed" in text or "not a database" in text or "disk I/O error" in text:
-            return DatabaseDamaged(
-                f"{self._path} cannot be read (SQLite says it is damaged); "
-                "restore it from a backup, or rebuild it from the change logs"
-            )
-        if "unable to open database file" in text or "failed to open" in text:
-            return DatabaseDamaged(
-                f"{self._path} cannot be opened; check the folder and its rights"
-            )
-        return None
 
-
-def _rows(connection: adbc.Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
-    with closing(connection.cursor()) as cursor:
-        # The whole result is one batch, so that a column of NULLs that later holds text
-        # is typed by all of its values.
-        cursor.adbc_statement.set_options(**{_BATCH_ROWS: "1000000"})
-        cursor.execute(sql, parameters or None)
-        rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
-        return rows
-
-
-def _roll_back(connection: adbc.Connection) -> None:
+def roll_back(connection: Connection) -> None:
+    """End the transaction without it; the connection is closed by the caller in any case."""
     try:
         with closing(connection.cursor()) as cursor:
             cursor.execute("ROLLBACK")
     except adbc_driver_manager.Error:
-        # SQLite has already rolled back (a full disk does that); the connection is closed
-        # by the caller in any case.
+        # It has rolled back by itself (a full disk does that, and so does a lost connection).
         return
 
 
-def _migrations() -> list[str]:
+def migrations() -> list[list[str]]:
+    """The statements of every numbered migration, in order."""
     folder = resources.files(_MIGRATIONS)
     scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [folder.joinpath(name).read_text(encoding="utf-8") for name in scripts]
+    return [_statements(folder.joinpath(name).read_text(encoding="utf-8")) for name in scripts]
 
 
 def _statements(script: str) -> list[str]:

@@ -60,7 +60,7 @@ class Application:
         """
         counts = self.counts
         expected = counts.latest_before + counts.inserts - counts.deletes
-        with self.database.transaction() as transaction:
+        with self.database.transaction(self.ref.partition_key) as transaction:
             if ledger.version(transaction, self.stream, self.ref).ordinal > self.row.ordinal:
                 raise Superseded
             if not ledger.advance(

@@ -20,6 +20,7 @@ import msgspec
 from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.platform import Platform
@@ -52,7 +53,7 @@ def backup(platform: Platform, folder: Path) -> Backup:
     unfinished.mkdir(parents=True, mode=0o700)
     settings = platform.settings.model_copy(update={"home": unfinished})
     platform.database.copy(settings.database_path)
-    database = OperationalDatabase(settings.database_path)
+    database = SqliteDatabase(settings.database_path)
     copies = Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
 
     def copied(ref: IntegrationRef) -> str | None:

@@ -64,7 +64,7 @@ class Compensation:
     def reject(self, quarantined: SyncRow, decided_by: str) -> None:
         """Keep the users; record who decided. Raises `InvalidInput` like `approve`."""
         self._still_open(quarantined)
-        with self.database.transaction() as deciding:
+        with self.database.transaction(self.ref.partition_key) as deciding:
             self._decide(deciding, quarantined, "rejected", decided_by)
 
     def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
@@ -128,7 +128,7 @@ class Compensation:
         parameters: Mapping[str, object],
         also: Callable[[Transaction], None] = lambda _: None,
     ) -> Outcome:
-        with self.database.transaction() as opening:
+        with self.database.transaction(self.ref.partition_key) as opening:
             if not registered(opening, self.ref):
                 raise NotFound(f"{self.ref} was removed meanwhile; nothing was changed")
             row = ledger.begin(opening, self.stream, self.ref, sync_id, None)

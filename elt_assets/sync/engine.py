@@ -181,7 +181,7 @@ class Engine:
         )
         stream, ref, sync_id = request.stream, request.ref, request.sync_id
         try:
-            with self.database.transaction() as transaction:
+            with self.database.transaction(ref.partition_key) as transaction:
                 if not attempt.opened:
                     if not registered(transaction, ref):
                         return outcome
@@ -291,7 +291,7 @@ class _Attempt:
 
     def _open(self) -> SyncRow:
         request = self.request
-        with self.engine.database.transaction() as transaction:
+        with self.engine.database.transaction(request.ref.partition_key) as transaction:
             if not registered(transaction, request.ref):
                 raise NotFound(f"{request.ref} was removed meanwhile; nothing was synced")
             row = ledger.begin(
@@ -307,7 +307,7 @@ class _Attempt:
 
     def _supersede(self) -> Outcome:
         request = self.request
-        with self.engine.database.transaction() as transaction:
+        with self.engine.database.transaction(request.ref.partition_key) as transaction:
             outcome = _with_standing_rows(
                 self.outcome(Status.SUPERSEDED), transaction, request.stream, request.ref
             )

@@ -107,7 +107,8 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
     lags = _hours_since_settled(database, now, stale_hours)
     quarantined = _quarantined(database)
     (registered,) = database.rows(
-        "SELECT coalesce(sum(enabled), 0) AS enabled, count(*) AS n FROM connected_integrations"
+        "SELECT count(*) FILTER (WHERE enabled = 1) AS enabled, count(*) AS n"
+        " FROM connected_integrations"
     )
     return FleetState(
         moment=now.strftime("%Y-%m-%d %H:%M"),
@@ -137,16 +138,17 @@ def _hours_since_settled(
 
     Beside it the hours after which that integration counts as not up to date.
     """
+    own = database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = database.rows(
-        """
+        f"""
         SELECT
             coalesce(min(v.settled_at), '') AS settled_at,
-            coalesce(json_extract(c.provider_data, '$.safeguards.stale_hours'), ?) AS stale_hours
+            coalesce({own}, ?) AS stale_hours
         FROM connected_integrations AS c
         LEFT JOIN integration_versions AS v
             ON v.organization_id = c.organization_id AND v.connected_integration_id = c.id
         WHERE c.enabled = 1
-        GROUP BY c.organization_id, c.id
+        GROUP BY c.organization_id, c.id, c.provider_data
         """,
         (stale_hours,),
     )
@@ -173,7 +175,7 @@ def _records(database: OperationalDatabase) -> dict[str, int]:
     """Rows in the latest tables, as the newest settled syncs counted them."""
     rows = database.rows(
         """
-        SELECT s.stream, sum(s.latest) AS n
+        SELECT s.stream, CAST(sum(s.latest) AS BIGINT) AS n
         FROM syncs AS s
         JOIN integration_versions AS v
             ON v.organization_id = s.organization_id
@@ -226,7 +228,9 @@ def _changes(database: OperationalDatabase) -> tuple[DayOfChanges, ...]:
         f"""
         SELECT
             substr(started_at, 1, 10) AS day,
-            sum(inserts) AS inserted, sum(updates) AS updated, sum(deletes) AS deleted
+            CAST(sum(inserts) AS BIGINT) AS inserted,
+            CAST(sum(updates) AS BIGINT) AS updated,
+            CAST(sum(deletes) AS BIGINT) AS deleted
         FROM syncs
         WHERE started_at >= ?
             AND status IN ('{Status.APPLIED}', '{Status.UNCHANGED}', '{Status.QUARANTINED}')

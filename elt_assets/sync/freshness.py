@@ -40,14 +40,18 @@ class Freshness(msgspec.Struct, frozen=True):
 def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
     """Every enabled integration that offers the stream, the one that waits longest first."""
     offering = {ref.partition_key for ref in platform.offering(stream)}
+    own = platform.database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = platform.database.rows(
         f"""
         SELECT
             c.organization_id || ':' || c.id AS "partition",
             c.provider AS provider,
-            max(coalesce(v.settled_at, c.created_at), c.updated_at) AS since,
+            CASE
+                WHEN c.updated_at > coalesce(v.settled_at, c.created_at) THEN c.updated_at
+                ELSE coalesce(v.settled_at, c.created_at)
+            END AS since,
             coalesce(s.latest, 0) AS records,
-            coalesce(json_extract(c.provider_data, '$.safeguards.stale_hours'), ?) AS stale_hours
+            coalesce({own}, ?) AS stale_hours
         {ledger.ENABLED_AND_NEWEST_SETTLED}
         ORDER BY since
         """,

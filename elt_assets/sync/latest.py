@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
+from elt_assets.stores.dialect import Dialect
 from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
 from elt_assets.sync.stream import Kind, Stream
 
@@ -31,7 +32,7 @@ def images(
     a change. Being one text it needs no NULLs, which SQLite's driver cannot type.
     """
     sql = (
-        f"SELECT id, content_hash, {_image(stream)} AS image"
+        f"SELECT id, content_hash, {_image(stream, database.dialect)} AS image"
         f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
     )
     with database.reader(sql, _tenant(ref)) as reader:
@@ -44,7 +45,8 @@ def standing(
 ) -> Iterator[pa.RecordBatchReader]:
     """Stream the integration's rows as (id, content_hash, image, first_seen, last_updated)."""
     sql = (
-        f"SELECT id, content_hash, {_image(stream)} AS image, first_seen, last_updated"
+        f"SELECT id, content_hash, {_image(stream, database.dialect)} AS image,"
+        " first_seen, last_updated"
         f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL ORDER BY id"
     )
     with database.reader(sql, _tenant(ref)) as reader:
@@ -169,14 +171,11 @@ def _tenant(ref: IntegrationRef) -> tuple[str, str]:
     return ref.organization_id, ref.integration_id
 
 
-def _image(stream: Stream) -> str:
-    members = ", ".join(
-        f"'{column.name}', {_as_json(column.name, column.kind)}" for column in stream.columns
-    )
-    return f"json_object({members}, 'attributes', json(attributes))"
-
-
-def _as_json(name: str, kind: Kind) -> str:
-    if kind is Kind.BOOLEAN:
-        return f"CASE {name} WHEN 1 THEN json('true') WHEN 0 THEN json('false') END"
-    return name
+def _image(stream: Stream, dialect: Dialect) -> str:
+    members = {
+        column.name: dialect.json_boolean(column.name)
+        if column.kind is Kind.BOOLEAN
+        else column.name
+        for column in stream.columns
+    }
+    return dialect.json_object({**members, "attributes": dialect.json_document("attributes")})

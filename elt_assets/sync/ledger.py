@@ -40,14 +40,6 @@ ENABLED_AND_NEWEST_SETTLED = """
 """Every enabled integration (`c`), the state of its latest table of a stream (`v`), and the sync
 that made it (`s`); NULL where there is none yet. Its one parameter is the stream."""
 
-_ASKED = """
-    SELECT
-        json_extract(value, '$[0]') AS organization_id,
-        json_extract(value, '$[1]') AS connected_integration_id
-    FROM json_each(?)
-"""
-"""Integrations named in one parameter (`_asked`), however many they are."""
-
 
 class SyncRow(msgspec.Struct, frozen=True):
     """A row of the ledger."""
@@ -209,10 +201,12 @@ def _begin_first(
 ) -> SyncRow:
     ordinal = transaction.value(
         f"""
-        SELECT 1 + max(
-            (SELECT coalesce(max(ordinal), 0) FROM syncs WHERE {_ONE_STREAM}),
-            (SELECT coalesce(max(ordinal), 0) FROM integration_versions WHERE {_ONE_STREAM})
-        ) AS ordinal
+        SELECT 1 + coalesce(max(ordinal), 0) AS ordinal
+        FROM (
+            SELECT ordinal FROM syncs WHERE {_ONE_STREAM}
+            UNION ALL
+            SELECT ordinal FROM integration_versions WHERE {_ONE_STREAM}
+        ) AS known
         """,
         (*key, *key),
     )
@@ -289,7 +283,8 @@ def add_error(
         SELECT organization_id, connected_integration_id, stream, sync_id, attempts, ?, ?
         FROM syncs
         WHERE {_ONE_SYNC}
-        ON CONFLICT DO UPDATE SET error = excluded.error, failed_at = excluded.failed_at
+        ON CONFLICT (organization_id, connected_integration_id, stream, sync_id, attempt)
+        DO UPDATE SET error = excluded.error, failed_at = excluded.failed_at
         """,
         (error, now(), *_key(stream, ref), sync_id),
     )
@@ -329,13 +324,13 @@ def begun(
     """Those of `refs` of which a sync of `stream` was ever begun."""
     rows = database.rows(
         f"""
-        SELECT organization_id, connected_integration_id
-        FROM ({_ASKED}) AS asked
+        SELECT first AS organization_id, second AS connected_integration_id
+        FROM ({database.dialect.pairs}) AS asked
         WHERE EXISTS (
             SELECT 1
             FROM syncs AS s
-            WHERE s.organization_id = asked.organization_id
-                AND s.connected_integration_id = asked.connected_integration_id
+            WHERE s.organization_id = asked.first
+                AND s.connected_integration_id = asked.second
                 AND s.stream = ?
         )
         """,
@@ -351,10 +346,10 @@ def standing(
     rows = database.rows(
         f"""
         SELECT s.organization_id, s.connected_integration_id, s.status
-        FROM ({_ASKED}) AS asked
+        FROM ({database.dialect.pairs}) AS asked
         JOIN syncs AS s
-            ON s.organization_id = asked.organization_id
-            AND s.connected_integration_id = asked.connected_integration_id
+            ON s.organization_id = asked.first
+            AND s.connected_integration_id = asked.second
             AND s.stream = ?
             AND s.sync_id = ?
         """,
@@ -562,7 +557,7 @@ def old(
         FROM syncs
         WHERE {_ONE_STREAM}
             AND started_at < ?
-            AND sync_id NOT IN (SELECT value FROM json_each(?))
+            AND sync_id NOT IN ({database.dialect.texts})
             AND sync_id NOT IN (SELECT sync_id FROM integration_versions WHERE {_ONE_STREAM})
             AND ordinal NOT IN (
                 SELECT ordinal FROM syncs WHERE {_ONE_STREAM} ORDER BY ordinal DESC LIMIT ?
@@ -580,8 +575,7 @@ def drop(
     gone = msgspec.json.encode([*sync_ids]).decode()
     for table in ("sync_errors", "syncs"):
         transaction.execute(
-            f"DELETE FROM {table} WHERE {_ONE_STREAM}"
-            " AND sync_id IN (SELECT value FROM json_each(?))",
+            f"DELETE FROM {table} WHERE {_ONE_STREAM} AND sync_id IN ({transaction.dialect.texts})",
             (*_key(stream, ref), gone),
         )
 

@@ -138,7 +138,7 @@ def _tidy_file(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: 
             )
             done.syncs += len(syncs)
             if syncs and not dry_run:
-                with platform.database.transaction() as transaction:
+                with platform.database.transaction(ref.partition_key) as transaction:
                     ledger.drop(transaction, stream, ref, syncs)
         gone, stay = done.forgotten.rows, done.forgotten.kept
         share = max(_free_share(connection), gone / (gone + stay) if gone else 0.0)
@@ -179,10 +179,7 @@ def _archive_drops(
 
 def _database(platform: Platform, dry_run: bool) -> Work:
     """Rewrite the operational database where much of it is free."""
-    database = platform.database
-    free = database.free_bytes()
-    worth = free >= _WORTH_REWRITING * database.path.stat().st_size
-    if not dry_run:
-        # What was deleted must not live on in the log.
-        (database.vacuum if worth else database.empty_log)()
-    return Work("operational database rewritten", int(worth), free if worth else 0)
+    freed = platform.database.reclaim(_WORTH_REWRITING, dry_run=dry_run)
+    if freed is None:
+        return Work("operational database left to its server's autovacuum", 0)
+    return Work("operational database rewritten", int(freed > 0), freed)

@@ -23,6 +23,7 @@ from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, latest, ledger, registry
@@ -38,7 +39,7 @@ from elt_assets.sync.rebuild import Rebuilt, rebuild
 from elt_assets.sync.registry import Integration, Registry
 from elt_assets.sync.stage import staged_and_unique
 from elt_assets.sync.stream import STREAMS, Stream
-from elt_assets.sync.tables import has_tables, latest_table, prepare_warehouse
+from elt_assets.sync.tables import has_tables, operational_tables, prepare_warehouse
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class Platform:
             show_values=settings.show_personal_values,
         )
         prepare_home(settings.home)
-        database.migrate(also=[latest_table(stream) for stream in STREAMS.values()])
+        database.migrate(**operational_tables(database.dialect))
 
     @classmethod
     def open(
@@ -101,7 +102,7 @@ class Platform:
         prepare_home(settings.home)
         return cls(
             settings,
-            OperationalDatabase(settings.database_path),
+            operational_database(settings),
             Warehouses(
                 settings.warehouse_path,
                 threads=settings.warehouse_threads,
@@ -460,13 +461,13 @@ class Platform:
         # The registry's row goes last: a removal that was interrupted can be repeated. It is
         # marked first: whoever waits for the file would find a new one in its place as soon
         # as the old one is gone, and must not begin before the row is.
-        with self.database.transaction() as transaction:
+        with self.database.transaction(ref.partition_key) as transaction:
             registry.begin_removal(transaction, ref)
         try:
             with self.warehouses.removing(ref):
                 self._forget(ref)
         except WarehouseBusy:
-            with self.database.transaction() as transaction:
+            with self.database.transaction(ref.partition_key) as transaction:
                 registry.begin_removal(transaction, ref, begun=False)
             raise
         return self.database.empty_log()
@@ -474,7 +475,7 @@ class Platform:
     def _forget(self, ref: IntegrationRef) -> None:
         for folder in (self.settings.drops_path, self.settings.archive_path):
             shutil.rmtree(folder / ref.organization_id / ref.integration_id, ignore_errors=True)
-        with self.database.transaction() as transaction:
+        with self.database.transaction(ref.partition_key) as transaction:
             for stream in STREAMS.values():
                 latest.remove_all(transaction, stream, ref)
             ledger.forget(transaction, ref)

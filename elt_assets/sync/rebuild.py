@@ -74,7 +74,7 @@ def rebuild(
         """,
         {"applied": version, "moment": change_log.EVER},
     ).to_arrow_reader(ROWS_AT_ONCE)
-    with database.transaction() as transaction:
+    with database.transaction(ref.partition_key) as transaction:
         before = latest.count(transaction, stream, ref)
         latest.replace_all(transaction, stream, ref, rows)
         ledger.set_version(transaction, stream, ref, version, "rebuild")

@@ -18,6 +18,8 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.stream import Stream
 
 _ONE = "organization_id = ? AND id = ?"
+_NAMES = "names of integrations"
+"""What a registration is about: no other may come between looking and adding."""
 
 
 class Integration(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ class Registry:
         """
         checked = catalog.validate(provider, provider_data)
         moment = now()
-        with self._database.transaction() as transaction:
+        with self._database.transaction(_NAMES) as transaction:
             _refuse_other_case(transaction, ref)
             added = transaction.execute(
                 """
@@ -119,7 +121,7 @@ class Registry:
         checked = catalog.validate(known.provider, provider_data)
         if checked == known.provider_data:
             return False
-        with self._database.transaction() as transaction:
+        with self._database.transaction(ref.partition_key) as transaction:
             transaction.execute(
                 f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
                 (msgspec.json.encode(checked).decode(), now(), *_key(ref)),
@@ -129,7 +131,7 @@ class Registry:
     def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
         """Switch the integration on or off. Raises `NotFound`."""
         self.get(ref)
-        with self._database.transaction() as transaction:
+        with self._database.transaction(ref.partition_key) as transaction:
             transaction.execute(
                 f"UPDATE connected_integrations SET enabled = ?, updated_at = ? WHERE {_ONE}",
                 (int(enabled), now(), *_key(ref)),

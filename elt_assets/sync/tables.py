@@ -6,11 +6,14 @@ and the registry's and ledger's tables (numbered migrations in `stores`).
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import duckdb
 
 from elt_assets.errors import WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.stream import Kind, Stream
+from elt_assets.stores.dialect import Dialect
+from elt_assets.sync.stream import STREAMS, Kind, Stream
 
 WAREHOUSE_SCHEMA = 3
 """Raised by one with every change of the warehouse's tables."""
@@ -110,14 +113,39 @@ def has_tables(connection: duckdb.DuckDBPyConnection, stream: Stream) -> bool:
     return stream.name in _made_for(connection, "it cannot be read")
 
 
-def latest_table(stream: Stream) -> str:
+OPERATIONAL_TABLES = (
+    "connected_integrations",
+    "syncs",
+    "sync_errors",
+    "integration_versions",
+    *(stream.latest for stream in STREAMS.values()),
+)
+"""Everything that the operational database holds: the registry, the ledger, the latest tables."""
+
+
+class OperationalTables(TypedDict):
+    """What `OperationalDatabase.migrate` is told of the streams."""
+
+    also: list[str]
+    readable: list[str]
+
+
+def operational_tables(dialect: Dialect) -> OperationalTables:
+    """The latest tables of all streams, and that applications read them."""
+    return {
+        "also": [latest_table(stream, dialect) for stream in STREAMS.values()],
+        "readable": [stream.latest for stream in STREAMS.values()],
+    }
+
+
+def latest_table(stream: Stream, dialect: Dialect) -> str:
     """The operational table of a stream, `CREATE TABLE IF NOT EXISTS`.
 
-    Clustered by tenant and id (WITHOUT ROWID): one integration's rows lie together and a
-    bulk write sorted by id is sequential.
+    Clustered by tenant and id where the database can: one integration's rows lie together
+    and a bulk write sorted by id is sequential.
     """
     columns = "".join(
-        f"    {column.name} {'INTEGER' if column.kind is Kind.BOOLEAN else 'TEXT'},\n"
+        f"    {column.name} {dialect.boolean if column.kind is Kind.BOOLEAN else 'TEXT'},\n"
         for column in stream.content
     )
     keys = "".join(f"    {column.name} TEXT NOT NULL,\n" for column in stream.key)
@@ -133,7 +161,7 @@ def latest_table(stream: Stream) -> str:
         "    last_updated TEXT NOT NULL,\n"
         "    deleted_at TEXT,\n"
         "    PRIMARY KEY (organization_id, connected_integration_id, id)\n"
-        ") WITHOUT ROWID"
+        f"){dialect.clustered}"
     )
 
 

@@ -112,12 +112,13 @@ def expected(past: Collection[Past]) -> dict[str, Load]:
 
 def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
     """What is expected of every enabled integration, by partition."""
+    priority = platform.database.dialect.number_at("c.provider_data", "priority")
     rows = platform.database.rows(
         f"""
         SELECT
             c.organization_id || ':' || c.id AS "partition",
             c.organization_id,
-            coalesce(json_extract(c.provider_data, '$.priority'), 0) AS priority,
+            CAST(coalesce({priority}, 0) AS INTEGER) AS priority,
             coalesce(v.settled_at, '') AS synced_at,
             coalesce(s.fetched, 0) AS fetched,
             coalesce(

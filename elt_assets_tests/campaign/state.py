@@ -15,7 +15,7 @@ import msgspec
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.warehouse import Warehouses
 
 Row = dict[str, Any]
@@ -123,10 +123,9 @@ def read_state(home: Path, ref: IntegrationRef) -> State:
     """Read one integration's tables. Nobody may be syncing it."""
     settings = load_settings(home=home)
     state = State(ref)
-    database = OperationalDatabase(settings.database_path)
-    tables = {row["name"] for row in database.rows("SELECT name FROM sqlite_master")}
+    database = operational_database(settings)
     for name, (table, order) in _OPERATIONAL.items():
-        if table not in tables:
+        if not database.columns(table):
             continue
         rows = database.rows(
             f"SELECT * FROM {table}"

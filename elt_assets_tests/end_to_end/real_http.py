@@ -21,6 +21,7 @@ from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import OPERATIONAL_TABLES
 
 TOKEN_VARIABLE = "END_TO_END_TOKEN"
 SEEN = ("external_id", "name", "email", "active", "attributes")
@@ -57,12 +58,9 @@ class Installation:
 
     def contents(self, refs: Iterable[IntegrationRef]) -> dict[str, list[Any]]:
         """Every row of every table of both stores, and of the warehouse's views."""
-        tables = self.platform.database.rows(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        )
         found: dict[str, list[Any]] = {
-            row["name"]: self.platform.database.rows(f"SELECT * FROM {row['name']}")
-            for row in tables
+            table: self.platform.database.rows(f"SELECT * FROM {table}")
+            for table in OPERATIONAL_TABLES
         }
         for ref in refs:
             with self.platform.warehouses.open(ref, read_only=True) as connection:

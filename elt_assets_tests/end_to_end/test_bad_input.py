@@ -13,7 +13,7 @@ import pytest
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
@@ -40,8 +40,8 @@ with Warehouses(Path(sys.argv[1])).open(IntegrationRef("sick", "main")):
 DATABASE_HOLDER = """
 import sys
 from pathlib import Path
-from elt_assets.stores.operational import OperationalDatabase
-with OperationalDatabase(Path(sys.argv[1])).transaction():
+from elt_assets.stores.sqlite import SqliteDatabase
+with SqliteDatabase(Path(sys.argv[1])).transaction():
     print("holding", flush=True)
     input()
 """
@@ -119,7 +119,7 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
     )
     platform = Platform(
         settings,
-        stores.get("database") or OperationalDatabase(settings.database_path),
+        stores.get("database") or SqliteDatabase(settings.database_path),
         Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait),
     )
     token_file = home / "token"
@@ -459,7 +459,7 @@ def test_an_operational_database_that_stays_locked_changes_nothing(
     tmp_path: Path, providers: tuple[Provider, Provider]
 ) -> None:
     path = tmp_path / "home" / "oltp.db"
-    database = OperationalDatabase(path, attempts=2, first_wait=0.001, busy_timeout=0.01)
+    database = SqliteDatabase(path, attempts=2, first_wait=0.001, busy_timeout=0.01)
     town = town_in(tmp_path / "home", providers, database=database)
     before = town.platform.records(USERS, SICK)
     town.rename_everybody()

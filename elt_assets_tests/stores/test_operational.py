@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from elt_assets.errors import DatabaseBusy, DatabaseDamaged, StorageFull
-from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets_tests.stores.processes import (
     another_process,
     fill,
@@ -24,8 +24,8 @@ TABLE = "CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, name TEXT)"
 HOLDER = """
 import sys
 from pathlib import Path
-from elt_assets.stores.operational import OperationalDatabase
-database = OperationalDatabase(Path(sys.argv[1]))
+from elt_assets.stores.sqlite import SqliteDatabase
+database = SqliteDatabase(Path(sys.argv[1]))
 with database.transaction() as transaction:
     transaction.execute("UPDATE people SET name = 'held'")
     print("holding", flush=True)
@@ -37,8 +37,8 @@ database.close()
 COUNTER = """
 import sys
 from pathlib import Path
-from elt_assets.stores.operational import OperationalDatabase
-database = OperationalDatabase(Path(sys.argv[1]))
+from elt_assets.stores.sqlite import SqliteDatabase
+database = SqliteDatabase(Path(sys.argv[1]))
 print("ready", flush=True)
 input()
 for _ in range(25):
@@ -51,8 +51,8 @@ database.close()
 MIGRATOR = """
 import sys
 from pathlib import Path
-from elt_assets.stores.operational import OperationalDatabase
-database = OperationalDatabase(Path(sys.argv[1]))
+from elt_assets.stores.sqlite import SqliteDatabase
+database = SqliteDatabase(Path(sys.argv[1]))
 print("ready", flush=True)
 input()
 database.migrate(also=["CREATE TABLE IF NOT EXISTS people (id INTEGER PRIMARY KEY, name TEXT)"])
@@ -67,34 +67,34 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[OperationalDatabase]:
+def database(path: Path) -> Iterator[SqliteDatabase]:
     """A database that tries three times, at once."""
-    made = OperationalDatabase(path, attempts=3, first_wait=0.001, busy_timeout=0.01)
+    made = SqliteDatabase(path, attempts=3, first_wait=0.001, busy_timeout=0.01)
     made.migrate(also=[TABLE])
     yield made
     made.close()
 
 
 @pytest.fixture
-def patient(path: Path) -> Iterator[OperationalDatabase]:
+def patient(path: Path) -> Iterator[SqliteDatabase]:
     """The same database for one who tries as long as it takes."""
-    made = OperationalDatabase(path, attempts=100_000, first_wait=0.001, busy_timeout=0.01)
+    made = SqliteDatabase(path, attempts=100_000, first_wait=0.001, busy_timeout=0.01)
     yield made
     made.close()
 
 
-def add(database: OperationalDatabase, *names: str | None) -> None:
+def add(database: SqliteDatabase, *names: str | None) -> None:
     with database.transaction() as transaction:
         for name in names:
             transaction.execute("INSERT INTO people (name) VALUES (?)", (name,))
 
 
-def names(database: OperationalDatabase) -> list[str | None]:
+def names(database: SqliteDatabase) -> list[str | None]:
     return [row["name"] for row in database.rows("SELECT name FROM people ORDER BY id")]
 
 
 def test_a_transaction_that_ends_well_is_kept_when_everything_is_closed(
-    database: OperationalDatabase, path: Path
+    database: SqliteDatabase, path: Path
 ) -> None:
     add(database, "Ada", "Grace")
     database.close()
@@ -104,7 +104,7 @@ def test_a_transaction_that_ends_well_is_kept_when_everything_is_closed(
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt, DatabaseBusy])
 def test_a_transaction_that_raises_leaves_nothing_behind(
-    database: OperationalDatabase, error: type[BaseException]
+    database: SqliteDatabase, error: type[BaseException]
 ) -> None:
     add(database, "Ada")
 
@@ -124,7 +124,7 @@ def test_a_transaction_that_raises_leaves_nothing_behind(
     assert names(database) == ["Ada", "Grace"]
 
 
-def test_a_statement_that_fails_takes_those_before_it_along(database: OperationalDatabase) -> None:
+def test_a_statement_that_fails_takes_those_before_it_along(database: SqliteDatabase) -> None:
     def fail_inside() -> None:
         with database.transaction() as transaction:
             transaction.execute("INSERT INTO people VALUES (1, 'Ada')")
@@ -135,7 +135,7 @@ def test_a_statement_that_fails_takes_those_before_it_along(database: Operationa
     assert names(database) == []
 
 
-def test_a_statement_tells_how_many_rows_it_changed(database: OperationalDatabase) -> None:
+def test_a_statement_tells_how_many_rows_it_changed(database: SqliteDatabase) -> None:
     add(database, "Ada", "Grace", "Edsger")
     with database.transaction() as transaction:
         assert transaction.execute("UPDATE people SET name = 'x' WHERE id > ?", (1,)) == 2
@@ -145,7 +145,7 @@ def test_a_statement_tells_how_many_rows_it_changed(database: OperationalDatabas
         )
 
 
-def test_a_bulk_load_is_there_for_its_block_only(database: OperationalDatabase) -> None:
+def test_a_bulk_load_is_there_for_its_block_only(database: SqliteDatabase) -> None:
     rows = pa.table({"id": range(5000), "name": [f"name {number}" for number in range(5000)]})
     for _ in range(2):
         with database.transaction() as transaction:
@@ -155,13 +155,13 @@ def test_a_bulk_load_is_there_for_its_block_only(database: OperationalDatabase) 
     assert len(names(database)) == 5000
 
 
-def test_a_bulk_load_of_no_rows_is_a_table_without_rows(database: OperationalDatabase) -> None:
+def test_a_bulk_load_of_no_rows_is_a_table_without_rows(database: SqliteDatabase) -> None:
     empty = pa.table({"id": pa.array([], pa.int64()), "name": pa.array([], pa.string())})
     with database.transaction() as transaction, transaction.ingested("incoming", empty) as incoming:
         assert transaction.execute(f"INSERT INTO people SELECT id, name FROM {incoming}") == 0
 
 
-def test_values_come_back_as_they_were_given(database: OperationalDatabase) -> None:
+def test_values_come_back_as_they_were_given(database: SqliteDatabase) -> None:
     given = ["", "ö\u2028😀", "a'b\"c;--", "\t\n", "x" * 100_000, None]
     add(database, *given)
     assert names(database) == given
@@ -170,21 +170,21 @@ def test_values_come_back_as_they_were_given(database: OperationalDatabase) -> N
     ]
 
 
-def test_a_query_without_rows_gives_none(database: OperationalDatabase) -> None:
+def test_a_query_without_rows_gives_none(database: SqliteDatabase) -> None:
     assert database.rows("SELECT * FROM people") == []
     with database.reader("SELECT * FROM people") as batches:
         assert batches.read_all().num_rows == 0
 
 
 def test_a_column_that_is_null_for_long_and_then_text_is_text(
-    database: OperationalDatabase,
+    database: SqliteDatabase,
 ) -> None:
     add(database, *[None] * 3000, "at last")
     assert names(database) == [*[None] * 3000, "at last"]
 
 
 def test_a_large_result_is_streamed_in_small_batches_of_one_type(
-    database: OperationalDatabase,
+    database: SqliteDatabase,
 ) -> None:
     add(database, *(f"name {number}" for number in range(5000)))
     with database.reader("SELECT id, name FROM people ORDER BY id") as batches:
@@ -198,7 +198,7 @@ def test_a_large_result_is_streamed_in_small_batches_of_one_type(
     assert max(sizes) <= 1024
 
 
-def test_a_stream_goes_on_seeing_what_it_began_with(database: OperationalDatabase) -> None:
+def test_a_stream_goes_on_seeing_what_it_began_with(database: SqliteDatabase) -> None:
     add(database, *(f"name {number}" for number in range(3000)))
     with database.reader("SELECT name FROM people") as batches:
         seen = batches.read_next_batch().num_rows
@@ -209,7 +209,7 @@ def test_a_stream_goes_on_seeing_what_it_began_with(database: OperationalDatabas
     assert names(database) == []
 
 
-def test_a_stream_broken_off_gives_its_snapshot_back(database: OperationalDatabase) -> None:
+def test_a_stream_broken_off_gives_its_snapshot_back(database: SqliteDatabase) -> None:
     add(database, *(f"name {number}" for number in range(3000)))
 
     def break_off() -> None:
@@ -227,7 +227,7 @@ def test_a_stream_broken_off_gives_its_snapshot_back(database: OperationalDataba
 
 
 def test_every_connection_commits_to_the_disk_and_lets_readers_be(
-    database: OperationalDatabase,
+    database: SqliteDatabase,
 ) -> None:
     pragmas = ("journal_mode", "synchronous", "foreign_keys")
     with database.reader("SELECT 1") as _:
@@ -240,7 +240,7 @@ def test_every_connection_commits_to_the_disk_and_lets_readers_be(
 
 
 def test_a_lock_that_another_process_keeps_is_busy_after_the_last_try(
-    database: OperationalDatabase, path: Path
+    database: SqliteDatabase, path: Path
 ) -> None:
     add(database, "Ada")
     with another_process(HOLDER, path) as holder:
@@ -255,7 +255,7 @@ def test_a_lock_that_another_process_keeps_is_busy_after_the_last_try(
 
 
 def test_a_lock_that_another_process_lets_go_is_waited_for(
-    database: OperationalDatabase, patient: OperationalDatabase, path: Path
+    database: SqliteDatabase, patient: SqliteDatabase, path: Path
 ) -> None:
     add(database, "Ada")
     waiting = threading.Thread(target=add, args=(patient, "Grace"))
@@ -269,7 +269,7 @@ def test_a_lock_that_another_process_lets_go_is_waited_for(
 
 
 def test_a_writer_that_is_killed_leaves_neither_change_nor_lock(
-    database: OperationalDatabase, path: Path
+    database: SqliteDatabase, path: Path
 ) -> None:
     add(database, "Ada")
     with another_process(HOLDER, path) as holder:
@@ -279,7 +279,7 @@ def test_a_writer_that_is_killed_leaves_neither_change_nor_lock(
     assert names(database) == ["Ada", "Grace"]
 
 
-def test_threads_that_write_at_once_lose_nothing(database: OperationalDatabase) -> None:
+def test_threads_that_write_at_once_lose_nothing(database: SqliteDatabase) -> None:
     add(database, "counter")
     start = threading.Barrier(8)
 
@@ -298,9 +298,7 @@ def test_threads_that_write_at_once_lose_nothing(database: OperationalDatabase) 
     assert database.rows("SELECT id FROM people") == [{"id": 81}]
 
 
-def test_processes_that_write_at_once_lose_nothing(
-    database: OperationalDatabase, path: Path
-) -> None:
+def test_processes_that_write_at_once_lose_nothing(database: SqliteDatabase, path: Path) -> None:
     add(database, "counter")
     with (
         another_process(COUNTER, path) as one,
@@ -331,7 +329,7 @@ def test_processes_that_open_a_new_database_at_once_all_find_it_complete(path: P
         assert [migrator.hears() for migrator in migrators] == ["migrated"] * 3
 
 
-def test_migrating_again_changes_nothing(database: OperationalDatabase) -> None:
+def test_migrating_again_changes_nothing(database: SqliteDatabase) -> None:
     schema = "SELECT sql FROM sqlite_schema ORDER BY name"
     before = database.rows(schema)
     add(database, "Ada")
@@ -341,7 +339,7 @@ def test_migrating_again_changes_nothing(database: OperationalDatabase) -> None:
 
 
 def test_a_migration_happens_as_a_whole_or_not_at_all(path: Path) -> None:
-    database = OperationalDatabase(path)
+    database = SqliteDatabase(path)
     with pytest.raises(adbc_driver_manager.ProgrammingError):
         database.migrate(also=[TABLE, "CREATE TABLE ("])
     assert database.rows("SELECT name FROM sqlite_schema") == []
@@ -352,7 +350,7 @@ def test_a_migration_happens_as_a_whole_or_not_at_all(path: Path) -> None:
 
 
 def test_a_database_of_a_later_release_is_refused_untouched(
-    database: OperationalDatabase, path: Path
+    database: SqliteDatabase, path: Path
 ) -> None:
     with database.transaction() as transaction:
         transaction.execute("PRAGMA user_version = 999")
@@ -371,9 +369,7 @@ def test_migrations_are_numbered_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "no header", "cut short", "pages of noise"])
-def test_a_damaged_database_is_named(
-    database: OperationalDatabase, path: Path, damage: str
-) -> None:
+def test_a_damaged_database_is_named(database: SqliteDatabase, path: Path, damage: str) -> None:
     add(database, *("x" * 500 for _ in range(100)))
     database.close()
     whole = path.read_bytes()
@@ -394,14 +390,14 @@ def test_a_damaged_database_is_named(
 
 
 def test_a_folder_in_the_place_of_the_database_is_named(tmp_path: Path) -> None:
-    database = OperationalDatabase(tmp_path)
+    database = SqliteDatabase(tmp_path)
     with pytest.raises(DatabaseDamaged, match=rf"^{tmp_path} cannot be opened"):
         database.migrate()
 
 
 def test_a_full_disk_rolls_back_and_works_again_with_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
-        database = OperationalDatabase(disk / "oltp.db")
+        database = SqliteDatabase(disk / "oltp.db")
         database.migrate(also=[TABLE])
         add(database, "Ada")
         filler = fill(disk)
@@ -425,7 +421,7 @@ def in_the_files(path: Path, text: str) -> list[str]:
 
 
 def test_what_was_deleted_is_in_no_file_once_the_log_is_empty(
-    database: OperationalDatabase,
+    database: SqliteDatabase,
 ) -> None:
     with database.transaction() as transaction:
         transaction.execute(TABLE)
@@ -439,7 +435,7 @@ def test_what_was_deleted_is_in_no_file_once_the_log_is_empty(
 
 
 def test_the_log_is_not_emptied_under_somebody_who_reads_it(
-    database: OperationalDatabase,
+    database: SqliteDatabase,
 ) -> None:
     with database.transaction() as transaction:
         transaction.execute(TABLE)
@@ -455,7 +451,7 @@ def test_the_log_is_not_emptied_under_somebody_who_reads_it(
     assert database.empty_log()
 
 
-def test_vacuuming_gives_back_what_deleted_rows_took(database: OperationalDatabase) -> None:
+def test_vacuuming_gives_back_what_deleted_rows_took(database: SqliteDatabase) -> None:
     with database.transaction() as transaction:
         transaction.execute(TABLE)
         for number in range(2000):
@@ -469,13 +465,13 @@ def test_vacuuming_gives_back_what_deleted_rows_took(database: OperationalDataba
     assert database.rows("SELECT count(*) AS n FROM people") == [{"n": 11}]
 
 
-def test_a_copy_is_made_while_another_writes(database: OperationalDatabase, tmp_path: Path) -> None:
+def test_a_copy_is_made_while_another_writes(database: SqliteDatabase, tmp_path: Path) -> None:
     with database.transaction() as transaction:
         transaction.execute(TABLE)
         transaction.execute("INSERT INTO people VALUES (1, 'Ada')")
     with database.transaction() as transaction:
         transaction.execute("DELETE FROM people")
         database.copy(tmp_path / "copy.db")
-    copied = OperationalDatabase(tmp_path / "copy.db")
+    copied = SqliteDatabase(tmp_path / "copy.db")
     assert copied.rows("SELECT name FROM people") == [{"name": "Ada"}]
     copied.close()

@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -64,19 +63,19 @@ class Boundaries:
             self._crash()
 
 
-class WatchedDatabase(OperationalDatabase):
-    """The operational database, each transaction of which ends with two boundaries."""
-
-    def __init__(self, path: Path, boundaries: Boundaries) -> None:
-        super().__init__(path)
-        self._boundaries = boundaries
+def watched(database: OperationalDatabase, boundaries: Boundaries) -> OperationalDatabase:
+    """The same database, each transaction of which ends with two boundaries."""
+    plain = database.transaction
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with super().transaction() as transaction:
-            yield transaction
-            self._boundaries.cross()
-        self._boundaries.cross()
+    def transaction(on: str = "") -> Iterator[Transaction]:
+        with plain(on) as opened:
+            yield opened
+            boundaries.cross()
+        boundaries.cross()
+
+    database.transaction = transaction  # type: ignore[method-assign]
+    return database
 
 
 class WatchedWarehouses(Warehouses):

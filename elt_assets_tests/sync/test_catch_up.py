@@ -122,9 +122,9 @@ def test_an_approval_and_who_gave_it_are_one_commit(company: Company) -> None:
     transactions = []
     plain = company.platform.database.transaction
 
-    def counting():  # type: ignore[no-untyped-def]
-        transactions.append(1)
-        return plain()
+    def counting(on: str = ""):  # type: ignore[no-untyped-def]
+        transactions.append(on)
+        return plain(on)
 
     company.platform.database.transaction = counting  # type: ignore[method-assign]
     company.platform.approve(ACME, "ann")

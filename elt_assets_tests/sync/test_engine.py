@@ -179,11 +179,10 @@ def test_pages_of_another_configuration_are_not_continued(company: Company) -> N
     company.sync(pages_per_batch=1)
     world.fail_at.clear()
     world.served.clear()
-    with company.platform.database.transaction() as transaction:
-        transaction.execute(
-            "UPDATE connected_integrations SET provider_data ="
-            " json_set(provider_data, '$.rate_limit', json('{\"concurrency\": 2}'))"
-        )
+    registered = company.platform.registry.get(ACME)
+    company.platform.registry.update(
+        ACME, registered.provider_data | {"rate_limit": {"concurrency": 2}}
+    )
     outcome = company.sync(pages_per_batch=1)
     assert world.served == [0, 1, 2, 3]
     assert outcome.counts.staged == 40
@@ -326,6 +325,20 @@ def test_a_sync_can_stop_after_each_stage_and_go_on(company: Company) -> None:
     assert len(company.users()) == 15
 
 
+# Somebody who deletes a user whenever another one comes, by whether that is on PostgreSQL.
+INTRUDERS = {
+    False: [
+        "CREATE TRIGGER intruder AFTER INSERT ON users_latest BEGIN"
+        " DELETE FROM users_latest WHERE external_id = 'u-0002'; END"
+    ],
+    True: [
+        "CREATE FUNCTION intrude() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN DELETE FROM users_latest WHERE external_id = ''u-0002''; RETURN NULL; END'",
+        "CREATE TRIGGER intruder AFTER INSERT ON users_latest EXECUTE FUNCTION intrude()",
+    ],
+}
+
+
 def test_a_row_that_appeared_behind_our_back_stops_the_apply(company: Company) -> None:
     """Detection saw the table before somebody else wrote to it; the row count gives it away."""
     world = company.connect(world=World(people(5)))
@@ -335,10 +348,8 @@ def test_a_row_that_appeared_behind_our_back_stops_the_apply(company: Company) -
     def intrude(page: int) -> None:
         with company.platform.database.transaction() as transaction:
             transaction.execute("DELETE FROM users_latest WHERE external_id = 'u-0001'")
-            transaction.execute(
-                "CREATE TRIGGER intruder AFTER INSERT ON users_latest BEGIN"
-                " DELETE FROM users_latest WHERE external_id = 'u-0002'; END"
-            )
+            for statement in INTRUDERS[company.platform.settings.operational_url is not None]:
+                transaction.execute(statement)
 
     world.on_page = intrude
     outcome = company.sync(sync_id="s2")
@@ -407,8 +418,9 @@ def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Comp
 def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path) -> None:
     for shown in (False, True):
         company = Company(tmp_path / str(shown), show_personal_values=shown)
-        company.connect(world=World([person(1)]))
-        (change,) = company.sync().sample
+        ref = IntegrationRef("acme", str(shown))
+        company.connect(ref, World([person(1)]))
+        (change,) = company.sync(ref).sample
         assert ("after" in change) is shown
         assert ("Person 1" in str(change)) is shown
         company.platform.close()

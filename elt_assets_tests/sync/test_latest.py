@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +11,8 @@ import pytest
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
+from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.sync import latest
 from elt_assets.sync.stream import USERS
@@ -35,9 +36,9 @@ CHANGES = pa.schema(
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[OperationalDatabase]:
-    made = OperationalDatabase(tmp_path / "oltp.db")
-    made.migrate(also=[latest_table(USERS)])
+def database(backend: str) -> Iterator[OperationalDatabase]:
+    made = operational_database(load_settings())
+    made.migrate(also=[latest_table(USERS, made.dialect)])
     yield made
     made.close()
 
@@ -181,11 +182,11 @@ def test_a_row_kept_as_deleted_is_neither_listed_nor_counted_nor_compared(
 
 
 def test_a_large_integration_is_applied_and_read_in_streams(database: OperationalDatabase) -> None:
-    apply(database, *(change(f"{number:05}") for number in range(5000)))
-    assert latest.count(database, USERS, ACME) == 5000
+    apply(database, *(change(f"{number:05}") for number in range(12_000)))
+    assert latest.count(database, USERS, ACME) == 12_000
     with latest.images(database, USERS, ACME) as reader:
         sizes = [batch.num_rows for batch in reader]
-    assert sum(sizes) == 5000
+    assert sum(sizes) == 12_000
     assert len(sizes) > 1
 
 

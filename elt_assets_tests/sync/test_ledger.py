@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.sync import ledger
 from elt_assets.sync.ledger import SyncRow, Version
@@ -23,8 +24,8 @@ GROUPS = Stream("groups", "Groups.", USERS.key, USERS.content)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[OperationalDatabase]:
-    made = OperationalDatabase(tmp_path / "oltp.db")
+def database(backend: str) -> Iterator[OperationalDatabase]:
+    made = operational_database(load_settings())
     made.migrate()
     yield made
     made.close()

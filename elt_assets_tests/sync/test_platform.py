@@ -26,9 +26,9 @@ def connect_all(company: Company, users: int = 12) -> list[World]:
 
 def test_opening_makes_a_home_that_only_its_owner_can_read(tmp_path: Path) -> None:
     home = tmp_path / "deep" / "home"
-    with Platform.open(load_settings(home=home)):
+    with Platform.open(load_settings(home=home)) as platform:
         assert home.stat().st_mode & 0o777 == 0o700
-        assert (home / "oltp.db").exists()
+        assert platform.database.exists
 
 
 def test_a_home_that_cannot_be_made_is_named_with_the_setting(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.sync import registry
 from elt_assets.sync.registry import Registry
@@ -18,8 +19,8 @@ ALIKE = IntegrationRef("a", "bc"), IntegrationRef("ab", "c")
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[OperationalDatabase]:
-    made = OperationalDatabase(tmp_path / "oltp.db")
+def database(backend: str) -> Iterator[OperationalDatabase]:
+    made = operational_database(load_settings())
     made.migrate()
     yield made
     made.close()

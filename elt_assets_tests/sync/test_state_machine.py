@@ -26,10 +26,12 @@ from hypothesis.stateful import (
 )
 
 from elt_assets.errors import ProviderUnavailable
+from elt_assets.stores.opening import operational_database
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
-from elt_assets_tests.sync.crashing import Boundaries, Crash, WatchedDatabase, WatchedWarehouses
+from elt_assets.sync.tables import OPERATIONAL_TABLES
+from elt_assets_tests.sync.crashing import Boundaries, Crash, WatchedWarehouses, watched
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 PEOPLE = st.integers(0, 3)
@@ -358,7 +360,7 @@ def restart(company: Company, boundaries: Boundaries) -> None:
     company.platform.close()
     company.platform = Platform(
         installation,
-        WatchedDatabase(installation.database_path, boundaries),
+        watched(operational_database(installation), boundaries),
         WatchedWarehouses(installation, boundaries),
         company._open_source,
     )
@@ -373,11 +375,8 @@ OPEN_LIMITS: dict[str, object] = {
 
 def contents(platform: Platform) -> dict[str, list[Any]]:
     """Everything both stores hold of the integration."""
-    tables = platform.database.rows(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    )
     found: dict[str, list[Any]] = {
-        row["name"]: platform.database.rows(f"SELECT * FROM {row['name']}") for row in tables
+        table: platform.database.rows(f"SELECT * FROM {table}") for table in OPERATIONAL_TABLES
     }
     with platform.warehouses.open(ACME, read_only=True) as connection:
         names = connection.execute(

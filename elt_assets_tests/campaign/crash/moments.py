@@ -15,7 +15,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.operational import OperationalDatabase, Parameters, Transaction
+from elt_assets.stores.operational import OperationalDatabase, Parameters, Row, Transaction
 from elt_assets.stores.warehouse import Lent, Warehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
@@ -98,34 +98,47 @@ class WatchedTransaction(Transaction):
 
     def __init__(self, inner: Transaction, moments: Moments) -> None:
         super().__init__(inner._connection)
+        self.dialect = inner.dialect
+        self._inner = inner
         self._moments = moments
         self.written: set[str] = set()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         self._moments.reach("inside an operational transaction")
         self.written.update(_WRITES.findall(sql))
-        return super().execute(sql, parameters)
+        return self._inner.execute(sql, parameters)
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        return self._inner.rows(sql, parameters)
+
+    def reader(
+        self, sql: str, parameters: Parameters = ()
+    ) -> AbstractContextManager[pa.RecordBatchReader]:
+        return self._inner.reader(sql, parameters)
 
     @contextmanager
     def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
         self._moments.reach("inside an operational transaction")
-        with super().ingested(table, data) as name:
+        with self._inner.ingested(table, data) as name:
             yield name
+            self._moments.reach("inside an operational transaction")
 
 
-class WatchedDatabase(OperationalDatabase):
+def watched(database: OperationalDatabase, moments: Moments) -> OperationalDatabase:
     """The operational database with moments around its commits."""
-
-    moments: Moments
+    plain = database.transaction
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        with super().transaction() as plain:
-            watched = WatchedTransaction(plain, self.moments)
-            yield watched
-            what = _purpose(watched.written)
-            self.moments.reach(f"before the commit of {what}")
-        self.moments.reach(f"after the commit of {what}")
+    def transaction(on: str = "") -> Iterator[Transaction]:
+        with plain(on) as opened:
+            counted = WatchedTransaction(opened, moments)
+            yield counted
+            what = _purpose(counted.written)
+            moments.reach(f"before the commit of {what}")
+        moments.reach(f"after the commit of {what}")
+
+    database.transaction = transaction  # type: ignore[method-assign]
+    return database
 
 
 class WatchedWarehouses(Warehouses):

@@ -21,14 +21,15 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database
 from elt_assets.sync.outcome import Mode, Outcome
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign.crash.moments import (
     Death,
     Moments,
-    WatchedDatabase,
     WatchedWarehouses,
+    watched,
 )
 from elt_assets_tests.campaign.histories import FIELDS, MENDED, History, Step, Telling
 
@@ -38,9 +39,9 @@ BY = "the campaign"
 def open_platform(home: Path, history: History, step: Step, moments: Moments) -> Platform:
     """An installation that reads the step's day; each page served is noted beside it."""
     settings = load_settings(home=home, lock_wait=20)
-    database = WatchedDatabase(settings.database_path)
+    database = watched(operational_database(settings), moments)
     warehouses = WatchedWarehouses(settings.warehouse_path, lock_wait=20)
-    database.moments = warehouses.moments = moments
+    warehouses.moments = moments
 
     def on_page(number: int) -> None:
         moments.reach("before a page")

@@ -14,7 +14,7 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Source
 from elt_assets.secret_refs import Secrets
-from elt_assets_tests.connectors.sql import servers
+from elt_assets_tests import servers
 
 OpenSql = Callable[..., Source]
 
@@ -40,12 +40,6 @@ class SqliteFile:
 
 
 Database = servers.Server | SqliteFile
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[servers.Server]:
-    with servers.postgresql() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

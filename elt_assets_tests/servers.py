@@ -69,6 +69,17 @@ class Server:
             for statement in statements:
                 found.execute(statement)
 
+    def settings(self, schema: str) -> dict[str, str]:
+        """The environment of an installation whose operational database is `schema` here."""
+        return {
+            "ELT_ASSETS_OPERATIONAL_URL": (
+                f"postgresql://owner@127.0.0.1:{self.port}/hr?sslmode=disable"
+            ),
+            "ELT_ASSETS_OPERATIONAL_PASSWORD": "env:ELT_ASSETS_TEST_PASSWORD",
+            "ELT_ASSETS_OPERATIONAL_SCHEMA": schema,
+            "ELT_ASSETS_TEST_PASSWORD": PASSWORD,
+        }
+
     def address(self, database: str) -> str:
         """A PostgreSQL address."""
         password = PASSWORD.replace(" ", "%20")

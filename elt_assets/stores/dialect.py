@@ -1,0 +1,120 @@
+"""The few things that SQLite and PostgreSQL say differently.
+
+Belongs here: SQL that the engine's statements are completed with. Does not: statements, or
+anything that both understand: that is written once, where it is used.
+
+All statements mark their parameters by `?`, and declare columns in three words of SQLite:
+TEXT, INTEGER and REAL. PostgreSQL's store translates both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class Dialect(Protocol):
+    """What the engine's statements ask of a database's language."""
+
+    boolean: str
+    """Type of a column that is true, false or NULL."""
+    clustered: str
+    """What follows a table whose rows shall lie in the order of its primary key."""
+    texts: str
+    """Query of the texts in a JSON array, which is its one parameter."""
+    pairs: str
+    """Query of `first` and `second` of each pair in a JSON array, which is its one parameter."""
+
+    def number_at(self, document: str, *path: str) -> str:
+        """A number inside a JSON text; NULL where there is none."""
+
+    def json_object(self, members: Mapping[str, str]) -> str:
+        """The text of a JSON object of these SQL expressions."""
+
+    def json_array(self, values: Sequence[str]) -> str:
+        """The text of a JSON array of these SQL expressions."""
+
+    def json_boolean(self, column: str) -> str:
+        """A boolean column as a member of a JSON object."""
+
+    def json_document(self, text: str) -> str:
+        """A JSON text as a member of a JSON object."""
+
+    def seconds_between(self, first: str, last: str) -> str:
+        """Seconds from one ISO 8601 text to another."""
+
+
+class SqliteDialect:
+    """SQLite with its JSON functions."""
+
+    boolean = "INTEGER"
+    clustered = " WITHOUT ROWID"
+    texts = "SELECT value FROM json_each(?)"
+    pairs = "SELECT value ->> 0 AS first, value ->> 1 AS second FROM json_each(?)"
+
+    def number_at(self, document: str, *path: str) -> str:
+        """See `Dialect`."""
+        return f"json_extract({document}, '$.{'.'.join(path)}')"
+
+    def json_object(self, members: Mapping[str, str]) -> str:
+        """See `Dialect`."""
+        return f"json_object({_members(members)})"
+
+    def json_array(self, values: Sequence[str]) -> str:
+        """See `Dialect`."""
+        return f"json_array({', '.join(values)})"
+
+    def json_boolean(self, column: str) -> str:
+        """See `Dialect`."""
+        return f"CASE {column} WHEN 1 THEN json('true') WHEN 0 THEN json('false') END"
+
+    def json_document(self, text: str) -> str:
+        """See `Dialect`."""
+        return f"json({text})"
+
+    def seconds_between(self, first: str, last: str) -> str:
+        """See `Dialect`."""
+        return f"(julianday({last}) - julianday({first})) * 86400"
+
+
+class PostgresDialect:
+    """PostgreSQL 13 and newer."""
+
+    boolean = "BOOLEAN"
+    clustered = ""
+    texts = "SELECT json_array_elements_text(CAST(? AS json)) AS value"
+    pairs = (
+        "SELECT pair ->> 0 AS first, pair ->> 1 AS second"
+        " FROM json_array_elements(CAST(? AS json)) AS listed(pair)"
+    )
+
+    def number_at(self, document: str, *path: str) -> str:
+        """See `Dialect`."""
+        return f"CAST(CAST({document} AS json) #>> '{{{','.join(path)}}}' AS double precision)"
+
+    def json_object(self, members: Mapping[str, str]) -> str:
+        """See `Dialect`."""
+        return f"CAST(json_build_object({_members(members)}) AS text)"
+
+    def json_array(self, values: Sequence[str]) -> str:
+        """See `Dialect`."""
+        return f"CAST(json_build_array({', '.join(values)}) AS text)"
+
+    def json_boolean(self, column: str) -> str:
+        """See `Dialect`."""
+        return column
+
+    def json_document(self, text: str) -> str:
+        """See `Dialect`."""
+        return f"CAST({text} AS json)"
+
+    def seconds_between(self, first: str, last: str) -> str:
+        """See `Dialect`."""
+        return (
+            f"CAST(extract(epoch FROM CAST({last} AS timestamptz) - CAST({first} AS timestamptz))"
+            " AS double precision)"
+        )
+
+
+def _members(members: Mapping[str, str]) -> str:
+    return ", ".join(f"'{name}', {value}" for name, value in members.items())

@@ -1,0 +1,32 @@
+"""Which operational database an installation has: what its settings say.
+
+Belongs here: that choice. Does not: the databases themselves.
+"""
+
+from __future__ import annotations
+
+from elt_assets.settings import Settings
+from elt_assets.stores.operational import OperationalDatabase
+from elt_assets.stores.sqlite import SqliteDatabase
+
+
+def operational_database(
+    settings: Settings, *, attempts: int = 10, wait: float | None = None
+) -> OperationalDatabase:
+    """The database, not yet connected to; each try waits up to `wait` seconds for a lock."""
+    address = settings.operational_address
+    if address is None:
+        return SqliteDatabase(
+            settings.database_path, attempts=attempts, busy_timeout=1.0 if wait is None else wait
+        )
+    # Imported here: who has SQLite needs nothing of it.
+    from elt_assets.stores.postgres import PostgresDatabase
+
+    return PostgresDatabase(
+        address,
+        schema=settings.operational_schema,
+        reader=settings.operational_reader,
+        row_security=settings.operational_row_security,
+        attempts=attempts,
+        lock_timeout=10.0 if wait is None else wait,
+    )

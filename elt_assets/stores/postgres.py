@@ -1,0 +1,460 @@
+"""The operational database on a PostgreSQL server, reached through ADBC.
+
+Belongs here: sessions, locks, bulk loading, migrations and rights there, and the server's
+errors in our words. Does not: what all databases have in common (operational).
+
+Where SQLite has one writer, a transaction here takes advisory locks that end with it: one
+shared lock on the whole, and one of its own on what it is about (`on`). So two transactions
+about one integration never overlap, those about different ones do, and one that names nothing
+(a migration, a move) is alone. Each statement sees what was committed before it began (READ
+COMMITTED): the first one after the lock sees everything of whoever held it before, which a
+snapshot taken with the lock would not. What an apply compares and sets is one UPDATE of one
+row, which the server locks; the locks are there for what reads first and writes then (the
+order of extractions, the names of integrations, the count after an apply).
+
+Text is compared byte by byte (COLLATE "C"), as SQLite does, whatever the database's language.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from functools import lru_cache
+from pathlib import Path
+
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.compute as pc
+from adbc_driver_manager.dbapi import Connection, Cursor
+
+from elt_assets.database_address import DatabaseAddress
+from elt_assets.errors import (
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    StorageFull,
+    SyncError,
+)
+from elt_assets.secret_refs import Secrets
+from elt_assets.stores.dialect import PostgresDialect
+from elt_assets.stores.operational import (
+    Column,
+    OperationalDatabase,
+    Parameters,
+    Row,
+    Transaction,
+    migrations,
+)
+
+_COPY = "adbc.postgresql.use_copy"
+_ROWS_AT_ONCE = 10_000
+_STREAM = "stream"
+_TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION"}
+_KINDS = {
+    "text": "text",
+    "bigint": "integer",
+    "double precision": "real",
+    "boolean": "boolean",
+}
+_INSTALLED = "installed_schema"
+# Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
+_LOST = ("08", "57P", "58")
+_LOST_TEXTS = ("connection", "terminat", "SSL SYSCALL", "server closed")
+_BUSY = {
+    "55P03": "another process kept the lock; let it finish, or stop it",
+    "40001": "another transaction came first",
+    "40P01": "two transactions waited for each other",
+    "53300": "it has no connection left; raise its max_connections, or sync less at once",
+    "57014": "the statement took longer than the server's statement_timeout",
+}
+_TOO_MANY = ("too many connections", "remaining connection slots", "too many clients")
+_NOT_YET = ("starting up", "shutting down", "not yet accepting", "in recovery")
+
+
+class PostgresTransaction(Transaction):
+    """A transaction of PostgreSQL that holds its advisory locks."""
+
+    dialect = PostgresDialect()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        with closing(self._connection.cursor()) as cursor:
+            return _execute(cursor, sql, parameters)
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query, as dictionaries."""
+        return _rows(self._connection, sql, parameters)
+
+    @contextmanager
+    def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
+        """A query's rows as a stream of Arrow batches.
+
+        The server hands them out in parts: given parameters, the driver would hold all of
+        the result in memory.
+        """
+        with closing(self._connection.cursor()) as cursor:
+            _execute(cursor, f"DECLARE {_STREAM} NO SCROLL CURSOR FOR {sql}", parameters)
+        failed: list[BaseException] = []
+
+        def batches(part: pa.Table) -> Iterator[pa.RecordBatch]:
+            while part.num_rows:
+                yield from part.to_batches()
+                try:
+                    part = self._fetched()
+                except (adbc_driver_manager.Error, OSError) as error:
+                    # Whoever reads the stream (DuckDB) makes an error of its own of this one.
+                    failed.append(error)
+                    raise
+
+        first = self._fetched()
+        try:
+            with closing(pa.RecordBatchReader.from_batches(first.schema, batches(first))) as read:
+                yield read
+        except BaseException as error:
+            if failed:
+                raise failed[0] from error
+            raise
+        self.execute(f"CLOSE {_STREAM}")
+
+    def _fetched(self) -> pa.Table:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_statement.set_options(**{_COPY: "false"})
+            cursor.execute(f"FETCH {_ROWS_AT_ONCE} FROM {_STREAM}")
+            return cursor.fetch_arrow_table()
+
+    @contextmanager
+    def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
+        """Bulk-load `data` by COPY into a temporary table; yield its name for SQL."""
+        name = f'pg_temp."{table}"'
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_ingest(table, _without_nul(data), mode="create", temporary=True)
+            # Without statistics the planner takes a million rows for a few.
+            _execute(cursor, f"ANALYZE {name}")
+        yield name
+        self.execute(f"DROP TABLE {name}")
+
+
+class PostgresDatabase(OperationalDatabase):
+    """One schema of one database of a server.
+
+    A lock that somebody else holds is waited for `lock_timeout` seconds with each try.
+    `reader` is the role of applications that only read; with `row_security` it sees the rows
+    of one organization at a time.
+    """
+
+    dialect = PostgresDialect()
+
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        schema: str = "public",
+        reader: str | None = None,
+        row_security: bool = False,
+        attempts: int = 10,
+        first_wait: float = 0.1,
+        lock_timeout: float = 10.0,
+    ) -> None:
+        super().__init__(str(address), attempts=attempts, first_wait=first_wait)
+        self._address = address
+        self._schema = schema
+        self._reader = reader
+        self._row_security = row_security
+        self._lock_timeout = lock_timeout
+        self._secrets = Secrets()
+
+    @property
+    def schema(self) -> str:
+        """The schema that holds the tables."""
+        return self._schema
+
+    @property
+    def exists(self) -> bool:
+        """Whether an installation is there already."""
+        return self._installed() is not None
+
+    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+        """See `OperationalDatabase`; gives `reader` its rights, too."""
+        scripts, also = migrations(), [*also]
+        wanted = [*scripts, also, [*readable], [str(self._reader), str(self._row_security)]]
+        digest = hashlib.sha256(repr(wanted).encode()).hexdigest()
+        installed = self._installed()
+        if installed == (len(scripts), digest):
+            # Everybody who opens the database asks; nobody who works should wait for that.
+            return
+        with self.transaction() as transaction:
+            self._create_schema(transaction)
+            version = (self._installed_in(transaction) or (0, ""))[0]
+            if version > len(scripts):
+                raise DatabaseDamaged(
+                    f"{self} has schema {version}, this release knows {len(scripts)}; "
+                    "run the release that wrote it, or a newer one"
+                )
+            for script in scripts[version:]:
+                for statement in script:
+                    transaction.execute(_typed(statement))
+            for statement in also:
+                transaction.execute(_typed(statement))
+            self._grant(transaction, readable)
+            transaction.execute(f"DELETE FROM {_INSTALLED}")
+            transaction.execute(
+                f"INSERT INTO {_INSTALLED} (version, digest) VALUES (?, ?)",
+                (len(scripts), digest),
+            )
+
+    def columns(self, table: str) -> list[Column]:
+        """The columns of a table in their order; none if there is no such table."""
+        rows = self.rows(
+            """
+            SELECT
+                c.column_name::text AS name, c.data_type::text AS kind,
+                c.is_nullable = 'YES' AS nullable,
+                coalesce(
+                    array_position(i.indkey::int2[], CAST(c.ordinal_position AS int2)) + 1, 0
+                )::bigint AS key
+            FROM information_schema.columns AS c
+            JOIN pg_class AS t ON t.relname = c.table_name
+            JOIN pg_namespace AS n ON n.oid = t.relnamespace AND n.nspname = c.table_schema
+            LEFT JOIN pg_index AS i ON i.indrelid = t.oid AND i.indisprimary
+            WHERE c.table_schema = ? AND c.table_name = ?
+            ORDER BY c.ordinal_position
+            """,
+            (self._schema, table),
+        )
+        return [
+            Column(row["name"], _KINDS[row["kind"]], row["nullable"], row["key"]) for row in rows
+        ]
+
+    def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
+        """None: the server's autovacuum does it."""
+        return None
+
+    def empty_log(self) -> bool:
+        """True: what the server's log still holds of deleted rows is a matter of its keeping."""
+        return True
+
+    def copy(self, target: Path) -> bool:
+        """False: it is no file."""
+        return False
+
+    def about(self) -> Row:
+        """Version, rights and encryption of a session, for who wants to know what is set up."""
+        (row,) = self.rows(
+            """
+            SELECT
+                current_setting('server_version') AS version,
+                current_user::text AS "user",
+                coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
+                    AS encrypted,
+                pg_is_in_recovery() AS standby,
+                CASE WHEN to_regnamespace(quote_ident(?)) IS NULL
+                    THEN has_database_privilege(current_database(), 'CREATE')
+                    ELSE has_schema_privilege(?, 'CREATE')
+                END AS may_create,
+                current_setting('max_connections')::bigint AS connections
+            """,
+            (self._schema, self._schema),
+        )
+        return row
+
+    def _installed(self) -> tuple[int, str] | None:
+        found = self.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS found", (f"{_quoted(self._schema)}.{_INSTALLED}",)
+        )
+        if not found[0]["found"]:
+            return None
+        rows = self.rows(f"SELECT version, digest FROM {_INSTALLED}")
+        return (rows[0]["version"], rows[0]["digest"]) if rows else None
+
+    def _installed_in(self, transaction: Transaction) -> tuple[int, str] | None:
+        rows = transaction.rows(f"SELECT version, digest FROM {_INSTALLED}")
+        return (rows[0]["version"], rows[0]["digest"]) if rows else None
+
+    def _create_schema(self, transaction: Transaction) -> None:
+        # Asked first: creating needs a right that an account in a prepared schema may lack.
+        if not transaction.rows(
+            "SELECT 1 AS found FROM pg_namespace WHERE nspname = ?", (self._schema,)
+        ):
+            transaction.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
+        transaction.execute(
+            f"CREATE TABLE IF NOT EXISTS {_INSTALLED} (version BIGINT NOT NULL, digest TEXT)"
+        )
+
+    def _grant(self, transaction: Transaction, readable: Sequence[str]) -> None:
+        for table in readable:
+            transaction.execute(f"DROP POLICY IF EXISTS own_organization ON {table}")
+            transaction.execute(
+                f"ALTER TABLE {table} {'ENABLE' if self._row_security else 'DISABLE'}"
+                " ROW LEVEL SECURITY"
+            )
+            if self._row_security:
+                # The owner, who syncs, is not subject to it.
+                transaction.execute(
+                    f"CREATE POLICY own_organization ON {table} FOR SELECT USING"
+                    " (organization_id = current_setting('elt_assets.organization_id', true))"
+                )
+        if self._reader is None:
+            return
+        if not transaction.rows(
+            "SELECT 1 AS found FROM pg_roles WHERE rolname = ?", (self._reader,)
+        ):
+            raise DatabaseRefused(
+                f"{self}: there is no role {self._reader} to read the tables "
+                f"(ELT_ASSETS_OPERATIONAL_READER); create it: CREATE ROLE {self._reader} LOGIN"
+            )
+        role = _quoted(self._reader)
+        transaction.execute(f"GRANT USAGE ON SCHEMA {_quoted(self._schema)} TO {role}")
+        for table in readable:
+            transaction.execute(f"GRANT SELECT ON {table} TO {role}")
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def _connect(self) -> Connection:
+        # Imported when a session begins: the driver is a large library.
+        from adbc_driver_postgresql import dbapi
+
+        connection: Connection = dbapi.connect(
+            self._address.complete(self._secrets), autocommit=True
+        )
+        try:
+            with closing(connection.cursor()) as cursor:
+                for statement in (
+                    f"SET search_path = {_quoted(self._schema)}",
+                    f"SET lock_timeout = {int(self._lock_timeout * 1000)}",
+                    # Another client's default may be another; ours is reasoned about above.
+                    "SET default_transaction_isolation = 'read committed'",
+                    # An answer of "applied" must survive a power cut.
+                    "SET synchronous_commit = on",
+                    "SET client_min_messages = warning",
+                ):
+                    _execute(cursor, statement)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin(self, connection: Connection, on: str) -> None:
+        with closing(connection.cursor()) as cursor:
+            _execute(cursor, "BEGIN")
+            if on:
+                _execute(
+                    cursor,
+                    "SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0)),"
+                    " pg_advisory_xact_lock(hashtextextended(?, 1))",
+                    (self._schema, f"{self._schema}\n{on}"),
+                )
+            else:
+                _execute(
+                    cursor,
+                    "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
+                    (self._schema,),
+                )
+
+    def _look(self, connection: Connection) -> None:
+        with closing(connection.cursor()) as cursor:
+            _execute(cursor, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return PostgresTransaction(connection)
+
+    def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+        return _rows(connection, sql, parameters)
+
+    def _translate(self, error: Exception) -> SyncError | None:
+        text = self._secrets.redact(str(error))
+        state = str(getattr(error, "sqlstate", None) or "")
+        said = _said(text)
+        if any(mark in text for mark in _TOO_MANY):
+            state = "53300"
+        if state in _BUSY:
+            return DatabaseBusy(f"{self} is busy: {_BUSY[state]}, and sync again")
+        if state == "53100" or "No space left" in text:
+            return StorageFull(f"no space left at {self}; free some space and sync again")
+        if state.startswith("XX00"):
+            return DatabaseDamaged(f"{self} cannot be read: {said}; restore it from a backup")
+        if state.startswith(_LOST) or any(mark in text for mark in _NOT_YET):
+            return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
+        if state in ("42501", "25006", "3F000") or state.startswith("28"):
+            return DatabaseRefused(f"{self} refuses: {said}; give the account what it lacks")
+        if not state and "FATAL:" in text:
+            return DatabaseRefused(
+                f"{self} refuses the connection: {said}; correct ELT_ASSETS_OPERATIONAL_URL "
+                "or ELT_ASSETS_OPERATIONAL_PASSWORD"
+            )
+        if not state and any(mark in text for mark in _LOST_TEXTS):
+            return DatabaseUnavailable(
+                f"{self} cannot be reached: {said}; start it, or correct "
+                "ELT_ASSETS_OPERATIONAL_URL, and sync again"
+            )
+        return None
+
+
+def _execute(cursor: Cursor, sql: str, parameters: Parameters = ()) -> int:
+    # Not through `execute`, which asks for rows and does not tell how many were changed.
+    statement = cursor.adbc_statement
+    statement.set_sql_query(_numbered(sql))
+    if parameters:
+        statement.bind(
+            pa.RecordBatch.from_pydict(
+                {str(place): [_clean(value)] for place, value in enumerate(parameters)}
+            )
+        )
+    return max(0, int(statement.execute_update()))
+
+
+def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(_numbered(sql), [_clean(value) for value in parameters] or None)
+        rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
+        return rows
+
+
+@lru_cache(maxsize=256)
+def _numbered(sql: str) -> str:
+    """`?` as `$1`, `$2`, …; no statement has one inside a literal."""
+    parts = sql.split("?")
+    return parts[0] + "".join(f"${place}{part}" for place, part in enumerate(parts[1:], 1))
+
+
+def _typed(statement: str) -> str:
+    return re.sub(r"\b(TEXT|INTEGER|REAL)\b", lambda found: _TYPES[found[0]], statement)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _clean(value: object) -> object:
+    """PostgreSQL's text cannot hold the character NUL; the replacement character stands for it."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def _without_nul(data: pa.RecordBatchReader | pa.Table) -> pa.RecordBatchReader:
+    batches = data.to_batches() if isinstance(data, pa.Table) else data
+
+    def cleaned() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pc.replace_substring(column, "\x00", "\ufffd")
+                    if pa.types.is_string(column.type)
+                    else column
+                    for column in batch.columns
+                ],
+                schema=batch.schema,
+            )
+
+    return pa.RecordBatchReader.from_batches(data.schema, cleaned())
+
+
+def _said(text: str) -> str:
+    """The server's own sentence, without what it quotes of the data."""
+    for mark in ("ERROR:", "FATAL:", "PANIC:", "failed: ", "connect: "):
+        _, found, rest = text.partition(mark)
+        if found and rest.strip():
+            return rest.strip().splitlines()[0]
+    return text.strip().splitlines()[0] if text.strip() else "the connection failed"
