@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +12,7 @@ from elt_assets.definitions import build_defs
 from elt_assets.event_checks import CHECKS
 from elt_assets.events import checks as of_events
 from elt_assets.sync import audit
+from elt_assets_tests.cli.conftest import Command, Process
 from elt_assets_tests.sync.worlds import Company, World, people
 
 EVERY = {ask.__name__ for ask in (*audit.ERRORS, *audit.WARNINGS)} | set(CHECKS)
@@ -52,17 +50,12 @@ def test_everything_that_can_be_asked_of_events_is_a_check() -> None:
 
 
 def test_the_command_fails_while_a_person_must_act(quarantined: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "elt_assets", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    asked = run("check", "--json")
-    assert asked.returncode == 1, asked.stderr
-    results = {check["check"]: check["result"] for check in json.loads(asked.stdout)["checks"]}
+    home = {"ELT_ASSETS_HOME": str(quarantined)}
+    # What a pipeline goes by is the status of a process.
+    asked = Process(quarantined.parent, home)("check", "--json")
+    assert asked.status == 1, asked
+    results = {check["check"]: check["result"] for check in asked.document["checks"]}
     assert results == dict.fromkeys(EVERY, "passed") | {"nothing_is_quarantined": "failed"}
-    assert run("quarantine", "approve", "acme:main", "--by", "ada").returncode == 0
-    assert run("check").returncode == 0
+    elt_assets = Command(quarantined.parent, home)
+    assert elt_assets("quarantine", "approve", "acme:main", "--by", "ada").status == 0
+    assert elt_assets("check").status == 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.fleet import QUIET, Fleet, opened_fleet, person
 
 WORKS = {
@@ -34,17 +33,15 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         yield opened
 
 
-def maintain(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "elt_assets", "maintain", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def elt_assets(own_home: Path) -> Command:
+    return Command(own_home.parent, {"ELT_ASSETS_HOME": str(own_home)})
 
 
-def test_the_command_tells_what_it_would_do_and_the_job_does_it(fleet: Fleet) -> None:
-    told = json.loads(maintain("--dry-run", "--json").stdout)
+def test_the_command_tells_what_it_would_do_and_the_job_does_it(
+    fleet: Fleet, elt_assets: Command
+) -> None:
+    told = elt_assets("maintain", "--dry-run", "--json").document
     counts = {work["what"]: work["count"] for work in told["works"]}
     assert (told["dry_run"], told["left"], set(counts)) == (True, [], WORKS)
     assert counts["fetched records of old extractions"] == 2 * 3
@@ -54,14 +51,12 @@ def test_the_command_tells_what_it_would_do_and_the_job_does_it(fleet: Fleet) ->
         .execute_in_process(instance=fleet.instance, run_config=QUIET)
     )
     assert result.success
-    done = maintain()
-    assert done.returncode == 0, done.stderr
-    assert {line.split("  ")[0] for line in done.stdout.splitlines()[1:]} == WORKS
-    records = next(line for line in done.stdout.splitlines() if line.startswith("fetched"))
+    done = elt_assets("maintain")
+    assert done.status == 0, done
+    assert {line.split("  ")[0] for line in done.out.splitlines()[1:]} == WORKS
+    records = next(line for line in done.out.splitlines() if line.startswith("fetched"))
     assert records.split()[-2:] == ["0", "-"]
 
 
-def test_where_no_platform_is_the_command_says_so() -> None:
-    asked = maintain()
-    assert asked.returncode == 1
-    assert "holds no platform yet" in asked.stderr
+def test_where_no_platform_is_the_command_says_so(elt_assets: Command) -> None:
+    assert "holds no platform yet" in elt_assets("maintain").complaint

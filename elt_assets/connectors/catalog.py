@@ -2,12 +2,15 @@
 
 Belongs here: finding the kind of source a provider is, and checking its provider_data.
 Does not: knowing how any of them is read.
+
+A connector is imported when somebody speaks of its provider: the libraries that connectors
+read with would be most of the time in which a command starts that only shows users.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,19 +18,8 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from elt_assets.connectors.dlt_source.data import DltData
-from elt_assets.connectors.dlt_source.source import DltSource
-from elt_assets.connectors.files.data import FilesData
-from elt_assets.connectors.files.source import FilesSource
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.nested import open_rest
-from elt_assets.connectors.preset import model, open_preset, presets
-from elt_assets.connectors.provider_data import RestData, mistakes
-from elt_assets.connectors.rest import RestSource
-from elt_assets.connectors.scim import ScimData, open_scim
 from elt_assets.connectors.source import Source
-from elt_assets.connectors.sql.data import SqlData
-from elt_assets.connectors.sql.source import SqlSource
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -83,25 +75,60 @@ class LocalKind:
     open: LocalOpener
 
 
-_KINDS: dict[str, Kind | LocalKind] = {
-    "dlt": Kind(DltData, DltSource),
-    "files": LocalKind(FilesData, FilesSource),
-    "sql": LocalKind(SqlData, SqlSource),
-    "rest": Kind(RestData, open_rest),
-    "scim": Kind(ScimData, open_scim),
+def _dlt() -> Kind:
+    from elt_assets.connectors.dlt_source.data import DltData
+    from elt_assets.connectors.dlt_source.source import DltSource
+
+    return Kind(DltData, DltSource)
+
+
+def _files() -> LocalKind:
+    from elt_assets.connectors.files.data import FilesData
+    from elt_assets.connectors.files.source import FilesSource
+
+    return LocalKind(FilesData, FilesSource)
+
+
+def _sql() -> LocalKind:
+    from elt_assets.connectors.sql.data import SqlData
+    from elt_assets.connectors.sql.source import SqlSource
+
+    return LocalKind(SqlData, SqlSource)
+
+
+def _rest() -> Kind:
+    from elt_assets.connectors.nested import open_rest
+    from elt_assets.connectors.provider_data import RestData
+
+    return Kind(RestData, open_rest)
+
+
+def _scim() -> Kind:
+    from elt_assets.connectors.scim import ScimData, open_scim
+
+    return Kind(ScimData, open_scim)
+
+
+def _preset(name: str) -> Kind:
+    from elt_assets.connectors.preset import model, open_preset
+
+    return Kind(model(name), partial(open_preset, preset=name))
+
+
+_KINDS: dict[str, Callable[[], Kind | LocalKind]] = {
+    "dlt": _dlt,
+    "files": _files,
+    "sql": _sql,
+    "rest": _rest,
+    "scim": _scim,
 }
-
-
-@cache
-def _kinds() -> dict[str, Kind | LocalKind]:
-    return _KINDS | {
-        name: Kind(model(name), partial(open_preset, preset=name)) for name in presets()
-    }
 
 
 def providers() -> list[str]:
     """Names of all providers, in order."""
-    return sorted(_kinds())
+    from elt_assets.connectors.preset import presets
+
+    return sorted({*_KINDS, *presets()})
 
 
 def validate(provider: str, provider_data: object) -> dict[str, Any]:
@@ -163,6 +190,8 @@ def open_period(
     ref: IntegrationRef,
 ) -> Source:
     """A source of what happened from `begin` up to `end`, for streams read a period at a time."""
+    from elt_assets.connectors.rest import RestSource
+
     source = open_source(provider, provider_data, stream, secrets=secrets, limits=limits, ref=ref)
     if not isinstance(source, RestSource):
         source.close()
@@ -180,14 +209,18 @@ def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
     try:
         return kind.model.model_validate(provider_data)
     except ValidationError as error:
+        from elt_assets.connectors.provider_data import mistakes
+
         raise InvalidInput(f"provider_data: {mistakes(error)}") from None
 
 
+@cache
 def _kind(provider: str) -> Kind | LocalKind:
-    if provider not in _kinds():
-        near = difflib.get_close_matches(provider, _kinds(), n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise InvalidInput(
-            f"provider {provider!r} is unknown{meant} (there is: {', '.join(providers())})"
-        )
-    return _kinds()[provider]
+    if provider in _KINDS:
+        return _KINDS[provider]()
+    known = providers()
+    if provider in known:
+        return _preset(provider)
+    near = difflib.get_close_matches(provider, known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise InvalidInput(f"provider {provider!r} is unknown{meant} (there is: {', '.join(known)})")

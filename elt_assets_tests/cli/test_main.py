@@ -45,10 +45,12 @@ def test_the_list_of_commands_is_shown(elt_assets_process: Process) -> None:
         assert summary in shown.out
 
 
-def test_importing_a_command_does_not_import_dagster() -> None:
+def test_importing_a_command_imports_neither_dagster_nor_what_connectors_read_with() -> None:
     modules = sorted({module for module, _ in COMMANDS.values()})
     code = (
         "import importlib, sys\n"
+        "import elt_assets.cli.reading\n"
+        "assert not {'dlt', 'pyarrow.parquet', 'urllib3'} & sys.modules.keys()\n"
         f"for module in {['main', *modules]}:\n"
         "    importlib.import_module(f'elt_assets.cli.{module}')\n"
         "    assert 'dagster' not in sys.modules, module\n"
