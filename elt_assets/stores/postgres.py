@@ -62,6 +62,7 @@ _KINDS = {
 _INSTALLED = "installed_schema"
 # Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
 _LOST = ("08", "57P", "58")
+_CONNECTING = "Failed to connect"
 _LOST_TEXTS = ("connection", "terminat", "SSL SYSCALL", "server closed")
 _BUSY = {
     "55P03": "another process kept the lock; let it finish, or stop it",
@@ -380,12 +381,14 @@ class PostgresDatabase(OperationalDatabase):
             return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
         if state in ("42501", "25006", "3F000") or state.startswith("28"):
             return DatabaseRefused(f"{self} refuses: {said}; give the account what it lacks")
-        if not state and "FATAL:" in text:
+        if state:
+            return None
+        if "FATAL:" in text and _CONNECTING in text:
             return DatabaseRefused(
                 f"{self} refuses the connection: {said}; correct ELT_ASSETS_OPERATIONAL_URL "
                 "or ELT_ASSETS_OPERATIONAL_PASSWORD"
             )
-        if not state and any(mark in text for mark in _LOST_TEXTS):
+        if any(mark in text for mark in _LOST_TEXTS):
             return DatabaseUnavailable(
                 f"{self} cannot be reached: {said}; start it, or correct "
                 "ELT_ASSETS_OPERATIONAL_URL, and sync again"
