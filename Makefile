@@ -13,6 +13,8 @@ UV := $(BIN)/uv --quiet
 UV_PIP_TARGET := --python $(BIN)/python
 
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Where it is set, every process compiles Dagster anew, which takes longer than most commands do.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
