@@ -17,7 +17,9 @@ from benchmarks.events.contenders import write_file
 from benchmarks.machine import machine
 from benchmarks.results import summary
 
-CONTENDERS = ("elt_assets", "duckdb_alone")
+CONTENDERS = ("elt_assets", "duckdb_alone", "duckdb_copy", "duckdb_held")
+BARE = ("duckdb_alone", "duckdb_copy")
+"""Ordinary ways to load a file as fast as possible; ours is compared with the faster one."""
 PACKAGES = ("elt-assets", "duckdb", "pyarrow")
 
 
@@ -48,7 +50,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
             through = _run("elt_assets", file, rows, Path(folder), through=True)
             progress(f"to the summary: {through['seconds']}, {through['peak_mib']} MiB")
     figures = {name: _figure(rows, size, found) for name, found in answers.items()}
-    ours, alone = (figures[name] for name in CONTENDERS)
+    ours = figures["elt_assets"]
     return {
         "benchmark": "events",
         "plan": asdict(plan),
@@ -56,7 +58,9 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
         "file": {"rows": rows, "bytes": size},
         "contenders": figures,
         "rate_share": {
-            clock: round(alone[clock]["minimum"] / ours[clock]["minimum"], 2)
+            clock: round(
+                min(figures[name][clock]["minimum"] for name in BARE) / ours[clock]["minimum"], 2
+            )
             for clock in ("seconds", "cpu")
         },
         "through": through,

@@ -31,12 +31,11 @@ from elt_assets.sync.stage import transaction
 
 PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
 
-STREAMING_MEMORY = "112MB"
+STREAMING_MEMORY = "144MB"
 """What DuckDB may use while a file streams through it: the process stays below 400 MB."""
 
-STREAMING_THREADS = 1
-"""With so little memory a second thread only waits for the first to write, and burns a processor;
-to be quicker they want 240 MB and more. The other processor counts lines meanwhile."""
+STREAMING_THREADS = 2
+"""One for each half of a file."""
 
 _RECORDED = "staged, rejected, same_as"
 
@@ -185,7 +184,7 @@ class _Loading:
         try:
             with self.analytics.writing(self.stop) as connection, transaction(connection):
                 self._drop_earlier(connection)
-                with watching(connection, meter, content.expected_lines):
+                with watching(connection, meter, content.expected_lines, lambda: content.loaded):
                     counts = read(connection, self.file, content, self.stop)
                 content.wait(self.stop)
                 self.file.refuse_changed()

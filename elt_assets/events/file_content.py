@@ -29,6 +29,9 @@ class Content:
         self.lines = 0
         self.share = 0.0
         """Of the file's bytes, 0 to 1."""
+        self.loaded = 0.0
+        """Of the file's bytes, what the loader was handed; 0 where it reads the file itself."""
+        self._guard = threading.Lock()
         self._error: EltAssetsError | None = None
         self._done = threading.Event()
         self._unwanted = threading.Event()
@@ -36,6 +39,11 @@ class Content:
     def expected_lines(self) -> float:
         """How many lines the whole file has, by those that are read."""
         return self.lines / self.share if self.share else 0.0
+
+    def handed_over(self, size: int) -> None:
+        """The loader was given so many bytes more."""
+        with self._guard:
+            self.loaded += size / self._file.file.size
 
     def wait(self, stop: Interruption) -> None:
         """Until everything is read. Raises what went wrong, or `Stopped`."""

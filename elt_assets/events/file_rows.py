@@ -4,12 +4,13 @@ Belongs here: columns, the lines that are no records, and that none is lost. Doe
 transactions and checkpoints (export_files), or what a record means (normalize).
 
 DuckDB reads CSV itself: it streams a file of any size through a few buffers and writes down
-which lines it cannot take, and why. Rows stand in the order of the file's lines. How many
+which lines it cannot take, and why. Rows of one part stand in the order of its lines. How many
 lines there are is counted by another reader, so that one that lost a line would be noticed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -24,19 +25,21 @@ from elt_assets.connectors.salvage import UNREADABLE
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.events.export_file import ExportFile
 from elt_assets.events.file_content import Content
+from elt_assets.events.file_halves import Part, in_parts, likely_cut
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.events.strategies import inserted
+from elt_assets.stores.warehouse import one_row
 from elt_assets.sync.clock import now
 from elt_assets.sync.mapping import sql_literal
 
 _LONGEST_RAW = 2_000
-_BUFFER = 2**23
-"""Bytes that DuckDB reads at a time. Its own choice is four times that, and no quicker."""
+_BUFFER = 2**22
+"""Bytes that DuckDB reads at a time. Its own choice is eight times that, and no quicker."""
 
 _REJECTS = """
-    SELECT DISTINCT ON (line)
-        line, csv_line AS raw,
+    SELECT DISTINCT ON (file_path, line)
+        file_path, line, csv_line AS raw,
         CASE error_type
             WHEN 'MISSING COLUMNS' THEN 'has fewer values than the header'
             WHEN 'TOO MANY COLUMNS' THEN 'has more values than the header'
@@ -46,7 +49,8 @@ _REJECTS = """
             ELSE lower(error_type::VARCHAR)
         END AS reason
     FROM reject_errors
-    ORDER BY line, column_idx
+    JOIN reject_scans USING (scan_id, file_id)
+    ORDER BY file_path, line, column_idx
 """
 
 
@@ -72,43 +76,126 @@ def read_csv(
         lines = Lines(text, {})
         delimiter, names = header(lines, file.file.name)
         above = lines.line
-    columns = _columns(file, names)
-    described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in names)
-    compressed = "gzip" if file.is_compressed else "none"
-    staged = _streamed(
-        connection,
-        f"""
-        INSERT INTO raw_csv_events BY NAME
-        SELECT $day::DATE AS ingested_day, $file AS file, {columns}
-        FROM read_csv(
-            {sql_literal(str(file.path))}, auto_detect = false, header = true,
-            delim = {sql_literal(delimiter)}, quote = '"', escape = '"',
-            columns = {{{described}}}, compression = '{compressed}',
-            store_rejects = true, rejects_limit = 0, null_padding = false,
-                buffer_size = {_BUFFER}
-        )
-        """,
-        file,
-        content,
-        stop,
-    )
-    rejected = inserted(
-        connection,
-        f"""
-        INSERT INTO rejected_events BY NAME
-        SELECT
-            'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
-            line, reason, left(trim(raw, chr(10) || chr(13)), {_LONGEST_RAW}) AS raw,
-            $now::TIMESTAMP AS created_at
-        FROM ({_REJECTS})
-        """,
-        file.unit | {"now": now()},
-    )
+    reading = _Reading(connection, file, content, stop, delimiter, names, above)
+    counts = reading.in_halves() or reading.as_one()
     content.wait(stop)
-    plain = content.lines - above == staged + rejected
+    records = counts.fetched
+    plain = content.lines - above == records
     if not plain:
-        _refuse_lost(file, staged + rejected, delimiter, stop)
-    return Counts(staged, rejected, plain)
+        _refuse_lost(file, records, delimiter, stop)
+    return Counts(counts.staged, counts.rejected, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One CSV file on its way into the table."""
+
+    connection: duckdb.DuckDBPyConnection
+    file: ExportFile
+    content: Content
+    stop: Interruption
+    delimiter: str
+    names: list[str]
+    above: int
+    """Lines up to the header's."""
+
+    def as_one(self) -> Counts:
+        """Read from its first to its last line."""
+        whole = Part(0, self.file.file.size, source=str(self.file.path))
+        return Counts(self._stage([whole]), self._reject([whole]))
+
+    def in_halves(self) -> Counts | None:
+        """Read both halves at once. None, and nothing staged, if it is to be read as one."""
+        cut = likely_cut(self.file, self.delimiter, len(self.names))
+        if cut is None:
+            return None
+        with in_parts(self.file, cut, self.content) as parts:
+            staged = self._stage(parts)
+        if not self._ends_with_a_record(parts[0]):
+            self.connection.execute(
+                "DELETE FROM raw_csv_events WHERE ingested_day = $day AND file = $file",
+                self.file.unit,
+            )
+            self._forget_rejects()
+            return None
+        return Counts(staged, self._reject(parts))
+
+    def _ends_with_a_record(self, first: Part) -> bool:
+        """Whether the first half does, for sure: each of its lines is a record of its own.
+
+        DuckDB says nothing of a half that ends within quotes; the lines in them are no records.
+        """
+        (records,) = one_row(
+            self.connection,
+            f"""
+            SELECT
+                (
+                    SELECT count(*)
+                    FROM raw_csv_events
+                    WHERE ingested_day = $day AND file = $file AND part = 0
+                )
+                + (SELECT count(*) FROM ({_REJECTS}) WHERE file_path = $source)
+            """,
+            self.file.unit | {"source": first.source},
+        )
+        return bool(records == first.lines - self.above)
+
+    def _stage(self, parts: Sequence[Part]) -> int:
+        columns = _columns(self.file, self.names)
+        described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in self.names)
+        compressed = "gzip" if self.file.is_compressed else "none"
+        query = " UNION ALL ".join(
+            f"""
+            SELECT $day::DATE AS ingested_day, $file AS file, {number} AS part, {columns}
+            FROM read_csv(
+                {sql_literal(part.source)}, auto_detect = false, header = {number == 0},
+                delim = {sql_literal(self.delimiter)}, quote = '"', escape = '"',
+                columns = {{{described}}}, compression = '{compressed}',
+                store_rejects = true, rejects_limit = 0, null_padding = false,
+                buffer_size = {_BUFFER}, parallel = false
+            )
+            """
+            for number, part in enumerate(parts)
+        )
+        # One thread reads each part, so that its rows keep their order; between the parts none
+        # has to be kept, and keeping it would have one wait for the other. Nobody goes on with
+        # a connection on which this failed.
+        self.connection.execute("SET preserve_insertion_order = false")
+        staged = _streamed(
+            self.connection,
+            f"INSERT INTO raw_csv_events BY NAME {query}",
+            self.file,
+            self.content,
+            self.stop,
+        )
+        self.connection.execute("SET preserve_insertion_order = true")
+        return staged
+
+    def _reject(self, parts: Sequence[Part]) -> int:
+        """Write what is no record to the dead letters; how many they are."""
+        above = " ".join(
+            f"WHEN {sql_literal(part.source)} THEN {sum(one.lines for one in parts[:number])}"
+            for number, part in enumerate(parts)
+        )
+        rejected = inserted(
+            self.connection,
+            f"""
+            INSERT INTO rejected_events BY NAME
+            SELECT
+                'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
+                line + CASE file_path {above} END AS line, reason,
+                left(trim(raw, chr(10) || chr(13)), {_LONGEST_RAW}) AS raw,
+                $now::TIMESTAMP AS created_at
+            FROM ({_REJECTS})
+            """,
+            self.file.unit | {"now": now()},
+        )
+        self._forget_rejects()
+        return rejected
+
+    def _forget_rejects(self) -> None:
+        for table in ("reject_errors", "reject_scans"):
+            self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
 
 def read_json_lines(

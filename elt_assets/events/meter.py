@@ -64,9 +64,15 @@ class Meter:
 
 @contextmanager
 def watching(
-    connection: duckdb.DuckDBPyConnection, meter: Meter, total: Callable[[], float]
+    connection: duckdb.DuckDBPyConnection,
+    meter: Meter,
+    total: Callable[[], float],
+    handed_over: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[None]:
-    """Tell how far the statement of the block is, of about `total` rows."""
+    """Tell how far the statement of the block is, of about `total` rows.
+
+    `handed_over` is the share that it was given, where DuckDB cannot know how much there is.
+    """
     # Have DuckDB know it, and say nothing about it itself.
     connection.execute("SET enable_progress_bar = true")
     connection.execute("SET enable_progress_bar_print = false")
@@ -74,7 +80,7 @@ def watching(
 
     def poll() -> None:
         while not ended.wait(INTERVAL):
-            share = max(connection.query_progress(), 0.0) / 100
+            share = handed_over() or max(connection.query_progress(), 0.0) / 100
             meter.at(int(total() * share), share or None)
 
     thread = threading.Thread(target=poll, daemon=True)

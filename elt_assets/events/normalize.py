@@ -276,20 +276,29 @@ def _judge(
 
 _STORED = {
     EventSource.API: "FROM mapped_events",
-    # Rows stand as the file's lines do, so that the first one's number makes them places.
+    # Rows of a part stand as its lines do, so that the first one's number makes them places.
     EventSource.CSV: f"""
         SELECT
             {", ".join(f"raw_csv_events.{name}" for name in SIGNIN_EVENT.names)},
-            NULL::VARCHAR AS damage, file, raw_csv_events.rowid - first_row + 1 AS position,
+            NULL::VARCHAR AS damage, file,
+            raw_csv_events.rowid - first_row + 1 + rows_before AS position,
             to_json({{{", ".join(f"'{n}': raw_csv_events.{n}" for n in SIGNIN_EVENT.names)}}})
                 ::VARCHAR AS raw
         FROM raw_csv_events
         JOIN (
-            SELECT file, min(rowid) AS first_row
+            SELECT
+                file, part, min(rowid) AS first_row,
+                coalesce(
+                    sum(max(rowid) - min(rowid) + 1) OVER (
+                        PARTITION BY file ORDER BY part
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ),
+                    0
+                )::BIGINT AS rows_before
             FROM raw_csv_events
             WHERE ingested_day = $day
-            GROUP BY file
-        ) USING (file)
+            GROUP BY file, part
+        ) USING (file, part)
         WHERE ingested_day = $day
     """,
 }

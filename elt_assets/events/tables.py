@@ -13,10 +13,15 @@ import duckdb
 
 from elt_assets.errors import WarehouseDamaged
 from elt_assets.events.schema import SIGNIN_EVENT
-from elt_assets.stores.warehouse import ALIAS
+from elt_assets.stores.warehouse import ALIAS, one_row
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised by one with every change of the tables."""
+
+_UPGRADES = {
+    1: "ALTER TABLE raw_csv_events ADD COLUMN part UTINYINT DEFAULT 0;",
+}
+"""What makes of each earlier layout the next one, whenever the file is opened for writing."""
 
 _FIELDS = "".join(f"    {one.name} {one.kind},\n" for one in SIGNIN_EVENT.fields)
 _TEXTS = "".join(f"    {one.name} VARCHAR,\n" for one in SIGNIN_EVENT.fields)
@@ -40,11 +45,11 @@ CREATE TABLE raw_api_events (
     seq             INTEGER NOT NULL,
     raw             JSON NOT NULL
 );
--- What files say, as text. Rows of one file stand in the order of its lines.
+-- What files say, as text. Rows of one part of a file stand in the order of its lines.
 CREATE TABLE raw_csv_events (
     ingested_day DATE,
     file         VARCHAR,
-{_TEXTS.rstrip().rstrip(",")}
+{_TEXTS}    part         UTINYINT DEFAULT 0 -- of a file that was read in halves
 );
 CREATE TABLE normalized_api_events {_NORMALIZED};
 CREATE TABLE normalized_csv_events {_NORMALIZED};
@@ -145,14 +150,22 @@ CREATE TABLE waiting_days (step VARCHAR NOT NULL, day DATE NOT NULL);
 
 
 def prepare_analytics(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables where they are missing and make their schema the default."""
-    if not has_analytics(connection):
-        connection.execute("BEGIN")
+    """Create the tables where they are missing, bring them up to date, and make their schema
+    the default."""
+    found = _layout(connection)
+    if found == LAYOUT:
+        return
+    connection.execute("BEGIN")
+    if found is None:
         connection.execute(f"CREATE SCHEMA {ALIAS}.analytics")
         connection.execute(f"USE {ALIAS}.analytics")
         connection.execute(_TABLES)
         connection.execute("INSERT INTO layout VALUES ($layout)", {"layout": LAYOUT})
-        connection.execute("COMMIT")
+    else:
+        for number in range(found, LAYOUT):
+            connection.execute(_UPGRADES[number])
+        connection.execute("UPDATE layout SET version = $layout", {"layout": LAYOUT})
+    connection.execute("COMMIT")
 
 
 def has_analytics(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -160,14 +173,18 @@ def has_analytics(connection: duckdb.DuckDBPyConnection) -> bool:
 
     Raises `WarehouseDamaged` when they were made by another release.
     """
+    return _layout(connection) is not None
+
+
+def _layout(connection: duckdb.DuckDBPyConnection) -> int | None:
     try:
-        row = connection.execute(f"SELECT version FROM {ALIAS}.analytics.layout").fetchone()
+        (version,) = one_row(connection, f"SELECT version FROM {ALIAS}.analytics.layout", {})
     except duckdb.CatalogException:
-        return False
-    if row != (LAYOUT,):
+        return None
+    if version != LAYOUT and version not in _UPGRADES:
         raise WarehouseDamaged(
             f"the analytics warehouse has another layout than this release writes ({LAYOUT}); "
             "move the file away and load the days again, or run the other release"
         )
     connection.execute(f"USE {ALIAS}.analytics")
-    return True
+    return int(version)

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from elt_assets.errors import RetryableError, Stopped
+from elt_assets.events import file_halves
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.outcome import EventSource, FileStatus
 from elt_assets_tests.events.days import DAY, EVE, HEADER, Tenant, line
@@ -185,23 +186,82 @@ def test_json_lines_are_taken_apart_line_by_line(tenant: Tenant) -> None:
     assert ("a.jsonl.gz", 2) in {letter[:2] for letter in tenant.letters()}
 
 
-def test_the_rows_of_a_large_file_stand_in_the_order_of_its_lines(tenant: Tenant) -> None:
-    # Larger than what DuckDB reads in one go: several threads take parts of it.
+def test_the_rows_of_a_large_file_keep_the_order_of_its_lines(
+    tenant: Tenant, in_halves: None
+) -> None:
+    # Each half is larger than what DuckDB reads in one go, and than one of its row groups.
     path = tenant.file("a.csv")
     duckdb.execute(
         f"""
         COPY (
             SELECT i AS event_id, 'acme' AS organization_id, 'u-1' AS user_external_id,
                 '2026-01-05T11:00:00Z' AS occurred_at, 'success' AS result,
-                repeat('x', 180) AS user_agent
-            FROM range(160000) AS t (i)
+                repeat('x', 40) AS user_agent
+            FROM range(280000) AS t (i)
         ) TO '{path}' (HEADER)
         """
     )
-    assert loaded(tenant) == [("a.csv", "loaded", 160_000, 160_000, 0)]
+    assert loaded(tenant) == [("a.csv", "loaded", 280_000, 280_000, 0)]
     analytics = tenant.events._analytics
-    misplaced = "SELECT count(*) FROM raw_csv_events WHERE rowid <> event_id::BIGINT"
+    assert len(analytics.rows("SELECT DISTINCT part FROM raw_csv_events")) == 2
+    tenant.events.normalize(EventSource.CSV, DAY)
+    misplaced = "SELECT count(*) FROM normalized_csv_events WHERE position <> event_id::BIGINT + 1"
     assert analytics.rows(misplaced) == [(0,)]
+
+
+def test_a_warehouse_of_the_layout_before_is_brought_up_to_date(tenant: Tenant) -> None:
+    tenant.file("a.csv", line("f-1"))
+    tenant.run()
+    with tenant.events._analytics.writing(Interruption()) as connection:
+        connection.execute("ALTER TABLE raw_csv_events DROP COLUMN part")
+        connection.execute("UPDATE layout SET version = 1")
+    assert set(tenant.table()) == {"f-1"}
+    tenant.file("b.csv", line("f-2"))
+    tenant.run()
+    assert set(tenant.table()) == {"f-1", "f-2"}
+
+
+@pytest.fixture
+def in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files are read in halves, too."""
+    monkeypatch.setattr(file_halves, "WORTH_IT", 0)
+
+
+def test_dead_letters_of_both_halves_name_the_line_of_the_file(
+    tenant: Tenant, in_halves: None
+) -> None:
+    lines = [line(f"f-{number}") for number in range(100)]
+    lines[10] = "broken"
+    lines[20] = line("f-20", result="?")
+    lines[80] = line("f-80,one,value,more")
+    lines[90] = line("f-90", result="?")
+    tenant.file("a.csv", *lines)
+    assert loaded(tenant) == [("a.csv", "loaded", 100, 98, 2)]
+    tenant.run()
+    assert sorted(letter[1] or 0 for letter in tenant.letters()) == [12, 22, 82, 92]
+    assert len(tenant.table()) == 96
+
+
+def test_a_value_over_the_middle_of_a_file_is_one_value(tenant: Tenant, in_halves: None) -> None:
+    # Its lines look like records, so that only the reading itself can tell.
+    within = "\n".join(line(f"x-{number}") for number in range(300))
+    agent = line("f-2", user_agent=f'"{within}"')
+    tenant.file("a.csv", line("f-1"), agent, line("f-3", result="?"), line("f-4"))
+    assert loaded(tenant) == [("a.csv", "loaded", 4, 4, 0)]
+    tenant.run()
+    assert set(tenant.table()) == {"f-1", "f-2", "f-4"}
+    assert tenant.table()["f-2"]["user_agent"] == within
+
+
+def test_a_quote_that_is_not_closed_before_the_middle_loses_no_line_in_silence(
+    tenant: Tenant, in_halves: None
+) -> None:
+    lines = [line(f"f-{number}") for number in range(300)]
+    lines[100] = line("f-100", application='"files')
+    tenant.file("a.csv", *lines)
+    (result,) = tenant.events.extract_files(DAY)
+    assert result.error is not None
+    assert "Look for a quote that is not closed" in result.error
 
 
 def test_a_stop_ends_a_load_in_the_middle_and_nothing_of_the_file_stays(tenant: Tenant) -> None:

@@ -1,0 +1,120 @@
+"""A large CSV file in two halves, so that two threads read it and each keeps the lines' order.
+
+Belongs here: where a file may be cut, and handing each half to DuckDB. Does not: SQL, or
+what becomes of the rows (file_rows).
+
+DuckDB either keeps the order of a file's lines, and then two of its threads wait for each
+other unless they have a multiple of our memory, or it does not keep it. Reading two halves,
+each by one thread, costs the memory of two threads and keeps the order within each half.
+
+A line end near the middle is only likely to end a record: it may stand within quotes. It
+does not if every line of the first half turns out to be a record of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from elt_assets.events.export_file import ExportFile
+from elt_assets.events.file_content import Content
+
+WORTH_IT = 64 * 2**20
+"""Bytes from which a file is read in halves; below, a second thread gains a second at most."""
+
+_WINDOW = 2**16
+_LIKELY = 20  # lines behind a cut that have to look like records
+_PIECE = 2**20
+
+
+@dataclass(slots=True)
+class Part:
+    """A stretch of a file, from one byte to before another."""
+
+    begin: int
+    end: int
+    lines: int = 0
+    """How many the first half has, as far as it is read."""
+    source: str = ""
+    """What DuckDB reads it from."""
+
+
+def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
+    """A place near the middle at which a record of `width` values probably begins.
+
+    None where the file is to be read as one: it is small, compressed, or has no such place.
+    """
+    size = file.file.size
+    if file.is_compressed or size < WORTH_IT:
+        return None
+    with file.raw() as raw:
+        raw.seek(size // 2)
+        window = raw.read(_WINDOW)
+    first, *lines = window.split(b"\n")[:-1] or [b""]
+    if not lines:
+        return None
+    for line in lines[:_LIKELY]:
+        if line.count(b'"') % 2 != 0 or _width(line, delimiter) != width:
+            return None
+    return size // 2 + len(first) + 1
+
+
+@contextmanager
+def in_parts(file: ExportFile, cut: int, content: Content) -> Iterator[tuple[Part, Part]]:
+    """Both halves, each behind a pipe that is filled while the block runs.
+
+    Raises what reading the file raises.
+    """
+    parts = Part(0, cut), Part(cut, file.file.size)
+    failures: list[OSError] = []
+
+    def fill(part: Part, target: int) -> None:
+        try:
+            with file.path.open("rb", buffering=0) as raw, os.fdopen(target, "wb", 0) as pipe:
+                _hand_over(part, raw.fileno(), pipe.fileno(), content)
+        except BrokenPipeError:
+            return  # whoever read it has ended, for a reason of its own
+        except OSError as error:
+            failures.append(error)
+
+    sources, threads = [], []
+    for part in parts:
+        source, target = os.pipe()
+        part.source = f"/dev/fd/{source}"
+        sources.append(source)
+        threads.append(threading.Thread(target=fill, args=(part, target), daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        yield parts
+    finally:
+        for source in sources:
+            os.close(source)
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _hand_over(part: Part, source: int, target: int, content: Content) -> None:
+    at = part.begin
+    while at < part.end and (piece := os.pread(source, min(_PIECE, part.end - at), at)):
+        left = memoryview(piece)
+        while left:
+            left = left[os.write(target, left) :]
+        at += len(piece)
+        if part.begin == 0:
+            part.lines += piece.count(b"\n")
+        content.handed_over(len(piece))
+
+
+def _width(line: bytes, delimiter: str) -> int:
+    try:
+        (values,) = csv.reader([line.decode().rstrip("\r")], delimiter=delimiter, strict=True)
+    except (csv.Error, UnicodeDecodeError, ValueError):
+        return 0
+    return len(values)
