@@ -82,6 +82,7 @@ class Directory(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Directory
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
@@ -233,7 +234,7 @@ def opened_fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     shutil.copytree(Settings(home=Path(_new_instance().name)).dagster_path, settings.dagster_path)
     with ExitStack() as stack:
         directory = stack.enter_context(Directory())
-        thread = threading.Thread(target=directory.serve_forever)
+        thread = threading.Thread(target=directory.serve_forever, args=(0.01,))
         thread.start()
         stack.callback(thread.join)
         stack.callback(directory.shutdown)
