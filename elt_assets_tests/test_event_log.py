@@ -102,7 +102,7 @@ def test_who_watches_a_run_hears_of_it_while_it_goes_on(instance: dg.DagsterInst
 
 
 def test_the_databases_of_old_runs_are_closed(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    for _ in range(20):
+    for _ in range(12):
         dg.materialize([a_table], instance=instance, partition_key="a")
     folder = str(load_settings(home=tmp_path).dagster_path / "history" / "runs")
     held = {
