@@ -7,6 +7,7 @@ integration (its provider_data) or of one run (its Dagster config).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -18,6 +19,14 @@ from elt_assets.database_address import DatabaseAddress
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import DeleteMode, Safeguards
 from elt_assets.secret_refs import SecretRef
+
+
+class InvalidSettings(InvalidInput):
+    """Settings that cannot be meant; `mistakes` has a line for each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__(f"settings: {'; '.join(mistakes)}")
+        self.mistakes = tuple(mistakes)
 
 
 class Settings(BaseSettings):
@@ -177,12 +186,18 @@ class Settings(BaseSettings):
             raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
         return {kind: place}
 
-    @model_validator(mode="after")
-    def _an_operational_database(self) -> Self:
+    @field_validator("operational_url")
+    @classmethod
+    def _a_database(cls, url: str | None) -> str | None:
         try:
-            _ = self.operational_address
+            if url is not None:
+                DatabaseAddress.parse(url)
         except InvalidInput as error:
-            raise ValueError(f"ELT_ASSETS_OPERATIONAL_URL: {error}") from None
+            raise ValueError(str(error)) from None
+        return url
+
+    @model_validator(mode="after")
+    def _rows_are_shown_to_somebody(self) -> Self:
         if self.operational_row_security and self.operational_reader is None:
             raise ValueError(
                 "ELT_ASSETS_OPERATIONAL_ROW_SECURITY needs ELT_ASSETS_OPERATIONAL_READER too"
@@ -253,16 +268,17 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment, `overrides` first; `InvalidInput` names each mistake."""
+    """Settings from the environment, `overrides` first; `InvalidSettings` names each mistake."""
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        mistakes = "; ".join(
-            "".join(f"ELT_ASSETS_{str(name).upper()}: " for name in issue["loc"][:1])
-            + issue["msg"].removeprefix("Value error, ")
-            for issue in error.errors()
-        )
-        raise InvalidInput(f"settings: {mistakes}") from None
+        raise InvalidSettings(
+            [
+                "".join(f"ELT_ASSETS_{str(name).upper()}: " for name in issue["loc"][:1])
+                + issue["msg"].removeprefix("Value error, ")
+                for issue in error.errors()
+            ]
+        ) from None
     places = {"home": settings.home.expanduser().absolute()}
     if settings.events_path is not None:
         places["events_path"] = settings.events_path.expanduser().absolute()

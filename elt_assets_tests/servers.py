@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Server:
     port: int
     authority: Path
     """The file that whoever wants to verify the server must trust."""
+    restart: Callable[[], None] = lambda: None
+    """End it as a power cut would, and start it again; PostgreSQL only."""
 
     def connection(self) -> dict[str, Any]:
         """The connection part of provider_data."""
@@ -87,8 +90,11 @@ class Server:
 
 
 @contextmanager
-def postgresql() -> Iterator[Server]:
-    """A PostgreSQL of this machine; skips the test where there is none."""
+def postgresql(*options: str) -> Iterator[Server]:
+    """A PostgreSQL of this machine; skips the test where there is none.
+
+    `options` are settings of the server; without them it does not care for power cuts.
+    """
     programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
     if programs is None or not (programs / "initdb").exists():
         pytest.skip("PostgreSQL is not installed; .ci/install-servers installs it")
@@ -97,31 +103,52 @@ def postgresql() -> Iterator[Server]:
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         data = folder / "data"
-        options = ["-U", "owner", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
+        making = ["-U", "owner", "--auth=scram-sha-256", f"--pwfile={secret}", "--no-sync"]
         subprocess.run(
-            [programs / "initdb", "-D", data, *options, "-E", "UTF8", "--locale=C.UTF-8"],
+            [programs / "initdb", "-D", data, *making, "-E", "UTF8", "--locale=C.UTF-8"],
             check=True,
             stdout=subprocess.DEVNULL,
             **_unprivileged(),
         )
         certificate, key = _certificate(folder)
-        server = Server("postgresql", _free_port(), certificate)
-        command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
-        command += ["-k", "", "-c", "fsync=off", "-c", "ssl=on"]
-        command += ["-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}"]
-        with _running(command, folder) as process:
+        running: list[subprocess.Popen[bytes]] = []
+
+        def restart() -> None:
+            running[0].send_signal(signal.SIGQUIT)
+            running[0].wait()
+            running[0] = _start(command, folder)
+            wait_until_it_answers()
+
+        def wait_until_it_answers() -> None:
             while True:
-                _check_alive(process, folder)
+                _check_alive(running[0], folder)
                 try:
-                    with (
-                        dbapi.connect(server.address("postgres"), autocommit=True) as connection,
-                        connection.cursor() as cursor,
-                    ):
-                        cursor.execute("CREATE DATABASE hr")
-                    break
+                    with dbapi.connect(server.address("postgres")):
+                        return
                 except Error as error:
-                    _check_not_yet(str(error), "refused", "starting up", "not yet accepting")
+                    _check_not_yet(
+                        str(error), "refused", "starting up", "not yet accepting", "recovery"
+                    )
+
+        server = Server("postgresql", _free_port(), certificate, restart)
+        command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
+        command += ["-k", "", "-c", "ssl=on"]
+        for option in options or ("fsync=off",):
+            command += ["-c", option]
+        command += ["-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={key}"]
+        running.append(_start(command, folder))
+        try:
+            wait_until_it_answers()
+            with (
+                dbapi.connect(server.address("postgres"), autocommit=True) as connection,
+                connection.cursor() as cursor,
+            ):
+                cursor.execute("CREATE DATABASE hr")
             yield server
+        finally:
+            # At once: a session that a test has left open would be waited for.
+            running[0].send_signal(signal.SIGINT)
+            running[0].wait()
 
 
 @contextmanager
@@ -204,13 +231,17 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _running(command: list[Any], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, **_unprivileged())
+    process = _start(command, folder)
     try:
         yield process
     finally:
         process.terminate()
         process.wait()
+
+
+def _start(command: list[Any], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, **_unprivileged())
 
 
 def _check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -49,6 +49,8 @@ COMMANDS = {
     "undo": ("reversing", "Reverse one sync."),
     "export": ("export", "Write Parquet files for analysts."),
     "backup": ("backup", "Copy the installation while it works."),
+    "migrate": ("migrate", "Move the operational database to PostgreSQL."),
+    "config": ("config", "Check settings and what they lead to."),
     "maintain": ("maintain", "Forget what is old and give the space back."),
     "rebuild": ("reversing", "Make the latest table anew from the change log."),
 }

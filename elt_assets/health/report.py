@@ -98,9 +98,12 @@ def report(settings: Settings, server: Server | None = None, *, brief: bool = Fa
 
     Without a server, nothing is said about web server, code location and daemon.
     """
-    checks: list[Check] = [_disk(settings), _warehouse(settings)]
+    checks: list[Check] = [disk(settings), warehouse(settings)]
     try:
         with opened(settings) as platform:
+            with platform.database.transaction("health") as transaction:
+                # Opening it has written nothing where its schema was up to date.
+                transaction.execute("UPDATE syncs SET status = status WHERE 1 = 0")
             checks.append(Check("operational database", True, "reads and writes"))
             if not brief:
                 checks += [*_integrations(platform)]
@@ -113,7 +116,8 @@ def report(settings: Settings, server: Server | None = None, *, brief: bool = Fa
     return Report(now(), tuple(checks))
 
 
-def _disk(settings: Settings) -> Check:
+def disk(settings: Settings) -> Check:
+    """Whether there is room under the home folder."""
     place = settings.home
     while not place.exists():
         place = place.parent
@@ -125,7 +129,8 @@ def _disk(settings: Settings) -> Check:
     return Check("disk", False, f"{detail}, less than {wanted:,} MB: free some, or add some")
 
 
-def _warehouse(settings: Settings) -> Check:
+def warehouse(settings: Settings) -> Check:
+    """Whether integrations' files can be written."""
     folder = settings.warehouse_path
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

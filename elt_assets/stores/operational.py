@@ -174,6 +174,13 @@ class OperationalDatabase(ABC):
         """The columns of a table in their order; none if there is no such table."""
 
     @abstractmethod
+    def inspect(self) -> str:
+        """What a look at it tells: its version, its rights, whether anything is there.
+
+        Writes nothing. Raises what would keep an installation from using it.
+        """
+
+    @abstractmethod
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
         """Give back what deleted rows took, where that is at least this share of the whole.
 

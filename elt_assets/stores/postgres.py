@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
@@ -60,6 +60,7 @@ _KINDS = {
     "boolean": "boolean",
 }
 _INSTALLED = "installed_schema"
+_OLDEST = 130_000
 # Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
 _LOST = ("08", "57P", "58")
 _CONNECTING = "Failed to connect"
@@ -241,25 +242,41 @@ class PostgresDatabase(OperationalDatabase):
         """False: it is no file."""
         return False
 
-    def about(self) -> Row:
-        """Version, rights and encryption of a session, for who wants to know what is set up."""
+    def inspect(self) -> str:
+        """See `OperationalDatabase`."""
         (row,) = self.rows(
             """
             SELECT
                 current_setting('server_version') AS version,
-                current_user::text AS "user",
-                coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
-                    AS encrypted,
+                CAST(current_setting('server_version_num') AS bigint) AS number,
+                CAST(current_user AS text) AS account,
+                coalesce(
+                    (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false
+                ) AS encrypted,
                 pg_is_in_recovery() AS standby,
                 CASE WHEN to_regnamespace(quote_ident(?)) IS NULL
                     THEN has_database_privilege(current_database(), 'CREATE')
                     ELSE has_schema_privilege(?, 'CREATE')
-                END AS may_create,
-                current_setting('max_connections')::bigint AS connections
+                END AS may_create
             """,
             (self._schema, self._schema),
         )
-        return row
+        if row["number"] < _OLDEST:
+            raise DatabaseRefused(f"{self} is PostgreSQL {row['version']}; 13 or newer is needed")
+        if row["standby"]:
+            raise DatabaseRefused(f"{self} is a standby, which cannot be written: name the primary")
+        installed = self._installed()
+        if installed is None and not row["may_create"]:
+            raise DatabaseRefused(
+                f"{self}: {row['account']} may not create tables in schema {self._schema}: "
+                f"CREATE SCHEMA {self._schema} AUTHORIZATION {row['account']}"
+            )
+        self._refuse_unknown_reader(self.rows)
+        return (
+            f"PostgreSQL {row['version']} as {row['account']}, "
+            f"{'encrypted' if row['encrypted'] else 'not encrypted'}, schema {self._schema} "
+            + ("holds an installation" if installed else "is empty")
+        )
 
     def _installed(self) -> tuple[int, str] | None:
         found = self.rows(
@@ -297,19 +314,22 @@ class PostgresDatabase(OperationalDatabase):
                     f"CREATE POLICY own_organization ON {table} FOR SELECT USING"
                     " (organization_id = current_setting('elt_assets.organization_id', true))"
                 )
+        self._refuse_unknown_reader(transaction.rows)
         if self._reader is None:
             return
-        if not transaction.rows(
+        role = _quoted(self._reader)
+        transaction.execute(f"GRANT USAGE ON SCHEMA {_quoted(self._schema)} TO {role}")
+        for table in readable:
+            transaction.execute(f"GRANT SELECT ON {table} TO {role}")
+
+    def _refuse_unknown_reader(self, rows: Callable[[str, Parameters], list[Row]]) -> None:
+        if self._reader is not None and not rows(
             "SELECT 1 AS found FROM pg_roles WHERE rolname = ?", (self._reader,)
         ):
             raise DatabaseRefused(
                 f"{self}: there is no role {self._reader} to read the tables "
                 f"(ELT_ASSETS_OPERATIONAL_READER); create it: CREATE ROLE {self._reader} LOGIN"
             )
-        role = _quoted(self._reader)
-        transaction.execute(f"GRANT USAGE ON SCHEMA {_quoted(self._schema)} TO {role}")
-        for table in readable:
-            transaction.execute(f"GRANT SELECT ON {table} TO {role}")
 
     def _turn(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -145,6 +145,15 @@ class SqliteDatabase(OperationalDatabase):
             for row in rows
         ]
 
+    def inspect(self) -> str:
+        """See `OperationalDatabase`."""
+        if not self.exists:
+            return f"{self._path} is made when something is registered"
+        (row,) = self.rows("SELECT sqlite_version() AS version")
+        with self.snapshot() as snapshot:
+            self._refuse_moved(snapshot)
+        return f"SQLite {row['version']}, {self._path}"
+
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
         """Rewrite the file where much of it is free; and always forget what was deleted."""
         free = self.free_bytes()

@@ -23,6 +23,7 @@ from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, ledger
+from elt_assets.sync.moving import copy_to_file
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Registry
 from elt_assets.sync.stage import transaction
@@ -52,7 +53,7 @@ def backup(platform: Platform, folder: Path) -> Backup:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True, mode=0o700)
     settings = platform.settings.model_copy(update={"home": unfinished})
-    platform.database.copy(settings.database_path)
+    copy_to_file(platform.database, settings.database_path)
     database = SqliteDatabase(settings.database_path)
     copies = Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
 

@@ -35,7 +35,7 @@ def broken(platform: Platform) -> list[str]:
 
 
 def restored(folder: Path) -> Platform:
-    return Platform.open(load_settings(home=folder))
+    return Platform.open(load_settings(home=folder, operational_url=None))
 
 
 def test_a_restored_backup_holds_the_same_and_passes_every_audit(
@@ -56,12 +56,13 @@ def test_what_is_synced_while_files_are_copied_is_not_in_the_backup(
     before = filled.users(ACME)
     copy = filled.platform.database.copy
 
-    def copy_and_sync(target: Path) -> None:
-        copy(target)
+    def copy_and_sync(target: Path) -> bool:
+        copied = copy(target)
         world = filled.worlds["acme:main"]
         for number in range(3):
             world.records = [person(0, name=f"Renamed {number}"), *people(19)[1:]]
             assert filled.sync(ACME, sync_id=f"late-{number}").status is Status.APPLIED
+        return copied
 
     monkeypatch.setattr(filled.platform.database, "copy", copy_and_sync)
     backup(filled.platform, tmp_path / "copy")

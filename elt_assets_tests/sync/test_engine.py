@@ -179,10 +179,7 @@ def test_pages_of_another_configuration_are_not_continued(company: Company) -> N
     company.sync(pages_per_batch=1)
     world.fail_at.clear()
     world.served.clear()
-    registered = company.platform.registry.get(ACME)
-    company.platform.registry.update(
-        ACME, registered.provider_data | {"rate_limit": {"concurrency": 2}}
-    )
+    company.configure(rate_limit={"concurrency": 2})
     outcome = company.sync(pages_per_batch=1)
     assert world.served == [0, 1, 2, 3]
     assert outcome.counts.staged == 40

@@ -86,7 +86,8 @@ def test_the_state_of_ten_thousand_is_as_small_as_that_of_ten(company: Company) 
             many + "INSERT INTO syncs (organization_id, connected_integration_id, stream, sync_id,"
             " ordinal, status, attempts, started_at, finished_at, error, fetched, rejected, latest)"
             " SELECT 'many', 'main-' || n, 'users', 's1', 1,"
-            " iif(n % 2, 'failed', 'applied'), 1, ?, ?, 'many:main-' || n || ': page ' || n ||"
+            " CASE n % 2 WHEN 1 THEN 'failed' ELSE 'applied' END, 1, ?, ?,"
+            " 'many:main-' || n || ': page ' || n ||"
             " ' is away', 100, n % 3, n FROM numbers",
             (ago(timedelta(minutes=9)), ago(timedelta(minutes=1))),
         )

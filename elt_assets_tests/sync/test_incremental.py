@@ -136,14 +136,9 @@ def test_a_full_sync_counts_a_tombstone_as_absent(company: Company, world: World
 
 def test_the_watermark_moves_only_with_the_apply(company: Company, world: World) -> None:
     world.records.append(changed(50, 21))
-    with company.platform.database.transaction() as transaction:
-        transaction.execute(
-            "CREATE TRIGGER broken BEFORE INSERT ON users_latest"
-            " BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
+    company.break_inserts()
     assert company.sync(sync_id="s2").status is Status.FAILED
-    with company.platform.database.transaction() as transaction:
-        transaction.execute("DROP TRIGGER broken")
+    company.mend_inserts()
     world.asked_since.clear()
     company.sync(sync_id="s3")
     assert set(world.asked_since) == {"2026-10-31T23:55:00.000000Z"}

@@ -83,11 +83,7 @@ def test_a_later_good_sync_ends_the_quarantine(company: Company) -> None:
 
 def test_an_integration_sets_its_own_limits(company: Company) -> None:
     world = company.connect(world=World(people(40)))
-    with company.platform.database.transaction() as transaction:
-        transaction.execute(
-            "UPDATE connected_integrations SET provider_data ="
-            " json_set(provider_data, '$.safeguards', json('{\"max_delete_share\": 0.6}'))"
-        )
+    company.configure(safeguards={"max_delete_share": 0.6})
     company.sync(sync_id="s1")
     world.records = people(20)
     assert company.sync(sync_id="s2").counts.deletes == 20
@@ -131,14 +127,9 @@ def test_an_attempt_that_was_never_applied_confirms_nothing(company: Company) ->
     world = company.connect(world=World(people(30), pages_can_shift=True))
     company.sync(sync_id="s1")
     world.records = [*people(29), person(50)]
-    with company.platform.database.transaction() as transaction:
-        transaction.execute(
-            "CREATE TRIGGER broken BEFORE INSERT ON users_latest"
-            " BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
+    company.break_inserts()
     assert company.sync(sync_id="s2").status is Status.FAILED
-    with company.platform.database.transaction() as transaction:
-        transaction.execute("DROP TRIGGER broken")
+    company.mend_inserts()
     assert company.sync(sync_id="s3").counts.pending_deletes == 1
 
 

@@ -346,12 +346,7 @@ class SyncsThatNeedTwoAbsences(Syncs):
 
 def confirm_deletes(company: Company, way: str) -> None:
     """Fix how missing users are confirmed, which else depends on how often a sync was tried."""
-    with company.platform.database.transaction() as transaction:
-        transaction.execute(
-            "UPDATE connected_integrations SET provider_data ="
-            " json_set(provider_data, '$.safeguards', json_object('delete_confirmation', ?))",
-            (way,),
-        )
+    company.configure(safeguards={"delete_confirmation": way})
 
 
 def restart(company: Company, boundaries: Boundaries) -> None:

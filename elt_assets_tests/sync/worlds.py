@@ -51,6 +51,19 @@ PROVIDER_DATA = {
 }
 
 
+# A trigger that refuses, by whether that is on PostgreSQL.
+_BROKEN = {
+    False: [
+        "CREATE TRIGGER broken BEFORE INSERT ON users_latest BEGIN SELECT RAISE(ABORT, 'no'); END"
+    ],
+    True: [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE EXCEPTION ''no''; END'",
+        "CREATE TRIGGER broken BEFORE INSERT ON users_latest EXECUTE FUNCTION refuse()",
+    ],
+}
+
+
 def person(number: int, **changes: Any) -> dict[str, Any]:
     """A valid record."""
     return {
@@ -175,6 +188,22 @@ class Company:
         """Sync one integration and return its outcome."""
         (outcome,) = self.platform.sync(USERS, [ref], sync_id=sync_id, **options)
         return outcome
+
+    def configure(self, ref: IntegrationRef = ACME, **changes: Any) -> None:
+        """Change parts of the integration's provider_data."""
+        registered = self.platform.registry.get(ref)
+        self.platform.registry.update(ref, registered.provider_data | changes)
+
+    def break_inserts(self) -> None:
+        """Let every insert into the latest table fail, until they are mended."""
+        for statement in _BROKEN[self.platform.settings.operational_url is not None]:
+            with self.platform.database.transaction() as transaction:
+                transaction.execute(statement)
+
+    def mend_inserts(self) -> None:
+        on = " ON users_latest" * (self.platform.settings.operational_url is not None)
+        with self.platform.database.transaction() as transaction:
+            transaction.execute(f"DROP TRIGGER broken{on}")
 
     def map_from(self, name: str, *path: str | int) -> None:
         """Correct the configuration: the field `name` stands at `path` now."""

@@ -1,0 +1,52 @@
+"""What settings lead to: is everything there, and may we do what we have to?
+
+Belongs here: a look at each thing that is configured, one after the other. Does not: how the
+installation fares (report), or the settings' own rules (settings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elt_assets.errors import EltAssetsError
+from elt_assets.health.report import Check, disk, warehouse
+from elt_assets.settings import InvalidSettings, Settings, load_settings
+from elt_assets.stores.opening import operational_database
+
+
+def configuration() -> Iterator[Check]:
+    """Look at everything; a mistake in the settings is all there is to say."""
+    try:
+        settings = load_settings()
+    except InvalidSettings as error:
+        yield from (Check("settings", False, mistake) for mistake in error.mistakes)
+        return
+    yield Check("settings", True, f"valid; the home folder is {settings.home}")
+    yield _operational(settings)
+    yield disk(settings)
+    yield warehouse(settings)
+    yield _dagster(settings)
+
+
+def _operational(settings: Settings) -> Check:
+    database = operational_database(settings, attempts=1)
+    try:
+        return Check("operational database", True, database.inspect())
+    except EltAssetsError as error:
+        return Check("operational database", False, str(error))
+    finally:
+        database.close()
+
+
+def _dagster(settings: Settings) -> Check:
+    # Imported when it is looked at: Dagster takes a second and a half.
+    from dagster import DagsterError
+
+    from elt_assets.instance import dagster_home, open_instance
+
+    try:
+        with open_instance(settings) as instance:
+            runs = instance.get_runs_count()
+            return Check("dagster", True, f"{runs:,} runs in {dagster_home(settings)}")
+    except (EltAssetsError, DagsterError, OSError) as error:
+        return Check("dagster", False, str(error).partition("\n")[0])
