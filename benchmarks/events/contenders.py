@@ -106,19 +106,35 @@ def elt_assets(file: str, through: bool) -> dict[str, Any]:
         for number in range(ORGANIZATIONS):
             ref = IntegrationRef(f"org-{number:03}", "main")
             platform.registry.add(ref, "rest", _PROVIDER_DATA)
-        clock = Clock()
+        clock, peaks = Clock(), {}
+
+        def done(step: str) -> None:
+            clock.read(step)
+            peaks[step] = _peak_since_last()
+
+        _peak_since_last()
         (result,) = events.extract_files(DAY)
-        clock.read("loaded")
+        done("loaded")
         if result.error is not None:
             raise RuntimeError(result.error)
         if through:
             events.normalize(EventSource.CSV, DAY)
-            clock.read("normalized")
+            done("normalized")
             events.load(DAY)
-            clock.read("deduplicated")
+            done("deduplicated")
             events.summarize(DAY)
-            clock.read("summarized")
-    return clock.answer(result.staged)
+            done("summarized")
+    return clock.answer(result.staged) | {"peaks": peaks}
+
+
+def _peak_since_last() -> int | None:
+    """MiB this process had at most since this was asked before; None where nobody counts them."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return round(int(peak.split()[1]) / 1024)
 
 
 _PROVIDER_DATA = {

@@ -52,9 +52,10 @@ def table(document: dict[str, Any]) -> str:
     ]
     if document["through"] is not None:
         seconds = document["through"]["seconds"]
-        steps = ", ".join(f"{name} after {found:.1f} s" for name, found in seconds.items())
-        lines.append(
-            f"All the way to the summary: {steps}; peak {document['through']['peak_mib']} MiB.\n"
+        peaks = document["through"]["peaks"]
+        steps = ", ".join(
+            f"{name} after {found:.1f} s ({peaks[name]} MiB)" for name, found in seconds.items()
         )
+        lines.append(f"All the way to the summary: {steps}.\n")
     lines += [described(document["machine"]) + "\n", "Made by `python -m benchmarks events`.\n"]
     return "\n".join(lines)

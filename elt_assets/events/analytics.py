@@ -21,6 +21,17 @@ from elt_assets.stores.warehouse import SharedFile, Warehouses
 FILE = SharedFile("analytics")
 
 
+@contextmanager
+def in_any_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """While the block runs, rows may be written in whatever order takes least memory.
+
+    A connection on which a statement of the block failed is not to be gone on with.
+    """
+    connection.execute("SET preserve_insertion_order = false")
+    yield
+    connection.execute("SET preserve_insertion_order = true")
+
+
 class Analytics:
     """The file. One writer has it at a time, so it is opened late and closed soon."""
 

@@ -23,6 +23,7 @@ from elt_assets.connectors.files.data import FileStream
 from elt_assets.connectors.files.text import Lines
 from elt_assets.connectors.salvage import UNREADABLE
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
+from elt_assets.events.analytics import in_any_order
 from elt_assets.events.export_file import ExportFile
 from elt_assets.events.file_content import Content
 from elt_assets.events.file_halves import Part, in_parts, likely_cut
@@ -158,18 +159,15 @@ class _Reading:
             for number, part in enumerate(parts)
         )
         # One thread reads each part, so that its rows keep their order; between the parts none
-        # has to be kept, and keeping it would have one wait for the other. Nobody goes on with
-        # a connection on which this failed.
-        self.connection.execute("SET preserve_insertion_order = false")
-        staged = _streamed(
-            self.connection,
-            f"INSERT INTO raw_csv_events BY NAME {query}",
-            self.file,
-            self.content,
-            self.stop,
-        )
-        self.connection.execute("SET preserve_insertion_order = true")
-        return staged
+        # has to be kept, and keeping it would have one wait for the other.
+        with in_any_order(self.connection):
+            return _streamed(
+                self.connection,
+                f"INSERT INTO raw_csv_events BY NAME {query}",
+                self.file,
+                self.content,
+                self.stop,
+            )
 
     def _reject(self, parts: Sequence[Part]) -> int:
         """Write what is no record to the dead letters; how many they are."""

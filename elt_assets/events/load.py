@@ -14,7 +14,7 @@ from datetime import date
 
 import duckdb
 
-from elt_assets.events.analytics import Analytics
+from elt_assets.events.analytics import Analytics, in_any_order
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.meter import Meter, watching
 from elt_assets.events.outcome import EventListener, Loaded
@@ -124,7 +124,11 @@ class Loading:
     def run(self, day: date, *, progress: EventListener, stop: Interruption) -> Loaded:
         """Everything that follows from the day's records, in one transaction."""
         meter = Meter("signin_events", day.isoformat(), progress)
-        with self._analytics.writing(stop) as connection, transaction(connection):
+        with (
+            self._analytics.writing(stop) as connection,
+            in_any_order(connection),
+            transaction(connection),
+        ):
             _gather(connection, day, meter)
             changes = upsert(
                 connection,
@@ -158,7 +162,7 @@ class Loading:
 
     def refresh(self, *, stop: Interruption) -> int:
         """Make the table anew from everything that is normalized, and swap it in."""
-        with self._analytics.writing(stop) as connection:
+        with self._analytics.writing(stop) as connection, in_any_order(connection):
             days = _days(connection)
             _contest(connection, EVERY_RECORD)
             rows = refresh(connection, "signin_events", _all_winners(EVERY_RECORD))

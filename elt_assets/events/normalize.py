@@ -21,7 +21,7 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.expressions import Expression
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import BooksUnbalanced, InvalidInput, PermanentError
-from elt_assets.events.analytics import Analytics
+from elt_assets.events.analytics import Analytics, in_any_order
 from elt_assets.events.api import STREAM
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.meter import Meter, watching
@@ -68,7 +68,7 @@ class Normalization:
         meter = Meter(f"normalized_{source}_events", day.isoformat(), progress)
         integrations = {entry.ref: entry for entry in self._platform.registry.all()}
         organizations = sorted({ref.organization_id for ref in integrations})
-        with self._analytics.writing(stop) as connection:
+        with self._analytics.writing(stop) as connection, in_any_order(connection):
             # Outside the transaction: temporary tables need none.
             if source is EventSource.API:
                 read = _map_api(connection, integrations, day)

@@ -14,7 +14,7 @@ from datetime import date
 
 import duckdb
 
-from elt_assets.events.analytics import Analytics
+from elt_assets.events.analytics import Analytics, in_any_order
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.outcome import Summarized
 from elt_assets.events.people import people_as_of
@@ -96,7 +96,7 @@ class Summary:
         organizations = self._analytics.rows(_CONCERNED, {"day": day})
         people = people_as_of(self._platform, {row[0] for row in organizations}, day)
         stop.check()
-        with self._analytics.writing(stop) as connection:
+        with self._analytics.writing(stop) as connection, in_any_order(connection):
             connection.register("known_people", people)
             with transaction(connection):
                 connection.execute(_FIRST_SEEN, {"day": day})

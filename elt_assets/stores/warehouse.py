@@ -458,10 +458,10 @@ def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
     if "No space left" in text or "out of disk space" in text.lower():
         return _full(ref, path)
     if isinstance(error, duckdb.OutOfMemoryException):
-        return RetryableError(
-            f"{ref}: the warehouse needs more memory than its limit; "
-            "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
-        )
+        cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
+        if isinstance(ref, SharedFile):
+            cure = "raise ELT_ASSETS_EVENTS_MEMORY"
+        return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
     fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
     if fatal or any(sign in text for sign in _DAMAGE):
         return WarehouseDamaged(

@@ -25,6 +25,7 @@ def test_every_contender_loads_every_event_and_the_results_say_so() -> None:
         "deduplicated",
         "summarized",
     }
+    assert document["through"]["peaks"].keys() == document["through"]["seconds"].keys()
     text = table(document)
     assert "Our rate is" in text
     assert "All the way to the summary" in text
