@@ -202,6 +202,24 @@ def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
     _write(output, document, table(document))
 
 
+@main.command()
+@click.option("--users", default=1_000_000, show_default=True, help="Users, all of them changed.")
+@click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
+@written_to
+def postgres(users: int, repeat: int, output: Path) -> None:
+    """Seconds of applying changes to PostgreSQL, beside a bare COPY and upsert.
+
+    On a server that it starts and stops; PostgreSQL must be installed.
+
+    Example: python -m benchmarks postgres --users 100000
+    """
+    from benchmarks.postgres.measure import Plan, measure
+    from benchmarks.postgres.report import table
+
+    document = measure(Plan(users, repeat), progress=_say)
+    _write(output, document, table(document))
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 

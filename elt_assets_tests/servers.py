@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ def postgresql(*options: str) -> Iterator[Server]:
                     _check_not_yet(
                         str(error), "refused", "starting up", "not yet accepting", "recovery"
                     )
+                time.sleep(0.02)
 
         server = Server("postgresql", _free_port(), certificate, restart)
         command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from elt_assets.settings import load_settings
 from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
 from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations
@@ -25,9 +26,10 @@ from elt_assets_tests.campaign.figures import Figures
 
 def crash(folder: Path, seed: int, scale: float) -> Figures:
     """Deaths of workers and losses of power."""
-    figures = crash_campaign(
-        folder, max(1, int(300 * scale)), power_losses=max(1, int(20 * scale)), seed=seed
-    )
+    # A loss of power is played on files; a server has its own.
+    on_file = load_settings().operational_url is None
+    losses = max(1, int(20 * scale)) if on_file else 0
+    figures = crash_campaign(folder, max(1, int(300 * scale)), power_losses=losses, seed=seed)
     figures.missing = missing_boundaries(figures)
     return figures
 

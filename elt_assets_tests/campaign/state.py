@@ -6,6 +6,7 @@ read. Does not: judging it (oracles).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
+from elt_assets.settings import Settings, load_settings
 from elt_assets.stores.opening import operational_database
 from elt_assets.stores.warehouse import Warehouses
 
@@ -119,9 +120,24 @@ class State:
         return everything
 
 
+def installation(home: Path, **options: object) -> Settings:
+    """The settings of the installation in `home`; on PostgreSQL it has a schema of its own."""
+    schema = f"home_{zlib.crc32(str(home).encode()):08x}"
+    return load_settings(home=home, operational_schema=schema, **options)
+
+
+def has_begun(home: Path) -> bool:
+    """Whether anything was ever written for `home`."""
+    database = operational_database(installation(home))
+    try:
+        return database.exists
+    finally:
+        database.close()
+
+
 def read_state(home: Path, ref: IntegrationRef) -> State:
     """Read one integration's tables. Nobody may be syncing it."""
-    settings = load_settings(home=home)
+    settings = installation(home)
     state = State(ref)
     database = operational_database(settings)
     for name, (table, order) in _OPERATIONAL.items():

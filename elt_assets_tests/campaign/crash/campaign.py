@@ -31,7 +31,7 @@ from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.histories import Expectation, History, Step, history
 from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.campaign.shares import in_shares
-from elt_assets_tests.campaign.state import State, landed, read_state
+from elt_assets_tests.campaign.state import State, has_begun, landed, read_state
 
 RANDOM = "at a random instant"
 CUT = "power loss: unwritten tail cut off"
@@ -225,7 +225,7 @@ class CrashCampaign:
         return int(process.exitcode)
 
     def _landed(self, home: Path, lived: History) -> dict[str, int]:
-        if not (home / "oltp.db").exists():
+        if not has_begun(home):
             return {}
         return landed(read_state(home, lived.ref))
 

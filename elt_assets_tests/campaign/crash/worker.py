@@ -20,7 +20,6 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
-from elt_assets.settings import load_settings
 from elt_assets.stores.opening import operational_database
 from elt_assets.sync.outcome import Mode, Outcome
 from elt_assets.sync.platform import Platform
@@ -32,13 +31,14 @@ from elt_assets_tests.campaign.crash.moments import (
     watched,
 )
 from elt_assets_tests.campaign.histories import FIELDS, MENDED, History, Step, Telling
+from elt_assets_tests.campaign.state import installation
 
 BY = "the campaign"
 
 
 def open_platform(home: Path, history: History, step: Step, moments: Moments) -> Platform:
     """An installation that reads the step's day; each page served is noted beside it."""
-    settings = load_settings(home=home, lock_wait=20)
+    settings = installation(home, lock_wait=20)
     database = watched(operational_database(settings), moments)
     warehouses = WatchedWarehouses(settings.warehouse_path, lock_wait=20)
     warehouses.moments = moments

@@ -1,0 +1,50 @@
+"""The engine's tests and deaths of workers, with the operational database on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from elt_assets_tests.servers import Server
+
+ROOT = Path(__file__).parents[2]
+ENGINE = ("engine", "guard", "incremental", "safeguards", "streams", "removal")
+
+
+@pytest.mark.campaign
+def test_the_engines_tests_pass_on_postgresql(postgresql: Server, tmp_path: Path) -> None:
+    """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
+    modules = [f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE]
+    options = ["-q", "-p", "no:cacheprovider", "--operational", "postgresql"]
+    done = run("pytest", *options, "--basetemp", str(tmp_path / "tests"), *modules)
+    assert done.returncode == 0, done.stdout[-5000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) > 100
+    assert "skipped" not in done.stdout
+
+
+@pytest.mark.campaign
+def test_thirty_deaths_leave_no_trace_on_postgresql(postgresql: Server) -> None:
+    environment = postgresql.settings("unused")
+    done = run("elt_assets_tests.campaign", "crash", "--scale", "0.1", **environment)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    killed = re.search(r"([\d,]+)  workers killed", done.stdout)
+    assert killed is not None, done.stdout
+    assert int(killed[1]) >= 30
+
+
+def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
