@@ -9,6 +9,7 @@ Belongs here: the job, its schedule, and what Dagster shows of a run. Does not: 
 
 import dagster as dg
 
+from elt_assets.events.pipeline import EventPipeline
 from elt_assets.run_history import forget_runs
 from elt_assets.sync.maintenance import Report, maintain
 from elt_assets.sync.platform import Platform
@@ -62,7 +63,9 @@ def weekly_maintenance() -> dg.ScheduleDefinition:
 
 
 def everything(instance: dg.DagsterInstance, platform: Platform, *, dry_run: bool) -> Report:
-    """Maintain the stores and Dagster's history."""
+    """Maintain the stores, sign-in events and Dagster's history."""
     done = maintain(platform, dry_run=dry_run)
+    with EventPipeline(platform) as pipeline:
+        events = pipeline.maintain(dry_run=dry_run)
     runs = forget_runs(instance, platform.settings.keep_runs_days, dry_run=dry_run)
-    return Report((*done.works, runs), done.left)
+    return Report((*done.works, *events.works, runs), (*done.left, *events.left))

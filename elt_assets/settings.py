@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     keep_drops_days: int = Field(
         30, ge=1, description="Days after which dropped files that are no longer read are archived."
     )
+    keep_event_records_days: int = Field(
+        90,
+        ge=1,
+        description="Days for which fetched and normalized records of sign-in events are kept.",
+    )
     events_start: date = Field(
         date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
     )

@@ -18,6 +18,10 @@ WORKS = {
     "warehouse files rewritten",
     "dropped files archived",
     "operational database rewritten",
+    "fetched records of sign-in events",
+    "normalized records of sign-in events",
+    "dead letters of sign-in events",
+    "file of sign-in events rewritten",
     "runs of Dagster",
 }
 

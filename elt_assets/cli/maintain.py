@@ -16,7 +16,7 @@ from elt_assets.cli.output import as_json, note, print_json, print_table
 @click.command(
     epilog="Example: elt-assets maintain --dry-run\n\n"
     "How much is kept: ELT_ASSETS_KEEP_EXTRACTIONS, _KEEP_CHANGES_DAYS, _KEEP_SYNCS_DAYS, "
-    "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS."
+    "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS, _KEEP_EVENT_RECORDS_DAYS."
 )
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @as_json

@@ -82,9 +82,10 @@ class Analytics:
                 return []
             return connection.execute(sql, dict(parameters or {})).fetchall()
 
-    def compact(self) -> None:
-        """Rewrite the file, so that what was deleted is gone from it, too."""
-        self._warehouses.compact(FILE)
+    def compact(self) -> int:
+        """Rewrite the file, so that what was deleted is gone from it, too; bytes given back."""
+        before, after = self._warehouses.compact(FILE)
+        return before - after
 
     def close(self) -> None:
         """Give back what is kept open."""

@@ -112,6 +112,11 @@ EVERY_RECORD = """
     SELECT *, 'api' AS source FROM normalized_api_events
     UNION ALL
     SELECT *, 'csv' AS source FROM normalized_csv_events
+    UNION ALL BY NAME
+    -- What records said that are kept no more.
+    SELECT * EXCLUDE (deleted), 0 AS position
+    FROM signin_events
+    WHERE ingested_day IN (FROM forgotten_days)
 """
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput
-from elt_assets.events import checks, erasure, reports
+from elt_assets.events import checks, erasure, reports, retention
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.api import STREAM, ApiExtraction, Period
 from elt_assets.events.export_files import STREAMING_MEMORY, STREAMING_THREADS, ExportFiles
@@ -40,6 +40,7 @@ from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.events.summary import Summary
 from elt_assets.events.waiting import SUMMARIZE
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.maintenance import Report
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
 
@@ -239,6 +240,10 @@ class EventPipeline:
         others = (entry.ref for entry in self._platform.registry.all())
         organizations = {other.organization_id for other in others if other != ref}
         erasure.forget(self._analytics, ref, organizations=organizations)
+
+    def maintain(self, *, dry_run: bool) -> Report:
+        """Forget the records of days that are older than the settings keep them."""
+        return retention.maintain(self._analytics, self._platform.settings, dry_run=dry_run)
 
     def _offering(self) -> list[Integration]:
         return [

@@ -15,11 +15,12 @@ from elt_assets.errors import WarehouseDamaged
 from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.stores.warehouse import ALIAS, one_row
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised by one with every change of the tables."""
 
 _UPGRADES = {
     1: "ALTER TABLE raw_csv_events ADD COLUMN part UTINYINT DEFAULT 0;",
+    2: "CREATE TABLE forgotten_days (day DATE NOT NULL);",
 }
 """What makes of each earlier layout the next one, whenever the file is opened for writing."""
 
@@ -144,6 +145,8 @@ CREATE TABLE dropped_events (
     event_id        VARCHAR NOT NULL,
     ingested_day    DATE NOT NULL
 );
+-- Days whose records are kept no more; their events are.
+CREATE TABLE forgotten_days (day DATE NOT NULL);
 -- What is due: committed together with what makes it due, and taken off with its result.
 CREATE TABLE waiting_days (step VARCHAR NOT NULL, day DATE NOT NULL);
 """
