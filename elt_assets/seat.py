@@ -31,7 +31,7 @@ class Seat:
         self._holder = threading.get_ident()
         self._lock = threading.Lock()
         self._helpers_waiting = 0
-        self._blocked = False
+        self._blocked = 0
         self._away = False
 
     @contextmanager
@@ -52,15 +52,15 @@ class Seat:
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Around the holder's dependence on a helper: if that one waits, so do both."""
+        """Around one thread's dependence on another: if that one waits, so do both."""
         with self._lock:
-            self._blocked = True
+            self._blocked += 1
             self._leave_if_idle()
         try:
             yield
         finally:
             with self._lock:
-                self._blocked = False
+                self._blocked -= 1
                 away, self._away = self._away, False
             if away:
                 self._come_back()
@@ -100,7 +100,7 @@ def waiting(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Around the wait for a page that another thread fetches."""
+    """Around the wait for what another thread fetches or makes."""
     seat = _seat.get()
     if seat is None:
         yield

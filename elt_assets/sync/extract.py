@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice
@@ -25,6 +26,7 @@ from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Lent
+from elt_assets.sync.ahead import one_ahead
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
 from elt_assets.sync.faults import Faults
@@ -32,6 +34,7 @@ from elt_assets.sync.outcome import Certificate, Progress, ProgressListener
 from elt_assets.sync.plan import Plan
 from elt_assets.sync.repeat import Before
 from elt_assets.sync.stage import (
+    Batch,
     ExtractionState,
     Landing,
     begin_again,
@@ -42,6 +45,8 @@ from elt_assets.sync.stage import (
 from elt_assets.sync.stream import Stream
 
 WRITE_ATTEMPTS = 10
+_AHEAD_BYTES = 32 * 2**20
+"""A batch of more memory than this is written before the next one is worked out."""
 
 
 @dataclass(slots=True)
@@ -81,19 +86,8 @@ class Extraction:
             plan=self.plan,
         )
         self.begun, self.resumed_batches = True, state.batches
-        attempts = Retrying(
-            retry=retry_if_exception_type(WriteInterrupted),
-            stop=stop_after_attempt(WRITE_ATTEMPTS),
-            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
-            reraise=True,
-        )
-        for attempt in attempts:
-            with attempt:
-                if attempt.retry_state.attempt_number > 1:
-                    # A write that reported a failure may have been committed all the same.
-                    state = self.state()
-                if state.certificate is None:
-                    state = self._fetch_and_seal(state)
+        if state.certificate is None:
+            state = self._fetch_and_seal(state)
         return state, state.certificate or certify(state)
 
     def state(self) -> ExtractionState:
@@ -101,8 +95,7 @@ class Extraction:
         return extraction_state(self.warehouse.connection, self.stream, self.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
-        source = self.open_source()
-        try:
+        with closing(self.open_source()) as source:
             if state.batches and not source.resumable:
                 state = begin_again(self.warehouse.connection, self.stream, self.sync_id)
                 self.resumed_batches = 0
@@ -116,33 +109,89 @@ class Extraction:
                 records=source.records,
                 before=self.before(),
             )
-            for group in self._batches(self._pages(source, state)):
-                started = time.perf_counter()
-                with transaction(self.warehouse.connection):
-                    state = landing.land(state, group, now())
-                    if state.ended:
-                        # The last batch and the seal are one commit: no crash lies between.
-                        state = landing.seal(state, certify(state), now())
-                self.seconds["stage"] += time.perf_counter() - started
-                self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
-                self.faults.after_commit(state.batches - 1)
-                if state.ended:
-                    return state
-                if self.stop.is_set():
-                    raise Stopped(
-                        f"stopped on request after batch {state.batches}; "
-                        "the same sync "
-                        + ("continues from there" if source.resumable else "begins again")
-                    )
-            # The source ended without saying that a page was the last one.
-            with transaction(self.warehouse.connection):
-                return landing.seal(state, certify(state), now())
-        finally:
-            source.close()
+            leaving = threading.Event()
+            groups = self._groups(self._pages(source, state, leaving))
+            working_out = _worked_out(landing, groups, state.batches)
+            with closing(one_ahead(working_out, self._is_worth_looking_ahead, leaving)) as coming:
+                return self._land(landing, state, coming)
 
-    def _pages(self, source: Source, state: ExtractionState) -> Iterator[Page]:
-        pages = source.pages(state.cursor, state.plan.since)
+    def _land(
+        self, landing: Landing, state: ExtractionState, coming: Iterator[_WorkedOut]
+    ) -> ExtractionState:
+        for batch in self._timed(coming):
+            state = self._write(landing, state, batch)
+            if state.ended:
+                return state
+            if self.stop.is_set():
+                raise Stopped(
+                    f"stopped on request after batch {state.batches}; "
+                    "the same sync "
+                    + ("continues from there" if state.resumable else "begins again")
+                )
+        # The source ended without saying that a page was the last one.
+        with transaction(self.warehouse.connection):
+            return landing.seal(state, certify(state), now())
+
+    def _write(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
+        attempts = Retrying(
+            retry=retry_if_exception_type(WriteInterrupted),
+            stop=stop_after_attempt(WRITE_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
+            reraise=True,
+        )
+        for attempt in attempts:
+            with attempt:
+                if attempt.retry_state.attempt_number > 1:
+                    # A write that reported a failure may have been committed all the same.
+                    state = replace(self.state(), resumable=state.resumable)
+                if state.batches == batch.number:
+                    state = self._commit(landing, state, batch)
+                    self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
+                    self.faults.after_commit(batch.number)
+        return state
+
+    def _commit(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
+        started = time.perf_counter()
+        with transaction(self.warehouse.connection):
+            state = landing.land(state, batch, now())
+            if state.ended:
+                # The last batch and the seal are one commit: no crash lies between.
+                state = landing.seal(state, certify(state), now())
+        self.seconds["stage"] += time.perf_counter() - started
+        return state
+
+    def _timed(self, coming: Iterator[_WorkedOut]) -> Iterator[Batch]:
+        """The batches; the wait for one counts as staging as far as it was worked out, then
+        as extraction. What was done ahead, while another was written, took no time of its own.
+        """
         while True:
+            started = time.perf_counter()
+            try:
+                found = next(coming, None)
+            finally:
+                waited = time.perf_counter() - started
+                self.seconds["extract"] += waited
+            if found is None:
+                return
+            worked = min(waited, found.seconds)
+            self.seconds["extract"] -= worked
+            self.seconds["stage"] += worked
+            yield found.batch
+
+    def _is_worth_looking_ahead(self, found: _WorkedOut) -> bool:
+        """Not after the last batch, nor where two of them would take much memory."""
+        mapped = found.batch.mapped
+        return (
+            found.batch.last.next is not None
+            and (mapped is None or mapped.nbytes <= _AHEAD_BYTES)
+            and not self.stop.is_set()
+        )
+
+    def _pages(
+        self, source: Source, state: ExtractionState, leaving: threading.Event
+    ) -> Iterator[Page]:
+        pages = source.pages(state.cursor, state.plan.since)
+        while not leaving.is_set():
             self.faults.before_page()
             with tracing.span("page"):
                 page = next(pages, None)
@@ -152,19 +201,32 @@ class Extraction:
                 return
             yield page
 
-    def _batches(self, pages: Iterator[Page]) -> Iterator[list[Page]]:
-        """Groups of pages; those fetched before an error are handed out before it."""
+    def _groups(self, pages: Iterator[Page]) -> Iterator[list[Page]]:
+        """Pages of a batch; those fetched before an error are handed out before it."""
         failure: SyncError | None = None
         while failure is None:
             group: list[Page] = []
-            started = time.perf_counter()
             try:
                 group.extend(islice(pages, self.pages_per_batch))
             except SyncError as error:
                 failure = error
-            self.seconds["extract"] += time.perf_counter() - started
             if group:
                 yield group
             if failure is None and (not group or group[-1].next is None):
                 return
         raise failure
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkedOut:
+    """A batch and how long it took to work it out of its pages, fetching them not included."""
+
+    batch: Batch
+    seconds: float
+
+
+def _worked_out(landing: Landing, groups: Iterator[list[Page]], first: int) -> Iterator[_WorkedOut]:
+    for number, pages in enumerate(groups, first):
+        started = time.perf_counter()
+        batch = landing.work_out(number, pages)
+        yield _WorkedOut(batch, time.perf_counter() - started)

@@ -210,6 +210,27 @@ def staged_and_unique(
     return staged, unique
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Pages worked out and not yet written; `last` is the last of them.
+
+    `mapped` are the records, rejected ones with their reason; None if `records_of`, an earlier
+    sync, has stored the same ones.
+    """
+
+    number: int
+    last: Page
+    pages: int
+    fetched: int
+    staged: int
+    rejected: int = 0
+    unreadable_keys: int = 0
+    declared_totals: frozenset[int]
+    digest: str
+    records_of: str
+    mapped: pa.Table | None = None
+
+
 class Landing:
     """Lands the batches of one extraction."""
 
@@ -234,25 +255,60 @@ class Landing:
         self._query = mapping_query(stream, fields, incoming(records))
         self._before = before
 
-    def land(self, state: ExtractionState, pages: Sequence[Page], moment: str) -> ExtractionState:
-        """Write the batch that follows `state` and return the state after it.
-
-        Call inside a transaction; the new state is true once that is committed.
+    def work_out(self, number: int, pages: Sequence[Page]) -> Batch:
+        """What batch `number` (from 0) will hold. Writes nothing, so it may run beside `land`.
 
         Raises `PageUnreadable` for a page of which it is not clear where its list is, and
         `BooksUnbalanced` when the records found in SQL are not as many as were counted.
         """
-        batch = state.batches
         fetched = sum(page.count for page in pages)
         digest = repeat.digest(self._query, pages)
-        known = self._before.batches.get(batch) if self._before else None
-        if known is not None and known.digest == digest:
-            records_of, staged, rejected, unreadable_keys = known.records_of, fetched, 0, 0
-        else:
-            records_of = self._sync_id
-            staged, rejected, unreadable_keys = self._map(batch, pages, fetched, moment)
-        last = pages[-1]
+        known = self._before.batches.get(number) if self._before else None
         totals = {page.total for page in pages if page.total is not None}
+        batch = Batch(
+            number=number,
+            last=pages[-1],
+            pages=len(pages),
+            fetched=fetched,
+            staged=fetched,
+            declared_totals=frozenset(totals),
+            digest=digest,
+            records_of=self._sync_id,
+        )
+        if known is not None and known.digest == digest:
+            return replace(batch, records_of=known.records_of)
+        return self._mapped(batch, pages)
+
+    def _mapped(self, batch: Batch, pages: Sequence[Page]) -> Batch:
+        table = pages_table(self._ref, pages)
+        if any(self._may_have_two_lists(page.body) for page in pages):
+            self._refuse_two_lists(table)
+        mapped = self._prepared.run(self._query, PAGES, table)
+        bad = pc.is_valid(mapped["reason"])
+        rejected: int = pc.sum(bad, min_count=0).as_py()
+        staged = mapped.num_rows - rejected
+        if staged + rejected != batch.fetched:
+            raise BooksUnbalanced(
+                f"{self._ref}: batch {batch.number} holds {batch.fetched} records by its pages "
+                f"and {staged + rejected} by the warehouse; nothing of it was kept. "
+                "This is a defect of the platform: report it with `elt-assets integrations show`"
+            )
+        return replace(
+            batch,
+            staged=staged,
+            rejected=rejected,
+            unreadable_keys=pc.sum(pc.and_(bad, pc.is_null(mapped["id"])), min_count=0).as_py(),
+            mapped=mapped,
+        )
+
+    def land(self, state: ExtractionState, batch: Batch, moment: str) -> ExtractionState:
+        """Write the batch that follows `state` and return the state after it.
+
+        Call inside a transaction; the new state is true once that is committed.
+        """
+        if batch.mapped is not None:
+            self._store(batch, batch.mapped, moment)
+        cursor = batch.last.next
         self._connection.execute(
             """
             INSERT INTO extraction_batches VALUES (
@@ -262,56 +318,39 @@ class Landing:
             """,
             {
                 "sync_id": self._sync_id,
-                "batch": batch,
+                "batch": batch.number,
                 "now": moment,
-                "digest": digest,
-                "records_of": records_of,
+                "digest": batch.digest,
+                "records_of": batch.records_of,
                 "stream": self._stream.name,
-                "cursor": None if last.next is None else msgspec.json.encode(last.next).decode(),
-                "pages": len(pages),
-                "fetched": fetched,
-                "staged": staged,
-                "rejected": rejected,
-                "unreadable_keys": unreadable_keys,
-                "declared_totals": sorted(totals),
-                "cut_short": last.cut_short,
+                "cursor": None if cursor is None else msgspec.json.encode(cursor).decode(),
+                "pages": batch.pages,
+                "fetched": batch.fetched,
+                "staged": batch.staged,
+                "rejected": batch.rejected,
+                "unreadable_keys": batch.unreadable_keys,
+                "declared_totals": sorted(batch.declared_totals),
+                "cut_short": batch.last.cut_short,
                 "run": state.run,
             },
         )
         return replace(
             state,
-            batches=batch + 1,
-            pages=state.pages + len(pages),
-            fetched=state.fetched + fetched,
-            staged=state.staged + staged,
-            rejected=state.rejected + rejected,
-            unreadable_keys=state.unreadable_keys + unreadable_keys,
-            declared_totals=tuple(sorted({*state.declared_totals, *totals})),
-            cut_short=last.cut_short,
-            cursor=last.next,
+            batches=batch.number + 1,
+            pages=state.pages + batch.pages,
+            fetched=state.fetched + batch.fetched,
+            staged=state.staged + batch.staged,
+            rejected=state.rejected + batch.rejected,
+            unreadable_keys=state.unreadable_keys + batch.unreadable_keys,
+            declared_totals=tuple(sorted({*state.declared_totals, *batch.declared_totals})),
+            cut_short=batch.last.cut_short,
+            cursor=cursor,
             landed_by=state.landed_by | {state.run},
         )
 
-    def _map(
-        self, batch: int, pages: Sequence[Page], fetched: int, moment: str
-    ) -> tuple[int, int, int]:
-        """Store the records of a batch; how many are staged, rejected, and have no readable key."""
-        table = pages_table(self._ref, pages)
-        if any(self._may_have_two_lists(page.body) for page in pages):
-            self._refuse_two_lists(table)
-        mapped = self._prepared.run(self._query, PAGES, table)
-        bad = pc.is_valid(mapped["reason"])
-        rejected: int = pc.sum(bad, min_count=0).as_py()
-        staged = mapped.num_rows - rejected
-        keyless = pc.sum(pc.and_(bad, pc.is_null(mapped["id"])), min_count=0).as_py()
-        if staged + rejected != fetched:
-            raise BooksUnbalanced(
-                f"{self._ref}: batch {batch} holds {fetched} records by its pages and "
-                f"{staged + rejected} by the warehouse; nothing of it was kept. "
-                "This is a defect of the platform: report it with `elt-assets integrations show`"
-            )
+    def _store(self, batch: Batch, mapped: pa.Table, moment: str) -> None:
         self._connection.register("mapped", mapped)
-        where = {"sync_id": self._sync_id, "batch": batch, "now": moment}
+        where = {"sync_id": self._sync_id, "batch": batch.number, "now": moment}
         columns = ", ".join(column.name for column in self._stream.columns)
         self._connection.execute(
             f"""
@@ -325,7 +364,7 @@ class Landing:
             """,
             where,
         )
-        if rejected:
+        if batch.rejected:
             self._connection.execute(
                 """
                 INSERT INTO rejected_records BY NAME
@@ -338,7 +377,6 @@ class Landing:
                 where | {"stream": self._stream.name},
             )
         self._connection.unregister("mapped")
-        return staged, rejected, keyless
 
     def _may_have_two_lists(self, body: bytes) -> bool:
         """Whether a name on the way to the list may stand in `body` more than once.
