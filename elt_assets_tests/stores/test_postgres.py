@@ -283,6 +283,22 @@ def test_the_character_nul_does_not_keep_a_user_out(database: PostgresDatabase) 
     assert [row["name"] for row in found] == ["A\ufffdda", "\ufffd", "\ufffd"]
 
 
+def test_every_text_is_compared_by_its_bytes_whatever_the_databases_language(
+    database: PostgresDatabase,
+) -> None:
+    database.migrate(**operational_tables(database.dialect))
+    rows = database.rows(
+        """
+        SELECT table_name || '.' || column_name AS "column"
+        FROM information_schema.columns
+        WHERE table_schema = ? AND data_type = 'text' AND table_name <> 'installed_schema'
+            AND collation_name IS DISTINCT FROM 'C'
+        """,
+        (database.schema,),
+    )
+    assert rows == []
+
+
 READER_PASSWORD = "only reads"
 
 
@@ -293,6 +309,22 @@ def reader(postgresql: Server) -> Iterator[str]:
     postgresql.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{READER_PASSWORD}'")
     yield name
     postgresql.execute(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def test_a_server_that_has_no_connection_left_is_busy(
+    postgresql: Server, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgresql.execute(f"ALTER ROLE {reader} CONNECTION LIMIT 0")
+    monkeypatch.setenv("SECRET", READER_PASSWORD)
+    address = DatabaseAddress.parse(
+        f"postgresql://{reader}@127.0.0.1:{postgresql.port}/hr", SecretRef(env="SECRET")
+    )
+    database = PostgresDatabase(address, attempts=2, first_wait=0.001)
+    with (
+        pytest.raises(DatabaseBusy, match="no connection left; raise its max_connections"),
+        database.transaction("acme:one"),
+    ):
+        pass
 
 
 def as_reader(server: Server, reader: str, schema: str, *statements: str) -> list[Any]:

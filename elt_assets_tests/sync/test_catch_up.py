@@ -9,6 +9,8 @@ from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 
 def forget(company: Company, version: int, *tables: str) -> None:
     """Lose what the warehouse knows of one version, as if its file's end had been cut off."""
