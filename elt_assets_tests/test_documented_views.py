@@ -21,7 +21,8 @@ def test_the_documented_views_read_all_tenants_at_once(tmp_path: Path) -> None:
         world.records = [person(0, name="Renamed"), *people(4)[1:], person(4, status="DELETED")]
         company.sync(ref, sync_id="s2")
     company.platform.close()
-    (sql,) = re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text("utf-8"), re.DOTALL)
+    documented = re.findall(r"```sql\n(.*?)```", OPERATIONS.read_text("utf-8"), re.DOTALL)
+    (sql,) = (block for block in documented if "CREATE VIEW users_changes" in block)
     with duckdb.connect(":memory:") as connection:
         connection.execute(sql.replace("'olap/", f"'{tmp_path}/home/olap/"))
         changes = connection.execute(
