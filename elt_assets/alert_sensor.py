@@ -13,6 +13,7 @@ import msgspec
 from elt_assets.alert_channels import channels
 from elt_assets.alerts import Matter, changes_since, grouped, open_matters, still_said
 from elt_assets.errors import EltAssetsError
+from elt_assets.event_alerts import event_matters
 from elt_assets.sync.platform import Platform
 
 TICKS = "ticks"
@@ -30,15 +31,17 @@ def alert_sensor() -> dg.SensorDefinition:
         name="alert_sensor",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of quarantines, lasting failures, integrations that fell behind and "
-        "their recovery, grouped by cause: to ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO; "
+        description="Tells of quarantines, lasting failures, integrations that fell behind, "
+        "days of sign-in events that failed, and their recovery, grouped by cause: to "
+        "ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO; "
         "without any they are in this sensor's ticks.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> dg.SkipReason:
         said_to = _remembered(context.cursor)
-        now = open_matters(platform)
+        said_by_anyone = (matter for said in said_to.values() for matter in said)
+        now = open_matters(platform) + event_matters(context.instance, said_by_anyone)
         told: dict[str, list[Matter]] = {}
         complaints: list[str] = []
         lines: list[str] = []

@@ -2,7 +2,7 @@
 
 Belongs here: which matters are open, what has become of those that were said, and grouping
 them by cause. Does not: saying it (alert_channels), when to look (alert_sensor) or what is
-wrong (the ledger knows).
+wrong (the ledger knows; of days of events, event_alerts).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ _TRIES_BEFORE_ALARM = 3
 
 
 class Matter(msgspec.Struct, frozen=True):
-    """Something about one integration that is open.
+    """Something about one integration, or one day of events, that is open.
 
-    `key` tells it from others of its kind, and stays the same from one sync to the next:
-    what fails every day for one reason is one matter. `cause` is without what differs between
-    integrations that suffer the same; `example` is how this one puts it.
+    `of` says which of them `partition` is. `key` tells it from others of its kind, and stays
+    the same from one sync to the next: what fails every day for one reason is one matter.
+    `cause` is without what differs between those that suffer the same; `example` is how this
+    one puts it.
     """
 
     key: str
@@ -36,22 +37,24 @@ class Matter(msgspec.Struct, frozen=True):
     partition: str
     cause: str
     example: str = ""
+    of: str = "integration"
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One message about all integrations of one kind and cause."""
+    """One message about all integrations, or all days, of one kind and cause."""
 
     kind: str
     cause: str
     count: int
     partitions: tuple[str, ...]
+    of: str = "integration"
 
     @property
     def text(self) -> str:
-        """The message in one line, naming a few of the integrations."""
+        """The message in one line, naming a few of them."""
         named = ", ".join(self.partitions[:_NAMED])
         more = f" and {self.count - _NAMED} more" if self.count > _NAMED else ""
-        noun = "integration" if self.count == 1 else "integrations"
+        noun = self.of if self.count == 1 else f"{self.of}s"
         return f"{self.kind}: {self.count} {noun} ({named}{more}): {self.cause}"
 
 
@@ -60,6 +63,10 @@ class Matters(msgspec.Struct, frozen=True):
 
     open: list[Matter]
     undecided: frozenset[str] = frozenset()
+
+    def __add__(self, other: Matters) -> Matters:
+        """Both together."""
+        return Matters([*self.open, *other.open], self.undecided | other.undecided)
 
 
 def open_matters(platform: Platform) -> Matters:
@@ -128,16 +135,16 @@ def still_said(
 
 def grouped(matters: Iterable[Matter]) -> list[Alert]:
     """One alert for each kind and cause, the widest first."""
-    together: dict[tuple[str, str], list[Matter]] = {}
+    together: dict[tuple[str, str, str], list[Matter]] = {}
     for matter in matters:
-        together.setdefault((matter.kind, matter.cause), []).append(matter)
+        together.setdefault((matter.kind, matter.of, matter.cause), []).append(matter)
     alerts = []
-    for (kind, cause), alike in together.items():
+    for (kind, of, cause), alike in together.items():
         partitions = tuple(sorted({matter.partition for matter in alike}))
         examples = {matter.example for matter in alike}
         # As somebody would read it in the ledger, if all say it in the same words.
         said = examples.pop() if len(examples) == 1 else cause
-        alerts.append(Alert(kind, said or cause, len(partitions), partitions))
+        alerts.append(Alert(kind, said or cause, len(partitions), partitions, of))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
 
 

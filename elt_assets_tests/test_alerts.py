@@ -79,13 +79,14 @@ def company(tmp_path: Path, receiver: Receiver) -> Iterator[Company]:
 class Ticks:
     """Evaluates the sensor again and again with what it remembered."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, instance: dg.DagsterInstance | None = None) -> None:
         self.platform = platform
+        self.instance = instance or dg.DagsterInstance.ephemeral()
         self.cursor: str | None = None
 
     def __call__(self) -> str:
         with dg.build_sensor_context(
-            cursor=self.cursor, resources={"platform": self.platform}
+            instance=self.instance, cursor=self.cursor, resources={"platform": self.platform}
         ) as context:
             result = alert_sensor()(context)
             self.cursor = context.cursor
