@@ -63,6 +63,8 @@ _INSTALLED = "installed_schema"
 _OLDEST = 130_000
 # Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
 _LOST = ("08", "57P", "58")
+# Values that cannot be converted, and those that a constraint refuses.
+_OF_VALUES = ("22", "23")
 _CONNECTING = "Failed to connect"
 _LOST_TEXTS = ("connection", "terminat", "SSL SYSCALL", "server closed")
 _BUSY = {
@@ -399,6 +401,12 @@ class PostgresDatabase(OperationalDatabase):
             return DatabaseDamaged(f"{self} cannot be read: {said}; restore it from a backup")
         if state.startswith(_LOST) or any(mark in text for mark in _NOT_YET):
             return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
+        if state.startswith(_OF_VALUES):
+            # Not what the server says: it quotes the value, and values are somebody's data.
+            return DatabaseRefused(
+                f"{self} refuses a value that was to be written (SQLSTATE {state}); nothing was "
+                "changed"
+            )
         if state in ("42501", "25006", "3F000") or state.startswith("28"):
             return DatabaseRefused(f"{self} refuses: {said}; give the account what it lacks")
         if state:

@@ -248,6 +248,18 @@ def test_what_the_server_reports_inside_is_one_of_our_errors(
     assert database.rows("SELECT * FROM people") == []
 
 
+def test_a_value_that_is_refused_is_not_quoted(database: PostgresDatabase) -> None:
+    def write_it_twice() -> None:
+        with database.transaction("acme:one") as transaction:
+            transaction.execute("CREATE UNIQUE INDEX once ON people (name)")
+            for number in (1, 2):
+                transaction.execute("INSERT INTO people VALUES (?, 'Ada Lovelace')", (number,))
+
+    with pytest.raises(DatabaseRefused, match="SQLSTATE 23505") as refused:
+        write_it_twice()
+    assert "Lovelace" not in str(refused.value)
+
+
 def test_two_transactions_that_wait_for_each_other_end_as_busy(
     database: PostgresDatabase, opened: Opener
 ) -> None:
