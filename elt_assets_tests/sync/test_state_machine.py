@@ -395,7 +395,7 @@ def test_no_interleaving_loses_doubles_or_wrongly_deletes_anybody(
 @pytest.mark.campaign
 @pytest.mark.parametrize("machine", MACHINES)
 def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=36, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=settings(max_examples=24, stateful_step_count=40))
 
 
 def changed_company(folder: Path) -> Company:

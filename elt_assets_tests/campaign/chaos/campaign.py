@@ -44,7 +44,8 @@ from elt_assets_tests.campaign.state import read_state
 
 TOKEN = "the-token-that-no-file-may-hold"
 SEED = 20_261_122
-_AT_ONCE = 16
+_AT_ONCE = 4
+"""Chains at a time in each process. More of them only wait for the interpreter's lock."""
 _HEALINGS = 4
 _EVERY_ENDING = frozenset(Ending)
 

@@ -107,8 +107,8 @@ SLOW = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 LONG = settings(SLOW, max_examples=150)
-SHARES = pytest.mark.parametrize("share", range(4))
-"""Parts of a long search, so that several processes can have one each."""
+SHARES = pytest.mark.parametrize("share", range(2))
+"""Parts of a long search, so that two processes can have one each."""
 
 
 def check_records(installation: Installation, listing: list[Any]) -> None:
