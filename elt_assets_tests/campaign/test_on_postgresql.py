@@ -1,4 +1,4 @@
-"""The engine's tests and deaths of workers, with the operational database on PostgreSQL."""
+"""The engine's tests, workers that die and processes that share, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from elt_assets_tests.servers import Server
 
 ROOT = Path(__file__).parents[2]
-ENGINE = ("engine", "guard", "incremental", "safeguards", "streams", "removal")
+ENGINE = ("engine", "guard", "safeguards", "streams", "removal")
 
 
 @pytest.mark.campaign
@@ -37,6 +37,16 @@ def test_thirty_deaths_leave_no_trace_on_postgresql(postgresql: Server) -> None:
     killed = re.search(r"([\d,]+)  workers killed", done.stdout)
     assert killed is not None, done.stdout
     assert int(killed[1]) >= 30
+
+
+@pytest.mark.campaign
+def test_processes_that_share_integrations_leave_the_books_right_on_postgresql(
+    postgresql: Server,
+) -> None:
+    environment = postgresql.settings("unused")
+    done = run("elt_assets_tests.campaign", "concurrency", "--scale", "0.1", **environment)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert "  sync applied" in done.stdout
 
 
 def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

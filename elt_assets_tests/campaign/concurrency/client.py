@@ -22,11 +22,11 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import EltAssetsError, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
-from elt_assets.settings import load_settings
 from elt_assets.sync import ledger
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign.histories import History, Telling
+from elt_assets_tests.campaign.state import installation
 
 ACTS = {
     "sync": 10,
@@ -96,7 +96,7 @@ class Shared:
 
     def platform(self, lock_wait: float = 5) -> Platform:
         """The installation, reading each provider as it is on its day."""
-        settings = load_settings(home=self.home, lock_wait=lock_wait)
+        settings = installation(self.home, lock_wait=lock_wait)
         return Platform.open(settings, open_source=self._open_source)
 
     def note(self, file: Path, line: object) -> None:
