@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from elt_assets.connectors.expressions import Path, parse
+from elt_assets.connectors.expressions import Joined, Path, parse
 from elt_assets.connectors.source import FieldMap
 from elt_assets.errors import InvalidInput
 
@@ -60,10 +60,15 @@ def check_streams(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
                 raise ValueError(
                     f"streams.{stream}.fields: has no {name}; say which field identifies a record"
                 )
-            if not isinstance(parse(fields[name]), Path):
+            if not isinstance(parse(fields[name]), _keys_of(stream)):
                 raise ValueError(
                     f"streams.{stream}.fields: {name} compares; give the path of the record's id"
                 )
+
+
+def _keys_of(stream: str) -> tuple[type, ...]:
+    """What may identify a record; an event, which nothing else refers to, also by two fields."""
+    return (Path, Joined) if stream == "signin_events" else (Path,)
 
 
 Fields = Annotated[

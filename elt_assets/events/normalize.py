@@ -50,6 +50,9 @@ EVENTS = Stream(
 )
 """What an integration's field map fills; not one of the streams that are kept in sync."""
 
+_IS_SIGNIN = "is_signin"
+"""The field of a map that is missing or false in records that are no sign-ins."""
+
 _NO_LIMITS = FetchLimits(attempts=1, first_wait=0, timeout=1, page_bytes=1, max_pages=1)
 """Nothing is fetched; the source is asked for its field map alone."""
 
@@ -178,8 +181,20 @@ def _map_one(
             CASE WHEN event_id IS NOT NULL OR json_type(raw) <> 'OBJECT' THEN reason END AS damage,
             raw::VARCHAR AS raw, seq AS position
         FROM ({mapping_query(EVENTS, fields, "FROM fetched_events")})
+        WHERE {_counts(fields)}
         """,
     )
+
+
+def _counts(fields: Mapping[str, Expression]) -> str:
+    """SQL for whether a mapped record is a sign-in at all, where its provider lists others too.
+
+    What the schema does not know of is among the `attributes`.
+    """
+    if _IS_SIGNIN not in fields:
+        return "true"
+    said = f"json_extract_string(attributes, '/{_IS_SIGNIN}')"
+    return f"json_type(raw) <> 'OBJECT' OR coalesce({said}, 'false') <> 'false'"
 
 
 def _count_csv(connection: duckdb.DuckDBPyConnection, day: date) -> int:

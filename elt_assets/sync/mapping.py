@@ -329,7 +329,7 @@ def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value
 
 
 def _key(expression: Expression | None, pointers: _Pointers) -> _Value:
-    if not isinstance(expression, Path):
+    if not isinstance(expression, Path | Joined):
         return _Value("NULL::VARCHAR", "true")
     found = pointers.find(expression)
     text, form = found.text, found.form

@@ -95,3 +95,15 @@ def test_a_provider_without_periods_says_so() -> None:
             limits=LIMITS,
             ref=IntegrationRef("acme", "main"),
         )
+
+
+def test_an_event_may_be_known_by_two_fields_together_and_a_user_may_not() -> None:
+    catalog.validate("rest", provider_data(fields={"event_id": "at + ' ' + id"}))
+    users = {
+        "path": "/users",
+        "pagination": {"type": "none"},
+        "fields": {"external_id": "at + ' ' + id"},
+    }
+    data = {"api_endpoint": "http://127.0.0.1:9", "streams": {"users": users}}
+    with pytest.raises(InvalidInput, match="give the path of the record's id"):
+        catalog.validate("rest", data)
