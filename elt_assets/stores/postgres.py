@@ -363,6 +363,9 @@ class PostgresDatabase(OperationalDatabase):
     def _begin(self, connection: Connection, on: str) -> None:
         with closing(connection.cursor()) as cursor:
             _execute(cursor, "BEGIN")
+            # A table that has just been filled has no statistics yet: the planner takes it for
+            # a few rows, and compares each of a million with each of another million.
+            _execute(cursor, "SET LOCAL enable_nestloop = off")
             if on:
                 _execute(
                     cursor,

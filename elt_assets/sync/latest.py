@@ -119,11 +119,10 @@ def replace_all(
     )
     with transaction.ingested("rebuilt", rows) as rebuilt:
         # Rows kept as deleted are not part of the log's result and stay.
-        transaction.execute(
-            f"DELETE FROM {stream.latest}"
-            f" WHERE {_TENANT} AND (deleted_at IS NULL OR id IN (SELECT id FROM {rebuilt}))",
-            _tenant(ref),
-        )
+        for gone in ("deleted_at IS NULL", f"id IN (SELECT id FROM {rebuilt})"):
+            transaction.execute(
+                f"DELETE FROM {stream.latest} WHERE {_TENANT} AND {gone}", _tenant(ref)
+            )
         transaction.execute(
             f"""
             INSERT INTO {stream.latest} (organization_id, connected_integration_id, {columns})
