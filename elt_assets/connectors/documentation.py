@@ -211,6 +211,12 @@ the parameter, as in `{param: filter, value: 'lastUpdated gt "{since}"', field: 
 **Names in braces.** `{organization_id}` and `{integration_id}` in a path or parameter are filled
 in with the integration's own; other braces stay as they are.
 
+**Unchanged pages.** Where a provider marks its answers with an `ETag`, the next sync asks for each
+page only if it changed (`If-None-Match`); an answer of 304 is enough. Everything is asked for
+anew after a failed or quarantined sync, in a further attempt, after a change of the configuration,
+and with `sync --full`. With `link_header` and a cursor in a header the last page is always sent:
+that it is the same does not say that nothing follows.
+
 **Limits.** `rate_limit.requests_per_second` spaces requests. `Retry-After` (seconds or a date) and
 `X-RateLimit-Remaining`/`-Reset` (also `X-Rate-Limit-*` and `RateLimit-*`) are kept to: a used-up
 quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one

@@ -60,15 +60,18 @@ class Request:
     url: str
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     with_credentials: bool = True
+    etag: str | None = field(default=None, repr=False)
+    """If what is there still has this mark, it need not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A 2xx answer, whole and decompressed."""
+    """A 2xx answer, whole and decompressed; or a 304 to a request with an `etag`."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    unchanged: bool = False
 
 
 class NotThere(ProviderRefused):
@@ -174,6 +177,8 @@ class Client:
     def _exchange(self, request: Request, credentials: Credentials) -> Response:
         url = request.url
         headers = self._headers | credentials.headers
+        if request.etag is not None:
+            headers["If-None-Match"] = request.etag
         if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
         deadline = time.monotonic() + self._limits.timeout
@@ -182,11 +187,18 @@ class Client:
                 "GET", url, headers=headers, redirect=False, preload_content=False
             )
             try:
-                if not 200 <= answer.status < 300:
+                unchanged = answer.status == 304 and request.etag is not None
+                if not (unchanged or 200 <= answer.status < 300):
                     raise self._refusal(
                         answer, self._error_body(answer, request, deadline), request
                     )
-                body = self._body(answer, request, deadline, self._limits.page_bytes)
+                body = (
+                    b""
+                    if unchanged
+                    else self._body(answer, request, deadline, self._limits.page_bytes)
+                )
+                if unchanged:
+                    answer.release_conn()
             except BaseException:
                 # What is left of the body must not be taken for the next answer.
                 answer.close()
@@ -196,7 +208,7 @@ class Client:
         wait = seconds_until_refilled(answer.headers, self._connections)
         if wait is not None:
             self._throttle.hold(wait)
-        return Response(request.url, answer.headers, body)
+        return Response(request.url, answer.headers, body, unchanged)
 
     def _await_turn(self, request: Request, stop: threading.Event) -> None:
         seconds = self._throttle.reserve()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 from urllib.parse import urljoin
 
@@ -25,6 +26,7 @@ from elt_assets.connectors.provider_data import (
     Pagination,
     ScimPagination,
 )
+from elt_assets.connectors.source import KnownPage
 from elt_assets.errors import PageUnreadable
 
 Position = Any
@@ -47,6 +49,17 @@ class Answer:
     url: str
     headers: Mapping[str, str]
     envelope: Envelope
+    asked: str | None = None
+    known: KnownPage | None = None
+    """The page it still is: there is nothing to find the next position in, it knows that."""
+
+
+class NextFrom(StrEnum):
+    """What leads to the next page."""
+
+    PAGE = "page"  # a page that is the same leads to the same one
+    HEADERS = "headers"  # which may differ although the page is the same
+    COUNT = "count"  # of the records before it
 
 
 class Paginator(Protocol):
@@ -66,6 +79,10 @@ class Paginator(Protocol):
     def following(self, position: Position | None, answer: Answer) -> Position | None:
         """The position after the answer to `position`; None when it was the last."""
 
+    @property
+    def next_from(self) -> NextFrom:
+        """What says where the next page is."""
+
     def ahead(self, position: Position, answer: Answer) -> Position | None:
         """Where the page after the one at `position` starts, told before that is fetched.
 
@@ -80,6 +97,7 @@ class _OneByOne:
     """A page is known only from the one before it."""
 
     pages_can_shift: bool = False
+    next_from = NextFrom.PAGE
 
     def ahead(self, position: Position, answer: Answer) -> Position | None:
         """Nobody can tell."""
@@ -98,6 +116,11 @@ class CursorPaginator(_OneByOne):
     param: str
     header: str | None = None
     first: str | None = None
+
+    @property
+    def next_from(self) -> NextFrom:  # type: ignore[override]
+        """Where the token is."""
+        return NextFrom.PAGE if self.header is None else NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
         """Send the token."""
@@ -136,6 +159,7 @@ class LinkHeaderPaginator(_OneByOne):
 
     cursor: tuple[str, ...] | None = None
     pages_can_shift: bool = False
+    next_from = NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
@@ -175,6 +199,7 @@ class PagePaginator:
     size: int
     cursor: tuple[str, ...] | None = None
     pages_can_shift: bool = True
+    next_from = NextFrom.COUNT
 
     def step(self, position: Position | None) -> Step:
         """Ask for the page of that number."""
@@ -218,6 +243,7 @@ class OffsetPaginator:
     size: int
     cursor: tuple[str, ...] | None = None
     pages_can_shift: bool = True
+    next_from = NextFrom.COUNT
 
     def step(self, position: Position | None) -> Step:
         """Ask for the records from that number on."""

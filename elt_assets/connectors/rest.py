@@ -11,7 +11,8 @@ import copy
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -19,14 +20,14 @@ import msgspec
 
 from elt_assets.connectors.assertion import AssertionGrant
 from elt_assets.connectors.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
-from elt_assets.connectors.envelope import EnvelopeReader
+from elt_assets.connectors.envelope import Envelope, EnvelopeReader
 from elt_assets.connectors.expressions import parse, parse_condition, parse_keys
 from elt_assets.connectors.http import Client, Request, Response
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.lookahead import Lookahead
 from elt_assets.connectors.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.origin import Origin, Origins
-from elt_assets.connectors.pagination import Answer, Position, paginator
+from elt_assets.connectors.pagination import Answer, NextFrom, Position, paginator
 from elt_assets.connectors.provider_data import (
     ApiKeyAuth,
     BasicAuth,
@@ -38,12 +39,15 @@ from elt_assets.connectors.provider_data import (
     Scalar,
 )
 from elt_assets.connectors.single import SingleRecords
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.connectors.templates import filled
 from elt_assets.connectors.throttle import Throttle
-from elt_assets.errors import PageUnreadable, PermanentError
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
+
+_LONGEST_ETAG = 512
+"""Characters. A longer one is not kept: it stands in a table for every page."""
 
 
 class RestSource:
@@ -105,6 +109,8 @@ class RestSource:
             frozenset(config.allowed_hosts),
             config.allow_plain_http,
         )
+        self._known: dict[str, KnownPage] = {}
+        self._unchanged: dict[str, tuple[int, Position | None]] = {}
         self._client: Client = (
             beside._client
             if beside is not None
@@ -142,6 +148,22 @@ class RestSource:
         one._url = filled(self._url, period)
         one._params = {name: filled(value, period) for name, value in self._params.items()}
         return one
+
+    def recall(self, pages: Iterable[KnownPage]) -> None:
+        """From now on ask for these only if they changed."""
+        self._known = {page.asked: page for page in pages}
+
+    def again(self, page: Page) -> Page:
+        """A page that was said to be unchanged, in full."""
+        if page.known is None:
+            return page
+        number, position = self._unchanged[page.known.asked]
+        self._known.pop(page.known.asked, None)
+        answer = self._fetch(number, position, None)
+        whole = self._page(answer, number, self._following(number, position, answer))
+        if whole.next != page.next:
+            raise ProviderUnavailable(f"{answer.what} was changed after it was said not to be")
+        return replace(whole, cut_short=page.cut_short)
 
     @property
     def concurrency(self) -> int:
@@ -211,27 +233,16 @@ class RestSource:
         try:
             while True:
                 following = self._following(number, position, answer)
-                envelope = answer.envelope
+                if answer.known is not None:
+                    self._unchanged[answer.known.asked] = (number, position)
+                page = self._page(answer, number, following)
                 if following is None:
-                    yield Page(
-                        envelope.body,
-                        envelope.count,
-                        next=None,
-                        total=envelope.total,
-                        wanted=self._wanted,
-                    )
+                    yield page
                     return
-                cut_short = circles.found(number, following, envelope.mark)
+                cut_short = circles.found(number, following, answer.envelope.mark)
                 if cut_short is None and ahead is not None:
                     furthest = self._ask(ahead, furthest, (number + 1, following), answer)
-                yield Page(
-                    envelope.body,
-                    envelope.count,
-                    next={"page": number + 1, "at": following},
-                    total=envelope.total,
-                    cut_short=cut_short,
-                    wanted=self._wanted,
-                )
+                yield replace(page, cut_short=cut_short)
                 if cut_short is not None:
                     return
                 number, position = number + 1, following
@@ -293,16 +304,47 @@ class RestSource:
         self, number: int, position: Position | None, stop: threading.Event | None
     ) -> Answer:
         what = f"page {number:,}{self._under}"
+        request = self._request(what, position)
+        asked = _identity(request)
+        known = self._known.get(asked)
+        # Where headers lead on, the last page may have a successor and be the same.
+        if known is not None and (
+            known.next is not None or self._paginator.next_from is not NextFrom.HEADERS
+        ):
+            request = replace(request, etag=known.etag)
 
         def read(response: Response) -> Answer:
+            if response.unchanged and known is not None:
+                envelope = Envelope(b"", known.count, None, known.total)
+                return Answer(what, response.url, response.headers, envelope, asked, known)
             envelope = self._envelope.read(response.body, what)
-            return Answer(what, response.url, response.headers, envelope)
+            return Answer(what, response.url, response.headers, envelope, asked)
 
-        return self._client.fetch(self._request(what, position), read, stop)
+        return self._client.fetch(request, read, stop)
+
+    def _page(self, answer: Answer, number: int, following: Position | None) -> Page:
+        envelope = answer.envelope
+        return Page(
+            envelope.body,
+            envelope.count,
+            next=None if following is None else {"page": number + 1, "at": following},
+            total=envelope.total,
+            wanted=self._wanted,
+            asked=answer.asked,
+            etag=self._mark_of(answer),
+            known=answer.known,
+        )
+
+    def _mark_of(self, answer: Answer) -> str | None:
+        """The answer's entity tag, if it may be kept."""
+        etag = answer.headers.get("etag")
+        if etag is None or len(etag) > _LONGEST_ETAG or self._secrets.stands_in(etag):
+            return None
+        return etag
 
     def _following(self, number: int, position: Position | None, answer: Answer) -> Position | None:
         try:
-            following = self._paginator.following(position, answer)
+            following = self._led_to(position, answer)
             if following is None:
                 return None
             following = self._storable(following)
@@ -317,6 +359,11 @@ class RestSource:
         except PageUnreadable as error:
             raise PageUnreadable(self._secrets.redact(str(error))) from None
         return following
+
+    def _led_to(self, position: Position | None, answer: Answer) -> Position | None:
+        if answer.known is None or self._paginator.next_from is NextFrom.COUNT:
+            return self._paginator.following(position, answer)
+        return None if answer.known.next is None else answer.known.next["at"]
 
     def _request(self, what: str, position: Position | None) -> Request:
         step = self._paginator.step(position)
@@ -341,6 +388,12 @@ class RestSource:
             "the saved position is not one of pagination type "
             f"{self._pagination_type!r}; start a new sync"
         )
+
+
+def _identity(request: Request) -> str:
+    """What is asked for, without keeping the address: a query may hold somebody's name."""
+    asked = json.dumps([request.url, sorted(request.params.items())])
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 class _Circles:

@@ -7,7 +7,7 @@ reading pages; that is the REST source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -24,7 +24,15 @@ from elt_assets.connectors.provider_data import (
 )
 from elt_assets.connectors.rest import RestSource
 from elt_assets.connectors.scim_members import ScimMembers
-from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.connectors.source import (
+    Cursor,
+    FieldMap,
+    Incremental,
+    KnownPage,
+    Page,
+    Presence,
+    Source,
+)
 from elt_assets.errors import PageUnreadable, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -175,6 +183,7 @@ class ScimSource:
             rest_data(config, cursors=config.pagination == "cursor", count=config.count)
         )
         self._chosen: RestSource | None = None
+        self._recalled: tuple[KnownPage, ...] = ()
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -213,7 +222,16 @@ class ScimSource:
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         chosen = self._chosen = self._choose(cursor)
+        chosen.recall(self._recalled)
         yield from chosen.pages(cursor, since)
+
+    def recall(self, pages: Iterable[KnownPage]) -> None:
+        """From now on ask for these only if they changed."""
+        self._recalled = tuple(pages)
+
+    def again(self, page: Page) -> Page:
+        """A page that was said to be unchanged, in full."""
+        return page if self._chosen is None else self._chosen.again(page)
 
     def close(self) -> None:
         """Give back connections."""

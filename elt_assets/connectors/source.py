@@ -6,11 +6,11 @@ kind of source has a module of its own), and no knowledge of what happens to a p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from elt_assets.connectors.expressions import Expression
 
@@ -20,6 +20,22 @@ Cursor = Any
 
 FieldMap = dict[str, Expression]
 """Field name to expression. Names that are not columns of the stream become attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPage:
+    """A page that was read before, and how its provider can be asked whether it still is the same.
+
+    `asked` identifies the request (it is a hash: addresses are not kept), `etag` is the
+    provider's mark of the answer, `digest` identifies what was in it for the engine.
+    """
+
+    asked: str
+    etag: str
+    digest: str
+    count: int
+    next: Cursor | None
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,11 @@ class Page:
 
     Expressions find the key as `$parent`; the records stay as the provider sent them.
     """
+    asked: str | None = None
+    """What `KnownPage.asked` says of it, where the provider marked its answer."""
+    etag: str | None = None
+    known: KnownPage | None = None
+    """The page it still is by its provider's word; `body` is then empty."""
 
 
 class Presence(StrEnum):
@@ -112,6 +133,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+
+
+@runtime_checkable
+class AsksWhetherChanged(Protocol):
+    """A source that need not have a page sent again that its provider says is unchanged.
+
+    Source: conditional requests, RFC 9110, section 13.
+    """
+
+    def recall(self, pages: Iterable[KnownPage]) -> None:
+        """From now on ask for these only if they changed."""
+
+    def again(self, page: Page) -> Page:
+        """A page with `known` in full. Raises as `pages` does, and `ProviderUnavailable` if the
+        provider has changed it since it said that it had not.
+        """
 
 
 class ListsOnly:

@@ -331,6 +331,7 @@ class _Attempt:
             faults=request.faults,
             stop=request.stop,
             before=partial(self._before, connection),
+            last_went_well=self._last_went_well,
         )
         try:
             self.state, self.certificate = extraction.run()
@@ -492,6 +493,11 @@ class _Attempt:
             applied = ledger.applied(self.engine.database, stream, self.request.ref)
             self.before = repeat.before(connection, stream.name, applied)
         return self.before
+
+    def _last_went_well(self) -> bool:
+        ends = (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED, Status.FAILED)
+        last = ledger.newest(self.engine.database, self.request.stream, self.request.ref, ends)
+        return last is not None and last.status in (Status.APPLIED, Status.UNCHANGED)
 
     def _found_again(self, connection: duckdb.DuckDBPyConnection, base: Version) -> Found | None:
         """What a comparison would find if the latest table was made from these very records.

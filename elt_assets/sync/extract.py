@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from elt_assets import tracing
-from elt_assets.connectors.source import Page, Source
+from elt_assets.connectors.source import AsksWhetherChanged, Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Lent
@@ -72,6 +72,8 @@ class Extraction:
     stop: threading.Event
     before: Callable[[], Before | None] = lambda: None
     """The extraction whose pages, where they come again, need not be worked out again."""
+    last_went_well: Callable[[], bool] = lambda: True
+    """Whether the last sync that was settled failed in nothing."""
     resumed_batches: int = 0
     begun: bool = False
 
@@ -100,6 +102,7 @@ class Extraction:
                 state = begin_again(self.warehouse.connection, self.stream, self.sync_id)
                 self.resumed_batches = 0
             state = replace(state, resumable=source.resumable)
+            before = self.before()
             landing = Landing(
                 self.warehouse,
                 self.stream,
@@ -107,13 +110,30 @@ class Extraction:
                 self.sync_id,
                 fields=source.fields,
                 records=source.records,
-                before=self.before(),
+                before=before,
             )
+            if isinstance(source, AsksWhetherChanged) and self._provider_s_word_will_do(
+                state, before
+            ):
+                source.recall(landing.known_pages())
             leaving = threading.Event()
             groups = self._groups(self._pages(source, state, leaving))
-            working_out = _worked_out(landing, groups, state.batches)
+            working_out = _worked_out(landing, groups, state.batches, source)
             with closing(one_ahead(working_out, self._is_worth_looking_ahead, leaving)) as coming:
                 return self._land(landing, state, coming)
+
+    def _provider_s_word_will_do(self, state: ExtractionState, before: Before | None) -> bool:
+        """Whether a page may be left unsent because its provider says that it is as it was.
+
+        Not in a second attempt and not after a failure: an unchanged page leads on to where it
+        led before, and if that is what fails, only a page sent anew helps.
+        """
+        return (
+            before is not None
+            and before.fingerprint == self.fingerprint
+            and state.run == 1
+            and self.last_went_well()
+        )
 
     def _land(
         self, landing: Landing, state: ExtractionState, coming: Iterator[_WorkedOut]
@@ -225,8 +245,15 @@ class _WorkedOut:
     seconds: float
 
 
-def _worked_out(landing: Landing, groups: Iterator[list[Page]], first: int) -> Iterator[_WorkedOut]:
+def _worked_out(
+    landing: Landing, groups: Iterator[list[Page]], first: int, source: Source
+) -> Iterator[_WorkedOut]:
+    again = source.again if isinstance(source, AsksWhetherChanged) else _as_it_is
     for number, pages in enumerate(groups, first):
         started = time.perf_counter()
-        batch = landing.work_out(number, pages)
+        batch = landing.work_out(number, pages, again)
         yield _WorkedOut(batch, time.perf_counter() - started)
+
+
+def _as_it_is(page: Page) -> Page:
+    return page

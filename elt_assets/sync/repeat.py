@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import duckdb
 import msgspec
 
-from elt_assets.connectors.source import Page
+from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.sync.ledger import Applied
 from elt_assets.sync.outcome import Certificate, Counts, Mode
 
@@ -28,6 +28,17 @@ class KnownBatch:
 
     digest: str
     records_of: str
+    mapping: str = ""
+    """Identity of the query that mapped `pages`."""
+    pages: tuple[KnownPage, ...] = ()
+    """Those that the provider can be asked about, whether they are still the same."""
+
+
+class _Recorded(msgspec.Struct, frozen=True):
+    """Pages as the table keeps them."""
+
+    mapping: str
+    pages: tuple[KnownPage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +47,52 @@ class Before:
 
     Which that is the ledger says: the file hears of it a moment later, or after a crash never.
 
+    `fingerprint` is the configuration it was made with.
     `whole` says that it was a complete listing of everybody with no record rejected.
     """
 
     sync_id: str
     version: int
+    fingerprint: str
     whole: bool
     batches: Mapping[int, KnownBatch] = field(default_factory=dict)
 
 
+def identity(mapping: str) -> str:
+    """Identity of the query `mapping`."""
+    return hashlib.sha256(mapping.encode()).hexdigest()
+
+
 def digest(mapping: str, pages: Sequence[Page]) -> str:
-    """Identity of what `pages` become under the query `mapping`."""
+    """Identity of what `pages` become under the query that `mapping` identifies."""
     found = hashlib.sha256(mapping.encode())
     for page in pages:
-        # Every part with its length, so that no two lists of parts run together.
-        for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
-            found.update(b"%d:" % len(part))
-            found.update(part)
+        found.update((page_digest(page) if page.known is None else page.known.digest).encode())
     return found.hexdigest()
+
+
+def page_digest(page: Page) -> str:
+    """Identity of what is in a page."""
+    found = hashlib.sha256()
+    # Every part with its length, so that no two lists of parts run together.
+    for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
+        found.update(b"%d:" % len(part))
+        found.update(part)
+    return found.hexdigest()
+
+
+def recorded(mapping: str, pages: Sequence[Page]) -> str | None:
+    """What a batch's row keeps of the pages that the provider can be asked about; None of none."""
+    known = tuple(found for page in pages if (found := _known(page)) is not None)
+    if not known:
+        return None
+    return msgspec.json.encode(_Recorded(mapping, known)).decode()
+
+
+def _known(page: Page) -> KnownPage | None:
+    if page.known is not None or page.etag is None or page.asked is None:
+        return page.known
+    return KnownPage(page.asked, page.etag, page_digest(page), page.count, page.next, page.total)
 
 
 def before(
@@ -64,7 +103,8 @@ def before(
         return None
     rows = connection.execute(
         """
-        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected
+        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected, b.known_pages,
+            e.fingerprint
         FROM extraction_batches AS b
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id
@@ -74,12 +114,19 @@ def before(
     if not rows:
         return None
     mode, certificate = rows[0][:2]
-    batches = {row[2]: KnownBatch(*row[3:5]) for row in rows if row[5] == 0}
+    batches = {row[2]: _known_batch(row[3], row[4], row[6]) for row in rows if row[5] == 0}
     complete = (
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
     whole = mode == Mode.FULL and complete and len(batches) == len(rows)
-    return Before(applied.sync_id, applied.version, whole, batches)
+    return Before(applied.sync_id, applied.version, rows[0][7], whole, batches)
+
+
+def _known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
+    if known_pages is None:
+        return KnownBatch(digest, records_of)
+    found = msgspec.json.decode(known_pages, type=_Recorded)
+    return KnownBatch(digest, records_of, found.mapping, found.pages)
 
 
 def repeats(connection: duckdb.DuckDBPyConnection, stream: str, sync_id: str, old: Before) -> bool:

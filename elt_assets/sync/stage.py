@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elt_assets.connectors.source import Cursor, FieldMap, Page
+from elt_assets.connectors.source import Cursor, FieldMap, KnownPage, Page
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Lent, one_row
@@ -228,6 +228,7 @@ class Batch:
     declared_totals: frozenset[int]
     digest: str
     records_of: str
+    known_pages: str | None
     mapped: pa.Table | None = None
 
 
@@ -253,17 +254,30 @@ class Landing:
         self._sync_id = sync_id
         self._list_names = tuple(records)
         self._query = mapping_query(stream, fields, incoming(records))
+        self._mapping = repeat.identity(self._query)
         self._before = before
 
-    def work_out(self, number: int, pages: Sequence[Page]) -> Batch:
+    def known_pages(self) -> list[KnownPage]:
+        """Pages landed before as they would be now, unless the provider has changed them."""
+        batches = () if self._before is None else self._before.batches.values()
+        return [page for one in batches if one.mapping == self._mapping for page in one.pages]
+
+    def work_out(self, number: int, pages: Sequence[Page], again: Callable[[Page], Page]) -> Batch:
         """What batch `number` (from 0) will hold. Writes nothing, so it may run beside `land`.
+
+        `again` gives a page in full that is known to be unchanged; it is asked where the
+        batch is not what it was.
 
         Raises `PageUnreadable` for a page of which it is not clear where its list is, and
         `BooksUnbalanced` when the records found in SQL are not as many as were counted.
         """
-        fetched = sum(page.count for page in pages)
-        digest = repeat.digest(self._query, pages)
+        digest = repeat.digest(self._mapping, pages)
         known = self._before.batches.get(number) if self._before else None
+        repeated = known is not None and known.digest == digest
+        if not repeated and any(page.known is not None for page in pages):
+            pages = [again(page) for page in pages]
+            digest = repeat.digest(self._mapping, pages)
+        fetched = sum(page.count for page in pages)
         totals = {page.total for page in pages if page.total is not None}
         batch = Batch(
             number=number,
@@ -274,8 +288,9 @@ class Landing:
             declared_totals=frozenset(totals),
             digest=digest,
             records_of=self._sync_id,
+            known_pages=repeat.recorded(self._mapping, pages),
         )
-        if known is not None and known.digest == digest:
+        if known is not None and repeated:
             return replace(batch, records_of=known.records_of)
         return self._mapped(batch, pages)
 
@@ -313,7 +328,8 @@ class Landing:
             """
             INSERT INTO extraction_batches VALUES (
                 $stream, $sync_id, $batch, $cursor, $pages, $fetched, $staged, $rejected,
-                $unreadable_keys, $declared_totals, $cut_short, $run, $digest, $records_of, $now
+                $unreadable_keys, $declared_totals, $cut_short, $run, $digest, $records_of,
+                $known_pages, $now
             )
             """,
             {
@@ -322,6 +338,7 @@ class Landing:
                 "now": moment,
                 "digest": batch.digest,
                 "records_of": batch.records_of,
+                "known_pages": batch.known_pages,
                 "stream": self._stream.name,
                 "cursor": None if cursor is None else msgspec.json.encode(cursor).decode(),
                 "pages": batch.pages,

@@ -15,7 +15,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.dialect import Dialect
 from elt_assets.sync.stream import STREAMS, Kind, Stream
 
-WAREHOUSE_SCHEMA = 3
+WAREHOUSE_SCHEMA = 4
 """Raised by one with every change of the warehouse's tables."""
 
 _SHARED = """
@@ -46,6 +46,7 @@ CREATE TABLE extraction_batches (
     run             INTEGER NOT NULL,
     digest          VARCHAR NOT NULL, -- of its pages and of how they are mapped
     records_of      VARCHAR NOT NULL, -- the sync that stored these records: this, or an earlier one
+    known_pages     JSON,    -- those of which the provider can say whether they are still the same
     created_at      TIMESTAMP NOT NULL,
     PRIMARY KEY (stream, sync_id, batch)
 );
