@@ -344,17 +344,22 @@ class PostgresDatabase(OperationalDatabase):
             self._address.complete(self._secrets), autocommit=True
         )
         try:
-            with closing(connection.cursor()) as cursor:
-                for statement in (
-                    f"SET search_path = {_quoted(self._schema)}",
-                    f"SET lock_timeout = {int(self._lock_timeout * 1000)}",
-                    # Another client's default may be another; ours is reasoned about above.
-                    "SET default_transaction_isolation = 'read committed'",
-                    # An answer of "applied" must survive a power cut.
-                    "SET synchronous_commit = on",
-                    "SET client_min_messages = warning",
-                ):
-                    _execute(cursor, statement)
+            _rows(
+                connection,
+                # Isolation: the account's default may be another; ours is reasoned about above.
+                # Commit: an answer of "applied" must survive a power cut; what is stricter stays.
+                """
+                SELECT
+                    set_config('search_path', quote_ident(?), false),
+                    set_config('lock_timeout', ?, false),
+                    set_config('default_transaction_isolation', 'read committed', false),
+                    set_config('client_min_messages', 'warning', false),
+                    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+                        THEN set_config('synchronous_commit', 'on', false)
+                    END
+                """,
+                (self._schema, str(int(self._lock_timeout * 1000))),
+            )
         except BaseException:
             connection.close()
             raise

@@ -295,6 +295,25 @@ def test_the_character_nul_does_not_keep_a_user_out(database: PostgresDatabase) 
     assert [row["name"] for row in found] == ["A\ufffdda", "\ufffd", "\ufffd"]
 
 
+def test_every_session_commits_to_the_disk_whatever_the_account_is_used_to(
+    database: PostgresDatabase, postgresql: Server
+) -> None:
+    asked = (
+        "SELECT current_setting('synchronous_commit') AS commits,"
+        " current_setting('default_transaction_isolation') AS isolation"
+    )
+    try:
+        for theirs, ours in (("off", "on"), ("remote_apply", "remote_apply")):
+            postgresql.execute(
+                f"ALTER ROLE owner SET synchronous_commit = '{theirs}'",
+                "ALTER ROLE owner SET default_transaction_isolation = 'serializable'",
+            )
+            database.close()
+            assert database.rows(asked) == [{"commits": ours, "isolation": "read committed"}]
+    finally:
+        postgresql.execute("ALTER ROLE owner RESET ALL")
+
+
 def test_rows_are_matched_by_hash_in_a_table_that_nobody_has_analyzed(
     database: PostgresDatabase,
 ) -> None:
