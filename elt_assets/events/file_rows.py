@@ -10,7 +10,8 @@ lines there are is counted by another reader, so that one that lost a line would
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -35,6 +36,7 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.mapping import sql_literal
 
 _LONGEST_RAW = 2_000
+_BESIDE_CHUNKS = "112MB"
 _BUFFER = 2**22
 """Bytes that DuckDB reads at a time. Its own choice is eight times that, and no quicker."""
 
@@ -201,7 +203,7 @@ def read_json_lines(
 ) -> Counts:
     """Hand the file over in chunks; markers stand in the place of what is no JSON."""
     staged = rejected = 0
-    with file.text() as text:
+    with file.text() as text, _beside_chunks(connection):
         for chunk in json_file.line_chunks(text, {}):
             stop.check()
             more, less = _land(connection, file, chunk)
@@ -213,6 +215,20 @@ def read_json_lines(
                 )
     content.wait(stop)
     return Counts(staged, rejected, content.lines == staged + rejected)
+
+
+@contextmanager
+def _beside_chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Leave memory to the chunks, which are read outside of DuckDB; a second thread would wait
+    for the first one to write, and burn a processor."""
+    threads, memory = one_row(
+        connection, "SELECT current_setting('threads'), current_setting('memory_limit')", {}
+    )
+    connection.execute("SET threads = 1")
+    connection.execute(f"SET memory_limit = '{_BESIDE_CHUNKS}'")
+    yield
+    connection.execute(f"SET threads = {threads}")
+    connection.execute(f"SET memory_limit = '{memory}'")
 
 
 def _land(connection: duckdb.DuckDBPyConnection, file: ExportFile, chunk: Chunk) -> tuple[int, int]:
