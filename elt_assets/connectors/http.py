@@ -37,6 +37,7 @@ from elt_assets.connectors.auth import Authenticator, Credentials
 from elt_assets.connectors.complaints import asks_to_slow_down, complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.open_sockets import OpenSockets, pool_of
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.throttle import Throttle, seconds_until_refilled
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, SyncError
@@ -112,8 +113,13 @@ class Client:
         self._in_flight = threading.BoundedSemaphore(connections)
         self._retries_left = limits.retry_budget
         self._counting = threading.Lock()
-        self._pool = urllib3.PoolManager(
-            num_pools=4, maxsize=connections, retries=False, timeout=limits.timeout
+        self._sockets = OpenSockets()
+        self._pool = pool_of(
+            self._sockets,
+            num_pools=4,
+            maxsize=connections,
+            retries=False,
+            timeout=limits.timeout,
         )
         self._closing = threading.Event()
         # Its debug lines carry whole addresses, and an api key may be part of one.
@@ -149,8 +155,9 @@ class Client:
             raise type(error)(self._secrets.redact(str(error))) from None
 
     def close(self) -> None:
-        """Give the connections back and end any wait between attempts."""
+        """End requests that are under way and waits between attempts; give connections back."""
         self._closing.set()
+        self._sockets.close()
         self._pool.clear()
 
     def _attempt(self, request: Request, read: Callable[[Response], T], stop: threading.Event) -> T:

@@ -153,9 +153,11 @@ class NestedSource(ListsOnly):
     def close(self) -> None:
         """End what is under way and give back connections."""
         if self._ahead is not None:
-            self._ahead.close()
+            self._ahead.stopped.set()
         self._children.close()
         self._parents.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _lists(self, parents: list[Parent], place: Place) -> Iterator[tuple[Page, Place]]:
         """The pages of the lists of `parents` from `place` on, each with the place after it.

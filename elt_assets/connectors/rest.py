@@ -268,8 +268,10 @@ class RestSource:
     def close(self) -> None:
         """End what is under way and give back connections."""
         if self._ahead is not None:
-            self._ahead.close()
+            self._ahead.stopped.set()
         self._client.close()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _ask(
         self,

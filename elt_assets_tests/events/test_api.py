@@ -180,3 +180,23 @@ def test_days_do_not_touch_each_other(tenant: Tenant) -> None:
         tenant.run(day)
     assert set(tenant.table(DAY)) == {"e-1"}
     assert set(tenant.table(EVE)) == {"e-2"}
+
+
+def test_a_stop_ends_a_request_that_is_not_answered(tmp_path: Path) -> None:
+    over, answered = threading.Event(), threading.Event()
+    stop = Interruption()
+    with Tenant(tmp_path, request_timeout=600) as tenant:
+
+        def late(_: Asked) -> Reply:
+            stop.request("api_events was interrupted")
+            if not over.wait(20):
+                answered.set()
+            return Reply(status=500)
+
+        tenant.provider.answer = late
+        try:
+            with pytest.raises(Stopped, match="was interrupted"):
+                tenant.events.extract_api(DAY, stop=stop)
+            assert not answered.is_set()
+        finally:
+            over.set()
