@@ -20,6 +20,10 @@ ENGINE = ("engine", "guard", "safeguards", "streams", "removal")
 def test_the_engines_tests_pass_on_postgresql(postgresql: Server, tmp_path: Path) -> None:
     """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
     modules = [f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE]
+    modules.append(
+        "elt_assets_tests/sync/test_state_machine.py"
+        "::test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has"
+    )
     options = ["-q", "-p", "no:cacheprovider", "--operational", "postgresql"]
     done = run("pytest", *options, "--basetemp", str(tmp_path / "tests"), *modules)
     assert done.returncode == 0, done.stdout[-5000:]

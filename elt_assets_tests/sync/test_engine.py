@@ -391,15 +391,17 @@ def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Comp
     quick, slow = IntegrationRef("acme", "quick"), IntegrationRef("acme", "slow")
     company.connect(quick, World(people(1)))
     world = company.connect(slow, World(people(1000)))
-    settled = threading.Event()
+    reached, settled = threading.Event(), threading.Event()
 
     def hold(page: int) -> None:
         if page == 3:
+            reached.set()
             settled.wait()
 
     world.on_page = hold
     outcomes = company.platform.sync(USERS, [quick, slow], sync_id="s1", pages_per_batch=2)
     assert next(iter(outcomes)).partition == "acme:quick"
+    reached.wait()
     threading.Timer(0.2, settled.set).start()
     outcomes.close()  # type: ignore[attr-defined]
     assert world.served == [0, 1, 2, 3]

@@ -8,6 +8,7 @@ the latest table. Everything else is checked against that table or against itsel
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,9 @@ class Syncs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY)
-        self.company = Company(Path(self._folder.name) / "home", **OPEN_LIMITS)
+        self.company = Company(
+            Path(self._folder.name) / "home", operational_schema=a_schema(), **OPEN_LIMITS
+        )
         self.world = self.company.connect(
             world=World([], page_size=2, pages_can_shift=self.needs_two_absences)
         )
@@ -398,9 +401,14 @@ def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -
     run_state_machine_as_test(machine, settings=settings(max_examples=24, stateful_step_count=40))
 
 
+def a_schema() -> str:
+    """Every installation's own, where all are on one PostgreSQL."""
+    return f"home_{uuid.uuid4().hex[:12]}"
+
+
 def changed_company(folder: Path) -> Company:
     """Users of a first sync, two of whom have changed, one left and one joined since."""
-    company = Company(folder / "home")
+    company = Company(folder / "home", operational_schema=a_schema())
     world = company.connect(world=World(people(20), page_size=5))
     confirm_deletes(company, "none")
     company.sync(sync_id="first")
