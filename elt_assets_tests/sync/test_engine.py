@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -408,10 +409,12 @@ def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Comp
     (row,) = company.platform.syncs(slow)
     assert row.status is Status.FAILED
     assert row.error is not None
-    assert "stopped on request after batch 2" in row.error
+    # The second batch was being fetched; whether it was still worth writing is a race.
+    stopped = re.search(r"stopped on request after batch ([12]);", row.error)
+    assert stopped is not None
     world.served.clear()
     assert company.sync(slow, pages_per_batch=2).status is Status.APPLIED
-    assert world.served[0] == 4
+    assert world.served[0] == 2 * int(stopped[1])
 
 
 def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path) -> None:
