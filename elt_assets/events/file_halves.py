@@ -37,8 +37,9 @@ class Part:
 
     begin: int
     end: int
+    counted: bool = False
     lines: int = 0
-    """How many the first half has, as far as it is read."""
+    """How many it has, as far as it is read; in the first half alone."""
     source: str = ""
     """What DuckDB reads it from."""
 
@@ -64,12 +65,15 @@ def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
 
 
 @contextmanager
-def in_parts(file: ExportFile, cut: int, content: Content) -> Iterator[tuple[Part, Part]]:
-    """Both halves, each behind a pipe that is filled while the block runs.
+def in_parts(
+    file: ExportFile, above: int, cut: int, content: Content
+) -> Iterator[tuple[Part, Part]]:
+    """Both halves, without the first `above` lines, each behind a pipe that is filled while the
+    block runs.
 
     Raises what reading the file raises.
     """
-    parts = Part(0, cut), Part(cut, file.file.size)
+    parts = Part(_behind(file, above), cut, counted=True), Part(cut, file.file.size)
     failures: list[OSError] = []
 
     def fill(part: Part, target: int) -> None:
@@ -107,9 +111,15 @@ def _hand_over(part: Part, source: int, target: int, content: Content) -> None:
         while left:
             left = left[os.write(target, left) :]
         at += len(piece)
-        if part.begin == 0:
+        if part.counted:
             part.lines += piece.count(b"\n")
         content.handed_over(len(piece))
+
+
+def _behind(file: ExportFile, lines: int) -> int:
+    """Where the first `lines` lines end."""
+    with file.path.open("rb") as raw:
+        return sum(len(raw.readline()) for _ in range(lines))
 
 
 def _width(line: bytes, delimiter: str) -> int:

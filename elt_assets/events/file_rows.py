@@ -37,6 +37,7 @@ from elt_assets.sync.mapping import sql_literal
 
 _LONGEST_RAW = 2_000
 _BESIDE_CHUNKS = "112MB"
+_SOURCE = "which_part_it_was_read_from"
 _BUFFER = 2**22
 """Bytes that DuckDB reads at a time. Its own choice is eight times that, and no quicker."""
 
@@ -105,14 +106,15 @@ class _Reading:
     def as_one(self) -> Counts:
         """Read from its first to its last line."""
         whole = Part(0, self.file.file.size, source=str(self.file.path))
-        return Counts(self._stage([whole]), self._reject([whole]))
+        with _one_thread(self.connection):
+            return Counts(self._stage([whole]), self._reject([whole]))
 
     def in_halves(self) -> Counts | None:
         """Read both halves at once. None, and nothing staged, if it is to be read as one."""
         cut = likely_cut(self.file, self.delimiter, len(self.names))
         if cut is None:
             return None
-        with in_parts(self.file, cut, self.content) as parts:
+        with in_parts(self.file, self.above, cut, self.content) as parts:
             staged = self._stage(parts)
         if not self._ends_with_a_record(parts[0]):
             self.connection.execute(
@@ -141,25 +143,25 @@ class _Reading:
             """,
             self.file.unit | {"source": first.source},
         )
-        return bool(records == first.lines - self.above)
+        return bool(records == first.lines)
 
     def _stage(self, parts: Sequence[Part]) -> int:
         columns = _columns(self.file, self.names)
         described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in self.names)
         compressed = "gzip" if self.file.is_compressed else "none"
-        query = " UNION ALL ".join(
-            f"""
-            SELECT $day::DATE AS ingested_day, $file AS file, {number} AS part, {columns}
+        sources = ", ".join(sql_literal(part.source) for part in parts)
+        query = f"""
+            SELECT
+                $day::DATE AS ingested_day, $file AS file,
+                coalesce(list_position([{sources}], {_SOURCE}) - 1, 0) AS part, {columns}
             FROM read_csv(
-                {sql_literal(part.source)}, auto_detect = false, header = {number == 0},
+                [{sources}], auto_detect = false, header = {len(parts) == 1},
                 delim = {sql_literal(self.delimiter)}, quote = '"', escape = '"',
                 columns = {{{described}}}, compression = '{compressed}',
                 store_rejects = true, rejects_limit = 0, null_padding = false,
-                buffer_size = {_BUFFER}, parallel = false
+                buffer_size = {_BUFFER}, parallel = false, filename = '{_SOURCE}'
             )
-            """
-            for number, part in enumerate(parts)
-        )
+        """
         # One thread reads each part, so that its rows keep their order; between the parts none
         # has to be kept, and keeping it would have one wait for the other.
         with in_any_order(self.connection):
@@ -173,8 +175,10 @@ class _Reading:
 
     def _reject(self, parts: Sequence[Part]) -> int:
         """Write what is no record to the dead letters; how many they are."""
+        header = 0 if len(parts) == 1 else self.above
         above = " ".join(
-            f"WHEN {sql_literal(part.source)} THEN {sum(one.lines for one in parts[:number])}"
+            f"WHEN {sql_literal(part.source)}"
+            f" THEN {header + sum(one.lines for one in parts[:number])}"
             for number, part in enumerate(parts)
         )
         rejected = inserted(
@@ -218,16 +222,21 @@ def read_json_lines(
 
 
 @contextmanager
-def _beside_chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Leave memory to the chunks, which are read outside of DuckDB; a second thread would wait
-    for the first one to write, and burn a processor."""
-    threads, memory = one_row(
-        connection, "SELECT current_setting('threads'), current_setting('memory_limit')", {}
-    )
+def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """While there is work for one alone: a second thread looks for some without a pause."""
+    (threads,) = one_row(connection, "SELECT current_setting('threads')", {})
     connection.execute("SET threads = 1")
-    connection.execute(f"SET memory_limit = '{_BESIDE_CHUNKS}'")
     yield
     connection.execute(f"SET threads = {threads}")
+
+
+@contextmanager
+def _beside_chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Leave memory to the chunks, which are read outside of DuckDB."""
+    (memory,) = one_row(connection, "SELECT current_setting('memory_limit')", {})
+    connection.execute(f"SET memory_limit = '{_BESIDE_CHUNKS}'")
+    with _one_thread(connection):
+        yield
     connection.execute(f"SET memory_limit = '{memory}'")
 
 
