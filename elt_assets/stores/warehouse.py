@@ -22,13 +22,15 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from pydantic import ByteSize, TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.errors import (
@@ -47,6 +49,10 @@ from elt_assets.stores.prepared import PreparedQueries
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
 _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
+_GROWING = 32 * 2**20  # bytes from which a file being filled gets them: most are still in its log
+# A row group that is not full is written anew whenever the log is emptied into the file. Six times
+# as many of them as DuckDB would make, and that happens often enough to need little memory.
+_ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 _HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
 ALIAS = "warehouse"
@@ -65,18 +71,43 @@ _DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """A connection to one integration's file, and beside it queries over data in memory."""
+    """A connection to one integration's file, and beside it queries over data in memory.
+
+    `grow` gives the file larger blocks once it is too large for its own. Call it often, outside
+    of a transaction; nothing else may use the file meanwhile. `make_room` adds bytes to the
+    memory limit, until the next call or the end.
+    """
 
     connection: duckdb.DuckDBPyConnection
     prepared: PreparedQueries
+    grow: Callable[[], None]
+    make_room: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """A DuckDB instance that is kept, and the queries that were prepared in it."""
+    """A DuckDB instance that is kept, the queries that were prepared in it, and its memory."""
 
     root: duckdb.DuckDBPyConnection
     prepared: PreparedQueries
+    room: _Room
+
+
+class _Room:
+    """An instance's memory limit: `usual` bytes, and what is added to it for a while."""
+
+    def __init__(self, root: duckdb.DuckDBPyConnection, usual: int) -> None:
+        self._root = root
+        self._usual = usual
+        self._added = 0
+
+    def make(self, added: int) -> None:
+        """Let the limit be the usual one and `added` bytes."""
+        if added != self._added:
+            # A cursor of its own: another thread may be in the middle of a query.
+            with self._root.cursor() as cursor:
+                cursor.execute(f"SET GLOBAL memory_limit = '{self._usual + added}B'")
+            self._added = added
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +137,21 @@ class Warehouses:
         root: Path,
         *,
         threads: int = 1,
-        memory_limit: str = "512MB",
+        memory_limit: str = "256MB",
         lock_wait: float = 30.0,
         spill: str = ".spill",
     ) -> None:
         remember_absent_pandas()
         self._root = root
         self._spill = root / spill
+        self._memory = int(TypeAdapter(ByteSize).validate_python(memory_limit))
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
-            "memory_limit": memory_limit,
+            "memory_limit": f"{self._memory}B",
             "temp_directory": str(self._spill),
             # By default DuckDB writes the file anew, compressed, after every few batches of a
             # large integration; that took half of its time.
-            "wal_autocheckpoint": "128MB",
+            "wal_autocheckpoint": "32MB",
             # Nothing here needs an extension, and an air-gapped machine must not wait for one.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -179,7 +211,13 @@ class Warehouses:
             try:
                 with _translated(ref, path):
                     self._attach(connection, ref, path, read_only, wait)
-                    yield Lent(connection, instance.prepared)
+                    yield Lent(
+                        connection,
+                        instance.prepared,
+                        grow=partial(self._grow, connection, ref, path),
+                        make_room=instance.room.make,
+                    )
+                    instance.room.make(0)
                     self._detach(connection, path)
                 healthy = True
             finally:
@@ -236,17 +274,11 @@ class Warehouses:
         two is there in full. Raises what `open` raises.
         """
         path = self.path(ref)
-        rewritten = _rewritten(path)
-        # For writing, so that nobody else has the file, and checkpointed, so that letting go of
-        # it touches no write-ahead log: by then that may be the new file's.
+        # For writing, so that nobody else has the file.
         with self.open(ref) as connection:
-            connection.execute(f"CHECKPOINT {ALIAS}")
-            before = path.stat().st_size
-            _copy(connection, rewritten, _fitting_blocks(ref, before))
-            after = rewritten.stat().st_size
-            os.replace(rewritten, path)
-            _reach_the_disk(path.parent)
-        return before, after
+            before = _checkpointed(connection, path)
+            _replace(connection, path, _fitting_blocks(ref, before))
+            return before, path.stat().st_size
 
     def has_outgrown_its_blocks(
         self, connection: duckdb.DuckDBPyConnection, ref: IntegrationRef
@@ -255,12 +287,7 @@ class Warehouses:
 
         Blocks are chosen when a file is made, and nobody knows then how large it will be.
         """
-        (blocks,) = one_row(
-            connection,
-            "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = $name",
-            {"name": ALIAS},
-        )
-        return bool(blocks < _fitting_blocks(ref, self.path(ref).stat().st_size))
+        return _block_size(connection) < _fitting_blocks(ref, self.path(ref).stat().st_size)
 
     def was_compacting(self, ref: IntegrationRef) -> bool:
         """Whether a rewriting of the file was interrupted and left something behind."""
@@ -283,12 +310,27 @@ class Warehouses:
             instance.root.close()
         shutil.rmtree(self._spill, ignore_errors=True)
 
+    def _grow(self, connection: duckdb.DuckDBPyConnection, ref: Place, path: Path) -> None:
+        if _size(path) < _GROWING or _block_size(connection) >= LARGE_BLOCKS:
+            return
+        _checkpointed(connection, path)
+        _replace(connection, path, LARGE_BLOCKS)
+        left = _written(path)
+        connection.execute("USE memory")
+        connection.execute(f"DETACH {ALIAS}")
+        # For a moment nobody has the file. Who writes to it then may have changed what the
+        # borrower knows of it.
+        self._attach(connection, ref, path, read_only=False, wait=self._lock_wait)
+        if _written(path) != left:
+            raise WarehouseBusy(
+                f"{ref}: warehouse file {path} was written to by another sync meanwhile; "
+                "let that one end, and sync again"
+            )
+
     def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         # DuckDB writes the file when it lets go of it. Trying every compression on every
         # column of a small one takes longer than all the rest of a small sync.
-        parts = (path, path.with_name(path.name + ".wal"))
-        small = sum(part.stat().st_size for part in parts if part.exists()) < _SMALL
-        method = "uncompressed" if small else "auto"
+        method = "uncompressed" if _size(path) < _SMALL else "auto"
         connection.execute("USE memory")
         connection.execute(f"SET GLOBAL force_compression = '{method}'")
         connection.execute(f"DETACH {ALIAS}")
@@ -300,7 +342,7 @@ class Warehouses:
         root = duckdb.connect(":memory:", config=self._config)
         # Times without an offset are UTC, wherever the machine stands.
         root.execute("SET GLOBAL TimeZone = 'UTC'")
-        return _Instance(root, PreparedQueries(root))
+        return _Instance(root, PreparedQueries(root), _Room(root, self._memory))
 
     def _give_back(self, instance: _Instance) -> None:
         with self._idle_guard:
@@ -332,7 +374,7 @@ class Warehouses:
                 # A file that exists has its blocks; DuckDB refuses to be told of others.
                 made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
                 # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-                options = "TYPE duckdb" + (", READ_ONLY" if read_only else made)
+                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _ROW_GROUPS + made)
                 connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
                 if found is not None and _identity(path) != found:
                     # Opened before and locked after somebody put another in its place: what
@@ -362,11 +404,52 @@ def _copy(connection: duckdb.DuckDBPyConnection, target: Path, block_size: int) 
     _unlink(target)
     literal = str(target).replace("'", "''")
     connection.execute("SET GLOBAL force_compression = 'auto'")
-    connection.execute(f"ATTACH '{literal}' AS copied (TYPE duckdb, BLOCK_SIZE {block_size})")
+    connection.execute(
+        f"ATTACH '{literal}' AS copied (TYPE duckdb{_ROW_GROUPS}, BLOCK_SIZE {block_size})"
+    )
     try:
         connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
     finally:
         connection.execute("DETACH copied")
+
+
+def _block_size(connection: duckdb.DuckDBPyConnection) -> int:
+    (found,) = one_row(
+        connection,
+        "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = $name",
+        {"name": ALIAS},
+    )
+    return int(found)
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file and of its write-ahead log."""
+    parts = (path, path.with_name(path.name + ".wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def _written(path: Path) -> tuple[object, ...]:
+    """Differs when anybody has written to the file or its log."""
+    found = path.stat()
+    log = path.with_name(path.name + ".wal")
+    return found.st_ino, found.st_size, found.st_mtime_ns, log.exists()
+
+
+def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """Empty the file's write-ahead log; the file's size.
+
+    Letting go of the file then touches no log: by then that may be its successor's.
+    """
+    connection.execute(f"CHECKPOINT {ALIAS}")
+    return path.stat().st_size
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, path: Path, block_size: int) -> None:
+    """Put a copy with such blocks in the place of the attached file, in one step."""
+    rewritten = _rewritten(path)
+    _copy(connection, rewritten, block_size)
+    os.replace(rewritten, path)
+    _reach_the_disk(path.parent)
 
 
 def _rewritten(path: Path) -> Path:

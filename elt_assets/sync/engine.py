@@ -332,6 +332,7 @@ class _Attempt:
             stop=request.stop,
             before=partial(self._before, connection),
             last_went_well=self._last_went_well,
+            may_grow=self.again_of is None,
         )
         try:
             self.state, self.certificate = extraction.run()

@@ -72,6 +72,8 @@ class Extraction:
     stop: threading.Event
     before: Callable[[], Before | None] = lambda: None
     """The extraction whose pages, where they come again, need not be worked out again."""
+    may_grow: bool = True
+    """Whether the file may be replaced meanwhile: not while the source reads from it."""
     last_went_well: Callable[[], bool] = lambda: True
     """Whether the last sync that was settled failed in nothing."""
     resumed_batches: int = 0
@@ -142,6 +144,8 @@ class Extraction:
             state = self._write(landing, state, batch)
             if state.ended:
                 return state
+            if self.may_grow:
+                self.warehouse.grow()
             if self.stop.is_set():
                 raise Stopped(
                     f"stopped on request after batch {state.batches}; "

@@ -249,6 +249,7 @@ class Landing:
         """`before` is an extraction whose batches, where they come again, are not mapped again."""
         self._connection = warehouse.connection
         self._prepared = warehouse.prepared
+        self._make_room = warehouse.make_room
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
@@ -295,6 +296,8 @@ class Landing:
         return self._mapped(batch, pages)
 
     def _mapped(self, batch: Batch, pages: Sequence[Page]) -> Batch:
+        size = sum(len(page.body) for page in pages)
+        self._make_room(_ROOM * size if size > _LARGE_BATCH else 0)
         table = pages_table(self._ref, pages)
         if any(self._may_have_two_lists(page.body) for page in pages):
             self._refuse_two_lists(table)
@@ -441,6 +444,11 @@ class Landing:
         )
         return replace(state, certificate=certificate)
 
+
+_LARGE_BATCH = 8 * 2**20
+_ROOM = 4
+"""What a batch of more than so many bytes is given of memory besides the limit, by its size: it
+is in memory as it came, as records, and mapped."""
 
 PAGES = "incoming_pages"
 """The name under which queries find what `pages_table` makes."""

@@ -230,3 +230,74 @@ def test_a_file_that_has_grown_is_rewritten_with_larger_blocks_and_goes_on_as_be
     with warehouses.open(ACME) as connection:
         connection.execute("INSERT INTO numbers VALUES (-1, 'written')")
     assert numbers(warehouses) == (101, 50)
+
+
+def block_size(warehouses: Warehouses) -> int:
+    with warehouses.open(ACME, read_only=True) as connection:
+        (found,) = one_row(
+            connection,
+            "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = 'warehouse'",
+            {},
+        )
+    return int(found)
+
+
+def test_a_file_that_outgrows_its_blocks_while_it_is_filled_gets_larger_ones(
+    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "_GROWING", 10_000_000)
+    with warehouses.lend(ACME) as lent:
+        lent.grow()
+    assert block_size(warehouses) == warehouse.SMALL_BLOCKS
+    monkeypatch.setattr(warehouse, "_GROWING", 100_000)
+    with warehouses.lend(ACME) as lent:
+        lent.connection.execute("INSERT INTO numbers VALUES (-1, 'before')")
+        lent.grow()
+        identity = warehouses.path(ACME).stat().st_ino
+        lent.connection.execute("INSERT INTO numbers VALUES (-3, 'after')")
+        lent.grow()
+        assert warehouses.path(ACME).stat().st_ino == identity, "once is enough"
+        with (
+            pytest.raises(WarehouseBusy),
+            Warehouses(warehouses.path(ACME).parents[1], lock_wait=0).open(ACME),
+        ):
+            pass
+    assert block_size(warehouses) == warehouse.LARGE_BLOCKS
+    assert numbers(warehouses) == (102, 50)
+    assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
+
+
+def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
+    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a sync knows of its file would no longer be so."""
+    monkeypatch.setattr(warehouse, "_GROWING", 100_000)
+    other = Warehouses(warehouses.path(ACME).parents[1], lock_wait=0)
+    attach = warehouses._attach
+
+    def after_another_wrote(*arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(warehouses, "_attach", attach)
+        with other.open(ACME) as connection:
+            connection.execute("INSERT INTO numbers VALUES (-1, 'written')")
+        attach(*arguments, **named)
+
+    with (  # noqa: PT012 - the file must be lent before its replacement fails
+        pytest.raises(WarehouseBusy, match="was written to by another sync meanwhile"),
+        warehouses.lend(ACME) as lent,
+    ):
+        monkeypatch.setattr(warehouses, "_attach", after_another_wrote)
+        lent.grow()
+    other.close()
+    assert numbers(warehouses) == (101, 50)
+
+
+def test_room_for_a_large_batch_is_given_back(warehouses: Warehouses) -> None:
+    def limit(connection: duckdb.DuckDBPyConnection) -> Any:
+        return one_row(connection, "SELECT current_setting('memory_limit')", {})[0]
+
+    with warehouses.lend(ACME) as lent:
+        usual = limit(lent.connection)
+        lent.make_room(2**30)
+        assert limit(lent.connection) != usual
+    with warehouses.open(ACME) as connection:
+        assert limit(connection) == usual

@@ -15,6 +15,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -97,7 +98,7 @@ class WatchedWarehouses(Warehouses):
     def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
         with super().lend(ref) as lent:
             watched: Any = _WatchedConnection(lent.connection, self._boundaries)
-            yield Lent(watched, lent.prepared)
+            yield replace(lent, connection=watched)
 
 
 class _WatchedConnection:

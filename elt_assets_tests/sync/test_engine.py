@@ -10,6 +10,7 @@ import pytest
 
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores import warehouse
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.stores.processes import wait_until_it_waits
@@ -426,3 +427,27 @@ def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path)
         assert ("after" in change) is shown
         assert ("Person 1" in str(change)) is shown
         company.platform.close()
+
+
+def test_a_file_replaced_by_a_larger_one_while_it_is_filled_holds_what_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse, "_GROWING", 1)
+    company = Company(tmp_path / "home")
+    world = company.connect(world=World(people(60)))
+    path = company.platform.warehouses.path(ACME)
+    files = set()
+
+    def look(_: int) -> None:
+        files.add(path.stat().st_ino)
+
+    world.on_page = look
+    outcome = company.sync(pages_per_batch=1)
+    assert outcome.status is Status.APPLIED, outcome.error
+    assert len(files) >= 2
+    assert company.users() == expected(world.records)
+    del world.records[10:20]
+    again = company.sync(sync_id="s2", pages_per_batch=1)
+    assert (again.counts.staged, again.counts.deletes) == (50, 10)
+    assert company.users() == expected(world.records)
+    company.platform.close()

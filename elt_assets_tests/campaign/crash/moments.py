@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import duckdb
@@ -159,7 +159,7 @@ class WatchedWarehouses(Warehouses):
     def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
         with super().lend(ref) as lent:
             watched = WatchedConnection(lent.connection, self.moments)
-            yield Lent(cast(duckdb.DuckDBPyConnection, watched), lent.prepared)
+            yield replace(lent, connection=cast(duckdb.DuckDBPyConnection, watched))
             self.moments.reach("before the file is closed")
         self.moments.reach("after the file is closed")
 
