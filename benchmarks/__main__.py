@@ -170,17 +170,20 @@ def profile(integrations: int, users: int, page_size: int, output: Path) -> None
     help="Integrations of the fleet; may be repeated.",
 )
 @click.option("--days", default=30, show_default=True, help="Daily syncs in the ledger.")
-@click.option("--repeat", default=3, show_default=True, help="Repetitions of everything.")
+@click.option("--repeat", default=3, show_default=True, help="Repetitions of all but syncs.")
+@click.option(
+    "--users", default=20, show_default=True, help="Users of each that is synced; 0: sync none."
+)
 @written_to
-def scaling(sizes: tuple[int, ...], days: int, repeat: int, output: Path) -> None:
-    """Seconds of schedule, sensors, report and partitions by the number of integrations.
+def scaling(sizes: tuple[int, ...], days: int, repeat: int, users: int, output: Path) -> None:
+    """Seconds of schedule, sensors, report, partitions and syncs by the number of integrations.
 
     Example: python -m benchmarks scaling --integrations 1000
     """
     from benchmarks.scaling.measure import measure
     from benchmarks.scaling.report import table
 
-    document = measure(sizes, days, repeat, progress=_say)
+    document = measure(sizes, days, repeat, users, progress=_say)
     _write(output, document, table(document))
 
 

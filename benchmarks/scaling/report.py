@@ -21,6 +21,8 @@ _NAMES = {
     "partition_statuses": "status of every partition of a table",
 }
 
+_SYNCS = {"first": "first sync", "unchanged": "unchanged sync"}
+
 _WHAT = """\
 Seconds of what goes on around the syncs, with a ledger of {days} daily syncs of every integration
 and a materialization of every partition. Evaluated in one process, as the daemon and the web server
@@ -41,6 +43,11 @@ def table(document: dict[str, Any]) -> str:
         for name, text in _NAMES.items()
     ]
     rows += [
+        (f"{text} of an integration of {document['users']} users", *_syncs(sizes, kind), "")
+        for kind, text in _SYNCS.items()
+        if document["users"]
+    ]
+    rows += [
         ("runs that the schedule asks for", *_answers(sizes, "daily_runs"), ""),
         ("runs that the recovery sensor asks for", *_answers(sizes, "recovery_runs"), ""),
         ("peak memory", *(f"{found['peak_mib']:,} MiB" for found in sizes.values()), ""),
@@ -50,6 +57,12 @@ def table(document: dict[str, Any]) -> str:
         f"{markdown_table(head, rows)}\nMedian of {document['repeat']} repetitions.\n\n"
         f"{described(document['machine'])}\n\nMade by `python -m benchmarks scaling`.\n"
     )
+
+
+def _syncs(sizes: dict[str, Any], kind: str) -> list[str]:
+    """Seconds of one, and how many times those of the smallest fleet."""
+    found = [one["sync"][f"{kind}_seconds"] for one in sizes.values()]
+    return [f"{seconds:.4f} s ({seconds / found[0]:.2f} ×)" for seconds in found]
 
 
 def _answers(sizes: dict[str, Any], name: str) -> list[str]:

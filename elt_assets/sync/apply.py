@@ -73,12 +73,15 @@ class Application:
                 full_at=self.full_at,
             ):
                 raise VersionMoved
-            if counts.inserts + counts.updates + counts.deletes:
+            changes = counts.inserts + counts.updates + counts.deletes
+            if changes:
                 latest.apply_changes(
                     transaction,
                     self.stream,
                     self.ref,
-                    change_log.to_apply(self.connection, self.stream, self.base.version + 1),
+                    change_log.to_apply(
+                        self.connection, self.stream, self.base.version + 1, changes
+                    ),
                     delete_mode=self.delete_mode,
                     now=now(),
                 )

@@ -10,8 +10,10 @@ and the next writer deletes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import duckdb
 import msgspec
@@ -29,6 +31,8 @@ EVER = "infinity"
 """A moment after all others; clocks go backwards, so now is not one."""
 
 SAMPLE = 10
+
+_SORTED_AT_ONCE = 250_000
 
 
 def drop_unapplied(
@@ -99,19 +103,21 @@ def append(
     select: str,
     parameters: Mapping[str, object],
     now: str,
-) -> None:
-    """Log the changes that `select` yields.
+    after: int = 0,
+) -> int:
+    """Log the changes that `select` yields, numbered by id from `after` on; how many they are.
 
     Its columns: id, the stream's columns, attributes, content_hash, change_type, before.
     """
     columns = ", ".join(column.name for column in stream.columns)
-    connection.execute(
+    (appended,) = one_row(
+        connection,
         f"""
         INSERT INTO {table} BY NAME
         SELECT
             $version AS version,
             $sync_id AS sync_id,
-            row_number() OVER (ORDER BY id) AS sequence,
+            $after + row_number() OVER (ORDER BY id) AS sequence,
             id,
             {columns},
             $organization_id AS organization_id,
@@ -130,26 +136,48 @@ def append(
             "organization_id": ref.organization_id,
             "integration_id": ref.integration_id,
             "now": now,
+            "after": after,
         },
     )
+    return int(appended)
+
+
+def id_ranges(count: int) -> list[dict[str, str]]:
+    """Ranges of ids, in order, each with some 250,000 of `count` changes: what a query takes to
+    sort in the memory of an open file. The parameters `from` and `to`, both ends included.
+
+    Ids are spread evenly: they are hashes.
+    """
+    parts = max(1, -(-count // _SORTED_AT_ONCE))
+    bounds = [2**128 * part // parts for part in range(parts + 1)]
+    return [
+        {"from": str(UUID(int=begin)), "to": str(UUID(int=end - 1))}
+        for begin, end in pairwise(bounds)
+    ]
 
 
 def to_apply(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int
+    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int, count: int
 ) -> pa.RecordBatchReader:
-    """The changes of one version in the order in which they are best applied."""
+    """The `count` changes of one version in the order in which they are best applied."""
     columns = ", ".join(column.name for column in stream.columns)
-    return connection.execute(
-        f"""
+    query = f"""
         SELECT
             id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
             content_hash, change_type
         FROM {stream.cdc}
-        WHERE version = $version
+        WHERE version = $version AND id BETWEEN $from::UUID AND $to::UUID
         ORDER BY id
-        """,
-        {"version": version},
-    ).to_arrow_reader(ROWS_AT_ONCE)
+    """
+    first, *others = (ids | {"version": version} for ids in id_ranges(count))
+    reader = connection.execute(query, first).to_arrow_reader(ROWS_AT_ONCE)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from reader
+        for ids in others:
+            yield from connection.execute(query, ids).to_arrow_reader(ROWS_AT_ONCE)
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def mark_applied(

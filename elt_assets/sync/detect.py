@@ -234,41 +234,48 @@ class Detection:
                 catch_up(self._connection, self._stream, self._ref, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:
-                self._append(self._stream.cdc, kept, now)
+                self._append(self._stream.cdc, kept, found.changed, now)
             if not deletes_pass:
-                self._append(self._stream.withheld, "change_type = 'DELETE'", now)
+                self._append(self._stream.withheld, "change_type = 'DELETE'", found.deletes, now)
             if deletes_pass and complete:
                 self._remember_missing(found)
             else:
                 self._forget_seen()
 
-    def _append(self, table: str, which: str, now: str) -> None:
+    def _append(self, table: str, which: str, count: int, now: str) -> None:
         keys = ", ".join(
             f"coalesce(staged.{name}, found.\"before\" ->> '/{name}') AS {name}"
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
-        change_log.append(
-            self._connection,
-            self._stream,
-            self._ref,
-            table=table,
-            sync_id=self._sync_id,
-            version=self.version,
-            select=f"""
-                SELECT
-                    found.id, {keys}, {content}, staged.attributes, staged.content_hash,
-                    found.change_type, found."before"
-                FROM found_changes AS found
-                LEFT JOIN {self._stream.staging} AS staged
-                    ON staged.sync_id = $sync_id
-                    AND staged.batch = found.batch
-                    AND staged.seq = found.seq
-                WHERE change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
-            """,
-            parameters={},
-            now=now,
-        )
+        select = f"""
+            SELECT
+                found.id, {keys}, {content}, staged.attributes, staged.content_hash,
+                found.change_type, found."before"
+            FROM found_changes AS found
+            LEFT JOIN {self._stream.staging} AS staged
+                ON staged.sync_id = $sync_id
+                AND staged.batch = found.batch
+                AND staged.seq = found.seq
+                AND staged.id = found.id
+            WHERE
+                change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
+                AND found.id BETWEEN $from::UUID AND $to::UUID
+        """
+        logged = 0
+        for ids in change_log.id_ranges(count):
+            logged += change_log.append(
+                self._connection,
+                self._stream,
+                self._ref,
+                table=table,
+                sync_id=self._sync_id,
+                version=self.version,
+                select=select,
+                parameters=ids,
+                now=now,
+                after=logged,
+            )
 
     def _remember_missing(self, found: Found) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.

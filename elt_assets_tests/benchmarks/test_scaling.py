@@ -19,7 +19,8 @@ def test_everything_is_measured_and_answers_what_it_must(
     found = ticks(integrations=20, days=2, repeat=1)
     assert found["answers"] == {"new_partitions": 50, "daily_runs": 1, "recovery_runs": 1}
     seconds = {name: summary(runs) for name, runs in found["seconds"].items()}
-    size = {"seconds": seconds, "answers": found["answers"], "peak_mib": 1}
+    syncs = {"first_seconds": 0.08, "unchanged_seconds": 0.04}
+    size = {"seconds": seconds, "answers": found["answers"], "peak_mib": 1, "sync": syncs}
     facts = {
         "system": "",
         "processor": "",
@@ -31,7 +32,15 @@ def test_everything_is_measured_and_answers_what_it_must(
         "measured_at": "",
     }
     told = table(
-        {"sizes": {"20": size}, "targets": TARGETS, "days": 2, "repeat": 1, "machine": facts}
+        {
+            "sizes": {"20": size},
+            "targets": TARGETS,
+            "days": 2,
+            "repeat": 1,
+            "users": 20,
+            "machine": facts,
+        }
     )
     assert "tick of the daily schedule" in told
     assert "20 integrations" in told
+    assert "0.0800 s (1.00 ×)" in told

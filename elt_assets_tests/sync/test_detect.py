@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elt_assets.sync import change_log
 from elt_assets.sync.change_log import changed_fields
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
@@ -147,3 +150,31 @@ def test_the_fields_that_differ_are_named(
     before: dict[str, Any], after: dict[str, Any], fields: list[str]
 ) -> None:
     assert changed_fields(json.dumps(before), json.dumps(after)) == fields
+
+
+def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_log, "_SORTED_AT_ONCE", 7)
+    world = company.connect(world=World(people(60)))
+    company.sync(sync_id="s1")
+    assert company.users() == expected(world.records)
+    del world.records[:5]
+    world.records += people(100)[60:]
+    world.records[0]["name"] = "Somebody Else"
+    outcome = company.sync(sync_id="s2")
+    assert (outcome.counts.inserts, outcome.counts.updates, outcome.counts.deletes) == (40, 1, 5)
+    assert company.users() == expected(world.records)
+    for sync_id, count in (("s1", 60), ("s2", 46)):
+        log = company.platform.changes(USERS, ACME, sync_id)
+        assert [change["sequence"] for change in log] == list(range(1, count + 1))
+        assert [change["id"] for change in log] == sorted(change["id"] for change in log)
+
+
+@pytest.mark.parametrize("count", [0, 1, 250_000, 250_001, 5_000_000])
+def test_every_id_is_in_one_range(count: int) -> None:
+    ranges = change_log.id_ranges(count)
+    assert ranges[0]["from"] == "00000000-0000-0000-0000-000000000000"
+    assert ranges[-1]["to"] == "ffffffff-ffff-ffff-ffff-ffffffffffff"
+    for one, following in pairwise(ranges):
+        assert UUID(one["to"]).int + 1 == UUID(following["from"]).int
