@@ -108,7 +108,7 @@ class Ours:
     def changes(self, version: int) -> Iterator[pa.RecordBatchReader]:
         """What the apply of that version reads."""
         with self._platform.warehouses.open(REF, read_only=True) as connection:
-            yield change_log.to_apply(connection, USERS, version)
+            yield change_log.to_apply(connection, USERS, version, self._changes.users)
 
     def close(self) -> None:
         """Give everything back."""

@@ -142,16 +142,17 @@ def append(
     return int(appended)
 
 
-def id_ranges(count: int) -> list[dict[str, str]]:
-    """Ranges of ids, in order, each with some 250,000 of `count` changes: what a query takes to
-    sort in the memory of an open file. The parameters `from` and `to`, both ends included.
+def id_ranges(count: int) -> list[str]:
+    """SQL that `id` is in a range, for ranges that follow each other, each with some 250,000 of
+    `count` changes: what a query takes to sort in the memory of an open file.
 
-    Ids are spread evenly: they are hashes.
+    Ids are spread evenly: they are hashes. The ends are literals, since the planner does not
+    carry a parameter over to the other side of a join.
     """
     parts = max(1, -(-count // _SORTED_AT_ONCE))
     bounds = [2**128 * part // parts for part in range(parts + 1)]
     return [
-        {"from": str(UUID(int=begin)), "to": str(UUID(int=end - 1))}
+        f"id BETWEEN '{UUID(int=begin)}'::UUID AND '{UUID(int=end - 1)}'::UUID"
         for begin, end in pairwise(bounds)
     ]
 
@@ -161,23 +162,31 @@ def to_apply(
 ) -> pa.RecordBatchReader:
     """The `count` changes of one version in the order in which they are best applied."""
     columns = ", ".join(column.name for column in stream.columns)
-    query = f"""
-        SELECT
-            id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
-            content_hash, change_type
-        FROM {stream.cdc}
-        WHERE version = $version AND id BETWEEN $from::UUID AND $to::UUID
-        ORDER BY id
-    """
-    first, *others = (ids | {"version": version} for ids in id_ranges(count))
-    reader = connection.execute(query, first).to_arrow_reader(ROWS_AT_ONCE)
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from reader
+    def part(ids: str) -> pa.RecordBatchReader:
+        return connection.execute(
+            f"""
+            SELECT
+                id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
+                content_hash, change_type
+            FROM {stream.cdc}
+            WHERE version = $version AND {ids}
+            ORDER BY id
+            """,
+            {"version": version},
+        ).to_arrow_reader(ROWS_AT_ONCE)
+
+    first, *others = id_ranges(count)
+    if not others:
+        return part(first)
+
+    def batches(begun: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        yield from begun
         for ids in others:
-            yield from connection.execute(query, ids).to_arrow_reader(ROWS_AT_ONCE)
+            yield from part(ids)
 
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
+    begun = part(first)
+    return pa.RecordBatchReader.from_batches(begun.schema, batches(begun))
 
 
 def mark_applied(

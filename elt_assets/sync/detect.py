@@ -234,7 +234,8 @@ class Detection:
                 catch_up(self._connection, self._stream, self._ref, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:
-                self._append(self._stream.cdc, kept, found.changed, now)
+                changes = found.inserts + found.updates + found.deletes
+                self._append(self._stream.cdc, kept, changes, now)
             if not deletes_pass:
                 self._append(self._stream.withheld, "change_type = 'DELETE'", found.deletes, now)
             if deletes_pass and complete:
@@ -248,20 +249,6 @@ class Detection:
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
-        select = f"""
-            SELECT
-                found.id, {keys}, {content}, staged.attributes, staged.content_hash,
-                found.change_type, found."before"
-            FROM found_changes AS found
-            LEFT JOIN {self._stream.staging} AS staged
-                ON staged.sync_id = $sync_id
-                AND staged.batch = found.batch
-                AND staged.seq = found.seq
-                AND staged.id = found.id
-            WHERE
-                change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
-                AND found.id BETWEEN $from::UUID AND $to::UUID
-        """
         logged = 0
         for ids in change_log.id_ranges(count):
             logged += change_log.append(
@@ -271,8 +258,21 @@ class Detection:
                 table=table,
                 sync_id=self._sync_id,
                 version=self.version,
-                select=select,
-                parameters=ids,
+                select=f"""
+                    SELECT
+                        found.id, {keys}, {content}, staged.attributes, staged.content_hash,
+                        found.change_type, found."before"
+                    FROM found_changes AS found
+                    LEFT JOIN {self._stream.staging} AS staged
+                        ON staged.sync_id = $sync_id
+                        AND staged.batch = found.batch
+                        AND staged.seq = found.seq
+                        AND staged.id = found.id
+                    WHERE
+                        change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
+                        AND found.{ids}
+                """,
+                parameters={},
                 now=now,
                 after=logged,
             )

@@ -297,7 +297,7 @@ class Landing:
 
     def _mapped(self, batch: Batch, pages: Sequence[Page]) -> Batch:
         size = sum(len(page.body) for page in pages)
-        self._make_room(_ROOM * size if size > _LARGE_BATCH else 0)
+        self._make_room(_ROOM + _ROOM_BY_SIZE * size if size > _LARGE_BATCH else 0)
         table = pages_table(self._ref, pages)
         if any(self._may_have_two_lists(page.body) for page in pages):
             self._refuse_two_lists(table)
@@ -445,10 +445,11 @@ class Landing:
         return replace(state, certificate=certificate)
 
 
-_LARGE_BATCH = 8 * 2**20
-_ROOM = 4
-"""What a batch of more than so many bytes is given of memory besides the limit, by its size: it
-is in memory as it came, as records, and mapped."""
+_LARGE_BATCH = 4 * 2**20
+_ROOM = 256 * 2**20
+_ROOM_BY_SIZE = 4
+"""A batch of more than so many bytes is given memory besides the limit: it is there as it came,
+as records, and mapped, and a single value of millions of characters several times more."""
 
 PAGES = "incoming_pages"
 """The name under which queries find what `pages_table` makes."""

@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import socket
+import threading
 import time
 import traceback
 import tracemalloc
@@ -455,12 +456,15 @@ def test_closing_ends_a_wait_between_attempts(
     provider: Provider, users: OpenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = users(first_wait=3600.0)
+    rest = http_module._rest
 
-    def answer(_: Asked) -> Reply:
-        source.close()
-        return as_json({}, 503)
+    def closed_meanwhile(stop: threading.Event, seconds: float) -> None:
+        if seconds > 60:
+            source.close()
+        rest(stop, seconds)
 
-    provider.answer = answer
+    monkeypatch.setattr(http_module, "_rest", closed_meanwhile)
+    provider.answer = lambda _: as_json({}, 503)
     with pytest.raises(ProviderUnavailable, match="503"):
         everything(source)
     assert len(provider.asked) == 1

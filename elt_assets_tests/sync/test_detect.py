@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -156,6 +157,15 @@ def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_log, "_SORTED_AT_ONCE", 7)
+    parts: list[str] = []
+    id_ranges = change_log.id_ranges
+
+    def noted(count: int) -> list[str]:
+        found = id_ranges(count)
+        parts.extend(found)
+        return found
+
+    monkeypatch.setattr(change_log, "id_ranges", noted)
     world = company.connect(world=World(people(60)))
     company.sync(sync_id="s1")
     assert company.users() == expected(world.records)
@@ -165,6 +175,7 @@ def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
     outcome = company.sync(sync_id="s2")
     assert (outcome.counts.inserts, outcome.counts.updates, outcome.counts.deletes) == (40, 1, 5)
     assert company.users() == expected(world.records)
+    assert len(parts) == 2 * (9 + 7), "logged and applied"
     for sync_id, count in (("s1", 60), ("s2", 46)):
         log = company.platform.changes(USERS, ACME, sync_id)
         assert [change["sequence"] for change in log] == list(range(1, count + 1))
@@ -173,8 +184,11 @@ def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
 
 @pytest.mark.parametrize("count", [0, 1, 250_000, 250_001, 5_000_000])
 def test_every_id_is_in_one_range(count: int) -> None:
-    ranges = change_log.id_ranges(count)
-    assert ranges[0]["from"] == "00000000-0000-0000-0000-000000000000"
-    assert ranges[-1]["to"] == "ffffffff-ffff-ffff-ffff-ffffffffffff"
-    for one, following in pairwise(ranges):
-        assert UUID(one["to"]).int + 1 == UUID(following["from"]).int
+    ends = [
+        tuple(UUID(text).int for text in re.findall(r"'([0-9a-f-]+)'", one))
+        for one in change_log.id_ranges(count)
+    ]
+    assert ends[0][0] == 0
+    assert ends[-1][1] == 2**128 - 1
+    assert all(one[1] + 1 == following[0] for one, following in pairwise(ends))
+    assert len(ends) == max(1, -(-count // 250_000))
