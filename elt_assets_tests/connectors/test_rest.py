@@ -465,7 +465,7 @@ def test_closing_ends_a_wait_between_attempts(
 
     monkeypatch.setattr(http_module, "_rest", closed_meanwhile)
     provider.answer = lambda _: as_json({}, 503)
-    with pytest.raises(ProviderUnavailable, match="503"):
+    with pytest.raises(ProviderUnavailable, match="the source is closed"):
         everything(source)
     assert len(provider.asked) == 1
 
