@@ -292,8 +292,12 @@ class Syncs(RuleBasedStateMachine):
         return self.company.sync(sync_id=self.unfinished, pages_per_batch=1)
 
     def _note_page(self, number: int) -> None:
+        # A page that is served comes after all that were committed. What followed it before was
+        # fetched ahead by an attempt that died.
+        kept = {one: page for one, page in self.oracle.pages.items() if one < number}
         start = number * self.world.page_size
-        self.oracle.pages[number] = self.world.records[start : start + self.world.page_size]
+        served = self.world.records[start : start + self.world.page_size]
+        self.oracle.pages = kept | {number: served}
 
     def _settle(self, outcome: Outcome) -> None:
         assert self.unfinished is not None
