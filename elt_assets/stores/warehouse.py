@@ -49,7 +49,6 @@ from elt_assets.stores.prepared import PreparedQueries
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
 _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
-_GROWING = 32 * 2**20  # bytes from which a file being filled gets them: most are still in its log
 # A row group that is not full is written anew whenever the log is emptied into the file. Six times
 # as many of them as DuckDB would make, and that happens often enough to need little memory.
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
@@ -311,7 +310,7 @@ class Warehouses:
         shutil.rmtree(self._spill, ignore_errors=True)
 
     def _grow(self, connection: duckdb.DuckDBPyConnection, ref: Place, path: Path) -> None:
-        if _size(path) < _GROWING or _block_size(connection) >= LARGE_BLOCKS:
+        if _size(path) < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
             return
         _checkpointed(connection, path)
         _replace(connection, path, LARGE_BLOCKS)

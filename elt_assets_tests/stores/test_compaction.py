@@ -245,11 +245,11 @@ def block_size(warehouses: Warehouses) -> int:
 def test_a_file_that_outgrows_its_blocks_while_it_is_filled_gets_larger_ones(
     warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "_GROWING", 10_000_000)
+    monkeypatch.setattr(warehouse, "_LARGE", 10_000_000)
     with warehouses.lend(ACME) as lent:
         lent.grow()
     assert block_size(warehouses) == warehouse.SMALL_BLOCKS
-    monkeypatch.setattr(warehouse, "_GROWING", 100_000)
+    monkeypatch.setattr(warehouse, "_LARGE", 100_000)
     with warehouses.lend(ACME) as lent:
         lent.connection.execute("INSERT INTO numbers VALUES (-1, 'before')")
         lent.grow()
@@ -271,7 +271,7 @@ def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
     warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a sync knows of its file would no longer be so."""
-    monkeypatch.setattr(warehouse, "_GROWING", 100_000)
+    monkeypatch.setattr(warehouse, "_LARGE", 100_000)
     other = Warehouses(warehouses.path(ACME).parents[1], lock_wait=0)
     attach = warehouses._attach
 

@@ -432,7 +432,7 @@ def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path)
 def test_a_file_replaced_by_a_larger_one_while_it_is_filled_holds_what_it_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "_GROWING", 1)
+    monkeypatch.setattr(warehouse, "_LARGE", 1)
     company = Company(tmp_path / "home")
     world = company.connect(world=World(people(60)))
     path = company.platform.warehouses.path(ACME)
