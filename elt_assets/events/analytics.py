@@ -45,6 +45,7 @@ class Analytics:
             memory_limit=memory_limit or settings.events_memory,
             lock_wait=settings.events_lock_wait,
             spill=f".spill-events-{uuid4().hex}",
+            log_size="128MB",
         )
 
     @property

@@ -128,7 +128,8 @@ class Warehouses:
 
     `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
     how many seconds to wait for a file that another sync holds. `spill` is the folder for
-    what does not fit into memory: that of one object, which removes it when it is closed.
+    what does not fit into memory: that of one object, which removes it when it is closed. A
+    write-ahead log of `log_size` is emptied into its file; until then its rows are in memory.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Warehouses:
         memory_limit: str = "256MB",
         lock_wait: float = 30.0,
         spill: str = ".spill",
+        log_size: str = "32MB",
     ) -> None:
         remember_absent_pandas()
         self._root = root
@@ -150,7 +152,7 @@ class Warehouses:
             "temp_directory": str(self._spill),
             # By default DuckDB writes the file anew, compressed, after every few batches of a
             # large integration; that took half of its time.
-            "wal_autocheckpoint": "32MB",
+            "wal_autocheckpoint": log_size,
             # Nothing here needs an extension, and an air-gapped machine must not wait for one.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -373,7 +375,7 @@ class Warehouses:
                 # A file that exists has its blocks; DuckDB refuses to be told of others.
                 made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
                 # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _ROW_GROUPS + made)
+                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _row_groups(ref) + made)
                 connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
                 if found is not None and _identity(path) != found:
                     # Opened before and locked after somebody put another in its place: what
@@ -391,6 +393,11 @@ def one_row(
     if row is None:
         raise LookupError(f"no row where one must be: {sql}")
     return tuple(row)
+
+
+def _row_groups(ref: Place) -> str:
+    """A shared file is filled by large loads, which are quicker with DuckDB's own row groups."""
+    return "" if isinstance(ref, SharedFile) else _ROW_GROUPS
 
 
 def _fitting_blocks(ref: Place, size: int = 0) -> int:
