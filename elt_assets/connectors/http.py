@@ -199,13 +199,11 @@ class Client:
                     raise self._refusal(
                         answer, self._error_body(answer, request, deadline), request
                     )
-                body = (
-                    b""
-                    if unchanged
-                    else self._body(answer, request, deadline, self._limits.page_bytes)
-                )
                 if unchanged:
+                    body = b""
                     answer.release_conn()
+                else:
+                    body = self._body(answer, request, deadline, self._limits.page_bytes)
             except BaseException:
                 # What is left of the body must not be taken for the next answer.
                 answer.close()

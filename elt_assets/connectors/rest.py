@@ -338,7 +338,9 @@ class RestSource:
         )
 
     def _mark_of(self, answer: Answer) -> str | None:
-        """The answer's entity tag, if it may be kept."""
+        """The answer's entity tag, if it may be kept. One that says "unchanged" may lack it."""
+        if answer.known is not None:
+            return answer.known.etag
         etag = answer.headers.get("etag")
         if etag is None or len(etag) > _LONGEST_ETAG or self._secrets.stands_in(etag):
             return None

@@ -73,8 +73,8 @@ class Lent:
     """A connection to one integration's file, and beside it queries over data in memory.
 
     `grow` gives the file larger blocks once it is too large for its own. Call it often, outside
-    of a transaction; nothing else may use the file meanwhile. `make_room` adds bytes to the
-    memory limit, until the next call or the end.
+    of a transaction; nothing else may use the file meanwhile. `make_room` sees to it that the
+    memory limit is so many bytes above the usual one, until the end.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -101,12 +101,20 @@ class _Room:
         self._added = 0
 
     def make(self, added: int) -> None:
-        """Let the limit be the usual one and `added` bytes."""
-        if added != self._added:
-            # A cursor of its own: another thread may be in the middle of a query.
-            with self._root.cursor() as cursor:
-                cursor.execute(f"SET GLOBAL memory_limit = '{self._usual + added}B'")
-            self._added = added
+        """Let the limit be the usual one and at least `added` bytes."""
+        if added > self._added:
+            self._limit(added)
+
+    def take_back(self) -> None:
+        """Let the limit be the usual one. DuckDB refuses as long as more is in use."""
+        if self._added:
+            self._limit(0)
+
+    def _limit(self, added: int) -> None:
+        # A cursor of its own: another thread may be in the middle of a query.
+        with self._root.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL memory_limit = '{self._usual + added}B'")
+        self._added = added
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +226,13 @@ class Warehouses:
                         grow=partial(self._grow, connection, ref, path),
                         make_room=instance.room.make,
                     )
-                    instance.room.make(0)
                     self._detach(connection, path)
                 healthy = True
             finally:
                 connection.close()
         finally:
             if healthy:
+                instance.room.take_back()
                 self._give_back(instance)
             else:
                 # Closing the instance rolls back, releases the file and forgets whatever
@@ -278,7 +286,7 @@ class Warehouses:
         # For writing, so that nobody else has the file.
         with self.open(ref) as connection:
             before = _checkpointed(connection, path)
-            _replace(connection, path, _fitting_blocks(ref, before))
+            _replace(connection, ref, path, _fitting_blocks(ref, before))
             return before, path.stat().st_size
 
     def has_outgrown_its_blocks(
@@ -301,7 +309,7 @@ class Warehouses:
         """
         with self.open(ref, read_only=True) as connection, _translated(ref, target):
             _make_folder(ref, target.parent)
-            _copy(connection, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
+            _copy(connection, ref, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
@@ -315,7 +323,7 @@ class Warehouses:
         if _size(path) < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
             return
         _checkpointed(connection, path)
-        _replace(connection, path, LARGE_BLOCKS)
+        _replace(connection, ref, path, LARGE_BLOCKS)
         left = _written(path)
         connection.execute("USE memory")
         connection.execute(f"DETACH {ALIAS}")
@@ -405,13 +413,13 @@ def _fitting_blocks(ref: Place, size: int = 0) -> int:
     return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, target: Path, block_size: int) -> None:
+def _copy(connection: duckdb.DuckDBPyConnection, ref: Place, target: Path, block_size: int) -> None:
     """Write what the attached file holds to a new file, as small as that gets."""
     _unlink(target)
     literal = str(target).replace("'", "''")
     connection.execute("SET GLOBAL force_compression = 'auto'")
     connection.execute(
-        f"ATTACH '{literal}' AS copied (TYPE duckdb{_ROW_GROUPS}, BLOCK_SIZE {block_size})"
+        f"ATTACH '{literal}' AS copied (TYPE duckdb{_row_groups(ref)}, BLOCK_SIZE {block_size})"
     )
     try:
         connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
@@ -428,17 +436,20 @@ def _block_size(connection: duckdb.DuckDBPyConnection) -> int:
     return int(found)
 
 
+def _log(path: Path) -> Path:
+    """The file's write-ahead log, which DuckDB has beside it now and then."""
+    return path.with_name(path.name + ".wal")
+
+
 def _size(path: Path) -> int:
     """Bytes of the file and of its write-ahead log."""
-    parts = (path, path.with_name(path.name + ".wal"))
-    return sum(part.stat().st_size for part in parts if part.exists())
+    return sum(part.stat().st_size for part in (path, _log(path)) if part.exists())
 
 
 def _written(path: Path) -> tuple[object, ...]:
     """Differs when anybody has written to the file or its log."""
     found = path.stat()
-    log = path.with_name(path.name + ".wal")
-    return found.st_ino, found.st_size, found.st_mtime_ns, log.exists()
+    return found.st_ino, found.st_size, found.st_mtime_ns, _log(path).exists()
 
 
 def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
@@ -450,10 +461,12 @@ def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     return path.stat().st_size
 
 
-def _replace(connection: duckdb.DuckDBPyConnection, path: Path, block_size: int) -> None:
+def _replace(
+    connection: duckdb.DuckDBPyConnection, ref: Place, path: Path, block_size: int
+) -> None:
     """Put a copy with such blocks in the place of the attached file, in one step."""
     rewritten = _rewritten(path)
-    _copy(connection, rewritten, block_size)
+    _copy(connection, ref, rewritten, block_size)
     os.replace(rewritten, path)
     _reach_the_disk(path.parent)
 
@@ -465,7 +478,7 @@ def _rewritten(path: Path) -> Path:
 
 def _unlink(path: Path) -> None:
     """Remove a file that nobody has open, and what DuckDB may have left beside it."""
-    for leftover in (path, path.with_name(path.name + ".wal")):
+    for leftover in (path, _log(path)):
         leftover.unlink(missing_ok=True)
 
 

@@ -103,46 +103,49 @@ def append(
     select: str,
     parameters: Mapping[str, object],
     now: str,
-    after: int = 0,
-) -> int:
-    """Log the changes that `select` yields, numbered by id from `after` on; how many they are.
+    count: int = 0,
+) -> None:
+    """Log the changes that `select` yields, numbered by id; of many, say about how many.
 
     Its columns: id, the stream's columns, attributes, content_hash, change_type, before.
     """
     columns = ", ".join(column.name for column in stream.columns)
-    (appended,) = one_row(
-        connection,
-        f"""
-        INSERT INTO {table} BY NAME
-        SELECT
-            $version AS version,
-            $sync_id AS sync_id,
-            $after + row_number() OVER (ORDER BY id) AS sequence,
-            id,
-            {columns},
-            $organization_id AS organization_id,
-            $integration_id AS connected_integration_id,
-            change_type,
-            attributes,
-            content_hash,
-            "before",
-            $now::TIMESTAMP AS detected_at
-        FROM ({select})
-        """,
-        {
-            **parameters,
-            "version": version,
-            "sync_id": sync_id,
-            "organization_id": ref.organization_id,
-            "integration_id": ref.integration_id,
-            "now": now,
-            "after": after,
-        },
-    )
-    return int(appended)
+    logged = 0
+    for ids in _id_ranges(count):
+        (added,) = one_row(
+            connection,
+            f"""
+            INSERT INTO {table} BY NAME
+            SELECT
+                $version AS version,
+                $sync_id AS sync_id,
+                $logged + row_number() OVER (ORDER BY id) AS sequence,
+                id,
+                {columns},
+                $organization_id AS organization_id,
+                $integration_id AS connected_integration_id,
+                change_type,
+                attributes,
+                content_hash,
+                "before",
+                $now::TIMESTAMP AS detected_at
+            FROM ({select})
+            WHERE {ids}
+            """,
+            {
+                **parameters,
+                "version": version,
+                "sync_id": sync_id,
+                "organization_id": ref.organization_id,
+                "integration_id": ref.integration_id,
+                "now": now,
+                "logged": logged,
+            },
+        )
+        logged += added
 
 
-def id_ranges(count: int) -> list[str]:
+def _id_ranges(count: int) -> list[str]:
     """SQL that `id` is in a range, for ranges that follow each other, each with some 250,000 of
     `count` changes: what a query takes to sort in the memory of an open file.
 
@@ -176,17 +179,15 @@ def to_apply(
             {"version": version},
         ).to_arrow_reader(ROWS_AT_ONCE)
 
-    first, *others = id_ranges(count)
-    if not others:
-        return part(first)
+    first, *others = _id_ranges(count)
+    begun = part(first)
 
-    def batches(begun: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    def batches() -> Iterator[pa.RecordBatch]:
         yield from begun
         for ids in others:
             yield from part(ids)
 
-    begun = part(first)
-    return pa.RecordBatchReader.from_batches(begun.schema, batches(begun))
+    return pa.RecordBatchReader.from_batches(begun.schema, batches())
 
 
 def mark_applied(

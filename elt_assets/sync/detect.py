@@ -249,33 +249,30 @@ class Detection:
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
-        logged = 0
-        for ids in change_log.id_ranges(count):
-            logged += change_log.append(
-                self._connection,
-                self._stream,
-                self._ref,
-                table=table,
-                sync_id=self._sync_id,
-                version=self.version,
-                select=f"""
-                    SELECT
-                        found.id, {keys}, {content}, staged.attributes, staged.content_hash,
-                        found.change_type, found."before"
-                    FROM found_changes AS found
-                    LEFT JOIN {self._stream.staging} AS staged
-                        ON staged.sync_id = $sync_id
-                        AND staged.batch = found.batch
-                        AND staged.seq = found.seq
-                        AND staged.id = found.id
-                    WHERE
-                        change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
-                        AND found.{ids}
-                """,
-                parameters={},
-                now=now,
-                after=logged,
-            )
+        change_log.append(
+            self._connection,
+            self._stream,
+            self._ref,
+            table=table,
+            sync_id=self._sync_id,
+            version=self.version,
+            select=f"""
+                SELECT
+                    found.id, {keys}, {content}, staged.attributes, staged.content_hash,
+                    found.change_type, found."before"
+                FROM found_changes AS found
+                LEFT JOIN {self._stream.staging} AS staged
+                    ON staged.sync_id = $sync_id
+                    AND staged.batch = found.batch
+                    AND staged.seq = found.seq
+                    -- Not needed to find it, but carries a range of ids over to this side.
+                    AND staged.id = found.id
+                WHERE change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
+            """,
+            parameters={},
+            now=now,
+            count=count,
+        )
 
     def _remember_missing(self, found: Found) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.

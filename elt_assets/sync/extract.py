@@ -70,12 +70,12 @@ class Extraction:
     seconds: dict[str, float]
     faults: Faults
     stop: threading.Event
-    before: Callable[[], Before | None] = lambda: None
+    before: Callable[[], Before | None]
     """The extraction whose pages, where they come again, need not be worked out again."""
-    may_grow: bool = True
+    last_went_well: Callable[[], bool]
+    """Whether the last sync that ended was applied or found nothing changed."""
+    may_grow: bool
     """Whether the file may be replaced meanwhile: not while the source reads from it."""
-    last_went_well: Callable[[], bool] = lambda: True
-    """Whether the last sync that was settled failed in nothing."""
     resumed_batches: int = 0
     begun: bool = False
 
@@ -114,17 +114,19 @@ class Extraction:
                 records=source.records,
                 before=before,
             )
-            if isinstance(source, AsksWhetherChanged) and self._provider_s_word_will_do(
-                state, before
+            if (
+                isinstance(source, AsksWhetherChanged)
+                and (known := landing.known_pages())
+                and self._may_ask_whether_changed(state, before)
             ):
-                source.recall(landing.known_pages())
+                source.recall(known)
             leaving = threading.Event()
             groups = self._groups(self._pages(source, state, leaving))
             working_out = _worked_out(landing, groups, state.batches, source)
             with closing(one_ahead(working_out, self._is_worth_looking_ahead, leaving)) as coming:
                 return self._land(landing, state, coming)
 
-    def _provider_s_word_will_do(self, state: ExtractionState, before: Before | None) -> bool:
+    def _may_ask_whether_changed(self, state: ExtractionState, before: Before | None) -> bool:
         """Whether a page may be left unsent because its provider says that it is as it was.
 
         Not in a second attempt and not after a failure: an unchanged page leads on to where it
@@ -189,17 +191,16 @@ class Extraction:
         as extraction. What was done ahead, while another was written, took no time of its own.
         """
         while True:
-            started = time.perf_counter()
+            started, found = time.perf_counter(), None
             try:
                 found = next(coming, None)
             finally:
                 waited = time.perf_counter() - started
-                self.seconds["extract"] += waited
+                worked = 0.0 if found is None else min(waited, found.seconds)
+                self.seconds["stage"] += worked
+                self.seconds["extract"] += waited - worked
             if found is None:
                 return
-            worked = min(waited, found.seconds)
-            self.seconds["extract"] -= worked
-            self.seconds["stage"] += worked
             yield found.batch
 
     def _is_worth_looking_ahead(self, found: _WorkedOut) -> bool:

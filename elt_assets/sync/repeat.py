@@ -63,16 +63,15 @@ def identity(mapping: str) -> str:
     return hashlib.sha256(mapping.encode()).hexdigest()
 
 
-def digest(mapping: str, pages: Sequence[Page]) -> str:
-    """Identity of what `pages` become under the query that `mapping` identifies."""
-    found = hashlib.sha256(mapping.encode())
-    for page in pages:
-        found.update((page_digest(page) if page.known is None else page.known.digest).encode())
-    return found.hexdigest()
+def digest(mapping: str, pages: Sequence[str]) -> str:
+    """Identity of what pages become under the query that `mapping` identifies, by theirs."""
+    return hashlib.sha256("".join((mapping, *pages)).encode()).hexdigest()
 
 
 def page_digest(page: Page) -> str:
     """Identity of what is in a page."""
+    if page.known is not None:
+        return page.known.digest
     found = hashlib.sha256()
     # Every part with its length, so that no two lists of parts run together.
     for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
@@ -81,18 +80,14 @@ def page_digest(page: Page) -> str:
     return found.hexdigest()
 
 
-def recorded(mapping: str, pages: Sequence[Page]) -> str | None:
+def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str | None:
     """What a batch's row keeps of the pages that the provider can be asked about; None of none."""
-    known = tuple(found for page in pages if (found := _known(page)) is not None)
-    if not known:
-        return None
-    return msgspec.json.encode(_Recorded(mapping, known)).decode()
-
-
-def _known(page: Page) -> KnownPage | None:
-    if page.known is not None or page.etag is None or page.asked is None:
-        return page.known
-    return KnownPage(page.asked, page.etag, page_digest(page), page.count, page.next, page.total)
+    known = tuple(
+        page.known or KnownPage(page.asked, page.etag, digest, page.count, page.next, page.total)
+        for page, digest in zip(pages, digests, strict=True)
+        if page.asked is not None and page.etag is not None
+    )
+    return msgspec.json.encode(_Recorded(mapping, known)).decode() if known else None
 
 
 def before(

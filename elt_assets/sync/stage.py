@@ -272,12 +272,14 @@ class Landing:
         Raises `PageUnreadable` for a page of which it is not clear where its list is, and
         `BooksUnbalanced` when the records found in SQL are not as many as were counted.
         """
-        digest = repeat.digest(self._mapping, pages)
+        digests = [repeat.page_digest(page) for page in pages]
+        digest = repeat.digest(self._mapping, digests)
         known = self._before.batches.get(number) if self._before else None
         repeated = known is not None and known.digest == digest
         if not repeated and any(page.known is not None for page in pages):
             pages = [again(page) for page in pages]
-            digest = repeat.digest(self._mapping, pages)
+            digests = [repeat.page_digest(page) for page in pages]
+            digest = repeat.digest(self._mapping, digests)
         fetched = sum(page.count for page in pages)
         totals = {page.total for page in pages if page.total is not None}
         batch = Batch(
@@ -289,7 +291,7 @@ class Landing:
             declared_totals=frozenset(totals),
             digest=digest,
             records_of=self._sync_id,
-            known_pages=repeat.recorded(self._mapping, pages),
+            known_pages=repeat.recorded(self._mapping, pages, digests),
         )
         if known is not None and repeated:
             return replace(batch, records_of=known.records_of)
@@ -297,7 +299,8 @@ class Landing:
 
     def _mapped(self, batch: Batch, pages: Sequence[Page]) -> Batch:
         size = sum(len(page.body) for page in pages)
-        self._make_room(_ROOM + _ROOM_BY_SIZE * size if size > _LARGE_BATCH else 0)
+        if size > _LARGE_BATCH:
+            self._make_room(_ROOM + _ROOM_BY_SIZE * size)
         table = pages_table(self._ref, pages)
         if any(self._may_have_two_lists(page.body) for page in pages):
             self._refuse_two_lists(table)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync import stage
 from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
@@ -166,6 +167,31 @@ def test_another_configuration_asks_plainly(
 
 
 @every("cursor")
+def test_a_configuration_that_maps_alike_asks_plainly_too(
+    platform: Platform, marked: Marked, provider: Provider
+) -> None:
+    """Other headers may bring other people under the same address."""
+    synced(platform, "1")
+    marked.forget()
+    data = directory_data("cursor", "bearer", provider.url) | {"headers": {"X-View": "all"}}
+    platform.registry.update(REF, data)
+    assert synced(platform, "2").status is Status.UNCHANGED
+    assert marked.spared == []
+
+
+@every("cursor")
+def test_pages_that_another_release_mapped_are_asked_for_plainly(
+    platform: Platform, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced(platform, "1")
+    marked.forget()
+    query = stage.mapping_query
+    monkeypatch.setattr(stage, "mapping_query", lambda *told: f"{query(*told)} -- differently")
+    assert synced(platform, "2").status is Status.UNCHANGED
+    assert marked.spared == []
+
+
+@every("cursor")
 def test_after_a_failure_every_page_is_asked_for_plainly(
     platform: Platform, marked: Marked, provider: Provider
 ) -> None:
@@ -205,10 +231,10 @@ def test_a_page_that_changes_between_two_answers_is_read_once_more(
     provider.answer = moving
     outcome = synced(platform, "2")
     assert begun
-    if outcome.status is Status.FAILED:
-        assert outcome.error is not None
-        assert "changed after it was said not to be" in outcome.error
-        outcome = synced(platform, "2")
+    assert outcome.status is Status.FAILED
+    assert outcome.error is not None
+    assert "changed after it was said not to be" in outcome.error
+    outcome = synced(platform, "2")
     assert outcome.counts.updates == 1
     assert len(names(platform)) == 950
 

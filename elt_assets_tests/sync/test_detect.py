@@ -158,14 +158,14 @@ def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
 ) -> None:
     monkeypatch.setattr(change_log, "_SORTED_AT_ONCE", 7)
     parts: list[str] = []
-    id_ranges = change_log.id_ranges
+    id_ranges = change_log._id_ranges
 
     def noted(count: int) -> list[str]:
         found = id_ranges(count)
         parts.extend(found)
         return found
 
-    monkeypatch.setattr(change_log, "id_ranges", noted)
+    monkeypatch.setattr(change_log, "_id_ranges", noted)
     world = company.connect(world=World(people(60)))
     company.sync(sync_id="s1")
     assert company.users() == expected(world.records)
@@ -186,7 +186,7 @@ def test_changes_too_many_to_sort_at_once_are_logged_and_applied_range_by_range(
 def test_every_id_is_in_one_range(count: int) -> None:
     ends = [
         tuple(UUID(text).int for text in re.findall(r"'([0-9a-f-]+)'", one))
-        for one in change_log.id_ranges(count)
+        for one in change_log._id_ranges(count)
     ]
     assert ends[0][0] == 0
     assert ends[-1][1] == 2**128 - 1

@@ -260,7 +260,11 @@ def test_two_lists_of_pages_are_the_same_only_if_every_part_is() -> None:
         [page, page],
         [],
     ]
-    digests = [repeat.digest("SELECT", pages) for pages in ([page], *others)]
-    digests.append(repeat.digest("SELECT 1", [page]))
+
+    def digest(mapping: str, pages: list[Page]) -> str:
+        return repeat.digest(mapping, [repeat.page_digest(page) for page in pages])
+
+    digests = [digest("SELECT", pages) for pages in ([page], *others)]
+    digests.append(digest("SELECT 1", [page]))
     assert len(set(digests)) == len(digests)
-    assert repeat.digest("SELECT", [replace(page, next={"page": 2}, total=9)]) == digests[0]
+    assert digest("SELECT", [replace(page, next={"page": 2}, total=9)]) == digests[0]
