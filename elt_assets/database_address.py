@@ -33,7 +33,7 @@ class DatabaseAddress:
             raise InvalidInput("not a database address: write postgresql://user@host:5432/database")
         if parts.password is not None or "password=" in parts.query:
             raise InvalidInput(
-                "a password does not belong into the address: name where it is kept in "
+                "a password does not belong in the address: name where it is kept in "
                 "ELT_ASSETS_OPERATIONAL_PASSWORD, as env:NAME or file:PATH"
             )
         if not parts.path.strip("/"):

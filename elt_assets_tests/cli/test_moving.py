@@ -67,7 +67,7 @@ def test_every_mistake_in_the_settings_has_a_line(elt_assets: Command) -> None:
     assert [one["ok"] for one in checked.document] == [False, False]
     assert any(line.startswith("ELT_ASSETS_CONCURRENCY: ") for line in details)
     assert any(
-        line.startswith("ELT_ASSETS_OPERATIONAL_URL: a password does not belong into the address")
+        line.startswith("ELT_ASSETS_OPERATIONAL_URL: a password does not belong in the address")
         for line in details
     )
     assert "hunter2" not in checked.out + checked.err

@@ -453,7 +453,7 @@ def test_a_reading_role_that_does_not_exist_is_named_before_anything_is_made(
     ("name", "value", "says"),
     [
         ("URL", "mysql://me@db/app", "ELT_ASSETS_OPERATIONAL_URL: not a database address"),
-        ("URL", "postgresql://me:hunter2@db/app", "a password does not belong into the address"),
+        ("URL", "postgresql://me:hunter2@db/app", "a password does not belong in the address"),
         ("URL", "postgresql://me@db/app?password=hunter2", "a password does not belong"),
         ("URL", "postgresql://me@db", "names no database"),
         ("URL", "postgresql://me@db:high/app", "not a database address"),
