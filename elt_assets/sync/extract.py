@@ -148,12 +148,11 @@ class Extraction:
                 return state
             if self.may_grow:
                 self.warehouse.grow()
-            if self.stop.is_set():
-                raise Stopped(
-                    f"stopped on request after batch {state.batches}; "
-                    "the same sync "
-                    + ("continues from there" if state.resumable else "begins again")
-                )
+        if self.stop.is_set():
+            raise Stopped(
+                f"stopped on request after batch {state.batches}; "
+                "the same sync " + ("continues from there" if state.resumable else "begins again")
+            )
         # The source ended without saying that a page was the last one.
         with transaction(self.warehouse.connection):
             return landing.seal(state, certify(state), now())
@@ -172,9 +171,16 @@ class Extraction:
                     state = replace(self.state(), resumable=state.resumable)
                 if state.batches == batch.number:
                     state = self._commit(landing, state, batch)
-                    self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
+                    self._tell(state)
                     self.faults.after_commit(batch.number)
         return state
+
+    def _tell(self, state: ExtractionState) -> None:
+        try:
+            self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
+        except Stopped:
+            # All that share the request to stop have it then; what is fetched by now is landed.
+            self.stop.set()
 
     def _commit(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
         started = time.perf_counter()
@@ -206,17 +212,16 @@ class Extraction:
     def _is_worth_looking_ahead(self, found: _WorkedOut) -> bool:
         """Not after the last batch, nor where two of them would take much memory."""
         mapped = found.batch.mapped
-        return (
-            found.batch.last.next is not None
-            and (mapped is None or mapped.nbytes <= _AHEAD_BYTES)
-            and not self.stop.is_set()
+        return found.batch.last.next is not None and (
+            mapped is None or mapped.nbytes <= _AHEAD_BYTES
         )
 
     def _pages(
         self, source: Source, state: ExtractionState, leaving: threading.Event
     ) -> Iterator[Page]:
+        """What the source has left; asked to stop, what was fetched by then is still landed."""
         pages = source.pages(state.cursor, state.plan.since)
-        while not leaving.is_set():
+        while not (self.stop.is_set() or leaving.is_set()):
             self.faults.before_page()
             with tracing.span("page"):
                 page = next(pages, None)

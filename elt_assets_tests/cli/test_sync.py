@@ -164,7 +164,7 @@ def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
         assert entry["resumed_batches"] > 0
         assert (entry["status"], entry["latest"]) == ("applied", 1000)
         again = [r for r in provider.requests() if r["cursor"] in fetched]
-        assert len(again) <= 10, "more was fetched again than one batch"
+        assert len(again) <= 1, "more was fetched again than the page that was on its way"
 
 
 def unfinished_runs(elt_assets: Command) -> list[str]:

@@ -34,7 +34,9 @@ from elt_assets.sync.stream import USERS
 
 def tell(progress):
     if progress.stage == "extract":
-        print(progress.partition, progress.batches, flush=True)
+        # In one piece: two threads tell, and print would write each part by itself.
+        sys.stdout.write(f"{progress.partition} {progress.batches}\\n")
+        sys.stdout.flush()
         if progress.batches == 9:
             sys.stdin.read()
 

@@ -119,7 +119,7 @@ def test_what_is_expected_is_the_last_sync_or_its_records_or_what_is_common() ->
 
 def test_the_ledger_tells_how_long_the_last_settled_sync_took(company: Company) -> None:
     large, small = IntegrationRef("acme", "large"), IntegrationRef("acme", "small")
-    company.connect(large, World(people(200), page_size=10))
+    company.connect(large, World(people(2000), page_size=100))
     company.connect(small, World(people(1)))
     company.connect(IntegrationRef("acme", "new"))
     company.sync(large)
