@@ -22,12 +22,13 @@ from pydantic import Field
 
 from elt_assets import logs
 from elt_assets.settings import Settings, load_settings
-from elt_assets.stores.opening import operational_database
+from elt_assets.stores.opening import file_warehouses, operational_database, warehouses
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.sqlite import SqliteDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync.outcome import Outcome, ProgressListener, silent
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.tables import warehouse_layout
 
 
 class WarehouseResource(DuckDBResource):
@@ -62,13 +63,18 @@ class WarehouseResource(DuckDBResource):
             yield opened
 
     def warehouses(self, settings: Settings) -> Warehouses:
-        """All integrations' files, with this resource's fields before `settings`."""
-        return Warehouses(
-            Path(self.folder) if self.folder else settings.warehouse_path,
-            threads=self.threads or settings.warehouse_threads,
-            memory_limit=self.memory_limit or settings.warehouse_memory,
-            lock_wait=settings.lock_wait if self.lock_wait is None else self.lock_wait,
+        """All integrations' warehouses, with this resource's fields before `settings`."""
+        own = {
+            "warehouse_threads": self.threads,
+            "warehouse_memory": self.memory_limit,
+            "lock_wait": self.lock_wait,
+        }
+        chosen = settings.model_copy(
+            update={name: value for name, value in own.items() if value is not None}
         )
+        if self.folder:
+            return file_warehouses(chosen, Path(self.folder))
+        return warehouses(chosen, warehouse_layout())
 
 
 class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]

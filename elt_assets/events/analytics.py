@@ -16,7 +16,8 @@ import duckdb
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.tables import has_analytics, prepare_analytics
 from elt_assets.settings import Settings
-from elt_assets.stores.warehouse import SharedFile, Warehouses
+from elt_assets.stores.warehouse import SharedFile
+from elt_assets.stores.warehouse_files import FileWarehouses
 
 FILE = SharedFile("analytics")
 
@@ -39,7 +40,7 @@ class Analytics:
         self, settings: Settings, *, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
         """`memory_limit` and `threads` where they are to be others than those of the settings."""
-        self._warehouses = Warehouses(
+        self._warehouses = FileWarehouses(
             settings.warehouse_path,
             threads=threads or settings.events_threads,
             memory_limit=memory_limit or settings.events_memory,
@@ -61,7 +62,7 @@ class Analytics:
         """
         stop.check()
         with (
-            self._warehouses.open(FILE) as connection,
+            self._warehouses.open_shared(FILE) as connection,
             stop.reaching(connection.interrupt),
         ):
             prepare_analytics(connection)
@@ -73,7 +74,7 @@ class Analytics:
         if not self.exists:
             yield None
             return
-        with self._warehouses.open(FILE, read_only=True) as connection:
+        with self._warehouses.open_shared(FILE, read_only=True) as connection:
             yield connection if has_analytics(connection) else None
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Any]:

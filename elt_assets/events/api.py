@@ -42,11 +42,12 @@ from elt_assets.events.strategies import inserted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings
+from elt_assets.stores.warehouse import transaction
 from elt_assets.sync.clock import ago, now
 from elt_assets.sync.engine import fingerprint
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
-from elt_assets.sync.stage import object_path, transaction
+from elt_assets.sync.stage import object_path
 
 STREAM = "signin_events"
 """Name of the stream in provider_data that offers events."""

@@ -14,7 +14,7 @@ from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.waiting import LOAD, SUMMARIZE, add_waiting
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import transaction
 
 _OF_INTEGRATION = (
     "raw_api_events",

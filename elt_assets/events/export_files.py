@@ -26,8 +26,8 @@ from elt_assets.events.meter import Meter, watching
 from elt_assets.events.outcome import Arrival, EventListener, FileLoad, FileStatus
 from elt_assets.events.strategies import delete_then_insert
 from elt_assets.settings import Settings
+from elt_assets.stores.warehouse import transaction
 from elt_assets.sync.clock import now
-from elt_assets.sync.stage import transaction
 
 PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
 

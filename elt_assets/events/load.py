@@ -21,8 +21,7 @@ from elt_assets.events.outcome import EventListener, Loaded
 from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.events.strategies import refresh, upsert
 from elt_assets.events.waiting import LOAD, SUMMARIZE, add_waiting, done
-from elt_assets.stores.warehouse import one_row
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import one_row, transaction
 
 KEY = ("organization_id", "event_id")
 

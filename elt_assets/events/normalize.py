@@ -31,12 +31,11 @@ from elt_assets.events.strategies import delete_then_insert, inserted
 from elt_assets.events.waiting import LOAD, add_waiting
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import one_row, transaction
 from elt_assets.sync.clock import now
 from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Integration
-from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Column, Stream
 
 _LONGEST_RAW = 2_000

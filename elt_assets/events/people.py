@@ -45,25 +45,25 @@ def people_as_of(platform: Platform, organizations: Collection[str], day: date) 
 def _of_integration(platform: Platform, ref: IntegrationRef, moment: datetime) -> pa.Table:
     if not platform.warehouses.exists(ref):
         return _SCHEMA.empty_table()
-    with platform.warehouses.open(ref, read_only=True) as connection:
-        if not has_tables(connection, USERS):
+    with platform.warehouses.open(ref, read_only=True) as warehouse:
+        if not has_tables(warehouse, USERS):
             return _SCHEMA.empty_table()
         applied = ledger.version(platform.database, USERS, ref).version
-        (first,) = connection.execute(
+        (first,) = warehouse.execute(
             f"SELECT min(detected_at) FROM {USERS.cdc} WHERE version <= $applied",
             {"applied": applied},
         ).fetchall()[0]
         if first is None:
             return _SCHEMA.empty_table()
         return (
-            connection.sql(
+            warehouse.execute(
                 f"""
                 SELECT
                     $organization_id AS organization_id, $integration_id AS integration_id,
                     external_id, active
                 FROM ({change_log.replayed(USERS)})
                 """,
-                params={
+                {
                     "organization_id": ref.organization_id,
                     "integration_id": ref.integration_id,
                     "applied": applied,

@@ -15,8 +15,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
 from elt_assets.events.outcome import DayStatus, Extraction, ExtractionStatus
-from elt_assets.stores.warehouse import one_row
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import one_row, transaction
 
 _ALL = 2**62
 

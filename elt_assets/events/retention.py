@@ -19,9 +19,8 @@ from elt_assets.errors import EltAssetsError
 from elt_assets.events.analytics import Analytics
 from elt_assets.events.interruption import Interruption
 from elt_assets.settings import Settings
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import one_row, transaction
 from elt_assets.sync.maintenance import Report, Work
-from elt_assets.sync.stage import transaction
 
 _RAW = ("raw_api_events", "raw_csv_events")
 _NORMALIZED = ("normalized_api_events", "normalized_csv_events")

@@ -20,8 +20,7 @@ from typing import Any
 
 import duckdb
 
-from elt_assets.stores.warehouse import one_row
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import one_row, transaction
 
 
 def delete_then_insert(

@@ -21,9 +21,8 @@ from elt_assets.events.people import people_as_of
 from elt_assets.events.schema import SIGNIN_EVENT
 from elt_assets.events.strategies import delete_then_insert
 from elt_assets.events.waiting import SUMMARIZE, done
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import one_row, transaction
 from elt_assets.sync.platform import Platform
-from elt_assets.sync.stage import transaction
 
 _CONCERNED = """
     SELECT organization_id FROM signin_events WHERE event_day = $day

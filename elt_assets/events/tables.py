@@ -13,7 +13,8 @@ import duckdb
 
 from elt_assets.errors import WarehouseDamaged
 from elt_assets.events.schema import SIGNIN_EVENT
-from elt_assets.stores.warehouse import ALIAS, one_row
+from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse_files import ALIAS
 
 LAYOUT = 3
 """Raised by one with every change of the tables."""

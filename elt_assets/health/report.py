@@ -11,7 +11,6 @@ person has to act, but a restart would not help.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,11 +20,11 @@ from elt_assets.alerts import grouped, open_matters
 from elt_assets.errors import DatabaseBusy, EltAssetsError
 from elt_assets.remote.server import HEARTBEAT_TOLERANCE, Queue, Server
 from elt_assets.settings import Settings
-from elt_assets.stores.opening import operational_database
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.sync.clock import now
 from elt_assets.sync.freshness import overdue
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.tables import warehouse_layout
 
 _LISTED = 10
 _BUSY_WAIT = 2.0
@@ -85,11 +84,11 @@ def opened(settings: Settings) -> Iterator[Platform]:
     and waits for nobody long.
     """
     database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)
-    warehouses = Warehouses(settings.warehouse_path, lock_wait=0.0)
+    opened = warehouses(settings.model_copy(update={"lock_wait": 0.0}), warehouse_layout())
     try:
-        yield Platform(settings, database, warehouses)
+        yield Platform(settings, database, opened)
     finally:
-        warehouses.close()
+        opened.close()
         database.close()
 
 
@@ -130,16 +129,14 @@ def disk(settings: Settings) -> Check:
 
 
 def warehouse(settings: Settings) -> Check:
-    """Whether integrations' files can be written."""
-    folder = settings.warehouse_path
+    """Whether integrations' warehouses can be written."""
+    opened = warehouses(settings, warehouse_layout())
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
-            probe.write(b"x")
-            probe.flush()
-    except OSError as error:
-        return Check("warehouse", False, f"{folder} cannot be written: {error.strerror}")
-    return Check("warehouse", True, f"{folder} can be written")
+        return Check("warehouse", True, opened.inspect())
+    except EltAssetsError as error:
+        return Check("warehouse", False, str(error))
+    finally:
+        opened.close()
 
 
 def _integrations(platform: Platform) -> Iterator[Check]:

@@ -1,13 +1,17 @@
-"""Which operational database an installation has: what its settings say.
+"""Which stores an installation has: what its settings say.
 
-Belongs here: that choice. Does not: the databases themselves.
+Belongs here: that choice. Does not: the stores themselves.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.sqlite import SqliteDatabase
+from elt_assets.stores.warehouse import Layout, Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 
 
 def operational_database(
@@ -29,4 +33,19 @@ def operational_database(
         row_security=settings.operational_row_security,
         attempts=attempts,
         lock_timeout=10.0 if wait is None else wait,
+    )
+
+
+def warehouses(settings: Settings, layout: Layout) -> Warehouses:
+    """The warehouses, not yet opened; `layout` is what a shared one holds."""
+    return file_warehouses(settings, settings.warehouse_path)
+
+
+def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
+    """Those that are files in `folder`."""
+    return FileWarehouses(
+        folder,
+        threads=settings.warehouse_threads,
+        memory_limit=settings.warehouse_memory,
+        lock_wait=settings.lock_wait,
     )

@@ -1,120 +1,37 @@
-"""The warehouse: one small DuckDB file per integration, opened for one sync at a time, and
-files that all integrations share.
+"""The warehouse: what the engine asks of it, wherever an integration's records are kept.
 
-Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
-path, rewriting and copying it, and saying in our own errors what DuckDB says in its. Does
-not: tables or SQL.
+Belongs here: an open warehouse of one integration, how its tables are declared and written,
+and the operations on all of them. Does not: one kind's ways (warehouse_files, lake) or any
+statement about syncs and users (`sync` has them).
 
-The file's own lock keeps two syncs of one integration apart: between processes by the
-operating system, inside one process by DuckDB's refusal to attach a file twice. Never
-open these files with plain file I/O while a sync may run: closing any descriptor of the
-file drops the process's lock (POSIX).
-
-Creating a DuckDB instance costs about 9 ms, attaching a file to one that exists about
-half a millisecond, so instances are kept and lent out; one is never shared by two
-integrations at once, so that a fatal error in one file stays with its integration.
+A table is one of two kinds. *Records* are what was fetched and what changed: many rows, added
+in bulk, never changed, and dropped by what they were added for. *Books* are a few rows about
+them, read and changed all the time. Rows of both that are written in one transaction are there
+together or not at all.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
-from pydantic import ByteSize, TypeAdapter
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+import msgspec
 
-from elt_assets.errors import (
-    InvalidInput,
-    PermanentError,
-    RetryableError,
-    StorageFull,
-    SyncError,
-    WarehouseBusy,
-    WarehouseDamaged,
-)
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.absent_pandas import remember_absent_pandas
 from elt_assets.stores.prepared import PreparedQueries
 
-SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
-LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
-_LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
-# A row group that is not full is written anew whenever the log is emptied into the file. Six times
-# as many of them as DuckDB would make, and that happens often enough to need little memory.
-_ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
-_SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
-_HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
-ALIAS = "warehouse"
 ROWS_AT_ONCE = 10_000
 """Rows that a reader hands from DuckDB to SQLite in one piece; DuckDB's own choice is a million."""
-_DAMAGE = (
-    "not a valid DuckDB",
-    "orrupt",
-    "checksum",
-    "Serialization Error",
-    "deserialize",
-    "Could not read enough bytes",  # the file was cut short
-    "Failure while replaying WAL",
-)
 
+Parameters = Mapping[str, object]
 
-@dataclass(frozen=True, slots=True)
-class Lent:
-    """A connection to one integration's file, and beside it queries over data in memory.
-
-    `grow` gives the file larger blocks once it is too large for its own. Call it often, outside
-    of a transaction; nothing else may use the file meanwhile. `make_room` sees to it that the
-    memory limit is so many bytes above the usual one, until the end.
-    """
-
-    connection: duckdb.DuckDBPyConnection
-    prepared: PreparedQueries
-    grow: Callable[[], None]
-    make_room: Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Instance:
-    """A DuckDB instance that is kept, the queries that were prepared in it, and its memory."""
-
-    root: duckdb.DuckDBPyConnection
-    prepared: PreparedQueries
-    room: _Room
-
-
-class _Room:
-    """An instance's memory limit: `usual` bytes, and what is added to it for a while."""
-
-    def __init__(self, root: duckdb.DuckDBPyConnection, usual: int) -> None:
-        self._root = root
-        self._usual = usual
-        self._added = 0
-
-    def make(self, added: int) -> None:
-        """Let the limit be the usual one and at least `added` bytes."""
-        if added > self._added:
-            self._limit(added)
-
-    def take_back(self) -> None:
-        """Let the limit be the usual one. DuckDB refuses as long as more is in use."""
-        if self._added:
-            self._limit(0)
-
-    def _limit(self, added: int) -> None:
-        # A cursor of its own: another thread may be in the middle of a query.
-        with self._root.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL memory_limit = '{self._usual + added}B'")
-        self._added = added
+TENANT = ("organization_id", "connected_integration_id")
+"""Columns that every table of a warehouse begins with; whoever writes leaves them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,454 +48,193 @@ Place = IntegrationRef | SharedFile
 """What has a file."""
 
 
-class Warehouses:
-    """All integrations' warehouse files under one folder.
+class Table(msgspec.Struct, frozen=True):
+    """A table of the warehouse: the SQL of its columns, those of `TENANT` left out.
 
-    `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
-    how many seconds to wait for a file that another sync holds. `spill` is the folder for
-    what does not fit into memory: that of one object, which removes it when it is closed. A
-    write-ahead log of `log_size` is emptied into its file; until then its rows are in memory.
+    `key` are the columns by which an integration's rows differ, if any do. `records` says
+    that it holds records and not books.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        threads: int = 1,
-        memory_limit: str = "256MB",
-        lock_wait: float = 30.0,
-        spill: str = ".spill",
-        log_size: str = "32MB",
-    ) -> None:
-        remember_absent_pandas()
-        self._root = root
-        self._spill = root / spill
-        self._memory = int(TypeAdapter(ByteSize).validate_python(memory_limit))
-        self._config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": threads,
-            "memory_limit": f"{self._memory}B",
-            "temp_directory": str(self._spill),
-            # By default DuckDB writes the file anew, compressed, after every few batches of a
-            # large integration; that took half of its time.
-            "wal_autocheckpoint": log_size,
-            # Nothing here needs an extension, and an air-gapped machine must not wait for one.
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-        self._lock_wait = lock_wait
-        self._idle: list[_Instance] = []
-        self._idle_guard = threading.Lock()
+    name: str
+    columns: str
+    key: tuple[str, ...] = ()
+    records: bool = False
 
-    def path(self, ref: Place) -> Path:
-        """Where the file lies, whether or not it exists."""
-        if isinstance(ref, SharedFile):
-            return self._root / f"{ref.name}.duckdb"
-        return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
 
-    def refs(self) -> list[IntegrationRef]:
-        """Every integration that has a file here, whether or not it is still known."""
-        found = []
-        for path in self._root.glob("*/*.duckdb"):
-            # What cannot be the name of an integration is somebody else's file.
-            with suppress(InvalidInput):
-                found.append(IntegrationRef(path.parent.name, path.stem))
-        return sorted(found)
+class View(msgspec.Struct, frozen=True):
+    """A view over tables of the warehouse."""
 
-    def shared(self) -> list[SharedFile]:
-        """Every file that belongs to no integration."""
-        return [SharedFile(path.stem) for path in sorted(self._root.glob("[!.]*.duckdb"))]
+    name: str
+    query: str
 
-    def exists(self, ref: Place) -> bool:
-        """Whether anything was ever written there."""
-        return self.path(ref).exists()
 
-    @contextmanager
-    def open(self, ref: Place, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection whose default database is the file of `ref`, exclusively.
+class Layout(msgspec.Struct, frozen=True):
+    """Tables, and the views over them in the order in which they can be made."""
 
-        Raises `WarehouseBusy` when the file stays locked for `lock_wait` seconds, and
-        `WarehouseDamaged`, `StorageFull` or `RetryableError` for what DuckDB reports on
-        the way or inside the block. The connection is closed and the lock released on
-        every path.
+    tables: tuple[Table, ...]
+    views: tuple[View, ...] = ()
+
+
+class Queries(Protocol):
+    """What answers a query."""
+
+    def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
+        """Run it; rows are fetched from what is returned."""
+
+
+class Warehouse(ABC):
+    """One integration's tables, open: nobody else writes them until it is closed.
+
+    Tables and views go by their own names in every query. Temporary tables may be made and
+    used like in any DuckDB; the integration's own are written by the methods here alone.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, prepared: PreparedQueries) -> None:
+        self.connection = connection
+        self.prepared = prepared
+
+    def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
+        """Run a query, or a statement on temporary tables."""
+        return self.connection.execute(query, parameters)
+
+    @abstractmethod
+    def reading(self) -> Queries:
+        """Another way to the same tables, for queries while the first one is busy."""
+
+    @abstractmethod
+    def create(self, layout: Layout) -> None:
+        """Make the tables and views, if they have to be made for each integration."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit what the block writes, or nothing of it.
+
+        A query in the block need not see what the block has changed in books or dropped.
         """
-        with self._lent(ref, read_only=read_only, wait=self._lock_wait) as lent:
-            yield lent.connection
 
-    @contextmanager
-    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
-        """What `open` lends, for writing, and prepared queries of the same DuckDB instance."""
-        with self._lent(ref, read_only=False, wait=self._lock_wait) as lent:
-            yield lent
+    @abstractmethod
+    def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
+        """Add the records that `select` yields, columns by name; how many they are."""
 
-    @contextmanager
-    def _lent(self, ref: Place, *, read_only: bool, wait: float) -> Iterator[Lent]:
-        path = self.path(ref)
-        instance = self._borrow()
-        healthy = False
-        try:
-            connection = instance.root.cursor()
-            try:
-                with _translated(ref, path):
-                    self._attach(connection, ref, path, read_only, wait)
-                    yield Lent(
-                        connection,
-                        instance.prepared,
-                        grow=partial(self._grow, connection, ref, path),
-                        make_room=instance.room.make,
-                    )
-                    self._detach(connection, path)
-                healthy = True
-            finally:
-                connection.close()
-        finally:
-            if healthy:
-                instance.room.take_back()
-                self._give_back(instance)
-            else:
-                # Closing the instance rolls back, releases the file and forgets whatever
-                # state the error left behind.
-                instance.root.close()
+    @abstractmethod
+    def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
+        """Put what `select` yields, columns by name, into a table of books."""
 
+    @abstractmethod
+    def update(
+        self,
+        table: str,
+        changes: str,
+        where: str,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """Change rows of a table of books: SQL of the assignments, and of which rows."""
+
+    @abstractmethod
+    def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
+        """Remove rows of a table of books, or drop records.
+
+        Of the records that one `add` brought, all must go or none.
+        """
+
+    @abstractmethod
+    def grow(self) -> None:
+        """Let the tables be kept in a way that suits their size by now.
+
+        Call it often, outside of a transaction; nothing else may use them meanwhile.
+        """
+
+    @abstractmethod
+    def make_room(self, added: int) -> None:
+        """See to it that so many bytes are free besides the usual memory, until the end."""
+
+
+class Warehouses(ABC):
+    """All integrations' warehouses."""
+
+    @abstractmethod
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False
+    ) -> AbstractContextManager[Warehouse]:
+        """Lend the integration's warehouse, exclusively if it is to be written.
+
+        Raises `WarehouseBusy` when somebody else has it and keeps it, and
+        `WarehouseDamaged`, `StorageFull` or `RetryableError` for what is reported on the
+        way or inside the block. It is closed, and others let in, on every path.
+        """
+
+    @abstractmethod
+    def exists(self, ref: IntegrationRef) -> bool:
+        """Whether anything was ever written there."""
+
+    @abstractmethod
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration that has a warehouse, whether or not it is still known."""
+
+    @abstractmethod
     def is_held(self, ref: IntegrationRef) -> bool:
-        """Whether a sync has the integration's file open now, here or in another process."""
-        if not self.exists(ref):
-            return False
-        try:
-            with self._lent(ref, read_only=True, wait=0.0):
-                return False
-        except WarehouseBusy:
-            return True
-        except SyncError:
-            # Damaged or unreadable, which whoever syncs next will say; but not held.
-            return False
+        """Whether a sync has the integration's warehouse open now, wherever that is."""
 
-    def remove(self, ref: IntegrationRef) -> None:
-        """Delete the integration's file and what DuckDB may have left beside it."""
-        with self.removing(ref):
-            pass
-
-    @contextmanager
-    def removing(self, ref: IntegrationRef) -> Iterator[None]:
-        """Delete the integration's file, and keep everybody else away until the block ends.
+    @abstractmethod
+    def removing(self, ref: IntegrationRef) -> AbstractContextManager[None]:
+        """Delete the integration's warehouse, and keep everybody away until the block ends.
 
         A running sync is waited for, not cut. Raises `WarehouseBusy` when it does not end.
         """
-        path = self.path(ref)
-        with ExitStack() as held:
-            if path.exists():
-                # Read-only: closing must not touch a write-ahead log that by then may be
-                # that of a new file in the same place.
-                with suppress(WarehouseDamaged):
-                    held.enter_context(self.open(ref, read_only=True))
-            _unlink(path)
-            _unlink(_rewritten(path))
-            yield
-        with suppress(OSError):
-            path.parent.rmdir()
 
-    def compact(self, ref: Place) -> tuple[int, int]:
-        """Rewrite the file of `ref` without its gaps; return its size before and after.
+    def remove(self, ref: IntegrationRef) -> None:
+        """Delete the integration's warehouse; raises what `removing` raises."""
+        with self.removing(ref):
+            pass
 
-        The new file takes the old one's place in one step: killed at any moment, one of the
-        two is there in full. Raises what `open` raises.
+    @abstractmethod
+    def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
+        """Give back what the integration no longer needs, after a share `gone` of its rows went.
+
+        Returns how many bytes that is, or would be; None where it is not worth the work.
         """
-        path = self.path(ref)
-        # For writing, so that nobody else has the file.
-        with self.open(ref) as connection:
-            before = _checkpointed(connection, path)
-            _replace(connection, ref, path, _fitting_blocks(ref, before))
-            return before, path.stat().st_size
 
-    def has_outgrown_its_blocks(
-        self, connection: duckdb.DuckDBPyConnection, ref: IntegrationRef
-    ) -> bool:
-        """Whether the open file is larger than its blocks suit; rewriting it gives it larger ones.
+    @abstractmethod
+    def inspect(self) -> str:
+        """What a look at it tells; writes nothing that stays.
 
-        Blocks are chosen when a file is made, and nobody knows then how large it will be.
+        Raises what would keep an installation from using it.
         """
-        return _block_size(connection) < _fitting_blocks(ref, self.path(ref).stat().st_size)
 
-    def was_compacting(self, ref: IntegrationRef) -> bool:
-        """Whether a rewriting of the file was interrupted and left something behind."""
-        return _rewritten(self.path(ref)).exists()
+    @abstractmethod
+    def copy(self, ref: IntegrationRef, target: Path) -> bool:
+        """Write the integration's warehouse to the new file `target`; a running sync is waited for.
 
-    def copy(self, ref: Place, target: Path) -> None:
-        """Write the file of `ref` as it stands to the new file `target`.
-
-        A running sync is waited for. Raises what `open` raises.
+        False where it is no file: then its tables are to be copied.
         """
-        with self.open(ref, read_only=True) as connection, _translated(ref, target):
-            _make_folder(ref, target.parent)
-            _copy(connection, ref, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
 
+    @abstractmethod
     def close(self) -> None:
-        """Close the instances kept for reuse and remove spill files."""
-        with self._idle_guard:
-            idle, self._idle = self._idle, []
-        for instance in idle:
-            instance.root.close()
-        shutil.rmtree(self._spill, ignore_errors=True)
-
-    def _grow(self, connection: duckdb.DuckDBPyConnection, ref: Place, path: Path) -> None:
-        if _size(path) < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
-            return
-        _checkpointed(connection, path)
-        _replace(connection, ref, path, LARGE_BLOCKS)
-        left = _written(path)
-        connection.execute("USE memory")
-        connection.execute(f"DETACH {ALIAS}")
-        # For a moment nobody has the file. Who writes to it then may have changed what the
-        # borrower knows of it.
-        self._attach(connection, ref, path, read_only=False, wait=self._lock_wait)
-        if _written(path) != left:
-            raise WarehouseBusy(
-                f"{ref}: warehouse file {path} was written to by another sync meanwhile; "
-                "let that one end, and sync again"
-            )
-
-    def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-        # DuckDB writes the file when it lets go of it. Trying every compression on every
-        # column of a small one takes longer than all the rest of a small sync.
-        method = "uncompressed" if _size(path) < _SMALL else "auto"
-        connection.execute("USE memory")
-        connection.execute(f"SET GLOBAL force_compression = '{method}'")
-        connection.execute(f"DETACH {ALIAS}")
-
-    def _borrow(self) -> _Instance:
-        with self._idle_guard:
-            if self._idle:
-                return self._idle.pop()
-        root = duckdb.connect(":memory:", config=self._config)
-        # Times without an offset are UTC, wherever the machine stands.
-        root.execute("SET GLOBAL TimeZone = 'UTC'")
-        return _Instance(root, PreparedQueries(root), _Room(root, self._memory))
-
-    def _give_back(self, instance: _Instance) -> None:
-        with self._idle_guard:
-            self._idle.append(instance)
-
-    def _attach(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        ref: Place,
-        path: Path,
-        read_only: bool,
-        wait: float,
-    ) -> None:
-        # ATTACH takes no parameters; the name part of the path cannot hold a quote, the
-        # installation's own folder may.
-        literal = str(path).replace("'", "''")
-        attempts = Retrying(
-            retry=retry_if_exception_type(WarehouseBusy),
-            stop=stop_after_delay(wait),
-            wait=wait_random(0.02, 0.25),
-            reraise=True,
-        )
-        for attempt in attempts:
-            with attempt, _nothing_unfinished(path), _translated(ref, path):
-                if not read_only:
-                    # Each time: a removal that was waited for takes the folder along.
-                    _make_folder(ref, path.parent)
-                found = _identity(path)
-                # A file that exists has its blocks; DuckDB refuses to be told of others.
-                made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
-                # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _row_groups(ref) + made)
-                connection.execute(f"ATTACH '{literal}' AS {ALIAS} ({options})")
-                if found is not None and _identity(path) != found:
-                    # Opened before and locked after somebody put another in its place: what
-                    # is written to this one would be lost.
-                    connection.execute(f"DETACH {ALIAS}")
-                    raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
-        connection.execute(f"USE {ALIAS}")
+        """Give back what is kept open for the next one."""
 
 
-def one_row(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]
-) -> tuple[Any, ...]:
+def one_row(queries: Queries, sql: str, parameters: Mapping[str, object]) -> tuple[Any, ...]:
     """The only row of a query that always has one, such as an aggregate."""
-    row = connection.execute(sql, dict(parameters)).fetchone()
+    row = queries.execute(sql, dict(parameters)).fetchone()
     if row is None:
         raise LookupError(f"no row where one must be: {sql}")
     return tuple(row)
 
 
-def _row_groups(ref: Place) -> str:
-    """A shared file is filled by large loads, which are quicker with DuckDB's own row groups."""
-    return "" if isinstance(ref, SharedFile) else _ROW_GROUPS
-
-
-def _fitting_blocks(ref: Place, size: int = 0) -> int:
-    """The block size for a file of `size` bytes; one that is shared may become large."""
-    return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, ref: Place, target: Path, block_size: int) -> None:
-    """Write what the attached file holds to a new file, as small as that gets."""
-    _unlink(target)
-    literal = str(target).replace("'", "''")
-    connection.execute("SET GLOBAL force_compression = 'auto'")
-    connection.execute(
-        f"ATTACH '{literal}' AS copied (TYPE duckdb{_row_groups(ref)}, BLOCK_SIZE {block_size})"
-    )
-    try:
-        connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
-    finally:
-        connection.execute("DETACH copied")
-
-
-def _block_size(connection: duckdb.DuckDBPyConnection) -> int:
-    (found,) = one_row(
-        connection,
-        "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = $name",
-        {"name": ALIAS},
-    )
-    return int(found)
-
-
-def _log(path: Path) -> Path:
-    """The file's write-ahead log, which DuckDB has beside it now and then."""
-    return path.with_name(path.name + ".wal")
-
-
-def _size(path: Path) -> int:
-    """Bytes of the file and of its write-ahead log."""
-    return sum(part.stat().st_size for part in (path, _log(path)) if part.exists())
-
-
-def _written(path: Path) -> tuple[object, ...]:
-    """Differs when anybody has written to the file or its log."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, _log(path).exists()
-
-
-def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """Empty the file's write-ahead log; the file's size.
-
-    Letting go of the file then touches no log: by then that may be its successor's.
-    """
-    connection.execute(f"CHECKPOINT {ALIAS}")
-    return path.stat().st_size
-
-
-def _replace(
-    connection: duckdb.DuckDBPyConnection, ref: Place, path: Path, block_size: int
-) -> None:
-    """Put a copy with such blocks in the place of the attached file, in one step."""
-    rewritten = _rewritten(path)
-    _copy(connection, ref, rewritten, block_size)
-    os.replace(rewritten, path)
-    _reach_the_disk(path.parent)
-
-
-def _rewritten(path: Path) -> Path:
-    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
-    return path.with_name(f".{path.name}.rewritten")
-
-
-def _unlink(path: Path) -> None:
-    """Remove a file that nobody has open, and what DuckDB may have left beside it."""
-    for leftover in (path, _log(path)):
-        leftover.unlink(missing_ok=True)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _reach_the_disk(folder: Path) -> None:
-    """Have the names in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _make_folder(ref: Place, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(ref, folder) from error
-        raise PermanentError(
-            f"{ref}: the folder {folder} cannot be made ({error.strerror}); "
-            "move away what is in its place, or correct the rights"
-        ) from error
-
-
-def _full(ref: Place, path: Path) -> StorageFull:
-    return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
-
-
 @contextmanager
-def _nothing_unfinished(path: Path) -> Iterator[None]:
-    """Take back a file that the block began to make on a full disk.
-
-    DuckDB leaves it behind empty, and with room again it would pass for a damaged one. A
-    file without its headers holds nothing; nobody else can have it open.
-    """
-    made_here = not path.exists()
+def transaction(connection: Queries) -> Iterator[None]:
+    """Commit what the block did, or nothing of it."""
+    connection.execute("BEGIN")
     try:
         yield
-    except StorageFull:
-        if made_here and path.exists() and path.stat().st_size < _HEADERS:
-            path.unlink()
+        connection.execute("COMMIT")
+    except BaseException:
+        # A failed COMMIT has ended the transaction already; the original error matters.
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
         raise
 
 
-@contextmanager
-def _translated(ref: Place, path: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
-    try:
-        yield
-    except duckdb.Error as error:
-        translated = _translate(error, ref, path)
-        if translated is None:
-            raise
-        raise translated from error
-
-
-def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
-    text = str(error)
-    if "Could not set lock" in text:
-        holder = re.search(r"held in (.+?)\. See", text, re.DOTALL)
-        who = holder.group(1) if holder else "another process"
-        return WarehouseBusy(
-            f"{ref}: warehouse file {path} is in use by {who}; "
-            "wait for that sync to end, or stop it"
-        )
-    if "Unique file handle conflict" in text:
-        return WarehouseBusy(
-            f"{ref}: warehouse file {path} is in use by another sync of this process; "
-            "wait for it to end"
-        )
-    if "No space left" in text or "out of disk space" in text.lower():
-        return _full(ref, path)
-    if isinstance(error, duckdb.OutOfMemoryException):
-        cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
-        if isinstance(ref, SharedFile):
-            cure = "raise ELT_ASSETS_EVENTS_MEMORY"
-        return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
-    fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
-    if fatal or any(sign in text for sign in _DAMAGE):
-        return WarehouseDamaged(
-            f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
-            "and sync again: the latest table is untouched and the file is made anew"
-        )
-    if "No such file or directory" in text:
-        return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")
-    if "database does not exist" in text:
-        return RetryableError(
-            f"{ref}: warehouse file {path} was removed before it could be read; "
-            "`elt-assets integrations list` shows what is still registered"
-        )
-    if isinstance(error, duckdb.IOException):
-        return RetryableError(
-            f"{ref}: warehouse file {path} cannot be used: {text.splitlines()[0]}"
-        )
-    return None
+def literal(text: str) -> str:
+    """`text` as SQL."""
+    return "'" + text.replace("'", "''") + "'"

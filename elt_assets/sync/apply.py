@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import duckdb
-
 from elt_assets.errors import PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Transaction
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.clock import now
 from elt_assets.sync.ledger import SyncRow, Version
@@ -36,7 +35,7 @@ class Application:
     """The changes that the log holds under `base.version + 1`, ready to be applied."""
 
     database: OperationalDatabase
-    connection: duckdb.DuckDBPyConnection
+    warehouse: Warehouse
     stream: Stream
     ref: IntegrationRef
     row: SyncRow
@@ -80,7 +79,7 @@ class Application:
                     self.stream,
                     self.ref,
                     change_log.to_apply(
-                        self.connection, self.stream, self.base.version + 1, changes
+                        self.warehouse, self.stream, self.base.version + 1, changes
                     ),
                     delete_mode=self.delete_mode,
                     now=now(),
@@ -94,7 +93,7 @@ class Application:
                 )
             also(transaction)
         change_log.mark_applied(
-            self.connection, self.stream, self.base.version + 1, self.row.sync_id, now()
+            self.warehouse, self.stream, self.base.version + 1, self.row.sync_id, now()
         )
         return settled
 

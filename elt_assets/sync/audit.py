@@ -277,12 +277,12 @@ def _registered(platform: Platform) -> set[str]:
 
 
 def _strangers(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
-    with platform.warehouses.open(ref, read_only=True) as connection:
-        if not has_tables(connection, stream):
+    with platform.warehouses.open(ref, read_only=True) as warehouse:
+        if not has_tables(warehouse, stream):
             return 0
         return sum(
             one_row(
-                connection,
+                warehouse,
                 f"SELECT count(*) FROM {table} WHERE organization_id <> $organization_id"
                 " OR connected_integration_id <> $integration_id",
                 {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
@@ -302,18 +302,18 @@ def _newest(platform: Platform, stream: Stream) -> dict[str, ledger.SyncRow]:
 def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
     """Rows of the latest table that replay or identity does not confirm, and the reverse."""
     version = ledger.version(platform.database, stream, ref).version
-    with platform.warehouses.open(ref, read_only=True) as connection:
-        if not has_tables(connection, stream):
+    with platform.warehouses.open(ref, read_only=True) as warehouse:
+        if not has_tables(warehouse, stream):
             return 0
         with latest.images(platform.database, stream, ref) as images:
-            load_images(connection, images)
+            load_images(warehouse, images)
         key = change_log.columns_of_image(stream.key, "image")
         keyed = id_of_key(
             stream,
             f"SELECT id AS stored, $organization_id AS organization_id,"
             f" $integration_id AS connected_integration_id, {key} FROM latest_rows",
         )
-        row = connection.execute(
+        row = warehouse.execute(
             f"""
             SELECT
                 (

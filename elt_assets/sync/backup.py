@@ -21,14 +21,14 @@ from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.sqlite import SqliteDatabase
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.moving import copy_to_file
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.registry import Registry
-from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import STREAMS
 from elt_assets.sync.tables import has_tables
+from elt_assets.sync.warehouse_copy import copy_tables
 
 
 class Backup(msgspec.Struct, frozen=True):
@@ -55,7 +55,8 @@ def backup(platform: Platform, folder: Path) -> Backup:
     settings = platform.settings.model_copy(update={"home": unfinished})
     copy_to_file(platform.database, settings.database_path)
     database = SqliteDatabase(settings.database_path)
-    copies = Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
+    own = FileWarehouses(platform.settings.warehouse_path, lock_wait=settings.lock_wait)
+    copies = FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
 
     def copied(ref: IntegrationRef) -> str | None:
         try:
@@ -69,10 +70,11 @@ def backup(platform: Platform, folder: Path) -> Backup:
         refs = [ref for ref in registered if platform.warehouses.exists(ref)]
         with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
             left = [line for line in pool.map(copied, refs) if line is not None]
-        for shared in platform.warehouses.shared():
+        for shared in own.shared():
             # Of its own: nothing in it says what the other stores are at.
-            platform.warehouses.copy(shared, copies.path(shared))
+            own.copy(shared, copies.path(shared))
     finally:
+        own.close()
         copies.close()
         database.close()
     os.replace(unfinished, folder)
@@ -81,11 +83,13 @@ def backup(platform: Platform, folder: Path) -> Backup:
 
 
 def _copy_file(
-    platform: Platform, database: OperationalDatabase, copies: Warehouses, ref: IntegrationRef
+    platform: Platform, database: OperationalDatabase, copies: FileWarehouses, ref: IntegrationRef
 ) -> None:
-    platform.warehouses.copy(ref, copies.path(ref))
-    with copies.open(ref) as connection, transaction(connection):
+    if not platform.warehouses.copy(ref, copies.path(ref)):
+        with platform.warehouses.open(ref, read_only=True) as source, copies.open(ref) as target:
+            copy_tables(source, target, ref)
+    with copies.open(ref) as warehouse, warehouse.transaction():
         for stream in STREAMS.values():
-            if has_tables(connection, stream):
+            if has_tables(warehouse, stream):
                 applied = ledger.version(database, stream, ref).version
-                change_log.cut_back(connection, stream, applied)
+                change_log.cut_back(warehouse, stream, applied)

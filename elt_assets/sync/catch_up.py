@@ -10,20 +10,12 @@ cut took the end of it. A log that did not say so would rebuild people away.
 
 from __future__ import annotations
 
-import duckdb
-
-from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import change_log
 from elt_assets.sync.stream import Stream
 
 
-def catch_up(
-    connection: duckdb.DuckDBPyConnection,
-    stream: Stream,
-    ref: IntegrationRef,
-    applied: int,
-    now: str,
-) -> None:
+def catch_up(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> None:
     """Make the log amount to `latest_rows`, as they stand at version `applied`; mark it reached.
 
     Call inside a transaction, when the log lacks the mark of `applied`.
@@ -32,9 +24,8 @@ def catch_up(
     members = ", ".join(f"'{name}', {name}" for name in names)
     image = change_log.columns_of_image(stream.columns, "coalesce(latest.image, logged.image)")
     change_log.append(
-        connection,
+        warehouse,
         stream,
-        ref,
         table=stream.cdc,
         sync_id=change_log.BASELINE,
         version=applied,
@@ -61,4 +52,4 @@ def catch_up(
         parameters={"applied": applied, "moment": change_log.EVER},
         now=now,
     )
-    change_log.mark_applied(connection, stream, applied, change_log.BASELINE, now)
+    change_log.mark_applied(warehouse, stream, applied, change_log.BASELINE, now)

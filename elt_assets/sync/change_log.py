@@ -15,13 +15,12 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-import duckdb
 import msgspec
 import pyarrow as pa
 
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, one_row
+from elt_assets.stores.warehouse import ROWS_AT_ONCE, Warehouse, one_row
 from elt_assets.sync.stream import Column, Kind, Stream
 
 BASELINE = "baseline"
@@ -35,9 +34,7 @@ SAMPLE = 10
 _SORTED_AT_ONCE = 250_000
 
 
-def drop_unapplied(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, applied: int
-) -> bool:
+def drop_unapplied(warehouse: Warehouse, stream: Stream, ref: IntegrationRef, applied: int) -> bool:
     """Forget what earlier attempts wrote and never applied; return whether the log is behind.
 
     `applied` is the latest table's version; a log without the mark of that version may lack
@@ -46,14 +43,11 @@ def drop_unapplied(
     """
     of_stream = {"applied": applied, "stream": stream.name}
     marked, reached, missing = one_row(
-        connection,
-        f"""
+        warehouse,
+        """
         SELECT
             (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
-            greatest(
-                (SELECT coalesce(max(version), 0) FROM {stream.cdc}),
-                (SELECT coalesce(max(version), 0) FROM {stream.withheld})
-            ),
+            (SELECT coalesce(max(version), 0) FROM logged_versions WHERE stream = $stream),
             (
                 SELECT count(*) > 0
                 FROM missing_records
@@ -69,33 +63,30 @@ def drop_unapplied(
             f"Run `elt-assets rebuild {ref} --stream {stream.name}` to bring it up to the log"
         )
     if reached > applied or missing or marked > applied:
-        cut_back(connection, stream, applied)
+        cut_back(warehouse, stream, applied)
     return bool(marked < applied)
 
 
-def cut_back(connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int) -> None:
+def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
     """Forget everything above version `applied`, as if it had not been detected yet."""
     of_stream = {"applied": applied, "stream": stream.name}
     for table in (stream.cdc, stream.withheld):
-        connection.execute(f"DELETE FROM {table} WHERE version > $applied", {"applied": applied})
-    connection.execute(
-        "DELETE FROM missing_records"
-        " WHERE stream = $stream AND (version > $applied OR until <= $applied)",
+        warehouse.delete(table, "version > $applied", {"applied": applied})
+    for books in ("logged_versions", "applied_syncs"):
+        warehouse.delete(books, "stream = $stream AND version > $applied", of_stream)
+    warehouse.delete(
+        "missing_records",
+        "stream = $stream AND (version > $applied OR until <= $applied)",
         of_stream,
     )
-    connection.execute(
-        "UPDATE missing_records SET until = NULL WHERE stream = $stream AND until > $applied",
-        of_stream,
-    )
-    connection.execute(
-        "DELETE FROM applied_syncs WHERE stream = $stream AND version > $applied", of_stream
+    warehouse.update(
+        "missing_records", "until = NULL", "stream = $stream AND until > $applied", of_stream
     )
 
 
 def append(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
-    ref: IntegrationRef,
     *,
     table: str,
     sync_id: str,
@@ -112,18 +103,15 @@ def append(
     columns = ", ".join(column.name for column in stream.columns)
     logged = 0
     for ids in _id_ranges(count):
-        (added,) = one_row(
-            connection,
+        logged += warehouse.add(
+            table,
             f"""
-            INSERT INTO {table} BY NAME
             SELECT
                 $version AS version,
                 $sync_id AS sync_id,
                 $logged + row_number() OVER (ORDER BY id) AS sequence,
                 id,
                 {columns},
-                $organization_id AS organization_id,
-                $integration_id AS connected_integration_id,
                 change_type,
                 attributes,
                 content_hash,
@@ -136,13 +124,16 @@ def append(
                 **parameters,
                 "version": version,
                 "sync_id": sync_id,
-                "organization_id": ref.organization_id,
-                "integration_id": ref.integration_id,
                 "now": now,
                 "logged": logged,
             },
         )
-        logged += added
+    if logged:
+        warehouse.insert(
+            "logged_versions",
+            "SELECT $stream AS stream, $version AS version",
+            {"stream": stream.name, "version": version},
+        )
 
 
 def _id_ranges(count: int) -> list[str]:
@@ -161,13 +152,13 @@ def _id_ranges(count: int) -> list[str]:
 
 
 def to_apply(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int, count: int
+    warehouse: Warehouse, stream: Stream, version: int, count: int
 ) -> pa.RecordBatchReader:
     """The `count` changes of one version in the order in which they are best applied."""
     columns = ", ".join(column.name for column in stream.columns)
 
     def part(ids: str) -> pa.RecordBatchReader:
-        return connection.execute(
+        return warehouse.execute(
             f"""
             SELECT
                 id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
@@ -191,19 +182,21 @@ def to_apply(
 
 
 def mark_applied(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, version: int, sync_id: str, now: str
+    warehouse: Warehouse, stream: Stream, version: int, sync_id: str, now: str
 ) -> None:
     """Tell readers of the file alone that the version was reached."""
-    connection.execute(
-        "INSERT INTO applied_syncs VALUES ($stream, $version, $sync_id, $now)",
+    warehouse.insert(
+        "applied_syncs",
+        "SELECT $stream AS stream, $version AS version, $sync_id AS sync_id,"
+        " $now::TIMESTAMP AS applied_at",
         {"stream": stream.name, "version": version, "sync_id": sync_id, "now": now},
     )
 
 
-def is_marked(connection: duckdb.DuckDBPyConnection, stream: Stream, version: int) -> bool:
+def is_marked(warehouse: Warehouse, stream: Stream, version: int) -> bool:
     """Whether the file knows that the version was reached; if not, the log is to catch up."""
     (marks,) = one_row(
-        connection,
+        warehouse,
         "SELECT count(*) FROM applied_syncs WHERE stream = $stream AND version = $version",
         {"stream": stream.name, "version": version},
     )
@@ -211,7 +204,7 @@ def is_marked(connection: duckdb.DuckDBPyConnection, stream: Stream, version: in
 
 
 def sample(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     table: str,
     version: int,
@@ -224,7 +217,7 @@ def sample(
     """
     names = [column.name for column in stream.content]
     key = ", ".join(column.name for column in stream.key)
-    rows = connection.execute(
+    rows = warehouse.execute(
         f"""
         SELECT change_type, [{key}], "before",
             CASE WHEN change_type <> 'DELETE'
@@ -261,12 +254,12 @@ def changed_fields(before: str, after: str) -> list[str]:
 
 
 def changes(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int, sync_id: str | None
+    warehouse: Warehouse, stream: Stream, applied: int, sync_id: str | None
 ) -> list[dict[str, Any]]:
     """Applied changes in order, as `changes --json` shows them."""
     members = _members([column.name for column in stream.columns])
     key = ", ".join(column.name for column in stream.key)
-    rows = connection.execute(
+    rows = warehouse.execute(
         f"""
         SELECT
             sync_id, sequence, change_type, id::VARCHAR, [{key}], "before",
@@ -317,9 +310,9 @@ def replayed(stream: Stream) -> str:
     """
 
 
-def beginning(connection: duckdb.DuckDBPyConnection, stream: Stream) -> tuple[int, str] | None:
+def beginning(warehouse: Warehouse, stream: Stream) -> tuple[int, str] | None:
     """Version and moment of the baseline that the log begins with; None if it tells all."""
-    row = connection.execute(
+    row = warehouse.execute(
         "SELECT version, strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') FROM log_beginnings"
         " WHERE stream = $stream",
         {"stream": stream.name},
@@ -328,7 +321,7 @@ def beginning(connection: duckdb.DuckDBPyConnection, stream: Stream) -> tuple[in
 
 
 def as_of(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     ref: IntegrationRef,
     applied: int,
@@ -338,14 +331,14 @@ def as_of(
 
     Raises `InvalidInput` for a moment before the log begins.
     """
-    begins = beginning(connection, stream)
+    begins = beginning(warehouse, stream)
     if begins is not None and moment < begins[1]:
         raise InvalidInput(
             f"{ref}: the change log is kept since {begins[1]} and cannot tell what was before; "
             "ELT_ASSETS_KEEP_CHANGES_DAYS says how long it is kept"
         )
     names = [column.name for column in stream.columns]
-    cursor = connection.execute(
+    cursor = warehouse.execute(
         f"""
         SELECT id::VARCHAR, {", ".join(names)}, attributes, content_hash,
             strftime(first_seen, '%Y-%m-%dT%H:%M:%S.%fZ'),

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import duckdb
 import msgspec
 
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.apply import Application, VersionMoved
 from elt_assets.sync.catch_up import catch_up
@@ -25,7 +24,6 @@ from elt_assets.sync.detect import load_images
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.registry import registered
-from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
 
 
@@ -34,7 +32,7 @@ class Compensation:
     """One integration's stream, with its warehouse open and so held exclusively."""
 
     database: OperationalDatabase
-    connection: duckdb.DuckDBPyConnection
+    warehouse: Warehouse
     stream: Stream
     ref: IntegrationRef
     delete_mode: DeleteMode
@@ -76,7 +74,7 @@ class Compensation:
         recorded = ledger.find(self.database, self.stream, self.ref, f"undo-{undone.sync_id}")
         if recorded is not None and recorded.status.settled:
             return recorded.outcome()
-        begins = change_log.beginning(self.connection, self.stream)
+        begins = change_log.beginning(self.warehouse, self.stream)
         if begins is not None and undone.version is not None and undone.version <= begins[0]:
             raise InvalidInput(
                 f"{self.ref}: sync {undone.sync_id} can no longer be undone: the change log is "
@@ -136,14 +134,13 @@ class Compensation:
             return row.outcome()
         base = ledger.version(self.database, self.stream, self.ref)
         with latest.images(self.database, self.stream, self.ref) as images:
-            load_images(self.connection, images)
-        with transaction(self.connection):
-            if change_log.drop_unapplied(self.connection, self.stream, self.ref, base.version):
-                catch_up(self.connection, self.stream, self.ref, base.version, now())
+            load_images(self.warehouse, images)
+        with self.warehouse.transaction():
+            if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
+                catch_up(self.warehouse, self.stream, base.version, now())
             change_log.append(
-                self.connection,
+                self.warehouse,
                 self.stream,
-                self.ref,
                 table=self.stream.cdc,
                 sync_id=sync_id,
                 version=base.version + 1,
@@ -154,7 +151,7 @@ class Compensation:
         counts = self._counts(base)
         application = Application(
             database=self.database,
-            connection=self.connection,
+            warehouse=self.warehouse,
             stream=self.stream,
             ref=self.ref,
             row=row,
@@ -187,7 +184,7 @@ class Compensation:
 
     def _counts(self, base: Version) -> Counts:
         inserts, updates, deletes, before = one_row(
-            self.connection,
+            self.warehouse,
             f"""
             SELECT
                 count(*) FILTER (change_type = 'INSERT'),
@@ -204,7 +201,7 @@ class Compensation:
     def _touched_later(self, undone: SyncRow) -> int:
         applied = ledger.version(self.database, self.stream, self.ref).version
         (touched,) = one_row(
-            self.connection,
+            self.warehouse,
             f"""
             SELECT count(DISTINCT id)
             FROM {self.stream.cdc}
@@ -217,7 +214,7 @@ class Compensation:
 
     def _changed(self, undone: SyncRow) -> bool:
         (changed,) = one_row(
-            self.connection,
+            self.warehouse,
             # By sync, not by version: a baseline shares its version with the sync it stands for.
             f"SELECT count(*) > 0 FROM {self.stream.cdc} WHERE sync_id = $undone",
             {"undone": undone.sync_id},

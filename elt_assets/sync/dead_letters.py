@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import duckdb
 import msgspec
 
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync.stream import Stream
 
 
 def rejected(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     sync_id: str | None = None,
     limit: int | None = None,
@@ -23,7 +23,7 @@ def rejected(
 
     With `limit` the first so many.
     """
-    rows = connection.execute(
+    rows = warehouse.execute(
         """
         SELECT sync_id, batch, seq, key, reason, raw
         FROM rejected_records

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log
 from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.stage import transaction
 from elt_assets.sync.stream import Stream
 
 
@@ -68,13 +66,13 @@ class Detection:
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        warehouse: Warehouse,
         stream: Stream,
         ref: IntegrationRef,
         sync_id: str,
         base_version: int,
     ) -> None:
-        self._connection = connection
+        self._warehouse = warehouse
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
@@ -91,11 +89,11 @@ class Detection:
         In an incremental extraction a row that is not listed has not changed; only a
         tombstone deletes.
         """
-        load_images(self._connection, images)
+        load_images(self._warehouse, images)
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
         # they came, so the answer does not depend on where pages or batches were cut.
-        self._connection.execute(
+        self._warehouse.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE current_records AS
             SELECT
@@ -111,7 +109,7 @@ class Detection:
             sync,
         )
         absent = "true" if mode is Mode.FULL else "false"
-        self._connection.execute(
+        self._warehouse.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE found_changes AS
             SELECT
@@ -151,7 +149,7 @@ class Detection:
         """The counts as they stand."""
         return Found(
             *one_row(
-                self._connection,
+                self._warehouse,
                 """
                 SELECT
                     staged, "unique", tombstones, inserts, updates, deletes, shielded, pending,
@@ -181,7 +179,7 @@ class Detection:
     def candidates(self) -> list[tuple[str, str]]:
         """(id, key) of the rows that would be deleted for not being listed."""
         key = self._stream.key[0].name
-        rows = self._connection.execute(
+        rows = self._warehouse.execute(
             f"""
             SELECT id::VARCHAR, "before" ->> '/{key}'
             FROM found_changes
@@ -205,7 +203,7 @@ class Detection:
         Records that are looked at once more say nothing new about whom the sync that fetched
         them found missing, at version `repeated`.
         """
-        self._connection.execute(
+        self._warehouse.execute(
             """
             UPDATE found_changes
             SET change_type = 'PENDING'
@@ -226,12 +224,12 @@ class Detection:
 
         Only a `complete` extraction says anything about who is missing.
         """
-        with transaction(self._connection):
+        with self._warehouse.transaction():
             behind = change_log.drop_unapplied(
-                self._connection, self._stream, self._ref, self._base_version
+                self._warehouse, self._stream, self._ref, self._base_version
             )
             if behind:
-                catch_up(self._connection, self._stream, self._ref, self._base_version, now)
+                catch_up(self._warehouse, self._stream, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:
                 changes = found.inserts + found.updates + found.deletes
@@ -250,9 +248,8 @@ class Detection:
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
         change_log.append(
-            self._connection,
+            self._warehouse,
             self._stream,
-            self._ref,
             table=table,
             sync_id=self._sync_id,
             version=self.version,
@@ -281,12 +278,11 @@ class Detection:
         later versions are left-overs of attempts that were never applied.
         """
         known = {"stream": self._stream.name, "version": self.version}
-        self._connection.execute(
-            "UPDATE missing_records SET until = $version WHERE stream = $stream", known
-        )
+        self._warehouse.update("missing_records", "until = $version", "stream = $stream", known)
         if found.pending:
-            self._connection.execute(
-                "INSERT INTO missing_records SELECT $stream, id, $version, NULL"
+            self._warehouse.insert(
+                "missing_records",
+                "SELECT $stream AS stream, id, $version AS version"
                 " FROM found_changes WHERE change_type = 'PENDING'",
                 known,
             )
@@ -296,19 +292,16 @@ class Detection:
 
         That somebody was missing before is disproved by seeing them, however incompletely.
         """
-        self._connection.execute(
-            """
-            UPDATE missing_records
-            SET until = $version
-            WHERE stream = $stream AND until IS NULL AND id IN (
-                SELECT id FROM current_records WHERE NOT tombstone
-            )
-            """,
+        self._warehouse.update(
+            "missing_records",
+            "until = $version",
+            "stream = $stream AND until IS NULL AND id IN ("
+            "SELECT id FROM current_records WHERE NOT tombstone)",
             {"stream": self._stream.name, "version": self.version},
         )
 
     def _mark(self, ids: Iterable[str], change_type: str) -> None:
-        self._connection.execute(
+        self._warehouse.execute(
             """
             UPDATE found_changes
             SET change_type = $change_type
@@ -318,11 +311,11 @@ class Detection:
         )
 
 
-def load_images(connection: duckdb.DuckDBPyConnection, images: pa.RecordBatchReader) -> None:
+def load_images(warehouse: Warehouse, images: pa.RecordBatchReader) -> None:
     """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
-    connection.register("latest_images", images)
+    warehouse.connection.register("latest_images", images)
     # The casts matter when there are no rows: SQLite's driver then types all as integers.
-    connection.execute(
+    warehouse.execute(
         """
         CREATE OR REPLACE TEMP TABLE latest_rows AS
         SELECT
@@ -332,4 +325,4 @@ def load_images(connection: duckdb.DuckDBPyConnection, images: pa.RecordBatchRea
         FROM latest_images
         """
     )
-    connection.unregister("latest_images")
+    warehouse.connection.unregister("latest_images")

@@ -20,7 +20,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol
 
-import duckdb
 import msgspec
 
 from elt_assets import logs, tracing
@@ -39,7 +38,7 @@ from elt_assets.logs import logger
 from elt_assets.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.secret_refs import Secrets
 from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import ALIAS, Lent, Warehouses
+from elt_assets.stores.warehouse import Warehouse, Warehouses
 from elt_assets.sync import change_log, guard, latest, ledger, repeat
 from elt_assets.sync.apply import Application, Superseded, VersionMoved
 from elt_assets.sync.clock import now
@@ -224,9 +223,8 @@ class _Attempt:
         request, engine = self.request, self.engine
         # The file's lock comes first: whoever holds it is the only one syncing, and the
         # order in which extractions begin is the order in which they get it.
-        with engine.warehouses.lend(request.ref) as warehouse:
-            connection = warehouse.connection
-            prepare_warehouse(connection, request.ref, request.stream)
+        with engine.warehouses.open(request.ref) as warehouse:
+            prepare_warehouse(warehouse, request.ref, request.stream)
             row = self._open()
             if row.status.settled:
                 return _recorded(row)
@@ -244,7 +242,7 @@ class _Attempt:
                 self._extract(warehouse, integration)
             if request.until is Stage.STAGING:
                 return self.outcome(Status.EXTRACTING)
-            return self._detect_and_apply(connection, integration, row)
+            return self._detect_and_apply(warehouse, integration, row)
 
     def outcome(self, status: Status) -> Outcome:
         """What this attempt has to tell, as `status`."""
@@ -314,8 +312,8 @@ class _Attempt:
             ledger.settle(transaction, request.stream, request.ref, outcome)
         return outcome
 
-    def _extract(self, warehouse: Lent, integration: Integration) -> None:
-        request, connection = self.request, warehouse.connection
+    def _extract(self, warehouse: Warehouse, integration: Integration) -> None:
+        request = self.request
         extraction = Extraction(
             warehouse=warehouse,
             stream=request.stream,
@@ -323,14 +321,14 @@ class _Attempt:
             sync_id=request.sync_id,
             fingerprint=fingerprint(integration),
             max_resume=self.engine.max_resume,
-            plan=lambda: self._plan(connection, integration),
-            open_source=lambda: self._records(connection, integration),
+            plan=lambda: self._plan(warehouse, integration),
+            open_source=lambda: self._records(warehouse, integration),
             pages_per_batch=request.pages_per_batch,
             progress=request.progress,
             seconds=self.seconds,
             faults=request.faults,
             stop=request.stop,
-            before=partial(self._before, connection),
+            before=partial(self._before, warehouse),
             last_went_well=self._last_went_well,
             may_grow=self.again_of is None,
         )
@@ -349,10 +347,10 @@ class _Attempt:
         if problem is not None:
             raise PermanentError(problem)
 
-    def _plan(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Plan:
+    def _plan(self, warehouse: Warehouse, integration: Integration) -> Plan:
         request = self.request
         if self.again_of is not None:
-            return self._kept(connection, self.again_of).plan
+            return self._kept(warehouse, self.again_of).plan
         source = self._source(integration)
         try:
             return choose_plan(
@@ -365,24 +363,22 @@ class _Attempt:
         finally:
             source.close()
 
-    def _records(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Source:
+    def _records(self, warehouse: Warehouse, integration: Integration) -> Source:
         source = self._source(integration)
         stream, again = self.request.stream, self.again_of
         if again is None:
             return source
-        certificate = self._kept(connection, again).certificate
+        certificate = self._kept(warehouse, again).certificate
         if certificate is None:
             raise PermanentError(
                 f"sync {again} has not fetched everything yet; continue it with "
                 f"`elt-assets sync {self.request.ref} --sync-id {again}`"
             )
-        reading = connection.cursor()
-        reading.execute(f"USE {ALIAS}")
-        return StoredSource(reading, stream, again, certificate, source)
+        return StoredSource(warehouse.reading(), stream, again, certificate, source)
 
-    def _kept(self, connection: duckdb.DuckDBPyConnection, sync_id: str) -> ExtractionState:
+    def _kept(self, warehouse: Warehouse, sync_id: str) -> ExtractionState:
         try:
-            return extraction_state(connection, self.request.stream, sync_id)
+            return extraction_state(warehouse, self.request.stream, sync_id)
         except LookupError:
             raise PermanentError(
                 f"the records of sync {sync_id} are no longer kept and cannot be mapped again; "
@@ -406,17 +402,17 @@ class _Attempt:
         return replace(limits, max_pages=min(self.request.max_pages, limits.max_pages))
 
     def _detect_and_apply(
-        self, connection: duckdb.DuckDBPyConnection, integration: Integration, row: SyncRow
+        self, warehouse: Warehouse, integration: Integration, row: SyncRow
     ) -> Outcome:
         for _ in range(_DETECT_ATTEMPTS):
             with _stage("detect"):
-                base = self._detect(connection, integration)
+                base = self._detect(warehouse, integration)
             if self.request.until is Stage.CDC:
                 return self.outcome(Status.EXTRACTING)
             started = time.perf_counter()
             application = Application(
                 database=self.engine.database,
-                connection=connection,
+                warehouse=warehouse,
                 stream=self.request.stream,
                 ref=self.request.ref,
                 row=row,
@@ -437,17 +433,15 @@ class _Attempt:
             "the latest table kept changing under this sync; it continues when tried again"
         )
 
-    def _detect(self, connection: duckdb.DuckDBPyConnection, integration: Integration) -> Version:
+    def _detect(self, warehouse: Warehouse, integration: Integration) -> Version:
         request, database = self.request, self.engine.database
         safeguards = self.engine.safeguards_of(integration)
         started = time.perf_counter()
         # The version is read before the rows: if an apply slips in between, the comparison
         # with the version at the end fails and detection is repeated.
         base = ledger.version(database, request.stream, request.ref)
-        detection = Detection(
-            connection, request.stream, request.ref, request.sync_id, base.version
-        )
-        found = self._found_again(connection, base)
+        detection = Detection(warehouse, request.stream, request.ref, request.sync_id, base.version)
+        found = self._found_again(warehouse, base)
         if found is None:
             with latest.images(database, request.stream, request.ref) as images:
                 found = detection.compare(images, self._mode())
@@ -475,7 +469,7 @@ class _Attempt:
         )
         if found.changed:
             self.sample = change_log.sample(
-                connection,
+                warehouse,
                 request.stream,
                 request.stream.cdc,
                 detection.version,
@@ -485,14 +479,14 @@ class _Attempt:
         self.seconds["detect"] += time.perf_counter() - started
         return base
 
-    def _before(self, connection: duckdb.DuckDBPyConnection) -> Before | None:
+    def _before(self, warehouse: Warehouse) -> Before | None:
         """The extraction that this one may repeat; asked for everything, it repeats none."""
         if self.request.mode is Mode.FULL or self.again_of is not None:
             return None
         if self.before is None:
             stream = self.request.stream
             applied = ledger.applied(self.engine.database, stream, self.request.ref)
-            self.before = repeat.before(connection, stream.name, applied)
+            self.before = repeat.before(warehouse, stream.name, applied)
         return self.before
 
     def _last_went_well(self) -> bool:
@@ -500,7 +494,7 @@ class _Attempt:
         last = ledger.newest(self.engine.database, self.request.stream, self.request.ref, ends)
         return last is not None and last.status in (Status.APPLIED, Status.UNCHANGED)
 
-    def _found_again(self, connection: duckdb.DuckDBPyConnection, base: Version) -> Found | None:
+    def _found_again(self, warehouse: Warehouse, base: Version) -> Found | None:
         """What a comparison would find if the latest table was made from these very records.
 
         None if it was not, or if anything else could have come in between.
@@ -509,7 +503,7 @@ class _Attempt:
         stream, ref = request.stream, request.ref
         if self._mode() is not Mode.FULL or not self.certificate.complete:
             return None
-        old = self._before(connection)
+        old = self._before(warehouse)
         if old is None or not old.whole or old.version != base.version:
             return None
         row = ledger.find(database, stream, ref, old.sync_id)
@@ -517,9 +511,9 @@ class _Attempt:
             return None
         if latest.count(database, stream, ref) != row.counts.latest:
             return None
-        if not repeat.repeats(connection, stream.name, request.sync_id, old):
+        if not repeat.repeats(warehouse, stream.name, request.sync_id, old):
             return None
-        if not change_log.is_marked(connection, stream, base.version):
+        if not change_log.is_marked(warehouse, stream, base.version):
             return None
         return Found(
             staged=row.counts.staged,

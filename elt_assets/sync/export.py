@@ -24,6 +24,7 @@ import msgspec
 
 from elt_assets.errors import InvalidInput, NotFound, SyncError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import Queries
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import STREAMS, Stream
@@ -112,18 +113,18 @@ def _export_one(
             rows[_name(stream, Table.LATEST)] = _export_latest(platform, folder, stream, ref)
     logged = [table for table in tables if table is not Table.LATEST]
     if logged and platform.warehouses.exists(ref):
-        with platform.warehouses.open(ref, read_only=True) as connection:
+        with platform.warehouses.open(ref, read_only=True) as warehouse:
             # It may have been removed while this waited for the file.
             platform.registry.get(ref)
             for stream in streams:
-                if not has_tables(connection, stream):
+                if not has_tables(warehouse, stream):
                     continue
                 applied = ledger.version(platform.database, stream, ref).version
                 for table in logged:
                     query = _QUERIES[table](stream)
                     target = _target(folder, stream, table, ref)
                     name = _name(stream, table)
-                    rows[name] = _write(connection, query, {"applied": applied}, target)
+                    rows[name] = _write(warehouse, query, {"applied": applied}, target)
     return rows
 
 
@@ -173,14 +174,12 @@ _QUERIES: Mapping[Table, Callable[[Stream], str]] = {
 }
 
 
-def _write(
-    connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object], to: Path
-) -> int:
+def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Path) -> int:
     """Write the query's rows to a new file in the place of `to`; return how many they are."""
     to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     unfinished = to.with_name(f".{to.name}.unfinished")
     literal = str(unfinished).replace("'", "''")
-    done = connection.execute(
+    done = source.execute(
         f"COPY ({query}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)", dict(parameters)
     ).fetchone()
     os.replace(unfinished, to)

@@ -25,7 +25,7 @@ from elt_assets import tracing
 from elt_assets.connectors.source import AsksWhetherChanged, Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Lent
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync.ahead import one_ahead
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
@@ -40,7 +40,6 @@ from elt_assets.sync.stage import (
     begin_again,
     begin_extraction,
     extraction_state,
-    transaction,
 )
 from elt_assets.sync.stream import Stream
 
@@ -57,7 +56,7 @@ class Extraction:
     runs: time spent waiting for pages ('extract') and landing them ('stage').
     """
 
-    warehouse: Lent
+    warehouse: Warehouse
     stream: Stream
     ref: IntegrationRef
     sync_id: str
@@ -82,7 +81,7 @@ class Extraction:
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
         state = begin_extraction(
-            self.warehouse.connection,
+            self.warehouse,
             self.stream,
             self.sync_id,
             fingerprint=self.fingerprint,
@@ -96,12 +95,12 @@ class Extraction:
 
     def state(self) -> ExtractionState:
         """Where the extraction stands by its committed checkpoints, once it has `begun`."""
-        return extraction_state(self.warehouse.connection, self.stream, self.sync_id)
+        return extraction_state(self.warehouse, self.stream, self.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         with closing(self.open_source()) as source:
             if state.batches and not source.resumable:
-                state = begin_again(self.warehouse.connection, self.stream, self.sync_id)
+                state = begin_again(self.warehouse, self.stream, self.sync_id)
                 self.resumed_batches = 0
             state = replace(state, resumable=source.resumable)
             before = self.before()
@@ -154,7 +153,7 @@ class Extraction:
                 "the same sync " + ("continues from there" if state.resumable else "begins again")
             )
         # The source ended without saying that a page was the last one.
-        with transaction(self.warehouse.connection):
+        with self.warehouse.transaction():
             return landing.seal(state, certify(state), now())
 
     def _write(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
@@ -184,7 +183,7 @@ class Extraction:
 
     def _commit(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
         started = time.perf_counter()
-        with transaction(self.warehouse.connection):
+        with self.warehouse.transaction():
             state = landing.land(state, batch, now())
             if state.ended:
                 # The last batch and the seal are one commit: no crash lies between.

@@ -16,12 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
-import duckdb
 import msgspec
 
 from elt_assets.errors import EltAssetsError, NotFound
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ALIAS, one_row
 from elt_assets.sync import ledger, retention
 from elt_assets.sync.clock import ago
 from elt_assets.sync.drop_archive import archive, past_files
@@ -33,7 +31,7 @@ from elt_assets.sync.stream import STREAMS
 from elt_assets.sync.tables import has_tables
 
 _WORTH_REWRITING = 0.1
-"""Share of a file that must be free, or of the rows that must have gone."""
+"""Share of the operational database that must be free."""
 _DAY = 86_400
 
 
@@ -98,35 +96,34 @@ def _tidy(platform: Platform, integration: Integration, *, dry_run: bool) -> _Ti
     done = _Tidied()
     try:
         if platform.warehouses.exists(integration.ref):
-            _tidy_file(platform, integration.ref, done, dry_run)
+            _tidy_warehouse(platform, integration.ref, done, dry_run)
         _archive_drops(platform, integration, done, dry_run)
     except (EltAssetsError, OSError) as error:
         done.left = integration.ref.before(str(error))
     return done
 
 
-def _tidy_file(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: bool) -> None:
+def _tidy_warehouse(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: bool) -> None:
     settings, warehouses = platform.settings, platform.warehouses
-    with warehouses.open(ref, read_only=dry_run) as connection:
+    with warehouses.open(ref, read_only=dry_run) as warehouse:
         try:
             # It may have been removed while this waited for the file.
             platform.registry.get(ref)
         except NotFound:
             return
         for stream in STREAMS.values():
-            if not has_tables(connection, stream):
+            if not has_tables(warehouse, stream):
                 continue
             row = ledger.newest(platform.database, stream, ref, tuple(Status))
             kept, old = retention.extractions(
-                connection,
+                warehouse,
                 stream,
                 unsettled=() if row is None or row.status.settled else (row.sync_id,),
                 keep=settings.keep_extractions,
             )
             done.forgotten = done.forgotten + retention.forget(
-                connection,
+                warehouse,
                 stream,
-                ref,
                 old=old,
                 applied=ledger.version(platform.database, stream, ref).version,
                 before=ago(timedelta(days=settings.keep_changes_days)),
@@ -140,30 +137,10 @@ def _tidy_file(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: 
             if syncs and not dry_run:
                 with platform.database.transaction(ref.partition_key) as transaction:
                     ledger.drop(transaction, stream, ref, syncs)
-        gone, stay = done.forgotten.rows, done.forgotten.kept
-        share = max(_free_share(connection), gone / (gone + stay) if gone else 0.0)
-        outgrown = warehouses.has_outgrown_its_blocks(connection, ref)
-    if not (share >= _WORTH_REWRITING or outgrown or warehouses.was_compacting(ref)):
-        return
-    done.rewritten = 1
-    if dry_run:
-        done.rewritten_bytes = int(share * warehouses.path(ref).stat().st_size)
-    else:
-        before, after = warehouses.compact(ref)
-        done.rewritten_bytes = before - after
-
-
-def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
-    (share,) = one_row(
-        connection,
-        """
-        SELECT coalesce(max(free_blocks / nullif(total_blocks, 0)), 0)
-        FROM pragma_database_size()
-        WHERE database_name = $name
-        """,
-        {"name": ALIAS},
-    )
-    return float(share)
+    gone, stay = done.forgotten.rows, done.forgotten.kept
+    reclaimed = warehouses.reclaim(ref, gone / (gone + stay) if gone else 0.0, dry_run=dry_run)
+    if reclaimed is not None:
+        done.rewritten, done.rewritten_bytes = 1, reclaimed
 
 
 def _archive_drops(

@@ -23,7 +23,7 @@ from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
-from elt_assets.stores.opening import operational_database
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
 from elt_assets.sync import change_log, latest, ledger, registry
@@ -39,7 +39,12 @@ from elt_assets.sync.rebuild import Rebuilt, rebuild
 from elt_assets.sync.registry import Integration, Registry
 from elt_assets.sync.stage import staged_and_unique
 from elt_assets.sync.stream import STREAMS, Stream
-from elt_assets.sync.tables import has_tables, operational_tables, prepare_warehouse
+from elt_assets.sync.tables import (
+    has_tables,
+    operational_tables,
+    prepare_warehouse,
+    warehouse_layout,
+)
 
 T = TypeVar("T")
 
@@ -103,12 +108,7 @@ class Platform:
         return cls(
             settings,
             operational_database(settings),
-            Warehouses(
-                settings.warehouse_path,
-                threads=settings.warehouse_threads,
-                memory_limit=settings.warehouse_memory,
-                lock_wait=settings.lock_wait,
-            ),
+            warehouses(settings, warehouse_layout()),
             open_source,
             faults,
         )
@@ -298,10 +298,10 @@ class Platform:
         self.registry.get(ref)
         if not self.warehouses.exists(ref):
             raise InvalidInput(f"{ref} has no change log yet; sync it first")
-        with self.warehouses.open(ref) as connection:
+        with self.warehouses.open(ref) as warehouse:
             self.registry.get(ref)
-            prepare_warehouse(connection, ref, stream)
-            return rebuild(self.database, connection, stream, ref)
+            prepare_warehouse(warehouse, ref, stream)
+            return rebuild(self.database, warehouse, stream, ref)
 
     def errors(self, row: SyncRow) -> list[dict[str, Any]]:
         """Every failed attempt of a sync: attempt, error, failed_at."""
@@ -314,8 +314,8 @@ class Platform:
         stream = STREAMS[row.stream]
         if row.version is None or not self.warehouses.exists(ref):
             return ()
-        with self.warehouses.open(ref, read_only=True) as connection:
-            return change_log.sample(connection, stream, stream.withheld, row.version)
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            return change_log.sample(warehouse, stream, stream.withheld, row.version)
 
     def records(
         self, stream: Stream, ref: IntegrationRef, as_of: str | None = None
@@ -330,10 +330,10 @@ class Platform:
         version = ledger.version(self.database, stream, ref).version
         if not self.warehouses.exists(ref):
             return []
-        with self.warehouses.open(ref, read_only=True) as connection:
-            if not has_tables(connection, stream):
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
                 return []
-            return change_log.as_of(connection, stream, ref, version, as_of)
+            return change_log.as_of(warehouse, stream, ref, version, as_of)
 
     def changes(
         self, stream: Stream, ref: IntegrationRef, sync_id: str | None = None
@@ -343,10 +343,10 @@ class Platform:
         version = ledger.version(self.database, stream, ref).version
         if not self.warehouses.exists(ref):
             return []
-        with self.warehouses.open(ref, read_only=True) as connection:
-            if not has_tables(connection, stream):
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
                 return []
-            return change_log.changes(connection, stream, version, sync_id)
+            return change_log.changes(warehouse, stream, version, sync_id)
 
     def rejected(
         self,
@@ -362,10 +362,10 @@ class Platform:
         self.registry.get(ref)
         if not self.warehouses.exists(ref):
             return []
-        with self.warehouses.open(ref, read_only=True) as connection:
-            if not has_tables(connection, stream):
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
                 return []
-            return rejected(connection, stream, sync_id, limit)
+            return rejected(warehouse, stream, sync_id, limit)
 
     def syncs(self, ref: IntegrationRef | None = None, limit: int = 50) -> list[SyncRow]:
         """The newest syncs, newest first. Raises `NotFound` for an unknown integration."""
@@ -389,9 +389,9 @@ class Platform:
         row = ledger.newest(self.database, stream, ref, tuple(Status))
         staged = unique = 0
         if row is not None and self.warehouses.exists(ref):
-            with self.warehouses.open(ref, read_only=True) as connection:
-                if has_tables(connection, stream):
-                    staged, unique = staged_and_unique(connection, stream, row.sync_id)
+            with self.warehouses.open(ref, read_only=True) as warehouse:
+                if has_tables(warehouse, stream):
+                    staged, unique = staged_and_unique(warehouse, stream, row.sync_id)
         return {
             "partition": ref.partition_key,
             "sync_id": None if row is None else row.sync_id,
@@ -436,14 +436,14 @@ class Platform:
         ref = IntegrationRef(row.organization_id, row.connected_integration_id)
         stream = STREAMS[row.stream]
         self.registry.get(ref)
-        with self.warehouses.open(ref) as connection:
+        with self.warehouses.open(ref) as warehouse:
             # Once more: it may have been removed while this waited for the file.
             integration = self.registry.get(ref)
-            prepare_warehouse(connection, ref, stream)
+            prepare_warehouse(warehouse, ref, stream)
             return act(
                 Compensation(
                     self.database,
-                    connection,
+                    warehouse,
                     stream,
                     ref,
                     self._engine.safeguards_of(integration).delete_mode,

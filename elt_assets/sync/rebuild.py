@@ -6,13 +6,12 @@ replay's SQL (change_log) or the swap's (latest).
 
 from __future__ import annotations
 
-import duckdb
 import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, one_row
+from elt_assets.stores.warehouse import ROWS_AT_ONCE, Warehouse, one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.stream import Stream
 
@@ -29,7 +28,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
 
 def rebuild(
     database: OperationalDatabase,
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     ref: IntegrationRef,
 ) -> Rebuilt:
@@ -41,7 +40,7 @@ def rebuild(
     """
     applied = ledger.version(database, stream, ref).version
     first, reached, newest = one_row(
-        connection,
+        warehouse,
         f"""
         SELECT
             (SELECT min(version) FROM {stream.cdc}),
@@ -62,7 +61,7 @@ def rebuild(
             f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
             "rebuilding would lose what the log lacks; sync the integration instead"
         )
-    rows = connection.execute(
+    rows = warehouse.execute(
         f"""
         SELECT
             id::VARCHAR AS id, * EXCLUDE (id, attributes, first_seen, last_updated),

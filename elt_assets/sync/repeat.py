@@ -14,10 +14,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import duckdb
 import msgspec
 
 from elt_assets.connectors.source import KnownPage, Page
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync.ledger import Applied
 from elt_assets.sync.outcome import Certificate, Counts, Mode
 
@@ -90,13 +90,11 @@ def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str
     return msgspec.json.encode(_Recorded(mapping, known)).decode() if known else None
 
 
-def before(
-    connection: duckdb.DuckDBPyConnection, stream: str, applied: Applied | None
-) -> Before | None:
+def before(warehouse: Warehouse, stream: str, applied: Applied | None) -> Before | None:
     """What a new extraction may repeat; None if `applied` has no extraction, or no more."""
     if applied is None:
         return None
-    rows = connection.execute(
+    rows = warehouse.execute(
         """
         SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected, b.known_pages,
             e.fingerprint
@@ -124,9 +122,9 @@ def _known_batch(digest: str, records_of: str, known_pages: str | None) -> Known
     return KnownBatch(digest, records_of, found.mapping, found.pages)
 
 
-def repeats(connection: duckdb.DuckDBPyConnection, stream: str, sync_id: str, old: Before) -> bool:
+def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: Before) -> bool:
     """Whether the batches of a sync are those of `old`, all of them and no other."""
-    rows = connection.execute(
+    rows = warehouse.execute(
         "SELECT batch, digest FROM extraction_batches"
         " WHERE stream = $stream AND sync_id = $sync_id",
         {"stream": stream, "sync_id": sync_id},

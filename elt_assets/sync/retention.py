@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import duckdb
 import msgspec
 
-from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import one_row
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log
-from elt_assets.sync.stage import forget_extraction, transaction
+from elt_assets.sync.stage import forget_extractions
 from elt_assets.sync.stream import Stream
 
 
@@ -47,9 +45,8 @@ class Forgotten(msgspec.Struct, frozen=True):
 
 
 def forget(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
-    ref: IntegrationRef,
     *,
     old: Collection[str],
     applied: int,
@@ -60,19 +57,18 @@ def forget(
 
     `applied` is the latest table's version. With `dry_run` nothing is written.
     """
-    last = _last_old_version(connection, stream, applied, before)
-    forgotten = _count(connection, stream, old, last)
+    last = _last_old_version(warehouse, stream, applied, before)
+    forgotten = _count(warehouse, stream, old, last)
     if (old or forgotten.changes) and not dry_run:
-        with transaction(connection):
-            for sync_id in old:
-                forget_extraction(connection, stream, sync_id)
+        with warehouse.transaction():
+            forget_extractions(warehouse, stream, old)
             if forgotten.changes:
-                _begin_log_after(connection, stream, ref, last)
+                _begin_log_after(warehouse, stream, last)
     return forgotten
 
 
 def extractions(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     *,
     unsettled: Collection[str],
@@ -82,7 +78,7 @@ def extractions(
 
     Kept are the newest `keep`, and those in `unsettled`: they can go on.
     """
-    rows = connection.execute(
+    rows = warehouse.execute(
         """
         SELECT sync_id
         FROM extractions
@@ -98,12 +94,10 @@ def extractions(
     return kept, old
 
 
-def _last_old_version(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, applied: int, before: str
-) -> int:
+def _last_old_version(warehouse: Warehouse, stream: Stream, applied: int, before: str) -> int:
     # Below every version that is not old: clocks go backwards, versions do not.
     (last,) = one_row(
-        connection,
+        warehouse,
         """
         SELECT coalesce(max(version), 0)
         FROM applied_syncs
@@ -118,12 +112,10 @@ def _last_old_version(
     return int(last)
 
 
-def _count(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, old: Collection[str], last: int
-) -> Forgotten:
+def _count(warehouse: Warehouse, stream: Stream, old: Collection[str], last: int) -> Forgotten:
     """What goes: records of `old` extractions, and changes up to `last` that others replaced."""
     staged, rejected, logged, withheld, standing, total = one_row(
-        connection,
+        warehouse,
         f"""
         SELECT
             (
@@ -153,21 +145,18 @@ def _count(
     return Forgotten(staged, rejected, changes, total - staged - logged + standing)
 
 
-def _begin_log_after(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, ref: IntegrationRef, last: int
-) -> None:
+def _begin_log_after(warehouse: Warehouse, stream: Stream, last: int) -> None:
     """Replace the changes up to version `last` by the rows that they amount to."""
     known = {"stream": stream.name, "applied": last}
     columns = ", ".join(column.name for column in stream.columns)
-    connection.execute(
+    warehouse.execute(
         f"CREATE OR REPLACE TEMP TABLE standing_rows AS {change_log.replayed(stream)}",
         {"applied": last, "moment": change_log.EVER},
     )
-    connection.execute("DELETE FROM log_beginnings WHERE stream = $stream", {"stream": stream.name})
-    connection.execute(
+    (moment,) = one_row(
+        warehouse,
         f"""
-        INSERT INTO log_beginnings
-        SELECT $stream, $applied, greatest(
+        SELECT greatest(
             (SELECT max(detected_at) FROM {stream.cdc} WHERE version <= $applied),
             (SELECT max(applied_at) FROM applied_syncs
                 WHERE stream = $stream AND version = $applied)
@@ -176,18 +165,23 @@ def _begin_log_after(
         known,
     )
     for table in (stream.cdc, stream.withheld):
-        connection.execute(f"DELETE FROM {table} WHERE version <= $applied", {"applied": last})
-    connection.execute(
+        warehouse.delete(table, "version <= $applied", {"applied": last})
+    warehouse.delete("logged_versions", "stream = $stream AND version <= $applied", known)
+    warehouse.delete("log_beginnings", "stream = $stream", {"stream": stream.name})
+    warehouse.insert(
+        "log_beginnings",
+        "SELECT $stream AS stream, $applied AS version, $moment::TIMESTAMP AS moment",
+        known | {"moment": moment},
+    )
+    warehouse.add(
+        stream.cdc,
         f"""
-        INSERT INTO {stream.cdc} BY NAME
         SELECT
             $applied AS version,
             $baseline AS sync_id,
             row_number() OVER (ORDER BY id) AS sequence,
             id,
             {columns},
-            $organization_id AS organization_id,
-            $integration_id AS connected_integration_id,
             'INSERT' AS change_type,
             attributes,
             content_hash,
@@ -198,7 +192,5 @@ def _begin_log_after(
         {
             "applied": last,
             "baseline": change_log.BASELINE,
-            "organization_id": ref.organization_id,
-            "integration_id": ref.integration_id,
         },
     )

@@ -7,12 +7,10 @@ completeness (certificate).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +18,7 @@ import pyarrow.compute as pc
 from elt_assets.connectors.source import Cursor, FieldMap, KnownPage, Page
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Lent, one_row
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import repeat
 from elt_assets.sync.clock import ago, now
 from elt_assets.sync.mapping import mapping_query, sql_literal
@@ -67,22 +65,8 @@ class ExtractionState:
         return self.batches > 0 and self.cursor is None
 
 
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what the block did, or nothing of it."""
-    connection.execute("BEGIN")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A failed COMMIT has ended the transaction already; the original error matters.
-        with suppress(duckdb.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
 def begin_extraction(
-    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
     stream: Stream,
     sync_id: str,
     *,
@@ -97,8 +81,8 @@ def begin_extraction(
     and it starts from the first page.
     """
     known = {"stream": stream.name, "sync_id": sync_id}
-    with transaction(connection):
-        row = connection.execute(
+    with warehouse.transaction():
+        row = warehouse.execute(
             """
             SELECT
                 certificate IS NOT NULL,
@@ -112,14 +96,14 @@ def begin_extraction(
         sealed, continues = row or (False, False)
         if not continues:
             if row is not None:
-                forget_extraction(connection, stream, sync_id)
+                forget_extractions(warehouse, stream, [sync_id])
             chosen = plan()
-            connection.execute(
+            warehouse.insert(
+                "extractions",
                 """
-                INSERT INTO extractions (
-                    stream, sync_id, fingerprint, runs, mode, since, started_at
-                )
-                VALUES ($stream, $sync_id, $fingerprint, 1, $mode, $since, $now)
+                SELECT
+                    $stream AS stream, $sync_id AS sync_id, $fingerprint AS fingerprint,
+                    1 AS runs, $mode AS mode, $since AS since, $now::TIMESTAMP AS started_at
                 """,
                 known
                 | {
@@ -131,29 +115,23 @@ def begin_extraction(
             )
             return ExtractionState(plan=chosen)
         if not sealed:
-            connection.execute(
-                "UPDATE extractions SET runs = runs + 1"
-                " WHERE stream = $stream AND sync_id = $sync_id",
-                known,
+            warehouse.update(
+                "extractions", "runs = runs + 1", "stream = $stream AND sync_id = $sync_id", known
             )
-    return extraction_state(connection, stream, sync_id)
+    return extraction_state(warehouse, stream, sync_id)
 
 
-def begin_again(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
-) -> ExtractionState:
+def begin_again(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
     """Drop what an extraction has landed and cannot go on from; its plan and its runs stay."""
-    with transaction(connection):
-        _forget_landed(connection, stream, sync_id)
-    return extraction_state(connection, stream, sync_id)
+    with warehouse.transaction():
+        _forget_landed(warehouse, stream, [sync_id])
+    return extraction_state(warehouse, stream, sync_id)
 
 
-def extraction_state(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
-) -> ExtractionState:
+def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
     """Read an extraction's checkpoints."""
     row = one_row(
-        connection,
+        warehouse,
         """
         SELECT
             coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
@@ -198,12 +176,10 @@ def extraction_state(
     )
 
 
-def staged_and_unique(
-    connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str
-) -> tuple[int, int]:
+def staged_and_unique(warehouse: Warehouse, stream: Stream, sync_id: str) -> tuple[int, int]:
     """How many records one sync staged, and how many of them differ in id."""
     staged, unique = one_row(
-        connection,
+        warehouse,
         f"SELECT count(*), count(DISTINCT id) FROM {stream.staging} WHERE sync_id = $sync_id",
         {"sync_id": sync_id},
     )
@@ -237,7 +213,7 @@ class Landing:
 
     def __init__(
         self,
-        warehouse: Lent,
+        warehouse: Warehouse,
         stream: Stream,
         ref: IntegrationRef,
         sync_id: str,
@@ -247,7 +223,7 @@ class Landing:
         before: Before | None = None,
     ) -> None:
         """`before` is an extraction whose batches, where they come again, are not mapped again."""
-        self._connection = warehouse.connection
+        self._warehouse = warehouse
         self._prepared = warehouse.prepared
         self._make_room = warehouse.make_room
         self._stream = stream
@@ -330,13 +306,16 @@ class Landing:
         if batch.mapped is not None:
             self._store(batch, batch.mapped, moment)
         cursor = batch.last.next
-        self._connection.execute(
+        self._warehouse.insert(
+            "extraction_batches",
             """
-            INSERT INTO extraction_batches VALUES (
-                $stream, $sync_id, $batch, $cursor, $pages, $fetched, $staged, $rejected,
-                $unreadable_keys, $declared_totals, $cut_short, $run, $digest, $records_of,
-                $known_pages, $now
-            )
+            SELECT
+                $stream AS stream, $sync_id AS sync_id, $batch AS batch, $cursor AS cursor,
+                $pages AS pages, $fetched AS fetched, $staged AS staged, $rejected AS rejected,
+                $unreadable_keys AS unreadable_keys,
+                $declared_totals::BIGINT[] AS declared_totals, $cut_short AS cut_short,
+                $run AS run, $digest AS digest, $records_of AS records_of,
+                $known_pages AS known_pages, $now::TIMESTAMP AS created_at
             """,
             {
                 "sync_id": self._sync_id,
@@ -372,25 +351,24 @@ class Landing:
         )
 
     def _store(self, batch: Batch, mapped: pa.Table, moment: str) -> None:
-        self._connection.register("mapped", mapped)
+        self._warehouse.connection.register("mapped", mapped)
         where = {"sync_id": self._sync_id, "batch": batch.number, "now": moment}
         columns = ", ".join(column.name for column in self._stream.columns)
-        self._connection.execute(
+        self._warehouse.add(
+            self._stream.landed,
             f"""
-            INSERT INTO {self._stream.landed} BY NAME
             SELECT
-                $sync_id AS sync_id, $batch AS batch, seq, parent, id, organization_id,
-                connected_integration_id, {columns}, attributes, source_updated_at, tombstone,
-                content_hash, raw, $now::TIMESTAMP AS created_at
+                $sync_id AS sync_id, $batch AS batch, seq, parent, id, {columns}, attributes,
+                source_updated_at, tombstone, content_hash, raw, $now::TIMESTAMP AS created_at
             FROM mapped
             WHERE reason IS NULL
             """,
             where,
         )
         if batch.rejected:
-            self._connection.execute(
+            self._warehouse.add(
+                "rejected_records",
                 """
-                INSERT INTO rejected_records BY NAME
                 SELECT
                     $stream AS stream, $sync_id AS sync_id, $batch AS batch, seq, parent,
                     id, key_text AS key, reason, raw, $now::TIMESTAMP AS created_at
@@ -399,7 +377,7 @@ class Landing:
                 """,
                 where | {"stream": self._stream.name},
             )
-        self._connection.unregister("mapped")
+        self._warehouse.connection.unregister("mapped")
 
     def _may_have_two_lists(self, body: bytes) -> bool:
         """Whether a name on the way to the list may stand in `body` more than once.
@@ -435,9 +413,10 @@ class Landing:
         self, state: ExtractionState, certificate: Certificate, moment: str
     ) -> ExtractionState:
         """Record the certificate; from now on nothing more is fetched for this sync."""
-        self._connection.execute(
-            "UPDATE extractions SET certificate = $certificate, sealed_at = $now"
-            " WHERE stream = $stream AND sync_id = $sync_id",
+        self._warehouse.update(
+            "extractions",
+            "certificate = $certificate, sealed_at = $now::TIMESTAMP",
+            "stream = $stream AND sync_id = $sync_id",
             {
                 "certificate": msgspec.json.encode(certificate).decode(),
                 "now": moment,
@@ -524,28 +503,31 @@ def _parents(page: Page) -> list[str] | None:
     return found
 
 
-def forget_extraction(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
-    """Delete everything that the extraction landed, and that it ever was."""
-    connection.execute(
-        "DELETE FROM extractions WHERE stream = $stream AND sync_id = $sync_id",
-        {"stream": stream.name, "sync_id": sync_id},
+def forget_extractions(warehouse: Warehouse, stream: Stream, sync_ids: Collection[str]) -> None:
+    """Drop everything that the extractions of these syncs landed, and that they ever were."""
+    warehouse.delete(
+        "extractions",
+        "stream = $stream AND list_contains($old::VARCHAR[], sync_id)",
+        {"stream": stream.name, "old": [*sync_ids]},
     )
-    _forget_landed(connection, stream, sync_id)
+    _forget_landed(warehouse, stream, sync_ids)
 
 
-def _forget_landed(connection: duckdb.DuckDBPyConnection, stream: Stream, sync_id: str) -> None:
-    known = {"stream": stream.name, "sync_id": sync_id}
+def _forget_landed(warehouse: Warehouse, stream: Stream, sync_ids: Collection[str]) -> None:
+    known = {"stream": stream.name, "old": [*sync_ids]}
     for table in ("extraction_batches", "rejected_records"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE stream = $stream AND sync_id = $sync_id", known
+        warehouse.delete(
+            table, "stream = $stream AND list_contains($old::VARCHAR[], sync_id)", known
         )
-    # Also what other syncs stored and nobody but this one still spoke of.
-    connection.execute(
+    # Also what other syncs stored and nobody but these still spoke of.
+    warehouse.delete(
+        stream.landed,
         f"""
-        DELETE FROM {stream.landed} AS landed
-        WHERE NOT EXISTS (
+        NOT EXISTS (
             FROM extraction_batches AS b
-            WHERE b.stream = $stream AND b.records_of = landed.sync_id AND b.batch = landed.batch
+            WHERE b.stream = $stream
+                AND b.records_of = {stream.landed}.sync_id
+                AND b.batch = {stream.landed}.batch
         )
         """,
         {"stream": stream.name},

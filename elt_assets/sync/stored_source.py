@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-import duckdb
-
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.stores.warehouse import Queries
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.stream import Stream
 
@@ -27,7 +26,7 @@ class StoredSource:
     learned about completeness (`certificate`) holds for the second.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    warehouse: Queries
     stream: Stream
     sync_id: str
     certificate: Certificate
@@ -71,7 +70,7 @@ class StoredSource:
         """Yield the kept records in the order in which they came."""
         batch, seq = (-1, -1) if cursor is None else (cursor["batch"], cursor["seq"])
         while True:
-            rows = self.connection.execute(
+            rows = self.warehouse.execute(
                 f"""
                 SELECT batch, seq, raw::VARCHAR, parent
                 FROM (

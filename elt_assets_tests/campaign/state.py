@@ -17,7 +17,7 @@ import msgspec
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings, load_settings
 from elt_assets.stores.opening import operational_database
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 
 Row = dict[str, Any]
 
@@ -150,7 +150,7 @@ def read_state(home: Path, ref: IntegrationRef) -> State:
         )
         setattr(state, name, rows)
     database.close()
-    warehouses = Warehouses(settings.warehouse_path, lock_wait=5)
+    warehouses = FileWarehouses(settings.warehouse_path, lock_wait=5)
     if warehouses.exists(ref):
         with warehouses.open(ref, read_only=True) as connection:
             made = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}

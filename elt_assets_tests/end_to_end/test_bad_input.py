@@ -14,7 +14,7 @@ from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
 from elt_assets.stores.sqlite import SqliteDatabase
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
@@ -32,8 +32,8 @@ WAREHOUSE_HOLDER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses
-with Warehouses(Path(sys.argv[1])).open(IntegrationRef("sick", "main")):
+from elt_assets.stores.warehouse_files import FileWarehouses
+with FileWarehouses(Path(sys.argv[1])).open(IntegrationRef("sick", "main")):
     print("holding", flush=True)
     input()
 """
@@ -120,7 +120,7 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
     platform = Platform(
         settings,
         stores.get("database") or SqliteDatabase(settings.database_path),
-        Warehouses(settings.warehouse_path, lock_wait=settings.lock_wait),
+        FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait),
     )
     token_file = home / "token"
     token_file.write_text(TOKEN)

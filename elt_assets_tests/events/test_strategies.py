@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from elt_assets.events.strategies import Changes, delete_then_insert, refresh, upsert
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import transaction
 
 ROWS = "SELECT * FROM (VALUES (1, 1, 'a'), (1, 2, 'b'), (2, 3, 'c')) AS v (day, id, name)"
 
@@ -19,7 +19,7 @@ KILLED = """
 import os, signal, sys
 import duckdb
 from elt_assets.events.strategies import delete_then_insert, refresh, upsert
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import transaction
 
 connection = duckdb.connect(sys.argv[1])
 

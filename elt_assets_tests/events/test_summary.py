@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from elt_assets.events.outcome import EventSource
-from elt_assets.sync.stage import transaction
+from elt_assets.stores.warehouse import transaction
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.connectors.serving import Asked, Reply, as_json
 from elt_assets_tests.events.days import ACME, DAY, EVE, Tenant, event, line

@@ -13,8 +13,8 @@ import pytest
 
 from elt_assets.errors import WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores import warehouse
-from elt_assets.stores.warehouse import Warehouses, one_row
+from elt_assets.stores import warehouse_files
+from elt_assets.stores.warehouse_files import FileWarehouses, one_row
 from elt_assets_tests.stores.processes import another_process, wait_until_it_waits
 
 ACME = IntegrationRef("acme", "main")
@@ -24,7 +24,7 @@ DIES = """
 import os, signal, sys, threading
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores import warehouse
+from elt_assets.stores import warehouse_files
 
 root, moment = Path(sys.argv[1]), sys.argv[2]
 ref = IntegrationRef("acme", "main")
@@ -46,14 +46,14 @@ def die_while_copying():
     die()
 
 if moment == "before copying":
-    warehouse._copy = around(warehouse._copy, True)
+    warehouse_files._copy = around(warehouse_files._copy, True)
 elif moment == "while copying":
     threading.Thread(target=die_while_copying, daemon=True).start()
 elif moment == "after copying":
-    warehouse._copy = around(warehouse._copy, False)
+    warehouse_files._copy = around(warehouse_files._copy, False)
 elif moment == "after replacing":
     os.replace = around(os.replace, False)
-warehouse.Warehouses(root).compact(ref)
+warehouse_files.FileWarehouses(root).compact(ref)
 """
 
 # Writes a row and holds the file with the row in its write-ahead log.
@@ -61,8 +61,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses
-with Warehouses(Path(sys.argv[1]), lock_wait=60).open(IntegrationRef("acme", "main")) as held:
+from elt_assets.stores.warehouse_files import FileWarehouses
+with FileWarehouses(Path(sys.argv[1]), lock_wait=60).open(IntegrationRef("acme", "main")) as held:
     held.execute("INSERT INTO numbers VALUES (-1, 'written')")
     print("written", flush=True)
     input()
@@ -70,9 +70,9 @@ with Warehouses(Path(sys.argv[1]), lock_wait=60).open(IntegrationRef("acme", "ma
 
 
 @pytest.fixture
-def warehouses(tmp_path: Path) -> Iterator[Warehouses]:
+def warehouses(tmp_path: Path) -> Iterator[FileWarehouses]:
     """One file of 100 rows in which 50,000 others once were."""
-    made = Warehouses(tmp_path / "olap", lock_wait=0)
+    made = FileWarehouses(tmp_path / "olap", lock_wait=0)
     with made.open(ACME) as connection:
         connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY, text VARCHAR)")
         connection.execute("CREATE VIEW odd AS SELECT number FROM numbers WHERE number % 2 = 1")
@@ -83,14 +83,14 @@ def warehouses(tmp_path: Path) -> Iterator[Warehouses]:
     made.close()
 
 
-def numbers(warehouses: Warehouses) -> tuple[int, int]:
+def numbers(warehouses: FileWarehouses) -> tuple[int, int]:
     """How many rows there are, and how many the view shows."""
     with warehouses.open(ACME, read_only=True) as connection:
         rows = one_row(connection, "SELECT count(*), (SELECT count(*) FROM odd) FROM numbers", {})
     return rows[0], rows[1]
 
 
-def test_a_rewritten_file_is_smaller_and_holds_the_same(warehouses: Warehouses) -> None:
+def test_a_rewritten_file_is_smaller_and_holds_the_same(warehouses: FileWarehouses) -> None:
     before, after = warehouses.compact(ACME)
     assert after < before / 2
     assert warehouses.path(ACME).stat().st_size == after
@@ -103,24 +103,25 @@ def test_a_rewritten_file_is_smaller_and_holds_the_same(warehouses: Warehouses) 
     "moment", ["before copying", "while copying", "after copying", "after replacing"]
 )
 def test_killed_at_any_moment_nothing_is_lost_and_the_next_one_tidies_up(
-    warehouses: Warehouses, moment: str
+    warehouses: FileWarehouses, moment: str
 ) -> None:
     with another_process(DIES, warehouses.path(ACME).parents[1], moment) as process:
         assert process.end() == -9
-    assert warehouses.was_compacting(ACME) == (moment in ("while copying", "after copying"))
     assert numbers(warehouses) == (100, 50)
-    warehouses.compact(ACME)
+    left_behind = moment in ("while copying", "after copying")
+    assert warehouse_files._rewritten(warehouses.path(ACME)).exists() == left_behind
+    assert warehouses.reclaim(ACME, 0, dry_run=False) is not None
     assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
     assert numbers(warehouses) == (100, 50)
 
 
-def test_a_file_that_a_sync_holds_is_left_alone(warehouses: Warehouses) -> None:
+def test_a_file_that_a_sync_holds_is_left_alone(warehouses: FileWarehouses) -> None:
     with warehouses.open(ACME), pytest.raises(WarehouseBusy):
         warehouses.compact(ACME)
 
 
 def test_whoever_writes_to_the_new_file_before_the_old_one_is_let_go_keeps_the_write(
-    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Letting go of the old file must not take the new one's write-ahead log along."""
     replace = os.replace
@@ -153,24 +154,24 @@ class _OpensTooEarly:
 
 
 def test_whoever_opened_the_old_file_before_it_was_replaced_opens_the_new_one(
-    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It got the lock of a file that is no longer there; a write to it would be lost."""
     path = warehouses.path(ACME)
     old = path.with_name("old")
     os.link(path, old)
-    found = [warehouse._identity(path)]
+    found = [warehouse_files._identity(path)]
     warehouses.compact(ACME)
-    identity = warehouse._identity
+    identity = warehouse_files._identity
     monkeypatch.setattr(
-        warehouse, "_identity", lambda path: found.pop() if found else identity(path)
+        warehouse_files, "_identity", lambda path: found.pop() if found else identity(path)
     )
     monkeypatch.setattr(
         duckdb.DuckDBPyConnection,
         "cursor",
         lambda instance: _OpensTooEarly(instance.duplicate(), path, old),
     )
-    patient = Warehouses(path.parents[1], lock_wait=600)
+    patient = FileWarehouses(path.parents[1], lock_wait=600)
     with patient.open(ACME) as connection:
         connection.execute("INSERT INTO numbers VALUES (-1, 'kept')")
     patient.close()
@@ -178,8 +179,8 @@ def test_whoever_opened_the_old_file_before_it_was_replaced_opens_the_new_one(
     assert numbers(warehouses) == (101, 50)
 
 
-def test_a_rewriting_waits_for_the_sync_that_holds_the_file(warehouses: Warehouses) -> None:
-    patient = Warehouses(warehouses.path(ACME).parents[1], lock_wait=600)
+def test_a_rewriting_waits_for_the_sync_that_holds_the_file(warehouses: FileWarehouses) -> None:
+    patient = FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=600)
     rewriting = threading.Thread(target=patient.compact, args=(ACME,))
     with warehouses.open(ACME) as connection:
         rewriting.start()
@@ -190,9 +191,9 @@ def test_a_rewriting_waits_for_the_sync_that_holds_the_file(warehouses: Warehous
     assert numbers(warehouses) == (101, 50)
 
 
-def test_a_copy_is_a_file_of_its_own(warehouses: Warehouses, tmp_path: Path) -> None:
+def test_a_copy_is_a_file_of_its_own(warehouses: FileWarehouses, tmp_path: Path) -> None:
     warehouses.copy(ACME, tmp_path / "copy" / "acme" / "main.duckdb")
-    copied = Warehouses(tmp_path / "copy")
+    copied = FileWarehouses(tmp_path / "copy")
     with copied.open(ACME) as connection:
         connection.execute("DELETE FROM numbers")
     assert numbers(copied) == (0, 0)
@@ -200,14 +201,16 @@ def test_a_copy_is_a_file_of_its_own(warehouses: Warehouses, tmp_path: Path) -> 
     copied.close()
 
 
-def test_removing_takes_along_what_an_interrupted_rewriting_left(warehouses: Warehouses) -> None:
+def test_removing_takes_along_what_an_interrupted_rewriting_left(
+    warehouses: FileWarehouses,
+) -> None:
     with another_process(DIES, warehouses.path(ACME).parents[1], "after copying") as process:
         process.end()
     warehouses.remove(ACME)
     assert not warehouses.path(ACME).parent.exists()
 
 
-def test_the_files_that_are_there_are_listed_and_nothing_else(warehouses: Warehouses) -> None:
+def test_the_files_that_are_there_are_listed_and_nothing_else(warehouses: FileWarehouses) -> None:
     folder = warehouses.path(ACME).parent
     for name in ("two words.duckdb", "main.duckdb.wal", ".main.duckdb.rewritten"):
         (folder / name).touch()
@@ -215,14 +218,14 @@ def test_the_files_that_are_there_are_listed_and_nothing_else(warehouses: Wareho
 
 
 def test_a_file_that_has_grown_is_rewritten_with_larger_blocks_and_goes_on_as_before(
-    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def outgrown() -> bool:
-        with warehouses.open(ACME, read_only=True) as connection:
-            return warehouses.has_outgrown_its_blocks(connection, ACME)
+        return warehouses.reclaim(ACME, 0, dry_run=True) is not None
 
+    warehouses.compact(ACME)
     assert not outgrown()
-    monkeypatch.setattr("elt_assets.stores.warehouse._LARGE", 100_000)
+    monkeypatch.setattr("elt_assets.stores.warehouse_files._LARGE", 100_000)
     assert outgrown()
     warehouses.copy(ACME, tmp_path / "copied.duckdb")
     warehouses.compact(ACME)
@@ -232,7 +235,7 @@ def test_a_file_that_has_grown_is_rewritten_with_larger_blocks_and_goes_on_as_be
     assert numbers(warehouses) == (101, 50)
 
 
-def block_size(warehouses: Warehouses) -> int:
+def block_size(warehouses: FileWarehouses) -> int:
     with warehouses.open(ACME, read_only=True) as connection:
         (found,) = one_row(
             connection,
@@ -243,14 +246,14 @@ def block_size(warehouses: Warehouses) -> int:
 
 
 def test_a_file_that_outgrows_its_blocks_while_it_is_filled_gets_larger_ones(
-    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "_LARGE", 10_000_000)
-    with warehouses.lend(ACME) as lent:
+    monkeypatch.setattr(warehouse_files, "_LARGE", 10_000_000)
+    with warehouses.open(ACME) as lent:
         lent.grow()
-    assert block_size(warehouses) == warehouse.SMALL_BLOCKS
-    monkeypatch.setattr(warehouse, "_LARGE", 100_000)
-    with warehouses.lend(ACME) as lent:
+    assert block_size(warehouses) == warehouse_files.SMALL_BLOCKS
+    monkeypatch.setattr(warehouse_files, "_LARGE", 100_000)
+    with warehouses.open(ACME) as lent:
         lent.connection.execute("INSERT INTO numbers VALUES (-1, 'before')")
         lent.grow()
         identity = warehouses.path(ACME).stat().st_ino
@@ -259,20 +262,20 @@ def test_a_file_that_outgrows_its_blocks_while_it_is_filled_gets_larger_ones(
         assert warehouses.path(ACME).stat().st_ino == identity, "once is enough"
         with (
             pytest.raises(WarehouseBusy),
-            Warehouses(warehouses.path(ACME).parents[1], lock_wait=0).open(ACME),
+            FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=0).open(ACME),
         ):
             pass
-    assert block_size(warehouses) == warehouse.LARGE_BLOCKS
+    assert block_size(warehouses) == warehouse_files.LARGE_BLOCKS
     assert numbers(warehouses) == (102, 50)
     assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
 
 
 def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
-    warehouses: Warehouses, monkeypatch: pytest.MonkeyPatch
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a sync knows of its file would no longer be so."""
-    monkeypatch.setattr(warehouse, "_LARGE", 100_000)
-    other = Warehouses(warehouses.path(ACME).parents[1], lock_wait=0)
+    monkeypatch.setattr(warehouse_files, "_LARGE", 100_000)
+    other = FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=0)
     attach = warehouses._attach
 
     def after_another_wrote(*arguments: Any, **named: Any) -> None:
@@ -283,7 +286,7 @@ def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
 
     with (  # noqa: PT012 - the file must be lent before its replacement fails
         pytest.raises(WarehouseBusy, match="was written to by another sync meanwhile"),
-        warehouses.lend(ACME) as lent,
+        warehouses.open(ACME) as lent,
     ):
         monkeypatch.setattr(warehouses, "_attach", after_another_wrote)
         lent.grow()
@@ -291,11 +294,11 @@ def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
     assert numbers(warehouses) == (101, 50)
 
 
-def test_room_for_a_large_batch_is_given_back(warehouses: Warehouses) -> None:
+def test_room_for_a_large_batch_is_given_back(warehouses: FileWarehouses) -> None:
     def limit(connection: duckdb.DuckDBPyConnection) -> Any:
         return one_row(connection, "SELECT current_setting('memory_limit')", {})[0]
 
-    with warehouses.lend(ACME) as lent:
+    with warehouses.open(ACME) as lent:
         usual = limit(lent.connection)
         lent.make_room(2**30)
         assert limit(lent.connection) != usual

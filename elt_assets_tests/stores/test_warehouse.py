@@ -20,7 +20,7 @@ from elt_assets.errors import (
     WarehouseDamaged,
 )
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses, one_row
+from elt_assets.stores.warehouse_files import FileWarehouses, one_row
 from elt_assets_tests.stores.processes import (
     another_process,
     fill,
@@ -36,8 +36,8 @@ HOLDER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses
-with Warehouses(Path(sys.argv[1])).open(IntegrationRef("acme", "main")) as connection:
+from elt_assets.stores.warehouse_files import FileWarehouses
+with FileWarehouses(Path(sys.argv[1])).open(IntegrationRef("acme", "main")) as connection:
     connection.execute("CREATE TABLE IF NOT EXISTS numbers (number INTEGER)")
     for _ in range(3):
         connection.execute("BEGIN; INSERT INTO numbers SELECT range FROM range(1000); COMMIT")
@@ -51,35 +51,35 @@ OPENER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses
-with Warehouses(Path(sys.argv[1]), lock_wait=0).open(IntegrationRef("acme", "main")):
+from elt_assets.stores.warehouse_files import FileWarehouses
+with FileWarehouses(Path(sys.argv[1]), lock_wait=0).open(IntegrationRef("acme", "main")):
     print("opened", flush=True)
 """
 
 
 @pytest.fixture
-def warehouses(tmp_path: Path) -> Iterator[Warehouses]:
-    """Warehouses that wait for nobody."""
-    made = Warehouses(tmp_path / "olap", lock_wait=0)
+def warehouses(tmp_path: Path) -> Iterator[FileWarehouses]:
+    """FileWarehouses that wait for nobody."""
+    made = FileWarehouses(tmp_path / "olap", lock_wait=0)
     yield made
     made.close()
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Iterator[Warehouses]:
+def patient(tmp_path: Path) -> Iterator[FileWarehouses]:
     """The same warehouses for one who waits."""
-    made = Warehouses(tmp_path / "olap", lock_wait=600)
+    made = FileWarehouses(tmp_path / "olap", lock_wait=600)
     yield made
     made.close()
 
 
-def put(warehouses: Warehouses, ref: IntegrationRef, rows: int = 1) -> None:
+def put(warehouses: FileWarehouses, ref: IntegrationRef, rows: int = 1) -> None:
     with warehouses.open(ref) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS numbers (number INTEGER)")
         connection.execute(f"INSERT INTO numbers SELECT range FROM range({rows})")
 
 
-def held(warehouses: Warehouses, ref: IntegrationRef, *, read_only: bool = False) -> int:
+def held(warehouses: FileWarehouses, ref: IntegrationRef, *, read_only: bool = False) -> int:
     with warehouses.open(ref, read_only=read_only) as connection:
         (count,) = one_row(connection, "SELECT count(*) FROM numbers", {})
     return int(count)
@@ -90,7 +90,9 @@ def another_process_can_open(root: Path) -> bool:
         return opener.hears() == "opened"
 
 
-def test_what_was_committed_is_there_when_the_file_is_opened_again(warehouses: Warehouses) -> None:
+def test_what_was_committed_is_there_when_the_file_is_opened_again(
+    warehouses: FileWarehouses,
+) -> None:
     assert not warehouses.exists(ACME)
     put(warehouses, ACME, rows=3)
     assert warehouses.exists(ACME)
@@ -98,7 +100,7 @@ def test_what_was_committed_is_there_when_the_file_is_opened_again(warehouses: W
 
 
 def test_a_file_lies_under_its_organization_where_only_its_owner_can_read(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     put(warehouses, ACME)
     assert warehouses.path(ACME) == tmp_path / "olap" / "acme" / "main.duckdb"
@@ -106,14 +108,14 @@ def test_a_file_lies_under_its_organization_where_only_its_owner_can_read(
 
 
 def test_a_folder_with_a_quote_in_its_name_is_no_trouble(tmp_path: Path) -> None:
-    warehouses = Warehouses(tmp_path / "it's here", lock_wait=0)
+    warehouses = FileWarehouses(tmp_path / "it's here", lock_wait=0)
     put(warehouses, ACME)
     assert held(warehouses, ACME) == 1
     warehouses.close()
 
 
 def test_a_file_is_small_and_an_open_one_is_bounded(tmp_path: Path) -> None:
-    warehouses = Warehouses(tmp_path / "olap", threads=2, memory_limit="64MiB")
+    warehouses = FileWarehouses(tmp_path / "olap", threads=2, memory_limit="64MiB")
     with warehouses.open(ACME) as connection:
         assert one_row(
             connection,
@@ -130,7 +132,7 @@ def test_a_file_is_small_and_an_open_one_is_bounded(tmp_path: Path) -> None:
 
 
 def test_a_file_that_another_process_holds_is_busy_and_the_message_names_that_process(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     with another_process(HOLDER, tmp_path / "olap") as holder:
         assert holder.hears() == "holding"
@@ -145,7 +147,9 @@ def test_a_file_that_another_process_holds_is_busy_and_the_message_names_that_pr
         put(warehouses, OTHER)
 
 
-def test_a_process_that_holds_the_file_is_waited_for(patient: Warehouses, tmp_path: Path) -> None:
+def test_a_process_that_holds_the_file_is_waited_for(
+    patient: FileWarehouses, tmp_path: Path
+) -> None:
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(held(patient, ACME)))
     with another_process(HOLDER, tmp_path / "olap") as holder:
@@ -159,8 +163,10 @@ def test_a_process_that_holds_the_file_is_waited_for(patient: Warehouses, tmp_pa
     assert found == [3077]
 
 
-def test_a_file_that_another_thread_holds_is_busy(warehouses: Warehouses, tmp_path: Path) -> None:
-    beside = Warehouses(tmp_path / "olap", lock_wait=0)
+def test_a_file_that_another_thread_holds_is_busy(
+    warehouses: FileWarehouses, tmp_path: Path
+) -> None:
+    beside = FileWarehouses(tmp_path / "olap", lock_wait=0)
     with warehouses.open(ACME):
         for second in (warehouses, beside):
             with (
@@ -173,7 +179,7 @@ def test_a_file_that_another_thread_holds_is_busy(warehouses: Warehouses, tmp_pa
     beside.close()
 
 
-def test_a_thread_that_holds_the_file_is_waited_for(patient: Warehouses) -> None:
+def test_a_thread_that_holds_the_file_is_waited_for(patient: FileWarehouses) -> None:
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(held(patient, ACME)))
     with patient.open(ACME) as connection:
@@ -185,7 +191,7 @@ def test_a_thread_that_holds_the_file_is_waited_for(patient: Warehouses) -> None
     assert found == [1]
 
 
-def test_threads_with_files_of_their_own_do_not_meet(warehouses: Warehouses) -> None:
+def test_threads_with_files_of_their_own_do_not_meet(warehouses: FileWarehouses) -> None:
     refs = [IntegrationRef("acme", f"integration-{number}") for number in range(8)]
     everybody_is_inside = threading.Barrier(len(refs))
 
@@ -207,7 +213,7 @@ def test_threads_with_files_of_their_own_do_not_meet(warehouses: Warehouses) -> 
 
 @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt, WarehouseDamaged])
 def test_an_error_inside_the_block_rolls_back_and_gives_the_file_back(
-    warehouses: Warehouses, tmp_path: Path, error: type[BaseException]
+    warehouses: FileWarehouses, tmp_path: Path, error: type[BaseException]
 ) -> None:
     put(warehouses, ACME)
 
@@ -223,7 +229,7 @@ def test_an_error_inside_the_block_rolls_back_and_gives_the_file_back(
 
 
 def test_a_mistake_in_our_own_sql_stays_what_it_is_and_gives_the_file_back(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     put(warehouses, ACME)
     with pytest.raises(duckdb.CatalogException), warehouses.open(ACME) as connection:
@@ -231,7 +237,9 @@ def test_a_mistake_in_our_own_sql_stays_what_it_is_and_gives_the_file_back(
     assert another_process_can_open(tmp_path / "olap")
 
 
-def test_a_transaction_left_open_is_never_committed(warehouses: Warehouses, tmp_path: Path) -> None:
+def test_a_transaction_left_open_is_never_committed(
+    warehouses: FileWarehouses, tmp_path: Path
+) -> None:
     put(warehouses, ACME)
     with pytest.raises(duckdb.TransactionException), warehouses.open(ACME) as connection:
         connection.execute("BEGIN; INSERT INTO numbers VALUES (2)")
@@ -240,7 +248,7 @@ def test_a_transaction_left_open_is_never_committed(warehouses: Warehouses, tmp_
 
 
 def test_a_killed_process_leaves_what_it_committed_and_no_lock(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     with another_process(HOLDER, tmp_path / "olap") as holder:
         assert holder.hears() == "holding"
@@ -251,7 +259,7 @@ def test_a_killed_process_leaves_what_it_committed_and_no_lock(
 
 
 def test_reading_alone_sees_what_a_killed_process_committed_and_changes_no_file(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     with another_process(HOLDER, tmp_path / "olap") as holder:
         assert holder.hears() == "holding"
@@ -262,7 +270,7 @@ def test_reading_alone_sees_what_a_killed_process_committed_and_changes_no_file(
     assert {path: path.read_bytes() for path in (tmp_path / "olap" / "acme").iterdir()} == files
 
 
-def test_who_only_reads_cannot_write(warehouses: Warehouses) -> None:
+def test_who_only_reads_cannot_write(warehouses: FileWarehouses) -> None:
     put(warehouses, ACME)
     with (
         pytest.raises(duckdb.InvalidInputException, match="read-only"),
@@ -271,7 +279,7 @@ def test_who_only_reads_cannot_write(warehouses: Warehouses) -> None:
         connection.execute("INSERT INTO numbers VALUES (2)")
 
 
-def test_nothing_of_one_integration_is_left_for_the_next(warehouses: Warehouses) -> None:
+def test_nothing_of_one_integration_is_left_for_the_next(warehouses: FileWarehouses) -> None:
     with warehouses.open(ACME) as connection:
         connection.execute("CREATE TEMP TABLE mapped AS SELECT 'a person' AS name")
         connection.execute("CREATE TABLE people AS SELECT 'a person' AS name")
@@ -282,7 +290,7 @@ def test_nothing_of_one_integration_is_left_for_the_next(warehouses: Warehouses)
 
 
 def test_closing_removes_what_was_spilled_and_opening_goes_on_working(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     put(warehouses, ACME)
     spill = tmp_path / "olap" / ".spill"
@@ -299,7 +307,7 @@ def test_closing_removes_what_was_spilled_and_opening_goes_on_working(
     ids=["nothing", "garbage", "zeros", "another format"],
 )
 def test_a_file_that_is_no_warehouse_is_damaged_and_named(
-    warehouses: Warehouses, content: bytes
+    warehouses: FileWarehouses, content: bytes
 ) -> None:
     put(warehouses, ACME)
     path = warehouses.path(ACME)
@@ -311,7 +319,7 @@ def test_a_file_that_is_no_warehouse_is_damaged_and_named(
     put(warehouses, OTHER)
 
 
-def test_a_file_cut_short_anywhere_is_damaged_or_lacks_nothing(warehouses: Warehouses) -> None:
+def test_a_file_cut_short_anywhere_is_damaged_or_lacks_nothing(warehouses: FileWarehouses) -> None:
     put(warehouses, ACME, rows=3000)
     path = warehouses.path(ACME)
     whole = path.read_bytes()
@@ -328,7 +336,7 @@ def test_a_file_cut_short_anywhere_is_damaged_or_lacks_nothing(warehouses: Wareh
     assert noticed > 20
 
 
-def test_a_damaged_file_moved_away_is_made_anew(warehouses: Warehouses) -> None:
+def test_a_damaged_file_moved_away_is_made_anew(warehouses: FileWarehouses) -> None:
     put(warehouses, ACME)
     path = warehouses.path(ACME)
     path.write_bytes(b"garbage" * 5000)
@@ -343,7 +351,7 @@ def test_a_damaged_file_moved_away_is_made_anew(warehouses: Warehouses) -> None:
 def killed_in_the_middle() -> dict[str, bytes]:
     """The files of a process killed after three commits, the first of them checkpointed."""
     with tempfile.TemporaryDirectory() as folder:
-        warehouses = Warehouses(Path(folder), lock_wait=0)
+        warehouses = FileWarehouses(Path(folder), lock_wait=0)
         put(warehouses, ACME, rows=1000)
         with another_process(HOLDER, folder) as holder:
             assert holder.hears() == "holding"
@@ -370,7 +378,7 @@ def test_a_flipped_byte_is_noticed_or_loses_no_more_than_whole_commits(
         (Path(folder) / "acme").mkdir()
         for path, content in files.items():
             (Path(folder) / "acme" / path).write_bytes(content)
-        warehouses = Warehouses(Path(folder), lock_wait=0)
+        warehouses = FileWarehouses(Path(folder), lock_wait=0)
         with suppress(WarehouseDamaged), warehouses.open(ACME) as connection:
             rows, total = one_row(connection, "SELECT count(*), sum(number) FROM numbers", {})
             assert rows in (1000, 2000, 3000, 4000)
@@ -380,7 +388,7 @@ def test_a_flipped_byte_is_noticed_or_loses_no_more_than_whole_commits(
 
 def test_a_full_disk_keeps_what_was_committed_and_works_again_with_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
-        warehouses = Warehouses(disk / "olap", lock_wait=0)
+        warehouses = FileWarehouses(disk / "olap", lock_wait=0)
         put(warehouses, ACME)
         filler = fill(disk)
         with pytest.raises(StorageFull) as full:
@@ -398,7 +406,7 @@ def test_a_full_disk_keeps_what_was_committed_and_works_again_with_room(tmp_path
 
 def test_a_disk_without_room_for_one_more_folder_is_full(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "1m,nr_inodes=2") as disk:
-        warehouses = Warehouses(disk, lock_wait=0)
+        warehouses = FileWarehouses(disk, lock_wait=0)
         (disk / "filler").touch()
         with pytest.raises(StorageFull, match=rf"^acme:main: no space left for {disk}/acme"):
             put(warehouses, ACME)
@@ -406,7 +414,7 @@ def test_a_disk_without_room_for_one_more_folder_is_full(tmp_path: Path) -> None
 
 
 def test_a_file_in_the_place_of_the_organizations_folder_is_named(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     (tmp_path / "olap").mkdir()
     (tmp_path / "olap" / "acme").touch()
@@ -416,7 +424,7 @@ def test_a_file_in_the_place_of_the_organizations_folder_is_named(
 
 
 def test_too_little_memory_names_the_setting_and_gives_the_file_back(tmp_path: Path) -> None:
-    warehouses = Warehouses(tmp_path / "olap", memory_limit="30MiB", lock_wait=0)
+    warehouses = FileWarehouses(tmp_path / "olap", memory_limit="30MiB", lock_wait=0)
     put(warehouses, ACME)
     with (
         pytest.raises(RetryableError, match=r"^acme:main: .* raise ELT_ASSETS_WAREHOUSE_MEMORY"),
@@ -429,7 +437,7 @@ def test_too_little_memory_names_the_setting_and_gives_the_file_back(tmp_path: P
 
 
 def test_removing_deletes_the_file_and_what_a_killed_process_left_beside_it(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     put(warehouses, OTHER)
     with another_process(HOLDER, tmp_path / "olap") as holder:
@@ -441,13 +449,13 @@ def test_removing_deletes_the_file_and_what_a_killed_process_left_beside_it(
     assert list((tmp_path / "olap").iterdir()) == []
 
 
-def test_removing_what_is_not_there_is_no_mistake(warehouses: Warehouses) -> None:
+def test_removing_what_is_not_there_is_no_mistake(warehouses: FileWarehouses) -> None:
     warehouses.remove(ACME)
     assert not warehouses.exists(ACME)
 
 
 @pytest.mark.parametrize("length", [0, 100, 35_000])
-def test_a_damaged_file_can_be_removed(warehouses: Warehouses, length: int) -> None:
+def test_a_damaged_file_can_be_removed(warehouses: FileWarehouses, length: int) -> None:
     put(warehouses, ACME)
     path = warehouses.path(ACME)
     path.write_bytes((b"garbage" * 5000)[:length])
@@ -455,7 +463,7 @@ def test_a_damaged_file_can_be_removed(warehouses: Warehouses, length: int) -> N
     assert not path.exists()
 
 
-def test_a_file_that_is_cut_short_can_be_removed(warehouses: Warehouses) -> None:
+def test_a_file_that_is_cut_short_can_be_removed(warehouses: FileWarehouses) -> None:
     put(warehouses, ACME, rows=3000)
     path = warehouses.path(ACME)
     path.write_bytes(path.read_bytes()[:10_000])
@@ -464,7 +472,7 @@ def test_a_file_that_is_cut_short_can_be_removed(warehouses: Warehouses) -> None
 
 
 def test_a_damaged_file_is_removed_with_what_a_killed_process_left_beside_it(
-    warehouses: Warehouses, tmp_path: Path
+    warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
     with another_process(HOLDER, tmp_path / "olap") as holder:
         assert holder.hears() == "holding"
@@ -474,7 +482,7 @@ def test_a_damaged_file_is_removed_with_what_a_killed_process_left_beside_it(
     assert list((tmp_path / "olap").iterdir()) == []
 
 
-def test_a_file_in_use_is_not_removed(warehouses: Warehouses, tmp_path: Path) -> None:
+def test_a_file_in_use_is_not_removed(warehouses: FileWarehouses, tmp_path: Path) -> None:
     with another_process(HOLDER, tmp_path / "olap") as holder:
         assert holder.hears() == "holding"
         with pytest.raises(WarehouseBusy):

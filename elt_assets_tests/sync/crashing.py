@@ -15,7 +15,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -23,7 +22,8 @@ import duckdb
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import Lent, Warehouses
+from elt_assets.stores.warehouse import Warehouse
+from elt_assets.stores.warehouse_files import FileWarehouses
 
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE(?! OR REPLACE TEMP)|DROP|ALTER)\b", re.I)
 
@@ -79,7 +79,7 @@ def watched(database: OperationalDatabase, boundaries: Boundaries) -> Operationa
     return database
 
 
-class WatchedWarehouses(Warehouses):
+class WatchedWarehouses(FileWarehouses):
     """The warehouses, each commit to which lies between two boundaries."""
 
     def __init__(self, settings: Settings, boundaries: Boundaries) -> None:
@@ -87,18 +87,11 @@ class WatchedWarehouses(Warehouses):
         self._boundaries = boundaries
 
     @contextmanager
-    def open(
-        self, ref: IntegrationRef, *, read_only: bool = False
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        with super().open(ref, read_only=read_only) as connection:
-            watched: Any = _WatchedConnection(connection, self._boundaries)
-            yield watched
-
-    @contextmanager
-    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
-        with super().lend(ref) as lent:
-            watched: Any = _WatchedConnection(lent.connection, self._boundaries)
-            yield replace(lent, connection=watched)
+    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        with super().open(ref, read_only=read_only) as warehouse:
+            watched: Any = _WatchedConnection(warehouse.connection, self._boundaries)
+            warehouse.connection = watched
+            yield warehouse
 
 
 class _WatchedConnection:

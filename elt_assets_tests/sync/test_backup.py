@@ -10,7 +10,7 @@ import pytest
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync import audit
 from elt_assets.sync.backup import Backup, backup
 from elt_assets.sync.outcome import Status
@@ -88,12 +88,12 @@ def test_a_restored_home_goes_on_syncing(filled: Company, tmp_path: Path) -> Non
 def test_one_that_is_being_synced_is_waited_for(
     filled: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warehouses = Warehouses(filled.platform.settings.warehouse_path, lock_wait=600)
+    warehouses = FileWarehouses(filled.platform.settings.warehouse_path, lock_wait=600)
     copy, asked = warehouses.copy, threading.Event()
 
-    def copy_when_asked(ref: IntegrationRef, target: Path) -> None:
+    def copy_when_asked(ref: IntegrationRef, target: Path) -> bool:
         asked.set()
-        copy(ref, target)
+        return copy(ref, target)
 
     monkeypatch.setattr(warehouses, "copy", copy_when_asked)
     monkeypatch.setattr(filled.platform, "warehouses", warehouses)
@@ -108,7 +108,7 @@ def test_one_that_is_being_synced_is_waited_for(
     copying.join()
     warehouses.close()
     assert done[0].left == ()
-    copied = Warehouses(tmp_path / "copy" / "olap")
+    copied = FileWarehouses(tmp_path / "copy" / "olap")
     with copied.open(ACME) as connection:
         connection.execute("SELECT * FROM written_before_it_was_let_go")
     copied.close()

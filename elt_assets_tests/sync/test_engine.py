@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores import warehouse
+from elt_assets.stores import warehouse_files
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.stores.processes import wait_until_it_waits
@@ -432,7 +432,7 @@ def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path)
 def test_a_file_replaced_by_a_larger_one_while_it_is_filled_holds_what_it_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warehouse, "_LARGE", 1)
+    monkeypatch.setattr(warehouse_files, "_LARGE", 1)
     company = Company(tmp_path / "home")
     world = company.connect(world=World(people(60)))
     path = company.platform.warehouses.path(ACME)

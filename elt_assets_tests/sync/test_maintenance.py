@@ -209,7 +209,7 @@ def test_a_file_that_has_grown_is_given_larger_blocks_once(
     company.connect(world=World(people(40)))
     company.sync()
     assert counts(maintain(company.platform)) == {}
-    monkeypatch.setattr("elt_assets.stores.warehouse._LARGE", 1)
+    monkeypatch.setattr("elt_assets.stores.warehouse_files._LARGE", 1)
     assert list(counts(maintain(company.platform)).values()) == [1]
     assert counts(maintain(company.platform)) == {}
     assert replays(company)

@@ -8,7 +8,7 @@ import pytest
 
 from elt_assets.errors import NotFound, RetryableError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Lent
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import ledger, registry
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
@@ -27,14 +27,14 @@ def test_a_sync_that_waited_for_the_file_finds_that_its_integration_is_gone(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company.connect(world=World(people(5)))
-    plain = company.platform.warehouses.lend
+    plain = company.platform.warehouses.open
 
-    def open_after_the_removal(ref: IntegrationRef) -> AbstractContextManager[Lent]:
+    def open_after_the_removal(ref: IntegrationRef) -> AbstractContextManager[Warehouse]:
         with company.platform.database.transaction() as transaction:
             registry.remove(transaction, ref)
         return plain(ref)
 
-    monkeypatch.setattr(company.platform.warehouses, "lend", open_after_the_removal)
+    monkeypatch.setattr(company.platform.warehouses, "open", open_after_the_removal)
     outcome = company.sync()
     assert outcome.status is Status.FAILED
     assert "removed" in (outcome.error or "")

@@ -11,8 +11,9 @@ import pytest
 
 from elt_assets.connectors.source import Page
 from elt_assets.errors import ProviderUnavailable
+from elt_assets.stores.warehouse import transaction
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.stage import PAGES, incoming, pages_table, transaction
+from elt_assets.sync.stage import PAGES, incoming, pages_table
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 

@@ -16,7 +16,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import duckdb
@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase, Parameters, Row, Transaction
-from elt_assets.stores.warehouse import Lent, Warehouses
+from elt_assets.stores.warehouse import Warehouse
+from elt_assets.stores.warehouse_files import FileWarehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
 
@@ -141,25 +142,17 @@ def watched(database: OperationalDatabase, moments: Moments) -> OperationalDatab
     return database
 
 
-class WatchedWarehouses(Warehouses):
+class WatchedWarehouses(FileWarehouses):
     """Warehouse files with moments around statements and commits."""
 
     moments: Moments
 
     @contextmanager
-    def open(
-        self, ref: IntegrationRef, *, read_only: bool = False
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        with super().open(ref, read_only=read_only) as connection:
-            yield cast(duckdb.DuckDBPyConnection, WatchedConnection(connection, self.moments))
-            self.moments.reach("before the file is closed")
-        self.moments.reach("after the file is closed")
-
-    @contextmanager
-    def lend(self, ref: IntegrationRef) -> Iterator[Lent]:
-        with super().lend(ref) as lent:
-            watched = WatchedConnection(lent.connection, self.moments)
-            yield replace(lent, connection=cast(duckdb.DuckDBPyConnection, watched))
+    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        with super().open(ref, read_only=read_only) as warehouse:
+            watched = WatchedConnection(warehouse.connection, self.moments)
+            warehouse.connection = cast(duckdb.DuckDBPyConnection, watched)
+            yield warehouse
             self.moments.reach("before the file is closed")
         self.moments.reach("after the file is closed")
 

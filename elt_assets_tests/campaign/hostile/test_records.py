@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouses
+from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign.hostile.installations import Installation, page, person
@@ -321,7 +321,7 @@ def test_no_name_leads_out_of_the_home_folder(organization: str, integration: st
     except InvalidInput:
         return
     root = Path("/home-of-the-platform/olap")
-    path = Warehouses(root).path(ref)
+    path = FileWarehouses(root).path(ref)
     assert Path(os.path.normpath(path)) == path
     assert path.parent.parent == root
     assert IntegrationRef.parse(str(ref)) == ref

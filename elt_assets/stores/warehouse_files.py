@@ -1,0 +1,562 @@
+"""The warehouse as files: one small DuckDB file per integration, opened for one sync at a time,
+and files that all integrations share.
+
+Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
+path, rewriting and copying it, and saying in our own errors what DuckDB says in its. Does
+not: what tables there are.
+
+The file's own lock keeps two syncs of one integration apart: between processes by the
+operating system, inside one process by DuckDB's refusal to attach a file twice. Never
+open these files with plain file I/O while a sync may run: closing any descriptor of the
+file drops the process's lock (POSIX).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from elt_assets.errors import (
+    InvalidInput,
+    PermanentError,
+    RetryableError,
+    StorageFull,
+    SyncError,
+    WarehouseBusy,
+    WarehouseDamaged,
+)
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.duckdb_instances import Instance, Instances
+from elt_assets.stores.warehouse import (
+    Layout,
+    Parameters,
+    Place,
+    SharedFile,
+    Warehouse,
+    Warehouses,
+    literal,
+    one_row,
+    transaction,
+)
+
+SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
+LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
+_LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
+# A row group that is not full is written anew whenever the log is emptied into the file. Six times
+# as many of them as DuckDB would make, and that happens often enough to need little memory.
+_ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
+_WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that must have gone
+_SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
+_HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
+ALIAS = "warehouse"
+_DAMAGE = (
+    "not a valid DuckDB",
+    "orrupt",
+    "checksum",
+    "Serialization Error",
+    "deserialize",
+    "Could not read enough bytes",  # the file was cut short
+    "Failure while replaying WAL",
+)
+
+
+class FileWarehouse(Warehouse):
+    """An integration's file, attached."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
+        ref: IntegrationRef,
+        grow: Callable[[], None],
+    ) -> None:
+        super().__init__(connection, instance.prepared)
+        self._tenant = (
+            f"{literal(ref.organization_id)} AS organization_id,"
+            f" {literal(ref.integration_id)} AS connected_integration_id"
+        )
+        self._grow = grow
+        self._make_room = instance.make_room
+
+    def reading(self) -> duckdb.DuckDBPyConnection:
+        """See `Warehouse`."""
+        reading = self.connection.cursor()
+        reading.execute(f"USE {ALIAS}")
+        return reading
+
+    def create(self, layout: Layout) -> None:
+        """Make the tables and views."""
+        for table in layout.tables:
+            key = f", PRIMARY KEY ({', '.join(table.key)})" if table.key else ""
+            self.execute(
+                f"CREATE TABLE {table.name} (organization_id VARCHAR NOT NULL,"
+                f" connected_integration_id VARCHAR NOT NULL, {table.columns}{key})"
+            )
+        for view in layout.views:
+            self.execute(f"CREATE VIEW {view.name} AS {view.query}")
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit what the block writes, or nothing of it."""
+        return transaction(self)
+
+    def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
+        """Add the records that `select` yields, columns by name; how many they are."""
+        (added,) = one_row(
+            self,
+            f"INSERT INTO {table} BY NAME SELECT {self._tenant}, * FROM ({select})",
+            parameters or {},
+        )
+        return int(added)
+
+    def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
+        """Put what `select` yields, columns by name, into a table of books."""
+        self.add(table, select, parameters)
+
+    def update(
+        self, table: str, changes: str, where: str, parameters: Parameters | None = None
+    ) -> None:
+        """Change rows of a table of books."""
+        self.execute(f"UPDATE {table} SET {changes} WHERE {where}", parameters)
+
+    def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
+        """Remove rows, of books or of records."""
+        self.execute(f"DELETE FROM {table} WHERE {where}", parameters)
+
+    def grow(self) -> None:
+        """Give the file larger blocks once it is too large for its own."""
+        self._grow()
+
+    def make_room(self, added: int) -> None:
+        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        self._make_room(added)
+
+
+class FileWarehouses(Warehouses):
+    """All integrations' warehouse files under one folder.
+
+    `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
+    how many seconds to wait for a file that another sync holds. `spill` is the folder for
+    what does not fit into memory: that of one object, which removes it when it is closed. A
+    write-ahead log of `log_size` is emptied into its file; until then its rows are in memory.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        threads: int = 1,
+        memory_limit: str = "256MB",
+        lock_wait: float = 30.0,
+        spill: str = ".spill",
+        log_size: str = "32MB",
+    ) -> None:
+        self._root = root
+        self._lock_wait = lock_wait
+        self._instances = Instances(
+            threads=threads,
+            memory_limit=memory_limit,
+            spill=root / spill,
+            # By default DuckDB writes the file anew, compressed, after every few batches of a
+            # large integration; that took half of its time.
+            options={"wal_autocheckpoint": log_size},
+        )
+
+    def path(self, ref: Place) -> Path:
+        """Where the file lies, whether or not it exists."""
+        if isinstance(ref, SharedFile):
+            return self._root / f"{ref.name}.duckdb"
+        return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
+
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration that has a file here, whether or not it is still known."""
+        found = []
+        for path in self._root.glob("*/*.duckdb"):
+            # What cannot be the name of an integration is somebody else's file.
+            with suppress(InvalidInput):
+                found.append(IntegrationRef(path.parent.name, path.stem))
+        return sorted(found)
+
+    def shared(self) -> list[SharedFile]:
+        """Every file that belongs to no integration."""
+        return [SharedFile(path.stem) for path in sorted(self._root.glob("[!.]*.duckdb"))]
+
+    def exists(self, ref: Place) -> bool:
+        """Whether anything was ever written there."""
+        return self.path(ref).exists()
+
+    @contextmanager
+    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        """See `Warehouses`; waits for the file's lock for `lock_wait` seconds."""
+        with self._attached(ref, read_only=read_only, wait=self._lock_wait) as (
+            connection,
+            instance,
+        ):
+            grow = partial(self._grow, connection, ref, self.path(ref))
+            yield FileWarehouse(connection, instance, ref, grow)
+
+    @contextmanager
+    def open_shared(
+        self, file: SharedFile, *, read_only: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection whose default database is the file; raises what `open` raises."""
+        with self._attached(file, read_only=read_only, wait=self._lock_wait) as (connection, _):
+            yield connection
+
+    @contextmanager
+    def _attached(
+        self, ref: Place, *, read_only: bool, wait: float
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Instance]]:
+        path = self.path(ref)
+        with (
+            self._instances.lent() as instance,
+            instance.cursor() as connection,
+            _translated(ref, path),
+        ):
+            self._attach(connection, ref, path, read_only, wait)
+            yield connection, instance
+            self._detach(connection, path)
+
+    def is_held(self, ref: IntegrationRef) -> bool:
+        """See `Warehouses`."""
+        if not self.exists(ref):
+            return False
+        try:
+            with self._attached(ref, read_only=True, wait=0.0):
+                return False
+        except WarehouseBusy:
+            return True
+        except SyncError:
+            # Damaged or unreadable, which whoever syncs next will say; but not held.
+            return False
+
+    @contextmanager
+    def removing(self, ref: IntegrationRef) -> Iterator[None]:
+        """See `Warehouses`."""
+        path = self.path(ref)
+        with ExitStack() as held:
+            if path.exists():
+                # Read-only: closing must not touch a write-ahead log that by then may be
+                # that of a new file in the same place.
+                with suppress(WarehouseDamaged):
+                    held.enter_context(self.open(ref, read_only=True))
+            _unlink(path)
+            _unlink(_rewritten(path))
+            yield
+        with suppress(OSError):
+            path.parent.rmdir()
+
+    def compact(self, ref: Place) -> tuple[int, int]:
+        """Rewrite the file of `ref` without its gaps; return its size before and after.
+
+        The new file takes the old one's place in one step: killed at any moment, one of the
+        two is there in full. Raises what `open` raises.
+        """
+        path = self.path(ref)
+        # For writing, so that nobody else has the file.
+        with self._attached(ref, read_only=False, wait=self._lock_wait) as (connection, _):
+            before = _checkpointed(connection, path)
+            _replace(connection, ref, path, _fitting_blocks(ref, before))
+            return before, path.stat().st_size
+
+    def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
+        """See `Warehouses`; also for a file that has outgrown its blocks.
+
+        Blocks are chosen when a file is made, and nobody knows then how large it will be.
+        """
+        path = self.path(ref)
+        with self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, _):
+            share = max(_free_share(connection), gone)
+            outgrown = _block_size(connection) < _fitting_blocks(ref, path.stat().st_size)
+        # An interrupted rewriting left something behind that the next one takes away.
+        if not (share >= _WORTH_REWRITING or outgrown or _rewritten(path).exists()):
+            return None
+        if dry_run:
+            return int(share * path.stat().st_size)
+        before, after = self.compact(ref)
+        return before - after
+
+    def inspect(self) -> str:
+        """See `Warehouses`."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe-") as probe:
+                probe.write(b"x")
+                probe.flush()
+        except OSError as error:
+            raise PermanentError(f"{self._root} cannot be written: {error.strerror}") from error
+        return f"{self._root} can be written"
+
+    def copy(self, ref: Place, target: Path) -> bool:
+        """See `Warehouses`."""
+        with (
+            self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, _),
+            _translated(ref, target),
+        ):
+            _make_folder(ref, target.parent)
+            _copy(connection, ref, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
+        return True
+
+    def close(self) -> None:
+        """Close the instances kept for reuse and remove spill files."""
+        self._instances.close()
+
+    def _grow(self, connection: duckdb.DuckDBPyConnection, ref: Place, path: Path) -> None:
+        if _size(path) < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
+            return
+        _checkpointed(connection, path)
+        _replace(connection, ref, path, LARGE_BLOCKS)
+        left = _written(path)
+        connection.execute("USE memory")
+        connection.execute(f"DETACH {ALIAS}")
+        # For a moment nobody has the file. Who writes to it then may have changed what the
+        # borrower knows of it.
+        self._attach(connection, ref, path, read_only=False, wait=self._lock_wait)
+        if _written(path) != left:
+            raise WarehouseBusy(
+                f"{ref}: warehouse file {path} was written to by another sync meanwhile; "
+                "let that one end, and sync again"
+            )
+
+    def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+        # DuckDB writes the file when it lets go of it. Trying every compression on every
+        # column of a small one takes longer than all the rest of a small sync.
+        method = "uncompressed" if _size(path) < _SMALL else "auto"
+        connection.execute("USE memory")
+        connection.execute(f"SET GLOBAL force_compression = '{method}'")
+        connection.execute(f"DETACH {ALIAS}")
+
+    def _attach(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        ref: Place,
+        path: Path,
+        read_only: bool,
+        wait: float,
+    ) -> None:
+        # ATTACH takes no parameters; the installation's own folder may hold a quote.
+        attempts = Retrying(
+            retry=retry_if_exception_type(WarehouseBusy),
+            stop=stop_after_delay(wait),
+            wait=wait_random(0.02, 0.25),
+            reraise=True,
+        )
+        for attempt in attempts:
+            with attempt, _nothing_unfinished(path), _translated(ref, path):
+                if not read_only:
+                    # Each time: a removal that was waited for takes the folder along.
+                    _make_folder(ref, path.parent)
+                found = _identity(path)
+                # A file that exists has its blocks; DuckDB refuses to be told of others.
+                made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
+                # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
+                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _row_groups(ref) + made)
+                connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
+                if found is not None and _identity(path) != found:
+                    # Opened before and locked after somebody put another in its place: what
+                    # is written to this one would be lost.
+                    connection.execute(f"DETACH {ALIAS}")
+                    raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
+        connection.execute(f"USE {ALIAS}")
+
+
+def _row_groups(ref: Place) -> str:
+    """A shared file is filled by large loads, which are quicker with DuckDB's own row groups."""
+    return "" if isinstance(ref, SharedFile) else _ROW_GROUPS
+
+
+def _fitting_blocks(ref: Place, size: int = 0) -> int:
+    """The block size for a file of `size` bytes; one that is shared may become large."""
+    return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, ref: Place, target: Path, block_size: int) -> None:
+    """Write what the attached file holds to a new file, as small as that gets."""
+    _unlink(target)
+    connection.execute("SET GLOBAL force_compression = 'auto'")
+    connection.execute(
+        f"ATTACH {literal(str(target))} AS copied"
+        f" (TYPE duckdb{_row_groups(ref)}, BLOCK_SIZE {block_size})"
+    )
+    try:
+        connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
+    finally:
+        connection.execute("DETACH copied")
+
+
+def _block_size(connection: duckdb.DuckDBPyConnection) -> int:
+    (found,) = one_row(
+        connection,
+        "SELECT max(block_size) FROM pragma_database_size() WHERE database_name = $name",
+        {"name": ALIAS},
+    )
+    return int(found)
+
+
+def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
+    (share,) = one_row(
+        connection,
+        """
+        SELECT coalesce(max(free_blocks / nullif(total_blocks, 0)), 0)
+        FROM pragma_database_size()
+        WHERE database_name = $name
+        """,
+        {"name": ALIAS},
+    )
+    return float(share)
+
+
+def _log(path: Path) -> Path:
+    """The file's write-ahead log, which DuckDB has beside it now and then."""
+    return path.with_name(path.name + ".wal")
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file and of its write-ahead log."""
+    return sum(part.stat().st_size for part in (path, _log(path)) if part.exists())
+
+
+def _written(path: Path) -> tuple[object, ...]:
+    """Differs when anybody has written to the file or its log."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, _log(path).exists()
+
+
+def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """Empty the file's write-ahead log; the file's size.
+
+    Letting go of the file then touches no log: by then that may be its successor's.
+    """
+    connection.execute(f"CHECKPOINT {ALIAS}")
+    return path.stat().st_size
+
+
+def _replace(
+    connection: duckdb.DuckDBPyConnection, ref: Place, path: Path, block_size: int
+) -> None:
+    """Put a copy with such blocks in the place of the attached file, in one step."""
+    rewritten = _rewritten(path)
+    _copy(connection, ref, rewritten, block_size)
+    os.replace(rewritten, path)
+    _reach_the_disk(path.parent)
+
+
+def _rewritten(path: Path) -> Path:
+    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
+    return path.with_name(f".{path.name}.rewritten")
+
+
+def _unlink(path: Path) -> None:
+    """Remove a file that nobody has open, and what DuckDB may have left beside it."""
+    for leftover in (path, _log(path)):
+        leftover.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reach_the_disk(folder: Path) -> None:
+    """Have the names in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make_folder(ref: Place, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(ref, folder) from error
+        raise PermanentError(
+            f"{ref}: the folder {folder} cannot be made ({error.strerror}); "
+            "move away what is in its place, or correct the rights"
+        ) from error
+
+
+def _full(ref: Place, path: Path) -> StorageFull:
+    return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
+
+
+@contextmanager
+def _nothing_unfinished(path: Path) -> Iterator[None]:
+    """Take back a file that the block began to make on a full disk.
+
+    DuckDB leaves it behind empty, and with room again it would pass for a damaged one. A
+    file without its headers holds nothing; nobody else can have it open.
+    """
+    made_here = not path.exists()
+    try:
+        yield
+    except StorageFull:
+        if made_here and path.exists() and path.stat().st_size < _HEADERS:
+            path.unlink()
+        raise
+
+
+@contextmanager
+def _translated(ref: Place, path: Path) -> Iterator[None]:
+    """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
+    try:
+        yield
+    except duckdb.Error as error:
+        translated = _translate(error, ref, path)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
+    text = str(error)
+    if "Could not set lock" in text:
+        holder = re.search(r"held in (.+?)\. See", text, re.DOTALL)
+        who = holder.group(1) if holder else "another process"
+        return WarehouseBusy(
+            f"{ref}: warehouse file {path} is in use by {who}; "
+            "wait for that sync to end, or stop it"
+        )
+    if "Unique file handle conflict" in text:
+        return WarehouseBusy(
+            f"{ref}: warehouse file {path} is in use by another sync of this process; "
+            "wait for it to end"
+        )
+    if "No space left" in text or "out of disk space" in text.lower():
+        return _full(ref, path)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
+        if isinstance(ref, SharedFile):
+            cure = "raise ELT_ASSETS_EVENTS_MEMORY"
+        return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
+    fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
+    if fatal or any(sign in text for sign in _DAMAGE):
+        return WarehouseDamaged(
+            f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
+            "and sync again: the latest table is untouched and the file is made anew"
+        )
+    if "No such file or directory" in text:
+        return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")
+    if "database does not exist" in text:
+        return RetryableError(
+            f"{ref}: warehouse file {path} was removed before it could be read; "
+            "`elt-assets integrations list` shows what is still registered"
+        )
+    if isinstance(error, duckdb.IOException):
+        return RetryableError(
+            f"{ref}: warehouse file {path} cannot be used: {text.splitlines()[0]}"
+        )
+    return None
