@@ -26,15 +26,24 @@ class DatabaseAddress:
     password: SecretRef | None = None
 
     @classmethod
-    def parse(cls, url: str, password: SecretRef | None = None) -> DatabaseAddress:
-        """Check `url`. Raises `InvalidInput`, which never quotes what might be a password."""
+    def parse(
+        cls,
+        url: str,
+        password: SecretRef | None = None,
+        *,
+        password_setting: str = "ELT_ASSETS_OPERATIONAL_PASSWORD",  # noqa: S107
+    ) -> DatabaseAddress:
+        """Check `url`. Raises `InvalidInput`, which never quotes what might be a password.
+
+        It names the setting in which to say where the password is kept.
+        """
         parts = _split(url)
         if parts.scheme not in ("postgresql", "postgres"):
             raise InvalidInput("not a database address: write postgresql://user@host:5432/database")
         if parts.password is not None or "password=" in parts.query:
             raise InvalidInput(
                 "a password does not belong in the address: name where it is kept in "
-                "ELT_ASSETS_OPERATIONAL_PASSWORD, as env:NAME or file:PATH"
+                f"{password_setting}, as env:NAME or file:PATH"
             )
         if not parts.path.strip("/"):
             raise InvalidInput("the address names no database: postgresql://user@host/database")

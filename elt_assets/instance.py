@@ -7,16 +7,19 @@ and nothing that the web server and the daemon do for themselves.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 
 import dagster as dg
 
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import EltAssetsError, InvalidInput
+from elt_assets.instance_config import (
+    CONFIG_FILE,
+    follow,
+    refuse_contradiction,
+    refuse_what_is_not_installed,
+)
+from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings
-
-CONFIG_FILE = "dagster.yaml"
 
 # A command's own standard error shows progress. Capturing it into a file, as Dagster does
 # by default, would take the terminal away and start two processes a run.
@@ -28,12 +31,18 @@ _NOTHING_CAPTURED = {
 }
 
 
+class InstanceAway(EltAssetsError):
+    """The database that holds Dagster's instance does not answer, or refuses us."""
+
+
 def dagster_home(settings: Settings) -> Path:
     """The folder to use as DAGSTER_HOME, ready for use.
 
     The variable wins where it is set, and that folder is left as it is. Otherwise it is a
-    folder of the installation's own, which gets our dagster.yaml unless it has one.
+    folder of the installation's own, whose dagster.yaml follows the settings until a person
+    changes it. Raises `InvalidInput` where a dagster.yaml contradicts them.
     """
+    refuse_what_is_not_installed(settings)
     chosen = os.environ.get("DAGSTER_HOME")
     if chosen:
         home = Path(chosen).expanduser()
@@ -42,22 +51,37 @@ def dagster_home(settings: Settings) -> Path:
                 f"DAGSTER_HOME is {chosen!r}, which is not the absolute path of a folder; "
                 "create it, or unset the variable to use the installation's own"
             )
+        refuse_contradiction(home / CONFIG_FILE, settings)
         return home
     home = settings.dagster_path
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     home.mkdir(exist_ok=True, mode=0o700)
-    with suppress(FileExistsError), (home / CONFIG_FILE).open("x", encoding="utf-8") as config:
-        config.write(shipped_config())
+    follow(home / CONFIG_FILE, settings)
     return home
-
-
-def shipped_config() -> str:
-    """The dagster.yaml that comes with the package."""
-    return resources.files("elt_assets").joinpath(CONFIG_FILE).read_text(encoding="utf-8")
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The persistent instance, for runs inside a command; use it as a context manager."""
     # The name promises a temporary instance; what it makes is a persistent one in the given
     # folder, from that folder's dagster.yaml, and the only public way to override parts of it.
-    return dg.DagsterInstance.local_temp(str(dagster_home(settings)), overrides=_NOTHING_CAPTURED)
+    home = str(dagster_home(settings))
+    if settings.dagster_url is None:
+        return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)
+    from dagster_postgres.utils import DagsterPostgresException
+
+    try:
+        return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)
+    except DagsterPostgresException as error:
+        raise InstanceAway(_why(settings, error)) from None
+
+
+def _why(settings: Settings, error: BaseException) -> str:
+    said = str(getattr(error.__cause__, "orig", None) or error.__cause__ or error)
+    secrets = Secrets()
+    if settings.dagster_password is not None:
+        secrets.resolve(settings.dagster_password)
+    return (
+        f"Dagster's instance at {settings.dagster_address} cannot be used: "
+        f"{secrets.redact(said.strip().partition(chr(10))[0])}; see ELT_ASSETS_DAGSTER_URL and "
+        "ELT_ASSETS_DAGSTER_PASSWORD"
+    )

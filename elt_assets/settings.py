@@ -12,9 +12,17 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from elt_assets.broker_address import BrokerAddress
 from elt_assets.database_address import DatabaseAddress
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import DeleteMode, Safeguards
@@ -51,6 +59,30 @@ class Settings(BaseSettings):
     )
     operational_row_security: bool = Field(
         False, description="Show that role the rows of one organization at a time."
+    )
+    dagster_url: str | None = Field(
+        None,
+        description="PostgreSQL that holds Dagster's runs, events and schedules; files under home "
+        "if unset. Needs elt-assets[postgres-instance].",
+    )
+    dagster_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    broker_url: str | None = Field(
+        None,
+        description="Redis through which runs reach workers, redis://host:6379/0 or rediss://…; "
+        "the server runs them itself if unset. Needs elt-assets[celery].",
+    )
+    broker_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    worker_queue: str = Field(
+        "elt_assets",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="Queue of runs that name no other one (tag dagster-celery/queue).",
+    )
+    max_runs: int = Field(
+        2, ge=1, le=10_000, description="Runs at once; with workers, on all of them together."
     )
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
     concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
@@ -180,7 +212,7 @@ class Settings(BaseSettings):
             raise ValueError("not an http(s) address")
         return address
 
-    @field_validator("operational_password", mode="before")
+    @field_validator("operational_password", "dagster_password", "broker_password", mode="before")
     @classmethod
     def _a_reference(cls, given: object) -> object:
         if not isinstance(given, str):
@@ -191,12 +223,15 @@ class Settings(BaseSettings):
             raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
         return {kind: place}
 
-    @field_validator("operational_url")
+    @field_validator("operational_url", "dagster_url", "broker_url")
     @classmethod
-    def _a_database(cls, url: str | None) -> str | None:
+    def _an_address_without_password(cls, url: str | None, info: ValidationInfo) -> str | None:
+        # Named after what it leads to, as its password is.
+        name = str(info.field_name).removesuffix("_url")
+        kind = BrokerAddress if name == "broker" else DatabaseAddress
         try:
             if url is not None:
-                DatabaseAddress.parse(url)
+                kind.parse(url, password_setting=f"ELT_ASSETS_{name.upper()}_PASSWORD")
         except InvalidInput as error:
             raise ValueError(str(error)) from None
         return url
@@ -206,6 +241,15 @@ class Settings(BaseSettings):
         if self.operational_row_security and self.operational_reader is None:
             raise ValueError(
                 "ELT_ASSETS_OPERATIONAL_ROW_SECURITY needs ELT_ASSETS_OPERATIONAL_READER too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_share_an_instance(self) -> Self:
+        if self.broker_url is not None and self.dagster_url is None:
+            raise ValueError(
+                "ELT_ASSETS_BROKER_URL needs ELT_ASSETS_DAGSTER_URL too: a worker learns what to "
+                "run from Dagster's instance, which must not be files of one machine"
             )
         return self
 
@@ -240,6 +284,20 @@ class Settings(BaseSettings):
         if self.operational_url is None:
             return None
         return DatabaseAddress.parse(self.operational_url, self.operational_password)
+
+    @property
+    def dagster_address(self) -> DatabaseAddress | None:
+        """Where Dagster's runs and events are; None for files."""
+        if self.dagster_url is None:
+            return None
+        return DatabaseAddress.parse(self.dagster_url, self.dagster_password)
+
+    @property
+    def broker_address(self) -> BrokerAddress | None:
+        """Where workers are reached; None for an installation without any."""
+        if self.broker_url is None:
+            return None
+        return BrokerAddress.parse(self.broker_url, self.broker_password)
 
     @property
     def database_path(self) -> Path:

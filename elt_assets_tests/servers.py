@@ -1,6 +1,6 @@
-"""Real database servers for tests: programs of the machine, data in a temporary folder.
+"""Real servers for tests: programs of the machine, data in a temporary folder.
 
-Belongs here: finding, starting and stopping PostgreSQL and MariaDB on loopback. Does not:
+Belongs here: finding, starting and stopping PostgreSQL, MariaDB and Redis on loopback. Does not:
 what is in them.
 """
 
@@ -201,6 +201,67 @@ def mariadb() -> Iterator[Server]:
                 except pymysql.err.OperationalError as error:
                     _check_not_yet(str(error), "refused")
             yield server
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running Redis with a password, which keeps what it was told on its disk."""
+
+    port: int
+    stop: Callable[[], None]
+    """End it as a power cut would."""
+    start: Callable[[], None]
+    """Start it again, on the same port and with what it had."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of an installation whose broker this is."""
+        return {
+            "ELT_ASSETS_BROKER_URL": f"redis://127.0.0.1:{self.port}/0",
+            "ELT_ASSETS_BROKER_PASSWORD": "env:ELT_ASSETS_TEST_PASSWORD",
+            "ELT_ASSETS_TEST_PASSWORD": PASSWORD,
+        }
+
+
+@contextmanager
+def redis() -> Iterator[Broker]:
+    """A Redis of this machine; skips the test where there is none."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("Redis is not installed; .ci/install-servers installs it")
+    with _folder() as folder:
+        port = _free_port()
+        options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+        options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        configuration = folder / "redis.conf"
+        configuration.write_text(f'requirepass "{PASSWORD}"\n')
+        configuration.chmod(0o644)
+        running: list[subprocess.Popen[bytes]] = []
+
+        def stop() -> None:
+            running[0].kill()
+            running.pop().wait()
+
+        def start() -> None:
+            running.append(_start([program, configuration, *options], folder))
+            while True:
+                _check_alive(running[0], folder)
+                try:
+                    with socket.create_connection(("127.0.0.1", port)) as connection:
+                        connection.sendall(b"PING\r\n")
+                        # What it says to strangers, once it has read what it had.
+                        if connection.recv(100).startswith(b"-NOAUTH"):
+                            return
+                except ConnectionRefusedError:
+                    pass
+                time.sleep(0.02)
+
+        start()
+        try:
+            yield Broker(port, stop, start)
+        finally:
+            if running:
+                stop()
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from elt_assets.event_log import PooledSqliteEventLogStorage
-from elt_assets.instance import open_instance, shipped_config
+from elt_assets.instance import open_instance
+from elt_assets.instance_config import shipped_config
 from elt_assets.settings import load_settings
 
 LATEST = dg.AssetKey("users_latest")
@@ -40,7 +41,7 @@ def test_an_installation_keeps_its_events_in_it(instance: dg.DagsterInstance) ->
 
 
 def test_a_command_uses_the_event_log_that_its_dagster_home_names(tmp_path: Path) -> None:
-    chosen = yaml.safe_load(shipped_config())
+    chosen = yaml.safe_load(shipped_config(load_settings()))
     del chosen["event_log_storage"]
     settings = load_settings(home=tmp_path)
     settings.dagster_path.mkdir(parents=True)
@@ -57,7 +58,7 @@ def test_dagster_s_own_storage_reads_what_was_written(
     run = instance.get_runs()[0]
     written = [event.message for event in instance.all_logs(run.run_id)]
     settings = load_settings(home=tmp_path)
-    plain = yaml.safe_load(shipped_config())
+    plain = yaml.safe_load(shipped_config(load_settings()))
     del plain["event_log_storage"]
     config = settings.dagster_path / "dagster.yaml"
     config.write_text(yaml.safe_dump(plain), encoding="utf-8")

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from elt_assets.errors import InvalidInput
-from elt_assets.instance import dagster_home, open_instance, shipped_config
+from elt_assets.instance import dagster_home, open_instance
+from elt_assets.instance_config import shipped_config
 from elt_assets.settings import load_settings
 
 
 def test_a_new_installation_gets_our_dagster_yaml(own_home: Path) -> None:
     home = dagster_home(load_settings())
     assert home == own_home / "dagster"
-    assert (home / "dagster.yaml").read_text("utf-8") == shipped_config()
+    assert (home / "dagster.yaml").read_text("utf-8") == shipped_config(load_settings())
     assert own_home.stat().st_mode & 0o777 == 0o700
 
 

@@ -24,6 +24,7 @@ from elt_assets.errors import EltAssetsError
 COMMANDS = {
     "demo": ("demo", "Sync demo organizations and compare with their provider."),
     "dev": ("dev", "Run web UI, daemon and health endpoint."),
+    "worker": ("worker", "Carry out runs that a server hands out."),
     "provider": ("provider", "Run the embedded provider alone."),
     "integrations": ("integrations", "Connect, look at and disconnect integrations."),
     "sync": ("sync", "Bring integrations up to date."),

@@ -1,0 +1,52 @@
+"""The workers' broker, looked at: is it there, which one is it, and who listens?
+
+Belongs here: questions to Redis and to the workers through it. Does not: sending or carrying out
+runs (workers).
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from elt_assets.broker_address import BrokerAddress
+from elt_assets.errors import EltAssetsError
+from elt_assets.secret_refs import Secrets
+
+_PATIENCE = 1.5
+"""Seconds in which workers answer; nobody knows how many there are, so all of it is waited for."""
+
+
+class BrokerUnusable(EltAssetsError):
+    """The broker does not answer, or refuses us."""
+
+
+def look_at_broker(address: BrokerAddress) -> str:
+    """Name and version of the broker. Raises `BrokerUnusable` saying why it cannot be used."""
+    # Imported when it is needed: nobody without workers has it.
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    secrets = Secrets()
+    try:
+        client = Redis.from_url(address.complete(secrets), socket_connect_timeout=5)
+        with closing(client):
+            client.ping()
+            version = client.info("server").get("redis_version", "?")
+    except (RedisError, OSError, ValueError) as error:
+        raise BrokerUnusable(
+            f"the broker at {address} cannot be used: {secrets.redact(str(error))}; see "
+            "ELT_ASSETS_BROKER_URL and ELT_ASSETS_BROKER_PASSWORD"
+        ) from None
+    return f"Redis {version} at {address}"
+
+
+def listening() -> dict[str, int]:
+    """The workers that answer now, and how many runs each carries out at once."""
+    from elt_assets.workers.app import worker_app
+
+    app = worker_app()
+    try:
+        found = app.control.inspect(timeout=_PATIENCE).stats() or {}
+    finally:
+        app.close()
+    return {name: int(said["pool"]["max-concurrency"]) for name, said in sorted(found.items())}

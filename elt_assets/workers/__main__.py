@@ -1,0 +1,37 @@
+"""One worker process: `python -m elt_assets.workers SLOTS NAME QUEUE…`, started by `worker`.
+
+Belongs here: starting Celery's worker with our application. Does not: checking settings or
+stopping cleanly, which the command does that starts this (cli.worker).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from elt_assets import logs
+from elt_assets.settings import load_settings
+from elt_assets.workers.app import worker_app
+
+
+def main(slots: str, name: str, *queues: str) -> None:
+    """Carry out runs until told to stop; returns then."""
+    settings = load_settings()
+    logs.configure(settings.log_format or "console", settings.log_level)
+    # Before the first fork, so that a run need not wait for seconds of imports.
+    import_module("elt_assets.definitions")
+    worker_app().worker_main(
+        [
+            "worker",
+            f"--concurrency={slots}",
+            f"--hostname={name}@%h",
+            f"--queues={','.join(queues)}",
+            f"--loglevel={settings.log_level.upper()}",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
