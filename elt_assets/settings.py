@@ -60,6 +60,36 @@ class Settings(BaseSettings):
     operational_row_security: bool = Field(
         False, description="Show that role the rows of one organization at a time."
     )
+    warehouse_url: str | None = Field(
+        None,
+        description="PostgreSQL that holds the catalog of a DuckLake warehouse, which machines can "
+        "share; a DuckDB file for each integration under home if unset. Needs elt-assets[lake].",
+    )
+    warehouse_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    warehouse_schema: str = Field(
+        "warehouse",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="Schema there that holds the catalog and the books.",
+    )
+    warehouse_data: str | None = Field(
+        None,
+        description="Where the lake's Parquet files are: a folder that all machines share, or "
+        "s3://bucket/prefix.",
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        pattern=r"^(https?://)?[A-Za-z0-9._\[\]:-]+$",
+        description="Address of object storage that speaks S3; Amazon's if unset.",
+    )
+    s3_region: str = Field("us-east-1", description="Its region.")
+    s3_key_id: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where the name of its access key is kept: env:NAME or file:PATH."
+    )
+    s3_secret: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where the access key's secret is kept: env:NAME or file:PATH."
+    )
     dagster_url: str | None = Field(
         None,
         description="PostgreSQL that holds Dagster's runs, events and schedules; files under home "
@@ -212,7 +242,15 @@ class Settings(BaseSettings):
             raise ValueError("not an http(s) address")
         return address
 
-    @field_validator("operational_password", "dagster_password", "broker_password", mode="before")
+    @field_validator(
+        "operational_password",
+        "warehouse_password",
+        "dagster_password",
+        "broker_password",
+        "s3_key_id",
+        "s3_secret",
+        mode="before",
+    )
     @classmethod
     def _a_reference(cls, given: object) -> object:
         if not isinstance(given, str):
@@ -223,7 +261,18 @@ class Settings(BaseSettings):
             raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
         return {kind: place}
 
-    @field_validator("operational_url", "dagster_url", "broker_url")
+    @field_validator("warehouse_url", mode="before")
+    @classmethod
+    def _no_catalog_of_files(cls, url: object) -> object:
+        if isinstance(url, str) and re.match(r"(sqlite|duckdb|ducklake:(?!postgres)|[^:]*$)", url):
+            raise ValueError(
+                "a lake that several processes write to needs its catalog on PostgreSQL: on a "
+                "SQLite or DuckDB file most commits made at the same time fail. Write "
+                "postgresql://user@host:5432/database, or leave it unset"
+            )
+        return url
+
+    @field_validator("operational_url", "warehouse_url", "dagster_url", "broker_url")
     @classmethod
     def _an_address_without_password(cls, url: str | None, info: ValidationInfo) -> str | None:
         # Named after what it leads to, as its password is.
@@ -241,6 +290,26 @@ class Settings(BaseSettings):
         if self.operational_row_security and self.operational_reader is None:
             raise ValueError(
                 "ELT_ASSETS_OPERATIONAL_ROW_SECURITY needs ELT_ASSETS_OPERATIONAL_READER too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_lake_is_whole(self) -> Self:
+        if (self.warehouse_url is None) != (self.warehouse_data is None):
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_URL and ELT_ASSETS_WAREHOUSE_DATA belong together: the "
+                "catalog of a lake and its files"
+            )
+        on_s3 = self.warehouse_data is not None and self.warehouse_data.startswith("s3://")
+        if on_s3 and not (self.s3_key_id and self.s3_secret):
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_DATA in S3 needs ELT_ASSETS_S3_KEY_ID and "
+                "ELT_ASSETS_S3_SECRET too: where the access key is kept"
+            )
+        if self.warehouse_url is not None and self.operational_url is None:
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_URL needs ELT_ASSETS_OPERATIONAL_URL too: a warehouse that "
+                "machines share goes with an operational database that they share"
             )
         return self
 
@@ -284,6 +353,13 @@ class Settings(BaseSettings):
         if self.operational_url is None:
             return None
         return DatabaseAddress.parse(self.operational_url, self.operational_password)
+
+    @property
+    def warehouse_address(self) -> DatabaseAddress | None:
+        """Where the lake's catalog is; None for a file for each integration."""
+        if self.warehouse_url is None:
+            return None
+        return DatabaseAddress.parse(self.warehouse_url, self.warehouse_password)
 
     @property
     def dagster_address(self) -> DatabaseAddress | None:

@@ -1,9 +1,9 @@
 """What every test starts from: a home of its own, and nothing of the machine's settings.
 
-Belongs here: isolation that every test needs, and the operational database it is given: a
-SQLite file, unless a test asks for each `backend` in turn or `--operational postgresql` is said.
-Does not: builders and servers of one part of
-the tree, which have a conftest.py beside their tests.
+Belongs here: isolation that every test needs, and the stores it is given: files, unless a test
+asks for each `backend` in turn, or `--operational postgresql` or `--warehouse lake` is said.
+Does not: builders and servers of one part of the tree, which have a conftest.py beside their
+tests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from elt_assets_tests.lakes import Lake
     from elt_assets_tests.servers import Server
 
 # A property that holds on a fast machine holds on a slow one: no example has a time limit.
@@ -28,8 +29,9 @@ settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let every test have its operational database on PostgreSQL."""
+    """Let every test have its stores on servers."""
     parser.addoption("--operational", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.addoption("--warehouse", choices=["files", "lake"], default="files")
 
 
 def pytest_configure() -> None:
@@ -56,8 +58,11 @@ def own_home(
     """Send everything a test or its subprocess writes to a folder that only it knows."""
     home = tmp_path / "elt-assets-home"
     monkeypatch.setenv("ELT_ASSETS_HOME", str(home))
-    if request.config.getoption("operational") == "postgresql":
+    on_a_lake = request.config.getoption("warehouse") == "lake"
+    if on_a_lake or request.config.getoption("operational") == "postgresql":
         on_postgresql(request.getfixturevalue("postgresql"), monkeypatch)
+    if on_a_lake:
+        request.getfixturevalue("lake")
     return home
 
 
@@ -69,6 +74,24 @@ def backend(own_home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     else:
         monkeypatch.delenv("ELT_ASSETS_OPERATIONAL_URL", raising=False)
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def lake_of_all_tests(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake for this process: making one takes longer than most tests do."""
+    from elt_assets_tests.lakes import Lake
+
+    return Lake(postgresql, f"lake_{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("lake"))
+
+
+@pytest.fixture
+def lake(lake_of_all_tests: Lake, monkeypatch: pytest.MonkeyPatch, postgresql: Server) -> Lake:
+    """An empty lake as the warehouse, and an operational database that goes with it."""
+    on_postgresql(postgresql, monkeypatch)
+    for name, value in lake_of_all_tests.settings().items():
+        monkeypatch.setenv(name, value)
+    lake_of_all_tests.empty()
+    return lake_of_all_tests
 
 
 def on_postgresql(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

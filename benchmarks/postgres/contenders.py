@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import Settings
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.apply import Application
 from elt_assets.sync.clock import now
@@ -37,12 +37,11 @@ class Changes:
 
     users: int
 
-    def log(self, connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    def log(self, warehouse: Warehouse, version: int) -> None:
         """Write the version into the change log, as detection does."""
         change_log.append(
-            connection,
+            warehouse,
             USERS,
-            REF,
             table=USERS.cdc,
             sync_id=f"s{version}",
             version=version,
@@ -79,12 +78,12 @@ class Ours:
 
     def apply(self, version: int) -> float:
         """Seconds in which that version became the latest table."""
-        with self._platform.warehouses.open(REF) as connection:
-            prepare_warehouse(connection, REF, USERS)
-            self._changes.log(connection, version)
+        with self._platform.warehouses.open(REF) as warehouse:
+            prepare_warehouse(warehouse, REF, USERS)
+            self._changes.log(warehouse, version)
             row = self._begun(version)
             started = time.perf_counter()
-            self._application(connection, row, version).run(
+            self._application(warehouse, row, version).run(
                 lambda latest: Outcome(
                     partition=REF.partition_key,
                     stream=USERS.name,
@@ -107,8 +106,8 @@ class Ours:
     @contextmanager
     def changes(self, version: int) -> Iterator[pa.RecordBatchReader]:
         """What the apply of that version reads."""
-        with self._platform.warehouses.open(REF, read_only=True) as connection:
-            yield change_log.to_apply(connection, USERS, version, self._changes.users)
+        with self._platform.warehouses.open(REF, read_only=True) as warehouse:
+            yield change_log.to_apply(warehouse, USERS, version, self._changes.users)
 
     def close(self) -> None:
         """Give everything back."""
@@ -118,13 +117,11 @@ class Ours:
         with self._platform.database.transaction(REF.partition_key) as transaction:
             return ledger.begin(transaction, USERS, REF, f"s{version}", None)
 
-    def _application(
-        self, connection: duckdb.DuckDBPyConnection, row: SyncRow, version: int
-    ) -> Application:
+    def _application(self, warehouse: Warehouse, row: SyncRow, version: int) -> Application:
         first = version == 1
         return Application(
             database=self._platform.database,
-            connection=connection,
+            warehouse=warehouse,
             stream=USERS,
             ref=REF,
             row=row,

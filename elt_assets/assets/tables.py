@@ -101,12 +101,12 @@ def column_lineage(stream: Stream, stage: Stage) -> dg.TableColumnLineage | None
 def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
     return [
         dg.TableColumn("sync_id", "VARCHAR", "The sync that fetched the record."),
+        *_tenant("VARCHAR"),
         dg.TableColumn("batch", "INTEGER", "The checkpoint that the record belongs to."),
         dg.TableColumn("seq", "INTEGER", "Place of the record in its batch."),
         dg.TableColumn("parent", "VARCHAR", "Whom it was listed under, such as a member's group."),
         _id("UUID"),
         *_declared(stream.key, _TYPES),
-        *_tenant("VARCHAR"),
         *_declared(stream.content, _TYPES),
         dg.TableColumn("attributes", "JSON", _ATTRIBUTES),
         dg.TableColumn("source_updated_at", "TIMESTAMP", "When the provider last changed it."),
@@ -119,12 +119,12 @@ def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
 
 def _cdc_columns(stream: Stream) -> list[dg.TableColumn]:
     return [
+        *_tenant("VARCHAR"),
         dg.TableColumn("version", "BIGINT", "Version of the latest table after this sync."),
         dg.TableColumn("sync_id", "VARCHAR", "The sync that found the change."),
         dg.TableColumn("sequence", "BIGINT", "Order of the changes of one sync."),
         _id("UUID"),
         *_declared(stream.key, _TYPES),
-        *_tenant("VARCHAR"),
         dg.TableColumn("change_type", "VARCHAR", "INSERT, UPDATE or DELETE."),
         *_declared(stream.content, _TYPES),
         dg.TableColumn("attributes", "JSON", _ATTRIBUTES),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from elt_assets.database_address import DatabaseAddress
 from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.sqlite import SqliteDatabase
@@ -38,13 +39,38 @@ def operational_database(
 
 def warehouses(settings: Settings, layout: Layout) -> Warehouses:
     """The warehouses, not yet opened; `layout` is what a shared one holds."""
-    return file_warehouses(settings, settings.warehouse_path)
+    address = settings.warehouse_address
+    if address is None:
+        return file_warehouses(settings, settings.warehouse_path)
+    return _lake(settings, address, layout)
 
 
 def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
     """Those that are files in `folder`."""
     return FileWarehouses(
         folder,
+        threads=settings.warehouse_threads,
+        memory_limit=settings.warehouse_memory,
+        lock_wait=settings.lock_wait,
+    )
+
+
+def _lake(settings: Settings, address: DatabaseAddress, layout: Layout) -> Warehouses:
+    # Imported here: who has files needs nothing of it.
+    from elt_assets.stores.lake import S3, LakeWarehouses
+
+    storage = None
+    if settings.s3_key_id is not None and settings.s3_secret is not None:
+        storage = S3(
+            settings.s3_endpoint, settings.s3_region, settings.s3_key_id, settings.s3_secret
+        )
+    return LakeWarehouses(
+        address,
+        data=str(settings.warehouse_data),
+        schema=settings.warehouse_schema,
+        layout=layout,
+        spill=settings.warehouse_path / ".spill",
+        s3=storage,
         threads=settings.warehouse_threads,
         memory_limit=settings.warehouse_memory,
         lock_wait=settings.lock_wait,

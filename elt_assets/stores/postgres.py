@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -141,11 +141,33 @@ class PostgresTransaction(Transaction):
         self.execute(f"DROP TABLE {name}")
 
 
+class Session:
+    """A connection of its own: what is locked in it stays locked until it is unlocked or lost."""
+
+    def __init__(self, connection: Connection, translated: _Translated) -> None:
+        self._connection = connection
+        self._translated = translated
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Run one statement, committed at once; its rows as dictionaries."""
+        with self._translated():
+            return _rows(self._connection, sql, parameters)
+
+    def unlock(self) -> None:
+        """Give up every lock; a connection that is lost has given them up already."""
+        with suppress(DatabaseUnavailable):
+            self.rows("SELECT pg_advisory_unlock_all()::text")
+
+
+_Translated = Callable[[], AbstractContextManager[None]]
+
+
 class PostgresDatabase(OperationalDatabase):
     """One schema of one database of a server.
 
     A lock that somebody else holds is waited for `lock_timeout` seconds with each try.
-    `reader` is the role of applications that only read; with `row_security` it sees the rows
+    `setting` is how the settings that lead to it begin. `reader` is the role of applications that
+    only read; with `row_security` it sees the rows
     of one organization at a time.
     """
 
@@ -155,6 +177,7 @@ class PostgresDatabase(OperationalDatabase):
         self,
         address: DatabaseAddress,
         *,
+        setting: str = "ELT_ASSETS_OPERATIONAL",
         schema: str = "public",
         reader: str | None = None,
         row_security: bool = False,
@@ -164,6 +187,7 @@ class PostgresDatabase(OperationalDatabase):
     ) -> None:
         super().__init__(str(address), attempts=attempts, first_wait=first_wait)
         self._address = address
+        self._setting = setting
         self._schema = schema
         self._reader = reader
         self._row_security = row_security
@@ -179,6 +203,12 @@ class PostgresDatabase(OperationalDatabase):
     def exists(self) -> bool:
         """Whether an installation is there already."""
         return self._installed() is not None
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A connection for the block, for locks that outlive a statement."""
+        with self._connection() as connection:
+            yield Session(connection, self._translated)
 
     def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
         """See `OperationalDatabase`; gives `reader` its rights, too."""
@@ -421,13 +451,13 @@ class PostgresDatabase(OperationalDatabase):
             return None
         if "FATAL:" in text and _CONNECTING in text:
             return DatabaseRefused(
-                f"{self} refuses the connection: {said}; correct ELT_ASSETS_OPERATIONAL_URL "
-                "or ELT_ASSETS_OPERATIONAL_PASSWORD"
+                f"{self} refuses the connection: {said}; correct {self._setting}_URL "
+                f"or {self._setting}_PASSWORD"
             )
         if any(mark in text for mark in _LOST_TEXTS):
             return DatabaseUnavailable(
                 f"{self} cannot be reached: {said}; start it, or correct "
-                "ELT_ASSETS_OPERATIONAL_URL, and sync again"
+                f"{self._setting}_URL, and sync again"
             )
         return None
 

@@ -31,7 +31,8 @@ ROWS_AT_ONCE = 10_000
 Parameters = Mapping[str, object]
 
 TENANT = ("organization_id", "connected_integration_id")
-"""Columns that every table of a warehouse begins with; whoever writes leaves them out."""
+"""Columns that records begin with, and books where integrations share them; a warehouse fills
+them by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ class Layout(msgspec.Struct, frozen=True):
 
     tables: tuple[Table, ...]
     views: tuple[View, ...] = ()
+
+
+class Upkeep(msgspec.Struct, frozen=True):
+    """Something that was done for all integrations together, to so many things."""
+
+    what: str
+    count: int
 
 
 class Queries(Protocol):
@@ -193,6 +201,10 @@ class Warehouses(ABC):
 
         Returns how many bytes that is, or would be; None where it is not worth the work.
         """
+
+    @abstractmethod
+    def look_after(self, *, dry_run: bool) -> list[Upkeep]:
+        """Do, or only count, what integrations need that share something."""
 
     @abstractmethod
     def inspect(self) -> str:

@@ -37,10 +37,12 @@ from elt_assets.errors import (
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.duckdb_instances import Instance, Instances
 from elt_assets.stores.warehouse import (
+    TENANT,
     Layout,
     Parameters,
     Place,
     SharedFile,
+    Upkeep,
     Warehouse,
     Warehouses,
     literal,
@@ -96,11 +98,9 @@ class FileWarehouse(Warehouse):
     def create(self, layout: Layout) -> None:
         """Make the tables and views."""
         for table in layout.tables:
+            tenant = "".join(f"{column} VARCHAR NOT NULL, " for column in TENANT * table.records)
             key = f", PRIMARY KEY ({', '.join(table.key)})" if table.key else ""
-            self.execute(
-                f"CREATE TABLE {table.name} (organization_id VARCHAR NOT NULL,"
-                f" connected_integration_id VARCHAR NOT NULL, {table.columns}{key})"
-            )
+            self.execute(f"CREATE TABLE {table.name} ({tenant}{table.columns}{key})")
         for view in layout.views:
             self.execute(f"CREATE VIEW {view.name} AS {view.query}")
 
@@ -119,7 +119,7 @@ class FileWarehouse(Warehouse):
 
     def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
         """Put what `select` yields, columns by name, into a table of books."""
-        self.add(table, select, parameters)
+        self.execute(f"INSERT INTO {table} BY NAME {select}", parameters)
 
     def update(
         self, table: str, changes: str, where: str, parameters: Parameters | None = None
@@ -283,6 +283,10 @@ class FileWarehouses(Warehouses):
             return int(share * path.stat().st_size)
         before, after = self.compact(ref)
         return before - after
+
+    def look_after(self, *, dry_run: bool) -> list[Upkeep]:
+        """Nothing: each file is looked after by itself."""
+        return []
 
     def inspect(self) -> str:
         """See `Warehouses`."""

@@ -20,7 +20,7 @@ def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> No
     with target.transaction():
         for table in tables_of(streams):
             rows = source.execute(
-                f"SELECT * EXCLUDE ({', '.join(TENANT)}) FROM {table.name}"
+                f"SELECT COLUMNS(name -> name NOT IN {TENANT}) FROM {table.name}"
             ).to_arrow_reader(ROWS_AT_ONCE)
             target.connection.register("copied_rows", rows)
             if table.records:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from elt_assets.events.outcome import EventSource
@@ -131,5 +130,4 @@ def sync(tenant: Tenant, sync_id: str) -> None:
 def antedate(tenant: Tenant) -> None:
     """Let every change of people have happened a year ago."""
     with tenant.platform.warehouses.open(ACME) as connection, transaction(connection):
-        assert isinstance(connection, duckdb.DuckDBPyConnection)
         connection.execute(f"UPDATE {USERS.cdc} SET detected_at = detected_at - INTERVAL 400 DAY")
