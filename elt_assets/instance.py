@@ -11,14 +11,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from elt_assets.errors import EltAssetsError, InvalidInput
+from elt_assets.errors import InvalidInput
 from elt_assets.instance_config import (
     CONFIG_FILE,
     follow,
     refuse_contradiction,
     refuse_what_is_not_installed,
 )
-from elt_assets.secret_refs import Secrets
+from elt_assets.instance_database import look_at_instance
 from elt_assets.settings import Settings
 
 # A command's own standard error shows progress. Capturing it into a file, as Dagster does
@@ -29,10 +29,6 @@ _NOTHING_CAPTURED = {
         "class": "NoOpComputeLogManager",
     }
 }
-
-
-class InstanceAway(EltAssetsError):
-    """The database that holds Dagster's instance does not answer, or refuses us."""
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -61,27 +57,13 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The persistent instance, for runs inside a command; use it as a context manager."""
+    """The persistent instance, for runs inside a command; use it as a context manager.
+
+    Raises `InstanceUnusable` if it is in a database that does not answer, or refuses us.
+    """
     # The name promises a temporary instance; what it makes is a persistent one in the given
     # folder, from that folder's dagster.yaml, and the only public way to override parts of it.
     home = str(dagster_home(settings))
-    if settings.dagster_url is None:
-        return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)
-    from dagster_postgres.utils import DagsterPostgresException
-
-    try:
-        return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)
-    except DagsterPostgresException as error:
-        raise InstanceAway(_why(settings, error)) from None
-
-
-def _why(settings: Settings, error: BaseException) -> str:
-    said = str(getattr(error.__cause__, "orig", None) or error.__cause__ or error)
-    secrets = Secrets()
-    if settings.dagster_password is not None:
-        secrets.resolve(settings.dagster_password)
-    return (
-        f"Dagster's instance at {settings.dagster_address} cannot be used: "
-        f"{secrets.redact(said.strip().partition(chr(10))[0])}; see ELT_ASSETS_DAGSTER_URL and "
-        "ELT_ASSETS_DAGSTER_PASSWORD"
-    )
+    if settings.dagster_address is not None:
+        look_at_instance(settings.dagster_address)
+    return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)

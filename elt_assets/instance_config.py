@@ -47,37 +47,40 @@ def shipped_config(settings: Settings) -> str:
 def follow(path: Path, settings: Settings) -> None:
     """Let the dagster.yaml at `path` be what `settings` ask for, unless a person wrote it.
 
-    Such a one is left as it is. Raises `InvalidInput` where it contradicts the settings.
+    Such a one is left as it is. Raises `InvalidInput` where it contradicts the settings, and
+    where ours would have to turn back to files of this machine: a command that was started
+    without the server's settings must not cut the server, or a worker, off from its runs.
     """
     wanted = shipped_config(settings)
-    try:
-        found = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        found = None
+    found = _read(path)
     if found == wanted:
         return
-    if found is None or _is_ours(found):
+    if found:
+        refuse_contradiction(path, settings, may_be_written_anew=_is_ours(found))
+    if not found or _is_ours(found):
         _replace(path, wanted)
-    else:
-        refuse_contradiction(path, settings)
 
 
-def refuse_contradiction(path: Path, settings: Settings) -> None:
-    """Raise `InvalidInput` if a person's dagster.yaml does not do what settings ask for."""
-    if settings.dagster_url is None and settings.broker_url is None:
-        return
-    try:
-        chosen = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        chosen = None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path} is no YAML: {str(error).partition(chr(10))[0]}") from None
-    chosen = chosen if isinstance(chosen, Mapping) else {}
+def refuse_contradiction(
+    path: Path, settings: Settings, *, may_be_written_anew: bool = False
+) -> None:
+    """Raise `InvalidInput` if the dagster.yaml at `path` does what settings do not ask for.
+
+    Unless it `may_be_written_anew`, also if it does not do what they ask for.
+    """
+    text = _read(path)
     for url, name, section, needed in (
         (settings.dagster_url, "ELT_ASSETS_DAGSTER_URL", "storage", _STORAGE),
         (settings.broker_url, "ELT_ASSETS_BROKER_URL", "run_launcher", _LAUNCHER),
     ):
-        if url is not None and needed not in str(chosen.get(section)):
+        if url is None and needed in _section(path, text, section, needed):
+            raise InvalidInput(
+                f"{path} has the section `{section}` for {name}, which is not set: set it, or "
+                "delete the file to do without"
+            )
+        if url is None or may_be_written_anew:
+            continue
+        if needed not in _section(path, text, section, section):
             raise InvalidInput(
                 f"{path} does not do what {name} asks for: it has been changed, and so is not "
                 f"written anew. Take the section `{section}` from the dagster.yaml of an empty "
@@ -95,6 +98,24 @@ def refuse_what_is_not_installed(settings: Settings) -> None:
             raise InvalidInput(
                 f"{name} needs what is not installed: pip install 'elt-assets[{extra}]'"
             )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _section(path: Path, text: str, name: str, mark: str) -> str:
+    """What a dagster.yaml says in a section; it is read as YAML only if it has `mark` at all."""
+    if mark not in text:
+        return ""
+    try:
+        chosen = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path} is no YAML: {str(error).partition(chr(10))[0]}") from None
+    return str(chosen.get(name)) if isinstance(chosen, Mapping) else ""
 
 
 def _sections(file: str) -> dict[str, str]:

@@ -33,6 +33,10 @@ LANE_TAG = "elt_assets/lane"
 
 PRIORITY_TAG = "dagster/priority"
 
+WORKER_TAG = "elt_assets/worker"
+"""Run tag: the worker that carries the run out. Dagster asks after such runs, and has another
+worker go on with one whose worker is gone."""
+
 
 class Urgency(IntEnum):
     """How early a run leaves the queue: what somebody waits for goes before what is routine."""

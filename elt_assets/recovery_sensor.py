@@ -18,7 +18,15 @@ from elt_assets.assets.run_budget import CONTINUES_TAG, HANDED_ON_TAG, RUN_BUDGE
 from elt_assets.assets.streams import SYNC_ID_TAG, sync_id_of
 from elt_assets.assets.tables import asset_key
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.jobs import ENDED, PRIORITY_TAG, Urgency, job_name, sync_jobs
+from elt_assets.jobs import (
+    ENDED,
+    NOT_ENDED,
+    PRIORITY_TAG,
+    WORKER_TAG,
+    Urgency,
+    job_name,
+    sync_jobs,
+)
 from elt_assets.partitions import (
     PARTITIONS,
     RangeLimits,
@@ -162,8 +170,10 @@ def _recoveries(
 ) -> list[dg.RunRequest]:
     now = datetime.now(UTC)
     by_sync: dict[tuple[str, str], list[SyncRow]] = {}
-    for row in platform.interrupted():
-        if is_due(row, now):
+    due = [row for row in platform.interrupted() if is_due(row, now)]
+    looked_after = _looked_after(instance, due)
+    for row in due:
+        if row.run_id not in looked_after:
             by_sync.setdefault((row.stream, row.sync_id), []).append(row)
     if not by_sync:
         return []
@@ -180,6 +190,15 @@ def _recoveries(
             _settled(platform, STREAMS[name], sync_id, keys) if len(rows) > 1 else (),
         )
     ]
+
+
+def _looked_after(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> set[str]:
+    """The runs of `rows` that go on in a worker; if that is gone, Dagster has another take over."""
+    run_ids = {row.run_id for row in rows if row.run_id is not None}
+    if not run_ids:
+        return set()
+    runs = instance.get_runs(dg.RunsFilter(run_ids=[*run_ids], statuses=NOT_ENDED))
+    return {run.run_id for run in runs if WORKER_TAG in run.tags}
 
 
 def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:

@@ -15,6 +15,7 @@ import click
 from elt_assets.cli.output import note
 from elt_assets.cli.stopping import stopping
 from elt_assets.cli.supervisor import Child, Supervisor
+from elt_assets.cli.worker import broker_of, worker_process
 from elt_assets.errors import EltAssetsError
 from elt_assets.settings import load_settings
 
@@ -35,21 +36,32 @@ _DEFINITIONS = ("-m", "elt_assets.definitions")
     type=click.IntRange(1, 65535),
     help="Port of /health and /metrics. Default: ELT_ASSETS_HEALTH_PORT, 8080.",
 )
-def dev(port: int, health_port: int | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    default=0,
+    help="Workers to start here too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
+)
+def dev(port: int, health_port: int | None, workers: int) -> None:
     """Run web UI, daemon (schedules, sensors, queued runs) and health until Ctrl-C or SIGTERM.
 
+    With ELT_ASSETS_BROKER_URL, runs are carried out by `elt-assets worker` on any host.
     Stopped, it lets runs commit the batches under way; after 30 seconds it ends them all the
     same. What was interrupted continues at the next start.
     """
     settings = load_settings()
     health = (settings.health_host, health_port or settings.health_port)
+    broker = broker_of(settings) if workers else settings.broker_address
     refuse_a_port_in_use(_HOST, port, "--port")
     refuse_a_port_in_use(*health, "--health-port")
+    from elt_assets.health.broker import look_at_broker
     from elt_assets.instance import dagster_home, open_instance
 
     # Both processes would create a new instance's tables at the same moment, and one would
     # break on what the other has half done.
     open_instance(settings).dispose()
+    if broker is not None:
+        look_at_broker(broker)
     environment = {
         **os.environ,
         "ELT_ASSETS_HOME": str(settings.home),
@@ -60,6 +72,8 @@ def dev(port: int, health_port: int | None) -> None:
         try:
             for child in _children(port, health):
                 supervisor.start(child)
+            for _ in range(workers):
+                supervisor.start(worker_process(settings, slots=1))
             note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
             supervisor.watch()
         finally:

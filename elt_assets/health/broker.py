@@ -37,7 +37,8 @@ def look_at_broker(address: BrokerAddress) -> str:
             f"the broker at {address} cannot be used: {secrets.redact(str(error))}; see "
             "ELT_ASSETS_BROKER_URL and ELT_ASSETS_BROKER_PASSWORD"
         ) from None
-    return f"Redis {version} at {address}"
+    secret = "" if address.is_private else ", not encrypted"
+    return f"Redis {version} at {address}{secret}"
 
 
 def listening() -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from elt_assets.broker_address import BrokerAddress
 from elt_assets.errors import EltAssetsError
 from elt_assets.health.report import Check, disk, warehouse
 from elt_assets.settings import InvalidSettings, Settings, load_settings
@@ -26,6 +27,8 @@ def configuration() -> Iterator[Check]:
     yield disk(settings)
     yield warehouse(settings)
     yield _dagster(settings)
+    if settings.broker_address is not None:
+        yield _broker(settings.broker_address)
 
 
 def _operational(settings: Settings) -> Check:
@@ -43,10 +46,28 @@ def _dagster(settings: Settings) -> Check:
     from dagster import DagsterError
 
     from elt_assets.instance import dagster_home, open_instance
+    from elt_assets.instance_database import look_at_instance
 
     try:
         with open_instance(settings) as instance:
             runs = instance.get_runs_count()
-            return Check("dagster", True, f"{runs:,} runs in {dagster_home(settings)}")
+        place = str(dagster_home(settings))
+        if settings.dagster_address is not None:
+            place = look_at_instance(settings.dagster_address)
+        return Check("dagster", True, f"{runs:,} runs in {place}")
     except (EltAssetsError, DagsterError, OSError) as error:
         return Check("dagster", False, str(error).partition("\n")[0])
+
+
+def _broker(address: BrokerAddress) -> Check:
+    from elt_assets.health.broker import listening, look_at_broker
+
+    try:
+        said = look_at_broker(address)
+        workers = listening()
+    except EltAssetsError as error:
+        return Check("broker", False, str(error))
+    slots = ", ".join(f"{name} ({slots} at once)" for name, slots in workers.items())
+    return Check(
+        "broker", True, f"{said}; {slots or 'no worker listens: start one with elt-assets worker'}"
+    )

@@ -35,9 +35,9 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from elt_assets.errors import InvalidInput
+from elt_assets.jobs import WORKER_TAG
 from elt_assets.settings import load_settings
 from elt_assets.workers.app import app_args, prepared
-from elt_assets.workers.tasks import WORKER_TAG
 
 NOBODY = "none yet"
 """The worker of a run that waits at the broker."""
@@ -151,8 +151,10 @@ class WorkerRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the run's worker still works on it. Raises if the broker cannot be asked."""
-        worker = run.tags.get(WORKER_TAG, NOBODY)
+        worker = run.tags.get(WORKER_TAG)
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "")
+        if worker is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "a command carries it out")
         if worker == NOBODY:
             since = self._waiting.setdefault(run.run_id, time.monotonic())
             if time.monotonic() - since < _LOST:

@@ -15,8 +15,7 @@ from dagster._serdes import unpack_value
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
-WORKER_TAG = "elt_assets/worker"
-"""Run tag: the worker that carries the run out, by the name that Celery knows it by."""
+from elt_assets.jobs import WORKER_TAG
 
 _log = logging.getLogger(__name__)
 
