@@ -81,7 +81,7 @@ class LakeWarehouse(Warehouse):
         catalog: LakeCatalog,
         layout: Layout,
     ) -> None:
-        super().__init__(connection, instance.prepared)
+        super().__init__(connection, instance.prepared, fencing_token=lease.epoch)
         self._lease = lease
         self._catalog = catalog
         self._records = {table.name for table in layout.tables if table.records}

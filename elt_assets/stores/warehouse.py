@@ -97,9 +97,16 @@ class Warehouse(ABC):
     used like in any DuckDB; the integration's own are written by the methods here alone.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, prepared: PreparedQueries) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        prepared: PreparedQueries,
+        fencing_token: int = 0,
+    ) -> None:
+        """`fencing_token` rises with every holder; 0 where a lock ends with its process alone."""
         self.connection = connection
         self.prepared = prepared
+        self.fencing_token = fencing_token
 
     def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
         """Run a query, or a statement on temporary tables."""

@@ -17,6 +17,7 @@ from elt_assets.stores.operational import OperationalDatabase, Transaction
 from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.clock import now
+from elt_assets.sync.fence import check_fence
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Counts, Outcome
 from elt_assets.sync.stream import Stream
@@ -60,6 +61,7 @@ class Application:
         counts = self.counts
         expected = counts.latest_before + counts.inserts - counts.deletes
         with self.database.transaction(self.ref.partition_key) as transaction:
+            check_fence(transaction, self.ref, self.warehouse.fencing_token)
             if ledger.version(transaction, self.stream, self.ref).ordinal > self.row.ordinal:
                 raise Superseded
             if not ledger.advance(

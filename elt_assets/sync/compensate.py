@@ -21,6 +21,7 @@ from elt_assets.sync.apply import Application, VersionMoved
 from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.clock import now
 from elt_assets.sync.detect import load_images
+from elt_assets.sync.fence import raise_fence
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.registry import registered
@@ -129,6 +130,7 @@ class Compensation:
         with self.database.transaction(self.ref.partition_key) as opening:
             if not registered(opening, self.ref):
                 raise NotFound(f"{self.ref} was removed meanwhile; nothing was changed")
+            raise_fence(opening, self.ref, self.warehouse.fencing_token)
             row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
         if row.status.settled:
             return row.outcome()

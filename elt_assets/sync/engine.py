@@ -46,6 +46,7 @@ from elt_assets.sync.confirm import confirm_deletes, way_to_confirm
 from elt_assets.sync.detect import Detection, Found
 from elt_assets.sync.extract import Extraction
 from elt_assets.sync.faults import NO_FAULTS, Faults
+from elt_assets.sync.fence import raise_fence
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import (
     Certificate,
@@ -225,7 +226,7 @@ class _Attempt:
         # order in which extractions begin is the order in which they get it.
         with engine.warehouses.open(request.ref) as warehouse:
             prepare_warehouse(warehouse, request.ref, request.stream)
-            row = self._open()
+            row = self._open(warehouse)
             if row.status.settled:
                 return _recorded(row)
             # It may have been configured anew while this sync waited for the file.
@@ -287,11 +288,12 @@ class _Attempt:
             sample=self.sample,
         )
 
-    def _open(self) -> SyncRow:
+    def _open(self, warehouse: Warehouse) -> SyncRow:
         request = self.request
         with self.engine.database.transaction(request.ref.partition_key) as transaction:
             if not registered(transaction, request.ref):
                 raise NotFound(f"{request.ref} was removed meanwhile; nothing was synced")
+            raise_fence(transaction, request.ref, warehouse.fencing_token)
             row = ledger.begin(
                 transaction,
                 request.stream,

@@ -68,7 +68,7 @@ def maintain(platform: Platform, *, dry_run: bool = False) -> Report:
     with ThreadPoolExecutor(platform.settings.concurrency, "maintenance") as pool:
         tidied = list(pool.map(partial(_tidy, platform, dry_run=dry_run), integrations))
     return Report(
-        works=(*_works(tidied), _database(platform, dry_run)),
+        works=(*_works(tidied), *_shared(platform, dry_run), _database(platform, dry_run)),
         left=tuple(one.left for one in tidied if one.left is not None),
     )
 
@@ -152,6 +152,11 @@ def _archive_drops(
         done.archived += 1
         if not dry_run:
             done.archived_bytes += archive(settings, integration, path)
+
+
+def _shared(platform: Platform, dry_run: bool) -> list[Work]:
+    """Look after what integrations share."""
+    return [Work(done.what, done.count) for done in platform.warehouses.look_after(dry_run=dry_run)]
 
 
 def _database(platform: Platform, dry_run: bool) -> Work:

@@ -32,6 +32,7 @@ from elt_assets.sync.crew import Crew
 from elt_assets.sync.dead_letters import rejected
 from elt_assets.sync.engine import Engine, Request, SourceOpener
 from elt_assets.sync.faults import NO_FAULTS, FaultDice, Faults
+from elt_assets.sync.fence import forget_fence
 from elt_assets.sync.ledger import SyncRow
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.preview import Preview, preview
@@ -479,6 +480,7 @@ class Platform:
             for stream in STREAMS.values():
                 latest.remove_all(transaction, stream, ref)
             ledger.forget(transaction, ref)
+            forget_fence(transaction, ref)
             registry.remove(transaction, ref)
 
 

@@ -13,6 +13,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import ROWS_AT_ONCE, Warehouse, one_row
 from elt_assets.sync import change_log, latest, ledger
+from elt_assets.sync.fence import raise_fence
 from elt_assets.sync.stream import Stream
 
 
@@ -74,6 +75,7 @@ def rebuild(
         {"applied": version, "moment": change_log.EVER},
     ).to_arrow_reader(ROWS_AT_ONCE)
     with database.transaction(ref.partition_key) as transaction:
+        raise_fence(transaction, ref, warehouse.fencing_token)
         before = latest.count(transaction, stream, ref)
         latest.replace_all(transaction, stream, ref, rows)
         ledger.set_version(transaction, stream, ref, version, "rebuild")

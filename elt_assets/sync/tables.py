@@ -155,6 +155,7 @@ OPERATIONAL_TABLES = (
     "syncs",
     "sync_errors",
     "integration_versions",
+    "integration_fences",
     *(stream.latest for stream in STREAMS.values()),
 )
 """Everything that the operational database holds: the registry, the ledger, the latest tables."""
