@@ -43,6 +43,11 @@ class ExportFile:
         return {"day": self.day, "file": self.file.name}
 
     @property
+    def middle(self) -> int:
+        """The byte behind which a second reader may begin."""
+        return self.file.size // 2
+
+    @property
     def is_compressed(self) -> bool:
         """Whether it is a gzip file, by its name."""
         return self.file.name.lower().endswith(".gz")

@@ -1,7 +1,7 @@
 """What the bytes of a file say, read in another thread while the file is loaded.
 
-Belongs here: the content's digest, the number of its lines, and how far reading is. Does
-not: loading, or telling records apart (file_rows).
+Belongs here: the content's digest, the number of its lines and of those in its first half, and
+how far reading is. Does not: loading, or telling records apart (file_rows).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class Content:
         self._file = file
         self.digest = ""
         self.lines = 0
+        self.line_ends_before_middle = 0
+        """Meaningless where the file is compressed."""
         self.share = 0.0
         """Of the file's bytes, 0 to 1."""
         self.loaded = 0.0
@@ -57,9 +59,14 @@ class Content:
         digest, last = hashlib.sha256(), b""
         try:
             with self._file.raw() as raw, opened(raw, self._file.file.name, None) as text:
+                at = text.stream.tell() if text.seekable else 0
                 while not self._unwanted.is_set() and (piece := text.stream.read(_PIECE)):
                     digest.update(piece)
+                    if at <= self._file.middle < at + len(piece):
+                        before = piece.count(b"\n", 0, self._file.middle - at)
+                        self.line_ends_before_middle = self.lines + before
                     self.lines += piece.count(b"\n")
+                    at += len(piece)
                     self.share = os.lseek(raw.fileno(), 0, os.SEEK_CUR) / self._file.file.size
                     last = piece
             self.lines += bool(last) and not last.endswith(b"\n")

@@ -14,7 +14,9 @@ does not if every line of the first half turns out to be a record of its own.
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,23 +39,20 @@ class Part:
 
     begin: int
     end: int
-    counted: bool = False
-    lines: int = 0
-    """How many it has, as far as it is read; in the first half alone."""
     source: str = ""
     """What DuckDB reads it from."""
 
 
 def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
-    """A place near the middle at which a record of `width` values probably begins.
+    """A place near the middle at which a record of `width` values probably begins: behind the
+    first line end from there.
 
     None where the file is to be read as one: it is small, compressed, or has no such place.
     """
-    size = file.file.size
-    if file.is_compressed or size < WORTH_IT:
+    if file.is_compressed or file.file.size < WORTH_IT:
         return None
     with file.raw() as raw:
-        raw.seek(size // 2)
+        raw.seek(file.middle)
         window = raw.read(_WINDOW)
     first, *lines = window.split(b"\n")[:-1] or [b""]
     if not lines:
@@ -61,7 +60,7 @@ def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
     for line in lines[:_LIKELY]:
         if line.count(b'"') % 2 != 0 or _width(line, delimiter) != width:
             return None
-    return size // 2 + len(first) + 1
+    return file.middle + len(first) + 1
 
 
 @contextmanager
@@ -73,7 +72,7 @@ def in_parts(
 
     Raises what reading the file raises.
     """
-    parts = Part(_behind(file, above), cut, counted=True), Part(cut, file.file.size)
+    parts = Part(_behind(file, above), cut), Part(cut, file.file.size)
     failures: list[OSError] = []
 
     def fill(part: Part, target: int) -> None:
@@ -106,14 +105,22 @@ def in_parts(
 
 def _hand_over(part: Part, source: int, target: int, content: Content) -> None:
     at = part.begin
-    while at < part.end and (piece := os.pread(source, min(_PIECE, part.end - at), at)):
-        left = memoryview(piece)
-        while left:
-            left = left[os.write(target, left) :]
-        at += len(piece)
-        if part.counted:
-            part.lines += piece.count(b"\n")
-        content.handed_over(len(piece))
+    while at < part.end and (moved := _moved(source, target, min(_PIECE, part.end - at), at)):
+        at += moved
+        content.handed_over(moved)
+
+
+def _moved(source: int, target: int, size: int, at: int) -> int:
+    """Write to the pipe what the file has at a place; how many bytes of `size` that were."""
+    if sys.platform == "linux":
+        try:
+            # The kernel lends the pipe the file's own pages: nothing is copied twice.
+            return os.splice(source, target, size, offset_src=at)
+        except OSError as error:
+            # Not every file system can.
+            if error.errno != errno.EINVAL:
+                raise
+    return os.write(target, os.pread(source, size, at))
 
 
 def _behind(file: ExportFile, lines: int) -> int:

@@ -107,7 +107,7 @@ class _Reading:
         """Read from its first to its last line."""
         whole = Part(0, self.file.file.size, source=str(self.file.path))
         with _one_thread(self.connection):
-            return Counts(self._stage([whole]), self._reject([whole]))
+            return Counts(self._stage([whole]), self._reject([whole], [0]))
 
     def in_halves(self) -> Counts | None:
         """Read both halves at once. None, and nothing staged, if it is to be read as one."""
@@ -116,16 +116,19 @@ class _Reading:
             return None
         with in_parts(self.file, self.above, cut, self.content) as parts:
             staged = self._stage(parts)
-        if not self._ends_with_a_record(parts[0]):
+        self.content.wait(self.stop)
+        # The cut is behind the line in which the middle is.
+        lines_above = self.content.line_ends_before_middle + 1
+        if not self._ends_with_a_record(parts[0], lines_above - self.above):
             self.connection.execute(
                 "DELETE FROM raw_csv_events WHERE ingested_day = $day AND file = $file",
                 self.file.unit,
             )
             self._forget_rejects()
             return None
-        return Counts(staged, self._reject(parts))
+        return Counts(staged, self._reject(parts, [self.above, lines_above]))
 
-    def _ends_with_a_record(self, first: Part) -> bool:
+    def _ends_with_a_record(self, first: Part, lines: int) -> bool:
         """Whether the first half does, for sure: each of its lines is a record of its own.
 
         DuckDB says nothing of a half that ends within quotes; the lines in them are no records.
@@ -143,7 +146,7 @@ class _Reading:
             """,
             self.file.unit | {"source": first.source},
         )
-        return bool(records == first.lines)
+        return bool(records == lines)
 
     def _stage(self, parts: Sequence[Part]) -> int:
         columns = _columns(self.file, self.names)
@@ -173,13 +176,14 @@ class _Reading:
                 self.stop,
             )
 
-    def _reject(self, parts: Sequence[Part]) -> int:
-        """Write what is no record to the dead letters; how many they are."""
-        header = 0 if len(parts) == 1 else self.above
+    def _reject(self, parts: Sequence[Part], lines_above: Sequence[int]) -> int:
+        """Write what is no record to the dead letters; how many they are.
+
+        DuckDB counts lines from where it begins to read: so many are above each part.
+        """
         above = " ".join(
-            f"WHEN {sql_literal(part.source)}"
-            f" THEN {header + sum(one.lines for one in parts[:number])}"
-            for number, part in enumerate(parts)
+            f"WHEN {sql_literal(part.source)} THEN {lines}"
+            for part, lines in zip(parts, lines_above, strict=True)
         )
         rejected = inserted(
             self.connection,

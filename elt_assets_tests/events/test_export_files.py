@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import threading
 from collections.abc import Iterator
@@ -243,6 +244,15 @@ def test_dead_letters_of_both_halves_name_the_line_of_the_file(
     tenant.run()
     assert sorted(letter[1] or 0 for letter in tenant.letters()) == [12, 22, 82, 92]
     assert len(tenant.table()) == 96
+
+
+def test_a_byte_order_mark_moves_no_line_number(tenant: Tenant, in_halves: None) -> None:
+    lines = [line(f"f-{number}") for number in range(100)]
+    lines[20] = lines[80] = "broken"
+    path = tenant.file("a.csv", *lines)
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert loaded(tenant) == [("a.csv", "loaded", 100, 98, 2)]
+    assert sorted(letter[1] or 0 for letter in tenant.letters()) == [22, 82]
 
 
 def test_a_value_over_the_middle_of_a_file_is_one_value(tenant: Tenant, in_halves: None) -> None:
