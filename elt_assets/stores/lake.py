@@ -294,7 +294,7 @@ class LakeWarehouses(Warehouses):
                 self._instances.lent() as instance,
                 instance.cursor() as connection,
             ):
-                erase(connection, self._layout, ref)
+                erase(connection, self._layout, self._catalog.schema, ref)
             yield
 
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:

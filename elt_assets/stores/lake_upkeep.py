@@ -62,7 +62,9 @@ def look_after(
     ]
 
 
-def erase(connection: duckdb.DuckDBPyConnection, layout: Layout, ref: IntegrationRef) -> None:
+def erase(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, ref: IntegrationRef
+) -> None:
     """Remove the integration's records, and every past state in which they were there."""
     for table in layout.tables:
         if table.records:
@@ -73,6 +75,12 @@ def erase(connection: duckdb.DuckDBPyConnection, layout: Layout, ref: Integratio
             )
     connection.execute(f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now())")
     connection.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
+    # The catalog remembers each column's smallest and largest value ever, of all rows together,
+    # which may be those of somebody who is gone. Files have their own to be found by.
+    forgotten = (
+        f'UPDATE "{schema}".ducklake_table_column_stats SET min_value = NULL, max_value = NULL'
+    )
+    connection.execute("CALL postgres_execute($1, $2)", (BOOKS, forgotten))
 
 
 def _remove_unnamed(
