@@ -1,0 +1,53 @@
+"""What others on the machine took of its processors while something was measured.
+
+Belongs here: counting it, where the system says so. Does not: deciding whether a figure
+counts; whoever reads it does.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+
+_STAT = Path("/proc/stat")
+_IDLE = (3, 4)  # places of idle and of waiting for a disk among a line's figures
+_GUEST = 8  # from there on, time that is already in a figure before
+
+
+class Neighbours:
+    """Counts from when it was made; our own processes that ended since are left out."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._busy = _busy()
+        self._own = _own()
+
+    def share(self) -> float | None:
+        """Of all processors' time, what others took: 0 to 1. None where nobody counts it."""
+        busy = _busy()
+        if busy is None or self._busy is None:
+            return None
+        passed = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
+        others = (busy - self._busy) - (_own() - self._own)
+        return round(min(max(others / passed, 0.0), 1.0), 2)
+
+
+def _busy() -> float | None:
+    """Seconds in which a processor worked for anybody, since the machine began."""
+    if not _STAT.exists():
+        return None
+    return busy_seconds(_STAT.read_text("ascii"), os.sysconf("SC_CLK_TCK"))
+
+
+def busy_seconds(stat: str, ticks: int) -> float:
+    """The same out of the text of `/proc/stat`, which counts in so many ticks a second."""
+    spent = [int(one) for one in stat.split("\n", 1)[0].split()[1:]][:_GUEST]
+    return sum(one for place, one in enumerate(spent) if place not in _IDLE) / ticks
+
+
+def _own() -> float:
+    """Seconds of this process and of its children that ended."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
