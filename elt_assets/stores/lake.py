@@ -252,13 +252,13 @@ class LakeWarehouses(Warehouses):
         self._instances = Instances(
             threads=threads, memory_limit=memory_limit, spill=spill, set_up=self._set_up
         )
-        self._prepared = False
-        self._preparing = threading.Lock()
+        self._made = False
+        self._making = threading.Lock()
 
     @contextmanager
     def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
         """See `Warehouses`."""
-        self._prepare()
+        self._catalog.prepare(self._layout)
         with (
             self._catalog.leased(ref, read_only=read_only) as lease,
             self._translated(str(ref)),
@@ -269,30 +269,28 @@ class LakeWarehouses(Warehouses):
 
     def exists(self, ref: IntegrationRef) -> bool:
         """See `Warehouses`."""
-        self._prepare()
+        self._catalog.prepare(self._layout)
         return self._catalog.knows(ref)
 
     def refs(self) -> list[IntegrationRef]:
         """See `Warehouses`."""
-        self._prepare()
+        self._catalog.prepare(self._layout)
         return self._catalog.refs()
 
     def is_held(self, ref: IntegrationRef) -> bool:
         """See `Warehouses`: also by a worker on another machine."""
-        self._prepare()
+        self._catalog.prepare(self._layout)
         return self._catalog.is_leased(ref)
 
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         """See `Warehouses`."""
-        self._prepare()
+        self._catalog.prepare(self._layout)
         with self._catalog.leased(ref, read_only=False) as lease:
             self._catalog.forget(ref, self._layout)
             with (
+                self._connected(str(ref)) as connection,
                 self._catalog.turn(lease.session, alone=True),
-                self._translated(str(ref)),
-                self._instances.lent() as instance,
-                instance.cursor() as connection,
             ):
                 erase(connection, self._layout, self._catalog.schema, ref)
             yield
@@ -303,21 +301,14 @@ class LakeWarehouses(Warehouses):
 
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
         """See `Warehouses`."""
-        self._prepare()
-        with (
-            self._catalog.alone(),
-            self._translated("the lake"),
-            self._instances.lent() as instance,
-            instance.cursor() as connection,
-        ):
+        with self._connected("the lake") as connection, self._catalog.alone():
             return look_after(connection, self._layout, self._catalog.schema, dry_run=dry_run)
 
     def inspect(self) -> str:
         """See `Warehouses`."""
-        self._prepare()
-        with self._translated("the lake"), self._instances.lent() as instance:
+        with self._connected("the lake") as connection:
             if self._s3 is not None:
-                instance.root.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
+                connection.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
             else:
                 self._probe()
         return f"DuckLake in {self._data}, catalog on {self._catalog.inspect()}"
@@ -339,17 +330,16 @@ class LakeWarehouses(Warehouses):
         except OSError as error:
             raise PermanentError(f"{self._data} cannot be written: {error.strerror}") from error
 
-    def _prepare(self) -> None:
-        """Make what all integrations share, the first time in this process."""
-        with self._preparing:
-            if self._prepared:
-                return
-            if self._s3 is None:
-                self._make_folder()
-            self._catalog.prepare(self._layout)
-            # The first instance makes the tables, and is kept.
-            with self._catalog.alone(), self._instances.lent():
-                self._prepared = True
+    @contextmanager
+    def _connected(self, whose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to what all integrations share."""
+        self._catalog.prepare(self._layout)
+        with (
+            self._translated(whose),
+            self._instances.lent() as instance,
+            instance.cursor() as connection,
+        ):
+            yield connection
 
     def _make_folder(self) -> None:
         try:
@@ -383,10 +373,15 @@ class LakeWarehouses(Warehouses):
                 )
 
     def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
-        self._attach(root)
-        if not self._prepared:
-            with self._translated("the lake"):
-                self._make_tables(root)
+        with self._making:
+            # The first one makes what is missing, before another looks.
+            if not self._made and self._s3 is None:
+                self._make_folder()
+            self._attach(root)
+            if not self._made:
+                with self._translated("the lake"), self._catalog.alone():
+                    self._make_tables(root)
+                self._made = True
         # A view is bound when it is made; that of nobody shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
         for table in self._layout.tables:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class LakeCatalog:
     def __init__(self, address: DatabaseAddress, *, schema: str, lock_wait: float) -> None:
         self.schema = schema
         self._lock_wait = lock_wait
+        self._prepared = False
+        self._preparing = threading.Lock()
         self._database = PostgresDatabase(
             address,
             setting="ELT_ASSETS_WAREHOUSE",
@@ -90,10 +93,16 @@ class LakeCatalog:
         return str(self._database)
 
     def prepare(self, layout: Layout) -> None:
-        """Make the schema and the tables of books, where they are missing.
+        """Make the schema and the tables of books where they are missing, once in this process.
 
         Raises `WarehouseDamaged` when another release made them.
         """
+        with self._preparing:
+            if not self._prepared:
+                self._make(layout)
+                self._prepared = True
+
+    def _make(self, layout: Layout) -> None:
         with self._database.transaction() as transaction:
             transaction.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
             transaction.execute("CREATE TABLE IF NOT EXISTS lake_version (version BIGINT NOT NULL)")
