@@ -223,6 +223,32 @@ def postgres(users: int, repeat: int, output: Path) -> None:
     _write(output, document, table(document))
 
 
+@main.command()
+@click.option(
+    "--integrations",
+    "sizes",
+    multiple=True,
+    type=int,
+    default=(0, 1_000, 10_000),
+    show_default=True,
+    help="Other integrations in the lake; may be repeated.",
+)
+@click.option("--users", default=1_000, show_default=True, help="Users of each that is synced.")
+@written_to
+def lake(sizes: tuple[int, ...], users: int, output: Path) -> None:
+    """Seconds of a sync on a lake by the integrations that share it, and commits a second.
+
+    On a PostgreSQL that it starts and stops; that must be installed.
+
+    Example: python -m benchmarks lake --integrations 1000
+    """
+    from benchmarks.lake.measure import measure
+    from benchmarks.lake.report import table
+
+    document = measure(sizes, users, progress=_say)
+    _write(output, document, table(document))
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 

@@ -1,0 +1,41 @@
+"""A process that commits batches to the lake that its environment names, when it is told to.
+
+Belongs here: that process. Does not: counting (measure).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.stores.opening import warehouses
+from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import prepare_warehouse, warehouse_layout
+
+_RECORDS = f"""
+    SELECT
+        's' AS sync_id, $batch AS batch, n AS seq, uuid() AS id, 'u-' || n AS external_id,
+        'Person ' || n AS name, 'p' || n || '@example.com' AS email, true AS active,
+        '{{}}' AS attributes, false AS tombstone, md5('' || n) AS content_hash,
+        '{{"id": "u-1", "profile": {{"name": "Person"}}}}' AS raw, now()::TIMESTAMP AS created_at
+    FROM range({1_000}) AS listed(n)
+"""
+
+
+def main(number: str, commits: int) -> None:
+    """Commit so many batches to integration `number`."""
+    opened = warehouses(load_settings(), warehouse_layout())
+    ref = IntegrationRef("measured", f"p-{number}")
+    with opened.open(ref) as warehouse:
+        prepare_warehouse(warehouse, ref, USERS)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for batch in range(commits):
+            with warehouse.transaction():
+                warehouse.add(USERS.landed, _RECORDS, {"batch": batch})
+    opened.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

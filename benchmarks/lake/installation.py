@@ -1,0 +1,97 @@
+"""An installation on a lake: on servers of its own, filled as far as wanted.
+
+Belongs here: starting it, integrations to sync, and past integrations that fill the lake. Does
+not: timing (measure).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.settings import load_settings
+from elt_assets.stores.lake import LakeWarehouses
+from elt_assets.sync.platform import Platform
+from elt_assets_tests.servers import Server
+
+_FIELDS = {"external_id": "id", "name": "name", "email": "email"}
+_ROWS_OF_A_PAST_ONE = 20
+
+
+@contextmanager
+def installation(server: Server, folder: Path, name: str) -> Iterator[Platform]:
+    """An empty one, in schemas called after `name`; the environment leads other processes to it."""
+    os.environ.update(server.settings(f"{name}_operational"))
+    os.environ.update(
+        ELT_ASSETS_HOME=str(folder / name / "home"),
+        ELT_ASSETS_WAREHOUSE_URL=os.environ["ELT_ASSETS_OPERATIONAL_URL"],
+        ELT_ASSETS_WAREHOUSE_PASSWORD=os.environ["ELT_ASSETS_OPERATIONAL_PASSWORD"],
+        ELT_ASSETS_WAREHOUSE_SCHEMA=f"{name}_lake",
+        ELT_ASSETS_WAREHOUSE_DATA=str(folder / name / "data"),
+    )
+    with Platform.open(load_settings()) as platform:
+        yield platform
+
+
+def connect(platform: Platform, ref: IntegrationRef) -> None:
+    """Register an integration that reads a CSV file of its own."""
+    platform.registry.add(
+        ref, "files", {"streams": {"users": {"path": "users.csv", "fields": _FIELDS}}}
+    )
+
+
+def drop(platform: Platform, ref: IntegrationRef, users: int, edition: int) -> None:
+    """The file of that many users; one in a hundred has another name with each edition."""
+    folder = platform.settings.drops_path / ref.organization_id / ref.integration_id
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (
+        f"u-{n},Person {n} {edition if n % 100 == 0 else ''},p{n}@example.com\n"
+        for n in range(users)
+    )
+    (folder / "users.csv").write_text("id,name,email\n" + "".join(lines), encoding="utf-8")
+
+
+def fill(platform: Platform, integrations: int) -> None:
+    """Let so many past integrations have a file in each of the two largest tables."""
+    lake = platform.warehouses
+    if not integrations or not isinstance(lake, LakeWarehouses):
+        return
+    # Its connection, because filling ten thousand by syncing them takes an hour.
+    with lake._connected("the lake") as connection:
+        schema = platform.settings.warehouse_schema
+        for table, columns in (
+            (
+                "users_landed",
+                "'s' AS sync_id, 0 AS batch, row AS seq, uuid() AS id,"
+                " 'u-' || row AS external_id, 'Person' AS name, 'p@example.com' AS email,"
+                " true AS active, '{}' AS attributes, false AS tombstone,"
+                " md5('' || row) AS content_hash, '{}' AS raw, now()::TIMESTAMP AS created_at",
+            ),
+            (
+                "users_cdc",
+                "1 AS version, 's' AS sync_id, row AS sequence, uuid() AS id,"
+                " 'u-' || row AS external_id, 'INSERT' AS change_type, 'Person' AS name,"
+                " 'p@example.com' AS email, true AS active, '{}' AS attributes,"
+                " md5('' || row) AS content_hash, now()::TIMESTAMP AS detected_at",
+            ),
+        ):
+            connection.execute(
+                f"""
+                INSERT INTO lake.{table} BY NAME
+                SELECT
+                    'past' AS organization_id, 'past-' || integration AS connected_integration_id,
+                    'filled' AS write_id, {columns}
+                FROM range({integrations}) AS i(integration), range({_ROWS_OF_A_PAST_ONE}) AS r(row)
+                ORDER BY integration
+                """
+            )
+            connection.execute(
+                f"""
+                INSERT INTO books."{schema}".stored_writes
+                SELECT 'past', 'past-' || integration, '{table}', 'filled'
+                FROM range({integrations}) AS i(integration)
+                """
+            )
