@@ -39,7 +39,7 @@ from elt_assets.errors import (
 )
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import SecretRef, Secrets
-from elt_assets.stores.duckdb_extensions import load_extension
+from elt_assets.stores.duckdb_extensions import CHECKED_ONCE, load_extension
 from elt_assets.stores.duckdb_instances import Instance, Instances
 from elt_assets.stores.lake_catalog import LEASE_LOST, LakeCatalog, Lease
 from elt_assets.stores.lake_upkeep import BOOKS, LAKE, erase, look_after, new_write_id
@@ -250,7 +250,11 @@ class LakeWarehouses(Warehouses):
         self._secrets = Secrets()
         self._catalog = LakeCatalog(address, schema=schema, lock_wait=lock_wait)
         self._instances = Instances(
-            threads=threads, memory_limit=memory_limit, spill=spill, set_up=self._set_up
+            threads=threads,
+            memory_limit=memory_limit,
+            spill=spill,
+            options=CHECKED_ONCE,
+            set_up=self._set_up,
         )
         self._made = False
         self._making = threading.Lock()
