@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from elt_assets_tests.lakes import Lake
-    from elt_assets_tests.servers import Server
+    from elt_assets_tests.servers import Broker, Server
 
 # A property that holds on a fast machine holds on a slow one: no example has a time limit.
 settings.register_profile(
@@ -49,6 +49,15 @@ def postgresql() -> Iterator[Server]:
 
     with postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One Redis for all tests of this process; skips those that need it where there is none."""
+    from elt_assets_tests.servers import redis
+
+    with redis() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
