@@ -306,12 +306,15 @@ class LakeWarehouses(Warehouses):
 
     def inspect(self) -> str:
         """See `Warehouses`."""
-        with self._connected("the lake") as connection:
+        catalog = self._catalog.inspect()
+        with self._translated("the lake"), duckdb.connect(":memory:") as connection:
+            self._load(connection)
             if self._s3 is not None:
                 connection.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
             else:
+                self._make_folder()
                 self._probe()
-        return f"DuckLake in {self._data}, catalog on {self._catalog.inspect()}"
+        return f"DuckLake in {self._data}, catalog on {catalog}"
 
     def copy(self, ref: IntegrationRef, target: Path) -> bool:
         """False: it is no file."""
@@ -389,11 +392,14 @@ class LakeWarehouses(Warehouses):
         for view in self._layout.views:
             root.execute(f"CREATE VIEW {view.name} AS {view.query}")
 
-    def _attach(self, root: duckdb.DuckDBPyConnection) -> None:
+    def _load(self, root: duckdb.DuckDBPyConnection) -> None:
         for name in ("ducklake", "postgres_scanner", *(("httpfs",) if self._s3 else ())):
             load_extension(root, name)
         if self._s3 is not None:
             root.execute(self._storage_secret(self._s3))
+
+    def _attach(self, root: duckdb.DuckDBPyConnection) -> None:
+        self._load(root)
         for setting, value in (
             ("max_retry_count", _CONFLICT_ATTEMPTS),
             ("retry_wait_ms", _CONFLICT_WAIT_MS),

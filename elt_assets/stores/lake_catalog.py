@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.database_address import DatabaseAddress
-from elt_assets.errors import WarehouseBusy, WarehouseDamaged
+from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.postgres import PostgresDatabase, Session
 from elt_assets.stores.warehouse import TENANT, Layout
@@ -223,9 +223,26 @@ class LakeCatalog:
                 )
 
     def inspect(self) -> str:
-        """The server's version. Raises what keeps it from being used."""
-        (row,) = self._database.rows("SELECT current_setting('server_version') AS version")
-        return f"PostgreSQL {row['version']} at {self}"
+        """Version and rights; writes nothing. Raises what keeps it from being used."""
+        (row,) = self._database.rows(
+            """
+            SELECT
+                current_setting('server_version') AS version,
+                EXISTS (SELECT FROM pg_namespace WHERE nspname = ?) AS made,
+                CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = ?)
+                    THEN has_schema_privilege(?, 'CREATE')
+                    ELSE has_database_privilege(current_database(), 'CREATE')
+                END AS may
+            """,
+            (self.schema, self.schema, self.schema),
+        )
+        if not row["may"]:
+            raise DatabaseRefused(
+                f"{self} does not let its account make tables in schema {self.schema}; give it "
+                "the right CREATE"
+            )
+        made = "" if row["made"] else ", made when it is first used"
+        return f"PostgreSQL {row['version']} at {self}, schema {self.schema}{made}"
 
     def close(self) -> None:
         """Close connections kept for reuse."""
