@@ -222,15 +222,17 @@ def installation(
     integrations: int,
     users: int,
     pace: float | None = None,
+    latency: float = 0.0,
     **settings: str,
 ) -> Iterator[Installation]:
-    """An installation with registered integrations; `pace` is requests a second of each."""
+    """An installation with registered integrations; `pace` is requests a second of each, `latency`
+    the milliseconds that their provider takes for each."""
     environment = {**shared_environment(lake, broker), **settings}
     for name, value in environment.items():
         # For what the test itself asks of the stores.
         monkeypatch.setenv(name, value)
     with ExitStack() as closing:
-        layout = Layout(integrations=integrations, users=users)
+        layout = Layout(integrations=integrations, users=users, latency=latency)
         provider = closing.enter_context(ProviderProcess(layout, token=TOKEN))
         found = Installation(folder, environment, provider)
         with Platform.open(load_settings(home=found.home("operator"))) as platform:

@@ -73,6 +73,15 @@ class Server:
             for statement in statements:
                 found.execute(statement)
 
+    def count(self, query: str) -> int:
+        """The one number that a query on PostgreSQL yields."""
+        with (
+            dbapi.connect(self.address("hr"), autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query)
+            return int(cursor.fetch_arrow_table().columns[0][0].as_py())
+
     def settings(self, schema: str) -> dict[str, str]:
         """The environment of an installation whose operational database is `schema` here."""
         return {
