@@ -22,11 +22,13 @@ from typing import Any
 
 import pytest
 
+from elt_assets.cli.supervisor import die_with_parent
 from elt_assets.cli.truth import compare
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.settings import load_settings
+from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.lakes import Lake
@@ -79,17 +81,18 @@ class Installation:
         }
         return {**inherited, **self.environment, "ELT_ASSETS_HOME": str(self.home(name))}
 
-    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process in a group of its own; what it says is in `<name>.log`."""
+    def start(self, name: str, *command: str, **more: str) -> subprocess.Popen[bytes]:
+        """Start a process that ends with the test, whichever way; `<name>.log` is what it says."""
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=REPOSITORY,
-                env=self.variables(name),
+                env={**self.variables(name), **more},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=die_with_parent(os.getpid()),
             )
         self.processes[name] = process
         return process
@@ -114,19 +117,8 @@ class Installation:
             assert usual in text
             text = text.replace(usual, quick)
         config.write_text(text, "utf-8")
-        self.environment["DAGSTER_DISABLE_TELEMETRY"] = "1"
-        with (self.folder / "server.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dagster._daemon", "run", "-m", "elt_assets.definitions"],
-                cwd=REPOSITORY,
-                env={**self.variables("server"), "DAGSTER_HOME": str(home)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.processes["server"] = process
-        return process
+        command = ("dagster._daemon", "run", "-m", "elt_assets.definitions")
+        return self.start("server", *command, DAGSTER_HOME=str(home))
 
     def log(self, name: str) -> str:
         """What a process has said so far."""
@@ -149,6 +141,12 @@ class Installation:
         for pid in {*group, *_descendants(process.pid)}:
             os.kill(pid, signal.SIGKILL)
         process.wait()
+
+    def kill_run(self, name: str) -> None:
+        """End the process of the run that a worker carries out, and not the worker."""
+        [supervised] = _descendants(self.processes[name].pid)[:1]
+        [run] = _descendants(supervised)[:1]
+        os.kill(run, signal.SIGKILL)
 
     def stop(self, name: str) -> int:
         """Ask a process to end, and wait until it has."""
@@ -179,7 +177,7 @@ class Installation:
         """Whether every integration has been applied."""
         with Platform.open(load_settings(home=self.home("operator"))) as platform:
             return all(
-                any(row.status == "applied" for row in platform.syncs(ref))
+                any(row.status is Status.APPLIED for row in platform.syncs(ref))
                 for ref in self.provider.worlds()
             )
 

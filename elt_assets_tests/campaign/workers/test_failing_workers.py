@@ -69,6 +69,18 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_nothing(
     assert "Resuming run" in distributed.log("server")
 
 
+def test_a_run_whose_process_is_killed_goes_on_in_the_same_worker(
+    distributed: Installation,
+) -> None:
+    worker = distributed.worker("one", "--slots", "1")
+    server = distributed.daemon()
+    distributed.until(lambda: begun(distributed), worker, server)
+    distributed.kill_run("one")
+    distributed.until(distributed.settled, worker, server)
+    assert distributed.wrong() == []
+    assert "no longer works on it" in distributed.log("server")
+
+
 def test_a_worker_that_is_stopped_hands_its_run_to_another(distributed: Installation) -> None:
     distributed.worker("one", "--slots", "2")
     server = distributed.daemon()
