@@ -74,10 +74,21 @@ def tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
     return dict(found.tags)
 
 
-def test_a_worker_with_a_home_of_its_own_carries_out_what_the_server_hands_out(
+def test_a_worker_with_a_home_of_its_own_carries_out_what_it_is_handed_and_ends_what_is_cancelled(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:
     worker = distributed.worker("one", "--slots", "1")
+    cancelled = queued(instance, distributed)
+    instance.run_launcher.launch_run(LaunchRunContext(cancelled, workspace=None))
+    distributed.until(
+        lambda: (
+            status(instance, cancelled) is dg.DagsterRunStatus.STARTED
+            and any(row["status"] == "extracting" for row in distributed.syncs())
+        ),
+        worker,
+    )
+    assert instance.run_launcher.terminate(cancelled.run_id)
+    distributed.until(lambda: status(instance, cancelled) is dg.DagsterRunStatus.CANCELED, worker)
     run = queued(instance, distributed)
     began = time.monotonic()
     instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
@@ -91,7 +102,7 @@ def test_a_worker_with_a_home_of_its_own_carries_out_what_the_server_hands_out(
     assert checks["broker"].ok
     assert "one@" in checks["broker"].detail
     assert "(1 at once)" in checks["broker"].detail
-    assert "1 runs in PostgreSQL" in checks["dagster"].detail
+    assert "2 runs in PostgreSQL" in checks["dagster"].detail
     assert distributed.stop("one") == 0
 
 
