@@ -249,6 +249,35 @@ def lake(sizes: tuple[int, ...], users: int, output: Path) -> None:
     _write(output, document, table(document))
 
 
+@main.command()
+@click.option("--integrations", default=400, show_default=True, help="Tenants.")
+@click.option("--users", default=100, show_default=True, help="Users of each tenant.")
+@click.option("--latency", default=50.0, show_default=True, help="Milliseconds of each answer.")
+@click.option("--range-integrations", default=20, show_default=True, help="Tenants in one run.")
+@click.option("--concurrency", default=1, show_default=True, help="Tenants at once in a run.")
+@written_to
+def workers(
+    integrations: int,
+    users: int,
+    latency: float,
+    range_integrations: int,
+    concurrency: int,
+    output: Path,
+) -> None:
+    """Seconds of a fleet's first sync by one worker, by two, and by two of which one is killed.
+
+    On a PostgreSQL and a Redis that it starts and stops; they must be installed.
+
+    Example: python -m benchmarks workers --integrations 40
+    """
+    from benchmarks.workers.measure import Plan, measure
+    from benchmarks.workers.report import table
+
+    plan = Plan(integrations, users, latency, range_integrations, concurrency)
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 

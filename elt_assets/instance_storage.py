@@ -20,8 +20,8 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from dagster_postgres.utils import create_pg_engine
-from sqlalchemy import Engine
+from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
+from sqlalchemy import Engine, event
 
 from elt_assets.errors import InvalidInput
 from elt_assets.secret_refs import Secrets
@@ -46,6 +46,17 @@ class _OpenConnections:
             pool_size=1,
             max_overflow=20,
             pool_pre_ping=True,
+        )
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Called by the web server, which lets no question take for ever."""
+        self._engine.dispose()
+        event.listen(
+            self._engine,
+            "connect",
+            lambda connection, _: set_pg_statement_timeout(connection, statement_timeout),
         )
 
     def dispose(self) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TextIO
@@ -75,14 +75,21 @@ def stage(name: str) -> Iterator[None]:
         yield
 
 
-def configure(form: Format, level: str, *, to: TextIO | None = None) -> None:
-    """Write the package's records to standard error, in place of any earlier choice."""
-    package = logging.getLogger(PACKAGE)
-    for handler in package.handlers[:]:
-        if isinstance(handler, _Written):
-            package.removeHandler(handler)
-    package.addHandler(_Written(form, to))
-    package.setLevel(level.upper())
+def configure(
+    form: Format,
+    level: str,
+    *,
+    to: TextIO | None = None,
+    packages: Sequence[str] = (PACKAGE,),
+) -> None:
+    """Write the records of `packages` to standard error, in place of any earlier choice."""
+    for name in packages:
+        package = logging.getLogger(name)
+        for handler in package.handlers[:]:
+            if isinstance(handler, _Written):
+                package.removeHandler(handler)
+        package.addHandler(_Written(form, to))
+        package.setLevel(level.upper())
 
 
 def redacted(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

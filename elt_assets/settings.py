@@ -418,7 +418,9 @@ def load_settings(**overrides: object) -> Settings:
                 for issue in error.errors()
             ]
         ) from None
-    places = {"home": settings.home.expanduser().absolute()}
+    places: dict[str, object] = {"home": settings.home.expanduser().absolute()}
+    if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
+        places["warehouse_data"] = str(Path(settings.warehouse_data).expanduser().absolute())
     if settings.events_path is not None:
         places["events_path"] = settings.events_path.expanduser().absolute()
     return settings.model_copy(update=places)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from elt_assets_tests.lakes import Lake
-    from elt_assets_tests.servers import Server
+    from elt_assets_tests.servers import Broker, Server
 
 # A property that holds on a fast machine holds on a slow one: no example has a time limit.
 settings.register_profile(
@@ -37,6 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--warehouse", choices=["files", "lake"], default="files")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a lake has no part in."""
+    if config.getoption("warehouse") != "lake":
+        return
+    for item in items:
+        marker = item.get_closest_marker("files")
+        if marker is not None:
+            what = marker.args[0] if marker.args else "a file for each integration"
+            item.add_marker(pytest.mark.skip(reason=f"on a lake there is none of it: {what}"))
+        elif getattr(item, "callspec", None) and item.callspec.params.get("backend") == "sqlite":
+            item.add_marker(pytest.mark.skip(reason="a lake goes with PostgreSQL"))
+
+
 def pytest_configure() -> None:
     """Forget what the person running the tests has configured, before any fixture reads it."""
     for name in [*os.environ]:
@@ -52,6 +65,15 @@ def postgresql() -> Iterator[Server]:
 
     with postgresql() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One Redis for all tests of this process; skips those that need it where there is none."""
+    from elt_assets_tests.servers import redis
+
+    with redis() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +127,7 @@ def lake_of_all_tests(
 @pytest.fixture
 def lake(lake_of_all_tests: Lake, own_schema: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """An empty lake as the warehouse, and an operational database that goes with it."""
+    monkeypatch.setattr(type(lake_of_all_tests), "current", lake_of_all_tests)
     for name, value in lake_of_all_tests.settings().items():
         monkeypatch.setenv(name, value)
     lake_of_all_tests.empty()

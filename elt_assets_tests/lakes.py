@@ -6,8 +6,11 @@ Belongs here: its settings, and emptying it between tests. Does not: the server 
 from __future__ import annotations
 
 import shutil
+import uuid
 from pathlib import Path
+from typing import ClassVar
 
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
 from elt_assets.stores.opening import warehouses
 from elt_assets.sync.tables import warehouse_layout
@@ -16,6 +19,9 @@ from elt_assets_tests.servers import Server
 
 class Lake:
     """A lake in the schema `schema` of a server, with its files in `data`."""
+
+    current: ClassVar[Lake | None] = None
+    """That which is the warehouse of the test that runs, if one is."""
 
     def __init__(self, server: Server, schema: str, data: Path) -> None:
         self.server = server
@@ -61,7 +67,8 @@ class Lake:
     def _make(self) -> None:
         opened = warehouses(load_settings(), warehouse_layout())
         try:
-            opened.inspect()
+            with opened.open(IntegrationRef("nobody", "at-all"), read_only=True):
+                pass
         finally:
             opened.close()
         self.server.execute(
@@ -78,3 +85,12 @@ class Lake:
             """
         )
         self._made = True
+
+
+def fresh_stores() -> dict[str, object]:
+    """Settings of another installation of the same test, which comes after the one before it."""
+    lake = Lake.current
+    if lake is not None:
+        lake.server.clear(lake.schema, lake.kept)
+        lake.empty()
+    return {"operational_schema": f"home_{uuid.uuid4().hex[:12]}"}

@@ -69,6 +69,11 @@ class Server:
             for statement in statements:
                 found.execute(statement)
 
+    def count(self, query: str) -> int:
+        """The one number that a query on PostgreSQL yields."""
+        ((found,),) = self._ask(query)
+        return int(found)
+
     def clear(self, *kept: str) -> None:
         """Drop every schema but `kept`, with whatever sessions still hold something of one.
 

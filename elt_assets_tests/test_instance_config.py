@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,24 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
     )
     with pytest.raises(InvalidInput, match=cure):
         dagster_home(load_settings(**asked_for))
+
+
+def test_nothing_of_workers_or_postgresql_is_loaded_unless_settings_ask_for_it() -> None:
+    """Each costs a command a second, and comes with an extra."""
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, elt_assets.definitions, elt_assets.instance, elt_assets.health.report\n"
+            "import elt_assets.cli.dev, elt_assets.cli.worker, elt_assets.health.configuration\n"
+            "from elt_assets.instance import open_instance\n"
+            "from elt_assets.settings import load_settings\n"
+            "open_instance(load_settings()).dispose()\n"
+            "print({name.partition('.')[0] for name in sys.modules} & {'celery', 'kombu', 'redis', "
+            "'psycopg2', 'dagster_celery', 'dagster_postgres', 'dagster_k8s', 'kubernetes'})",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout == "set()\n"

@@ -121,3 +121,49 @@ def test_settings_that_need_each_other_say_so(
         monkeypatch.setenv(f"ELT_ASSETS_{name}", value)
     with pytest.raises(InvalidInput, match=said):
         load_settings()
+
+
+LAKE = {
+    "operational_url": "postgresql://elt@db/app",
+    "warehouse_url": "postgresql://elt@db/app",
+    "warehouse_data": "/srv/lake",
+}
+
+
+def test_a_lake_has_a_catalog_and_a_place_for_its_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = load_settings(**LAKE)
+    assert str(settings.warehouse_address) == "postgresql://elt@db/app"
+    monkeypatch.chdir(tmp_path)
+    here = load_settings(**LAKE | {"warehouse_data": "lake"})
+    assert here.warehouse_data == str(tmp_path / "lake")
+    stored = load_settings(
+        **LAKE
+        | {"warehouse_data": "s3://b/lake", "s3_key_id": "env:KEY", "s3_secret": "file:/run/s3"}
+    )
+    assert stored.warehouse_data == "s3://b/lake"
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"warehouse_url": "sqlite:///lake.db"}, "needs its catalog on PostgreSQL"),
+        ({"warehouse_url": "ducklake:lake.ducklake"}, "needs its catalog on PostgreSQL"),
+        ({"warehouse_url": "lake.db"}, "needs its catalog on PostgreSQL"),
+        (
+            {"warehouse_url": "postgresql://elt:hunter2@db/app"},
+            "ELT_ASSETS_WAREHOUSE_PASSWORD, as env:NAME",
+        ),
+        ({"warehouse_data": None}, "belong together"),
+        ({"warehouse_url": None}, "belong together"),
+        ({"operational_url": None}, "needs ELT_ASSETS_OPERATIONAL_URL too"),
+        ({"warehouse_data": "s3://b/lake"}, "ELT_ASSETS_S3_KEY_ID"),
+        ({"s3_secret": "hunter2"}, "not a reference"),
+        ({"warehouse_schema": 'x"; DROP'}, "ELT_ASSETS_WAREHOUSE_SCHEMA"),
+    ],
+)
+def test_half_a_lake_is_refused(changed: dict[str, str | None], complaint: str) -> None:
+    with pytest.raises(InvalidInput, match=complaint) as refused:
+        load_settings(**LAKE | changed)
+    assert "hunter2" not in str(refused.value)

@@ -1,30 +1,50 @@
-"""`elt-assets migrate`: from the SQLite file to a PostgreSQL server.
+"""`elt-assets migrate`: from files of one machine to servers.
 
-Belongs here: the command and its report. Does not: the move itself (sync.moving).
+Belongs here: the command and its reports. Does not: the moves themselves (sync.moving,
+sync.warehouse_moving).
 """
 
 from __future__ import annotations
 
 import click
 
+from elt_assets.cli.exit_statuses import FAILED
 from elt_assets.cli.output import as_json, note, print_json, print_table
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.settings import load_settings
 
 
 @click.command(
-    epilog="Example: elt-assets migrate --to postgresql://elt@db.example.com:5432/elt\n\n"
+    epilog="Examples:\n\n"
+    "elt-assets migrate --to postgresql://elt@db.example.com:5432/elt\n\n"
+    "elt-assets migrate --warehouse\n\n"
     "The password comes from ELT_ASSETS_OPERATIONAL_PASSWORD (env:NAME or file:PATH), schema "
     "and reading role from ELT_ASSETS_OPERATIONAL_SCHEMA and _READER. Stop the server before: "
     "a sync that wants to write meanwhile waits, and fails when it has waited too long."
 )
-@click.option("--to", "url", required=True, metavar="URL", help="An empty PostgreSQL database.")
+@click.option("--to", "url", metavar="URL", help="An empty PostgreSQL database.")
+@click.option(
+    "--warehouse",
+    is_flag=True,
+    help="Move histories and fetched records into the lake that settings name, instead.",
+)
 @as_json
-def migrate(url: str, as_json: bool) -> None:
+def migrate(url: str | None, warehouse: bool, as_json: bool) -> int:
     """Move the operational database to PostgreSQL, compare every row, and close the old file.
 
-    Histories and fetched records stay where they are. Repeated after an interruption it goes on.
+    With --warehouse move every integration's DuckDB file into the lake of
+    ELT_ASSETS_WAREHOUSE_URL; the old files are put aside. Repeated after an interruption
+    either goes on.
     """
+    if (url is None) == (not warehouse):
+        raise click.UsageError("say what to move: --to URL or --warehouse")
+    if url is not None:
+        _move_database(url, as_json)
+        return 0
+    return _move_warehouse(as_json)
+
+
+def _move_database(url: str, as_json: bool) -> None:
     here = load_settings()
     if here.operational_url is not None:
         raise InvalidInput(
@@ -56,3 +76,36 @@ def migrate(url: str, as_json: bool) -> None:
             [[table.table, table.copied, table.compared] for table in moved],
         )
     note(f"{source} is closed; from now on set ELT_ASSETS_OPERATIONAL_URL={url}")
+
+
+def _move_warehouse(as_json: bool) -> int:
+    settings = load_settings()
+    if settings.warehouse_url is None:
+        raise InvalidInput(
+            "no lake is named that the files could move into: set ELT_ASSETS_WAREHOUSE_URL and "
+            "ELT_ASSETS_WAREHOUSE_DATA"
+        )
+
+    from elt_assets.stores.opening import file_warehouses, warehouses
+    from elt_assets.sync.tables import warehouse_layout
+    from elt_assets.sync.warehouse_moving import move_warehouses
+
+    source = file_warehouses(settings, settings.warehouse_path)
+    target = warehouses(settings, warehouse_layout())
+    try:
+        moved = [*move_warehouses(source, target)]
+    finally:
+        source.close()
+        target.close()
+    if as_json:
+        print_json({"from": str(settings.warehouse_path), "integrations": moved})
+    else:
+        print_table(
+            ("integration", "rows", "error"),
+            [(one.partition, one.rows, one.error or "") for one in moved],
+        )
+    note(
+        f"files that moved are *.moved under {settings.warehouse_path} now: delete them when you "
+        "are content, since they hold people's data"
+    )
+    return FAILED if any(one.error for one in moved) else 0

@@ -73,6 +73,13 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Share of requests for pages that fail at first: 0.02 is a provider with bad days.",
 )
 @click.option(
+    "--latency",
+    type=click.FloatRange(0, 60_000),
+    default=0.0,
+    show_default=True,
+    help="Milliseconds before each answer, as of a provider far away.",
+)
+@click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File with the bearer token; made if absent. Default: demo/token under ELT_ASSETS_HOME.",
@@ -87,6 +94,7 @@ def provider(
     round_: int,
     signins: int,
     chaos: float,
+    latency: float,
     token_file: Path | None,
 ) -> None:
     """Serve generated people over HTTP on loopback until Ctrl-C."""
@@ -99,6 +107,7 @@ def provider(
         round=round_,
         signins=signins,
         chaos=chaos,
+        latency=latency,
     )
     token_path = (token_file or token_file_of(load_settings())).absolute()
     try:

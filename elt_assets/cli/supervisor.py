@@ -64,7 +64,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=_STANDARD_ERROR,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent(os.getpid()) if sys.platform == "linux" else None,
         )
         self._processes.append((child, process))
 
@@ -118,7 +118,7 @@ def _send(group: int, signal_number: int) -> None:
         return
 
 
-def _die_with_parent(parent: int) -> Callable[[], None]:
+def die_with_parent(parent: int) -> Callable[[], None]:
     """What a child does before it runs its command: ask to be ended if the supervisor is killed."""
     prctl = ctypes.CDLL(None).prctl
 

@@ -21,7 +21,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `others` names further integrations by partition key, each with its number of users.
     `page_size` is how many people a page holds unless the request says otherwise. `round`
     is the round that the worlds are in; 1 is the first. `chaos` is the share of requests
-    for pages that fail at first, as with a provider that has bad days. `signins` is how often
+    for pages that fail at first, as with a provider that has bad days. `latency` is how many
+    milliseconds pass before each answer, as with one that is far away. `signins` is how often
     the people of an integration sign in on a day.
     """
 
@@ -33,6 +34,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     page_size: int = 10
     round: int = 1
     chaos: float = 0.0
+    latency: float = 0.0
     signins: int = 40
 
     def __post_init__(self) -> None:
@@ -42,6 +44,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _within("round", self.round, 1, 10_000)
         _within("users", self.users, 0, MOST_USERS)
         _within("chaos", self.chaos, 0, 1)
+        _within("latency", self.latency, 0, 60_000)
         _within("sign-ins", self.signins, 0, 100_000)
         for name, users in self.others.items():
             IntegrationRef.parse(name)

@@ -6,6 +6,7 @@ into pages (listing), or running it as a process of its own (process).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import socket
@@ -192,17 +193,20 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             HTTPException: _http_error,
         },
     )
-    return Door(Chaos(app, directory, afflictions), directory, token)
+    return Door(Chaos(app, directory, afflictions), directory, token, layout.latency / 1000)
 
 
 class Door:
     """What every request passes on its way in and out: the token, a number, the log.
 
-    What it lets in passes `Chaos` on its way to the application.
+    What it lets in passes `Chaos` on its way to the application, `latency` seconds later.
     """
 
-    def __init__(self, app: ASGIApp, directory: Directory, token: str) -> None:
+    def __init__(
+        self, app: ASGIApp, directory: Directory, token: str, latency: float = 0.0
+    ) -> None:
         self._app = app
+        self._latency = latency
         self._log = directory.log
         self._credential = token.encode()
         self._numbers = count(1)
@@ -226,6 +230,8 @@ class Door:
         if not scope["path"].startswith("/v1/"):
             await app(scope, receive, send)
             return
+        if self._latency:
+            await asyncio.sleep(self._latency)
         await app(scope, receive, logged)
         if not answered:
             self._remember(scope, _NOT_HTTP)

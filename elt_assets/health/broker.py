@@ -41,13 +41,21 @@ def look_at_broker(address: BrokerAddress) -> str:
     return f"Redis {version} at {address}{secret}"
 
 
-def listening() -> dict[str, int]:
+def listening_workers() -> dict[str, int]:
     """The workers that answer now, and how many runs each carries out at once."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
     from elt_assets.workers.app import worker_app
 
     app = worker_app()
     try:
         found = app.control.inspect(timeout=_PATIENCE).stats() or {}
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnusable(
+            f"the broker went away while workers were asked ({type(error).__name__}); see "
+            "ELT_ASSETS_BROKER_URL"
+        ) from None
     finally:
         app.close()
     return {name: int(said["pool"]["max-concurrency"]) for name, said in sorted(found.items())}

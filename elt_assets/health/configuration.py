@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from elt_assets.broker_address import BrokerAddress
 from elt_assets.errors import EltAssetsError
-from elt_assets.health.report import Check, disk, warehouse
+from elt_assets.health.report import Check, disk, warehouse, workers
 from elt_assets.settings import InvalidSettings, Settings, load_settings
 from elt_assets.stores.opening import operational_database
 
@@ -28,7 +27,7 @@ def configuration() -> Iterator[Check]:
     yield warehouse(settings)
     yield _dagster(settings)
     if settings.broker_address is not None:
-        yield _broker(settings.broker_address)
+        yield workers(settings.broker_address)
 
 
 def _operational(settings: Settings) -> Check:
@@ -57,17 +56,3 @@ def _dagster(settings: Settings) -> Check:
         return Check("dagster", True, f"{runs:,} runs in {place}")
     except (EltAssetsError, DagsterError, OSError) as error:
         return Check("dagster", False, str(error).partition("\n")[0])
-
-
-def _broker(address: BrokerAddress) -> Check:
-    from elt_assets.health.broker import listening, look_at_broker
-
-    try:
-        said = look_at_broker(address)
-        workers = listening()
-    except EltAssetsError as error:
-        return Check("broker", False, str(error))
-    slots = ", ".join(f"{name} ({slots} at once)" for name, slots in workers.items())
-    return Check(
-        "broker", True, f"{said}; {slots or 'no worker listens: start one with elt-assets worker'}"
-    )

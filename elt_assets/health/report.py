@@ -17,7 +17,9 @@ from contextlib import contextmanager
 import msgspec
 
 from elt_assets.alerts import grouped, open_matters
+from elt_assets.broker_address import BrokerAddress
 from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.health.broker import listening_workers, look_at_broker
 from elt_assets.remote.server import HEARTBEAT_TOLERANCE, Queue, Server
 from elt_assets.settings import Settings
 from elt_assets.stores.opening import operational_database, warehouses
@@ -112,6 +114,8 @@ def report(settings: Settings, server: Server | None = None, *, brief: bool = Fa
         checks.append(Check("operational database", False, str(error)))
     if server is not None:
         checks += _server(server)
+        if settings.broker_address is not None and not brief:
+            checks.append(workers(settings.broker_address))
     return Report(now(), tuple(checks))
 
 
@@ -137,6 +141,21 @@ def warehouse(settings: Settings) -> Check:
         return Check("warehouse", False, str(error))
     finally:
         opened.close()
+
+
+def workers(address: BrokerAddress) -> Check:
+    """Whether runs reach somebody who carries them out; a restart of ours would not help."""
+    try:
+        said, listening = look_at_broker(address), listening_workers()
+    except EltAssetsError as error:
+        return Check("broker", False, str(error), needed=False)
+    slots = ", ".join(f"{name} ({slots} at once)" for name, slots in listening.items())
+    return Check(
+        "broker",
+        bool(listening),
+        f"{said}; {slots or 'no worker listens: start one with elt-assets worker'}",
+        needed=False,
+    )
 
 
 def _integrations(platform: Platform) -> Iterator[Check]:

@@ -42,7 +42,14 @@ from elt_assets.secret_refs import SecretRef, Secrets
 from elt_assets.stores.duckdb_extensions import CHECKED_ONCE, load_extension
 from elt_assets.stores.duckdb_instances import Instance, Instances
 from elt_assets.stores.lake_catalog import LEASE_LOST, LakeCatalog, Lease
-from elt_assets.stores.lake_upkeep import BOOKS, LAKE, erase, look_after, new_write_id
+from elt_assets.stores.lake_upkeep import (
+    BOOKS,
+    LAKE,
+    erase,
+    new_write_id,
+    remove_unnamed,
+    tidy_files,
+)
 from elt_assets.stores.warehouse import (
     TENANT,
     Layout,
@@ -118,7 +125,7 @@ class LakeWarehouse(Warehouse):
         settling: list[Callable[[], None]] = []
         self._settling = settling
         try:
-            with self._catalog.turn(self._lease.session, alone=False), transaction(self):
+            with self._catalog.adding(self._lease.session), transaction(self):
                 yield
         finally:
             self._settling = None
@@ -290,11 +297,12 @@ class LakeWarehouses(Warehouses):
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         """See `Warehouses`."""
         self._catalog.prepare(self._layout)
-        with self._catalog.leased(ref, read_only=False) as lease:
+        with self._catalog.leased(ref, read_only=False):
             self._catalog.forget(ref, self._layout)
             with (
                 self._connected(str(ref)) as connection,
-                self._catalog.turn(lease.session, alone=True),
+                self._catalog.looking_after(),
+                self._catalog.alone(),
             ):
                 erase(connection, self._layout, self._catalog.schema, ref)
             yield
@@ -305,17 +313,22 @@ class LakeWarehouses(Warehouses):
 
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
         """See `Warehouses`."""
-        with self._connected("the lake") as connection, self._catalog.alone():
-            return look_after(connection, self._layout, self._catalog.schema, dry_run=dry_run)
+        with self._connected("the lake") as connection, self._catalog.looking_after():
+            with self._catalog.alone():
+                done = [remove_unnamed(connection, self._layout, self._catalog.schema, dry_run)]
+            return done if dry_run else [*done, *tidy_files(connection)]
 
     def inspect(self) -> str:
         """See `Warehouses`."""
-        with self._connected("the lake") as connection:
+        catalog = self._catalog.inspect()
+        with self._translated("the lake"), duckdb.connect(":memory:") as connection:
+            self._load(connection)
             if self._s3 is not None:
                 connection.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
             else:
+                self._make_folder()
                 self._probe()
-        return f"DuckLake in {self._data}, catalog on {self._catalog.inspect()}"
+        return f"DuckLake in {self._data}, catalog on {catalog}"
 
     def copy(self, ref: IntegrationRef, target: Path) -> bool:
         """False: it is no file."""
@@ -393,11 +406,14 @@ class LakeWarehouses(Warehouses):
         for view in self._layout.views:
             root.execute(f"CREATE VIEW {view.name} AS {view.query}")
 
-    def _attach(self, root: duckdb.DuckDBPyConnection) -> None:
+    def _load(self, root: duckdb.DuckDBPyConnection) -> None:
         for name in ("ducklake", "postgres_scanner", *(("httpfs",) if self._s3 else ())):
             load_extension(root, name)
         if self._s3 is not None:
             root.execute(self._storage_secret(self._s3))
+
+    def _attach(self, root: duckdb.DuckDBPyConnection) -> None:
+        self._load(root)
         for setting, value in (
             ("max_retry_count", _CONFLICT_ATTEMPTS),
             ("retry_wait_ms", _CONFLICT_WAIT_MS),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.database_address import DatabaseAddress
-from elt_assets.errors import WarehouseBusy, WarehouseDamaged
+from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.postgres import PostgresDatabase, Session
 from elt_assets.stores.warehouse import TENANT, Layout
@@ -52,8 +52,15 @@ CREATE TABLE IF NOT EXISTS stored_writes (
     PRIMARY KEY (organization_id, connected_integration_id, table_name, write_id)
 )
 """
+_NOTICE_SOON = """
+SELECT
+    set_config('tcp_keepalives_idle', '60', false),
+    set_config('tcp_keepalives_interval', '15', false),
+    set_config('tcp_keepalives_count', '4', false)
+"""
 _LOCK = "pg_advisory_lock"
 _LAKE = "the lake"
+_FILES = "the lake's files"
 LEASE_LOST = "this lease was taken over"
 """What the server says to a worker that was cut off and comes back."""
 
@@ -145,6 +152,8 @@ class LakeCatalog:
                 reraise=True,
             )
             attempts(self._lock, session, ref, shared=read_only)
+            # Where a machine vanished, its lock should not last for hours.
+            session.rows(_NOTICE_SOON)
             try:
                 yield Lease(ref, session, 0 if read_only else self._risen(session, ref))
             finally:
@@ -161,20 +170,21 @@ class LakeCatalog:
             return False
 
     @contextmanager
-    def turn(self, session: Session, *, alone: bool) -> Iterator[None]:
-        """The right to write to the lake, alone or with others who add."""
-        kind = "" if alone else "_shared"
-        name = f"{self.schema}\n{_LAKE}"
-        session.rows(f"SELECT {_LOCK}{kind}(hashtextextended(?, 3))", (name,))
-        try:
+    def adding(self, session: Session) -> Iterator[None]:
+        """The right to add records to the lake, with all others who do."""
+        with self._locked(session, _LAKE, "_shared"):
             yield
-        finally:
-            session.rows(f"SELECT pg_advisory_unlock{kind}(hashtextextended(?, 3))", (name,))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The right to write to the lake alone, for who has no integration."""
-        with self._database.session() as session, self.turn(session, alone=True):
+        """The right to change the lake while nobody adds anything; to be given back soon."""
+        with self._database.session() as session, self._locked(session, _LAKE):
+            yield
+
+    @contextmanager
+    def looking_after(self) -> Iterator[None]:
+        """The right to merge, replace and delete the lake's files, while others add."""
+        with self._database.session() as session, self._locked(session, _FILES):
             yield
 
     def fence(self, lease: Lease) -> str:
@@ -223,13 +233,39 @@ class LakeCatalog:
                 )
 
     def inspect(self) -> str:
-        """The server's version. Raises what keeps it from being used."""
-        (row,) = self._database.rows("SELECT current_setting('server_version') AS version")
-        return f"PostgreSQL {row['version']} at {self}"
+        """Version and rights; writes nothing. Raises what keeps it from being used."""
+        (row,) = self._database.rows(
+            """
+            SELECT
+                current_setting('server_version') AS version,
+                EXISTS (SELECT FROM pg_namespace WHERE nspname = ?) AS made,
+                CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = ?)
+                    THEN has_schema_privilege(?, 'CREATE')
+                    ELSE has_database_privilege(current_database(), 'CREATE')
+                END AS may
+            """,
+            (self.schema, self.schema, self.schema),
+        )
+        if not row["may"]:
+            raise DatabaseRefused(
+                f"{self} does not let its account make tables in schema {self.schema}; give it "
+                "the right CREATE"
+            )
+        made = "" if row["made"] else ", made when it is first used"
+        return f"PostgreSQL {row['version']} at {self}, schema {self.schema}{made}"
 
     def close(self) -> None:
         """Close connections kept for reuse."""
         self._database.close()
+
+    @contextmanager
+    def _locked(self, session: Session, what: str, kind: str = "") -> Iterator[None]:
+        name = (f"{self.schema}\n{what}",)
+        session.rows(f"SELECT {_LOCK}{kind}(hashtextextended(?, 3))", name)
+        try:
+            yield
+        finally:
+            session.rows(f"SELECT pg_advisory_unlock{kind}(hashtextextended(?, 3))", name)
 
     def _lock(self, session: Session, ref: IntegrationRef, *, shared: bool) -> None:
         kind = "_shared" if shared else ""

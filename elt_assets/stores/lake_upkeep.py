@@ -1,7 +1,7 @@
 """Looking after a lake: what nobody names is removed, small files are merged, old ones deleted.
 
 Belongs here: DuckLake's own means of that, how old a write is, and erasing an integration.
-Does not: who may do so when (`LakeWarehouses` holds the lake alone meanwhile).
+Does not: who may do so when (`LakeWarehouses` takes the locks of lake_catalog).
 """
 
 from __future__ import annotations
@@ -27,23 +27,27 @@ def new_write_id() -> str:
     return f"{time.time_ns():016x}-{uuid4().hex[:16]}"
 
 
-def look_after(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, *, dry_run: bool
-) -> list[Upkeep]:
-    """Remove what nobody names, merge small files, delete what was replaced an hour ago."""
-    unnamed = 0
-    for table in layout.tables:
-        if table.records:
-            unnamed += _remove_unnamed(connection, table.name, schema, dry_run)
-    done = [Upkeep("records in the lake that nothing names", unnamed)]
-    if dry_run:
-        return done
-    for call in (
-        f"ducklake_flush_inlined_data('{LAKE}')",
-        f"ducklake_rewrite_data_files('{LAKE}')",
-        f"ducklake_merge_adjacent_files('{LAKE}')",
-    ):
-        connection.execute(f"CALL {call}")
+def remove_unnamed(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, dry_run: bool
+) -> Upkeep:
+    """Remove records that the books have not named for a day, or only count them.
+
+    What the catalog itself holds of the lake becomes files. Nobody may add meanwhile.
+    """
+    found = sum(
+        _unnamed(connection, table.name, schema, dry_run)
+        for table in layout.tables
+        if table.records
+    )
+    if not dry_run:
+        connection.execute(f"CALL ducklake_flush_inlined_data('{LAKE}')")
+    return Upkeep("records in the lake that nothing names", found)
+
+
+def tidy_files(connection: duckdb.DuckDBPyConnection) -> list[Upkeep]:
+    """Merge small files, forget past states, delete files that are an hour out of use."""
+    for merging in ("ducklake_rewrite_data_files", "ducklake_merge_adjacent_files"):
+        connection.execute(f"CALL {merging}('{LAKE}')")
     expired = _count(
         connection,
         f"ducklake_expire_snapshots('{LAKE}', older_than => now() - INTERVAL {_READ})",
@@ -56,7 +60,6 @@ def look_after(
         f"ducklake_delete_orphaned_files('{LAKE}', older_than => now() - INTERVAL 1 DAY)",
     )
     return [
-        *done,
         Upkeep("past states of the lake forgotten", expired),
         Upkeep("files of the lake deleted", deleted),
     ]
@@ -83,9 +86,7 @@ def erase(
     connection.execute("CALL postgres_execute($1, $2)", (BOOKS, forgotten))
 
 
-def _remove_unnamed(
-    connection: duckdb.DuckDBPyConnection, table: str, schema: str, dry_run: bool
-) -> int:
+def _unnamed(connection: duckdb.DuckDBPyConnection, table: str, schema: str, dry_run: bool) -> int:
     which = f"""
         FROM {LAKE}.{table} AS stored
         WHERE write_id < '{time.time_ns() - _UNNAMED * 10**9:016x}' AND NOT EXISTS (

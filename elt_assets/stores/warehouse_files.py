@@ -267,6 +267,20 @@ class FileWarehouses(Warehouses):
             _replace(connection, ref, path, _fitting_blocks(ref, before))
             return before, path.stat().st_size
 
+    @contextmanager
+    def retiring(self, ref: IntegrationRef) -> Iterator[Warehouse]:
+        """Lend the file for the last time: when the block ends well it is put aside.
+
+        Nobody finds it then, but it is there until somebody deletes it.
+        """
+        path = self.path(ref)
+        with self.open(ref) as warehouse:
+            yield warehouse
+            # Before the file has another name: what was logged must not be left behind.
+            _checkpointed(warehouse.connection, path)
+            os.replace(path, path.with_name(path.name + ".moved"))
+            _reach_the_disk(path.parent)
+
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
         """See `Warehouses`; also for a file that has outgrown its blocks.
 

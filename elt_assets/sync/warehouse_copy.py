@@ -1,13 +1,13 @@
 """Copying an integration's warehouse, table by table, from one kind of store to another.
 
-Belongs here: which tables, and their rows as a stream. Does not: copying a file as a file
-(stores), or what the copy is for (backup, moving).
+Belongs here: which tables, their rows as a stream, and whether they are the same. Does not:
+copying a file as a file (stores), or what the copy is for (backup, warehouse_moving).
 """
 
 from __future__ import annotations
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, TENANT, Warehouse
+from elt_assets.stores.warehouse import ROWS_AT_ONCE, TENANT, Table, Warehouse, one_row
 from elt_assets.sync.stream import STREAMS
 from elt_assets.sync.tables import has_tables, prepare_warehouse, tables_of
 
@@ -26,5 +26,33 @@ def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> No
             if table.records:
                 target.add(table.name, "FROM copied_rows")
             else:
-                target.insert(table.name, "FROM copied_rows")
+                # A few rows; books may be written only when the block ends.
+                target.execute(
+                    f"CREATE OR REPLACE TEMP TABLE copied_{table.name} AS FROM copied_rows"
+                )
+                target.insert(table.name, f"FROM copied_{table.name}")
             target.connection.unregister("copied_rows")
+
+
+def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
+    """How many rows each table has, and a digest of them that no order changes.
+
+    Empty where nothing was ever written. Both kinds of warehouse give the same for the same rows.
+    """
+    streams = [stream for stream in STREAMS.values() if has_tables(warehouse, stream)]
+    if not streams:
+        return {}
+    return {table.name: _content(warehouse, table) for table in tables_of(streams)}
+
+
+def _content(warehouse: Warehouse, table: Table) -> tuple[int, int]:
+    described = warehouse.execute(f"DESCRIBE {table.name}").fetchall()
+    columns = sorted(row[0] for row in described if row[0] not in TENANT)
+    texts = ", ".join(f'"{column}"::VARCHAR' for column in columns)
+    rows, digest = one_row(
+        warehouse,
+        # Added up, because the same row may be there twice.
+        f"SELECT count(*), coalesce(sum(hash([{texts}])), 0) FROM {table.name}",
+        {},
+    )
+    return int(rows), int(digest)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from celery.signals import setup_logging
+
 from elt_assets import logs
 from elt_assets.settings import load_settings
 from elt_assets.workers.app import worker_app
@@ -17,20 +19,30 @@ from elt_assets.workers.app import worker_app
 def main(slots: str, name: str, *queues: str) -> None:
     """Carry out runs until told to stop; returns then."""
     settings = load_settings()
-    logs.configure(settings.log_format or "console", settings.log_level)
+    # Celery would write everything a second time, in its own way and with secrets in it.
+    setup_logging.connect(_nothing, weak=False)
+    logs.configure(
+        settings.log_format or "console",
+        settings.log_level,
+        packages=(logs.PACKAGE, "celery", "kombu"),
+    )
     # Before the first fork, so that a run need not wait for seconds of imports.
     import_module("elt_assets.definitions")
     worker_app().worker_main(
         [
+            "--quiet",
             "worker",
             f"--concurrency={slots}",
             f"--hostname={name}@%h",
             f"--queues={','.join(queues)}",
-            f"--loglevel={settings.log_level.upper()}",
             "--without-gossip",
             "--without-mingle",
         ]
     )
+
+
+def _nothing(**_: object) -> None:
+    """Celery sets up no logs where somebody answers this signal."""
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.jobs import WORKER_TAG
 from elt_assets.settings import load_settings
 from elt_assets.workers.app import app_args, prepared
+from elt_assets.workers.tasks import LEFT
 
 NOBODY = "none yet"
 """The worker of a run that waits at the broker."""
@@ -142,7 +143,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
             return False
         self._instance.report_run_canceling(run)
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
-        if run.tags.get(WORKER_TAG, NOBODY) == NOBODY:
+        if run.tags.get(WORKER_TAG, NOBODY) in (NOBODY, LEFT):
             # Its worker would find that it has ended, and leave it alone.
             self._instance.report_run_canceled(run)
             return True
@@ -161,6 +162,8 @@ class WorkerRunLauncher(CeleryRunLauncher):
                 return CheckRunHealthResult(WorkerStatus.RUNNING, "waits for a worker")
             return CheckRunHealthResult(WorkerStatus.FAILED, "the broker has lost it")
         self._waiting.pop(run.run_id, None)
+        if worker == LEFT:
+            return CheckRunHealthResult(WorkerStatus.FAILED, "its worker was stopped")
         answers = asked(self.celery, worker, task_id)
         if answers is None:
             missed = self._missed[run.run_id] = self._missed.get(run.run_id, 0) + 1

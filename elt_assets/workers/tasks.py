@@ -17,6 +17,9 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
 from elt_assets.jobs import WORKER_TAG
 
+LEFT = "none any more"
+"""The worker of a run whose worker was stopped in the middle of it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +33,10 @@ class RunTask(Task):  # type: ignore[misc]
         about: Any = unpack_value(next(iter(arguments.values())))
         if not self._taken(about.run_id):
             return 0
-        return super().__call__(*args, **arguments)
+        try:
+            return super().__call__(*args, **arguments)
+        finally:
+            _left(about.run_id)
 
     def _taken(self, run_id: str) -> bool:
         with dg.DagsterInstance.get() as instance:
@@ -44,6 +50,18 @@ class RunTask(Task):  # type: ignore[misc]
                 return False
             instance.add_run_tags(run_id, {WORKER_TAG: self.request.hostname})
             return True
+
+
+def _left(run_id: str) -> None:
+    """Say that nobody works on the run any more, unless it has ended.
+
+    A worker that is stopped lets its runs commit what is under way. They have not ended then,
+    and another worker is to go on with them soon.
+    """
+    with dg.DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.add_run_tags(run_id, {WORKER_TAG: LEFT})
 
 
 def add_tasks(app: Celery) -> Celery:

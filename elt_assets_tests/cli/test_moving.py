@@ -6,6 +6,7 @@ import pytest
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.lakes import Lake
 from elt_assets_tests.servers import PASSWORD, Server
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
@@ -17,7 +18,7 @@ def settings(postgresql: Server) -> dict[str, str]:
 
 
 def filled(command: Command) -> None:
-    company = Company(command.home, operational_url=None)
+    company = Company(command.home, operational_url=None, warehouse_url=None, warehouse_data=None)
     for ref in (ACME, IntegrationRef("other", "main")):
         company.connect(ref, World(people(12)))
         company.sync(ref)
@@ -48,6 +49,33 @@ def test_an_installation_moves_says_what_to_set_next_and_goes_on_there(
     assert details["operational database"].startswith("PostgreSQL ")
     assert details["operational database"].endswith("holds an installation")
     assert PASSWORD not in moved.out + moved.err + checked.out
+
+
+def test_histories_move_into_a_lake_and_are_read_there(
+    elt_assets: Command, postgresql: Server, lake: Lake
+) -> None:
+    filled(elt_assets)
+    settings = postgresql.settings("moved_with_its_histories")
+    url = settings.pop("ELT_ASSETS_OPERATIONAL_URL")
+    before = elt_assets("changes", "acme:main", "--json").document
+    assert elt_assets("migrate", "--to", url, more=settings).status == 0
+    settings["ELT_ASSETS_OPERATIONAL_URL"] = url
+    nowhere = elt_assets("migrate", "--warehouse", more=settings)
+    assert "set ELT_ASSETS_WAREHOUSE_URL and ELT_ASSETS_WAREHOUSE_DATA" in nowhere.complaint
+    settings |= lake.settings()
+    moved = elt_assets("migrate", "--warehouse", "--json", more=settings)
+    assert moved.status == 0, moved
+    partitions = [one["partition"] for one in moved.document["integrations"]]
+    assert partitions == ["acme:main", "other:main"]
+    assert "hold people's data" in moved.err
+    assert elt_assets("changes", "acme:main", "--json", more=settings).document == before
+    checked = elt_assets("config", "check", "--json", more=settings)
+    details = {one["name"]: one["detail"] for one in checked.document}
+    assert details["warehouse"].startswith(f"DuckLake in {lake.data}")
+    assert PASSWORD not in moved.out + moved.err + checked.out
+    again = elt_assets("migrate", "--warehouse", "--json", more=settings)
+    assert again.document["integrations"] == []
+    assert elt_assets("migrate", more=settings).status == 2
 
 
 def test_there_must_be_something_to_move(elt_assets: Command, settings: dict[str, str]) -> None:

@@ -13,11 +13,12 @@ import pytest
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.stores.sqlite import SqliteDatabase
-from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import warehouse_layout
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.stores.processes import another_process, fill, small_disk
 
@@ -119,8 +120,8 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
     )
     platform = Platform(
         settings,
-        stores.get("database") or SqliteDatabase(settings.database_path),
-        FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait),
+        stores.get("database") or operational_database(settings),
+        warehouses(settings, warehouse_layout()),
     )
     token_file = home / "token"
     token_file.write_text(TOKEN)
@@ -398,6 +399,7 @@ def test_what_cannot_be_registered_is_one_clear_line_and_writes_nothing(
 # Files and disks
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("content", [b"", b"garbage" * 5000])
 def test_a_damaged_warehouse_fails_its_integration_alone_and_is_made_anew_once_moved(
     town: Town, content: bytes
@@ -410,6 +412,7 @@ def test_a_damaged_warehouse_fails_its_integration_alone_and_is_made_anew_once_m
     assert len(town.names(SICK)) == 20
 
 
+@pytest.mark.files
 def test_a_warehouse_that_another_process_holds_fails_its_integration_alone(town: Town) -> None:
     root = town.platform.settings.warehouse_path
     with another_process(WAREHOUSE_HOLDER, root) as holder:
@@ -418,6 +421,7 @@ def test_a_warehouse_that_another_process_holds_fails_its_integration_alone(town
     assert_cured(town)
 
 
+@pytest.mark.files
 def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
     tmp_path: Path, providers: tuple[Provider, Provider]
 ) -> None:
@@ -434,6 +438,7 @@ def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
         town.platform.close()
 
 
+@pytest.mark.files
 def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room(
     tmp_path: Path, providers: tuple[Provider, Provider], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -455,6 +460,7 @@ def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room
         town.platform.close()
 
 
+@pytest.mark.files
 def test_an_operational_database_that_stays_locked_changes_nothing(
     tmp_path: Path, providers: tuple[Provider, Provider]
 ) -> None:
@@ -473,6 +479,7 @@ def test_an_operational_database_that_stays_locked_changes_nothing(
     town.platform.close()
 
 
+@pytest.mark.files
 def test_a_damaged_operational_database_is_one_clear_line(town: Town) -> None:
     settings = town.platform.settings
     town.platform.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from elt_assets.database_address import DatabaseAddress
 from elt_assets.errors import (
     BooksUnbalanced,
+    DatabaseRefused,
     PermanentError,
     RetryableError,
     WarehouseBusy,
@@ -77,10 +79,10 @@ print("filled", flush=True)
 )
 
 
-def lake_at(port: int, schema: str, data: str, **options: Any) -> LakeWarehouses:
+def lake_at(
+    port: int, schema: str, data: str, user: str = "owner", **options: Any
+) -> LakeWarehouses:
     """A lake on the tests' server, opened by somebody who does not wait."""
-    import os
-
     os.environ["LAKE_PASSWORD"] = PASSWORD
     given: dict[str, Any] = {
         "data": data,
@@ -90,7 +92,7 @@ def lake_at(port: int, schema: str, data: str, **options: Any) -> LakeWarehouses
         "lock_wait": 0,
     }
     address = DatabaseAddress.parse(
-        f"postgresql://owner@127.0.0.1:{port}/hr?sslmode=disable", SecretRef(env="LAKE_PASSWORD")
+        f"postgresql://{user}@127.0.0.1:{port}/hr?sslmode=disable", SecretRef(env="LAKE_PASSWORD")
     )
     return LakeWarehouses(address, **given | options)
 
@@ -338,8 +340,8 @@ def test_a_server_that_went_away_is_tried_again_later_and_nothing_is_lost(
     assert numbers == 5 * batches
 
 
-def test_processes_that_write_at_once_lose_nothing_while_others_are_removed(
-    lake: LakeWarehouses, postgresql: Server
+def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_files_merged(
+    lake: LakeWarehouses, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with lake.open(OTHER) as warehouse:
         land(warehouse, 0, 50)
@@ -349,7 +351,9 @@ def test_processes_that_write_at_once_lose_nothing_while_others_are_removed(
         another_process(FILLS, *place, "two") as two,
     ):
         lake.remove(OTHER)
-        lake.look_after(dry_run=False)
+        monkeypatch.setattr(lake_upkeep, "_READ", "0 seconds")
+        for _ in range(3):
+            lake.look_after(dry_run=False)
         assert (one.hears(), two.hears()) == ("filled", "filled")
     for name in ("one", "two"):
         for number in range(6):
@@ -423,18 +427,20 @@ def test_small_files_are_merged_and_what_they_were_is_deleted(
 def test_files_in_another_place_than_the_catalog_says_are_an_error(
     lake: LakeWarehouses, opened: Opener, tmp_path: Path
 ) -> None:
-    lake.inspect()
-    with pytest.raises(PermanentError, match="ELT_ASSETS_WAREHOUSE_DATA"):
-        opened(data=str(tmp_path / "elsewhere")).inspect()
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 0, 5)
+    moved = opened(data=str(tmp_path / "elsewhere"))
+    with pytest.raises(PermanentError, match="ELT_ASSETS_WAREHOUSE_DATA"), moved.open(ACME):
+        pass
 
 
 def test_a_catalog_of_another_release_is_an_error(
     lake: LakeWarehouses, opened: Opener, postgresql: Server
 ) -> None:
-    lake.inspect()
+    assert lake.refs() == []
     postgresql.execute(f"UPDATE {lake._catalog.schema}.lake_version SET version = 99")
     with pytest.raises(WarehouseDamaged, match="has version 99"):
-        opened().inspect()
+        opened().refs()
 
 
 def test_an_extension_that_is_not_there_is_an_error_that_says_what_to_install(
@@ -450,7 +456,23 @@ def test_what_it_is_can_be_told(lake: LakeWarehouses, tmp_path: Path) -> None:
     said = lake.inspect()
     assert str(tmp_path / "data") in said
     assert "PostgreSQL 1" in said
+    assert said.endswith("made when it is first used")
     assert PASSWORD not in said
+    assert lake.refs() == []
+    assert not lake.inspect().endswith("made when it is first used")
+
+
+def test_an_account_that_may_make_no_tables_is_told_so(
+    lake: LakeWarehouses, opened: Opener, postgresql: Server
+) -> None:
+    schema = lake._catalog.schema
+    postgresql.execute(
+        f"CREATE ROLE {schema}_guest LOGIN PASSWORD '{PASSWORD}'", f"CREATE SCHEMA {schema}"
+    )
+    guest = opened(user=f"{schema}_guest")
+    with pytest.raises(DatabaseRefused, match=f"make tables in schema {schema}"):
+        guest.inspect()
+    postgresql.execute(f"DROP ROLE {schema}_guest")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ def broken(platform: Platform) -> list[str]:
 
 
 def restored(folder: Path) -> Platform:
-    return Platform.open(load_settings(home=folder, operational_url=None))
+    on_files = {"operational_url": None, "warehouse_url": None, "warehouse_data": None}
+    return Platform.open(load_settings(home=folder, **on_files))
 
 
 def test_a_restored_backup_holds_the_same_and_passes_every_audit(
@@ -85,6 +86,7 @@ def test_a_restored_home_goes_on_syncing(filled: Company, tmp_path: Path) -> Non
     other.platform.close()
 
 
+@pytest.mark.files
 def test_one_that_is_being_synced_is_waited_for(
     filled: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_one_that_is_being_synced_is_waited_for(
     copied.close()
 
 
+@pytest.mark.files
 def test_one_that_cannot_be_copied_is_named_and_the_others_are(
     filled: Company, tmp_path: Path
 ) -> None:

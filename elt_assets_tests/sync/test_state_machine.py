@@ -8,7 +8,6 @@ the latest table. Everything else is checked against that table or against itsel
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets.sync.tables import OPERATIONAL_TABLES, tables_of, warehouse_layout
-from elt_assets_tests.lakes import Lake
+from elt_assets_tests.lakes import fresh_stores
 from elt_assets_tests.sync.crashing import Boundaries, Crash, watched, watched_warehouses
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
@@ -145,14 +144,11 @@ class Syncs(RuleBasedStateMachine):
     """One integration's life. `needs_two_absences` is set by subclasses."""
 
     needs_two_absences = False
-    lake: Lake | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY)
-        self.company = Company(
-            Path(self._folder.name) / "home", **own_stores(self.lake), **OPEN_LIMITS
-        )
+        self.company = Company(Path(self._folder.name) / "home", **fresh_stores(), **OPEN_LIMITS)
         self.world = self.company.connect(
             world=World([], page_size=2, pages_can_shift=self.needs_two_absences)
         )
@@ -404,26 +400,9 @@ def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -
     run_state_machine_as_test(machine, settings=settings(max_examples=24, stateful_step_count=40))
 
 
-@pytest.fixture(autouse=True)
-def lake_if_any(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Lake | None:
-    """The lake that is the warehouse, if one is."""
-    on_a_lake = request.config.getoption("warehouse") == "lake"
-    lake = request.getfixturevalue("lake") if on_a_lake else None
-    monkeypatch.setattr(Syncs, "lake", lake)
-    return lake
-
-
-def own_stores(lake: Lake | None) -> dict[str, object]:
-    """Settings of a new installation, which comes after all others of the same servers."""
-    if lake is not None:
-        lake.server.clear(lake.schema, lake.kept)
-        lake.empty()
-    return {"operational_schema": f"home_{uuid.uuid4().hex[:12]}"}
-
-
-def changed_company(folder: Path, lake: Lake | None) -> Company:
+def changed_company(folder: Path) -> Company:
     """Users of a first sync, two of whom have changed, one left and one joined since."""
-    company = Company(folder / "home", **own_stores(lake))
+    company = Company(folder / "home", **fresh_stores())
     world = company.connect(world=World(people(20), page_size=5))
     confirm_deletes(company, "none")
     company.sync(sync_id="first")
@@ -446,9 +425,9 @@ def result(company: Company) -> dict[str, Any]:
     }
 
 
-def crash_and_recover(folder: Path, moment: int, lake: Lake | None) -> tuple[Company, bool]:
+def crash_and_recover(folder: Path, moment: int) -> tuple[Company, bool]:
     """Sync in a process that dies at `moment`, if it has so many, and again in a next one."""
-    company = changed_company(folder, lake)
+    company = changed_company(folder)
     boundaries = Boundaries()
     restart(company, boundaries)
     boundaries.arm(moment)
@@ -462,16 +441,14 @@ def crash_and_recover(folder: Path, moment: int, lake: Lake | None) -> tuple[Com
     return company, crashed
 
 
-def test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has(
-    lake_if_any: Lake | None,
-) -> None:
+def test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has() -> None:
     with tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY) as folder:
-        twin = changed_company(Path(folder) / "twin", lake_if_any)
+        twin = changed_company(Path(folder) / "twin")
         twin.sync(sync_id="second", pages_per_batch=1)
         wanted = result(twin)
         twin.platform.close()
         for moment in range(1000):
-            company, crashed = crash_and_recover(Path(folder) / str(moment), moment, lake_if_any)
+            company, crashed = crash_and_recover(Path(folder) / str(moment), moment)
             found = result(company)
             company.platform.close()
             assert found == wanted, f"at moment {moment}"
