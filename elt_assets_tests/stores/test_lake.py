@@ -340,6 +340,17 @@ def test_a_server_that_went_away_is_tried_again_later_and_nothing_is_lost(
     assert numbers == 5 * batches
 
 
+def test_who_comes_after_a_restart_of_the_server_notices_nothing(
+    lake: LakeWarehouses, postgresql: Server
+) -> None:
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 0, 5)
+    postgresql.restart()
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 1, 5)
+    assert seen(lake) == (10, 2)
+
+
 def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_files_merged(
     lake: LakeWarehouses, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
