@@ -74,6 +74,18 @@ class Server:
         ((found,),) = self._ask(query)
         return int(found)
 
+    def rows(self) -> list[str]:
+        """Every row of every table of PostgreSQL's, as text."""
+        tables = self._ask(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname !~ '^(pg_|information_schema$)'"
+        )
+        return [
+            str(row)
+            for (table,) in tables
+            for (row,) in self._ask(f"SELECT t::text FROM {table} t")
+        ]
+
     def clear(self, *kept: str) -> None:
         """Drop every schema but `kept`, with whatever sessions still hold something of one.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
 from elt_assets.stores.lake import LakeWarehouses
 from elt_assets.stores.opening import operational_database, warehouses
-from elt_assets.stores.warehouse import Warehouse
+from elt_assets.stores.warehouse import Warehouse, transaction
 from elt_assets.sync.tables import warehouse_layout
 
 Row = dict[str, Any]
@@ -146,15 +146,10 @@ def forget(home: Path) -> None:
     """Remove the installation with all that it has."""
     settings = installation(home)
     shutil.rmtree(home, ignore_errors=True)
-    address = settings.operational_address
-    if address is not None:
-        with (
-            closing(psycopg2.connect(address.complete(Secrets()))) as server,
-            server.cursor() as cursor,
-        ):
+    if settings.operational_url is not None:
+        with _catalog(settings) as cursor:
             for schema in (settings.operational_schema, settings.warehouse_schema):
                 cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-            server.commit()
 
 
 def has_begun(home: Path) -> bool:
@@ -185,7 +180,8 @@ def read_state(home: Path, ref: IntegrationRef) -> State:
     records = warehouses(settings, warehouse_layout())
     on_a_lake = isinstance(records, LakeWarehouses)
     if on_a_lake or records.exists(ref):
-        with records.open(ref, read_only=True) as warehouse:
+        # All as it stands at one moment; a lake need then be asked only once what that is.
+        with records.open(ref, read_only=True) as warehouse, transaction(warehouse.connection):
             made = {row[0] for row in warehouse.execute("SHOW TABLES").fetchall()}
             if "users_cdc" in made:
                 for name, sql in _WAREHOUSE.items():
@@ -202,18 +198,25 @@ def _read_writes(state: State, warehouse: Warehouse, schema: str) -> None:
         f"organization_id = '{state.ref.organization_id}'"
         f" AND connected_integration_id = '{state.ref.integration_id}'"
     )
-    for table in (table.name for table in warehouse_layout().tables if table.records):
-        state.stored += _rows(
-            warehouse,
+    state.stored = _rows(
+        warehouse,
+        " UNION ALL ".join(
             f"SELECT '{table}' AS table_name, write_id, count(*) AS records"
-            f" FROM lake.{table} WHERE {own} GROUP BY write_id ORDER BY write_id",
-        )
-        (row,) = _rows(warehouse, f"SELECT count(*) AS records FROM {table}")
-        state.seen[table] = row["records"]
+            f" FROM lake.{table} WHERE {own} GROUP BY write_id"
+            for table in ("users_landed", "users_cdc", "users_withheld", "rejected_records")
+        ),
+    )
     state.named = _rows(
         warehouse,
-        f'SELECT table_name, write_id FROM books."{schema}".stored_writes WHERE {own} ORDER BY ALL',
+        f'SELECT table_name, write_id FROM books."{schema}".stored_writes WHERE {own}',
     )
+    (landed,) = _rows(warehouse, "SELECT count(*) AS records FROM users_landed")
+    state.seen = {
+        "users_landed": landed["records"],
+        "users_cdc": len(state.log),
+        "users_withheld": len(state.withheld),
+        "rejected_records": len(state.rejected),
+    }
 
 
 def _rows(warehouse: Warehouse, sql: str) -> list[Row]:
@@ -222,12 +225,37 @@ def _rows(warehouse: Warehouse, sql: str) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def landed(state: State) -> dict[str, int]:
+def landed(home: Path, ref: IntegrationRef) -> dict[str, int]:
     """How many pages of each sync's extraction are committed."""
+    settings = installation(home, lock_wait=20)
+    tenant = (ref.organization_id, ref.integration_id)
+    if settings.warehouse_url is not None:
+        # Asked of the catalog itself, which takes a tenth of the time.
+        table = f'"{settings.warehouse_schema}".extraction_batches'
+        with _catalog(settings) as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
+            if cursor.fetchone() != (True,):
+                return {}
+            cursor.execute(
+                f"SELECT sync_id, sum(pages) FROM {table} WHERE organization_id = %s"
+                " AND connected_integration_id = %s GROUP BY sync_id",
+                tenant,
+            )
+            return {sync_id: int(pages) for sync_id, pages in cursor.fetchall()}
     pages: dict[str, int] = {}
-    for batch in state.batches:
+    for batch in read_state(home, ref).batches:
         pages[batch["sync_id"]] = pages.get(batch["sync_id"], 0) + batch["pages"]
     return pages
+
+
+@contextmanager
+def _catalog(settings: Settings) -> Iterator[Any]:
+    """A cursor at the server of both stores, in one transaction."""
+    address = settings.operational_address
+    assert address is not None
+    server = psycopg2.connect(address.complete(Secrets()))
+    with closing(server), server, server.cursor() as cursor:
+        yield cursor
 
 
 def _lasting(row: Mapping[str, Any]) -> Row:

@@ -326,7 +326,9 @@ def test_a_secret_that_cannot_be_read_fails_its_integration_alone(
     assert_cured(town)
 
 
-def test_a_secret_that_the_provider_echoes_reaches_no_file(town: Town) -> None:
+def test_a_secret_that_the_provider_echoes_is_written_nowhere(
+    town: Town, request: pytest.FixtureRequest
+) -> None:
     def echo(asked: Asked) -> Reply:
         (_, token) = asked.headers["authorization"].split()
         return as_json({"error": {"code": token, "detail": asked.headers}}, 401)
@@ -335,10 +337,15 @@ def test_a_secret_that_the_provider_echoes_reaches_no_file(town: Town) -> None:
     outcome = town.sync("s2")[SICK]
     assert_one_clear_line(outcome, "[secret]")
     town.platform.close()
-    home = town.platform.settings.home
-    files = [path for path in home.rglob("*") if path.is_file() and path != town.token_file]
-    assert len(files) >= 4
-    assert [path.name for path in files if TOKEN.encode() in path.read_bytes()] == []
+    settings = town.platform.settings
+    folders = [settings.home, Path(settings.warehouse_data or settings.home / "nowhere")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    written = {str(path): path.read_bytes() for path in files if path != town.token_file}
+    if settings.operational_url is not None:
+        rows = request.getfixturevalue("postgresql").rows()
+        written |= {row: row.encode() for row in rows}
+    assert len(written) >= 4
+    assert [name for name, content in written.items() if TOKEN.encode() in content] == []
 
 
 def test_a_variable_that_is_not_set_fails_its_integration_alone(

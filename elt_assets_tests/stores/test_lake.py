@@ -265,6 +265,16 @@ def test_who_holds_an_integration_is_said_and_ends_with_its_process(
     assert not lake.is_held(ACME)
 
 
+def test_who_begins_to_work_does_not_wait_for_others_to_have_added(
+    lake: LakeWarehouses, opened: Opener
+) -> None:
+    with lake.open(ACME) as warehouse, warehouse.transaction():
+        warehouse.add("numbers", "SELECT 1 AS batch, 1 AS n")
+        with opened().open(OTHER) as other:
+            land(other, 0, 5)
+    assert seen(lake, OTHER) == (5, 1)
+
+
 def test_a_holder_is_waited_for(lake: LakeWarehouses, opened: Opener) -> None:
     patient = opened(lock_wait=600)
     found: list[tuple[int, int]] = []

@@ -10,8 +10,10 @@ import pytest
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
+from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync import audit
+from elt_assets.sync import backup as copying
 from elt_assets.sync.backup import Backup, backup
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
@@ -55,17 +57,16 @@ def test_what_is_synced_while_files_are_copied_is_not_in_the_backup(
 ) -> None:
     """The operational database was copied before; the log must not know more than it."""
     before = filled.users(ACME)
-    copy = filled.platform.database.copy
+    plain = copying.copy_to_file
 
-    def copy_and_sync(target: Path) -> bool:
-        copied = copy(target)
+    def copy_and_sync(database: OperationalDatabase, target: Path) -> None:
+        plain(database, target)
         world = filled.worlds["acme:main"]
         for number in range(3):
             world.records = [person(0, name=f"Renamed {number}"), *people(19)[1:]]
             assert filled.sync(ACME, sync_id=f"late-{number}").status is Status.APPLIED
-        return copied
 
-    monkeypatch.setattr(filled.platform.database, "copy", copy_and_sync)
+    monkeypatch.setattr(copying, "copy_to_file", copy_and_sync)
     backup(filled.platform, tmp_path / "copy")
     with restored(tmp_path / "copy") as platform:
         assert {row["external_id"] for row in platform.records(USERS, ACME)} == before.keys()

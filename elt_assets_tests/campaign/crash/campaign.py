@@ -273,7 +273,7 @@ class CrashCampaign:
     def _landed(self, home: Path, lived: History) -> dict[str, int]:
         if not has_begun(home):
             return {}
-        return landed(read_state(home, lived.ref))
+        return landed(home, lived.ref)
 
     def _check_pages(
         self, home: Path, lived: History, step: Step, before: dict[str, int], served: int

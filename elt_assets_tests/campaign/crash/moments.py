@@ -34,9 +34,12 @@ _WRITES = re.compile(
     r"""(?:INTO|UPDATE|CREATE\ TABLE)\s+ ((?:lake\.)?) (?:books\."\w+"\.)? "? (\w+)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_MAKES = re.compile(r"\s*CREATE (TABLE|SCHEMA)\b", re.IGNORECASE)
+_MADE = "a table"
 _CHANGES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|ALTER)\b", re.IGNORECASE)
 _WRITTEN = {
     # What a transaction is for, by the table that gives it away; the first that fits.
+    _MADE: "the schema",
     "lake.users_landed": "the records of a batch",
     "lake.rejected_records": "the records of a batch",
     "lake.users_cdc": "the records of the changes",
@@ -136,7 +139,7 @@ class WatchedTransaction(Transaction):
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         self._moments.reach(self._inside)
-        self.written.update(_written(sql))
+        self.written.update({_MADE} if _MAKES.match(sql) else _written(sql))
         return self._inner.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
