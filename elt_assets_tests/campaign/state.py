@@ -6,6 +6,7 @@ what was read, and forgetting them. Does not: judging it (oracles).
 
 from __future__ import annotations
 
+import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -132,14 +133,18 @@ class State:
         return everything
 
 
-def installation(home: Path, **options: object) -> Settings:
-    """The settings of the installation in `home`; on servers it has schemas of its own."""
+def own_stores(home: Path) -> dict[str, object]:
+    """Settings of the stores of `home`; on servers it has schemas of its own."""
     schema = f"home_{zlib.crc32(str(home).encode()):08x}"
-    given: dict[str, object] = {"operational_schema": schema, "warehouse_schema": f"lake_{schema}"}
-    settings = load_settings(home=home, **given | options)
-    if settings.warehouse_url is None:
-        return settings
-    return settings.model_copy(update={"warehouse_data": str(home / "lake")})
+    stores: dict[str, object] = {"operational_schema": schema}
+    if "ELT_ASSETS_WAREHOUSE_URL" in os.environ:
+        stores |= {"warehouse_schema": f"lake_{schema}", "warehouse_data": str(home / "lake")}
+    return stores
+
+
+def installation(home: Path, **options: object) -> Settings:
+    """The settings of the installation in `home`."""
+    return load_settings(home=home, **own_stores(home) | options)
 
 
 def forget(home: Path) -> None:

@@ -55,6 +55,8 @@ CUT = "power loss: unwritten tail cut off"
 TORN = "power loss: written page torn"
 REPORTED = "power losses that were reported"
 SHARES = 8
+_DEATHS_IN_A_SHARE = 15
+"""At least; a few of many histories cost more than the same deaths in fewer."""
 _FAR_APART = 100_000
 _HOPELESS = 150
 """Deaths in a share after which a boundary that nobody has come to is given up."""
@@ -82,15 +84,16 @@ class Share(NamedTuple):
 def crash_campaign(folder: Path, kills: int, power_losses: int, seed: int = 0) -> Figures:
     """So many deaths and losses of power, in shares that do not depend on the machine."""
     boundaries = sorted(boundaries_of(load_settings()))
+    count = min(SHARES, max(1, kills // _DEATHS_IN_A_SHARE))
     shares = [
         Share(
             folder / f"share-{number}",
             seed + number * _FAR_APART,
-            _part(kills, number),
-            _part(power_losses, number),
-            frozenset(boundaries[number::SHARES]),
+            _part(kills, number, count),
+            _part(power_losses, number, count),
+            frozenset(boundaries[number::count]),
         )
-        for number in range(SHARES)
+        for number in range(count)
     ]
     return in_shares("crash", run_share, shares)
 
@@ -102,8 +105,8 @@ def run_share(share: Share) -> Figures:
     return campaign.run(share.kills, share.power_losses)
 
 
-def _part(total: int, number: int) -> int:
-    return (total + number) // SHARES
+def _part(total: int, number: int, count: int) -> int:
+    return (total + number) // count
 
 
 @dataclass
