@@ -395,15 +395,10 @@ class LakeWarehouses(Warehouses):
     def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
         with self._making:
             # The first one makes what is missing, before another looks.
-            if not self._made and self._s3 is None:
-                self._make_folder()
-            self._attach(root)
-            if not self._made:
-                with self._translated("the lake"):
-                    # Whoever begins to work would else wait until all that is added is there.
-                    if self._missing(root):
-                        with self._catalog.alone():
-                            self._make_tables(root)
+            if self._made:
+                self._attach(root)
+            else:
+                self._begin(root)
                 self._made = True
         # A view is bound when it is made; that of nobody shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
@@ -411,6 +406,21 @@ class LakeWarehouses(Warehouses):
             root.execute(f"CREATE VIEW {table.name} AS {_seen(table, self._catalog.schema)}")
         for view in self._layout.views:
             root.execute(f"CREATE VIEW {view.name} AS {view.query}")
+
+    def _begin(self, root: duckdb.DuckDBPyConnection) -> None:
+        if self._s3 is None:
+            self._make_folder()
+        if not self._catalog.has_lake():
+            # One at a time: DuckLake makes its own tables as if nobody else did.
+            with self._catalog.alone():
+                self._attach(root)
+                self._make_tables(root)
+            return
+        self._attach(root)
+        # Alone only if need be: else whoever begins waits until all that is being added is there.
+        if self._missing(root):
+            with self._catalog.alone():
+                self._make_tables(root)
 
     def _load(self, root: duckdb.DuckDBPyConnection) -> None:
         for name in ("ducklake", "postgres_scanner", *(("httpfs",) if self._s3 else ())):

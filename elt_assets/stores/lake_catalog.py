@@ -203,6 +203,13 @@ class LakeCatalog:
             END $fence$
         """
 
+    def has_lake(self) -> bool:
+        """Whether DuckLake has made its own tables."""
+        (row,) = self._database.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_snapshot',)
+        )
+        return bool(row["made"])
+
     def refs(self) -> list[IntegrationRef]:
         """Every integration that has tables."""
         rows = self._database.rows(

@@ -78,12 +78,55 @@ def erase(
             )
     connection.execute(f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now())")
     connection.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
-    # The catalog remembers each column's smallest and largest value ever, of all rows together,
-    # which may be those of somebody who is gone. Files have their own to be found by.
-    forgotten = (
-        f'UPDATE "{schema}".ducklake_table_column_stats SET min_value = NULL, max_value = NULL'
+    connection.execute("CALL postgres_execute($1, $2)", (BOOKS, _forgetting(schema)))
+
+
+def _forgetting(schema: str) -> str:
+    """Statements of PostgreSQL's by which DuckLake's catalog forgets who is gone.
+
+    It remembers each column's smallest and largest value ever, of all rows together, and leaves
+    out what cannot lie between them. Bounds of nothing would be taken for those of no rows, and
+    the next rows' for those of all: everybody else's would be seen no more. So they become the
+    widest. Files have their own to be found by.
+
+    Whoever has read the bounds goes on from them, and would write them again, until the number
+    of the next file is another one. And of rows that are kept in the catalog itself, those that
+    were deleted stay although no state is left in which they were there.
+    """
+    named = " AND ".join(
+        (
+            "named.table_id = known.table_id",
+            "named.column_id = known.column_id",
+            "known.min_value IS NOT NULL",
+        )
     )
-    connection.execute("CALL postgres_execute($1, $2)", (BOOKS, forgotten))
+    return f"""
+        SET LOCAL search_path TO "{schema}";
+        UPDATE ducklake_table_column_stats AS known
+        SET min_value = '', max_value = repeat(chr(1114111), 8)
+        FROM ducklake_column AS named
+        WHERE named.column_type IN ('varchar', 'json') AND {named};
+        UPDATE ducklake_table_column_stats AS known
+        SET
+            min_value = '00000000-0000-0000-0000-000000000000',
+            max_value = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+        FROM ducklake_column AS named
+        WHERE named.column_type = 'uuid' AND {named};
+        UPDATE ducklake_snapshot
+        SET next_file_id = next_file_id + 1
+        WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot);
+        DO $forget$
+        DECLARE kept RECORD;
+        BEGIN
+            FOR kept IN SELECT table_name FROM ducklake_inlined_data_tables LOOP
+                EXECUTE format(
+                    'DELETE FROM %I WHERE end_snapshot <='
+                    ' (SELECT min(snapshot_id) FROM ducklake_snapshot)',
+                    kept.table_name
+                );
+            END LOOP;
+        END $forget$
+    """
 
 
 def _unnamed(connection: duckdb.DuckDBPyConnection, table: str, schema: str, dry_run: bool) -> int:

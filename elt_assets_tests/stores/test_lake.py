@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -382,8 +383,53 @@ def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_
     assert seen(lake, OTHER) == (0, 0)
 
 
+def test_those_who_come_first_make_one_lake_together(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckLake makes its tables when it is attached, and fails where another makes them too."""
+    plain, together = LakeWarehouses._make_folder, threading.Barrier(4)
+
+    def made(lake: LakeWarehouses) -> None:
+        plain(lake)
+        together.wait()
+
+    monkeypatch.setattr(LakeWarehouses, "_make_folder", made)
+    lakes = [opened(lock_wait=600) for _ in range(4)]
+    refs = [IntegrationRef("acme", f"number-{number}") for number in range(4)]
+
+    def work(lake: LakeWarehouses, ref: IntegrationRef) -> None:
+        with lake.open(ref) as warehouse:
+            land(warehouse, 0, 5)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, lakes, refs))
+    assert [seen(lakes[0], ref) for ref in refs] == [(5, 1)] * 4
+
+
+def test_after_a_removal_everybody_still_sees_what_is_their_own(
+    lake: LakeWarehouses, opened: Opener
+) -> None:
+    """Whatever is added next: what the catalog forgot of all rows is not what it says of one."""
+    other = opened()
+    with other.open(OTHER) as warehouse:
+        land(warehouse, 0, 50)
+        land(warehouse, 1, 5)
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 0, 50)
+    lake.remove(ACME)
+    with lake.open(IntegrationRef("zzz", "last")) as warehouse:
+        warehouse.add(
+            "numbers", "SELECT 7 AS batch, n, 'x' || n AS word FROM range(1000, 1030) AS listed(n)"
+        )
+    assert seen(other, OTHER) == seen(lake, OTHER) == (55, 2)
+    with lake.open(OTHER, read_only=True) as warehouse:
+        assert warehouse.execute("SELECT n FROM numbers WHERE word = 'word 30'").fetchall() == [
+            (30,)
+        ]
+
+
 def test_removing_leaves_no_trace_of_people(
-    lake: LakeWarehouses, postgresql: Server, tmp_path: Path
+    lake: LakeWarehouses, opened: Opener, postgresql: Server, tmp_path: Path
 ) -> None:
     with lake.open(OTHER) as warehouse:
         land(warehouse, 0, 50)
@@ -395,16 +441,22 @@ def test_removing_leaves_no_trace_of_people(
                 {"batch": batch, "count": count},
             )
         warehouse.insert("warehouse_schema", "SELECT 1 AS version")
+    # A worker that knows of them, and goes on; its rows are after theirs in the catalog itself.
+    elsewhere = opened()
+    with elsewhere.open(OTHER) as warehouse:
+        land(warehouse, 1, 3)
+        assert warehouse.execute("SELECT max(word) FROM numbers").fetchall() == [("word 9",)]
     assert lake.exists(ACME)
     assert lake.refs() == [ACME]
     assert traces(lake, postgresql, tmp_path)
     lake.remove(ACME)
     assert not lake.exists(ACME)
     assert traces(lake, postgresql, tmp_path) == []
-    assert seen(lake, OTHER) == (50, 1)
+    assert seen(lake, OTHER) == (53, 2)
+    with elsewhere.open(OTHER) as warehouse:
+        land(warehouse, 2, 30)
+    assert traces(lake, postgresql, tmp_path) == [], "nor does it come back"
     with lake.open(OTHER) as warehouse:
-        for batch, count in ((1, 3), (2, 30)):
-            land(warehouse, batch, count)
         found = warehouse.execute(
             "SELECT count(*) FILTER (word = 'word 2'), count(*) FROM numbers WHERE word > 'w'"
         ).fetchall()
