@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
+from benchmarks.events.contenders import write_file
 from benchmarks.events.measure import Plan, measure, rate_share
 from benchmarks.events.neighbours import Neighbours, busy_seconds
 from benchmarks.events.report import table
+from elt_assets.connectors.files.folder import Folder
+from elt_assets.settings import load_settings
 
 
 def runs(*seconds: float) -> list[dict[str, dict[str, float]]]:
@@ -28,6 +34,15 @@ def test_our_share_of_the_rate_is_that_of_the_fastest_runs_and_one_within_repeti
         "duckdb_copy": 0.8,
         "paired": 0.8,
     }
+
+
+def test_the_file_that_is_measured_has_stood_still_so_that_nobody_waits_for_its_writer(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "events.csv"
+    assert write_file(0.001, path) > 5_000
+    folder = Folder(tmp_path, settle_seconds=load_settings(home=tmp_path).events_settle_seconds)
+    assert folder.settled(folder.matching("*.csv"), time.time())
 
 
 def test_processors_are_busy_with_everything_but_waiting_and_guests_count_once() -> None:
