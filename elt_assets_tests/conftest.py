@@ -27,11 +27,27 @@ settings.register_profile(
 )
 settings.load_profile("house")
 
+LAKES = pytest.StashKey[tuple[str, ...]]()
+"""Schemas of PostgreSQL that outlive a test."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let every test have its stores on servers."""
     parser.addoption("--operational", choices=["sqlite", "postgresql"], default="sqlite")
     parser.addoption("--warehouse", choices=["files", "lake"], default="files")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a lake has no part in."""
+    if config.getoption("warehouse") != "lake":
+        return
+    for item in items:
+        marker = item.get_closest_marker("files")
+        if marker is not None:
+            what = marker.args[0] if marker.args else "a file for each integration"
+            item.add_marker(pytest.mark.skip(reason=f"on a lake there is none of it: {what}"))
+        elif getattr(item, "callspec", None) and item.callspec.params.get("backend") == "sqlite":
+            item.add_marker(pytest.mark.skip(reason="a lake goes with PostgreSQL"))
 
 
 def pytest_configure() -> None:
@@ -67,36 +83,51 @@ def own_home(
     """Send everything a test or its subprocess writes to a folder that only it knows."""
     home = tmp_path / "elt-assets-home"
     monkeypatch.setenv("ELT_ASSETS_HOME", str(home))
-    on_a_lake = request.config.getoption("warehouse") == "lake"
-    if on_a_lake or request.config.getoption("operational") == "postgresql":
-        on_postgresql(request.getfixturevalue("postgresql"), monkeypatch)
-    if on_a_lake:
+    if request.config.getoption("warehouse") == "lake":
         request.getfixturevalue("lake")
+    elif request.config.getoption("operational") == "postgresql":
+        request.getfixturevalue("own_schema")
     return home
+
+
+@pytest.fixture
+def own_schema(
+    postgresql: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """An empty operational database on PostgreSQL; it ends with the test."""
+    on_postgresql(postgresql, monkeypatch)
+    yield
+    postgresql.clear(*request.config.stash.get(LAKES, ()))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(own_home: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """Each kind of operational database in turn, as settings of the environment."""
     if request.param == "postgresql":
-        on_postgresql(request.getfixturevalue("postgresql"), monkeypatch)
+        request.getfixturevalue("own_schema")
     else:
         monkeypatch.delenv("ELT_ASSETS_OPERATIONAL_URL", raising=False)
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def lake_of_all_tests(postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+def lake_of_all_tests(
+    postgresql: Server,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> Lake:
     """A lake for this process: making one takes longer than most tests do."""
     from elt_assets_tests.lakes import Lake
 
-    return Lake(postgresql, f"lake_{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("lake"))
+    lake = Lake(postgresql, f"lake_{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("lake"))
+    pytestconfig.stash[LAKES] = (lake.schema, lake.kept)
+    return lake
 
 
 @pytest.fixture
-def lake(lake_of_all_tests: Lake, monkeypatch: pytest.MonkeyPatch, postgresql: Server) -> Lake:
+def lake(lake_of_all_tests: Lake, own_schema: None, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """An empty lake as the warehouse, and an operational database that goes with it."""
-    on_postgresql(postgresql, monkeypatch)
+    monkeypatch.setattr(type(lake_of_all_tests), "current", lake_of_all_tests)
     for name, value in lake_of_all_tests.settings().items():
         monkeypatch.setenv(name, value)
     lake_of_all_tests.empty()

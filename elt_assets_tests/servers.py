@@ -15,11 +15,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pymysql
 import pytest
 from adbc_driver_manager import Error
@@ -54,12 +55,7 @@ class Server:
     def execute(self, *statements: str) -> None:
         """Run statements as the owner, each committed at once."""
         if self.type == "postgresql":
-            with (
-                dbapi.connect(self.address("hr"), autocommit=True) as connection,
-                connection.cursor() as cursor,
-            ):
-                for statement in statements:
-                    cursor.execute(statement)
+            self._ask("", *statements)
             return
         mysql = pymysql.connect(
             host="127.0.0.1",
@@ -75,12 +71,49 @@ class Server:
 
     def count(self, query: str) -> int:
         """The one number that a query on PostgreSQL yields."""
-        with (
-            dbapi.connect(self.address("hr"), autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
+        ((found,),) = self._ask(query)
+        return int(found)
+
+    def rows(self) -> list[str]:
+        """Every row of every table of PostgreSQL's, as text."""
+        tables = self._ask(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+            " WHERE schemaname !~ '^(pg_|information_schema$)'"
+        )
+        return [
+            str(row)
+            for (table,) in tables
+            for (row,) in self._ask(f"SELECT t::text FROM {table} t")
+        ]
+
+    def clear(self, *kept: str) -> None:
+        """Drop every schema but `kept`, with whatever sessions still hold something of one.
+
+        Who connects through ADBC reads the columns of all tables that there are: with those of
+        a hundred tests that takes a second.
+        """
+        schemas = self._ask(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema|public$)'"
+        )
+        gone = {name for (name,) in schemas} - {*kept}
+        if gone:
+            self.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                *(f'DROP SCHEMA IF EXISTS "{name}" CASCADE' for name in sorted(gone)),
+            )
+
+    def _ask(self, query: str, *statements: str) -> list[tuple[Any, ...]]:
+        """Run the statements of PostgreSQL's, and then the query; not through ADBC (`clear`)."""
+        connection = psycopg2.connect(self.address("hr"))
+        with closing(connection), connection.cursor() as cursor:
+            connection.autocommit = True
+            for statement in statements:
+                cursor.execute(statement)
+            if not query:
+                return []
             cursor.execute(query)
-            return int(cursor.fetch_arrow_table().columns[0][0].as_py())
+            return cursor.fetchall()
 
     def settings(self, schema: str) -> dict[str, str]:
         """The environment of an installation whose operational database is `schema` here."""

@@ -39,7 +39,7 @@ from elt_assets.errors import (
 )
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import SecretRef, Secrets
-from elt_assets.stores.duckdb_extensions import load_extension
+from elt_assets.stores.duckdb_extensions import CHECKED_ONCE, load_extension
 from elt_assets.stores.duckdb_instances import Instance, Instances
 from elt_assets.stores.lake_catalog import LEASE_LOST, LakeCatalog, Lease
 from elt_assets.stores.lake_upkeep import (
@@ -257,7 +257,11 @@ class LakeWarehouses(Warehouses):
         self._secrets = Secrets()
         self._catalog = LakeCatalog(address, schema=schema, lock_wait=lock_wait)
         self._instances = Instances(
-            threads=threads, memory_limit=memory_limit, spill=spill, set_up=self._set_up
+            threads=threads,
+            memory_limit=memory_limit,
+            spill=spill,
+            options=CHECKED_ONCE,
+            set_up=self._set_up,
         )
         self._made = False
         self._making = threading.Lock()
@@ -363,14 +367,17 @@ class LakeWarehouses(Warehouses):
                 "correct ELT_ASSETS_WAREHOUSE_DATA"
             ) from error
 
-    def _make_tables(self, root: duckdb.DuckDBPyConnection) -> None:
+    def _missing(self, root: duckdb.DuckDBPyConnection) -> list[Table]:
         made = {
             name
             for (name,) in root.execute(
                 f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{LAKE}'"
             ).fetchall()
         }
-        missing = [t for t in self._layout.tables if t.records and t.name not in made]
+        return [t for t in self._layout.tables if t.records and t.name not in made]
+
+    def _make_tables(self, root: duckdb.DuckDBPyConnection) -> None:
+        missing = self._missing(root)
         if not missing:
             return
         root.execute(f"CALL {LAKE}.set_option('parquet_compression', 'zstd')")
@@ -392,8 +399,11 @@ class LakeWarehouses(Warehouses):
                 self._make_folder()
             self._attach(root)
             if not self._made:
-                with self._translated("the lake"), self._catalog.alone():
-                    self._make_tables(root)
+                with self._translated("the lake"):
+                    # Whoever begins to work would else wait until all that is added is there.
+                    if self._missing(root):
+                        with self._catalog.alone():
+                            self._make_tables(root)
                 self._made = True
         # A view is bound when it is made; that of nobody shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")

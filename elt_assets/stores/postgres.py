@@ -207,7 +207,9 @@ class PostgresDatabase(OperationalDatabase):
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A connection for the block, for locks that outlive a statement."""
-        with self._connection() as connection:
+        # One that was kept may have been ended meanwhile; that is not the block's trouble.
+        connection = self._persistently(lambda: self._ready(_answers), DatabaseUnavailable)
+        with self._given_back(connection):
             yield Session(connection, self._translated)
 
     def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
@@ -480,6 +482,12 @@ def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list
         cursor.execute(_numbered(sql), [_clean(value) for value in parameters] or None)
         rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
         return rows
+
+
+def _answers(connection: Connection) -> None:
+    """Raise what is raised where nobody is at the other end."""
+    with closing(connection.cursor()) as cursor:
+        _execute(cursor, "SELECT 1")
 
 
 @lru_cache(maxsize=256)

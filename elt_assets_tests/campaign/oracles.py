@@ -208,11 +208,51 @@ def differs(state: State, twin: State) -> list[Violation]:
     return _each("differs from its uninterrupted twin", state, wrong)
 
 
+def seen_unnamed(state: State) -> list[Violation]:
+    """Tables of a lake that show other records than those of the writes that its books name."""
+    named = {(row["table_name"], row["write_id"]) for row in state.named}
+    counted: Counter[str] = Counter()
+    for row in state.stored:
+        if (row["table_name"], row["write_id"]) in named:
+            counted[row["table_name"]] += row["records"]
+    return _each(
+        "seen without a name",
+        state,
+        [
+            f"{table} shows {shown} records, {counted[table]} are named"
+            for table, shown in state.seen.items()
+            if shown != counted[table]
+        ],
+    )
+
+
+def named_in_vain(state: State) -> list[Violation]:
+    """Writes that the books of a lake name and that are not in it."""
+    stored = {(row["table_name"], row["write_id"]) for row in state.stored}
+    named = [(row["table_name"], row["write_id"]) for row in state.named]
+    return _each("named and not there", state, [name for name in named if name not in stored])
+
+
+def left_behind(state: State) -> list[Violation]:
+    """Records in a lake that nothing names although it was looked after."""
+    named = {(row["table_name"], row["write_id"]) for row in state.named}
+    stored = [(row["table_name"], row["write_id"]) for row in state.stored]
+    return _each("left behind", state, [name for name in stored if name not in named])
+
+
 def always(state: State) -> list[Violation]:
     """All that must hold of any installation at rest, whatever its provider said."""
     return [
         violation
-        for oracle in (duplicated, unbalanced, does_not_replay, changed_twice, out_of_order)
+        for oracle in (
+            duplicated,
+            unbalanced,
+            does_not_replay,
+            changed_twice,
+            out_of_order,
+            seen_unnamed,
+            named_in_vain,
+        )
         for violation in oracle(state)
     ]
 

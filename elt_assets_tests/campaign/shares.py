@@ -16,6 +16,9 @@ from elt_assets_tests.campaign.figures import Figures
 
 T = TypeVar("T")
 
+PRELOADED = ("pyarrow", "adbc_driver_sqlite", "elt_assets_tests.campaign.preloaded")
+"""What a process that forks others has imported, so that they need not."""
+
 
 def in_shares(
     name: str, run: Callable[[T], Figures], shares: Sequence[T], processes: int | None = None

@@ -1,23 +1,30 @@
-"""Everything an installation holds about one integration, read back from its files.
+"""Everything an installation holds about one integration, read back from its stores.
 
-Belongs here: reading both stores while nobody syncs, and the comparable part of what was
-read. Does not: judging it (oracles).
+Belongs here: which stores a home has, reading both while nobody syncs, the comparable part of
+what was read, and forgetting them. Does not: judging it (oracles).
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg2
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
-from elt_assets.stores.opening import operational_database
-from elt_assets.stores.warehouse_files import FileWarehouses
+from elt_assets.stores.lake import LakeWarehouses
+from elt_assets.stores.opening import operational_database, warehouses
+from elt_assets.stores.warehouse import Warehouse, transaction
+from elt_assets.sync.tables import warehouse_layout
 
 Row = dict[str, Any]
 
@@ -79,6 +86,12 @@ class State:
     latest: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
     versions: list[Row] = field(default_factory=list)
+    stored: list[Row] = field(default_factory=list)
+    """On a lake, what was written there: table_name, write_id and how many records it holds."""
+    named: list[Row] = field(default_factory=list)
+    """On a lake, the writes that count: table_name and write_id."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """How many records each table shows."""
 
     @property
     def version(self) -> int:
@@ -120,10 +133,28 @@ class State:
         return everything
 
 
-def installation(home: Path, **options: object) -> Settings:
-    """The settings of the installation in `home`; on PostgreSQL it has a schema of its own."""
+def own_stores(home: Path) -> dict[str, object]:
+    """Settings of the stores of `home`; on servers it has schemas of its own."""
     schema = f"home_{zlib.crc32(str(home).encode()):08x}"
-    return load_settings(home=home, operational_schema=schema, **options)
+    stores: dict[str, object] = {"operational_schema": schema}
+    if "ELT_ASSETS_WAREHOUSE_URL" in os.environ:
+        stores |= {"warehouse_schema": f"lake_{schema}", "warehouse_data": str(home / "lake")}
+    return stores
+
+
+def installation(home: Path, **options: object) -> Settings:
+    """The settings of the installation in `home`."""
+    return load_settings(home=home, **own_stores(home) | options)
+
+
+def forget(home: Path) -> None:
+    """Remove the installation with all that it has."""
+    settings = installation(home)
+    shutil.rmtree(home, ignore_errors=True)
+    if settings.operational_url is not None:
+        with _catalog(settings) as cursor:
+            for schema in (settings.operational_schema, settings.warehouse_schema):
+                cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
 
 def has_begun(home: Path) -> bool:
@@ -137,7 +168,8 @@ def has_begun(home: Path) -> bool:
 
 def read_state(home: Path, ref: IntegrationRef) -> State:
     """Read one integration's tables. Nobody may be syncing it."""
-    settings = installation(home)
+    # A worker that was killed a moment ago may not have been missed by a server yet.
+    settings = installation(home, lock_wait=20)
     state = State(ref)
     database = operational_database(settings)
     for name, (table, order) in _OPERATIONAL.items():
@@ -150,26 +182,85 @@ def read_state(home: Path, ref: IntegrationRef) -> State:
         )
         setattr(state, name, rows)
     database.close()
-    warehouses = FileWarehouses(settings.warehouse_path, lock_wait=5)
-    if warehouses.exists(ref):
-        with warehouses.open(ref, read_only=True) as connection:
-            made = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}
+    records = warehouses(settings, warehouse_layout())
+    on_a_lake = isinstance(records, LakeWarehouses)
+    if on_a_lake or records.exists(ref):
+        # All as it stands at one moment; a lake need then be asked only once what that is.
+        with records.open(ref, read_only=True) as warehouse, transaction(warehouse.connection):
+            made = {row[0] for row in warehouse.execute("SHOW TABLES").fetchall()}
             if "users_cdc" in made:
                 for name, sql in _WAREHOUSE.items():
-                    cursor = connection.execute(sql)
-                    names = [column[0] for column in cursor.description or ()]
-                    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-                    setattr(state, name, rows)
-    warehouses.close()
+                    setattr(state, name, _rows(warehouse, sql))
+                if on_a_lake:
+                    _read_writes(state, warehouse, settings.warehouse_schema)
+    records.close()
     return state
 
 
-def landed(state: State) -> dict[str, int]:
+def _read_writes(state: State, warehouse: Warehouse, schema: str) -> None:
+    """What is in the lake, past the views, and what counts."""
+    own = (
+        f"organization_id = '{state.ref.organization_id}'"
+        f" AND connected_integration_id = '{state.ref.integration_id}'"
+    )
+    state.stored = _rows(
+        warehouse,
+        " UNION ALL ".join(
+            f"SELECT '{table}' AS table_name, write_id, count(*) AS records"
+            f" FROM lake.{table} WHERE {own} GROUP BY write_id"
+            for table in ("users_landed", "users_cdc", "users_withheld", "rejected_records")
+        ),
+    )
+    state.named = _rows(
+        warehouse,
+        f'SELECT table_name, write_id FROM books."{schema}".stored_writes WHERE {own}',
+    )
+    (landed,) = _rows(warehouse, "SELECT count(*) AS records FROM users_landed")
+    state.seen = {
+        "users_landed": landed["records"],
+        "users_cdc": len(state.log),
+        "users_withheld": len(state.withheld),
+        "rejected_records": len(state.rejected),
+    }
+
+
+def _rows(warehouse: Warehouse, sql: str) -> list[Row]:
+    cursor = warehouse.execute(sql)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def landed(home: Path, ref: IntegrationRef) -> dict[str, int]:
     """How many pages of each sync's extraction are committed."""
+    settings = installation(home, lock_wait=20)
+    tenant = (ref.organization_id, ref.integration_id)
+    if settings.warehouse_url is not None:
+        # Asked of the catalog itself, which takes a tenth of the time.
+        table = f'"{settings.warehouse_schema}".extraction_batches'
+        with _catalog(settings) as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
+            if cursor.fetchone() != (True,):
+                return {}
+            cursor.execute(
+                f"SELECT sync_id, sum(pages) FROM {table} WHERE organization_id = %s"
+                " AND connected_integration_id = %s GROUP BY sync_id",
+                tenant,
+            )
+            return {sync_id: int(pages) for sync_id, pages in cursor.fetchall()}
     pages: dict[str, int] = {}
-    for batch in state.batches:
+    for batch in read_state(home, ref).batches:
         pages[batch["sync_id"]] = pages.get(batch["sync_id"], 0) + batch["pages"]
     return pages
+
+
+@contextmanager
+def _catalog(settings: Settings) -> Iterator[Any]:
+    """A cursor at the server of both stores, in one transaction."""
+    address = settings.operational_address
+    assert address is not None
+    server = psycopg2.connect(address.complete(Secrets()))
+    with closing(server), server, server.cursor() as cursor:
+        yield cursor
 
 
 def _lasting(row: Mapping[str, Any]) -> Row:

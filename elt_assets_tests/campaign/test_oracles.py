@@ -10,7 +10,7 @@ import pytest
 from elt_assets.stores.operational import Transaction
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.oracles import Violation
-from elt_assets_tests.campaign.state import State, read_state
+from elt_assets_tests.campaign.state import State, own_stores, read_state
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 TRUTH = [person(0, name="Renamed"), *people(20)[2:], person(50)]
@@ -20,7 +20,7 @@ SECRET = 'a secret with "quotes"'
 @pytest.fixture
 def company(tmp_path: Path) -> Iterator[Company]:
     """Two syncs: twenty people, then one renamed, one gone and one new."""
-    made = Company(tmp_path / "home")
+    made = Company(tmp_path / "home", **own_stores(tmp_path / "home"))
     world = made.connect(world=World(people(20)))
     made.sync(sync_id="s1")
     world.records = list(TRUTH)
@@ -45,9 +45,11 @@ def in_database(company: Company, *statements: str) -> State:
 
 
 def in_warehouse(company: Company, *statements: str) -> State:
-    with company.platform.warehouses.open(ACME) as connection:
+    """What is left by statements about `{users_landed}` and `{users_cdc}`."""
+    places = {table: company.stored(table) for table in ("users_landed", "users_cdc")}
+    with company.platform.warehouses.open(ACME) as warehouse:
         for statement in statements:
-            connection.execute(statement)
+            warehouse.execute(statement.format(**places))
     return state_of(company)
 
 
@@ -102,7 +104,7 @@ def test_the_duplicate_oracle_catches_a_person_with_two_rows(company: Company) -
 
 def test_the_duplicate_oracle_catches_a_batch_landed_twice(company: Company) -> None:
     state = in_warehouse(
-        company, "INSERT INTO users_landed SELECT * FROM users_landed WHERE batch = 0"
+        company, "INSERT INTO {users_landed} SELECT * FROM {users_landed} WHERE batch = 0"
     )
     assert names(oracles.duplicated(state)) == {"duplicated"}
 
@@ -143,9 +145,10 @@ def test_the_tenant_oracle_catches_a_row_of_somebody_else(company: Company) -> N
     assert names(oracles.leaked_across_tenants(by_content, belongs)) == {"cross-tenant leak"}
 
 
+@pytest.mark.files("rows that can be of another tenant: it shows those of one")
 def test_the_tenant_oracle_catches_a_row_under_another_name(company: Company) -> None:
     by_column = in_warehouse(
-        company, "UPDATE users_landed SET organization_id = 'other' WHERE external_id = 'u-0005'"
+        company, "UPDATE {users_landed} SET organization_id = 'other' WHERE external_id = 'u-0005'"
     )
     assert names(oracles.leaked_across_tenants(by_column, belongs)) == {"cross-tenant leak"}
 
@@ -158,9 +161,9 @@ def test_the_refetch_oracle_catches_a_page_that_was_safe_already(company: Compan
 @pytest.mark.parametrize(
     "damage",
     [
-        "DELETE FROM users_cdc WHERE external_id = 'u-0005'",
-        "DELETE FROM users_cdc WHERE change_type = 'DELETE'",
-        "UPDATE users_cdc SET name = 'Else' WHERE external_id = 'u-0050'",
+        "DELETE FROM {users_cdc} WHERE external_id = 'u-0005'",
+        "DELETE FROM {users_cdc} WHERE change_type = 'DELETE'",
+        "UPDATE {users_cdc} SET name = 'Else' WHERE external_id = 'u-0050'",
     ],
 )
 def test_the_replay_oracle_catches_a_log_that_leads_elsewhere(
@@ -174,7 +177,7 @@ def test_the_change_oracle_catches_two_changes_of_one_person_in_one_sync(
     company: Company,
 ) -> None:
     state = in_warehouse(
-        company, "INSERT INTO users_cdc SELECT * FROM users_cdc WHERE external_id = 'u-0050'"
+        company, "INSERT INTO {users_cdc} SELECT * FROM {users_cdc} WHERE external_id = 'u-0050'"
     )
     assert names(oracles.changed_twice(state)) == {"more than one change per key and sync"}
 
@@ -193,7 +196,7 @@ def test_the_twin_oracle_catches_any_row_that_differs(company: Company) -> None:
     twin = state_of(company)
     state = in_warehouse(
         company,
-        "UPDATE users_landed SET raw = '{}' WHERE sync_id = 's1' AND external_id = 'u-0005'",
+        "UPDATE {users_landed} SET raw = '{{}}' WHERE sync_id = 's1' AND external_id = 'u-0005'",
     )
     (violation,) = oracles.differs(state, twin)
     assert violation.detail.startswith("staging: ")

@@ -64,10 +64,7 @@ class Installation:
         }
         for ref in refs:
             with self.platform.warehouses.open(ref, read_only=True) as connection:
-                for (name,) in connection.execute(
-                    "SELECT table_name FROM information_schema.tables"
-                    " WHERE table_catalog = 'warehouse'"
-                ).fetchall():
+                for (name,) in connection.execute("SHOW TABLES").fetchall():
                     rows = connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
                     found[f"{ref} {name}"] = rows
         return found

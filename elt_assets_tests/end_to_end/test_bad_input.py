@@ -13,11 +13,12 @@ import pytest
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.stores.sqlite import SqliteDatabase
-from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import warehouse_layout
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.stores.processes import another_process, fill, small_disk
 
@@ -119,8 +120,8 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
     )
     platform = Platform(
         settings,
-        stores.get("database") or SqliteDatabase(settings.database_path),
-        FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait),
+        stores.get("database") or operational_database(settings),
+        warehouses(settings, warehouse_layout()),
     )
     token_file = home / "token"
     token_file.write_text(TOKEN)
@@ -325,7 +326,9 @@ def test_a_secret_that_cannot_be_read_fails_its_integration_alone(
     assert_cured(town)
 
 
-def test_a_secret_that_the_provider_echoes_reaches_no_file(town: Town) -> None:
+def test_a_secret_that_the_provider_echoes_is_written_nowhere(
+    town: Town, request: pytest.FixtureRequest
+) -> None:
     def echo(asked: Asked) -> Reply:
         (_, token) = asked.headers["authorization"].split()
         return as_json({"error": {"code": token, "detail": asked.headers}}, 401)
@@ -334,10 +337,15 @@ def test_a_secret_that_the_provider_echoes_reaches_no_file(town: Town) -> None:
     outcome = town.sync("s2")[SICK]
     assert_one_clear_line(outcome, "[secret]")
     town.platform.close()
-    home = town.platform.settings.home
-    files = [path for path in home.rglob("*") if path.is_file() and path != town.token_file]
-    assert len(files) >= 4
-    assert [path.name for path in files if TOKEN.encode() in path.read_bytes()] == []
+    settings = town.platform.settings
+    folders = [settings.home, Path(settings.warehouse_data or settings.home / "nowhere")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    written = {str(path): path.read_bytes() for path in files if path != town.token_file}
+    if settings.operational_url is not None:
+        rows = request.getfixturevalue("postgresql").rows()
+        written |= {row: row.encode() for row in rows}
+    assert len(written) >= 4
+    assert [name for name, content in written.items() if TOKEN.encode() in content] == []
 
 
 def test_a_variable_that_is_not_set_fails_its_integration_alone(
@@ -398,6 +406,7 @@ def test_what_cannot_be_registered_is_one_clear_line_and_writes_nothing(
 # Files and disks
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("content", [b"", b"garbage" * 5000])
 def test_a_damaged_warehouse_fails_its_integration_alone_and_is_made_anew_once_moved(
     town: Town, content: bytes
@@ -410,6 +419,7 @@ def test_a_damaged_warehouse_fails_its_integration_alone_and_is_made_anew_once_m
     assert len(town.names(SICK)) == 20
 
 
+@pytest.mark.files
 def test_a_warehouse_that_another_process_holds_fails_its_integration_alone(town: Town) -> None:
     root = town.platform.settings.warehouse_path
     with another_process(WAREHOUSE_HOLDER, root) as holder:
@@ -418,6 +428,7 @@ def test_a_warehouse_that_another_process_holds_fails_its_integration_alone(town
     assert_cured(town)
 
 
+@pytest.mark.files
 def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
     tmp_path: Path, providers: tuple[Provider, Provider]
 ) -> None:
@@ -434,6 +445,7 @@ def test_a_full_disk_fails_its_integration_alone_and_is_continued_with_room(
         town.platform.close()
 
 
+@pytest.mark.files
 def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room(
     tmp_path: Path, providers: tuple[Provider, Provider], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -455,6 +467,7 @@ def test_a_full_disk_under_everything_changes_nothing_and_is_continued_with_room
         town.platform.close()
 
 
+@pytest.mark.files
 def test_an_operational_database_that_stays_locked_changes_nothing(
     tmp_path: Path, providers: tuple[Provider, Provider]
 ) -> None:
@@ -473,6 +486,7 @@ def test_an_operational_database_that_stays_locked_changes_nothing(
     town.platform.close()
 
 
+@pytest.mark.files
 def test_a_damaged_operational_database_is_one_clear_line(town: Town) -> None:
     settings = town.platform.settings
     town.platform.close()

@@ -56,14 +56,6 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderProcess]:
         yield provider
 
 
-@pytest.fixture
-def home(provider: ProviderProcess, tmp_path: Path) -> Path:
-    """A home in which both integrations are registered and nothing is open."""
-    with installed(provider, tmp_path / "home") as installation:
-        installation.connect(PEOPLE, OTHERS)
-    return tmp_path / "home"
-
-
 def kill_at_work(home: Path, batch: int, *refs: IntegrationRef) -> None:
     """Kill a process that syncs `refs` once it has committed `batch` batches of each."""
     waited_for = {f"{ref} {batch}" for ref in refs}
@@ -98,10 +90,23 @@ def cursors(provider: ProviderProcess, tmp_path: Path) -> dict[IntegrationRef, l
     with installed(provider, tmp_path / "uninterrupted") as installation:
         installation.connect(PEOPLE, OTHERS)
         installation.sync(PEOPLE, OTHERS)
-    found = {ref: asked(provider, ref) for ref in (PEOPLE, OTHERS)}
+        found = {ref: asked(provider, ref) for ref in (PEOPLE, OTHERS)}
+        for ref in found:
+            # Homes may have one server's stores.
+            installation.platform.remove(ref)
     provider.forget_requests()
     assert [len(set(pages)) for pages in found.values()] == [PAGES, PAGES]
     return found
+
+
+@pytest.fixture
+def home(
+    provider: ProviderProcess, tmp_path: Path, cursors: dict[IntegrationRef, list[str | None]]
+) -> Path:
+    """A home in which both integrations are registered and nothing is open."""
+    with installed(provider, tmp_path / "home") as installation:
+        installation.connect(PEOPLE, OTHERS)
+    return tmp_path / "home"
 
 
 def finish(installation: Installation, ref: IntegrationRef, cursors: list[str | None]) -> None:

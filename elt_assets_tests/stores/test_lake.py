@@ -265,6 +265,16 @@ def test_who_holds_an_integration_is_said_and_ends_with_its_process(
     assert not lake.is_held(ACME)
 
 
+def test_who_begins_to_work_does_not_wait_for_others_to_have_added(
+    lake: LakeWarehouses, opened: Opener
+) -> None:
+    with lake.open(ACME) as warehouse, warehouse.transaction():
+        warehouse.add("numbers", "SELECT 1 AS batch, 1 AS n")
+        with opened().open(OTHER) as other:
+            land(other, 0, 5)
+    assert seen(lake, OTHER) == (5, 1)
+
+
 def test_a_holder_is_waited_for(lake: LakeWarehouses, opened: Opener) -> None:
     patient = opened(lock_wait=600)
     found: list[tuple[int, int]] = []
@@ -338,6 +348,17 @@ def test_a_server_that_went_away_is_tried_again_later_and_nothing_is_lost(
         land(warehouse, 2, 5)
     numbers, batches = seen(lake)
     assert numbers == 5 * batches
+
+
+def test_who_comes_after_a_restart_of_the_server_notices_nothing(
+    lake: LakeWarehouses, postgresql: Server
+) -> None:
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 0, 5)
+    postgresql.restart()
+    with lake.open(ACME) as warehouse:
+        land(warehouse, 1, 5)
+    assert seen(lake) == (10, 2)
 
 
 def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_files_merged(

@@ -20,10 +20,8 @@ from typing import Any
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import Settings
 from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import Warehouse
-from elt_assets.stores.warehouse_files import FileWarehouses
+from elt_assets.stores.warehouse import Warehouse, Warehouses
 
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE(?! OR REPLACE TEMP)|DROP|ALTER)\b", re.I)
 
@@ -79,19 +77,19 @@ def watched(database: OperationalDatabase, boundaries: Boundaries) -> Operationa
     return database
 
 
-class WatchedWarehouses(FileWarehouses):
-    """The warehouses, each commit to which lies between two boundaries."""
-
-    def __init__(self, settings: Settings, boundaries: Boundaries) -> None:
-        super().__init__(settings.warehouse_path, lock_wait=settings.lock_wait)
-        self._boundaries = boundaries
+def watched_warehouses(warehouses: Warehouses, boundaries: Boundaries) -> Warehouses:
+    """The same warehouses, each commit to one of which lies between two boundaries."""
+    plain = warehouses.open
 
     @contextmanager
-    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
-        with super().open(ref, read_only=read_only) as warehouse:
-            watched: Any = _WatchedConnection(warehouse.connection, self._boundaries)
+    def opened(ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        with plain(ref, read_only=read_only) as warehouse:
+            watched: Any = _WatchedConnection(warehouse.connection, boundaries)
             warehouse.connection = watched
             yield warehouse
+
+    warehouses.open = opened  # type: ignore[method-assign]
+    return warehouses
 
 
 class _WatchedConnection:
@@ -101,15 +99,21 @@ class _WatchedConnection:
         self._connection = connection
         self._boundaries = boundaries
         self._in_transaction = False
+        self._has_written = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, *parameters: Any) -> Any:
         word = sql.strip().upper()
-        commits = word == "COMMIT" or (not self._in_transaction and _WRITES.match(sql))
+        writes = bool(_WRITES.match(sql))
+        # What commits nothing is no boundary: a lake has such a transaction beside every one
+        # that is about books alone.
+        commits = self._has_written if word == "COMMIT" else writes and not self._in_transaction
         if word in ("BEGIN", "COMMIT", "ROLLBACK"):
-            self._in_transaction = word == "BEGIN"
+            self._in_transaction, self._has_written = word == "BEGIN", False
+        else:
+            self._has_written = self._in_transaction and (writes or self._has_written)
         if not commits:
             return self._connection.execute(sql, *parameters)
         self._boundaries.cross()

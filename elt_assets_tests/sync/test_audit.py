@@ -61,6 +61,7 @@ def test_rows_of_nobody_are_found(filled: Company) -> None:
     assert audit.rows_have_owners(filled.platform, USERS).sample == ("other:main (latest rows)",)
 
 
+@pytest.mark.files
 def test_syncs_and_files_of_nobody_are_found(filled: Company) -> None:
     filled.platform.warehouses.path(OTHER).rename(
         filled.platform.warehouses.path(IntegrationRef("acme", "lost"))
@@ -70,6 +71,7 @@ def test_syncs_and_files_of_nobody_are_found(filled: Company) -> None:
     assert found.sample == ("acme:lost (a warehouse file)", "gone:main (past syncs)")
 
 
+@pytest.mark.files("rows that can be of another tenant: it shows those of one")
 @pytest.mark.parametrize("table", ["users_landed", "users_cdc"])
 def test_a_row_of_another_tenant_in_a_file_is_found(filled: Company, table: str) -> None:
     with filled.platform.warehouses.open(ACME) as connection:
@@ -106,7 +108,8 @@ def test_a_row_with_another_tenants_id_is_found(filled: Company) -> None:
     """The rows swap owners: counts and keys stay right, only the ids give it away."""
     with filled.platform.warehouses.open(ACME) as connection:
         connection.execute(
-            "UPDATE users_cdc SET external_id = 'stolen' WHERE external_id = 'u-0009'"
+            f"UPDATE {filled.stored('users_cdc')} SET external_id = 'stolen'"
+            " WHERE external_id = 'u-0009' AND organization_id = 'acme'"
         )
     damage(
         filled,
@@ -116,6 +119,7 @@ def test_a_row_with_another_tenants_id_is_found(filled: Company) -> None:
     assert audit.log_replays(filled.platform, USERS).offending == 1
 
 
+@pytest.mark.files
 def test_a_damaged_warehouse_is_found_and_the_others_are_looked_at(filled: Company) -> None:
     filled.platform.warehouses.path(ACME).write_bytes(b"garbage" * 1000)
     finding = audit.log_replays(filled.platform, USERS)

@@ -10,8 +10,10 @@ import pytest
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
+from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync import audit
+from elt_assets.sync import backup as copying
 from elt_assets.sync.backup import Backup, backup
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.platform import Platform
@@ -35,7 +37,8 @@ def broken(platform: Platform) -> list[str]:
 
 
 def restored(folder: Path) -> Platform:
-    return Platform.open(load_settings(home=folder, operational_url=None))
+    on_files = {"operational_url": None, "warehouse_url": None, "warehouse_data": None}
+    return Platform.open(load_settings(home=folder, **on_files))
 
 
 def test_a_restored_backup_holds_the_same_and_passes_every_audit(
@@ -54,17 +57,16 @@ def test_what_is_synced_while_files_are_copied_is_not_in_the_backup(
 ) -> None:
     """The operational database was copied before; the log must not know more than it."""
     before = filled.users(ACME)
-    copy = filled.platform.database.copy
+    plain = copying.copy_to_file
 
-    def copy_and_sync(target: Path) -> bool:
-        copied = copy(target)
+    def copy_and_sync(database: OperationalDatabase, target: Path) -> None:
+        plain(database, target)
         world = filled.worlds["acme:main"]
         for number in range(3):
             world.records = [person(0, name=f"Renamed {number}"), *people(19)[1:]]
             assert filled.sync(ACME, sync_id=f"late-{number}").status is Status.APPLIED
-        return copied
 
-    monkeypatch.setattr(filled.platform.database, "copy", copy_and_sync)
+    monkeypatch.setattr(copying, "copy_to_file", copy_and_sync)
     backup(filled.platform, tmp_path / "copy")
     with restored(tmp_path / "copy") as platform:
         assert {row["external_id"] for row in platform.records(USERS, ACME)} == before.keys()
@@ -85,6 +87,7 @@ def test_a_restored_home_goes_on_syncing(filled: Company, tmp_path: Path) -> Non
     other.platform.close()
 
 
+@pytest.mark.files
 def test_one_that_is_being_synced_is_waited_for(
     filled: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +117,7 @@ def test_one_that_is_being_synced_is_waited_for(
     copied.close()
 
 
+@pytest.mark.files
 def test_one_that_cannot_be_copied_is_named_and_the_others_are(
     filled: Company, tmp_path: Path
 ) -> None:

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 def forget(company: Company, version: int, *tables: str) -> None:
     """Lose what the warehouse knows of one version, as if its file's end had been cut off."""
-    with company.platform.warehouses.open(ACME) as connection:
+    with company.platform.warehouses.open(ACME) as warehouse:
         for table in tables:
-            connection.execute(f"DELETE FROM {table} WHERE version = {version}")
+            warehouse.delete(table, f"version = {version}")
 
 
 def marks(company: Company) -> list[int]:
@@ -112,7 +112,9 @@ def test_a_clock_set_back_hides_nothing_from_a_rebuild(company: Company) -> None
     company.connect(world=World(people(5)))
     company.sync(sync_id="s1")
     with company.platform.warehouses.open(ACME) as connection:
-        connection.execute("UPDATE users_cdc SET detected_at = detected_at + INTERVAL 1 DAY")
+        connection.execute(
+            f"UPDATE {company.stored('users_cdc')} SET detected_at = detected_at + INTERVAL 1 DAY"
+        )
     assert company.platform.rebuild(USERS, ACME).after == 5
 
 

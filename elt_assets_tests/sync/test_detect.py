@@ -18,6 +18,7 @@ from elt_assets.sync import change_log
 from elt_assets.sync.change_log import changed_fields
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
+from elt_assets_tests.lakes import fresh_stores
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 VERSIONS = st.builds(
@@ -48,7 +49,7 @@ def test_the_answer_does_not_depend_on_where_pages_and_batches_are_cut(
     first: list[dict[str, Any]], second: list[dict[str, Any]], page_size: int, batch: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        company = Company(Path(folder) / "home", max_delete_share=1)
+        company = Company(Path(folder) / "home", max_delete_share=1, **fresh_stores())
         world = company.connect(world=World(first, page_size=page_size))
         for sync_id, records in (("s1", first), ("s2", second)):
             world.records = records

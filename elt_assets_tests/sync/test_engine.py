@@ -429,6 +429,7 @@ def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path)
         company.platform.close()
 
 
+@pytest.mark.files
 def test_a_file_replaced_by_a_larger_one_while_it_is_filled_holds_what_it_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from elt_assets_tests.conftest import on_postgresql
 from elt_assets_tests.servers import Server
 from elt_assets_tests.sync.worlds import ACME, PROVIDER_DATA, Company, World, people, person
 
+pytestmark = pytest.mark.files("a SQLite file to move from")
+
 OTHER = IntegrationRef("other", "main")
 # Everything that a text can be: no value may change on its way.
 ODD = person(70, name="ö\u2028\\\"'\t😀", email=None, team={"n": 1.10, "long": "x" * 5000})

@@ -94,6 +94,7 @@ def test_an_apply_whose_commit_was_never_answered_is_neither_lost_nor_made_twice
     assert company.changes(sync_id="s2") == [("INSERT", "u-0010"), ("INSERT", "u-0011")]
 
 
+@pytest.mark.files("two machines with a warehouse each")
 def test_a_worker_that_was_cut_off_and_comes_back_applies_nothing_old(
     company: Company, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_worker_that_was_cut_off_and_comes_back_applies_nothing_old(
     elsewhere.platform.close()
 
 
+@pytest.mark.files("two machines with a warehouse each")
 def test_a_worker_that_compared_with_what_is_no_more_compares_again(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_sync_of_a_removed_integration_leaves_no_trace(company: Company) -> No
     assert rows_left(company) == 0
 
 
+@pytest.mark.files
 def test_nobody_opens_the_file_while_it_is_being_removed(company: Company) -> None:
     company.connect(world=World(people(5)))
     company.sync()
@@ -86,6 +87,7 @@ def test_a_removal_that_was_interrupted_can_be_repeated(
         company.platform.records(USERS, ACME)
 
 
+@pytest.mark.files
 def test_a_folder_that_went_with_a_removal_is_made_again(company: Company) -> None:
     """A sync that waited for the removal to end finds neither file nor folder."""
     company.connect(world=World(people(5)))
@@ -97,6 +99,7 @@ def test_a_folder_that_went_with_a_removal_is_made_again(company: Company) -> No
     assert company.sync().status is Status.APPLIED
 
 
+@pytest.mark.files
 def test_a_reader_that_comes_too_late_is_told_so_and_makes_no_folder(company: Company) -> None:
     company.connect(world=World(people(5)))
     with (

@@ -205,8 +205,8 @@ def test_a_file_that_missed_the_newest_apply_is_not_gone_by(company: Company) ->
     company.sync()
     world.records[0] = person(0, name="Somebody Else")
     company.sync(sync_id="s2")
-    with company.platform.warehouses.open(ACME) as connection:
-        connection.execute("DELETE FROM applied_syncs WHERE sync_id = 's2'")
+    with company.platform.warehouses.open(ACME) as warehouse:
+        warehouse.delete("applied_syncs", "sync_id = 's2'")
     world.records = people(5)
     assert company.sync(sync_id="s3").counts.updates == 1
     assert company.users() == expected(world.records)
@@ -217,8 +217,8 @@ def test_a_file_that_missed_the_newest_apply_still_knows_what_it_stored(
 ) -> None:
     company.connect(world=World(people(5)))
     company.sync()
-    with company.platform.warehouses.open(ACME) as connection:
-        connection.execute("DELETE FROM applied_syncs WHERE sync_id = 's1'")
+    with company.platform.warehouses.open(ACME) as warehouse:
+        warehouse.delete("applied_syncs", "sync_id = 's1'")
     assert company.sync(sync_id="s2").status is Status.UNCHANGED
     assert stored(company) == {"s1": 5}
     assert comparisons == ["s1", "s2"], "the log can only catch up by comparing"

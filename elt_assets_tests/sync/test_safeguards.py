@@ -393,8 +393,8 @@ def test_an_extraction_begun_too_long_ago_starts_afresh(tmp_path) -> None:
     world = company.connect(world=World(people(30)))
     world.fail_at[2] = ProviderUnavailable("away")
     company.sync(pages_per_batch=1)
-    with company.platform.warehouses.open(ACME) as connection:
-        connection.execute("UPDATE extractions SET started_at = started_at - INTERVAL 2 HOUR")
+    with company.platform.warehouses.open(ACME) as warehouse:
+        warehouse.update("extractions", "started_at = started_at - INTERVAL 2 HOUR", "true")
     world.fail_at.clear()
     world.served.clear()
     outcome = company.sync(pages_per_batch=1)

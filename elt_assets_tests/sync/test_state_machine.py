@@ -8,7 +8,6 @@ the latest table. Everything else is checked against that table or against itsel
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,13 @@ from hypothesis.stateful import (
 )
 
 from elt_assets.errors import ProviderUnavailable
-from elt_assets.stores.opening import operational_database
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import OPERATIONAL_TABLES
-from elt_assets_tests.sync.crashing import Boundaries, Crash, WatchedWarehouses, watched
+from elt_assets.sync.tables import OPERATIONAL_TABLES, tables_of, warehouse_layout
+from elt_assets_tests.lakes import fresh_stores
+from elt_assets_tests.sync.crashing import Boundaries, Crash, watched, watched_warehouses
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 PEOPLE = st.integers(0, 3)
@@ -148,9 +148,7 @@ class Syncs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY)
-        self.company = Company(
-            Path(self._folder.name) / "home", operational_schema=a_schema(), **OPEN_LIMITS
-        )
+        self.company = Company(Path(self._folder.name) / "home", **fresh_stores(), **OPEN_LIMITS)
         self.world = self.company.connect(
             world=World([], page_size=2, pages_can_shift=self.needs_two_absences)
         )
@@ -363,7 +361,7 @@ def restart(company: Company, boundaries: Boundaries) -> None:
     company.platform = Platform(
         installation,
         watched(operational_database(installation), boundaries),
-        WatchedWarehouses(installation, boundaries),
+        watched_warehouses(warehouses(installation, warehouse_layout()), boundaries),
         company._open_source,
     )
 
@@ -380,12 +378,9 @@ def contents(platform: Platform) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {
         table: platform.database.rows(f"SELECT * FROM {table}") for table in OPERATIONAL_TABLES
     }
-    with platform.warehouses.open(ACME, read_only=True) as connection:
-        names = connection.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'warehouse'"
-        ).fetchall()
-        for (name,) in names:
-            found[name] = connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
+    with platform.warehouses.open(ACME, read_only=True) as warehouse:
+        for name in ("warehouse_schema", *(table.name for table in tables_of([USERS]))):
+            found[name] = warehouse.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
     return found
 
 
@@ -405,14 +400,9 @@ def test_no_interleaving_does_so_in_a_long_search_either(machine: type[Syncs]) -
     run_state_machine_as_test(machine, settings=settings(max_examples=24, stateful_step_count=40))
 
 
-def a_schema() -> str:
-    """Every installation's own, where all are on one PostgreSQL."""
-    return f"home_{uuid.uuid4().hex[:12]}"
-
-
 def changed_company(folder: Path) -> Company:
     """Users of a first sync, two of whom have changed, one left and one joined since."""
-    company = Company(folder / "home", operational_schema=a_schema())
+    company = Company(folder / "home", **fresh_stores())
     world = company.connect(world=World(people(20), page_size=5))
     confirm_deletes(company, "none")
     company.sync(sync_id="first")

@@ -194,6 +194,11 @@ class Company:
         registered = self.platform.registry.get(ref)
         self.platform.registry.update(ref, registered.provider_data | changes)
 
+    def stored(self, table: str) -> str:
+        """Where the records of `table` are, past all views, to be damaged by a statement."""
+        on_a_lake = self.platform.settings.warehouse_url is not None
+        return f"lake.{table}" if on_a_lake else table
+
     def break_inserts(self) -> None:
         """Let every insert into the latest table fail, until they are mended."""
         for statement in _BROKEN[self.platform.settings.operational_url is not None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -27,8 +26,8 @@ from elt_assets_tests.campaign.concurrency.client import Note, Shared
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.histories import Expectation, History, Step, history
 from elt_assets_tests.campaign.oracles import Violation
-from elt_assets_tests.campaign.shares import in_shares
-from elt_assets_tests.campaign.state import State, read_state
+from elt_assets_tests.campaign.shares import PRELOADED, in_shares
+from elt_assets_tests.campaign.state import State, forget, read_state
 
 CLIENTS = 4
 SHARES = 6
@@ -82,7 +81,7 @@ class ConcurrencyCampaign:
     _context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
 
     def __post_init__(self) -> None:
-        self._context.set_forkserver_preload([client.__name__, "pyarrow", "adbc_driver_sqlite"])
+        self._context.set_forkserver_preload([client.__name__, *PRELOADED])
 
     def run(self, scenarios: int, operations: int = 25) -> Figures:
         """Run so many scenarios, each client doing so many operations."""
@@ -126,8 +125,9 @@ class ConcurrencyCampaign:
             self.figures.judge(name, self._close(shared, lived))
         self.figures.seen["scenarios"] += 1
         self.figures.seen["operations"] += len(notes)
+        forget(shared.home)
         for path in self.folder.glob(f"{seed}-home*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            path.unlink()
 
     def _judge(self, shared: Shared, lived: History, notes: list[Note]) -> list[Violation]:
         state = read_state(shared.home, lived.ref)
@@ -171,7 +171,8 @@ class ConcurrencyCampaign:
         with shared.platform() as platform:
             platform.remove(lived.ref)
         gone = read_state(shared.home, lived.ref)
-        left = [name for name, rows in gone.comparable().items() if rows]
+        tables = gone.comparable() | {"stored": gone.stored, "named": gone.named}
+        left = [name for name, rows in tables.items() if rows]
         return found + [Violation("left after removal", lived.ref.partition_key, n) for n in left]
 
 

@@ -16,37 +16,52 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from elt_assets.errors import EltAssetsError, InvalidInput
+from elt_assets.settings import Settings, load_settings
+from elt_assets.stores import lake_upkeep
+from elt_assets.stores.opening import warehouses
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import warehouse_layout
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.crash import worker
-from elt_assets_tests.campaign.crash.moments import BOUNDARIES, Death, Moments
+from elt_assets_tests.campaign.crash.moments import (
+    BOUNDARIES,
+    BOUNDARIES_ON_A_LAKE,
+    Death,
+    Moments,
+)
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.histories import Expectation, History, Step, history
 from elt_assets_tests.campaign.oracles import Violation
-from elt_assets_tests.campaign.shares import in_shares
-from elt_assets_tests.campaign.state import State, has_begun, landed, read_state
+from elt_assets_tests.campaign.shares import PRELOADED, in_shares
+from elt_assets_tests.campaign.state import (
+    State,
+    forget,
+    has_begun,
+    installation,
+    landed,
+    read_state,
+)
 
 RANDOM = "at a random instant"
 CUT = "power loss: unwritten tail cut off"
 TORN = "power loss: written page torn"
 REPORTED = "power losses that were reported"
 SHARES = 8
+_DEATHS_IN_A_SHARE = 15
+"""At least; a few of many histories cost more than the same deaths in fewer."""
 _FAR_APART = 100_000
+_HOPELESS = 150
+"""Deaths in a share after which a boundary that nobody has come to is given up."""
 _PAGE = {".db": 4_096, ".duckdb": 16_384}
-REQUIRED = {*(f"SIGKILL {boundary}" for boundary in BOUNDARIES)} | {
-    f"SIGKILL {RANDOM}",
-    "segmentation fault",
-    "SIGTERM",
-    CUT,
-    TORN,
-}
+_DEADLY = {f"SIGKILL {RANDOM}", "segmentation fault", "SIGTERM"}
 STEPS = {
     f"steps: {kind}"
     for kind in ("full sync", "incremental sync", "retry", "approve", "undo", "rebuild")
@@ -62,18 +77,23 @@ class Share(NamedTuple):
     seed: int
     kills: int
     power_losses: int
+    boundaries: frozenset[str]
+    """Somebody must have died at each of these, and the share goes on until then."""
 
 
 def crash_campaign(folder: Path, kills: int, power_losses: int, seed: int = 0) -> Figures:
     """So many deaths and losses of power, in shares that do not depend on the machine."""
+    boundaries = sorted(boundaries_of(load_settings()))
+    count = min(SHARES, max(1, kills // _DEATHS_IN_A_SHARE))
     shares = [
         Share(
             folder / f"share-{number}",
             seed + number * _FAR_APART,
-            _part(kills, number),
-            _part(power_losses, number),
+            _part(kills, number, count),
+            _part(power_losses, number, count),
+            frozenset(boundaries[number::count]),
         )
-        for number in range(SHARES)
+        for number in range(count)
     ]
     return in_shares("crash", run_share, shares)
 
@@ -81,11 +101,12 @@ def crash_campaign(folder: Path, kills: int, power_losses: int, seed: int = 0) -
 def run_share(share: Share) -> Figures:
     """One part of the campaign."""
     share.folder.mkdir()
-    return CrashCampaign(share.folder, share.seed).run(share.kills, share.power_losses)
+    campaign = CrashCampaign(share.folder, share.seed, boundaries=share.boundaries)
+    return campaign.run(share.kills, share.power_losses)
 
 
-def _part(total: int, number: int) -> int:
-    return (total + number) // SHARES
+def _part(total: int, number: int, count: int) -> int:
+    return (total + number) // count
 
 
 @dataclass
@@ -99,26 +120,36 @@ class Twin:
 
 @dataclass
 class CrashCampaign:
-    """Kills workers until `kills` have died; every boundary is visited in turn."""
+    """Kills workers until `kills` have died; every boundary is visited in turn.
+
+    Those of `boundaries` come first, and are waited for.
+    """
 
     folder: Path
     seed: int = 0
+    boundaries: frozenset[str] = frozenset()
     figures: Figures = field(default_factory=lambda: Figures("crash"))
     _context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
     _deaths: int = 0
 
     def __post_init__(self) -> None:
-        self._context.set_forkserver_preload([worker.__name__, "pyarrow", "adbc_driver_sqlite"])
+        self._context.set_forkserver_preload([worker.__name__, *PRELOADED])
 
     def run(self, kills: int, power_losses: int) -> Figures:
         """Live histories until enough workers have died, then cut tails off."""
         seed = self.seed
-        while self._deaths < kills:
+        while self._deaths < kills or self._spared():
             self._live(seed)
             seed += 1
         for number in range(power_losses):
             self._lose_power(seed + number)
         return self.figures
+
+    def _spared(self) -> list[str]:
+        """Boundaries at which nobody has died yet; none once it is clear that nobody will."""
+        if self._deaths > _HOPELESS:
+            return []
+        return self.figures.never_fired(f"SIGKILL {boundary}" for boundary in self.boundaries)
 
     def _live(self, seed: int) -> None:
         """One history with a death or two in every step, and its twin without."""
@@ -147,8 +178,23 @@ class CrashCampaign:
                 found += oracles.differs(state, twin.states[number])
             self.figures.judge(f"{name}, {step.act} {step.sync_id}", found)
             self.figures.seen["records checked"] += len(state.latest) + len(state.staging)
+        self._look_after(name, lived, home)
         self.figures.seen["histories"] += 1
         self._forget(home, twin_home)
+
+    def _look_after(self, name: str, lived: History, home: Path) -> None:
+        """Where workers left something behind in a lake, upkeep takes that and nothing else."""
+        before = read_state(home, lived.ref)
+        if not before.stored:
+            return
+        self.figures.seen["writes that nothing named"] += len(oracles.left_behind(before))
+        settings = installation(home)
+        records = warehouses(settings, warehouse_layout())
+        with patch.object(lake_upkeep, "_UNNAMED", 0), closing(records):
+            records.look_after(dry_run=False)
+        after = read_state(home, lived.ref)
+        found = oracles.always(after) + oracles.left_behind(after) + oracles.differs(after, before)
+        self.figures.judge(f"{name}, looked after", found)
 
     def _uninterrupted(self, lived: History, home: Path) -> Twin:
         twin = Twin([], [], [])
@@ -201,7 +247,10 @@ class CrashCampaign:
         """A moment of the kind visited least so far, and among those met in the fewest steps."""
         names = twin.moments[number]
         met = Counter(name for step in twin.moments for name in set(step))
-        ranks = [(self.figures.fired[f"SIGKILL {name}"], met[name]) for name in names]
+        ranks = [
+            (self.figures.fired[f"SIGKILL {name}"], name not in self.boundaries, met[name])
+            for name in names
+        ]
         return dice.choice([n for n, rank in enumerate(ranks) if rank == min(ranks)])
 
     def _dies(
@@ -227,7 +276,7 @@ class CrashCampaign:
     def _landed(self, home: Path, lived: History) -> dict[str, int]:
         if not has_begun(home):
             return {}
-        return landed(read_state(home, lived.ref))
+        return landed(home, lived.ref)
 
     def _check_pages(
         self, home: Path, lived: History, step: Step, before: dict[str, int], served: int
@@ -339,7 +388,7 @@ class CrashCampaign:
 
     def _forget(self, *homes: Path) -> None:
         for home in homes:
-            shutil.rmtree(home, ignore_errors=True)
+            forget(home)
             worker.served_file(home).unlink(missing_ok=True)
 
 
@@ -391,9 +440,20 @@ def _served(home: Path) -> list[int]:
     return [int(line) for line in file.read_text().split()] if file.exists() else []
 
 
+def boundaries_of(settings: Settings) -> frozenset[str]:
+    """Every kind of moment between two writes that the stores have."""
+    return BOUNDARIES if settings.warehouse_url is None else BOUNDARIES_ON_A_LAKE
+
+
 def missing_boundaries(figures: Figures) -> list[str]:
     """The kinds of death, and of steps to die in, that a campaign should have seen and did not."""
+    settings = load_settings()
+    required = {f"SIGKILL {boundary}" for boundary in boundaries_of(settings)} | _DEADLY
+    seen = STEPS
+    if settings.operational_url is None:
+        # A loss of power is played on files; a server has its own.
+        required, seen = required | {CUT, TORN}, seen | {REPORTED}
     return [
-        *figures.never_fired(REQUIRED),
-        *sorted((STEPS | {REPORTED}) - {name for name, times in figures.seen.items() if times}),
+        *figures.never_fired(required),
+        *sorted(seen - {name for name, times in figures.seen.items() if times}),
     ]

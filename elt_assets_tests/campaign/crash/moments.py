@@ -3,8 +3,8 @@
 Belongs here: stores that count their statements and commits, and the ways to die. Does
 not: choosing a moment (campaign) or what a process does between them (worker).
 
-The stores are the platform's own, subclassed: nothing is replaced, a moment only happens
-before and after what they do anyway.
+The stores are the platform's own: nothing is replaced, a moment only happens before and
+after what they do anyway.
 """
 
 from __future__ import annotations
@@ -23,26 +23,39 @@ import duckdb
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.lake import LakeWarehouses
 from elt_assets.stores.operational import OperationalDatabase, Parameters, Row, Transaction
-from elt_assets.stores.warehouse import Warehouse
-from elt_assets.stores.warehouse_files import FileWarehouses
+from elt_assets.stores.warehouse import Warehouse, Warehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
 
-_WRITES = re.compile(r"(?:INTO|UPDATE|CREATE TABLE)\s+\"?(\w+)", re.IGNORECASE)
+# What is written: `users_cdc`, `lake.users_cdc` or `books."schema".users_cdc`.
+_WRITES = re.compile(
+    r"""(?:INTO|UPDATE|CREATE\ TABLE)\s+ ((?:lake\.)?) (?:books\."\w+"\.)? "? (\w+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MAKES = re.compile(r"\s*CREATE (TABLE|SCHEMA)\b", re.IGNORECASE)
+_MADE = "a table"
+_CHANGES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|ALTER)\b", re.IGNORECASE)
 _WRITTEN = {
     # What a transaction is for, by the table that gives it away; the first that fits.
+    _MADE: "the schema",
+    "lake.users_landed": "the records of a batch",
+    "lake.rejected_records": "the records of a batch",
+    "lake.users_cdc": "the records of the changes",
+    "lake.users_withheld": "the records of the changes",
     "warehouse_schema": "the tables",
     "extraction_batches": "a batch",
     "integration_versions": "applying",
     "connected_integrations": "registering",
     "users_cdc": "the changes",
+    "logged_versions": "the changes",
     "missing_records": "the changes",
     "extractions": "opening the extraction",
     "applied_syncs": "the mark in the log",
     "syncs": "the ledger",
 }
-BOUNDARIES = frozenset(
+_OF_ANY_STORES = frozenset(
     f"{when} the commit of {what}"
     for when in ("before", "after")
     for what in (
@@ -61,9 +74,28 @@ BOUNDARIES = frozenset(
     "before a page",
     "inside a warehouse transaction",
     "inside an operational transaction",
-    "before the file is closed",
-    "after the file is closed",
 }
+BOUNDARIES = _OF_ANY_STORES | {"before the file is closed", "after the file is closed"}
+BOUNDARIES_ON_A_LAKE = (
+    _OF_ANY_STORES
+    | {
+        f"{when} the commit of {what}"
+        for when in ("before", "after")
+        # Records are committed before the books that name them.
+        for what in (
+            "the records of a batch",
+            "the records of the changes",
+            "the catalog",
+            "the lake's tables",
+        )
+    }
+    | {
+        "inside a transaction of the catalog",
+        "after the lease is taken",
+        "before the lease is given back",
+        "after the lease is given back",
+    }
+)
 
 
 @dataclass
@@ -97,16 +129,17 @@ def die(death: Death) -> None:
 class WatchedTransaction(Transaction):
     """A transaction with a moment before each statement."""
 
-    def __init__(self, inner: Transaction, moments: Moments) -> None:
+    def __init__(self, inner: Transaction, moments: Moments, inside: str) -> None:
         super().__init__(inner._connection)
         self.dialect = inner.dialect
         self._inner = inner
         self._moments = moments
+        self._inside = inside
         self.written: set[str] = set()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        self._moments.reach("inside an operational transaction")
-        self.written.update(_WRITES.findall(sql))
+        self._moments.reach(self._inside)
+        self.written.update({_MADE} if _MAKES.match(sql) else _written(sql))
         return self._inner.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
@@ -119,22 +152,28 @@ class WatchedTransaction(Transaction):
 
     @contextmanager
     def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
-        self._moments.reach("inside an operational transaction")
+        self._moments.reach(self._inside)
         with self._inner.ingested(table, data) as name:
             yield name
-            self._moments.reach("inside an operational transaction")
+            self._moments.reach(self._inside)
 
 
-def watched(database: OperationalDatabase, moments: Moments) -> OperationalDatabase:
-    """The operational database with moments around its commits."""
+def watched(
+    database: OperationalDatabase,
+    moments: Moments,
+    *,
+    inside: str = "inside an operational transaction",
+    purpose: str | None = None,
+) -> OperationalDatabase:
+    """The database with moments around its commits, all of them for `purpose` if that is given."""
     plain = database.transaction
 
     @contextmanager
     def transaction(on: str = "") -> Iterator[Transaction]:
         with plain(on) as opened:
-            counted = WatchedTransaction(opened, moments)
+            counted = WatchedTransaction(opened, moments, inside)
             yield counted
-            what = _purpose(counted.written)
+            what = purpose or _purpose(counted.written)
             moments.reach(f"before the commit of {what}")
         moments.reach(f"after the commit of {what}")
 
@@ -142,48 +181,86 @@ def watched(database: OperationalDatabase, moments: Moments) -> OperationalDatab
     return database
 
 
-class WatchedWarehouses(FileWarehouses):
-    """Warehouse files with moments around statements and commits."""
-
-    moments: Moments
+def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
+    """The warehouses with moments around statements and commits."""
+    plain, on_a_lake = warehouses.open, isinstance(warehouses, LakeWarehouses)
+    end = "the lease is given back" if on_a_lake else "the file is closed"
 
     @contextmanager
-    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
-        with super().open(ref, read_only=read_only) as warehouse:
-            watched = WatchedConnection(warehouse.connection, self.moments)
-            warehouse.connection = cast(duckdb.DuckDBPyConnection, watched)
+    def opened(ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        with plain(ref, read_only=read_only) as warehouse:
+            if on_a_lake:
+                moments.reach("after the lease is taken")
+            warehouse.connection = _watched_connection(warehouse.connection, moments)
             yield warehouse
-            self.moments.reach("before the file is closed")
-        self.moments.reach("after the file is closed")
+            moments.reach(f"before {end}")
+        moments.reach(f"after {end}")
+
+    warehouses.open = opened  # type: ignore[method-assign]
+    if isinstance(warehouses, LakeWarehouses):
+        _watch_the_making(warehouses, moments)
+    return warehouses
+
+
+def _watch_the_making(warehouses: LakeWarehouses, moments: Moments) -> None:
+    """Let there be moments, too, where the lake itself is made."""
+    plain = warehouses._make_tables
+
+    def made(root: duckdb.DuckDBPyConnection) -> None:
+        plain(_watched_connection(root, moments, "the lake's tables"))
+
+    warehouses._make_tables = made  # type: ignore[method-assign]
+    watched(
+        warehouses._catalog._database,
+        moments,
+        inside="inside a transaction of the catalog",
+        purpose="the catalog",
+    )
+
+
+def _watched_connection(
+    connection: duckdb.DuckDBPyConnection, moments: Moments, purpose: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    return cast(duckdb.DuckDBPyConnection, WatchedConnection(connection, moments, purpose))
 
 
 class WatchedConnection:
     """A DuckDB connection that counts what it is told."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, moments: Moments) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, moments: Moments, purpose: str | None
+    ) -> None:
         self._connection = connection
         self._moments = moments
+        self._purpose = purpose
         self._written: set[str] | None = None
+        self._changed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
         if sql == "BEGIN":
-            self._written = set()
+            self._written, self._changed = set(), False
         elif sql == "COMMIT":
-            return self._committing(sql, None, self._written or set())
+            # On a lake every transaction about books alone comes after one that changes nothing.
+            if self._changed:
+                return self._committing(sql, None, self._written or set())
         elif self._written is not None:
-            self._written.update(_WRITES.findall(sql))
+            self._written.update(_written(sql))
+            self._changed = self._changed or bool(_CHANGES.match(sql))
             self._moments.reach("inside a warehouse transaction")
-        elif _WRITES.findall(sql) and "TEMP TABLE" not in sql and "found_changes" not in sql:
-            return self._committing(sql, parameters, set(_WRITES.findall(sql)))
-        return self._connection.execute(sql, parameters)
+        elif _WRITES.search(sql) and "TEMP TABLE" not in sql and "found_changes" not in sql:
+            return self._committing(sql, parameters, _written(sql))
+        result = self._connection.execute(sql, parameters)
+        if sql in ("COMMIT", "ROLLBACK"):
+            self._written = None
+        return result
 
     def _committing(
         self, sql: str, parameters: object, written: set[str]
     ) -> duckdb.DuckDBPyConnection:
-        what = _purpose(written)
+        what = self._purpose or _purpose(written)
         if what == "a batch" and "extractions" in written:
             what = "a batch and the seal"
         self._moments.reach(f"before the commit of {what}")
@@ -191,6 +268,10 @@ class WatchedConnection:
         self._written = None
         self._moments.reach(f"after the commit of {what}")
         return result
+
+
+def _written(sql: str) -> set[str]:
+    return {f"{where}{table}" for where, table in _WRITES.findall(sql)}
 
 
 def _purpose(written: set[str]) -> str:

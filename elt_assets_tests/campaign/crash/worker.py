@@ -20,15 +20,16 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
-from elt_assets.stores.opening import operational_database
+from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.sync.outcome import Mode, Outcome
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
+from elt_assets.sync.tables import warehouse_layout
 from elt_assets_tests.campaign.crash.moments import (
     Death,
     Moments,
-    WatchedWarehouses,
     watched,
+    watched_warehouses,
 )
 from elt_assets_tests.campaign.histories import FIELDS, MENDED, History, Step, Telling
 from elt_assets_tests.campaign.state import installation
@@ -40,8 +41,7 @@ def open_platform(home: Path, history: History, step: Step, moments: Moments) ->
     """An installation that reads the step's day; each page served is noted beside it."""
     settings = installation(home, lock_wait=20)
     database = watched(operational_database(settings), moments)
-    warehouses = WatchedWarehouses(settings.warehouse_path, lock_wait=20)
-    warehouses.moments = moments
+    records = watched_warehouses(warehouses(settings, warehouse_layout()), moments)
 
     def on_page(number: int) -> None:
         moments.reach("before a page")
@@ -60,7 +60,7 @@ def open_platform(home: Path, history: History, step: Step, moments: Moments) ->
         fields = MENDED if step.act == "retry" else FIELDS
         return Telling(history, history.days[step.day], on_page, fields)
 
-    return Platform(settings, database, warehouses, open_source)
+    return Platform(settings, database, records, open_source)
 
 
 def take(platform: Platform, history: History, step: Step) -> Outcome | None:
