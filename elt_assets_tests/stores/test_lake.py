@@ -124,6 +124,7 @@ def opened(postgresql: Server, tmp_path: Path, request: pytest.FixtureRequest) -
 
     def open_one(**options: Any) -> LakeWarehouses:
         data = options.pop("data", str(tmp_path / "data"))
+        options.setdefault("spill", tmp_path / "spill")
         made.append(lake_at(postgresql.port, schema, data, **options))
         return made[-1]
 
@@ -443,6 +444,18 @@ def test_small_files_are_merged_and_what_they_were_is_deleted(
     lake.look_after(dry_run=False)
     assert len(list((tmp_path / "data").rglob("*.parquet"))) == 1
     assert seen(lake) == (200, 4)
+
+
+def test_what_does_not_fit_into_memory_is_put_aside_in_a_home_that_is_new(
+    opened: Opener, tmp_path: Path
+) -> None:
+    spill = tmp_path / "home" / "olap" / ".spill"
+    with opened(spill=spill, memory_limit="64MB").open(ACME) as warehouse:
+        warehouse.execute(
+            "CREATE TEMP TABLE sorted AS"
+            " SELECT md5(n::VARCHAR) AS word FROM range(2_000_000) AS listed(n) ORDER BY word"
+        )
+        assert any(spill.iterdir())
 
 
 def test_files_in_another_place_than_the_catalog_says_are_an_error(
