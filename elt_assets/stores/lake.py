@@ -367,6 +367,23 @@ class LakeWarehouses(Warehouses):
                 "correct ELT_ASSETS_WAREHOUSE_DATA"
             ) from error
 
+    def _make(self, root: duckdb.DuckDBPyConnection) -> None:
+        if self._s3 is None:
+            self._make_folder()
+        # Alone only where there is something to make: whoever begins to work would else wait
+        # until everything that is being added is there.
+        if not self._catalog.has_lake():
+            # Attaching makes a lake, and two at once would make one each.
+            with self._catalog.alone():
+                self._attach(root)
+                self._make_tables(root)
+            return
+        self._attach(root)
+        with self._translated("the lake"):
+            if self._missing(root):
+                with self._catalog.alone():
+                    self._make_tables(root)
+
     def _missing(self, root: duckdb.DuckDBPyConnection) -> list[Table]:
         made = {
             name
@@ -395,16 +412,11 @@ class LakeWarehouses(Warehouses):
     def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
         with self._making:
             # The first one makes what is missing, before another looks.
-            if not self._made and self._s3 is None:
-                self._make_folder()
-            self._attach(root)
             if not self._made:
-                with self._translated("the lake"):
-                    # Whoever begins to work would else wait until all that is added is there.
-                    if self._missing(root):
-                        with self._catalog.alone():
-                            self._make_tables(root)
+                self._make(root)
                 self._made = True
+            else:
+                self._attach(root)
         # A view is bound when it is made; that of nobody shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
         for table in self._layout.tables:

@@ -232,6 +232,13 @@ class LakeCatalog:
                     (ref.organization_id, ref.integration_id),
                 )
 
+    def has_lake(self) -> bool:
+        """Whether DuckLake's own tables are there."""
+        (row,) = self._database.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_metadata',)
+        )
+        return bool(row["made"])
+
     def inspect(self) -> str:
         """Version and rights; writes nothing. Raises what keeps it from being used."""
         (row,) = self._database.rows(

@@ -362,6 +362,19 @@ def test_who_comes_after_a_restart_of_the_server_notices_nothing(
     assert seen(lake) == (10, 2)
 
 
+def test_workers_that_begin_at_once_on_an_empty_database_make_one_lake(
+    lake: LakeWarehouses, postgresql: Server
+) -> None:
+    place = elsewhere(lake, postgresql)
+    with (
+        another_process(FILLS, *place, "one") as one,
+        another_process(FILLS, *place, "two") as two,
+        another_process(FILLS, *place, "three") as three,
+    ):
+        assert [process.hears() for process in (one, two, three)] == ["filled"] * 3
+    assert seen(lake, IntegrationRef("acme", "three-5")) == (60, 3)
+
+
 def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_files_merged(
     lake: LakeWarehouses, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
