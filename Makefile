@@ -72,7 +72,7 @@ $(READY): requirements.lock pyproject.toml
 		echo "Creating $(VENV) with $$($(PYTHON) --version)."; \
 		$(PYTHON) -m venv --clear $(VENV); \
 	fi
-	@echo "Installing what requirements.lock pins (some 230 MB to download the first time)."
+	@echo "Installing what requirements.lock pins (1.2 GB of disk; a minute or two the first time)."
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
 		-r $(VENV)/uv.txt

@@ -278,6 +278,47 @@ def workers(
     _write(output, document, table(document))
 
 
+@main.command()
+@click.option(
+    "--integrations",
+    "sizes",
+    multiple=True,
+    type=int,
+    default=(1_000, 10_000, 100_000),
+    show_default=True,
+    help="Integrations of the fleet; may be repeated.",
+)
+@click.option("--hours", default=4.0, show_default=True, help="Hours in which all are synced.")
+@click.option("--changed", default=0.5, show_default=True, help="Share that has changed.")
+@click.option("--waiting", default=1.0, show_default=True, help="Seconds a provider takes.")
+@click.option("--slots", default=8, show_default=True, help="Integrations at once in a worker.")
+@click.option(
+    "--events-a-second", default=130.0, show_default=True, help="Of Dagster on PostgreSQL."
+)
+@written_to
+def capacity(
+    sizes: tuple[int, ...],
+    hours: float,
+    changed: float,
+    waiting: float,
+    slots: int,
+    events_a_second: float,
+    output: Path,
+) -> None:
+    """Workers that a fleet needs, simulated from what `python -m benchmarks lake` has measured.
+
+    Example: python -m benchmarks capacity --integrations 50000 --hours 2
+    """
+    from benchmarks.capacity.costs import measured
+    from benchmarks.capacity.report import table
+
+    try:
+        costs = measured(output, events_a_second)
+    except FileNotFoundError:
+        raise click.UsageError(f"run `python -m benchmarks lake --output {output}` first") from None
+    click.echo(table(sizes, costs, hours=hours, changed=changed, waiting=waiting, slots=slots))
+
+
 def _say(line: str) -> None:
     click.echo(line, err=True)
 

@@ -14,11 +14,24 @@ from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.settings import load_settings
 from elt_assets.stores.lake import LakeWarehouses
+from elt_assets.stores.opening import warehouses
 from elt_assets.sync.platform import Platform
+from elt_assets.sync.tables import warehouse_layout
 from elt_assets_tests.servers import Server
 
 _FIELDS = {"external_id": "id", "name": "name", "email": "email"}
 _ROWS_OF_A_PAST_ONE = 20
+_AT_ONCE = 500
+_PAST = {
+    "users_landed": "'s' AS sync_id, 0 AS batch, row AS seq, uuid() AS id,"
+    " 'u-' || row AS external_id, 'Person' AS name, 'p@example.com' AS email,"
+    " true AS active, '{}' AS attributes, false AS tombstone,"
+    " md5('' || row) AS content_hash, '{}' AS raw, now()::TIMESTAMP AS created_at",
+    "users_cdc": "1 AS version, 's' AS sync_id, row AS sequence, uuid() AS id,"
+    " 'u-' || row AS external_id, 'INSERT' AS change_type, 'Person' AS name,"
+    " 'p@example.com' AS email, true AS active, '{}' AS attributes,"
+    " md5('' || row) AS content_hash, now()::TIMESTAMP AS detected_at",
+}
 
 
 @contextmanager
@@ -56,42 +69,32 @@ def drop(platform: Platform, ref: IntegrationRef, users: int, edition: int) -> N
 
 def fill(platform: Platform, integrations: int) -> None:
     """Let so many past integrations have a file in each of the two largest tables."""
-    lake = platform.warehouses
-    if not integrations or not isinstance(lake, LakeWarehouses):
-        return
+    # A file for each of many integrations at once takes more memory than a sync does.
+    settings = platform.settings.model_copy(update={"warehouse_memory": "4GB"})
+    lake = warehouses(settings, warehouse_layout())
+    assert isinstance(lake, LakeWarehouses)
     # Its connection, because filling ten thousand by syncing them takes an hour.
     with lake._connected("the lake") as connection:
-        schema = platform.settings.warehouse_schema
-        for table, columns in (
-            (
-                "users_landed",
-                "'s' AS sync_id, 0 AS batch, row AS seq, uuid() AS id,"
-                " 'u-' || row AS external_id, 'Person' AS name, 'p@example.com' AS email,"
-                " true AS active, '{}' AS attributes, false AS tombstone,"
-                " md5('' || row) AS content_hash, '{}' AS raw, now()::TIMESTAMP AS created_at",
-            ),
-            (
-                "users_cdc",
-                "1 AS version, 's' AS sync_id, row AS sequence, uuid() AS id,"
-                " 'u-' || row AS external_id, 'INSERT' AS change_type, 'Person' AS name,"
-                " 'p@example.com' AS email, true AS active, '{}' AS attributes,"
-                " md5('' || row) AS content_hash, now()::TIMESTAMP AS detected_at",
-            ),
-        ):
-            connection.execute(
-                f"""
-                INSERT INTO lake.{table} BY NAME
-                SELECT
-                    'past' AS organization_id, 'past-' || integration AS connected_integration_id,
-                    'filled' AS write_id, {columns}
-                FROM range({integrations}) AS i(integration), range({_ROWS_OF_A_PAST_ONE}) AS r(row)
-                ORDER BY integration
-                """
-            )
-            connection.execute(
-                f"""
-                INSERT INTO books."{schema}".stored_writes
-                SELECT 'past', 'past-' || integration, '{table}', 'filled'
-                FROM range({integrations}) AS i(integration)
-                """
-            )
+        for begin in range(0, integrations, _AT_ONCE):
+            end = min(begin + _AT_ONCE, integrations)
+            for table, columns in _PAST.items():
+                connection.execute(
+                    f"""
+                    INSERT INTO lake.{table} BY NAME
+                    SELECT
+                        'past' AS organization_id,
+                        'past-' || integration AS connected_integration_id,
+                        'filled' AS write_id, {columns}
+                    FROM range({begin}, {end}) AS i(integration),
+                        range({_ROWS_OF_A_PAST_ONE}) AS r(row)
+                    ORDER BY integration
+                    """
+                )
+                connection.execute(
+                    f"""
+                    INSERT INTO books."{settings.warehouse_schema}".stored_writes
+                    SELECT 'past', 'past-' || integration, '{table}', 'filled'
+                    FROM range({begin}, {end}) AS i(integration)
+                    """
+                )
+    lake.close()

@@ -367,6 +367,23 @@ class LakeWarehouses(Warehouses):
                 "correct ELT_ASSETS_WAREHOUSE_DATA"
             ) from error
 
+    def _make(self, root: duckdb.DuckDBPyConnection) -> None:
+        if self._s3 is None:
+            self._make_folder()
+        # Alone only where there is something to make: whoever begins to work would else wait
+        # until everything that is being added is there.
+        if not self._catalog.has_lake():
+            # Attaching makes a lake, and two at once would make one each.
+            with self._catalog.alone():
+                self._attach(root)
+                self._make_tables(root)
+            return
+        self._attach(root)
+        with self._translated("the lake"):
+            if self._missing(root):
+                with self._catalog.alone():
+                    self._make_tables(root)
+
     def _missing(self, root: duckdb.DuckDBPyConnection) -> list[Table]:
         made = {
             name
@@ -395,32 +412,17 @@ class LakeWarehouses(Warehouses):
     def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
         with self._making:
             # The first one makes what is missing, before another looks.
-            if self._made:
-                self._attach(root)
-            else:
-                self._begin(root)
+            if not self._made:
+                self._make(root)
                 self._made = True
+            else:
+                self._attach(root)
         # A view is bound when it is made; that of nobody shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
         for table in self._layout.tables:
             root.execute(f"CREATE VIEW {table.name} AS {_seen(table, self._catalog.schema)}")
         for view in self._layout.views:
             root.execute(f"CREATE VIEW {view.name} AS {view.query}")
-
-    def _begin(self, root: duckdb.DuckDBPyConnection) -> None:
-        if self._s3 is None:
-            self._make_folder()
-        if not self._catalog.has_lake():
-            # One at a time: DuckLake makes its own tables as if nobody else did.
-            with self._catalog.alone():
-                self._attach(root)
-                self._make_tables(root)
-            return
-        self._attach(root)
-        # Alone only if need be: else whoever begins waits until all that is being added is there.
-        if self._missing(root):
-            with self._catalog.alone():
-                self._make_tables(root)
 
     def _load(self, root: duckdb.DuckDBPyConnection) -> None:
         for name in ("ducklake", "postgres_scanner", *(("httpfs",) if self._s3 else ())):

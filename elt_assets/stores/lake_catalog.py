@@ -203,13 +203,6 @@ class LakeCatalog:
             END $fence$
         """
 
-    def has_lake(self) -> bool:
-        """Whether DuckLake has made its own tables."""
-        (row,) = self._database.rows(
-            "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_snapshot',)
-        )
-        return bool(row["made"])
-
     def refs(self) -> list[IntegrationRef]:
         """Every integration that has tables."""
         rows = self._database.rows(
@@ -238,6 +231,13 @@ class LakeCatalog:
                     " AND connected_integration_id = ?",
                     (ref.organization_id, ref.integration_id),
                 )
+
+    def has_lake(self) -> bool:
+        """Whether DuckLake's own tables are there."""
+        (row,) = self._database.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_metadata',)
+        )
+        return bool(row["made"])
 
     def inspect(self) -> str:
         """Version and rights; writes nothing. Raises what keeps it from being used."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +124,7 @@ def opened(postgresql: Server, tmp_path: Path, request: pytest.FixtureRequest) -
 
     def open_one(**options: Any) -> LakeWarehouses:
         data = options.pop("data", str(tmp_path / "data"))
+        options.setdefault("spill", tmp_path / "spill")
         made.append(lake_at(postgresql.port, schema, data, **options))
         return made[-1]
 
@@ -362,6 +362,19 @@ def test_who_comes_after_a_restart_of_the_server_notices_nothing(
     assert seen(lake) == (10, 2)
 
 
+def test_workers_that_begin_at_once_on_an_empty_database_make_one_lake(
+    lake: LakeWarehouses, postgresql: Server
+) -> None:
+    place = elsewhere(lake, postgresql)
+    with (
+        another_process(FILLS, *place, "one") as one,
+        another_process(FILLS, *place, "two") as two,
+        another_process(FILLS, *place, "three") as three,
+    ):
+        assert [process.hears() for process in (one, two, three)] == ["filled"] * 3
+    assert seen(lake, IntegrationRef("acme", "three-5")) == (60, 3)
+
+
 def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_files_merged(
     lake: LakeWarehouses, postgresql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,29 +394,6 @@ def test_processes_that_write_at_once_lose_nothing_while_others_are_removed_and_
         for number in range(6):
             assert seen(lake, IntegrationRef("acme", f"{name}-{number}")) == (60, 3)
     assert seen(lake, OTHER) == (0, 0)
-
-
-def test_those_who_come_first_make_one_lake_together(
-    opened: Opener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DuckLake makes its tables when it is attached, and fails where another makes them too."""
-    plain, together = LakeWarehouses._make_folder, threading.Barrier(4)
-
-    def made(lake: LakeWarehouses) -> None:
-        plain(lake)
-        together.wait()
-
-    monkeypatch.setattr(LakeWarehouses, "_make_folder", made)
-    lakes = [opened(lock_wait=600) for _ in range(4)]
-    refs = [IntegrationRef("acme", f"number-{number}") for number in range(4)]
-
-    def work(lake: LakeWarehouses, ref: IntegrationRef) -> None:
-        with lake.open(ref) as warehouse:
-            land(warehouse, 0, 5)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(work, lakes, refs))
-    assert [seen(lakes[0], ref) for ref in refs] == [(5, 1)] * 4
 
 
 def test_after_a_removal_everybody_still_sees_what_is_their_own(
@@ -495,6 +485,18 @@ def test_small_files_are_merged_and_what_they_were_is_deleted(
     lake.look_after(dry_run=False)
     assert len(list((tmp_path / "data").rglob("*.parquet"))) == 1
     assert seen(lake) == (200, 4)
+
+
+def test_what_does_not_fit_into_memory_is_put_aside_in_a_home_that_is_new(
+    opened: Opener, tmp_path: Path
+) -> None:
+    spill = tmp_path / "home" / "olap" / ".spill"
+    with opened(spill=spill, memory_limit="64MB").open(ACME) as warehouse:
+        warehouse.execute(
+            "CREATE TEMP TABLE sorted AS"
+            " SELECT md5(n::VARCHAR) AS word FROM range(2_000_000) AS listed(n) ORDER BY word"
+        )
+        assert any(spill.iterdir())
 
 
 def test_files_in_another_place_than_the_catalog_says_are_an_error(

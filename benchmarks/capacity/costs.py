@@ -1,0 +1,66 @@
+"""What one sync costs each part of a distributed installation.
+
+Belongs here: the costs, how they are read from what the other benchmarks found, and the fleet
+that is asked about. Does not: what follows from them (simulation).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+EVENTS_OF_AN_INTEGRATION = 6
+"""Three planned when its run is made, three materialized: a table each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Seconds: a worker's processor, and how long a part that all share is busy.
+
+    `catalog` and `instance` are one part each, for everybody: the lake's commits, which come one
+    after the other, and Dagster's event log.
+    """
+
+    changed: float
+    unchanged: float
+    commit: float
+    event: float
+    commits_of_a_change: int = 2
+    """Of records; an unchanged sync adds none to the lake."""
+
+    def worker(self, changed: bool) -> float:
+        """Seconds of a worker's processor for one sync."""
+        return self.changed if changed else self.unchanged
+
+    def catalog(self, changed: bool) -> float:
+        """Seconds for which the lake's catalog commits nothing else."""
+        return self.commit * self.commits_of_a_change if changed else 0.0
+
+    @property
+    def instance(self) -> float:
+        """Seconds of Dagster's event log."""
+        return self.event * EVENTS_OF_AN_INTEGRATION
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Integrations to be synced once, the share that has changed, and seconds of each provider."""
+
+    integrations: int
+    changed: float
+    waiting: float
+
+
+def measured(results: Path, events_a_second: float) -> Costs:
+    """Costs from `lake.json` in the folder of results. Raises FileNotFoundError without it."""
+    document: dict[str, Any] = json.loads((results / "lake.json").read_text(encoding="utf-8"))
+    last = document["syncs"][-1]
+    rate = max(one["commits_a_second"] for one in document["commits"])
+    return Costs(
+        changed=last["changed"]["processor"],
+        unchanged=last["unchanged"]["processor"],
+        commit=1 / rate,
+        event=1 / events_a_second,
+    )

@@ -1,0 +1,59 @@
+"""What fleets need as a Markdown table.
+
+Belongs here: wording and layout. Does not: the simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.capacity.costs import EVENTS_OF_AN_INTEGRATION, Costs, Fleet
+from benchmarks.capacity.simulation import enough, night
+from benchmarks.results import markdown_table
+
+_WHAT = """\
+A simulation from measured costs: {changed:.0f} ms of a worker's processor for a changed
+integration and {unchanged:.0f} ms for an unchanged one, {commit:.0f} ms of the lake's catalog for a
+commit (two for a change, none without), {event:.1f} ms of Dagster's event log for one of {events}
+events. Workers have one processor and {slots} slots. {share:.0%} of the integrations have changed,
+and a provider takes {waiting:.1f} s for each.
+"""
+
+
+def table(
+    sizes: Sequence[int], costs: Costs, *, hours: float, changed: float, waiting: float, slots: int
+) -> str:
+    """For each size the workers that are enough, and what is busy for which share of the time."""
+    rows = []
+    for size in sizes:
+        fleet = Fleet(size, changed, waiting)
+        found = enough(fleet, costs, hours * 3600, slots)
+        if found is None:
+            most = night(fleet, costs, 64, slots)
+            workers, what = "none is enough", most
+        else:
+            workers, what = f"{found[0]}", found[1]
+        rows.append(
+            (
+                f"{size:,}",
+                workers,
+                f"{what.seconds / 3600:.2f} h",
+                *(f"{share:.0%}" for share in (what.workers, what.catalog, what.instance)),
+                what.bottleneck,
+            )
+        )
+    head = ("integrations", "workers", "takes", "workers", "catalog", "Dagster's log", "least room")
+    said = _WHAT.format(
+        changed=costs.changed * 1000,
+        unchanged=costs.unchanged * 1000,
+        commit=costs.commit * 1000,
+        event=costs.event * 1000,
+        events=EVENTS_OF_AN_INTEGRATION,
+        slots=slots,
+        share=changed,
+        waiting=waiting,
+    )
+    return (
+        f"# Workers for a night of {hours:g} hours\n\n{said}\n{markdown_table(head, rows)}\n"
+        "Made by `python -m benchmarks capacity` from `lake.json`.\n"
+    )

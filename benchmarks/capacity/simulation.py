@@ -1,0 +1,91 @@
+"""A night's syncs, simulated: workers that wait for providers, compute, and queue at shared parts.
+
+Belongs here: the simulation, and the fewest workers that are enough. Does not: costs, or the
+table.
+
+Each slot of a worker works on one integration after the other: it waits for the provider, then
+for its worker's processor, then for its turn at the catalog and at Dagster's event log, which
+serve one at a time in the order of arrival. Nothing else is modelled: no failures, no memory.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.capacity.costs import Costs, Fleet
+
+_MOST_WORKERS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """How long it took, and the share of that time for which each part was busy."""
+
+    seconds: float
+    workers: float
+    catalog: float
+    instance: float
+
+    @property
+    def bottleneck(self) -> str:
+        """The part that had least room; what is mostly idle is waiting for providers."""
+        shares = {"workers": self.workers, "catalog": self.catalog, "instance": self.instance}
+        part = max(shares, key=lambda name: shares[name])
+        return part if shares[part] > 0.7 else "providers"
+
+
+def night(fleet: Fleet, costs: Costs, workers: int, slots: int, seed: int = 0) -> Night:
+    """Sync everybody once; a worker has one processor for its `slots`."""
+    dice = random.Random(seed)
+    processors = [0.0] * workers
+    catalog = instance = 0.0
+    busy = {"workers": 0.0, "catalog": 0.0, "instance": 0.0}
+    # When each slot is free; slots of one worker share its processor.
+    free = [(0.0, slot % workers) for slot in range(workers * slots)]
+    heapq.heapify(free)
+    end = 0.0
+    for changed in _drawn(fleet, dice):
+        at, worker = heapq.heappop(free)
+        at += fleet.waiting * dice.uniform(0.5, 1.5)
+        computing = costs.worker(changed)
+        at = processors[worker] = max(at, processors[worker]) + computing
+        committing = costs.catalog(changed)
+        if committing:
+            at = catalog = max(at, catalog) + committing
+        at = instance = max(at, instance) + costs.instance
+        for part, used in zip(busy, (computing, committing, costs.instance), strict=True):
+            busy[part] += used
+        end = max(end, at)
+        heapq.heappush(free, (at, worker))
+    return Night(
+        end,
+        busy["workers"] / (workers * end),
+        busy["catalog"] / end,
+        busy["instance"] / end,
+    )
+
+
+def enough(fleet: Fleet, costs: Costs, seconds: float, slots: int) -> tuple[int, Night] | None:
+    """The fewest workers that sync everybody in that time; None if no number does."""
+    workers = 1
+    while (found := night(fleet, costs, workers, slots)).seconds > seconds:
+        if workers >= _MOST_WORKERS or found.bottleneck in ("catalog", "instance"):
+            return None
+        workers *= 2
+    fewest, most = workers // 2, workers
+    while most - fewest > 1:
+        middle = (fewest + most) // 2
+        if night(fleet, costs, middle, slots).seconds > seconds:
+            fewest = middle
+        else:
+            most = middle
+    return most, night(fleet, costs, most, slots)
+
+
+def _drawn(fleet: Fleet, dice: random.Random) -> Iterator[bool]:
+    """For each integration whether it has changed."""
+    for _ in range(fleet.integrations):
+        yield dice.random() < fleet.changed
