@@ -284,7 +284,7 @@ def workers(
     "sizes",
     multiple=True,
     type=int,
-    default=(1_000, 10_000, 100_000),
+    default=(1_000, 10_000, 25_000, 100_000),
     show_default=True,
     help="Integrations of the fleet; may be repeated.",
 )

@@ -19,14 +19,17 @@ EVENTS_OF_AN_INTEGRATION = 6
 class Costs:
     """Seconds: a worker's processor, and how long a part that all share is busy.
 
-    `catalog` and `instance` are one part each, for everybody: the lake's commits, which come one
-    after the other, and Dagster's event log.
+    Commits to the lake come one after the other, and so do Dagster's events. What a changed sync
+    reads of the catalog is the work of one of its server's processors: `reading`, and
+    `reading_each` more for every integration in the lake.
     """
 
     changed: float
     unchanged: float
     commit: float
     event: float
+    reading: float = 0.0
+    reading_each: float = 0.0
     commits_of_a_change: int = 2
     """Of records; an unchanged sync adds none to the lake."""
 
@@ -37,6 +40,10 @@ class Costs:
     def catalog(self, changed: bool) -> float:
         """Seconds for which the lake's catalog commits nothing else."""
         return self.commit * self.commits_of_a_change if changed else 0.0
+
+    def server(self, changed: bool, integrations: int) -> float:
+        """Seconds of a processor of the catalog's server."""
+        return self.reading + self.reading_each * integrations if changed else 0.0
 
     @property
     def instance(self) -> float:
@@ -51,16 +58,26 @@ class Fleet:
     integrations: int
     changed: float
     waiting: float
+    catalog_processors: int = 4
 
 
 def measured(results: Path, events_a_second: float) -> Costs:
     """Costs from `lake.json` in the folder of results. Raises FileNotFoundError without it."""
     document: dict[str, Any] = json.loads((results / "lake.json").read_text(encoding="utf-8"))
-    last = document["syncs"][-1]
+    syncs = document["syncs"]
+    first, last = syncs[0], syncs[-1]
     rate = max(one["commits_a_second"] for one in document["commits"])
+    grown = last["integrations"] - first["integrations"]
     return Costs(
         changed=last["changed"]["processor"],
         unchanged=last["unchanged"]["processor"],
         commit=1 / rate,
         event=1 / events_a_second,
+        reading=_elsewhere(first),
+        reading_each=(_elsewhere(last) - _elsewhere(first)) / grown if grown else 0.0,
     )
+
+
+def _elsewhere(sync: dict[str, Any]) -> float:
+    """What a changed sync waits for, where nothing else is at work: the catalog's server."""
+    return float(sync["changed"]["seconds"] - sync["changed"]["processor"])

@@ -4,8 +4,9 @@ Belongs here: the simulation, and the fewest workers that are enough. Does not: 
 table.
 
 Each slot of a worker works on one integration after the other: it waits for the provider, then
-for its worker's processor, then for its turn at the catalog and at Dagster's event log, which
-serve one at a time in the order of arrival. Nothing else is modelled: no failures, no memory.
+for its worker's processor, for one of the catalog server's, and for its turn to commit and at
+Dagster's event log, which serve one at a time in the order of arrival. Nothing else is modelled:
+no failures, no memory, no start of runs.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ class Night:
 
     seconds: float
     workers: float
-    catalog: float
+    server: float
+    commits: float
     instance: float
 
     @property
     def bottleneck(self) -> str:
         """The part that had least room; what is mostly idle is waiting for providers."""
-        shares = {"workers": self.workers, "catalog": self.catalog, "instance": self.instance}
+        shares = {
+            "workers": self.workers,
+            "catalog's server": self.server,
+            "commits": self.commits,
+            "Dagster's log": self.instance,
+        }
         part = max(shares, key=lambda name: shares[name])
         return part if shares[part] > 0.7 else "providers"
 
@@ -41,8 +48,9 @@ def night(fleet: Fleet, costs: Costs, workers: int, slots: int, seed: int = 0) -
     """Sync everybody once; a worker has one processor for its `slots`."""
     dice = random.Random(seed)
     processors = [0.0] * workers
-    catalog = instance = 0.0
-    busy = {"workers": 0.0, "catalog": 0.0, "instance": 0.0}
+    servers = [0.0] * fleet.catalog_processors
+    commits = instance = 0.0
+    busy = [0.0] * 4
     # When each slot is free; slots of one worker share its processor.
     free = [(0.0, slot % workers) for slot in range(workers * slots)]
     heapq.heapify(free)
@@ -52,19 +60,23 @@ def night(fleet: Fleet, costs: Costs, workers: int, slots: int, seed: int = 0) -
         at += fleet.waiting * dice.uniform(0.5, 1.5)
         computing = costs.worker(changed)
         at = processors[worker] = max(at, processors[worker]) + computing
+        reading = costs.server(changed, fleet.integrations)
         committing = costs.catalog(changed)
-        if committing:
-            at = catalog = max(at, catalog) + committing
+        if changed:
+            at = max(at, heapq.heappop(servers)) + reading
+            heapq.heappush(servers, at)
+            at = commits = max(at, commits) + committing
         at = instance = max(at, instance) + costs.instance
-        for part, used in zip(busy, (computing, committing, costs.instance), strict=True):
+        for part, used in enumerate((computing, reading, committing, costs.instance)):
             busy[part] += used
         end = max(end, at)
         heapq.heappush(free, (at, worker))
     return Night(
         end,
-        busy["workers"] / (workers * end),
-        busy["catalog"] / end,
-        busy["instance"] / end,
+        busy[0] / (workers * end),
+        busy[1] / (fleet.catalog_processors * end),
+        busy[2] / end,
+        busy[3] / end,
     )
 
 
@@ -72,7 +84,7 @@ def enough(fleet: Fleet, costs: Costs, seconds: float, slots: int) -> tuple[int,
     """The fewest workers that sync everybody in that time; None if no number does."""
     workers = 1
     while (found := night(fleet, costs, workers, slots)).seconds > seconds:
-        if workers >= _MOST_WORKERS or found.bottleneck in ("catalog", "instance"):
+        if workers >= _MOST_WORKERS or found.bottleneck not in ("workers", "providers"):
             return None
         workers *= 2
     fewest, most = workers // 2, workers
