@@ -24,7 +24,7 @@ from elt_assets.secret_refs import SecretRef
 from elt_assets.stores import duckdb_extensions, lake_upkeep
 from elt_assets.stores.lake import S3, LakeWarehouses
 from elt_assets.stores.warehouse import Layout, Table, View, Warehouse
-from elt_assets_tests.s3 import Storage, object_storage
+from elt_assets_tests.s3 import Storage, object_storage, on_bad_days
 from elt_assets_tests.servers import PASSWORD, Server
 from elt_assets_tests.stores.processes import another_process
 
@@ -590,3 +590,27 @@ def test_object_storage_that_is_away_is_tried_again_later(
             land(warehouse, 0, 500)
     with pytest.raises(RetryableError, match="cannot be reached"), lake.open(ACME) as warehouse:
         land(warehouse, 1, 500)
+
+
+def test_object_storage_that_is_slow_or_refuses_now_and_then_loses_nothing(
+    opened: Opener, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAKE_KEY", storage.key_id)
+    monkeypatch.setenv("LAKE_SECRET", storage.secret)
+    with on_bad_days(storage) as (reached, days):
+        given = S3(
+            reached.endpoint, "us-east-1", SecretRef(env="LAKE_KEY"), SecretRef(env="LAKE_SECRET")
+        )
+        lake = opened(data=f"s3://{reached.bucket}/{id(days)}", s3=given)
+        days.latency = 0.05
+        with lake.open(ACME) as warehouse:
+            for batch in range(3):
+                days.failing = 1
+                land(warehouse, batch, 500)
+        assert seen(lake) == (1_500, 3)
+        assert days.refused == 3
+        days.failing = 1_000
+        with pytest.raises(RetryableError), lake.open(ACME) as warehouse:
+            land(warehouse, 3, 500)
+        days.failing = 0
+        assert seen(lake) == (1_500, 3)
