@@ -113,7 +113,8 @@ class Server:
             if not query:
                 return []
             cursor.execute(query)
-            return cursor.fetchall()
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
 
     def settings(self, schema: str) -> dict[str, str]:
         """The environment of an installation whose operational database is `schema` here."""
