@@ -15,9 +15,8 @@ from elt_assets.settings import load_settings
 
 
 @click.command(
-    epilog="Examples:\n\n"
-    "elt-assets migrate --to postgresql://elt@db.example.com:5432/elt\n\n"
-    "elt-assets migrate --warehouse\n\n"
+    epilog="Example: elt-assets migrate --to postgresql://elt@db.example.com:5432/elt\n\n"
+    "Example: elt-assets migrate --warehouse\n\n"
     "The password comes from ELT_ASSETS_OPERATIONAL_PASSWORD (env:NAME or file:PATH), schema "
     "and reading role from ELT_ASSETS_OPERATIONAL_SCHEMA and _READER. Stop the server before: "
     "a sync that wants to write meanwhile waits, and fails when it has waited too long."

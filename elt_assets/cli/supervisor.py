@@ -124,8 +124,9 @@ def die_with_parent(parent: int) -> Callable[[], None]:
 
     def ask() -> None:
         # A shell starts background jobs deaf to Ctrl-C, and Dagster gives SIGTERM the same
-        # ear: its processes could then not be asked to end.
+        # ear; others start them deaf to SIGTERM. They could then not be asked to end.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)

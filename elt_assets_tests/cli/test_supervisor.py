@@ -110,19 +110,22 @@ def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
     wait_for(lambda: not running(child))
 
 
-def test_a_child_hears_ctrl_c_even_if_its_parent_was_started_deaf_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_child_can_be_asked_to_end_even_if_its_parent_was_started_deaf_to_it(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     heard = tmp_path / "heard"
     tells = (
-        "import pathlib, signal, sys; "
-        "pathlib.Path(sys.argv[1]).write_text(signal.getsignal(signal.SIGINT).__name__)"
+        "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).write_text("
+        f"str(signal.getsignal({int(number)}) is signal.SIG_IGN))"
     )
     supervisor = Supervisor(os.environ, Stop())
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         supervisor.start(python(tells, str(heard)))
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     with pytest.raises(ChildEnded, match="status 0"):
         supervisor.watch()
     supervisor.stop()
-    assert heard.read_text() == "default_int_handler"
+    assert heard.read_text() == "False"
