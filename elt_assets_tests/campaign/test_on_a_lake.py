@@ -27,12 +27,14 @@ ENGINE = (
 @pytest.mark.campaign
 def test_the_engines_tests_pass_on_a_lake(postgresql: Server, tmp_path: Path) -> None:
     """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
-    modules = [f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE]
-    modules.append(
+    modules = [
+        # The longest first, beside which the others run.
         "elt_assets_tests/sync/test_state_machine.py"
-        "::test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has"
-    )
-    options = ["-q", "-n", "2", "-p", "no:cacheprovider", "--warehouse", "lake"]
+        "::test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has",
+        *(f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE),
+    ]
+    options = ["-q", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider"]
+    options += ["--warehouse", "lake"]
     done = run("pytest", *options, "--basetemp", str(tmp_path / "tests"), *modules)
     assert done.returncode == 0, done.stdout[-5000:]
     passed = re.search(r"(\d+) passed", done.stdout)
