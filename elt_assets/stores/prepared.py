@@ -19,6 +19,10 @@ _KEPT = 128
 """Plans a connection keeps. They are of a few hundred kilobytes; fleets whose integrations
 are all mapped differently would pile them up."""
 
+_ROWS_AT_ONCE = 10_000
+"""DuckDB reserves memory for so many rows of every column. Its own choice is a million: 80 MB for
+each answer, however small, which stays with the process once the C library hands it out again."""
+
 
 class PreparedQueries:
     """One connection's prepared queries; its default database is left alone."""
@@ -40,7 +44,9 @@ class PreparedQueries:
             self._connection.register(source, self._sources[source])
         self._sources[source].rows = rows
         try:
-            return self._connection.execute(f"EXECUTE {self._name(query)}").to_arrow_table()
+            return self._connection.execute(f"EXECUTE {self._name(query)}").to_arrow_table(
+                _ROWS_AT_ONCE
+            )
         finally:
             self._sources[source].rows = rows.schema.empty_table()
 
