@@ -26,7 +26,7 @@ from elt_assets.connectors.source import AsksWhetherChanged, Page, Source
 from elt_assets.errors import Stopped, SyncError, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Warehouse
-from elt_assets.sync.ahead import one_ahead
+from elt_assets.sync.ahead import made_ahead
 from elt_assets.sync.certificate import certify
 from elt_assets.sync.clock import now
 from elt_assets.sync.faults import Faults
@@ -45,7 +45,7 @@ from elt_assets.sync.stream import Stream
 
 WRITE_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 2**20
-"""A batch of more memory than this is written before the next one is worked out."""
+"""No other batch is worked out while those that are not written yet take this much memory."""
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Extraction:
             leaving = threading.Event()
             groups = self._groups(self._pages(source, state, leaving))
             working_out = _worked_out(landing, groups, state.batches, source)
-            with closing(one_ahead(working_out, self._is_worth_looking_ahead, leaving)) as coming:
+            with closing(made_ahead(working_out, _AHEAD_BYTES, leaving)) as coming:
                 return self._land(landing, state, coming)
 
     def _may_ask_whether_changed(self, state: ExtractionState, before: Before | None) -> bool:
@@ -208,13 +208,6 @@ class Extraction:
                 return
             yield found.batch
 
-    def _is_worth_looking_ahead(self, found: _WorkedOut) -> bool:
-        """Not after the last batch, nor where two of them would take much memory."""
-        mapped = found.batch.mapped
-        return found.batch.last.next is not None and (
-            mapped is None or mapped.nbytes <= _AHEAD_BYTES
-        )
-
     def _pages(
         self, source: Source, state: ExtractionState, leaving: threading.Event
     ) -> Iterator[Page]:
@@ -252,6 +245,16 @@ class _WorkedOut:
 
     batch: Batch
     seconds: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its records."""
+        return 0 if self.batch.mapped is None else self.batch.mapped.nbytes
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its last page is the last of all."""
+        return self.batch.last.next is None
 
 
 def _worked_out(
