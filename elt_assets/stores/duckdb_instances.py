@@ -22,6 +22,10 @@ from pydantic import ByteSize, TypeAdapter
 from elt_assets.stores.absent_pandas import remember_absent_pandas
 from elt_assets.stores.prepared import PreparedQueries
 
+_TRIMMED_AFTER = 200
+"""Integrations after which freed memory goes back to the system, as DuckDB sees to when it is given
+a limit. Kept by the C library, in an arena for each thread, it would grow with the fleet."""
+
 
 class Instance:
     """A DuckDB instance that is kept, the queries that were prepared in it, and its memory.
@@ -34,6 +38,7 @@ class Instance:
         self.prepared = PreparedQueries(root)
         self._usual = usual
         self._added = 0
+        self._lent = 0
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -49,9 +54,13 @@ class Instance:
         if added > self._added:
             self._limit(added)
 
-    def take_back_room(self) -> None:
-        """Let the limit be the usual one. DuckDB refuses as long as more is in use."""
-        if self._added:
+    def given_back(self) -> None:
+        """Let the limit be the usual one again, and now and then give back what is free.
+
+        DuckDB refuses a limit below what is in use.
+        """
+        self._lent += 1
+        if self._added or self._lent % _TRIMMED_AFTER == 0:
             self._limit(0)
 
     def _limit(self, added: int) -> None:
@@ -107,7 +116,7 @@ class Instances:
             healthy = True
         finally:
             if healthy:
-                instance.take_back_room()
+                instance.given_back()
                 with self._idle_guard:
                     self._idle.append(instance)
             else:
