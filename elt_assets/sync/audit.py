@@ -14,9 +14,9 @@ import msgspec
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
-from elt_assets.sync import change_log, latest, ledger
-from elt_assets.sync.detect import load_images
+from elt_assets.sync import change_log, ledger
 from elt_assets.sync.freshness import freshness
+from elt_assets.sync.latest_images import load_images
 from elt_assets.sync.mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.platform import Platform
@@ -305,8 +305,7 @@ def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int
     with platform.warehouses.open(ref, read_only=True) as warehouse:
         if not has_tables(warehouse, stream):
             return 0
-        with latest.images(platform.database, stream, ref) as images:
-            load_images(warehouse, images)
+        load_images(warehouse, platform.database, stream, ref)
         key = change_log.columns_of_image(stream.key, "image")
         keyed = id_of_key(
             stream,

@@ -16,12 +16,12 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Transaction
 from elt_assets.stores.warehouse import Warehouse, one_row
-from elt_assets.sync import change_log, latest, ledger
+from elt_assets.sync import change_log, ledger
 from elt_assets.sync.apply import Application, VersionMoved
 from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.clock import now
-from elt_assets.sync.detect import load_images
 from elt_assets.sync.fence import raise_fence
+from elt_assets.sync.latest_images import load_images
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.registry import registered
@@ -135,8 +135,7 @@ class Compensation:
         if row.status.settled:
             return row.outcome()
         base = ledger.version(self.database, self.stream, self.ref)
-        with latest.images(self.database, self.stream, self.ref) as images:
-            load_images(self.warehouse, images)
+        load_images(self.warehouse, self.database, self.stream, self.ref)
         with self.warehouse.transaction():
             if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
                 catch_up(self.warehouse, self.stream, base.version, now())

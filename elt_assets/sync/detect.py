@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log
 from elt_assets.sync.catch_up import catch_up
+from elt_assets.sync.latest_images import load_hashes, load_images, load_images_of
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stream import Stream
 
@@ -67,29 +67,35 @@ class Detection:
     def __init__(
         self,
         warehouse: Warehouse,
+        database: OperationalDatabase,
         stream: Stream,
         ref: IntegrationRef,
         sync_id: str,
         base_version: int,
     ) -> None:
         self._warehouse = warehouse
+        self._database = database
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
         self._base_version = base_version
 
     @property
+    def _latest(self) -> tuple[Warehouse, OperationalDatabase, Stream, IntegrationRef]:
+        return self._warehouse, self._database, self._stream, self._ref
+
+    @property
     def version(self) -> int:
         """The latest table's version once these changes are applied."""
         return self._base_version + 1
 
-    def compare(self, images: pa.RecordBatchReader, mode: Mode) -> Found:
-        """Find the changes. `images` are the latest rows: (id, content_hash, image), text.
+    def compare(self, mode: Mode) -> Found:
+        """Find the changes.
 
         In an incremental extraction a row that is not listed has not changed; only a
-        tombstone deletes.
+        tombstone deletes. Raises `RetryableError` when the latest table changes meanwhile.
         """
-        load_images(self._warehouse, images)
+        load_hashes(*self._latest)
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
         # they came, so the answer does not depend on where pages or batches were cut.
@@ -117,7 +123,6 @@ class Detection:
                 CASE WHEN latest.id IS NULL THEN 'INSERT' ELSE 'UPDATE' END AS change_type,
                 current.batch,
                 current.seq,
-                latest.image AS "before",
                 false AS said
             FROM current_records AS current
             LEFT JOIN latest_rows AS latest ON latest.id = current.id
@@ -130,7 +135,6 @@ class Detection:
                 CASE WHEN rejected.id IS NULL THEN 'DELETE' ELSE 'SHIELDED' END,
                 NULL,
                 NULL,
-                latest.image,
                 current.id IS NOT NULL
             FROM latest_rows AS latest
             LEFT JOIN current_records AS current ON current.id = latest.id
@@ -143,6 +147,7 @@ class Detection:
             """,
             sync | {"stream": self._stream.name},
         )
+        load_images_of(*self._latest, "SELECT id FROM found_changes WHERE change_type <> 'INSERT'")
         return self.found()
 
     def found(self) -> Found:
@@ -181,8 +186,9 @@ class Detection:
         key = self._stream.key[0].name
         rows = self._warehouse.execute(
             f"""
-            SELECT id::VARCHAR, "before" ->> '/{key}'
+            SELECT id::VARCHAR, image ->> '/{key}'
             FROM found_changes
+            JOIN latest_images USING (id)
             WHERE change_type = 'DELETE' AND NOT said
             ORDER BY id
             """
@@ -229,6 +235,7 @@ class Detection:
                 self._warehouse, self._stream, self._ref, self._base_version
             )
             if behind:
+                load_images(*self._latest)
                 catch_up(self._warehouse, self._stream, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:
@@ -243,7 +250,7 @@ class Detection:
 
     def _append(self, table: str, which: str, count: int, now: str) -> None:
         keys = ", ".join(
-            f"coalesce(staged.{name}, found.\"before\" ->> '/{name}') AS {name}"
+            f"coalesce(staged.{name}, latest.image ->> '/{name}') AS {name}"
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
@@ -256,8 +263,9 @@ class Detection:
             select=f"""
                 SELECT
                     found.id, {keys}, {content}, staged.attributes, staged.content_hash,
-                    found.change_type, found."before"
+                    found.change_type, latest.image AS "before"
                 FROM found_changes AS found
+                LEFT JOIN latest_images AS latest ON latest.id = found.id
                 LEFT JOIN {self._stream.staging} AS staged
                     ON staged.sync_id = $sync_id
                     AND staged.batch = found.batch
@@ -309,20 +317,3 @@ class Detection:
             """,
             {"ids": list(ids), "change_type": change_type},
         )
-
-
-def load_images(warehouse: Warehouse, images: pa.RecordBatchReader) -> None:
-    """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
-    warehouse.connection.register("latest_images", images)
-    # The casts matter when there are no rows: SQLite's driver then types all as integers.
-    warehouse.execute(
-        """
-        CREATE OR REPLACE TEMP TABLE latest_rows AS
-        SELECT
-            id::VARCHAR::UUID AS id,
-            content_hash::VARCHAR AS content_hash,
-            image::VARCHAR::JSON AS image
-        FROM latest_images
-        """
-    )
-    warehouse.connection.unregister("latest_images")

@@ -442,11 +442,12 @@ class _Attempt:
         # The version is read before the rows: if an apply slips in between, the comparison
         # with the version at the end fails and detection is repeated.
         base = ledger.version(database, request.stream, request.ref)
-        detection = Detection(warehouse, request.stream, request.ref, request.sync_id, base.version)
+        detection = Detection(
+            warehouse, database, request.stream, request.ref, request.sync_id, base.version
+        )
         found = self._found_again(warehouse, base)
         if found is None:
-            with latest.images(database, request.stream, request.ref) as images:
-                found = detection.compare(images, self._mode())
+            found = detection.compare(self._mode())
         # Changes alone may well be nothing but tombstones; a listing of everybody may not.
         listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
         self.verdict = guard.verdict(

@@ -7,7 +7,7 @@ caller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -20,6 +20,16 @@ from elt_assets.stores.operational import OperationalDatabase, Row, Transaction
 from elt_assets.sync.stream import Kind, Stream
 
 _TENANT = "organization_id = ? AND connected_integration_id = ?"
+
+
+@contextmanager
+def hashes(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef
+) -> Iterator[pa.RecordBatchReader]:
+    """Stream the integration's rows as (id, content_hash), text, none NULL."""
+    sql = f"SELECT id, content_hash FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
+    with database.reader(sql, _tenant(ref)) as reader:
+        yield reader
 
 
 @contextmanager
@@ -37,6 +47,19 @@ def images(
     )
     with database.reader(sql, _tenant(ref)) as reader:
         yield reader
+
+
+def images_of(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, ids: Sequence[str]
+) -> pa.Table:
+    """Those of the rows `ids` that are there, as (id, image); see `images`."""
+    sql = (
+        f"SELECT id, {_image(stream, database.dialect)} AS image"
+        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
+        f" AND id IN ({database.dialect.texts})"
+    )
+    with database.reader(sql, (*_tenant(ref), msgspec.json.encode(ids).decode())) as reader:
+        return reader.read_all()
 
 
 @contextmanager

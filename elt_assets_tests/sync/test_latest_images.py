@@ -1,0 +1,69 @@
+"""Rows of the latest table beside the warehouse's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from elt_assets.errors import RetryableError
+from elt_assets.stores.warehouse import Warehouse
+from elt_assets.sync import latest
+from elt_assets.sync.latest_images import load_hashes, load_images, load_images_of
+from elt_assets.sync.stream import USERS
+from elt_assets_tests.sync.worlds import ACME, Company, World, people
+
+COUNT = 25_000
+"""More than are read in one piece."""
+
+
+@pytest.fixture
+def synced(company: Company) -> Company:
+    company.connect(world=World(people(COUNT), page_size=5_000))
+    company.sync(sync_id="s1")
+    return company
+
+
+@pytest.fixture
+def warehouse(synced: Company) -> Iterator[Warehouse]:
+    with synced.platform.warehouses.open(ACME) as opened:
+        yield opened
+
+
+def rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
+    return warehouse.execute(sql).fetchall()
+
+
+def test_images_of_chosen_rows_are_those_of_all(synced: Company, warehouse: Warehouse) -> None:
+    load_images(warehouse, synced.platform.database, USERS, ACME)
+    load_images_of(
+        warehouse, synced.platform.database, USERS, ACME, "SELECT id FROM latest_rows LIMIT 15000"
+    )
+    matching = """
+        SELECT count(*), count(DISTINCT id)
+        FROM latest_images
+        JOIN latest_rows USING (id)
+        WHERE latest_images.image = latest_rows.image
+    """
+    assert rows(warehouse, matching) == [(15_000, 15_000)]
+    assert rows(warehouse, "SELECT count(*) FROM latest_images") == [(15_000,)]
+
+
+def test_no_rows_are_chosen(synced: Company, warehouse: Warehouse) -> None:
+    load_hashes(warehouse, synced.platform.database, USERS, ACME)
+    load_images_of(
+        warehouse, synced.platform.database, USERS, ACME, "SELECT id FROM latest_rows WHERE false"
+    )
+    assert rows(warehouse, "SELECT * FROM latest_images") == []
+
+
+def test_a_row_that_went_meanwhile_is_not_passed_over(
+    synced: Company, warehouse: Warehouse
+) -> None:
+    database = synced.platform.database
+    load_hashes(warehouse, database, USERS, ACME)
+    with database.transaction() as transaction:
+        latest.remove_all(transaction, USERS, ACME)
+    with pytest.raises(RetryableError, match="went while they were compared"):
+        load_images_of(warehouse, database, USERS, ACME, "SELECT id FROM latest_rows LIMIT 1")
