@@ -28,7 +28,7 @@ a limit. Kept by the C library, in an arena for each thread, it would grow with 
 
 
 class Instance:
-    """A DuckDB instance that is kept, the queries that were prepared in it, and its memory.
+    """A DuckDB instance that is kept, the queries that were prepared in it, and its settings.
 
     Its limit is `usual` bytes, and what is added to that for a while.
     """
@@ -39,6 +39,7 @@ class Instance:
         self._usual = usual
         self._added = 0
         self._lent = 0
+        self._compresses: bool | None = None
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -54,6 +55,12 @@ class Instance:
         if added > self._added:
             self._limit(added)
 
+    def compress(self, wanted: bool) -> None:
+        """Have DuckDB try its compressions on what it writes from now on, or none."""
+        if wanted is not self._compresses:
+            self._set("force_compression", "auto" if wanted else "uncompressed")
+            self._compresses = wanted
+
     def given_back(self) -> None:
         """Let the limit be the usual one again, and now and then give back what is free.
 
@@ -64,10 +71,13 @@ class Instance:
             self._limit(0)
 
     def _limit(self, added: int) -> None:
+        self._set("memory_limit", f"{self._usual + added}B")
+        self._added = added
+
+    def _set(self, option: str, value: str) -> None:
         # A cursor of its own: another thread may be in the middle of a query.
         with self.root.cursor() as cursor:
-            cursor.execute(f"SET GLOBAL memory_limit = '{self._usual + added}B'")
-        self._added = added
+            cursor.execute(f"SET GLOBAL {option} = '{value}'")
 
 
 def nothing(_: duckdb.DuckDBPyConnection) -> None:

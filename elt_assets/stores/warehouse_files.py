@@ -200,7 +200,7 @@ class FileWarehouses(Warehouses):
             connection,
             instance,
         ):
-            grow = partial(self._grow, connection, ref, self.path(ref))
+            grow = partial(self._grow, connection, instance, ref, self.path(ref))
             yield FileWarehouse(connection, instance, ref, grow)
 
     @contextmanager
@@ -221,9 +221,9 @@ class FileWarehouses(Warehouses):
             instance.cursor() as connection,
             _translated(ref, path),
         ):
-            self._attach(connection, ref, path, read_only, wait)
+            self._attach(connection, instance, ref, path, read_only, wait)
             yield connection, instance
-            self._detach(connection, path)
+            self._detach(connection, instance, path)
 
     def is_held(self, ref: IntegrationRef) -> bool:
         """See `Warehouses`."""
@@ -262,9 +262,9 @@ class FileWarehouses(Warehouses):
         """
         path = self.path(ref)
         # For writing, so that nobody else has the file.
-        with self._attached(ref, read_only=False, wait=self._lock_wait) as (connection, _):
+        with self._attached(ref, read_only=False, wait=self._lock_wait) as (connection, instance):
             before = _checkpointed(connection, path)
-            _replace(connection, ref, path, _fitting_blocks(ref, before))
+            _replace(connection, instance, ref, path, _fitting_blocks(ref, before))
             return before, path.stat().st_size
 
     @contextmanager
@@ -316,45 +316,56 @@ class FileWarehouses(Warehouses):
     def copy(self, ref: Place, target: Path) -> bool:
         """See `Warehouses`."""
         with (
-            self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, _),
+            self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, instance),
             _translated(ref, target),
         ):
             _make_folder(ref, target.parent)
-            _copy(connection, ref, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
+            blocks = _fitting_blocks(ref, self.path(ref).stat().st_size)
+            _copy(connection, instance, ref, target, blocks)
         return True
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
         self._instances.close()
 
-    def _grow(self, connection: duckdb.DuckDBPyConnection, ref: Place, path: Path) -> None:
-        if _size(path) < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
+    def _grow(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
+        ref: Place,
+        path: Path,
+    ) -> None:
+        size = _size(path)
+        instance.compress(size >= _SMALL)
+        if size < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
             return
         _checkpointed(connection, path)
-        _replace(connection, ref, path, LARGE_BLOCKS)
+        _replace(connection, instance, ref, path, LARGE_BLOCKS)
         left = _written(path)
         connection.execute("USE memory")
         connection.execute(f"DETACH {ALIAS}")
         # For a moment nobody has the file. Who writes to it then may have changed what the
         # borrower knows of it.
-        self._attach(connection, ref, path, read_only=False, wait=self._lock_wait)
+        self._attach(connection, instance, ref, path, read_only=False, wait=self._lock_wait)
         if _written(path) != left:
             raise WarehouseBusy(
                 f"{ref}: warehouse file {path} was written to by another sync meanwhile; "
                 "let that one end, and sync again"
             )
 
-    def _detach(self, connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    def _detach(
+        self, connection: duckdb.DuckDBPyConnection, instance: Instance, path: Path
+    ) -> None:
         # DuckDB writes the file when it lets go of it. Trying every compression on every
         # column of a small one takes longer than all the rest of a small sync.
-        method = "uncompressed" if _size(path) < _SMALL else "auto"
+        instance.compress(_size(path) >= _SMALL)
         connection.execute("USE memory")
-        connection.execute(f"SET GLOBAL force_compression = '{method}'")
         connection.execute(f"DETACH {ALIAS}")
 
     def _attach(
         self,
         connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
         ref: Place,
         path: Path,
         read_only: bool,
@@ -384,6 +395,8 @@ class FileWarehouses(Warehouses):
                     connection.execute(f"DETACH {ALIAS}")
                     raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
+        # An instance that had a small file before would write a large one as it was told then.
+        instance.compress(isinstance(ref, SharedFile) or _size(path) >= _SMALL)
 
 
 def _row_groups(ref: Place) -> str:
@@ -396,10 +409,16 @@ def _fitting_blocks(ref: Place, size: int = 0) -> int:
     return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, ref: Place, target: Path, block_size: int) -> None:
+def _copy(
+    connection: duckdb.DuckDBPyConnection,
+    instance: Instance,
+    ref: Place,
+    target: Path,
+    block_size: int,
+) -> None:
     """Write what the attached file holds to a new file, as small as that gets."""
     _unlink(target)
-    connection.execute("SET GLOBAL force_compression = 'auto'")
+    instance.compress(True)
     connection.execute(
         f"ATTACH {literal(str(target))} AS copied"
         f" (TYPE duckdb{_row_groups(ref)}, BLOCK_SIZE {block_size})"
@@ -458,11 +477,15 @@ def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 
 def _replace(
-    connection: duckdb.DuckDBPyConnection, ref: Place, path: Path, block_size: int
+    connection: duckdb.DuckDBPyConnection,
+    instance: Instance,
+    ref: Place,
+    path: Path,
+    block_size: int,
 ) -> None:
     """Put a copy with such blocks in the place of the attached file, in one step."""
     rewritten = _rewritten(path)
-    _copy(connection, ref, rewritten, block_size)
+    _copy(connection, instance, ref, rewritten, block_size)
     os.replace(rewritten, path)
     _reach_the_disk(path.parent)
 

@@ -131,6 +131,28 @@ def test_a_file_is_small_and_an_open_one_is_bounded(tmp_path: Path) -> None:
     warehouses.close()
 
 
+def test_a_large_file_is_compressed_while_it_grows_whoever_had_the_instance_before(
+    tmp_path: Path,
+) -> None:
+    warehouses = FileWarehouses(tmp_path / "olap", log_size="1MB")
+    put(warehouses, OTHER)
+    with warehouses.open(ACME) as opened:
+        opened.execute("CREATE TABLE names (name VARCHAR)")
+        for _ in range(4):
+            with opened.transaction():
+                opened.execute("INSERT INTO names SELECT repeat('x', 100) FROM range(60000)")
+            opened.grow()
+        written = opened.execute(
+            "SELECT sum(count) FILTER (compression = 'Uncompressed'),"
+            " sum(count) FILTER (compression <> 'Uncompressed')"
+            " FROM pragma_storage_info('names') WHERE persistent AND segment_type = 'VARCHAR'"
+        ).fetchone()
+    assert written is not None
+    # The first rows were written before anybody could know how many would come.
+    assert written[1] > written[0]
+    warehouses.close()
+
+
 def test_a_file_that_another_process_holds_is_busy_and_the_message_names_that_process(
     warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
