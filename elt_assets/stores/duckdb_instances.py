@@ -76,7 +76,7 @@ class Instance:
 
     def _set(self, option: str, value: str) -> None:
         # A cursor of its own: another thread may be in the middle of a query.
-        with self.root.cursor() as cursor:
+        with self.cursor() as cursor:
             cursor.execute(f"SET GLOBAL {option} = '{value}'")
 
 
