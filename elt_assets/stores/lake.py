@@ -184,6 +184,9 @@ class LakeWarehouse(Warehouse):
     def grow(self) -> None:
         """Nothing: files of a lake are never added to."""
 
+    def unload(self) -> None:
+        """Nothing: what is committed is in files."""
+
     def make_room(self, added: int) -> None:
         """Let the memory limit be at least so many bytes above the usual one, until the end."""
         self._make_room(added)
@@ -247,7 +250,7 @@ class LakeWarehouses(Warehouses):
         spill: Path,
         s3: S3 | None = None,
         threads: int = 1,
-        memory_limit: str = "256MB",
+        memory_limit: str = "192MB",
         lock_wait: float = 30.0,
     ) -> None:
         self._address = address

@@ -160,6 +160,13 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
+    def unload(self) -> None:
+        """Let what was written so far take no memory that queries may need.
+
+        Call it outside of a transaction; nothing else may use the tables meanwhile.
+        """
+
+    @abstractmethod
     def make_room(self, added: int) -> None:
         """See to it that so many bytes are free besides the usual memory, until the end."""
 

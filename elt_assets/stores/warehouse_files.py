@@ -80,6 +80,7 @@ class FileWarehouse(Warehouse):
         instance: Instance,
         ref: IntegrationRef,
         grow: Callable[[], None],
+        unload: Callable[[], None],
     ) -> None:
         super().__init__(connection, instance.prepared)
         self._tenant = (
@@ -87,6 +88,7 @@ class FileWarehouse(Warehouse):
             f" {literal(ref.integration_id)} AS connected_integration_id"
         )
         self._grow = grow
+        self._unload = unload
         self._make_room = instance.make_room
 
     def reading(self) -> duckdb.DuckDBPyConnection:
@@ -135,6 +137,10 @@ class FileWarehouse(Warehouse):
         """Give the file larger blocks once it is too large for its own."""
         self._grow()
 
+    def unload(self) -> None:
+        """Open a large file anew: DuckDB remembers each row group that it wrote."""
+        self._unload()
+
     def make_room(self, added: int) -> None:
         """Let the memory limit be at least so many bytes above the usual one, until the end."""
         self._make_room(added)
@@ -154,7 +160,7 @@ class FileWarehouses(Warehouses):
         root: Path,
         *,
         threads: int = 1,
-        memory_limit: str = "256MB",
+        memory_limit: str = "192MB",
         lock_wait: float = 30.0,
         spill: str = ".spill",
         log_size: str = "32MB",
@@ -201,7 +207,8 @@ class FileWarehouses(Warehouses):
             instance,
         ):
             grow = partial(self._grow, connection, instance, ref, self.path(ref))
-            yield FileWarehouse(connection, instance, ref, grow)
+            unload = partial(self._unload, connection, instance, ref, self.path(ref))
+            yield FileWarehouse(connection, instance, ref, grow, unload)
 
     @contextmanager
     def open_shared(
@@ -341,6 +348,27 @@ class FileWarehouses(Warehouses):
             return
         _checkpointed(connection, path)
         _replace(connection, instance, ref, path, LARGE_BLOCKS)
+        self._reopen(connection, instance, ref, path)
+
+    def _unload(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
+        ref: Place,
+        path: Path,
+    ) -> None:
+        if _size(path) < _LARGE:
+            return
+        _checkpointed(connection, path)
+        self._reopen(connection, instance, ref, path)
+
+    def _reopen(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
+        ref: Place,
+        path: Path,
+    ) -> None:
         left = _written(path)
         connection.execute("USE memory")
         connection.execute(f"DETACH {ALIAS}")

@@ -14,6 +14,7 @@ import pytest
 from elt_assets.errors import WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores import warehouse_files
+from elt_assets.stores.warehouse import Warehouse
 from elt_assets.stores.warehouse_files import FileWarehouses, one_row
 from elt_assets_tests.stores.processes import another_process, wait_until_it_waits
 
@@ -270,8 +271,38 @@ def test_a_file_that_outgrows_its_blocks_while_it_is_filled_gets_larger_ones(
     assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
 
 
-def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
+def test_a_large_file_is_opened_anew_and_still_held(
     warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warehouse_files, "_LARGE", 100_000)
+    with warehouses.open(ACME) as lent:
+        lent.connection.execute("INSERT INTO numbers VALUES (-1, 'before')")
+        lent.connection.execute("CREATE TEMP TABLE kept AS SELECT 1 AS one")
+        before = remembered(lent)
+        lent.unload()
+        assert remembered(lent) < before
+        assert one_row(lent.connection, "SELECT one FROM kept", {}) == (1,)
+        lent.connection.execute("INSERT INTO numbers VALUES (-3, 'after')")
+        with (
+            pytest.raises(WarehouseBusy),
+            FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=0).open(ACME),
+        ):
+            pass
+    assert numbers(warehouses) == (102, 50)
+
+
+def remembered(lent: Warehouse) -> int:
+    (found,) = one_row(
+        lent.connection,
+        "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'",
+        {},
+    )
+    return int(found)
+
+
+@pytest.mark.parametrize("act", ["grow", "unload"])
+def test_who_finds_that_another_wrote_while_the_file_was_let_go_of_begins_anew(
+    warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
     """What a sync knows of its file would no longer be so."""
     monkeypatch.setattr(warehouse_files, "_LARGE", 100_000)
@@ -289,7 +320,7 @@ def test_who_finds_that_another_wrote_while_the_file_was_replaced_begins_anew(
         warehouses.open(ACME) as lent,
     ):
         monkeypatch.setattr(warehouses, "_attach", after_another_wrote)
-        lent.grow()
+        getattr(lent, act)()
     other.close()
     assert numbers(warehouses) == (101, 50)
 
