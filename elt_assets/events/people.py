@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse import ROWS_AT_ONCE
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
@@ -70,6 +71,6 @@ def _of_integration(platform: Platform, ref: IntegrationRef, moment: datetime) -
                     "moment": max(moment, first),
                 },
             )
-            .to_arrow_table()
+            .to_arrow_table(ROWS_AT_ONCE)
             .cast(_SCHEMA)
         )

@@ -23,8 +23,7 @@ from elt_assets.stores.absent_pandas import remember_absent_pandas
 from elt_assets.stores.prepared import PreparedQueries
 
 _TRIMMED_AFTER = 200
-"""Integrations after which freed memory goes back to the system, as DuckDB sees to when it is given
-a limit. Kept by the C library, in an arena for each thread, it would grow with the fleet."""
+"""Integrations after which freed memory is given back; it would grow with the fleet otherwise."""
 
 
 class Instance:
@@ -61,14 +60,20 @@ class Instance:
             self._set("force_compression", "auto" if wanted else "uncompressed")
             self._compresses = wanted
 
-    def given_back(self) -> None:
-        """Let the limit be the usual one again, and now and then give back what is free.
+    def trim(self) -> None:
+        """Give freed memory back to the system, as DuckDB does when it is given a limit.
 
-        DuckDB refuses a limit below what is in use.
+        The C library keeps it otherwise, in an arena for each thread.
         """
+        self._limit(self._added)
+
+    def given_back(self) -> None:
+        """Let the limit be the usual one again. DuckDB refuses as long as more is in use."""
         self._lent += 1
-        if self._added or self._lent % _TRIMMED_AFTER == 0:
+        if self._added:
             self._limit(0)
+        elif self._lent % _TRIMMED_AFTER == 0:
+            self.trim()
 
     def _limit(self, added: int) -> None:
         self._set("memory_limit", f"{self._usual + added}B")

@@ -26,7 +26,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.prepared import PreparedQueries
 
 ROWS_AT_ONCE = 10_000
-"""Rows that a reader hands from DuckDB to SQLite in one piece; DuckDB's own choice is a million."""
+"""Rows that DuckDB hands over in one piece. It reserves memory for so many of every column; its own
+choice is a million."""
 
 Parameters = Mapping[str, object]
 

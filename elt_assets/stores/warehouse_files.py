@@ -361,6 +361,7 @@ class FileWarehouses(Warehouses):
             return
         _checkpointed(connection, path)
         self._reopen(connection, instance, ref, path)
+        instance.trim()
 
     def _reopen(
         self,
