@@ -274,7 +274,8 @@ def serve(
     cannot be had.
     """
     with _listening(host, port) as listener:
-        server = uvicorn.Server(
+        address, bound = listener.getsockname()
+        server = _Announced(
             uvicorn.Config(
                 build_app(Directory(layout), token),
                 access_log=False,
@@ -284,12 +285,31 @@ def serve(
                 lifespan="off",
                 ws="none",
                 timeout_graceful_shutdown=1,
-            )
+            ),
+            ready,
+            f"http://{address}:{bound}",
         )
-        address, bound = listener.getsockname()
-        if ready is not None:
-            ready(f"http://{address}:{bound}")
         server.run(sockets=[listener])
+
+
+class _Announced(uvicorn.Server):
+    """A server that tells its address once it serves, and once a signal ends it in order.
+
+    Before that Ctrl-C raises an error wherever Python happens to be, in places that swallow it too.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[str], None] | None, url: str
+    ) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and say so."""
+        await super().startup(sockets=sockets)
+        if self._ready is not None:
+            self._ready(self._url)
 
 
 def _listening(host: str, port: int) -> socket.socket:
