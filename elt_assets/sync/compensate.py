@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from elt_assets.errors import InvalidInput, NotFound
+from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.safeguards import DeleteMode
 from elt_assets.stores.operational import OperationalDatabase, Transaction
@@ -24,7 +24,7 @@ from elt_assets.sync.fence import raise_fence
 from elt_assets.sync.latest_images import load_images
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
-from elt_assets.sync.registry import registered
+from elt_assets.sync.registry import gone, registered
 from elt_assets.sync.stream import Stream
 
 
@@ -129,7 +129,7 @@ class Compensation:
     ) -> Outcome:
         with self.database.transaction(self.ref.partition_key) as opening:
             if not registered(opening, self.ref):
-                raise NotFound(f"{self.ref} was removed meanwhile; nothing was changed")
+                raise gone(self.ref, "nothing was changed")
             raise_fence(opening, self.ref, self.warehouse.fencing_token)
             row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
         if row.status.settled:

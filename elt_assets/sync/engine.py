@@ -28,7 +28,6 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.errors import (
     EltAssetsError,
-    NotFound,
     PermanentError,
     RetryableError,
     SyncError,
@@ -58,7 +57,7 @@ from elt_assets.sync.outcome import (
     Status,
 )
 from elt_assets.sync.plan import Plan, choose_plan
-from elt_assets.sync.registry import Integration, Registry, registered
+from elt_assets.sync.registry import Integration, Registry, gone, registered
 from elt_assets.sync.repeat import Before
 from elt_assets.sync.stage import ExtractionState, extraction_state
 from elt_assets.sync.stored_source import StoredSource
@@ -292,7 +291,7 @@ class _Attempt:
         request = self.request
         with self.engine.database.transaction(request.ref.partition_key) as transaction:
             if not registered(transaction, request.ref):
-                raise NotFound(f"{request.ref} was removed meanwhile; nothing was synced")
+                raise gone(request.ref, "nothing was synced")
             raise_fence(transaction, request.ref, warehouse.fencing_token)
             row = ledger.begin(
                 transaction,

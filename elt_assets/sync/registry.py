@@ -49,7 +49,8 @@ class Registry:
         """Validate and register; False when it existed and `if_absent`.
 
         Raises `InvalidInput` for an unknown provider, provider_data that does not fit it,
-        an integration that exists already, or one whose name differs from it in case alone.
+        an integration that exists already or is being removed, or one whose name differs from
+        it in case alone.
         """
         checked = catalog.validate(provider, provider_data)
         moment = now()
@@ -71,6 +72,12 @@ class Registry:
                     moment,
                     moment,
                 ),
+            )
+            leaving = not added and not registered(transaction, ref)
+        if leaving:
+            raise InvalidInput(
+                f"{ref} is being removed; once `elt-assets integrations remove {ref}` has ended "
+                "that, it can be added again"
             )
         if not added and not if_absent:
             raise InvalidInput(
@@ -145,6 +152,14 @@ def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
             f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE} AND removing = 0",
             _key(ref),
         )
+    )
+
+
+def gone(ref: IntegrationRef, undone: str) -> NotFound:
+    """The error of who finds that an integration is not `registered` (any more)."""
+    return NotFound(
+        f"{ref} was removed meanwhile; {undone}. If it is still listed, its removal was "
+        f"interrupted: `elt-assets integrations remove {ref}` ends it"
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from elt_assets.errors import NotFound, RetryableError, WarehouseBusy
+from elt_assets.errors import InvalidInput, NotFound, RetryableError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import ledger, registry
@@ -81,6 +81,11 @@ def test_a_removal_that_was_interrupted_can_be_repeated(
         patched.setattr(registry, "remove", interrupt)
         with pytest.raises(Interrupted):
             company.platform.remove(ACME)
+    # Until then everybody is told so, and it is not taken for one that is connected.
+    assert "elt-assets integrations remove acme:main" in (company.sync(sync_id="s2").error or "")
+    known = company.platform.registry.get(ACME)
+    with pytest.raises(InvalidInput, match="is being removed"):
+        company.platform.registry.add(ACME, known.provider, known.provider_data, if_absent=True)
     company.platform.remove(ACME)
     assert rows_left(company) == 0
     with pytest.raises(NotFound):

@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from elt_assets.errors import InvalidInput
 from elt_assets.sync.outcome import Mode, Status
+from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.concurrency import client
@@ -115,8 +117,7 @@ class ConcurrencyCampaign:
             self.figures.fired[f"{note.act} {note.status or 'done'}"] += 1
         with shared.platform() as platform:
             for lived in shared.histories:
-                # A client may have been killed after it removed and before it registered again.
-                platform.registry.add(lived.ref, "rest", lived.provider_data(), if_absent=True)
+                _register_again(platform, lived)
         for lived in shared.histories:
             name = f"scenario {seed}"
             mine = [note for note in notes if note.partition == lived.ref.partition_key]
@@ -174,6 +175,15 @@ class ConcurrencyCampaign:
         tables = gone.comparable() | {"stored": gone.stored, "named": gone.named}
         left = [name for name, rows in tables.items() if rows]
         return found + [Violation("left after removal", lived.ref.partition_key, n) for n in left]
+
+
+def _register_again(platform: Platform, lived: History) -> None:
+    """A client may have been killed while it removed, or before it registered again."""
+    try:
+        platform.registry.add(lived.ref, "rest", lived.provider_data(), if_absent=True)
+    except InvalidInput:
+        platform.remove(lived.ref)
+        platform.registry.add(lived.ref, "rest", lived.provider_data())
 
 
 def out_of_time(lived: History, notes: list[Note]) -> list[Violation]:
