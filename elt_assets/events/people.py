@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ROWS_AT_ONCE
+from elt_assets.stores.pieces import ROWS_AT_ONCE
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.platform import Platform
 from elt_assets.sync.stream import USERS

@@ -48,9 +48,9 @@ from elt_assets.stores.operational import (
     Transaction,
     migrations,
 )
+from elt_assets.stores.pieces import ROWS_AT_ONCE
 
 _COPY = "adbc.postgresql.use_copy"
-_ROWS_AT_ONCE = 10_000
 _STREAM = "stream"
 _TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION"}
 _KINDS = {
@@ -126,7 +126,7 @@ class PostgresTransaction(Transaction):
     def _fetched(self) -> pa.Table:
         with closing(self._connection.cursor()) as cursor:
             cursor.adbc_statement.set_options(**{_COPY: "false"})
-            cursor.execute(f"FETCH {_ROWS_AT_ONCE} FROM {_STREAM}")
+            cursor.execute(f"FETCH {ROWS_AT_ONCE} FROM {_STREAM}")
             return cursor.fetch_arrow_table()
 
     @contextmanager

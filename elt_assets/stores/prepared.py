@@ -15,13 +15,11 @@ from itertools import count
 import duckdb
 import pyarrow as pa
 
+from elt_assets.stores.pieces import ROWS_AT_ONCE
+
 _KEPT = 128
 """Plans a connection keeps. They are of a few hundred kilobytes; fleets whose integrations
 are all mapped differently would pile them up."""
-
-_ROWS_AT_ONCE = 10_000
-"""DuckDB reserves memory for so many rows of every column. Its own choice is a million: 80 MB for
-each answer, however small, which stays with the process once the C library hands it out again."""
 
 
 class PreparedQueries:
@@ -44,9 +42,8 @@ class PreparedQueries:
             self._connection.register(source, self._sources[source])
         self._sources[source].rows = rows
         try:
-            return self._connection.execute(f"EXECUTE {self._name(query)}").to_arrow_table(
-                _ROWS_AT_ONCE
-            )
+            answer = self._connection.execute(f"EXECUTE {self._name(query)}")
+            return answer.to_arrow_table(ROWS_AT_ONCE)
         finally:
             self._sources[source].rows = rows.schema.empty_table()
 

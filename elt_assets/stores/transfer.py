@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from elt_assets.errors import PermanentError
 from elt_assets.stores.operational import Column, Transaction
+from elt_assets.stores.pieces import ROWS_AT_ONCE
 
 _ARROW = {
     "text": pa.string(),
@@ -25,7 +26,6 @@ _ARROW = {
     "boolean": pa.bool_(),
 }
 _TRUTHS: dict[str, type[int]] = {"boolean": bool, "integer": int}
-_ROWS_AT_ONCE = 10_000
 
 
 def copy_rows(
@@ -93,7 +93,7 @@ def _batches(
     waiting: list[list[Any]] = []
     for row in rows:
         waiting.append(row)
-        if len(waiting) == _ROWS_AT_ONCE:
+        if len(waiting) == ROWS_AT_ONCE:
             yield _batch(waiting, columns, schema)
             waiting = []
     if waiting:

@@ -25,10 +25,6 @@ import msgspec
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.prepared import PreparedQueries
 
-ROWS_AT_ONCE = 10_000
-"""Rows that DuckDB hands over in one piece. It reserves memory for so many of every column; its own
-choice is a million."""
-
 Parameters = Mapping[str, object]
 
 TENANT = ("organization_id", "connected_integration_id")

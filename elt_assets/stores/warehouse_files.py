@@ -19,7 +19,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -71,25 +71,49 @@ _DAMAGE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """A file, and the instance that has it."""
+
+    connection: duckdb.DuckDBPyConnection
+    instance: Instance
+    ref: Place
+    path: Path
+
+    def choose_compression(self) -> None:
+        """Let what is written from now on be compressed unless the file is small.
+
+        Trying every compression on every column of a small one takes longer than all the rest
+        of a small sync.
+        """
+        shared = isinstance(self.ref, SharedFile)
+        self.instance.compress(shared or _size(self.path) >= _SMALL)
+
+    def let_go(self) -> None:
+        """Detach the file, which DuckDB writes by then."""
+        self.choose_compression()
+        self.connection.execute("USE memory")
+        self.connection.execute(f"DETACH {ALIAS}")
+
+
 class FileWarehouse(Warehouse):
     """An integration's file, attached."""
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
-        instance: Instance,
+        attached: _Attached,
         ref: IntegrationRef,
-        grow: Callable[[], None],
-        unload: Callable[[], None],
+        grow: Callable[[_Attached], None],
+        unload: Callable[[_Attached], None],
     ) -> None:
-        super().__init__(connection, instance.prepared)
+        super().__init__(attached.connection, attached.instance.prepared)
+        self._attached = attached
         self._tenant = (
             f"{literal(ref.organization_id)} AS organization_id,"
             f" {literal(ref.integration_id)} AS connected_integration_id"
         )
         self._grow = grow
         self._unload = unload
-        self._make_room = instance.make_room
 
     def reading(self) -> duckdb.DuckDBPyConnection:
         """See `Warehouse`."""
@@ -135,15 +159,15 @@ class FileWarehouse(Warehouse):
 
     def grow(self) -> None:
         """Give the file larger blocks once it is too large for its own."""
-        self._grow()
+        self._grow(self._attached)
 
     def unload(self) -> None:
         """Open a large file anew: DuckDB remembers each row group that it wrote."""
-        self._unload()
+        self._unload(self._attached)
 
     def make_room(self, added: int) -> None:
         """Let the memory limit be at least so many bytes above the usual one, until the end."""
-        self._make_room(added)
+        self._attached.instance.make_room(added)
 
 
 class FileWarehouses(Warehouses):
@@ -202,35 +226,29 @@ class FileWarehouses(Warehouses):
     @contextmanager
     def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
         """See `Warehouses`; waits for the file's lock for `lock_wait` seconds."""
-        with self._attached(ref, read_only=read_only, wait=self._lock_wait) as (
-            connection,
-            instance,
-        ):
-            grow = partial(self._grow, connection, instance, ref, self.path(ref))
-            unload = partial(self._unload, connection, instance, ref, self.path(ref))
-            yield FileWarehouse(connection, instance, ref, grow, unload)
+        with self._attached(ref, read_only=read_only, wait=self._lock_wait) as attached:
+            yield FileWarehouse(attached, ref, self._grow, self._unload)
 
     @contextmanager
     def open_shared(
         self, file: SharedFile, *, read_only: bool = False
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend a connection whose default database is the file; raises what `open` raises."""
-        with self._attached(file, read_only=read_only, wait=self._lock_wait) as (connection, _):
-            yield connection
+        with self._attached(file, read_only=read_only, wait=self._lock_wait) as attached:
+            yield attached.connection
 
     @contextmanager
-    def _attached(
-        self, ref: Place, *, read_only: bool, wait: float
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Instance]]:
+    def _attached(self, ref: Place, *, read_only: bool, wait: float) -> Iterator[_Attached]:
         path = self.path(ref)
         with (
             self._instances.lent() as instance,
             instance.cursor() as connection,
             _translated(ref, path),
         ):
-            self._attach(connection, instance, ref, path, read_only, wait)
-            yield connection, instance
-            self._detach(connection, instance, path)
+            attached = _Attached(connection, instance, ref, path)
+            self._attach(attached, read_only, wait)
+            yield attached
+            attached.let_go()
 
     def is_held(self, ref: IntegrationRef) -> bool:
         """See `Warehouses`."""
@@ -269,9 +287,9 @@ class FileWarehouses(Warehouses):
         """
         path = self.path(ref)
         # For writing, so that nobody else has the file.
-        with self._attached(ref, read_only=False, wait=self._lock_wait) as (connection, instance):
-            before = _checkpointed(connection, path)
-            _replace(connection, instance, ref, path, _fitting_blocks(ref, before))
+        with self._attached(ref, read_only=False, wait=self._lock_wait) as attached:
+            before = _checkpointed(attached.connection, path)
+            _replace(attached, _fitting_blocks(ref, before))
             return before, path.stat().st_size
 
     @contextmanager
@@ -294,9 +312,9 @@ class FileWarehouses(Warehouses):
         Blocks are chosen when a file is made, and nobody knows then how large it will be.
         """
         path = self.path(ref)
-        with self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, _):
-            share = max(_free_share(connection), gone)
-            outgrown = _block_size(connection) < _fitting_blocks(ref, path.stat().st_size)
+        with self._attached(ref, read_only=True, wait=self._lock_wait) as attached:
+            share = max(_free_share(attached.connection), gone)
+            outgrown = _block_size(attached.connection) < _fitting_blocks(ref, path.stat().st_size)
         # An interrupted rewriting left something behind that the next one takes away.
         if not (share >= _WORTH_REWRITING or outgrown or _rewritten(path).exists()):
             return None
@@ -323,83 +341,46 @@ class FileWarehouses(Warehouses):
     def copy(self, ref: Place, target: Path) -> bool:
         """See `Warehouses`."""
         with (
-            self._attached(ref, read_only=True, wait=self._lock_wait) as (connection, instance),
+            self._attached(ref, read_only=True, wait=self._lock_wait) as attached,
             _translated(ref, target),
         ):
             _make_folder(ref, target.parent)
-            blocks = _fitting_blocks(ref, self.path(ref).stat().st_size)
-            _copy(connection, instance, ref, target, blocks)
+            _copy(attached, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
         return True
 
     def close(self) -> None:
         """Close the instances kept for reuse and remove spill files."""
         self._instances.close()
 
-    def _grow(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        instance: Instance,
-        ref: Place,
-        path: Path,
-    ) -> None:
-        size = _size(path)
-        instance.compress(size >= _SMALL)
-        if size < _LARGE or _block_size(connection) >= LARGE_BLOCKS:
+    def _grow(self, attached: _Attached) -> None:
+        attached.choose_compression()
+        if _size(attached.path) < _LARGE or _block_size(attached.connection) >= LARGE_BLOCKS:
             return
-        _checkpointed(connection, path)
-        _replace(connection, instance, ref, path, LARGE_BLOCKS)
-        self._reopen(connection, instance, ref, path)
+        _checkpointed(attached.connection, attached.path)
+        _replace(attached, LARGE_BLOCKS)
+        self._reopen(attached)
 
-    def _unload(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        instance: Instance,
-        ref: Place,
-        path: Path,
-    ) -> None:
-        if _size(path) < _LARGE:
+    def _unload(self, attached: _Attached) -> None:
+        if _size(attached.path) < _LARGE:
             return
-        _checkpointed(connection, path)
-        self._reopen(connection, instance, ref, path)
-        instance.trim()
+        _checkpointed(attached.connection, attached.path)
+        self._reopen(attached)
+        attached.instance.trim()
 
-    def _reopen(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        instance: Instance,
-        ref: Place,
-        path: Path,
-    ) -> None:
-        left = _written(path)
-        connection.execute("USE memory")
-        connection.execute(f"DETACH {ALIAS}")
+    def _reopen(self, attached: _Attached) -> None:
+        left = _written(attached.path)
+        attached.let_go()
         # For a moment nobody has the file. Who writes to it then may have changed what the
         # borrower knows of it.
-        self._attach(connection, instance, ref, path, read_only=False, wait=self._lock_wait)
-        if _written(path) != left:
+        self._attach(attached, read_only=False, wait=self._lock_wait)
+        if _written(attached.path) != left:
             raise WarehouseBusy(
-                f"{ref}: warehouse file {path} was written to by another sync meanwhile; "
-                "let that one end, and sync again"
+                f"{attached.ref}: warehouse file {attached.path} was written to by another sync "
+                "meanwhile; let that one end, and sync again"
             )
 
-    def _detach(
-        self, connection: duckdb.DuckDBPyConnection, instance: Instance, path: Path
-    ) -> None:
-        # DuckDB writes the file when it lets go of it. Trying every compression on every
-        # column of a small one takes longer than all the rest of a small sync.
-        instance.compress(_size(path) >= _SMALL)
-        connection.execute("USE memory")
-        connection.execute(f"DETACH {ALIAS}")
-
-    def _attach(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        instance: Instance,
-        ref: Place,
-        path: Path,
-        read_only: bool,
-        wait: float,
-    ) -> None:
+    def _attach(self, attached: _Attached, read_only: bool, wait: float) -> None:
+        connection, ref, path = attached.connection, attached.ref, attached.path
         # ATTACH takes no parameters; the installation's own folder may hold a quote.
         attempts = Retrying(
             retry=retry_if_exception_type(WarehouseBusy),
@@ -425,7 +406,7 @@ class FileWarehouses(Warehouses):
                     raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
         # An instance that had a small file before would write a large one as it was told then.
-        instance.compress(isinstance(ref, SharedFile) or _size(path) >= _SMALL)
+        attached.choose_compression()
 
 
 def _row_groups(ref: Place) -> str:
@@ -438,19 +419,14 @@ def _fitting_blocks(ref: Place, size: int = 0) -> int:
     return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
 
 
-def _copy(
-    connection: duckdb.DuckDBPyConnection,
-    instance: Instance,
-    ref: Place,
-    target: Path,
-    block_size: int,
-) -> None:
+def _copy(attached: _Attached, target: Path, block_size: int) -> None:
     """Write what the attached file holds to a new file, as small as that gets."""
     _unlink(target)
-    instance.compress(True)
+    connection = attached.connection
+    attached.instance.compress(True)
     connection.execute(
         f"ATTACH {literal(str(target))} AS copied"
-        f" (TYPE duckdb{_row_groups(ref)}, BLOCK_SIZE {block_size})"
+        f" (TYPE duckdb{_row_groups(attached.ref)}, BLOCK_SIZE {block_size})"
     )
     try:
         connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")
@@ -505,18 +481,12 @@ def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     return path.stat().st_size
 
 
-def _replace(
-    connection: duckdb.DuckDBPyConnection,
-    instance: Instance,
-    ref: Place,
-    path: Path,
-    block_size: int,
-) -> None:
+def _replace(attached: _Attached, block_size: int) -> None:
     """Put a copy with such blocks in the place of the attached file, in one step."""
-    rewritten = _rewritten(path)
-    _copy(connection, instance, ref, rewritten, block_size)
-    os.replace(rewritten, path)
-    _reach_the_disk(path.parent)
+    rewritten = _rewritten(attached.path)
+    _copy(attached, rewritten, block_size)
+    os.replace(rewritten, attached.path)
+    _reach_the_disk(attached.path.parent)
 
 
 def _rewritten(path: Path) -> Path:

@@ -16,7 +16,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import one_row
 from elt_assets.sync import change_log, ledger
 from elt_assets.sync.freshness import freshness
-from elt_assets.sync.latest_images import load_images
+from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.platform import Platform
@@ -305,7 +305,7 @@ def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int
     with platform.warehouses.open(ref, read_only=True) as warehouse:
         if not has_tables(warehouse, stream):
             return 0
-        load_images(warehouse, platform.database, stream, ref)
+        LatestImages(warehouse, platform.database, stream, ref).load()
         key = change_log.columns_of_image(stream.key, "image")
         keyed = id_of_key(
             stream,

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, Warehouse, one_row
+from elt_assets.stores.pieces import ROWS_AT_ONCE
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync.stream import Column, Kind, Stream
 
 BASELINE = "baseline"

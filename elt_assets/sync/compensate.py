@@ -21,7 +21,7 @@ from elt_assets.sync.apply import Application, VersionMoved
 from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.clock import now
 from elt_assets.sync.fence import raise_fence
-from elt_assets.sync.latest_images import load_images
+from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.registry import gone, registered
@@ -135,7 +135,7 @@ class Compensation:
         if row.status.settled:
             return row.outcome()
         base = ledger.version(self.database, self.stream, self.ref)
-        load_images(self.warehouse, self.database, self.stream, self.ref)
+        LatestImages(self.warehouse, self.database, self.stream, self.ref).load()
         with self.warehouse.transaction():
             if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
                 catch_up(self.warehouse, self.stream, base.version, now())

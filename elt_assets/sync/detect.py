@@ -15,7 +15,7 @@ from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log
 from elt_assets.sync.catch_up import catch_up
-from elt_assets.sync.latest_images import load_hashes, load_images, load_images_of
+from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stream import Stream
 
@@ -74,15 +74,11 @@ class Detection:
         base_version: int,
     ) -> None:
         self._warehouse = warehouse
-        self._database = database
+        self._latest = LatestImages(warehouse, database, stream, ref)
         self._stream = stream
         self._ref = ref
         self._sync_id = sync_id
         self._base_version = base_version
-
-    @property
-    def _latest(self) -> tuple[Warehouse, OperationalDatabase, Stream, IntegrationRef]:
-        return self._warehouse, self._database, self._stream, self._ref
 
     @property
     def version(self) -> int:
@@ -95,7 +91,9 @@ class Detection:
         In an incremental extraction a row that is not listed has not changed; only a
         tombstone deletes. Raises `RetryableError` when the latest table changes meanwhile.
         """
-        load_hashes(*self._latest)
+        # All of the integration's records are gone through now, which takes memory by itself.
+        self._warehouse.unload()
+        self._latest.load_hashes()
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
         # they came, so the answer does not depend on where pages or batches were cut.
@@ -147,7 +145,7 @@ class Detection:
             """,
             sync | {"stream": self._stream.name},
         )
-        load_images_of(*self._latest, "SELECT id FROM found_changes WHERE change_type <> 'INSERT'")
+        self._latest.load_of("SELECT id FROM found_changes WHERE change_type <> 'INSERT'")
         return self.found()
 
     def found(self) -> Found:
@@ -235,7 +233,7 @@ class Detection:
                 self._warehouse, self._stream, self._ref, self._base_version
             )
             if behind:
-                load_images(*self._latest)
+                self._latest.load()
                 catch_up(self._warehouse, self._stream, self._base_version, now)
             kept = "true" if deletes_pass else "change_type <> 'DELETE'"
             if found.changed:

@@ -143,13 +143,10 @@ class Extraction:
     ) -> ExtractionState:
         for batch in self._timed(coming):
             state = self._write(landing, state, batch)
-            if self.may_grow and not state.ended:
-                self.warehouse.grow()
-            elif self.may_grow:
-                # All of it is compared next, which takes memory by itself.
-                self.warehouse.unload()
             if state.ended:
                 return state
+            if self.may_grow:
+                self.warehouse.grow()
         if self.stop.is_set():
             raise Stopped(
                 f"stopped on request after batch {state.batches}; "

@@ -11,7 +11,8 @@ import msgspec
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.operational import OperationalDatabase
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, Warehouse, one_row
+from elt_assets.stores.pieces import ROWS_AT_ONCE
+from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log, latest, ledger
 from elt_assets.sync.fence import raise_fence
 from elt_assets.sync.stream import Stream

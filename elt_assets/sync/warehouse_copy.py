@@ -7,7 +7,8 @@ copying a file as a file (stores), or what the copy is for (backup, warehouse_mo
 from __future__ import annotations
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import ROWS_AT_ONCE, TENANT, Table, Warehouse, one_row
+from elt_assets.stores.pieces import ROWS_AT_ONCE
+from elt_assets.stores.warehouse import TENANT, Table, Warehouse, one_row
 from elt_assets.sync.stream import STREAMS
 from elt_assets.sync.tables import has_tables, prepare_warehouse, tables_of
 

@@ -10,7 +10,7 @@ import pytest
 from elt_assets.errors import RetryableError
 from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync import latest
-from elt_assets.sync.latest_images import load_hashes, load_images, load_images_of
+from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
@@ -31,15 +31,18 @@ def warehouse(synced: Company) -> Iterator[Warehouse]:
         yield opened
 
 
+@pytest.fixture
+def images(synced: Company, warehouse: Warehouse) -> LatestImages:
+    return LatestImages(warehouse, synced.platform.database, USERS, ACME)
+
+
 def rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
     return warehouse.execute(sql).fetchall()
 
 
-def test_images_of_chosen_rows_are_those_of_all(synced: Company, warehouse: Warehouse) -> None:
-    load_images(warehouse, synced.platform.database, USERS, ACME)
-    load_images_of(
-        warehouse, synced.platform.database, USERS, ACME, "SELECT id FROM latest_rows LIMIT 15000"
-    )
+def test_images_of_chosen_rows_are_those_of_all(images: LatestImages, warehouse: Warehouse) -> None:
+    images.load()
+    images.load_of("SELECT id FROM latest_rows LIMIT 15000")
     matching = """
         SELECT count(*), count(DISTINCT id)
         FROM latest_images
@@ -50,20 +53,17 @@ def test_images_of_chosen_rows_are_those_of_all(synced: Company, warehouse: Ware
     assert rows(warehouse, "SELECT count(*) FROM latest_images") == [(15_000,)]
 
 
-def test_no_rows_are_chosen(synced: Company, warehouse: Warehouse) -> None:
-    load_hashes(warehouse, synced.platform.database, USERS, ACME)
-    load_images_of(
-        warehouse, synced.platform.database, USERS, ACME, "SELECT id FROM latest_rows WHERE false"
-    )
+def test_no_rows_are_chosen(images: LatestImages, warehouse: Warehouse) -> None:
+    images.load_hashes()
+    images.load_of("SELECT id FROM latest_rows WHERE false")
     assert rows(warehouse, "SELECT * FROM latest_images") == []
 
 
 def test_a_row_that_went_meanwhile_is_not_passed_over(
-    synced: Company, warehouse: Warehouse
+    synced: Company, images: LatestImages
 ) -> None:
-    database = synced.platform.database
-    load_hashes(warehouse, database, USERS, ACME)
-    with database.transaction() as transaction:
+    images.load_hashes()
+    with synced.platform.database.transaction() as transaction:
         latest.remove_all(transaction, USERS, ACME)
     with pytest.raises(RetryableError, match="went while they were compared"):
-        load_images_of(warehouse, database, USERS, ACME, "SELECT id FROM latest_rows LIMIT 1")
+        images.load_of("SELECT id FROM latest_rows LIMIT 1")
