@@ -14,6 +14,9 @@ from typing import Any
 EVENTS_OF_AN_INTEGRATION = 6
 """Three planned when its run is made, three materialized: a table each."""
 
+CATALOG_PROCESSORS = 4
+"""Of the server that has the lake's catalog."""
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -58,7 +61,7 @@ class Fleet:
     integrations: int
     changed: float
     waiting: float
-    catalog_processors: int = 4
+    catalog_processors: int = CATALOG_PROCESSORS
 
 
 def measured(results: Path, events_a_second: float) -> Costs:

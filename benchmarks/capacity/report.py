@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.capacity.costs import EVENTS_OF_AN_INTEGRATION, Costs, Fleet
+from benchmarks.capacity.costs import CATALOG_PROCESSORS, EVENTS_OF_AN_INTEGRATION, Costs, Fleet
 from benchmarks.capacity.simulation import enough, night
 from benchmarks.results import markdown_table
 
@@ -62,7 +62,7 @@ def table(
         commit=costs.commit * 1000,
         reading=costs.reading * 1000,
         reading_more=costs.reading_each * 1_000_000,
-        processors=Fleet(0, 0, 0).catalog_processors,
+        processors=CATALOG_PROCESSORS,
         event=costs.event * 1000,
         events=EVENTS_OF_AN_INTEGRATION,
         slots=slots,

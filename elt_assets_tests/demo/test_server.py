@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -206,3 +207,16 @@ def test_a_port_that_cannot_be_had_is_named(provider: ProviderProcess) -> None:
         serve(Layout(), token="t", port=provider.port)
     with pytest.raises(InvalidInput, match="port 70000"):
         serve(Layout(), token="t", port=70000)
+
+
+def test_whoever_is_told_that_it_serves_can_end_it_in_order() -> None:
+    """A signal that raised an error at once could be swallowed by whatever was under way."""
+    told: list[str] = []
+
+    def ready(url: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+        told.append(url)
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(Layout(users=1), token="t", ready=ready)
+    assert len(told) == 1

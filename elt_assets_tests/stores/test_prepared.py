@@ -6,6 +6,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from elt_assets.stores.pieces import ROWS_AT_ONCE
 from elt_assets.stores.prepared import PreparedQueries
 
 DOUBLED = "SELECT 2 * number AS doubled FROM numbers"
@@ -60,3 +61,12 @@ def test_a_query_that_fails_leaves_the_others_in_order() -> None:
     with pytest.raises(duckdb.Error):
         queries.run("SELECT error('no') FROM numbers", "numbers", numbers(1))
     assert queries.run(DOUBLED, "numbers", numbers(4))["doubled"].to_pylist() == [8]
+
+
+def test_a_large_answer_comes_in_pieces() -> None:
+    """DuckDB reserves memory for as many rows of every column as a piece may have."""
+    with duckdb.connect() as connection:
+        rows = pa.table({"number": range(2 * ROWS_AT_ONCE + 1)})
+        answer = PreparedQueries(connection).run("SELECT number FROM numbers", "numbers", rows)
+    assert answer["number"].num_chunks == 3
+    assert answer.num_rows == rows.num_rows

@@ -14,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elt_assets.stores import warehouse_files
+from elt_assets.stores.warehouse_files import FileWarehouses
 from elt_assets.sync import change_log
 from elt_assets.sync.change_log import changed_fields
+from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.stream import USERS
 from elt_assets_tests.lakes import fresh_stores
@@ -193,3 +196,27 @@ def test_every_id_is_in_one_range(count: int) -> None:
     assert ends[-1][1] == 2**128 - 1
     assert all(one[1] + 1 == following[0] for one, following in pairwise(ends))
     assert len(ends) == max(1, -(-count // 250_000))
+
+
+@pytest.mark.files
+def test_a_large_file_is_opened_anew_before_all_of_it_is_compared(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What DuckDB remembers of a file that it wrote would be missing to the comparison."""
+    done: list[str] = []
+    reopen, load = FileWarehouses._reopen, LatestImages.load_hashes
+
+    def reopened(*arguments: Any) -> None:
+        reopen(*arguments)
+        done.append("opened")
+
+    def loaded(*arguments: Any) -> None:
+        done.append("compared")
+        load(*arguments)
+
+    monkeypatch.setattr(warehouse_files, "_LARGE", 10_000)
+    monkeypatch.setattr(FileWarehouses, "_reopen", reopened)
+    monkeypatch.setattr(LatestImages, "load_hashes", loaded)
+    company.connect(world=World(people(100)))
+    assert company.sync(sync_id="s1").status is Status.APPLIED
+    assert done == ["opened", "compared"]
