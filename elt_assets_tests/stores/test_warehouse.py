@@ -153,6 +153,23 @@ def test_a_large_file_is_compressed_while_it_grows_whoever_had_the_instance_befo
     warehouses.close()
 
 
+def test_a_file_that_is_large_already_is_compressed_from_the_first_row(tmp_path: Path) -> None:
+    warehouses = FileWarehouses(tmp_path / "olap", log_size="1MB")
+    with warehouses.open(ACME) as opened:
+        opened.execute("CREATE TABLE numbers AS SELECT random() AS number FROM range(1000000)")
+    put(warehouses, OTHER)
+    with warehouses.open(ACME) as opened:
+        opened.execute("CREATE TABLE names AS SELECT repeat('x', 100) AS name FROM range(60000)")
+        opened.execute("CHECKPOINT")
+        methods = opened.execute(
+            "SELECT DISTINCT compression FROM pragma_storage_info('names')"
+            " WHERE segment_type = 'VARCHAR'"
+        ).fetchall()
+    assert methods
+    assert ("Uncompressed",) not in methods
+    warehouses.close()
+
+
 def test_a_file_that_another_process_holds_is_busy_and_the_message_names_that_process(
     warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
