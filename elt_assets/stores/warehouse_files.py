@@ -14,6 +14,8 @@ file drops the process's lock (POSIX).
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import re
 import tempfile
@@ -50,6 +52,8 @@ from elt_assets.stores.warehouse import (
     transaction,
 )
 
+log = logging.getLogger(__name__)
+
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
 _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
@@ -58,7 +62,8 @@ _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
 _WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that must have gone
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
-_HEADERS = 3 * 4096  # bytes at the start of every DuckDB file
+_UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
+_MAKING = ".making"  # locked by whoever makes a file
 ALIAS = "warehouse"
 _DAMAGE = (
     "not a valid DuckDB",
@@ -268,7 +273,9 @@ class FileWarehouses(Warehouses):
         """See `Warehouses`."""
         path = self.path(ref)
         with ExitStack() as held:
-            if path.exists():
+            with self._whole_or_made_here(ref, path) as found:
+                pass
+            if found is not None:
                 # Read-only: closing must not touch a write-ahead log that by then may be
                 # that of a new file in the same place.
                 with suppress(WarehouseDamaged):
@@ -389,16 +396,20 @@ class FileWarehouses(Warehouses):
             reraise=True,
         )
         for attempt in attempts:
-            with attempt, _nothing_unfinished(path), _translated(ref, path):
+            with attempt, _translated(ref, path):
                 if not read_only:
                     # Each time: a removal that was waited for takes the folder along.
                     _make_folder(ref, path.parent)
-                found = _identity(path)
-                # A file that exists has its blocks; DuckDB refuses to be told of others.
-                made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
-                # Without TYPE, DuckDB looks into the file and loads an extension for what it finds.
-                options = "TYPE duckdb" + (", READ_ONLY" if read_only else _row_groups(ref) + made)
-                connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
+                if read_only and not path.exists():
+                    raise _removed(ref, path)
+                with self._whole_or_made_here(ref, path) as found:
+                    # A file that exists has its blocks; DuckDB refuses to be told of others.
+                    made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
+                    # Without TYPE, DuckDB looks into the file and loads an extension for what it
+                    # finds.
+                    options = "TYPE duckdb"
+                    options += ", READ_ONLY" if read_only else _row_groups(ref) + made
+                    connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
                 if found is not None and _identity(path) != found:
                     # Opened before and locked after somebody put another in its place: what
                     # is written to this one would be lost.
@@ -407,6 +418,32 @@ class FileWarehouses(Warehouses):
         connection.execute(f"USE {ALIAS}")
         # An instance that had a small file before would write a large one as it was told then.
         attached.choose_compression()
+
+    @contextmanager
+    def _whole_or_made_here(self, ref: Place, path: Path) -> Iterator[tuple[int, int] | None]:
+        """Yield which file is there; if there is none, nobody else makes one during the block.
+
+        DuckDB makes a file and locks it in two steps, and writes its headers in three more. Who
+        came between would find a damaged one; a process killed there, or a full disk, leaves it so.
+        """
+        found = _identity(path)
+        if found is not None and not _may_be_unfinished(path):
+            yield found
+            return
+        with self._making(ref):
+            _take_away_unfinished(path)
+            yield _identity(path)
+
+    @contextmanager
+    def _making(self, ref: Place) -> Iterator[None]:
+        with _refused_by_system(ref, self._root / _MAKING):
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            held = os.open(self._root / _MAKING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(held)
 
 
 def _row_groups(ref: Place) -> str:
@@ -508,6 +545,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _may_be_unfinished(path: Path) -> bool:
+    try:
+        return path.stat().st_size in _UNFINISHED
+    except OSError:
+        return False
+
+
 def _reach_the_disk(folder: Path) -> None:
     """Have the names in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -518,13 +562,19 @@ def _reach_the_disk(folder: Path) -> None:
 
 
 def _make_folder(ref: Place, folder: Path) -> None:
-    try:
+    with _refused_by_system(ref, folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@contextmanager
+def _refused_by_system(ref: Place, path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(ref, folder) from error
+            raise _full(ref, path) from error
         raise PermanentError(
-            f"{ref}: the folder {folder} cannot be made ({error.strerror}); "
+            f"{ref}: {path} cannot be made ({error.strerror}); "
             "move away what is in its place, or correct the rights"
         ) from error
 
@@ -533,20 +583,25 @@ def _full(ref: Place, path: Path) -> StorageFull:
     return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
 
 
-@contextmanager
-def _nothing_unfinished(path: Path) -> Iterator[None]:
-    """Take back a file that the block began to make on a full disk.
+def _removed(ref: Place, path: Path) -> RetryableError:
+    return RetryableError(
+        f"{ref}: warehouse file {path} was removed before it could be read; "
+        "`elt-assets integrations list` shows what is still registered"
+    )
 
-    DuckDB leaves it behind empty, and with room again it would pass for a damaged one. A
-    file without its headers holds nothing; nobody else can have it open.
+
+def _take_away_unfinished(path: Path) -> None:
+    """Remove a file whose headers were not all written: it holds nothing.
+
+    Only under the lock of who makes files: nobody has such a file then, and plain file I/O
+    drops no lock.
     """
-    made_here = not path.exists()
-    try:
-        yield
-    except StorageFull:
-        if made_here and path.exists() and path.stat().st_size < _HEADERS:
-            path.unlink()
-        raise
+    if not _may_be_unfinished(path) or _log(path).exists():
+        return
+    begun = path.read_bytes()
+    if not begun or begun[8:12] == b"DUCK":
+        log.warning("warehouse file %s was never made in full; it is taken away", path)
+        path.unlink()
 
 
 @contextmanager
@@ -564,7 +619,7 @@ def _translated(ref: Place, path: Path) -> Iterator[None]:
 def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
     text = str(error)
     if "Could not set lock" in text:
-        holder = re.search(r"held in (.+?)\. See", text, re.DOTALL)
+        holder = re.search(r"held in (.+?)\. (?:See|However)", text, re.DOTALL)
         who = holder.group(1) if holder else "another process"
         return WarehouseBusy(
             f"{ref}: warehouse file {path} is in use by {who}; "
@@ -591,10 +646,7 @@ def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
     if "No such file or directory" in text:
         return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")
     if "database does not exist" in text:
-        return RetryableError(
-            f"{ref}: warehouse file {path} was removed before it could be read; "
-            "`elt-assets integrations list` shows what is still registered"
-        )
+        return _removed(ref, path)
     if isinstance(error, duckdb.IOException):
         return RetryableError(
             f"{ref}: warehouse file {path} cannot be used: {text.splitlines()[0]}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,16 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse_files import FileWarehouses
 with FileWarehouses(Path(sys.argv[1]), lock_wait=0).open(IntegrationRef("acme", "main")):
     print("opened", flush=True)
+"""
+
+READER = """
+import sys
+from pathlib import Path
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.warehouse_files import FileWarehouses
+with FileWarehouses(Path(sys.argv[1])).open(IntegrationRef("acme", "main"), read_only=True):
+    print("holding", flush=True)
+    input()
 """
 
 
@@ -184,6 +195,17 @@ def test_a_file_that_another_process_holds_is_busy_and_the_message_names_that_pr
             assert str(busy.value).startswith(f"acme:main: warehouse file {warehouses.path(ACME)}")
             assert f"(PID {holder.pid})" in str(busy.value)
         put(warehouses, OTHER)
+
+
+def test_who_reads_a_file_that_another_wants_to_write_is_named(
+    warehouses: FileWarehouses, tmp_path: Path
+) -> None:
+    put(warehouses, ACME)
+    with another_process(READER, tmp_path / "olap") as reader:
+        assert reader.hears() == "holding"
+        with pytest.raises(WarehouseBusy, match=rf"\(PID {reader.pid}\); wait for .* to end"):
+            put(warehouses, ACME)
+        assert held(warehouses, ACME, read_only=True) == 1
 
 
 def test_a_process_that_holds_the_file_is_waited_for(
@@ -342,8 +364,13 @@ def test_closing_removes_what_was_spilled_and_opening_goes_on_working(
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"garbage" * 5000, bytes(50_000), b"SQLite format 3\0" + bytes(50_000)],
-    ids=["nothing", "garbage", "zeros", "another format"],
+    [
+        b"garbage" * 5000,
+        bytes(50_000),
+        b"SQLite format 3\0" + bytes(50_000),
+        (b"SQLite format 3\0" + bytes(50_000))[:8192],
+    ],
+    ids=["garbage", "zeros", "another format", "another format as short as a file being made"],
 )
 def test_a_file_that_is_no_warehouse_is_damaged_and_named(
     warehouses: FileWarehouses, content: bytes
@@ -363,7 +390,7 @@ def test_a_file_cut_short_anywhere_is_damaged_or_lacks_nothing(warehouses: FileW
     path = warehouses.path(ACME)
     whole = path.read_bytes()
     noticed = 0
-    for length in range(0, len(whole), 1021):
+    for length in range(1, len(whole), 1021):
         path.write_bytes(whole[:length])
         try:
             with warehouses.open(ACME) as connection:
@@ -373,6 +400,75 @@ def test_a_file_cut_short_anywhere_is_damaged_or_lacks_nothing(warehouses: FileW
         else:
             assert found == (3000, sum(range(3000)))
     assert noticed > 20
+
+
+def begun(warehouses: FileWarehouses, written: int) -> Path:
+    """ACME's file as a process leaves it that is killed when so many bytes of it are written."""
+    with warehouses.open(ACME):
+        pass
+    path = warehouses.path(ACME)
+    path.write_bytes(path.read_bytes()[:written])
+    return path
+
+
+@pytest.mark.parametrize("written", [0, 4096, 8192])
+def test_a_file_whose_maker_was_killed_is_made_anew(
+    warehouses: FileWarehouses, written: int
+) -> None:
+    begun(warehouses, written)
+    put(warehouses, ACME, rows=3)
+    assert held(warehouses, ACME) == 3
+
+
+@pytest.mark.parametrize("written", [0, 4096, 8192])
+def test_a_file_whose_maker_was_killed_can_be_removed(
+    warehouses: FileWarehouses, written: int
+) -> None:
+    path = begun(warehouses, written)
+    warehouses.remove(ACME)
+    assert not path.exists()
+
+
+def test_who_only_reads_finds_nothing_of_a_file_whose_maker_was_killed(
+    warehouses: FileWarehouses,
+) -> None:
+    path = begun(warehouses, 4096)
+    with (
+        pytest.raises(RetryableError, match="was removed before it could be read"),
+        warehouses.open(ACME, read_only=True),
+    ):
+        pass
+    assert not path.exists()
+
+
+def test_a_file_with_a_log_was_made_whatever_has_become_of_it(warehouses: FileWarehouses) -> None:
+    path = begun(warehouses, 0)
+    log = path.with_name("main.duckdb.wal")
+    log.write_bytes(dict(killed_in_the_middle())[log.name])
+    with pytest.raises(WarehouseDamaged), warehouses.open(ACME):
+        pass
+    assert path.exists()
+    assert log.exists()
+
+
+def test_who_finds_a_file_that_is_being_made_waits_until_it_is(
+    warehouses: FileWarehouses, tmp_path: Path
+) -> None:
+    path = begun(warehouses, 0)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(held(warehouses, ACME)))
+    with (tmp_path / "olap" / ".making").open("w") as making:
+        fcntl.flock(making, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        assert path.exists()
+        elsewhere = FileWarehouses(tmp_path / "elsewhere")
+        put(elsewhere, ACME, rows=5)
+        elsewhere.close()
+        elsewhere.path(ACME).replace(path)
+    thread.join()
+    assert found == [5]
 
 
 def test_a_damaged_file_moved_away_is_made_anew(warehouses: FileWarehouses) -> None:
@@ -457,7 +553,7 @@ def test_a_file_in_the_place_of_the_organizations_folder_is_named(
 ) -> None:
     (tmp_path / "olap").mkdir()
     (tmp_path / "olap" / "acme").touch()
-    with pytest.raises(PermanentError, match=rf"^acme:main: the folder {tmp_path}/olap/acme "):
+    with pytest.raises(PermanentError, match=rf"^acme:main: {tmp_path}/olap/acme "):
         put(warehouses, ACME)
     put(warehouses, IntegrationRef("zeta", "main"))
 
@@ -485,7 +581,7 @@ def test_removing_deletes_the_file_and_what_a_killed_process_left_beside_it(
     warehouses.remove(ACME)
     assert [path.name for path in (tmp_path / "olap" / "acme").iterdir()] == ["other.duckdb"]
     warehouses.remove(OTHER)
-    assert list((tmp_path / "olap").iterdir()) == []
+    assert list((tmp_path / "olap").glob("[!.]*")) == []
 
 
 def test_removing_what_is_not_there_is_no_mistake(warehouses: FileWarehouses) -> None:
@@ -518,7 +614,7 @@ def test_a_damaged_file_is_removed_with_what_a_killed_process_left_beside_it(
         holder.kill()
     warehouses.path(ACME).write_bytes(b"garbage" * 5000)
     warehouses.remove(ACME)
-    assert list((tmp_path / "olap").iterdir()) == []
+    assert list((tmp_path / "olap").glob("[!.]*")) == []
 
 
 def test_a_file_in_use_is_not_removed(warehouses: FileWarehouses, tmp_path: Path) -> None:
