@@ -267,6 +267,17 @@ def test_the_lock_holds_a_version_that_pyproject_accepts_of_every_dependency() -
     assert missing == [], "run `make lock`"
 
 
+def test_the_lock_names_all_that_its_packages_need() -> None:
+    """So that pip may be told, as in the README, to look for nothing else."""
+    found = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "No broken requirements found.\n", found.stdout + found.stderr
+
+
 def test_dagster_finds_the_workspace_file_and_nothing_that_beats_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert "elt_assets.definitions" in (ROOT / "workspace.yaml").read_text("utf-8")
