@@ -107,7 +107,15 @@ def list_(as_json: bool) -> None:
         return
     print_table(
         ("integration", "provider", "enabled", "added"),
-        [(one.ref.partition_key, one.provider, one.enabled, one.created_at) for one in found],
+        [
+            (
+                one.ref.partition_key,
+                one.provider,
+                "being removed" if one.removing else one.enabled,
+                one.created_at,
+            )
+            for one in found
+        ],
     )
 
 
@@ -249,6 +257,7 @@ def _summary(integration: Integration) -> dict[str, Any]:
         "integration_id": integration.ref.integration_id,
         "provider": integration.provider,
         "enabled": integration.enabled,
+        "removing": integration.removing,
         "created_at": integration.created_at,
         "updated_at": integration.updated_at,
     }

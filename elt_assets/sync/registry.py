@@ -23,12 +23,16 @@ _NAMES = "names of integrations"
 
 
 class Integration(msgspec.Struct, frozen=True):
-    """A connected integration. `provider_data` refers to secrets and holds none."""
+    """A connected integration. `provider_data` refers to secrets and holds none.
+
+    One that is `removing` is about to go, or its removal was interrupted: nothing starts for it.
+    """
 
     ref: IntegrationRef
     provider: str
     provider_data: dict[str, Any]
     enabled: bool
+    removing: bool
     created_at: str
     updated_at: str
 
@@ -219,6 +223,7 @@ def _integration(row: Row) -> Integration:
         provider=row["provider"],
         provider_data=msgspec.json.decode(row["provider_data"]),
         enabled=bool(row["enabled"]),
+        removing=bool(row["removing"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from elt_assets.sync import registry
 from elt_assets_tests.cli.conftest import Command, Process
 
 GOOD = """
@@ -45,6 +46,7 @@ def test_what_is_added_is_listed_shown_and_known_to_dagster(
     (listed,) = elt_assets("integrations", "list", "--json").document
     assert listed["partition"] == "org-001:okta-main"
     assert listed["enabled"] is True
+    assert listed["removing"] is False
 
     shown = elt_assets("integrations", "show", "org-001:okta-main", "--json").document
     assert shown["provider_data"]["auth"]["token"] == {"env": "ACME_TOKEN"}
@@ -153,6 +155,25 @@ def test_removing_asks_first_and_leaves_nothing(elt_assets: Command) -> None:
     assert elt_assets("integrations", "list", "--json").document == []
     gone = elt_assets("integrations", "remove", "org-001:okta-main", "--yes")
     assert "org-001:okta-main is not registered" in gone.complaint
+
+
+def test_a_removal_that_was_interrupted_is_listed_as_such_and_can_be_ended(
+    elt_assets: Command,
+) -> None:
+    add(elt_assets)
+    removal = ("integrations", "remove", "org-001:okta-main", "--yes")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(registry, "remove", killed)
+        assert elt_assets(*removal).status != 0
+    (listed,) = elt_assets("integrations", "list", "--json").document
+    assert listed["removing"] is True
+    assert "being removed" in elt_assets("integrations", "list").out
+    assert elt_assets(*removal).status == 0
+    assert elt_assets("integrations", "list", "--json").document == []
 
 
 def test_the_schema_is_one_json_document_and_so_is_the_list_of_providers(
