@@ -2,8 +2,8 @@
 and files that all integrations share.
 
 Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
-path, rewriting and copying it, and saying in our own errors what DuckDB says in its. Does
-not: what tables there are.
+path, rewriting and copying it. Does not: what tables there are, the file as the system
+sees it (database_file), or what DuckDB says of it in our own errors (file_errors).
 
 The file's own lock keeps two syncs of one integration apart: between processes by the
 operating system, inside one process by DuckDB's refusal to attach a file twice. Never
@@ -13,11 +13,7 @@ file drops the process's lock (POSIX).
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import logging
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -30,14 +26,22 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from elt_assets.errors import (
     InvalidInput,
     PermanentError,
-    RetryableError,
-    StorageFull,
     SyncError,
     WarehouseBusy,
     WarehouseDamaged,
 )
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.stores.database_file import (
+    identity,
+    reach_the_disk,
+    rewritten,
+    size_of,
+    unlink,
+    whole_or_made_here,
+    written,
+)
 from elt_assets.stores.duckdb_instances import Instance, Instances
+from elt_assets.stores.file_errors import make_folder, removed, translated
 from elt_assets.stores.warehouse import (
     TENANT,
     Layout,
@@ -52,8 +56,6 @@ from elt_assets.stores.warehouse import (
     transaction,
 )
 
-log = logging.getLogger(__name__)
-
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
 _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
@@ -62,18 +64,7 @@ _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
 _WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that must have gone
 _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
-_UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
-_MAKING = ".making"  # locked by whoever makes a file
 ALIAS = "warehouse"
-_DAMAGE = (
-    "not a valid DuckDB",
-    "orrupt",
-    "checksum",
-    "Serialization Error",
-    "deserialize",
-    "Could not read enough bytes",  # the file was cut short
-    "Failure while replaying WAL",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,7 @@ class _Attached:
         of a small sync.
         """
         shared = isinstance(self.ref, SharedFile)
-        self.instance.compress(shared or _size(self.path) >= _SMALL)
+        self.instance.compress(shared or size_of(self.path) >= _SMALL)
 
     def let_go(self) -> None:
         """Detach the file, which DuckDB writes by then."""
@@ -248,7 +239,7 @@ class FileWarehouses(Warehouses):
         with (
             self._instances.lent() as instance,
             instance.cursor() as connection,
-            _translated(ref, path),
+            translated(ref, path),
         ):
             attached = _Attached(connection, instance, ref, path)
             self._attach(attached, read_only, wait)
@@ -273,15 +264,15 @@ class FileWarehouses(Warehouses):
         """See `Warehouses`."""
         path = self.path(ref)
         with ExitStack() as held:
-            with self._whole_or_made_here(ref, path) as found:
+            with whole_or_made_here(ref, path, self._root) as found:
                 pass
             if found is not None:
                 # Read-only: closing must not touch a write-ahead log that by then may be
                 # that of a new file in the same place.
                 with suppress(WarehouseDamaged):
                     held.enter_context(self.open(ref, read_only=True))
-            _unlink(path)
-            _unlink(_rewritten(path))
+            unlink(path)
+            unlink(rewritten(path))
             yield
         with suppress(OSError):
             path.parent.rmdir()
@@ -311,7 +302,7 @@ class FileWarehouses(Warehouses):
             # Before the file has another name: what was logged must not be left behind.
             _checkpointed(warehouse.connection, path)
             os.replace(path, path.with_name(path.name + ".moved"))
-            _reach_the_disk(path.parent)
+            reach_the_disk(path.parent)
 
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
         """See `Warehouses`; also for a file that has outgrown its blocks.
@@ -323,7 +314,7 @@ class FileWarehouses(Warehouses):
             share = max(_free_share(attached.connection), gone)
             outgrown = _block_size(attached.connection) < _fitting_blocks(ref, path.stat().st_size)
         # An interrupted rewriting left something behind that the next one takes away.
-        if not (share >= _WORTH_REWRITING or outgrown or _rewritten(path).exists()):
+        if not (share >= _WORTH_REWRITING or outgrown or rewritten(path).exists()):
             return None
         if dry_run:
             return int(share * path.stat().st_size)
@@ -349,9 +340,9 @@ class FileWarehouses(Warehouses):
         """See `Warehouses`."""
         with (
             self._attached(ref, read_only=True, wait=self._lock_wait) as attached,
-            _translated(ref, target),
+            translated(ref, target),
         ):
-            _make_folder(ref, target.parent)
+            make_folder(ref, target.parent)
             _copy(attached, target, _fitting_blocks(ref, self.path(ref).stat().st_size))
         return True
 
@@ -361,26 +352,26 @@ class FileWarehouses(Warehouses):
 
     def _grow(self, attached: _Attached) -> None:
         attached.choose_compression()
-        if _size(attached.path) < _LARGE or _block_size(attached.connection) >= LARGE_BLOCKS:
+        if size_of(attached.path) < _LARGE or _block_size(attached.connection) >= LARGE_BLOCKS:
             return
         _checkpointed(attached.connection, attached.path)
         _replace(attached, LARGE_BLOCKS)
         self._reopen(attached)
 
     def _unload(self, attached: _Attached) -> None:
-        if _size(attached.path) < _LARGE:
+        if size_of(attached.path) < _LARGE:
             return
         _checkpointed(attached.connection, attached.path)
         self._reopen(attached)
         attached.instance.trim()
 
     def _reopen(self, attached: _Attached) -> None:
-        left = _written(attached.path)
+        left = written(attached.path)
         attached.let_go()
         # For a moment nobody has the file. Who writes to it then may have changed what the
         # borrower knows of it.
         self._attach(attached, read_only=False, wait=self._lock_wait)
-        if _written(attached.path) != left:
+        if written(attached.path) != left:
             raise WarehouseBusy(
                 f"{attached.ref}: warehouse file {attached.path} was written to by another sync "
                 "meanwhile; let that one end, and sync again"
@@ -396,13 +387,13 @@ class FileWarehouses(Warehouses):
             reraise=True,
         )
         for attempt in attempts:
-            with attempt, _translated(ref, path):
+            with attempt, translated(ref, path):
                 if not read_only:
                     # Each time: a removal that was waited for takes the folder along.
-                    _make_folder(ref, path.parent)
+                    make_folder(ref, path.parent)
                 if read_only and not path.exists():
-                    raise _removed(ref, path)
-                with self._whole_or_made_here(ref, path) as found:
+                    raise removed(ref, path)
+                with whole_or_made_here(ref, path, self._root) as found:
                     # A file that exists has its blocks; DuckDB refuses to be told of others.
                     made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
                     # Without TYPE, DuckDB looks into the file and loads an extension for what it
@@ -410,7 +401,7 @@ class FileWarehouses(Warehouses):
                     options = "TYPE duckdb"
                     options += ", READ_ONLY" if read_only else _row_groups(ref) + made
                     connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
-                if found is not None and _identity(path) != found:
+                if found is not None and identity(path) != found:
                     # Opened before and locked after somebody put another in its place: what
                     # is written to this one would be lost.
                     connection.execute(f"DETACH {ALIAS}")
@@ -418,32 +409,6 @@ class FileWarehouses(Warehouses):
         connection.execute(f"USE {ALIAS}")
         # An instance that had a small file before would write a large one as it was told then.
         attached.choose_compression()
-
-    @contextmanager
-    def _whole_or_made_here(self, ref: Place, path: Path) -> Iterator[tuple[int, int] | None]:
-        """Yield which file is there; if there is none, nobody else makes one during the block.
-
-        DuckDB makes a file and locks it in two steps, and writes its headers in three more. Who
-        came between would find a damaged one; a process killed there, or a full disk, leaves it so.
-        """
-        found = _identity(path)
-        if found is not None and not _may_be_unfinished(path):
-            yield found
-            return
-        with self._making(ref):
-            _take_away_unfinished(path)
-            yield _identity(path)
-
-    @contextmanager
-    def _making(self, ref: Place) -> Iterator[None]:
-        with _refused_by_system(ref, self._root / _MAKING):
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            held = os.open(self._root / _MAKING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(held)
 
 
 def _row_groups(ref: Place) -> str:
@@ -458,7 +423,7 @@ def _fitting_blocks(ref: Place, size: int = 0) -> int:
 
 def _copy(attached: _Attached, target: Path, block_size: int) -> None:
     """Write what the attached file holds to a new file, as small as that gets."""
-    _unlink(target)
+    unlink(target)
     connection = attached.connection
     attached.instance.compress(True)
     connection.execute(
@@ -493,22 +458,6 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
     return float(share)
 
 
-def _log(path: Path) -> Path:
-    """The file's write-ahead log, which DuckDB has beside it now and then."""
-    return path.with_name(path.name + ".wal")
-
-
-def _size(path: Path) -> int:
-    """Bytes of the file and of its write-ahead log."""
-    return sum(part.stat().st_size for part in (path, _log(path)) if part.exists())
-
-
-def _written(path: Path) -> tuple[object, ...]:
-    """Differs when anybody has written to the file or its log."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, _log(path).exists()
-
-
 def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     """Empty the file's write-ahead log; the file's size.
 
@@ -520,135 +469,7 @@ def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 def _replace(attached: _Attached, block_size: int) -> None:
     """Put a copy with such blocks in the place of the attached file, in one step."""
-    rewritten = _rewritten(attached.path)
-    _copy(attached, rewritten, block_size)
-    os.replace(rewritten, attached.path)
-    _reach_the_disk(attached.path.parent)
-
-
-def _rewritten(path: Path) -> Path:
-    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
-    return path.with_name(f".{path.name}.rewritten")
-
-
-def _unlink(path: Path) -> None:
-    """Remove a file that nobody has open, and what DuckDB may have left beside it."""
-    for leftover in (path, _log(path)):
-        leftover.unlink(missing_ok=True)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _may_be_unfinished(path: Path) -> bool:
-    try:
-        return path.stat().st_size in _UNFINISHED
-    except OSError:
-        return False
-
-
-def _reach_the_disk(folder: Path) -> None:
-    """Have the names in the folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _make_folder(ref: Place, folder: Path) -> None:
-    with _refused_by_system(ref, folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-@contextmanager
-def _refused_by_system(ref: Place, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _full(ref, path) from error
-        raise PermanentError(
-            f"{ref}: {path} cannot be made ({error.strerror}); "
-            "move away what is in its place, or correct the rights"
-        ) from error
-
-
-def _full(ref: Place, path: Path) -> StorageFull:
-    return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
-
-
-def _removed(ref: Place, path: Path) -> RetryableError:
-    return RetryableError(
-        f"{ref}: warehouse file {path} was removed before it could be read; "
-        "`elt-assets integrations list` shows what is still registered"
-    )
-
-
-def _take_away_unfinished(path: Path) -> None:
-    """Remove a file whose headers were not all written: it holds nothing.
-
-    Only under the lock of who makes files: nobody has such a file then, and plain file I/O
-    drops no lock.
-    """
-    if not _may_be_unfinished(path) or _log(path).exists():
-        return
-    begun = path.read_bytes()
-    if not begun or begun[8:12] == b"DUCK":
-        log.warning("warehouse file %s was never made in full; it is taken away", path)
-        path.unlink()
-
-
-@contextmanager
-def _translated(ref: Place, path: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
-    try:
-        yield
-    except duckdb.Error as error:
-        translated = _translate(error, ref, path)
-        if translated is None:
-            raise
-        raise translated from error
-
-
-def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
-    text = str(error)
-    if "Could not set lock" in text:
-        holder = re.search(r"held in (.+?)\. (?:See|However)", text, re.DOTALL)
-        who = holder.group(1) if holder else "another process"
-        return WarehouseBusy(
-            f"{ref}: warehouse file {path} is in use by {who}; "
-            "wait for that sync to end, or stop it"
-        )
-    if "Unique file handle conflict" in text:
-        return WarehouseBusy(
-            f"{ref}: warehouse file {path} is in use by another sync of this process; "
-            "wait for it to end"
-        )
-    if "No space left" in text or "out of disk space" in text.lower():
-        return _full(ref, path)
-    if isinstance(error, duckdb.OutOfMemoryException):
-        cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
-        if isinstance(ref, SharedFile):
-            cure = "raise ELT_ASSETS_EVENTS_MEMORY"
-        return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
-    fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
-    if fatal or any(sign in text for sign in _DAMAGE):
-        return WarehouseDamaged(
-            f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
-            "and sync again: the latest table is untouched and the file is made anew"
-        )
-    if "No such file or directory" in text:
-        return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")
-    if "database does not exist" in text:
-        return _removed(ref, path)
-    if isinstance(error, duckdb.IOException):
-        return RetryableError(
-            f"{ref}: warehouse file {path} cannot be used: {text.splitlines()[0]}"
-        )
-    return None
+    successor = rewritten(attached.path)
+    _copy(attached, successor, block_size)
+    os.replace(successor, attached.path)
+    reach_the_disk(attached.path.parent)

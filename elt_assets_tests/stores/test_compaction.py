@@ -13,7 +13,8 @@ import pytest
 
 from elt_assets.errors import WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores import warehouse_files
+from elt_assets.stores import database_file, warehouse_files
+from elt_assets.stores.database_file import identity, rewritten
 from elt_assets.stores.warehouse import Warehouse
 from elt_assets.stores.warehouse_files import FileWarehouses, one_row
 from elt_assets_tests.stores.processes import another_process, wait_until_it_waits
@@ -110,7 +111,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_the_next_one_tidies_up(
         assert process.end() == -9
     assert numbers(warehouses) == (100, 50)
     left_behind = moment in ("while copying", "after copying")
-    assert warehouse_files._rewritten(warehouses.path(ACME)).exists() == left_behind
+    assert rewritten(warehouses.path(ACME)).exists() == left_behind
     warehouses.compact(ACME)
     assert [path.name for path in warehouses.path(ACME).parent.iterdir()] == ["main.duckdb"]
     assert numbers(warehouses) == (100, 50)
@@ -161,11 +162,10 @@ def test_whoever_opened_the_old_file_before_it_was_replaced_opens_the_new_one(
     path = warehouses.path(ACME)
     old = path.with_name("old")
     os.link(path, old)
-    found = [warehouse_files._identity(path)]
+    found = [identity(path)]
     warehouses.compact(ACME)
-    identity = warehouse_files._identity
     monkeypatch.setattr(
-        warehouse_files, "_identity", lambda path: found.pop() if found else identity(path)
+        database_file, "identity", lambda path: found.pop() if found else identity(path)
     )
     monkeypatch.setattr(
         duckdb.DuckDBPyConnection,

@@ -584,6 +584,27 @@ def test_removing_deletes_the_file_and_what_a_killed_process_left_beside_it(
     assert list((tmp_path / "olap").glob("[!.]*")) == []
 
 
+def test_when_a_removed_file_has_gone_its_log_has(
+    warehouses: FileWarehouses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on there may be another file, with a log of its own."""
+    with another_process(HOLDER, tmp_path / "olap") as holder:
+        assert holder.hears() == "holding"
+        holder.kill()
+    log = warehouses.path(ACME).with_name("main.duckdb.wal")
+    assert log.exists()
+    unlink, logs = Path.unlink, []
+
+    def watched(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path == warehouses.path(ACME):
+            logs.append(log.exists())
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    warehouses.remove(ACME)
+    assert logs == [False]
+
+
 def test_removing_what_is_not_there_is_no_mistake(warehouses: FileWarehouses) -> None:
     warehouses.remove(ACME)
     assert not warehouses.exists(ACME)

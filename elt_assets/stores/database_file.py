@@ -1,0 +1,123 @@
+"""A DuckDB file on the disk, seen from outside.
+
+Belongs here: the log beside it, which file it is and whether anybody wrote to it, that one
+process at a time makes one, and taking one away. Does not: opening it (warehouse_files).
+
+Never read such a file with plain file I/O while anybody may have it open: closing any
+descriptor of the file drops the process's lock (POSIX).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elt_assets.stores.file_errors import refused_by_system
+from elt_assets.stores.warehouse import Place
+
+log = logging.getLogger(__name__)
+
+_UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
+_MAKING = ".making"  # locked by whoever makes a file
+
+
+def log_of(path: Path) -> Path:
+    """The file's write-ahead log, which DuckDB has beside it now and then."""
+    return path.with_name(path.name + ".wal")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file and of its write-ahead log."""
+    return sum(part.stat().st_size for part in (path, log_of(path)) if part.exists())
+
+
+def written(path: Path) -> tuple[object, ...]:
+    """Differs when anybody has written to the file or its log."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, log_of(path).exists()
+
+
+def rewritten(path: Path) -> Path:
+    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
+    return path.with_name(f".{path.name}.rewritten")
+
+
+def unlink(path: Path) -> None:
+    """Remove a file that nobody has open, and what DuckDB may have left beside it.
+
+    The log first: once the file has gone a new one may be made, and that has a log of its own.
+    """
+    for leftover in (log_of(path), path):
+        leftover.unlink(missing_ok=True)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there, if any: another one in its place is another."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _may_be_unfinished(path: Path) -> bool:
+    try:
+        return path.stat().st_size in _UNFINISHED
+    except OSError:
+        return False
+
+
+def reach_the_disk(folder: Path) -> None:
+    """Have the names in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int, int] | None]:
+    """Yield which file is there; if there is none, nobody else makes one during the block.
+
+    DuckDB makes a file and locks it in two steps, and writes its headers in three more. Who
+    came between would find a damaged one; a process killed there, or a full disk, leaves it so.
+    Files below `root` are made one after the other.
+    """
+    found = identity(path)
+    if found is not None and not _may_be_unfinished(path):
+        yield found
+        return
+    with _making(ref, root / _MAKING):
+        _take_away_unfinished(path)
+        yield identity(path)
+
+
+@contextmanager
+def _making(ref: Place, lock: Path) -> Iterator[None]:
+    with refused_by_system(ref, lock):
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
+def _take_away_unfinished(path: Path) -> None:
+    """Remove a file whose headers were not all written: it holds nothing.
+
+    Only under the lock of who makes files: nobody has such a file then, and plain file I/O
+    drops no lock.
+    """
+    if not _may_be_unfinished(path) or log_of(path).exists():
+        return
+    begun = path.read_bytes()
+    if not begun or begun[8:12] == b"DUCK":
+        log.warning("warehouse file %s was never made in full; it is taken away", path)
+        path.unlink()
