@@ -10,19 +10,17 @@ descriptor of the file drops the process's lock (POSIX).
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from elt_assets.stores.file_errors import refused_by_system
 from elt_assets.stores.warehouse import Place
 
-log = logging.getLogger(__name__)
-
 _UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
-_MAKING = ".making"  # locked by whoever makes a file
+_MAKING = ".making"  # locked by whoever makes a file, and says which one
 
 
 def log_of(path: Path) -> Path:
@@ -65,10 +63,7 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def _may_be_unfinished(path: Path) -> bool:
-    try:
-        return path.stat().st_size in _UNFINISHED
-    except OSError:
-        return False
+    return path.is_file() and path.stat().st_size in _UNFINISHED
 
 
 def reach_the_disk(folder: Path) -> None:
@@ -86,38 +81,30 @@ def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int
 
     DuckDB makes a file and locks it in two steps, and writes its headers in three more. Who
     came between would find a damaged one; a process killed there, or a full disk, leaves it so.
-    Files below `root` are made one after the other.
+    Therefore files below `root` are made one after the other, and which one is noted meanwhile:
+    what is noted and unfinished, the next one takes away.
     """
     found = identity(path)
     if found is not None and not _may_be_unfinished(path):
         yield found
         return
-    with _making(ref, root / _MAKING):
-        _take_away_unfinished(path)
+    with _making(ref, root / _MAKING) as note:
+        noted = root / os.fsdecode(note.read())
+        if _may_be_unfinished(noted):
+            noted.unlink()
+        with refused_by_system(ref, path):
+            note.truncate(0)
+            note.seek(0)
+            note.write(os.fsencode(path.relative_to(root)))
         yield identity(path)
+        note.truncate(0)
 
 
 @contextmanager
-def _making(ref: Place, lock: Path) -> Iterator[None]:
+def _making(ref: Place, lock: Path) -> Iterator[FileIO]:
     with refused_by_system(ref, lock):
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
-
-
-def _take_away_unfinished(path: Path) -> None:
-    """Remove a file whose headers were not all written: it holds nothing.
-
-    Only under the lock of who makes files: nobody has such a file then, and plain file I/O
-    drops no lock.
-    """
-    if not _may_be_unfinished(path) or log_of(path).exists():
-        return
-    begun = path.read_bytes()
-    if not begun or begun[8:12] == b"DUCK":
-        log.warning("warehouse file %s was never made in full; it is taken away", path)
-        path.unlink()
+        note = FileIO(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+    with note:
+        fcntl.flock(note, fcntl.LOCK_EX)
+        yield note
