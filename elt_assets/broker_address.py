@@ -7,18 +7,25 @@ how it is shown to people. Does not: connecting (workers).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlencode, urlsplit
 
 from elt_assets.errors import InvalidInput
 from elt_assets.secret_refs import SecretRef, Secrets
 
 _EXPECTED = "not the address of a Redis: write redis://host:6379/0, or rediss://… for TLS"
+_CERTIFICATES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_CHECKED = {"ssl_cert_reqs": "required"}
+"""Said to both clients of Redis: the one inside Celery checks no certificate by itself."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """`redis://user@host:port/number` or `rediss://…`, and where its password is kept."""
+    """`redis://user@host:port/number` or `rediss://…`, and where its password is kept.
+
+    With `?ssl_ca_certs=PATH` the server's certificate may be one of your own authority, with
+    `ssl_certfile` and `ssl_keyfile` the client has one as well.
+    """
 
     url: str
     password: SecretRef | None = None
@@ -40,6 +47,7 @@ class BrokerAddress:
                 "a password does not belong in the address: name where it is kept in "
                 f"{password_setting}, as env:NAME or file:PATH"
             )
+        _check_options(parts)
         number = parts.path.strip("/")
         if number and not number.isdigit():
             raise InvalidInput("the database of a Redis is a number: redis://host:6379/0")
@@ -48,11 +56,14 @@ class BrokerAddress:
     def complete(self, secrets: Secrets) -> str:
         """What the client is given. Raises `SecretMissing`; `secrets` can redact it then."""
         parts = _split(self.url)
-        if self.password is None:
-            return self.url
-        user, _, host = parts.netloc.rpartition("@")
-        place = f"{user}:{quote(secrets.resolve(self.password), safe='')}@{host}"
-        return parts._replace(netloc=place).geturl()
+        if parts.scheme == "rediss":
+            options = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            parts = parts._replace(query=urlencode(options | _CHECKED, safe="/"))
+        if self.password is not None:
+            user, _, host = parts.netloc.rpartition("@")
+            place = f"{user}:{quote(secrets.resolve(self.password), safe='')}@{host}"
+            parts = parts._replace(netloc=place)
+        return parts.geturl()
 
     @property
     def is_private(self) -> bool:
@@ -63,6 +74,16 @@ class BrokerAddress:
     def __str__(self) -> str:
         """The address without its options, for people."""
         return _split(self.url)._replace(query="", fragment="").geturl()
+
+
+def _check_options(parts: SplitResult) -> None:
+    for name, values in parse_qs(parts.query, keep_blank_values=True).items():
+        known = name in _CERTIFICATES or values == [_CHECKED.get(name)]
+        if parts.scheme != "rediss" or not known:
+            raise InvalidInput(
+                f"{name!r} is not an option of a broker's address: rediss:// takes "
+                f"{', '.join(_CERTIFICATES)}, and certificates are always checked"
+            )
 
 
 def _split(url: str) -> SplitResult:

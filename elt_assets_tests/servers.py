@@ -251,6 +251,9 @@ class Broker:
     """A running Redis with a password, which keeps what it was told on its disk."""
 
     port: int
+    tls_port: int
+    certificate: Path
+    """What the server shows at `tls_port`: its own authority, for 127.0.0.1."""
     stop: Callable[[], None]
     """End it as a power cut would."""
     start: Callable[[], None]
@@ -273,8 +276,12 @@ def redis() -> Iterator[Broker]:
     if program is None:
         pytest.skip("Redis is not installed; .ci/install-servers installs it")
     with _folder() as folder:
-        port = _free_port()
+        port, tls_port = _free_port(), _free_port()
+        certificate, key = _certificate(folder)
         options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+        options += ["--tls-port", str(tls_port), "--tls-auth-clients", "no"]
+        options += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+        options += ["--tls-ca-cert-file", str(certificate)]
         options += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         configuration = folder / "redis.conf"
         configuration.write_text(f'requirepass "{PASSWORD}"\n')
@@ -301,7 +308,7 @@ def redis() -> Iterator[Broker]:
 
         start()
         try:
-            yield Broker(port, stop, start)
+            yield Broker(port, tls_port, certificate, stop, start)
         finally:
             if running:
                 stop()

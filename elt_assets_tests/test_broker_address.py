@@ -19,6 +19,9 @@ from elt_assets.settings import load_settings
         ("redis://queue/first", "the database of a Redis is a number"),
         ("redis://:hemmelig@queue/0", "name where it is kept in ELT_ASSETS_BROKER_PASSWORD"),
         ("redis://queue/0?password=hemmelig", "a password does not belong in the address"),
+        ("rediss://queue/0?ssl_cert_reqs=none", "certificates are always checked"),
+        ("rediss://queue/0?ssl_check_hostname=false", "'ssl_check_hostname' is not an option"),
+        ("redis://queue/0?ssl_ca_certs=/ca.pem", "'ssl_ca_certs' is not an option"),
     ],
 )
 def test_a_mistaken_address_is_named_without_what_may_be_a_password(url: str, said: str) -> None:
@@ -30,13 +33,23 @@ def test_a_mistaken_address_is_named_without_what_may_be_a_password(url: str, sa
 
 def test_the_password_comes_in_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE", "p@ss/word")
-    address = BrokerAddress.parse("rediss://elt@queue:6380/1?ssl_cert_reqs=required")
+    address = BrokerAddress.parse("redis://elt@queue:6380/1")
     assert address.complete(Secrets()) == address.url
     known = BrokerAddress(address.url, SecretRef(env="QUEUE"))
-    assert known.complete(Secrets()) == (
-        "rediss://elt:p%40ss%2Fword@queue:6380/1?ssl_cert_reqs=required"
+    assert known.complete(Secrets()) == "redis://elt:p%40ss%2Fword@queue:6380/1"
+    assert str(known) == "redis://elt@queue:6380/1"
+
+
+def test_with_tls_every_client_is_told_to_check_the_certificate() -> None:
+    plain = BrokerAddress.parse("rediss://queue/0")
+    assert plain.complete(Secrets()) == "rediss://queue/0?ssl_cert_reqs=required"
+    own = BrokerAddress.parse(
+        "rediss://queue/0?ssl_ca_certs=/etc/our ca.pem&ssl_cert_reqs=required"
     )
-    assert str(known) == "rediss://elt@queue:6380/1"
+    assert own.complete(Secrets()) == (
+        "rediss://queue/0?ssl_ca_certs=/etc/our+ca.pem&ssl_cert_reqs=required"
+    )
+    assert str(own) == "rediss://queue/0"
 
 
 @pytest.mark.parametrize(
