@@ -58,6 +58,9 @@ from elt_assets.stores.warehouse import (
 
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
+# By default DuckDB writes what its version 0.10 can read. Statistics of every column then take 3 kB
+# instead of 64 bytes, and have to be converted each time a file is opened or let go of.
+STORAGE_VERSION = "v1.5.0"
 _LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
 # A row group that is not full is written anew whenever the log is emptied into the file. Six times
 # as many of them as DuckDB would make, and that happens often enough to need little memory.
@@ -395,7 +398,7 @@ class FileWarehouses(Warehouses):
                     raise removed(ref, path)
                 with whole_or_made_here(ref, path, self._root) as found:
                     # A file that exists has its blocks; DuckDB refuses to be told of others.
-                    made = f", BLOCK_SIZE {_fitting_blocks(ref)}" if found is None else ""
+                    made = _made_with(_fitting_blocks(ref)) if found is None else ""
                     # Without TYPE, DuckDB looks into the file and loads an extension for what it
                     # finds.
                     options = "TYPE duckdb"
@@ -416,6 +419,10 @@ def _row_groups(ref: Place) -> str:
     return "" if isinstance(ref, SharedFile) else _ROW_GROUPS
 
 
+def _made_with(block_size: int) -> str:
+    return f", BLOCK_SIZE {block_size}, STORAGE_VERSION '{STORAGE_VERSION}'"
+
+
 def _fitting_blocks(ref: Place, size: int = 0) -> int:
     """The block size for a file of `size` bytes; one that is shared may become large."""
     return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
@@ -428,7 +435,7 @@ def _copy(attached: _Attached, target: Path, block_size: int) -> None:
     attached.instance.compress(True)
     connection.execute(
         f"ATTACH {literal(str(target))} AS copied"
-        f" (TYPE duckdb{_row_groups(attached.ref)}, BLOCK_SIZE {block_size})"
+        f" (TYPE duckdb{_row_groups(attached.ref)}{_made_with(block_size)})"
     )
     try:
         connection.execute(f"COPY FROM DATABASE {ALIAS} TO copied")

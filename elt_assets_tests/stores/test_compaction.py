@@ -192,6 +192,26 @@ def test_a_rewriting_waits_for_the_sync_that_holds_the_file(warehouses: FileWare
     assert numbers(warehouses) == (101, 50)
 
 
+def format_of(path: Path) -> str:
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"ATTACH '{path}' AS found (READ_ONLY)")
+        (tags,) = connection.execute(
+            "SELECT tags FROM duckdb_databases() WHERE database_name = 'found'"
+        ).fetchall()[0]
+    return str(tags["storage_version"])
+
+
+def test_a_file_has_duckdbs_newer_format_however_it_was_made(
+    warehouses: FileWarehouses, tmp_path: Path
+) -> None:
+    path = warehouses.path(ACME)
+    copied = tmp_path / "copy" / "acme.duckdb"
+    warehouses.copy(ACME, copied)
+    found = [format_of(path), format_of(copied)]
+    warehouses.compact(ACME)
+    assert {*found, format_of(path)} == {"v1.5.0+"}
+
+
 def test_a_copy_is_a_file_of_its_own(warehouses: FileWarehouses, tmp_path: Path) -> None:
     warehouses.copy(ACME, tmp_path / "copy" / "acme" / "main.duckdb")
     copied = FileWarehouses(tmp_path / "copy")
