@@ -8,6 +8,7 @@ event, and compiles its statements again each time. A sync of one integration is
 events, which then cost more than the sync. Here engines stay, so that statements are
 compiled once, and a commit does not wait for the disk: after a power failure the last
 events may be missing from the UI, while what was synced is in the stores, which do wait.
+What tables there are, which Dagster looks up for every event, is remembered.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        # Neither tables nor columns go away.
+        self._known_tables: set[str] = set()
+        self._known_columns: set[str] = set()
         # All that Dagster asks for before the instance is there.
         self._inst_data = inst_data
 
@@ -57,6 +61,19 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     ) -> Self:
         """Made by Dagster from dagster.yaml."""
         return cls(inst_data)
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index of all runs has the table."""
+        if table_name not in self._known_tables and super().has_table(table_name):
+            self._known_tables.add(table_name)
+        return table_name in self._known_tables
+
+    def _has_asset_key_col_on_connection(self, conn: Connection, column_name: str) -> bool:
+        if column_name not in self._known_columns and super()._has_asset_key_col_on_connection(
+            conn, column_name
+        ):
+            self._known_columns.add(column_name)
+        return column_name in self._known_columns
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from elt_assets.event_log import PooledSqliteEventLogStorage
 from elt_assets.instance import open_instance
@@ -121,6 +122,30 @@ def test_wiping_the_event_log_leaves_nothing_open_or_behind(instance: dg.Dagster
     assert instance.get_materialized_partitions(LATEST) == set()
     materialize(instance, "b")
     assert instance.get_materialized_partitions(LATEST) == {"b"}
+
+
+def test_what_tables_there_are_is_looked_up_once_and_not_for_every_event(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def watch(name: str) -> None:
+        real = getattr(SqliteEventLogStorage, name)
+
+        def watched(*arguments: object) -> object:
+            asked.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(SqliteEventLogStorage, name, watched)
+
+    watch("has_table")
+    watch("_has_asset_key_col_on_connection")
+    storage = instance.event_log_storage
+    for partition in ("a", "b"):
+        materialize(instance, partition)
+        assert storage.has_table("asset_event_tags")
+    assert sorted(asked) == ["_has_asset_key_col_on_connection", "has_table"]
+    assert not storage.has_table("no_such_table")
 
 
 def test_events_are_told_by_many_threads_at_once(instance: dg.DagsterInstance) -> None:
