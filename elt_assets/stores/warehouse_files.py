@@ -62,7 +62,7 @@ LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a thi
 # instead of 64 bytes, and have to be converted each time a file is opened or let go of. From 1.4 on
 # it tries a compression that takes a tenth of a large first sync and makes no file smaller.
 STORAGE_VERSION = "v1.2.0"
-_LARGE = 64 * 2**20  # bytes from which a file is to have large blocks
+_LARGE = 32 * 2**20  # bytes from which a file is to have large blocks
 # A row group that is not full is written anew whenever the log is emptied into the file. Six times
 # as many of them as DuckDB would make, and that happens often enough to need little memory.
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
