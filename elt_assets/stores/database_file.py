@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -63,7 +64,11 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def _may_be_unfinished(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size in _UNFINISHED
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size in _UNFINISHED
 
 
 def reach_the_disk(folder: Path) -> None:
@@ -91,7 +96,7 @@ def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int
     with _making(ref, root / _MAKING) as note:
         noted = root / os.fsdecode(note.read())
         if _may_be_unfinished(noted):
-            noted.unlink()
+            noted.unlink(missing_ok=True)
         with refused_by_system(ref, path):
             note.truncate(0)
             note.seek(0)

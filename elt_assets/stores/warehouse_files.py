@@ -268,6 +268,7 @@ class FileWarehouses(Warehouses):
         """See `Warehouses`."""
         path = self.path(ref)
         with ExitStack() as held:
+            # What was never made in full would be found damaged: it is taken away first.
             with whole_or_made_here(ref, path, self._root) as found:
                 pass
             if found is not None:
