@@ -81,7 +81,7 @@ def _check_options(parts: SplitResult) -> None:
         known = name in _CERTIFICATES or values == [_CHECKED.get(name)]
         if parts.scheme != "rediss" or not known:
             raise InvalidInput(
-                f"{name!r} is not an option of a broker's address: rediss:// takes "
+                "an option does not belong in the address: with rediss:// it may have "
                 f"{', '.join(_CERTIFICATES)}, and certificates are always checked"
             )
 

@@ -20,8 +20,9 @@ from elt_assets.settings import load_settings
         ("redis://:hemmelig@queue/0", "name where it is kept in ELT_ASSETS_BROKER_PASSWORD"),
         ("redis://queue/0?password=hemmelig", "a password does not belong in the address"),
         ("rediss://queue/0?ssl_cert_reqs=none", "certificates are always checked"),
-        ("rediss://queue/0?ssl_check_hostname=false", "'ssl_check_hostname' is not an option"),
-        ("redis://queue/0?ssl_ca_certs=/ca.pem", "'ssl_ca_certs' is not an option"),
+        ("rediss://queue/0?ssl_check_hostname=false", "an option does not belong in the address"),
+        ("redis://queue/0?ssl_ca_certs=/ca.pem", "an option does not belong in the address"),
+        ("redis://elt:12?hemmelig@queue/0", "an option does not belong in the address"),
     ],
 )
 def test_a_mistaken_address_is_named_without_what_may_be_a_password(url: str, said: str) -> None:

@@ -6,9 +6,7 @@ path, rewriting and copying it. Does not: what tables there are, the file as the
 sees it (database_file), or what DuckDB says of it in our own errors (file_errors).
 
 The file's own lock keeps two syncs of one integration apart: between processes by the
-operating system, inside one process by DuckDB's refusal to attach a file twice. Never
-open these files with plain file I/O while a sync may run: closing any descriptor of the
-file drops the process's lock (POSIX).
+operating system, inside one process by DuckDB's refusal to attach a file twice.
 """
 
 from __future__ import annotations
