@@ -47,6 +47,10 @@ class ProviderRefused(PermanentError):
     """The provider answered and said no: 401, 403, 404 and other 4xx."""
 
 
+class PositionRefused(RetryableError):
+    """The provider no longer takes a saved position; the extraction begins again without it."""
+
+
 class ProviderUnavailable(RetryableError):
     """No usable answer: connection refused, timeout, 5xx, 429, a body cut short."""
 

@@ -113,6 +113,8 @@ class Client:
         self._in_flight = threading.BoundedSemaphore(connections)
         self._retries_left = limits.retry_budget
         self._counting = threading.Lock()
+        self.requests = 0
+        """Requests sent so far."""
         self._sockets = OpenSockets()
         self._pool = pool_of(
             self._sockets,
@@ -188,6 +190,8 @@ class Client:
             headers["If-None-Match"] = request.etag
         if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
+        with self._counting:
+            self.requests += 1
         deadline = time.monotonic() + self._limits.timeout
         try:
             answer = self._pool.request(

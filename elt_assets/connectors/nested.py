@@ -111,9 +111,14 @@ class NestedSource(ListsOnly):
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether a parent or a record can slip from one page to another."""
-        return self._parents.pages_can_shift or self._children.pages_can_shift
+    def snapshot(self) -> bool:
+        """Whether both the parents and their lists are."""
+        return self._parents.snapshot and self._children.snapshot
+
+    @property
+    def requests(self) -> int:
+        """Requests sent for parents and lists, which share a client."""
+        return self._parents.requests
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.

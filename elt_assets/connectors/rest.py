@@ -11,7 +11,7 @@ import copy
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -195,20 +195,25 @@ class RestSource:
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether pages are counted: cursors and links continue after what was read."""
-        return self._paginator.pages_can_shift
+    def snapshot(self) -> bool:
+        """Counted pages are not: a record that leaves moves others to a page already read."""
+        return not self._paginator.pages_can_shift
 
     @property
-    def answers_for_one(self) -> bool:
+    def probes(self) -> bool:
         """Whether the configuration says how a single record is asked for."""
         return self._single is not None
 
-    def presence(self, external_id: str) -> Presence:
-        """Ask for one record."""
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask for single records."""
         if self._single is None:
-            return Presence.UNKNOWN
-        return self._single.presence(self._client, external_id)
+            return dict.fromkeys(missing, Presence.UNKNOWN)
+        return {key: self._single.presence(self._client, key) for key in missing}
+
+    @property
+    def requests(self) -> int:
+        """Requests sent by this source's client, which may be shared."""
+        return self._client.requests
 
     def pages(
         self,

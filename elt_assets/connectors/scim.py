@@ -7,7 +7,7 @@ reading pages; that is the REST source.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -206,18 +206,25 @@ class ScimSource:
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """An index counts users; until the provider was asked, it may be one."""
-        return (self._chosen or self._plain).pages_can_shift
+    def snapshot(self) -> bool:
+        """Until the provider's configuration is read, pages may be counted."""
+        return (self._chosen or self._plain).snapshot
 
     @property
-    def answers_for_one(self) -> bool:
+    def probes(self) -> bool:
         """Every SCIM provider does; with a filter the answer would mean something else."""
-        return self._plain.answers_for_one
+        return self._plain.probes
 
-    def presence(self, external_id: str) -> Presence:
-        """Ask for one user."""
-        return self._plain.presence(external_id)
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask for single users."""
+        return self._plain.probe(missing, listed)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent for the configuration, the pages and single users."""
+        chosen = self._chosen
+        pages = 0 if chosen is None or chosen is self._plain else chosen.requests
+        return self._plain.requests + pages
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

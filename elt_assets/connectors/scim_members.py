@@ -63,9 +63,14 @@ class ScimMembers(ListsOnly):
         return self._groups.resumable
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether a group can slip from one page to another."""
-        return self._groups.pages_can_shift
+    def snapshot(self) -> bool:
+        """As the listing of groups is."""
+        return self._groups.snapshot
+
+    @property
+    def requests(self) -> int:
+        """Requests sent for the groups."""
+        return self._groups.requests
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""

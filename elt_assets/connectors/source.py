@@ -6,7 +6,7 @@ kind of source has a module of its own), and no knowledge of what happens to a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -46,7 +46,8 @@ class Page:
     path; `count` is the length of that list. `next` continues after this page, and None
     means the provider said this is the last one. `total` is the provider's own count of
     all records, where it declares one. `cut_short` names why the source stopped although
-    the provider had more or went in circles; such an extraction is never complete.
+    the provider had more or went in circles; such an extraction is never complete. `doubts`
+    are reasons, with numbers, why a listing that goes on is not known to be complete.
     """
 
     body: bytes
@@ -54,6 +55,7 @@ class Page:
     next: Cursor | None
     total: int | None = None
     cut_short: str | None = None
+    doubts: tuple[str, ...] = ()
     wanted: int | None = None
     """How many records were asked for, where the source knows."""
     parents: tuple[tuple[str, int], ...] = ()
@@ -96,22 +98,29 @@ class Source(Protocol):
         """Set where the provider can be asked for what changed since a moment."""
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether a record can slip from one page to another while pages are read."""
+    def snapshot(self) -> bool:
+        """Whether what is listed is one consistent state, so that absence is proof by itself."""
 
     @property
     def resumable(self) -> bool:
         """Whether `pages` goes on from a cursor; else an interrupted reading begins again."""
 
     @property
-    def answers_for_one(self) -> bool:
-        """Whether `presence` can be asked."""
+    def probes(self) -> bool:
+        """Whether `probe` can ask the provider."""
 
-    def presence(self, external_id: str) -> Presence:
-        """Ask the provider for one record: GONE for 404 or inactive, UNKNOWN if it will not say.
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask the provider for records by key; every key in `missing` gets an answer.
 
+        `listed` are keys that this sync listed: one of them is the control, and if it is not
+        answered as present, every answer is UNKNOWN. At most one request for each missing
+        key and one for the control.
         Raises `ProviderUnavailable` or `ProviderRefused`.
         """
+
+    @property
+    def requests(self) -> int:
+        """Requests sent to the provider so far; 0 for files and databases."""
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -127,8 +136,8 @@ class Source(Protocol):
         With `since` (ISO 8601, UTC) only of records changed after it; the same moment is
         given again when an extraction continues.
 
-        Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable` or
-        `SecretMissing`; never ends early in silence.
+        Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable`, `SecretMissing` or
+        `PositionRefused`; never ends early in silence.
         """
 
     def close(self) -> None:
@@ -151,6 +160,14 @@ class AsksWhetherChanged(Protocol):
         """
 
 
+@runtime_checkable
+class ListsOtherwise(Protocol):
+    """A source that can list with another page size or order, so that a paging fault shows."""
+
+    def otherwise(self) -> None:
+        """From now on list with another page size or order where the provider allows it."""
+
+
 class ListsOnly:
     """What sources have in common that list everybody, each time, and do nothing else."""
 
@@ -160,10 +177,15 @@ class ListsOnly:
         return None
 
     @property
-    def answers_for_one(self) -> bool:
-        """It lists; it is not asked for one."""
+    def probes(self) -> bool:
+        """Single records cannot be asked for."""
         return False
 
-    def presence(self, external_id: str) -> Presence:
-        """Never asked."""
-        return Presence.UNKNOWN
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Nothing is known."""
+        return dict.fromkeys(missing, Presence.UNKNOWN)
+
+    @property
+    def requests(self) -> int:
+        """No requests are counted."""
+        return 0

@@ -26,9 +26,9 @@ def way_to_confirm(
     if chosen is not None:
         return chosen
     skipped = duplicates > 0 and certificate.declared_total is not None
-    if not source.pages_can_shift and certificate.extraction_runs == 1 and not skipped:
+    if source.snapshot and certificate.extraction_runs == 1 and not skipped:
         return "none"
-    return "probe" if source.answers_for_one else "grace"
+    return "probe" if source.probes else "grace"
 
 
 def confirm_deletes(
@@ -42,9 +42,12 @@ def confirm_deletes(
     """
     if way == "none":
         return
-    if way == "grace" or not source.answers_for_one:
+    if way == "grace" or not source.probes:
         detection.hold_back_newly_missing(repeated)
         return
-    answers = {record_id: source.presence(key) for record_id, key in detection.candidates()}
-    detection.shield(i for i, answer in answers.items() if answer is Presence.PRESENT)
-    detection.hold_back(i for i, answer in answers.items() if answer is Presence.UNKNOWN)
+    candidates = detection.candidates()
+    if not candidates:
+        return
+    answers = source.probe([key for _, key in candidates], detection.listed())
+    detection.shield(i for i, key in candidates if answers[key] is Presence.PRESENT)
+    detection.hold_back(i for i, key in candidates if answers[key] is Presence.UNKNOWN)

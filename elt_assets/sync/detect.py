@@ -19,6 +19,9 @@ from elt_assets.sync.latest_images import LatestImages
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stream import Stream
 
+_CONTROLS = 1_000
+"""Listed keys that a source may choose the control of its probes from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -192,6 +195,26 @@ class Detection:
             """
         ).fetchall()
         return [(row[0], row[1]) for row in rows]
+
+    def listed(self) -> list[str]:
+        """Some keys that this sync listed, those that need escaping in an address first."""
+        key = self._stream.key[0].name
+        rows = self._warehouse.execute(
+            f"""
+            SELECT staged.{key}
+            FROM current_records AS current
+            JOIN {self._stream.staging} AS staged
+                ON staged.sync_id = $sync_id
+                AND staged.batch = current.batch
+                AND staged.seq = current.seq
+                AND staged.id = current.id
+            WHERE NOT current.tombstone
+            ORDER BY regexp_full_match(staged.{key}, '[A-Za-z0-9._~-]*'), staged.{key}
+            LIMIT {_CONTROLS}
+            """,
+            {"sync_id": self._sync_id},
+        ).fetchall()
+        return [row[0] for row in rows]
 
     def shield(self, ids: Iterable[str]) -> None:
         """Keep these rows: the provider says that they exist."""

@@ -154,10 +154,11 @@ def _stranger(preview: Preview, source: Source) -> list[str]:
     Deletes rest on that answer: a wrong path would confirm every one of them.
     """
     known = sorted(preview.records, key=lambda record: record.get("active") is not True)
-    if not (known and source.answers_for_one):
+    if not (known and source.probes):
         return []
     try:
-        answer = source.presence(known[0]["external_id"])
+        key = known[0]["external_id"]
+        answer = source.probe([key], [key])[key]
     except SyncError as error:
         return [f"somebody of this page could not be asked for alone: {error}"]
     if answer is Presence.PRESENT:

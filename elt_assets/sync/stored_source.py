@@ -6,7 +6,7 @@ without fetching. Does not: deciding when that is wanted (platform).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -53,18 +53,23 @@ class StoredSource:
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether the first reading may have missed a record."""
-        return self.provider.pages_can_shift or self.certificate.extraction_runs > 1
+    def snapshot(self) -> bool:
+        """Whether the first reading was one."""
+        return self.provider.snapshot and self.certificate.extraction_runs == 1
 
     @property
-    def answers_for_one(self) -> bool:
+    def probes(self) -> bool:
         """As the provider does."""
-        return self.provider.answers_for_one
+        return self.provider.probes
 
-    def presence(self, external_id: str) -> Presence:
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Ask the provider."""
-        return self.provider.presence(external_id)
+        return self.provider.probe(missing, listed)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent to the provider, which are those of probes."""
+        return self.provider.requests
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield the kept records in the order in which they came."""

@@ -8,7 +8,7 @@ step. Does not: anything of the platform; what is expected is worked out without
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -249,15 +249,20 @@ class Telling:
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        return self.history.way == "probe"
+    def snapshot(self) -> bool:
+        return self.history.way != "probe"
 
     @property
-    def answers_for_one(self) -> bool:
+    def probes(self) -> bool:
         return self.history.way == "probe"
 
-    def presence(self, external_id: str) -> Presence:
-        return Presence.PRESENT if external_id in self.day.alive else Presence.GONE
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        alive = self.day.alive
+        return {key: Presence.PRESENT if key in alive else Presence.GONE for key in missing}
+
+    @property
+    def requests(self) -> int:
+        return 0
 
     @property
     def incremental(self) -> Incremental | None:

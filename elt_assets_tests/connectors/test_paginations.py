@@ -195,7 +195,7 @@ def test_a_provider_that_ignores_the_page_number_is_cut_short(
 def test_counted_pages_can_shift_and_others_cannot(
     provider: Provider, pagination: str, shift: bool
 ) -> None:
-    assert opened(directory_data(pagination, "bearer", provider.url)).pages_can_shift is shift
+    assert opened(directory_data(pagination, "bearer", provider.url)).snapshot is not shift
 
 
 @pytest.mark.parametrize(
@@ -362,22 +362,19 @@ def test_one_record_is_present_gone_or_unknown(provider: Provider) -> None:
             "/v1/users/down": as_json({}, 503),
         },
     )
-    assert source.answers_for_one
-    found = {
-        key: source.presence(key)
-        for key in (
-            "here",
-            "suspended",
-            "other",
-            "forbidden",
-            "html",
-            "tombstone",
-            "nobody",
-            "a/b?",
-            "..",
-        )
-    }
-    assert found == {
+    assert source.probes
+    missing = (
+        "here",
+        "suspended",
+        "other",
+        "forbidden",
+        "html",
+        "tombstone",
+        "nobody",
+        "a/b?",
+        "..",
+    )
+    assert source.probe(missing, ["here", "a/b?"]) == {
         "here": Presence.PRESENT,
         "suspended": Presence.GONE,
         "other": Presence.UNKNOWN,
@@ -389,14 +386,15 @@ def test_one_record_is_present_gone_or_unknown(provider: Provider) -> None:
         "..": Presence.UNKNOWN,
     }
     with pytest.raises(ProviderUnavailable):
-        source.presence("down")
+        source.probe(["down"], ["here"])
     source.close()
 
 
 def test_without_a_way_to_ask_nobody_is_asked(provider: Provider) -> None:
     source = opened(directory_data("offset", "bearer", provider.url))
-    assert not source.answers_for_one
-    assert source.presence("x") is Presence.UNKNOWN
+    assert not source.probes
+    assert source.probe(["x"], []) == {"x": Presence.UNKNOWN}
+    assert source.requests == 0
     assert provider.asked == []
 
 

@@ -122,7 +122,7 @@ def test_the_provider_is_paged_as_it_advertises(
     listed = [asked for asked in provider.asked if asked.path == "/Users"]
     assert all(asked.query["count"] == str(count) and asks_by in asked.query for asked in listed)
     assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in provider.asked)
-    assert source.pages_can_shift is (asks_by == "startIndex")
+    assert source.snapshot is (asks_by != "startIndex")
 
 
 def test_an_extraction_goes_on_by_the_pagination_it_began_with(provider: Provider) -> None:
@@ -173,7 +173,7 @@ def test_filter_and_attributes_are_sent(provider: Provider) -> None:
     assert second["filter"] == (
         '(userType eq "Employee") and meta.lastModified gt "2026-01-02T03:04:05.000000Z"'
     )
-    assert not source.answers_for_one, "somebody who does not match any more would still be there"
+    assert not source.probes, "somebody who does not match any more would still be there"
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,9 @@ def test_a_scim_error_says_what_the_provider_says(
 def test_one_user_can_be_asked_for(provider: Provider) -> None:
     provider.answer = scim_server([person(1)], None)
     source = opened(data(provider.url))
-    assert source.presence("id-1") is Presence.PRESENT
-    assert source.presence("id-2") is Presence.GONE
+    answers = source.probe(["id-1", "id-2"], ["id-1"])
+    assert answers == {"id-1": Presence.PRESENT, "id-2": Presence.GONE}
+    assert source.requests > 0
     source.close()
 
 

@@ -155,7 +155,7 @@ def test_what_was_quarantined_is_quarantined_again(company: Company) -> None:
 def test_somebody_missing_from_two_same_listings_is_deleted_by_the_second(
     company: Company,
 ) -> None:
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync()
     world.records = people(29)
     assert company.sync(sync_id="s2").counts.pending_deletes == 1

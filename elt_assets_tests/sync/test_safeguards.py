@@ -90,7 +90,7 @@ def test_an_integration_sets_its_own_limits(company: Company) -> None:
 
 
 def test_pages_that_can_shift_need_two_absences(company: Company) -> None:
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     world.records = people(28)
     first = company.sync(sync_id="s2")
@@ -103,7 +103,7 @@ def test_pages_that_can_shift_need_two_absences(company: Company) -> None:
 
 
 def test_somebody_seen_again_starts_to_count_anew(company: Company) -> None:
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     for number, listed in enumerate((29, 30, 29), start=2):
         world.records = people(listed)
@@ -112,7 +112,7 @@ def test_somebody_seen_again_starts_to_count_anew(company: Company) -> None:
 
 
 def test_an_incomplete_extraction_between_confirms_nothing(company: Company) -> None:
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     world.records = people(29)
     company.sync(sync_id="s2")
@@ -124,7 +124,7 @@ def test_an_incomplete_extraction_between_confirms_nothing(company: Company) -> 
 
 def test_an_attempt_that_was_never_applied_confirms_nothing(company: Company) -> None:
     """The apply fails after detection remembered who is missing; that memory must not count."""
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     world.records = [*people(29), person(50)]
     company.break_inserts()
@@ -137,7 +137,7 @@ def test_the_provider_is_asked_about_each_missing_user(company: Company) -> None
     world = company.connect(
         world=World(
             people(30),
-            pages_can_shift=True,
+            snapshot=False,
             alive={"u-0028": Presence.PRESENT, "u-0027": Presence.UNKNOWN},
         )
     )
@@ -188,7 +188,7 @@ def test_mapping_again_after_a_settled_sync_adds_what_was_rejected(company: Comp
 
 def test_mapping_again_is_no_second_look_at_who_is_missing(company: Company) -> None:
     """Somebody whom shifting pages hid from one extraction is hidden from its repetition too."""
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     world.records = [*people(30)[1:], person(30, email=["a", "b"])]
     assert company.sync(sync_id="s2").counts.pending_deletes == 1
@@ -404,7 +404,7 @@ def test_an_extraction_begun_too_long_ago_starts_afresh(tmp_path) -> None:
 
 
 def test_somebody_seen_in_an_incomplete_extraction_starts_to_count_anew(company: Company) -> None:
-    world = company.connect(world=World(people(30), pages_can_shift=True))
+    world = company.connect(world=World(people(30), snapshot=False))
     company.sync(sync_id="s1")
     world.records = people(29)
     assert company.sync(sync_id="s2").counts.pending_deletes == 1

@@ -150,7 +150,7 @@ class Syncs(RuleBasedStateMachine):
         self._folder = tempfile.TemporaryDirectory(dir=DISK_IN_MEMORY)
         self.company = Company(Path(self._folder.name) / "home", **fresh_stores(), **OPEN_LIMITS)
         self.world = self.company.connect(
-            world=World([], page_size=2, pages_can_shift=self.needs_two_absences)
+            world=World([], page_size=2, snapshot=not self.needs_two_absences)
         )
         self.provider = Provider(self.world)
         self.oracle = Oracle(needs_two_absences=self.needs_two_absences)

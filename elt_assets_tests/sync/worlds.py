@@ -6,7 +6,7 @@ connectors' and end-to-end tests use real servers).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class World:
     incremental: Incremental | None = None
     asked_since: list[str | None] = field(default_factory=list)
     resumable: bool = True
-    pages_can_shift: bool = False
+    snapshot: bool = True
     alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
 
@@ -140,16 +140,20 @@ class WorldSource:
         return self.world.resumable
 
     @property
-    def pages_can_shift(self) -> bool:
-        return self.world.pages_can_shift
+    def snapshot(self) -> bool:
+        return self.world.snapshot
 
     @property
-    def answers_for_one(self) -> bool:
+    def probes(self) -> bool:
         return self.world.alive is not None
 
-    def presence(self, external_id: str) -> Presence:
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         alive = self.world.alive or {}
-        return alive.get(external_id, Presence.GONE)
+        return {key: alive.get(key, Presence.GONE) for key in missing}
+
+    @property
+    def requests(self) -> int:
+        return 0
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         number = 0 if cursor is None else cursor["page"]

@@ -78,9 +78,9 @@ class DltSource(ListsOnly):
         return False
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Nobody knows how a resource pages; a counting one can skip somebody."""
-        return True
+    def snapshot(self) -> bool:
+        """How a resource pages is not known; one that counts can skip a record."""
+        return False
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield every page, from the first one."""

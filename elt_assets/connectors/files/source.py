@@ -74,9 +74,9 @@ class FilesSource(ListsOnly):
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """A file that changes is noticed."""
-        return False
+    def snapshot(self) -> bool:
+        """A file that changes while it is read is noticed."""
+        return True
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""

@@ -67,9 +67,9 @@ class SqlSource(ListsOnly):
         return True
 
     @property
-    def pages_can_shift(self) -> bool:
-        """A row's place follows from its own key, whoever joins or leaves meanwhile."""
-        return False
+    def snapshot(self) -> bool:
+        """A row's place follows from its own key, whichever rows come or go meanwhile."""
+        return True
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
