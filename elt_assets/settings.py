@@ -55,10 +55,14 @@ class Settings(BaseSettings):
         "public", min_length=1, max_length=63, description="Schema there that holds the tables."
     )
     operational_reader: str | None = Field(
-        None, description="Role there that may read the latest tables, and nothing else."
+        None,
+        description="Role that `config secure` lets read the latest tables there, and nothing "
+        "else; unset leaves it as it is.",
     )
-    operational_row_security: bool = Field(
-        False, description="Show that role the rows of one organization at a time."
+    operational_row_security: bool | None = Field(
+        None,
+        description="Whether `config secure` shows that role one organization at a time; unset "
+        "leaves it as it is, off at first.",
     )
     warehouse_url: str | None = Field(
         None,
@@ -284,14 +288,6 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise ValueError(str(error)) from None
         return url
-
-    @model_validator(mode="after")
-    def _rows_are_shown_to_somebody(self) -> Self:
-        if self.operational_row_security and self.operational_reader is None:
-            raise ValueError(
-                "ELT_ASSETS_OPERATIONAL_ROW_SECURITY needs ELT_ASSETS_OPERATIONAL_READER too"
-            )
-        return self
 
     @model_validator(mode="after")
     def _a_lake_is_whole(self) -> Self:

@@ -12,6 +12,7 @@ from elt_assets.errors import EltAssetsError
 from elt_assets.health.report import Check, disk, warehouse, workers
 from elt_assets.settings import InvalidSettings, Settings, load_settings
 from elt_assets.stores.opening import operational_database
+from elt_assets.stores.operational import OperationalDatabase
 
 
 def configuration() -> Iterator[Check]:
@@ -22,7 +23,7 @@ def configuration() -> Iterator[Check]:
         yield from (Check("settings", False, mistake) for mistake in error.mistakes)
         return
     yield Check("settings", True, f"valid; the home folder is {settings.home}")
-    yield _operational(settings)
+    yield from _operational(settings)
     yield disk(settings)
     yield warehouse(settings)
     yield _dagster(settings)
@@ -30,14 +31,26 @@ def configuration() -> Iterator[Check]:
         yield workers(settings.broker_address)
 
 
-def _operational(settings: Settings) -> Check:
+def _operational(settings: Settings) -> Iterator[Check]:
     database = operational_database(settings, attempts=1)
+    name = "operational database"
     try:
-        return Check("operational database", True, database.inspect())
+        yield Check(name, True, database.inspect())
+        if settings.operational_address is not None:
+            yield from _readers(settings, database)
     except EltAssetsError as error:
-        return Check("operational database", False, str(error))
+        yield Check(name, False, str(error))
     finally:
         database.close()
+
+
+def _readers(settings: Settings, database: OperationalDatabase) -> Iterator[Check]:
+    # Imported here: an installation on SQLite needs nothing of PostgreSQL.
+    from elt_assets.stores.postgres import PostgresDatabase
+    from elt_assets.sync.securing import look_at_readers
+
+    if isinstance(database, PostgresDatabase):
+        yield Check("readers", *look_at_readers(database, settings))
 
 
 def _dagster(settings: Settings) -> Check:

@@ -30,8 +30,6 @@ def operational_database(
     return PostgresDatabase(
         address,
         schema=settings.operational_schema,
-        reader=settings.operational_reader,
-        row_security=settings.operational_row_security,
         attempts=attempts,
         lock_timeout=10.0 if wait is None else wait,
     )

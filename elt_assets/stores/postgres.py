@@ -1,7 +1,7 @@
 """The operational database on a PostgreSQL server, reached through ADBC.
 
-Belongs here: sessions, locks, bulk loading, migrations and rights there, and the server's
-errors in our words. Does not: what all databases have in common (operational).
+Belongs here: sessions, locks, bulk loading and migrations there, and the server's errors in our
+words. Does not: who may read (postgres_access) and what all databases have in common (operational).
 
 Where SQLite has one writer, a transaction here takes advisory locks that end with it: one
 shared lock on the whole, and one of its own on what it is about (`on`). So two transactions
@@ -39,6 +39,7 @@ from elt_assets.errors import (
     SyncError,
 )
 from elt_assets.secret_refs import Secrets
+from elt_assets.stores import postgres_access
 from elt_assets.stores.dialect import PostgresDialect
 from elt_assets.stores.operational import (
     Column,
@@ -49,6 +50,7 @@ from elt_assets.stores.operational import (
     migrations,
 )
 from elt_assets.stores.pieces import ROWS_AT_ONCE
+from elt_assets.stores.postgres_access import Access
 
 _COPY = "adbc.postgresql.use_copy"
 _STREAM = "stream"
@@ -166,9 +168,7 @@ class PostgresDatabase(OperationalDatabase):
     """One schema of one database of a server.
 
     A lock that somebody else holds is waited for `lock_timeout` seconds with each try.
-    `setting` is how the settings that lead to it begin. `reader` is the role of applications that
-    only read; with `row_security` it sees the rows
-    of one organization at a time.
+    `setting` is how the settings that lead to it begin.
     """
 
     dialect = PostgresDialect()
@@ -179,8 +179,6 @@ class PostgresDatabase(OperationalDatabase):
         *,
         setting: str = "ELT_ASSETS_OPERATIONAL",
         schema: str = "public",
-        reader: str | None = None,
-        row_security: bool = False,
         attempts: int = 10,
         first_wait: float = 0.1,
         lock_timeout: float = 10.0,
@@ -189,8 +187,6 @@ class PostgresDatabase(OperationalDatabase):
         self._address = address
         self._setting = setting
         self._schema = schema
-        self._reader = reader
-        self._row_security = row_security
         self._lock_timeout = lock_timeout
         self._secrets = Secrets()
 
@@ -213,10 +209,9 @@ class PostgresDatabase(OperationalDatabase):
             yield Session(connection, self._translated)
 
     def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
-        """See `OperationalDatabase`; gives `reader` its rights, too."""
+        """See `OperationalDatabase`; tables get the access that was last secured."""
         scripts, also = migrations(), [*also]
-        wanted = [*scripts, also, [*readable], [str(self._reader), str(self._row_security)]]
-        digest = hashlib.sha256(repr(wanted).encode()).hexdigest()
+        digest = hashlib.sha256(repr([*scripts, also, [*readable]]).encode()).hexdigest()
         installed = self._installed()
         if installed == (len(scripts), digest):
             # Everybody who opens the database asks; nobody who works should wait for that.
@@ -234,12 +229,22 @@ class PostgresDatabase(OperationalDatabase):
                     transaction.execute(_typed(statement))
             for statement in also:
                 transaction.execute(_typed(statement))
-            self._grant(transaction, readable)
+            postgres_access.prepare(transaction)
+            if (access := postgres_access.wanted(transaction.rows)) is not None:
+                postgres_access.apply(transaction, readable, access)
             transaction.execute(f"DELETE FROM {_INSTALLED}")
             transaction.execute(
                 f"INSERT INTO {_INSTALLED} (version, digest) VALUES (?, ?)",
                 (len(scripts), digest),
             )
+
+    def access(self) -> Access | None:
+        """The access to the latest tables that was last secured; None if it never was."""
+        return postgres_access.wanted(self.rows)
+
+    def access_differences(self, tables: Sequence[str], access: Access) -> list[str]:
+        """What the database grants otherwise than `access` says; a sentence for each."""
+        return postgres_access.differences(self.rows, tables, access)
 
     def columns(self, table: str) -> list[Column]:
         """The columns of a table in their order; none if there is no such table."""
@@ -305,7 +310,6 @@ class PostgresDatabase(OperationalDatabase):
                 f"{self}: {row['account']} may not create tables in schema {self._schema}: "
                 f"CREATE SCHEMA {self._schema} AUTHORIZATION {row['account']}"
             )
-        self._refuse_unknown_reader(self.rows)
         return (
             f"PostgreSQL {row['version']} as {row['account']}, "
             f"{'encrypted' if row['encrypted'] else 'not encrypted'}, schema {self._schema} "
@@ -334,36 +338,6 @@ class PostgresDatabase(OperationalDatabase):
         transaction.execute(
             f"CREATE TABLE IF NOT EXISTS {_INSTALLED} (version BIGINT NOT NULL, digest TEXT)"
         )
-
-    def _grant(self, transaction: Transaction, readable: Sequence[str]) -> None:
-        for table in readable:
-            transaction.execute(f"DROP POLICY IF EXISTS own_organization ON {table}")
-            transaction.execute(
-                f"ALTER TABLE {table} {'ENABLE' if self._row_security else 'DISABLE'}"
-                " ROW LEVEL SECURITY"
-            )
-            if self._row_security:
-                # The owner, who syncs, is not subject to it.
-                transaction.execute(
-                    f"CREATE POLICY own_organization ON {table} FOR SELECT USING"
-                    " (organization_id = current_setting('elt_assets.organization_id', true))"
-                )
-        self._refuse_unknown_reader(transaction.rows)
-        if self._reader is None:
-            return
-        role = _quoted(self._reader)
-        transaction.execute(f"GRANT USAGE ON SCHEMA {_quoted(self._schema)} TO {role}")
-        for table in readable:
-            transaction.execute(f"GRANT SELECT ON {table} TO {role}")
-
-    def _refuse_unknown_reader(self, rows: Callable[[str, Parameters], list[Row]]) -> None:
-        if self._reader is not None and not rows(
-            "SELECT 1 AS found FROM pg_roles WHERE rolname = ?", (self._reader,)
-        ):
-            raise DatabaseRefused(
-                f"{self}: there is no role {self._reader} to read the tables "
-                f"(ELT_ASSETS_OPERATIONAL_READER); create it: CREATE ROLE {self._reader} LOGIN"
-            )
 
     def _turn(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
-import adbc_driver_manager
 import pyarrow as pa
 import pytest
 from adbc_driver_postgresql import dbapi
@@ -407,48 +406,6 @@ def two_tenants(database: PostgresDatabase) -> None:
             )
 
 
-def test_the_reading_role_reads_the_latest_tables_and_nothing_else(
-    opened: Opener, postgresql: Server, reader: str
-) -> None:
-    database = opened(reader=reader)
-    two_tenants(database)
-    found = as_reader(postgresql, reader, database.schema, "SELECT name FROM users_latest")
-    assert found == [{"name": "Ada"}] * 2
-    for forbidden in (
-        "SELECT * FROM connected_integrations",
-        "SELECT * FROM syncs",
-        "DELETE FROM users_latest",
-        "UPDATE users_latest SET name = ''",
-    ):
-        with pytest.raises(adbc_driver_manager.Error, match="permission denied"):
-            as_reader(postgresql, reader, database.schema, forbidden)
-
-
-def test_with_row_security_the_reading_role_sees_the_organization_it_named(
-    opened: Opener, postgresql: Server, reader: str
-) -> None:
-    database = opened(reader=reader, row_security=True)
-    two_tenants(database)
-    look = "SELECT organization_id FROM users_latest"
-    assert as_reader(postgresql, reader, database.schema, look) == []
-    named = as_reader(
-        postgresql, reader, database.schema, "SET elt_assets.organization_id = 'beta'", look
-    )
-    assert named == [{"organization_id": "beta"}]
-    assert len(database.rows(look)) == 2, "who syncs sees everybody"
-    opened(reader=reader).migrate(**operational_tables(database.dialect))
-    assert len(as_reader(postgresql, reader, database.schema, look)) == 2, "and it can be put off"
-
-
-def test_a_reading_role_that_does_not_exist_is_named_before_anything_is_made(
-    opened: Opener,
-) -> None:
-    database = opened(reader="nobody_of_that_name")
-    with pytest.raises(DatabaseRefused, match=r"no role nobody_of_that_name .*CREATE ROLE"):
-        database.migrate(**operational_tables(database.dialect))
-    assert not database.exists
-
-
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
@@ -458,7 +415,6 @@ def test_a_reading_role_that_does_not_exist_is_named_before_anything_is_made(
         ("URL", "postgresql://me@db", "names no database"),
         ("URL", "postgresql://me@db:high/app", "not a database address"),
         ("PASSWORD", "hunter2", "write env:NAME or file:PATH, never the password"),
-        ("ROW_SECURITY", "true", "needs ELT_ASSETS_OPERATIONAL_READER"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_named_without_the_password(
