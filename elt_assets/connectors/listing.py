@@ -1,0 +1,265 @@
+"""The course of a listing: which page follows, when it ends, and what speaks against it.
+
+Belongs here: pure decisions; an answer's facts go in, the next position and every doubt come
+out. Does not: requests and bodies (rest), or how a position is sent (pagination).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+Position = Any
+"""A JSON value: a token, an address, a page's number or a record's number."""
+
+
+class Kind(StrEnum):
+    """What leads from one page to the next."""
+
+    NUMBERED = "numbered"  # the page's number
+    COUNTED = "counted"  # the number of the page's first record
+    TOKEN = "token"  # noqa: S105
+    ADDRESS = "address"
+    SINGLE = "single"  # there is one page
+
+
+class Missing(StrEnum):
+    """What came instead of a list."""
+
+    NULL = "null where its list should be"
+    NO_CONTENT = "204 No Content"
+    NOT_THERE = "404 Not Found"
+    REFUSED = "400 Bad Request"
+
+
+class Refusal(StrEnum):
+    """How a provider refused a page."""
+
+    NOT_THERE = "404"
+    GONE = "410"
+    BAD_REQUEST = "400"
+    EXPIRED = "an error that says that the position expired"
+
+
+class Meaning(StrEnum):
+    """What a refused page says about the listing."""
+
+    END = "end"
+    POSITION_REFUSED = "position refused"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is fixed for a listing. Lists under a parent may be null when they are empty."""
+
+    kind: Kind
+    max_pages: int
+    start: int = 0
+    under_parent: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether a record that leaves moves others to a page that was read before."""
+        return self.kind in (Kind.NUMBERED, Kind.COUNTED)
+
+    def fits(self, position: Position) -> bool:
+        """Whether a saved position is one of this kind."""
+        if self.counts:
+            return type(position) is int and position > self.start
+        return type(position) in (str, int)
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a listing stands: enough to go on from, and small enough for a checkpoint.
+
+    `page` numbers the page at `at`, which is asked for next (`again` when the page before gave
+    the same token). `listed` records came before it, `before` of them on the page before, whose
+    `mark` is kept; `longest` is the longest page so far. `disbelieved` totals stay so.
+    """
+
+    page: int = 1
+    at: Position | None = None
+    listed: int = 0
+    before: int = 0
+    longest: int = 0
+    mark: str | None = None
+    disbelieved: bool = False
+    again: bool = False
+
+
+BEGINNING = Progress()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one answer says about the course of its listing.
+
+    `next` is the token or the whole address that it gives, `more` whether it says in so many
+    words that records follow. `mark` is equal for two pages only if they begin and end with the
+    same records; None if that is not known. `missing` is set where there was no list.
+    """
+
+    count: int
+    next: str | int | None = None
+    total: int | None = None
+    more: bool | None = None
+    mark: str | None = None
+    missing: Missing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What follows from an answer.
+
+    `next` is None where the listing ended. `total` is the provider's count, if it is believed.
+    `cut_short` says why the listing stops here although the provider goes on. A `repeated`
+    page brought nothing: its records are those of the page before.
+    """
+
+    next: Progress | None
+    total: int | None = None
+    doubts: tuple[str, ...] = ()
+    cut_short: str | None = None
+    repeated: bool = False
+
+
+class Listing:
+    """One listing from the beginning or from a checkpoint. Give `take` each answer in order."""
+
+    def __init__(self, course: Course, progress: Progress = BEGINNING) -> None:
+        self._course = course
+        self.progress = progress
+        # Hashes, not positions: one may be long, and the page limit bounds their number.
+        self._seen = {_fingerprint(progress.at)}
+        self._resumed = progress.page > 1
+        self._total_reached = False
+        self._said: set[str] = set()
+
+    def take(self, facts: Facts) -> Turn:
+        """Go on by an answer to the page at `progress`."""
+        now, page = self.progress, self.progress.page
+        listed, longest = now.listed + facts.count, max(now.longest, facts.count)
+        doubts: list[str] = []
+        total = None if now.disbelieved else facts.total
+        disbelieved = now.disbelieved
+        if total is not None and total < listed:
+            doubts.append(
+                f"the provider's total {total:,} is smaller than the {listed:,} records listed"
+            )
+            total, disbelieved = None, True
+        repeats = facts.mark is not None and facts.mark == now.mark
+        cut_short: str | None = None
+        at: Position | None = None
+        if repeats and now.again:
+            # The same token twice, and the same page for it: nothing comes after that page.
+            return Turn(None, total, tuple(doubts), repeated=True)
+        if self._course.counts:
+            if repeats:
+                cut_short = f"page {page} repeats page {page - 1}; is its number asked for rightly?"
+            ends = total is not None and listed >= total and facts.count < longest
+            if facts.count and (facts.more or not ends):
+                at = self._counted(now.at, facts.count)
+        elif self._course.kind is not Kind.SINGLE:
+            if repeats:
+                self._say(doubts, f"page {page} repeats page {page - 1}", "repeats")
+            at = self._led(facts, listed, total)
+            if at is not None and facts.count == 0:
+                self._say(doubts, f"page {page} is empty although another page follows", "empty")
+        if at is None:
+            if facts.more:
+                doubts.append(f"page {page} says that more records follow and leads to none")
+            return Turn(None, total, tuple(doubts), self._unproven(facts))
+        cut_short = cut_short or self._circle(at, repeats)
+        following = Progress(
+            page + 1,
+            at,
+            listed,
+            facts.count,
+            longest,
+            facts.mark,
+            disbelieved,
+            at == now.at,
+        )
+        self.progress, self._resumed = following, False
+        self._total_reached = total is not None and listed >= total
+        return Turn(following, total, tuple(doubts), cut_short)
+
+    def meaning(self, refusal: Refusal) -> Meaning:
+        """What it means that the page at `progress` is refused."""
+        now, course = self.progress, self._course
+        if now.page == 1:
+            return Meaning.FAILURE
+        if course.counts:
+            if refusal in (Refusal.NOT_THERE, Refusal.GONE) and now.before:
+                return Meaning.END
+            # A page that is asked for only to refute a total that was reached.
+            if refusal is Refusal.BAD_REQUEST and self._total_reached:
+                return Meaning.END
+        elif refusal in (Refusal.GONE, Refusal.EXPIRED):
+            return Meaning.POSITION_REFUSED
+        return Meaning.POSITION_REFUSED if self._resumed else Meaning.FAILURE
+
+    def ahead(self, furthest: Progress, facts: Facts) -> Progress | None:
+        """The page after `furthest`, as far as it is known before that page is fetched.
+
+        `facts` are those of the newest page. Only counted pages are known beforehand.
+        """
+        if not self._course.counts or facts.count == 0:
+            return None
+        listed = furthest.listed + facts.count
+        total = None if furthest.disbelieved else facts.total
+        if (total is not None and listed >= total) or furthest.page >= self._course.max_pages:
+            return None
+        at = self._counted(furthest.at, facts.count)
+        return Progress(furthest.page + 1, at, listed, facts.count, furthest.longest)
+
+    def _counted(self, at: Position | None, count: int) -> int:
+        step = 1 if self._course.kind is Kind.NUMBERED else count
+        return (self._course.start if at is None else int(at)) + step
+
+    def _led(self, facts: Facts, listed: int, total: int | None) -> Position | None:
+        """Where the answer leads, unless it says by other means that it is the last."""
+        at, known_to_follow = facts.next, total is not None and listed < total
+        if at is None or (facts.more is False and not known_to_follow):
+            return None
+        if self._course.kind is Kind.TOKEN and at == self.progress.at:
+            reached = total is not None and listed >= total
+            if reached or facts.count == 0:
+                return None
+        return at
+
+    def _circle(self, at: Position, repeats: bool) -> str | None:
+        page, place = self.progress.page, _fingerprint(at)
+        known = place in self._seen
+        self._seen.add(place)
+        # The page's own token is asked for once more: some name with it where reading stands.
+        own = self._course.kind is Kind.TOKEN and at == self.progress.at and not repeats
+        if known and not own:
+            return f"page {page} leads back to a page already fetched"
+        if page >= self._course.max_pages:
+            return f"page limit of {self._course.max_pages:,} reached"
+        return None
+
+    def _unproven(self, facts: Facts) -> str | None:
+        """Why an end without a list is not one."""
+        if facts.missing is None or facts.total == 0 or self.progress.before:
+            return None
+        if self.progress.page == 1 and self._course.under_parent:
+            return None
+        return f"page {self.progress.page} has {facts.missing.value} and follows no page of records"
+
+    def _say(self, doubts: list[str], doubt: str, once: str) -> None:
+        """Add a doubt of a kind that could be said of every page."""
+        if once not in self._said:
+            self._said.add(once)
+            doubts.append(doubt)
+
+
+def _fingerprint(position: Position | None) -> bytes:
+    return hashlib.blake2b(json.dumps(position).encode(), digest_size=8).digest()
