@@ -139,6 +139,31 @@ class Settings(BaseSettings):
     fetch_retry_budget: int = Field(200, ge=0, description="Further tries of one extraction.")
     request_timeout: float = Field(30.0, gt=0, description="Seconds for one request.")
     page_bytes: int = Field(64 * 2**20, ge=1024, description="Largest page, decompressed, bytes.")
+    file_bytes: int = Field(
+        16 * 2**30, ge=1024, description="Largest dropped file, decompressed, bytes."
+    )
+    file_spill_bytes: int = Field(
+        2 * 2**30,
+        ge=1024,
+        description="Largest compressed JSON document: it is decompressed into a temporary file, "
+        "bytes.",
+    )
+    file_expansion: int = Field(
+        100,
+        ge=2,
+        description="How many times its size a compressed file may become, from 32 MiB on.",
+    )
+    file_columns: int = Field(2_000, ge=1, description="Columns of a CSV or Parquet file.")
+    file_depth: int = Field(64, ge=1, le=200, description="Nesting of a Parquet file's columns.")
+    parquet_group_bytes: int = Field(
+        2**30, ge=1024, description="Largest row group of a Parquet file, decompressed, bytes."
+    )
+    parquet_open_bytes: int = Field(
+        128 * 2**20,
+        ge=1024,
+        description="What of a row group must be in memory at once: a page of each column, its "
+        "dictionary, its lists, bytes.",
+    )
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
     warehouse_memory: str = Field("192MB", description="DuckDB memory limit for one integration.")

@@ -16,7 +16,11 @@ from typing import IO
 
 from elt_assets.connectors.files.folder import File, fingerprint
 from elt_assets.connectors.files.text import Text, opened, reading
+from elt_assets.connectors.limits import FileLimits
 from elt_assets.errors import PageUnreadable, PermanentError, RetryableError
+
+LIMITS = FileLimits(bytes=2**62, expansion=2**62)
+"""Export files are put there by the operator and may have any size."""
 
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -76,7 +80,7 @@ class ExportFile:
             raw.seek(0)
             if head.startswith(_OTHER_MARKS):
                 raise PageUnreadable(f"{self} is not UTF-8; write export files in it")
-            with opened(raw, self.file.name, None) as text:
+            with opened(raw, self.file.name, None, LIMITS) as text:
                 yield text
 
     def refuse_changed(self) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from elt_assets.connectors.files.text import opened
 from elt_assets.errors import EltAssetsError
-from elt_assets.events.export_file import ExportFile
+from elt_assets.events.export_file import LIMITS, ExportFile
 from elt_assets.events.interruption import Interruption
 
 _PIECE = 2**20
@@ -58,7 +58,7 @@ class Content:
         """Read the file once."""
         digest, last = hashlib.sha256(), b""
         try:
-            with self._file.raw() as raw, opened(raw, self._file.file.name, None) as text:
+            with self._file.raw() as raw, opened(raw, self._file.file.name, None, LIMITS) as text:
                 at = text.stream.tell() if text.seekable else 0
                 while not self._unwanted.is_set() and (piece := text.stream.read(_PIECE)):
                     digest.update(piece)

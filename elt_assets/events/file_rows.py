@@ -25,7 +25,7 @@ from elt_assets.connectors.files.text import Lines
 from elt_assets.connectors.salvage import UNREADABLE
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
 from elt_assets.events.analytics import in_any_order
-from elt_assets.events.export_file import ExportFile
+from elt_assets.events.export_file import LIMITS, ExportFile
 from elt_assets.events.file_content import Content
 from elt_assets.events.file_halves import Part, in_parts, likely_cut
 from elt_assets.events.interruption import Interruption
@@ -78,7 +78,7 @@ def read_csv(
     """Have DuckDB read the file; see that it lost no line."""
     with file.text() as text:
         lines = Lines(text, {})
-        delimiter, names = header(lines, file.file.name)
+        delimiter, names = header(lines, file.file.name, most=LIMITS.columns)
         above = lines.line
     reading = _Reading(connection, file, content, stop, delimiter, names, above)
     counts = reading.in_halves() or reading.as_one()
@@ -332,7 +332,7 @@ def _refuse_lost(file: ExportFile, records: int, delimiter: str, stop: Interrupt
     stream = FileStream(path="*", delimiter=delimiter, fields={"external_id": "event_id"})
     with file.text() as text:
         found = 0
-        for chunk in csv_file.chunks(text, file.file.name, stream, {}):
+        for chunk in csv_file.chunks(text, file.file.name, stream, {}, LIMITS):
             stop.check()
             found += chunk.count
     if found > records:

@@ -24,6 +24,7 @@ from elt_assets.connectors.files.chunk import (
 )
 from elt_assets.connectors.files.data import FileStream
 from elt_assets.connectors.files.text import Lines, Text
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.record_list import sound_list
 from elt_assets.errors import PageUnreadable
 
@@ -47,15 +48,18 @@ def line_chunks(text: Text, at: Place) -> Iterator[Chunk]:
         yield _line_chunk(found, lines.at)
 
 
-def document_chunks(text: Text, name: str, stream: FileStream, at: Place) -> Iterator[Chunk]:
+def document_chunks(
+    text: Text, name: str, stream: FileStream, at: Place, limits: FetchLimits
+) -> Iterator[Chunk]:
     """The records of the list at `stream.records` behind `at`.
 
     Raises `PageUnreadable` when there is no such list or the document is not whole.
     """
-    with _mapped(text, name) as mapping:
+    with _mapped(text, name, limits.files.spill_bytes) as mapping:
         try:
             # Regular expressions and slices take a mapping as they take bytes.
-            yield from _elements(cast("bytes", mapping), name, parse_keys(stream.records), at)
+            content = cast("bytes", mapping)
+            yield from _elements(content, name, parse_keys(stream.records), at, limits.page_bytes)
         except json_scan.NotBalanced as error:
             raise PageUnreadable(f"{name} is not one whole JSON document ({error})") from None
 
@@ -65,7 +69,9 @@ def _line_chunk(found: list[tuple[int, bytes]], after: Place) -> Chunk:
     return Chunk(body, len(found), after)
 
 
-def _elements(content: bytes, name: str, keys: tuple[str, ...], at: Place) -> Iterator[Chunk]:
+def _elements(
+    content: bytes, name: str, keys: tuple[str, ...], at: Place, most: int
+) -> Iterator[Chunk]:
     position, number = (at["offset"], at["record"]) if at else (_list(content, name, keys), 0)
     records: list[bytes] = []
     size = 0
@@ -76,6 +82,11 @@ def _elements(content: bytes, name: str, keys: tuple[str, ...], at: Place) -> It
     ended = False
     while not ended:
         end = json_scan.skip_value(content, position)
+        if end - position > most:
+            raise PageUnreadable(
+                f"{name}: record {number + len(records) + 1:,} has {end - position:,} bytes; "
+                f"the limit is {most:,} (ELT_ASSETS_PAGE_BYTES)"
+            )
         records.append(content[position:end])
         size += end - position
         position = json_scan.skip_space(content, end)
@@ -188,12 +199,18 @@ def _recoded(raw: bytes, encoding: str) -> bytes:
         return raw
 
 
-def _mapped(text: Text, name: str) -> mmap.mmap:
+def _mapped(text: Text, name: str, most: int) -> mmap.mmap:
     """The document in memory as the operating system sees fit, whatever its size."""
     if text.seekable and text.encoding == "utf-8":
         return _map(text.stream, name)
     with tempfile.TemporaryFile() as spool:
         while piece := text.stream.read(_COPIED):
+            if spool.tell() + len(piece) > most:
+                raise PageUnreadable(
+                    f"{name} is one JSON document of more than {most:,} bytes, the most that is "
+                    "decompressed into a temporary file (ELT_ASSETS_FILE_SPILL_BYTES); JSON Lines "
+                    "needs none"
+                )
             spool.write(piece if text.encoding == "utf-8" else _recoded(piece, text.encoding))
         spool.flush()
         # The mapping outlives the descriptor, and the space is given back with it.

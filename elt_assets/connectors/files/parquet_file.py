@@ -1,39 +1,78 @@
 """Parquet in chunks: a record a row, row group by row group.
 
-Belongs here: rows as JSON objects. Does not: anything about the columns a stream wants.
+Belongs here: rows as JSON objects, no more of them at a time than fit into a chunk. Does not:
+anything about the columns a stream wants, or what a file may take (parquet_limits).
+
+Text that stands in a dictionary is left there until a chunk is known to be small: one value of
+a megabyte, used by every row, is a file of a kilobyte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from elt_assets.connectors.files.chunk import RECORDS, Chunk, Place, encoded
+from elt_assets.connectors.files.chunk import BYTES, RECORDS, Chunk, Place, encoded
+from elt_assets.connectors.files.parquet_limits import check_footer, check_group
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable
 
+_BUFFER = 2**16
+_CELL = 64
+"""Bytes that a value takes in Python besides its content, about."""
 
-def chunks(raw: IO[bytes], name: str, at: Place) -> Iterator[Chunk]:
-    """The file's rows behind `at`."""
+
+def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterator[Chunk]:
+    """The file's rows behind `at`. Raises `PageUnreadable` for a file beyond the limits."""
     if raw.read(4) != b"PAR1":
         raise PageUnreadable(f"{name} is not a Parquet file (it must not be compressed as a whole)")
-    with pq.ParquetFile(raw, pre_buffer=False) as file:
+    check_footer(raw, name, limits.files)
+    with _opened(raw) as file:
+        types = [_plain(field.type) for field in file.schema_arrow]
+        rows_at_once = _rows_at_once(file)
         group, row = at.get("group", 0), at.get("row", 0)
         while group < file.num_row_groups:
+            check_group(raw, name, file, group, limits.files)
             rows = file.metadata.row_group(group).num_rows
-            for batch in _batches(file, group, row):
-                row += batch.num_rows
-                after = (
-                    {"group": group + 1, "row": 0} if row >= rows else {"group": group, "row": row}
-                )
-                yield Chunk(_body(batch, name), batch.num_rows, after)
+            for batch in _batches(file, group, row, rows_at_once):
+                for part in _parts(batch, name, limits.page_bytes):
+                    row += part.num_rows
+                    after = (
+                        {"group": group + 1, "row": 0}
+                        if row >= rows
+                        else {"group": group, "row": row}
+                    )
+                    yield Chunk(_body(part, types, name), part.num_rows, after)
             group, row = group + 1, 0
 
 
-def _batches(file: pq.ParquetFile, group: int, skipped: int) -> Iterator[pa.RecordBatch]:
-    for batch in file.iter_batches(batch_size=RECORDS, row_groups=[group]):
+def _opened(raw: IO[bytes]) -> pq.ParquetFile:
+    metadata = pq.read_metadata(raw)
+    texts = [
+        metadata.schema.column(index).path
+        for index in range(metadata.num_columns)
+        if metadata.schema.column(index).physical_type == "BYTE_ARRAY"
+    ]
+    raw.seek(0)
+    return pq.ParquetFile(
+        raw, metadata=metadata, read_dictionary=texts, pre_buffer=False, buffer_size=_BUFFER
+    )
+
+
+def _rows_at_once(file: pq.ParquetFile) -> int:
+    columns = [file.schema.column(index) for index in range(len(file.schema))]
+    row = sum(len(column.path) + _CELL + (column.length or 0) for column in columns)
+    return max(1, min(RECORDS, BYTES // max(row, 1)))
+
+
+def _batches(
+    file: pq.ParquetFile, group: int, skipped: int, rows_at_once: int
+) -> Iterator[pa.RecordBatch]:
+    for batch in file.iter_batches(batch_size=rows_at_once, row_groups=[group]):
         if skipped >= batch.num_rows:
             skipped -= batch.num_rows
             continue
@@ -41,8 +80,77 @@ def _batches(file: pq.ParquetFile, group: int, skipped: int) -> Iterator[pa.Reco
         skipped = 0
 
 
-def _body(batch: pa.RecordBatch, name: str) -> bytes:
-    columns = [_whole_microseconds(column) for column in batch.columns]
+def _parts(batch: pa.RecordBatch, name: str, most: int) -> Iterator[pa.RecordBatch]:
+    """The batch in parts that are no larger than a chunk once their text is written out."""
+    size = sum(_written_out(column) for column in batch.columns)
+    if size <= min(BYTES, most) or batch.num_rows <= 1:
+        if size > most:
+            raise PageUnreadable(
+                f"{name} has a row of {size:,} bytes; the limit is {most:,} (ELT_ASSETS_PAGE_BYTES)"
+            )
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half), name, most)
+    yield from _parts(batch.slice(half), name, most)
+
+
+def _written_out(column: pa.Array) -> int:
+    """Bytes of the column with every value of its dictionaries written out."""
+    kind = column.type
+    if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
+        lengths = pc.binary_length(column.dictionary)
+        return (pc.sum(pc.take(lengths, column.indices)).as_py() or 0) + _CELL * len(column)
+    if pa.types.is_struct(kind):
+        return _CELL * len(column) + sum(_written_out(child) for child in column.flatten())
+    if pa.types.is_map(kind):
+        return _CELL * len(column) + _written_out(_entries(column))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _CELL * len(column) + _written_out(column.flatten())
+    return int(column.nbytes) + _CELL * len(column)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_string,
+            pa.types.is_binary,
+            pa.types.is_large_string,
+            pa.types.is_large_binary,
+        )
+    )
+
+
+def _entries(column: pa.MapArray) -> pa.Array:
+    """The keys and values of the maps, as structs, of these rows alone."""
+    first, last = column.offsets[0].as_py(), column.offsets[len(column)].as_py()
+    return pa.StructArray.from_arrays(
+        [column.keys.slice(first, last - first), column.items.slice(first, last - first)],
+        names=["key", "value"],
+    )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries in it."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type), kind.list_size)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind
+
+
+def _body(batch: pa.RecordBatch, types: list[pa.DataType], name: str) -> bytes:
+    columns: list[Any] = [
+        _whole_microseconds(column if column.type == kind else column.cast(kind))
+        for column, kind in zip(batch.columns, types, strict=True)
+    ]
     try:
         values = [column.to_pylist() for column in columns]
     except (ValueError, OverflowError):

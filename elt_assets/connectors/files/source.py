@@ -56,6 +56,7 @@ class FilesSource(ListsOnly):
         self._stream = config.streams[stream]
         self._folder = Folder.of(config, ref, home)
         self._fields = parsed(self._stream.fields)
+        self._limits = limits
         self._max_pages = limits.max_pages
 
     @property
@@ -112,16 +113,20 @@ class FilesSource(ListsOnly):
     def _formatted(self, file: File, raw: IO[bytes], at: Place) -> Iterator[Chunk]:
         kind = file_format(file.name, self._stream)
         if kind == "parquet":
-            yield from parquet_file.chunks(raw, file.name, at)
+            yield from parquet_file.chunks(raw, file.name, at, self._limits)
             return
-        with opened(raw, file.name, self._stream.encoding) as text:
+        with opened(raw, file.name, self._stream.encoding, self._limits.files) as text:
             match kind:
                 case "csv":
-                    yield from csv_file.chunks(text, file.name, self._stream, at)
+                    yield from csv_file.chunks(
+                        text, file.name, self._stream, at, self._limits.files
+                    )
                 case "jsonl":
                     yield from json_file.line_chunks(text, at)
                 case "json":
-                    yield from json_file.document_chunks(text, file.name, self._stream, at)
+                    yield from json_file.document_chunks(
+                        text, file.name, self._stream, at, self._limits
+                    )
 
     def _opened(self, file: File) -> IO[bytes]:
         path = self._folder.path_of(file)

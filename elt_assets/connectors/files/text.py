@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from typing import IO, Any, TypeAlias
 import pyarrow as pa
 
 from elt_assets.connectors.files.chunk import Place
+from elt_assets.connectors.limits import FileLimits
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
 LONGEST_LINE = 2**20
@@ -32,6 +34,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BUFFER = 2**20
+_EXPANDS_FREELY = 32 * 2**20
 
 Stream: TypeAlias = "io.BufferedReader[Any]"
 
@@ -50,15 +53,16 @@ class Text:
 
 
 @contextmanager
-def opened(raw: IO[bytes], name: str, encoding: str | None) -> Iterator[Text]:
+def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) -> Iterator[Text]:
     """The content of the file `raw`, called `name` in errors, from its first byte.
 
-    Closes `raw` with everything that was put in front of it.
+    Closes `raw` with everything that was put in front of it. Reading past a limit raises
+    `PageUnreadable`.
     """
     head = raw.read(4)
     raw.seek(0)
     with ExitStack() as streams:
-        stream, seekable = _decompressed(raw, head)
+        stream, seekable = _decompressed(raw, head, name, limits)
         streams.callback(stream.close)
         start = stream.peek(4)[:4]
         mark, marked = next(((m, e) for m, e in _MARKS if start.startswith(m)), (b"", None))
@@ -149,15 +153,65 @@ def reading(name: str) -> Iterator[None]:
         raise ProviderUnavailable(f"{name} cannot be read ({error.strerror})") from None
 
 
-def _decompressed(raw: IO[bytes], head: bytes) -> tuple[Stream, bool]:
+def _decompressed(
+    raw: IO[bytes], head: bytes, name: str, limits: FileLimits
+) -> tuple[Stream, bool]:
     if head.startswith(_GZIP):
         unzipped: Any = gzip.GzipFile(fileobj=raw, mode="rb")
-        return io.BufferedReader(unzipped, _BUFFER), False
+        bounded: Any = _Bounded(unzipped, raw, name, limits)
+        return io.BufferedReader(bounded, _BUFFER), False
     if head.startswith(_ZSTD):
         unpacked: Any = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-        return io.BufferedReader(unpacked, _BUFFER), False
+        bounded = _Bounded(unpacked, raw, name, limits)
+        return io.BufferedReader(bounded, _BUFFER), False
+    size = os.fstat(raw.fileno()).st_size
+    if size > limits.bytes:
+        raise _too_large(name, size, limits)
     plain: Any = raw
     return io.BufferedReader(plain, _BUFFER), True
+
+
+def _too_large(name: str, size: int, limits: FileLimits) -> PageUnreadable:
+    return PageUnreadable(
+        f"{name} has {size:,} bytes or more, decompressed; the limit is {limits.bytes:,} "
+        "(ELT_ASSETS_FILE_BYTES)"
+    )
+
+
+class _Bounded(io.RawIOBase):
+    """What a decompressor hands out, until it is more than the limits allow."""
+
+    def __init__(
+        self, stream: Stream, compressed: IO[bytes], name: str, limits: FileLimits
+    ) -> None:
+        self._stream = stream
+        self._compressed = compressed
+        self._name = name
+        self._limits = limits
+        self._size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        self._size += len(piece)
+        if self._size > self._limits.bytes:
+            raise _too_large(self._name, self._size, self._limits)
+        most = self._limits.expansion * self._compressed.tell()
+        if self._size > max(_EXPANDS_FREELY, most):
+            raise PageUnreadable(
+                f"{self._name} becomes more than {self._limits.expansion:,} times as large when "
+                f"it is decompressed ({self._size:,} bytes so far); that is the limit "
+                "(ELT_ASSETS_FILE_EXPANSION)"
+            )
+        return len(piece)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
 
 
 def _one_byte_line_ends(encoding: str) -> bool:

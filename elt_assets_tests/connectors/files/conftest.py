@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.limits import FetchLimits, FileLimits
 from elt_assets.connectors.source import Page, Source
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -35,7 +35,13 @@ def folder(tmp_path: Path) -> Path:
 def users(tmp_path: Path) -> OpenFiles:
     """Opens the stream `users` of a files integration."""
 
-    def open_users(path: str = "users.*", max_pages: int = 1000, **stream: Any) -> Source:
+    def open_users(
+        path: str = "users.*",
+        max_pages: int = 1000,
+        page_bytes: int = 1 << 26,
+        limits: FileLimits = FileLimits(),  # noqa: B008 - it is frozen
+        **stream: Any,
+    ) -> Source:
         data = {
             "settle_seconds": stream.pop("settle_seconds", 0),
             "streams": {"users": {"path": path, "fields": {"external_id": "id"}, **stream}},
@@ -48,7 +54,12 @@ def users(tmp_path: Path) -> OpenFiles:
             "users",
             secrets=Secrets(),
             limits=FetchLimits(
-                attempts=1, first_wait=0, timeout=10, page_bytes=1 << 26, max_pages=max_pages
+                attempts=1,
+                first_wait=0,
+                timeout=10,
+                page_bytes=page_bytes,
+                max_pages=max_pages,
+                files=limits,
             ),
             ref=HR,
             home=tmp_path / "home",

@@ -174,6 +174,6 @@ def test_rows_are_handed_out_in_chunks(
 def test_a_chunk_ends_after_so_many_bytes_too(
     folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "BYTES", 10)
+    monkeypatch.setattr(csv_file, "BYTES", 60)
     drop(folder, "users.csv", "id\n" + "".join(f"{n:04}\n" for n in range(5)))
     assert [page.count for page in users().pages(None)] == [2, 2, 1]
