@@ -59,6 +59,10 @@ class PageUnreadable(PermanentError):
     """A page arrived whole and is not what the configuration promises."""
 
 
+class TimeBudgetSpent(RetryableError):
+    """Reading one integration took as long as it may take at a time."""
+
+
 class WarehouseBusy(RetryableError):
     """Another process or sync holds the integration's warehouse file."""
 

@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from elt_assets.broker_address import BrokerAddress
 from elt_assets.database_address import DatabaseAddress
+from elt_assets.egress import Egress
 from elt_assets.errors import InvalidInput
 from elt_assets.safeguards import DeleteMode, Safeguards
 from elt_assets.secret_refs import SecretRef
@@ -137,7 +138,17 @@ class Settings(BaseSettings):
     fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
     fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")
     fetch_retry_budget: int = Field(200, ge=0, description="Further tries of one extraction.")
-    request_timeout: float = Field(30.0, gt=0, description="Seconds for one request.")
+    request_timeout: float = Field(
+        30.0, gt=0, description="Seconds for one request, from connecting to the last byte."
+    )
+    page_timeout: float = Field(
+        300.0, gt=0, description="Seconds for one page, with all its tries and waits."
+    )
+    integration_timeout: float = Field(
+        7200.0,
+        gt=0,
+        description="Seconds for reading one integration before its sync is continued later.",
+    )
     page_bytes: int = Field(64 * 2**20, ge=1024, description="Largest page, decompressed, bytes.")
     file_bytes: int = Field(
         16 * 2**30, ge=1024, description="Largest dropped file, decompressed, bytes."
@@ -163,6 +174,13 @@ class Settings(BaseSettings):
         ge=1024,
         description="What of a row group must be in memory at once: a page of each column, its "
         "dictionary, its lists, bytes.",
+    )
+    page_records: int = Field(100_000, ge=1, description="Most records in one page.")
+    record_bytes: int = Field(16 * 2**20, ge=1024, description="Largest record in a page, bytes.")
+    egress: str = Field(
+        "any",
+        description="Where integrations may connect to: any, or a list of public, networks such as "
+        "10.1.0.0/16, and networks of one organization such as acme=10.2.0.0/16.",
     )
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
@@ -264,6 +282,12 @@ class Settings(BaseSettings):
         False, description="Put changed values, not only field names, into run metadata."
     )
 
+    @field_validator("egress")
+    @classmethod
+    def _a_policy(cls, text: str) -> str:
+        Egress.parse(text)
+        return text
+
     @field_validator("alert_webhook", "alert_slack")
     @classmethod
     def _an_address(cls, address: SecretStr | None) -> SecretStr | None:
@@ -356,6 +380,11 @@ class Settings(BaseSettings):
                 "set ELT_ASSETS_SMTP_SECURITY to starttls or tls"
             )
         return self
+
+    @property
+    def egress_policy(self) -> Egress:
+        """Where integrations may connect to."""
+        return Egress.parse(self.egress)
 
     @property
     def safeguards(self) -> Safeguards:

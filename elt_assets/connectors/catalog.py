@@ -170,6 +170,8 @@ def open_source(
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
+    if ref is not None:
+        limits = limits.for_organization(ref.organization_id)
     offered = _names(getattr(config, "streams", None))
     if stream not in offered:
         raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")

@@ -1,16 +1,14 @@
 """The one place that sends a request: limits, retries and precise errors.
 
-Belongs here: sending, reading a body within its limits, deciding what is worth another
-try, and saying what went wrong without quoting a secret or a person. Does not: what to
+Belongs here: sending, deciding what is worth another try, and saying what a provider refuses
+without quoting a secret or a person. Does not: connections and their limits (wire), what to
 ask for (pagination), who asks (auth) or what a body means (envelope).
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,16 +18,7 @@ from urllib.parse import urlencode
 
 import tenacity
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    InvalidHeader,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import InvalidHeader
 from urllib3.util import parse_url
 
 from elt_assets import seat
@@ -37,10 +26,10 @@ from elt_assets.connectors.auth import Authenticator, Credentials
 from elt_assets.connectors.complaints import asks_to_slow_down, complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.open_sockets import OpenSockets, pool_of
 from elt_assets.connectors.origin import Origin
 from elt_assets.connectors.throttle import Throttle, seconds_until_refilled
-from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, SyncError
+from elt_assets.connectors.wire import Answer, Message, Wire
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
 from elt_assets.secret_refs import Secrets
 
 T = TypeVar("T")
@@ -48,8 +37,6 @@ T = TypeVar("T")
 LONGEST_WAIT = 60.0
 """Seconds. Who asks for a longer wait is left alone until the next attempt of the sync."""
 
-_CHUNK = 1 << 16
-_ERROR_BODY = 1 << 16
 _TRY_AGAIN = frozenset({408, 425, 429})
 
 
@@ -115,17 +102,9 @@ class Client:
         self._counting = threading.Lock()
         self.requests = 0
         """Requests sent so far."""
-        self._sockets = OpenSockets()
-        self._pool = pool_of(
-            self._sockets,
-            num_pools=4,
-            maxsize=connections,
-            retries=False,
-            timeout=limits.timeout,
-        )
+        self._wire = Wire(connections=connections, outgoing=limits.outgoing)
+        self._ends = time.monotonic() + limits.time_budget
         self._closing = threading.Event()
-        # Its debug lines carry whole addresses, and an api key may be part of one.
-        logging.getLogger("urllib3").setLevel(logging.INFO)
 
     def fetch(
         self, request: Request, read: Callable[[Response], T], stop: threading.Event | None = None
@@ -136,20 +115,26 @@ class Client:
         in the middle) is tried again like one from the network. `stop` ends any wait.
         """
         stop = self._closing if stop is None else stop
+        ends = min(time.monotonic() + self._limits.page_timeout, self._ends)
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._limits.attempts),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(self._limits.attempts),
+                tenacity.stop_before_delay(max(0.0, ends - time.monotonic())),
+            ),
             wait=self._wait,
             retry=tenacity.retry_if_exception(lambda error: self._worth_another_try(error, stop)),
             sleep=partial(_rest, stop),
             reraise=True,
         )
         try:
-            accepted: T = retrying(self._attempt, request, read, stop)
+            accepted: T = retrying(self._attempt, request, read, stop, ends)
             return accepted
         except ProviderUnavailable as error:
             # Whatever a message quotes of an answer, a provider may have echoed a secret in it.
             tries = int(retrying.statistics["attempt_number"])
             tried = f" (tried {tries} times)" if tries > 1 else ""
+            if tries < self._limits.attempts and time.monotonic() >= ends:
+                tried += f"; the {self._limits.page_timeout:g} s for one page are over"
             if self._retries_left <= 0:
                 tried += f"; all {self._limits.retry_budget:,} further tries are used up"
             raise ProviderUnavailable(self._secrets.redact(f"{error}{tried}")) from None
@@ -159,17 +144,28 @@ class Client:
     def close(self) -> None:
         """End requests that are under way and waits between attempts; give connections back."""
         self._closing.set()
-        self._sockets.close()
-        self._pool.clear()
+        self._wire.close()
 
-    def _attempt(self, request: Request, read: Callable[[Response], T], stop: threading.Event) -> T:
+    def _attempt(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        stop: threading.Event,
+        ends: float,
+    ) -> T:
+        if time.monotonic() >= self._ends:
+            raise TimeBudgetSpent(
+                f"{request.what} was not fetched: reading this integration has taken "
+                f"{self._limits.time_budget:g} s, as long as it may at a time; what is committed "
+                "is kept and continued from (ELT_ASSETS_INTEGRATION_TIMEOUT)"
+            )
         credentials = self._credentials(request)
         try:
-            response = self._send(request, credentials, stop)
+            response = self._send(request, credentials, stop, ends)
         except Unauthorized:
             if not (request.with_credentials and self._auth.renew(credentials)):
                 raise
-            response = self._send(request, self._credentials(request), stop)
+            response = self._send(request, self._credentials(request), stop, ends)
         return read(response)
 
     def _credentials(self, request: Request) -> Credentials:
@@ -177,13 +173,15 @@ class Client:
             return self._auth.credentials(self._secrets)
         return Credentials({}, {})
 
-    def _send(self, request: Request, credentials: Credentials, stop: threading.Event) -> Response:
+    def _send(
+        self, request: Request, credentials: Credentials, stop: threading.Event, ends: float
+    ) -> Response:
         self._await_turn(request, stop)
         # Several listings may share a client, and each looks ahead for itself.
         with self._in_flight:
-            return self._exchange(request, credentials)
+            return self._exchange(request, credentials, ends)
 
-    def _exchange(self, request: Request, credentials: Credentials) -> Response:
+    def _exchange(self, request: Request, credentials: Credentials, ends: float) -> Response:
         url = request.url
         headers = self._headers | credentials.headers
         if request.etag is not None:
@@ -192,32 +190,19 @@ class Client:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
         with self._counting:
             self.requests += 1
-        deadline = time.monotonic() + self._limits.timeout
-        try:
-            answer = self._pool.request(
-                "GET", url, headers=headers, redirect=False, preload_content=False
-            )
-            try:
-                unchanged = answer.status == 304 and request.etag is not None
-                if not (unchanged or 200 <= answer.status < 300):
-                    raise self._refusal(
-                        answer, self._error_body(answer, request, deadline), request
-                    )
-                if unchanged:
-                    body = b""
-                    answer.release_conn()
-                else:
-                    body = self._body(answer, request, deadline, self._limits.page_bytes)
-            except BaseException:
-                # What is left of the body must not be taken for the next answer.
-                answer.close()
-                raise
-        except (HTTPError, OSError) as error:
-            raise self._unreachable(error, request) from None
+        answer = self._wire.exchange(
+            Message(request.what, url, headers),
+            max(0.0, min(self._limits.timeout, ends - time.monotonic())),
+            self._limits.page_bytes,
+            wanted=_is_success,
+        )
+        unchanged = answer.status == 304 and request.etag is not None
+        if not (unchanged or _is_success(answer.status)):
+            raise self._refusal(answer, request)
         wait = seconds_until_refilled(answer.headers, self._connections)
         if wait is not None:
             self._throttle.hold(wait)
-        return Response(request.url, answer.headers, body, unchanged)
+        return Response(request.url, answer.headers, answer.body, unchanged)
 
     def _await_turn(self, request: Request, stop: threading.Event) -> None:
         seconds = self._throttle.reserve()
@@ -231,55 +216,8 @@ class Client:
         if stop.is_set():
             raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
 
-    def _body(
-        self, answer: urllib3.BaseHTTPResponse, request: Request, deadline: float, limit: int
-    ) -> bytes:
-        """The decompressed body, or an error as soon as it is known to break a limit."""
-        encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in ("gzip", "x-gzip", "identity", ""):
-            raise PageUnreadable(
-                f"{request.what} is compressed as {encoding[:20]!r}, which was not asked for"
-            )
-        inflate = _Gunzip() if encoding in ("gzip", "x-gzip") else None
-        chunks: list[bytes] = []
-        size = received = 0
-        while chunk := answer.read1(_CHUNK, decode_content=False):
-            received += len(chunk)
-            try:
-                chunk = chunk if inflate is None else inflate.feed(chunk, limit - size + 1)
-            except zlib.error:
-                raise ProviderUnavailable(f"{request.what} has a damaged gzip body") from None
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit or received > limit:
-                raise PageUnreadable(
-                    f"{request.what} is larger than {limit:,} bytes; ask for fewer records a "
-                    "page, or raise ELT_ASSETS_PAGE_BYTES"
-                )
-            if time.monotonic() > deadline:
-                raise ProviderUnavailable(
-                    f"{request.what} was still arriving after {self._limits.timeout:g} s"
-                )
-        if not received and not _declares_its_length(answer):
-            # Headers that break off look like an answer without a body.
-            raise ProviderUnavailable(f"{request.what} ends before its first byte")
-        if inflate is not None and received and not inflate.finished:
-            raise ProviderUnavailable(f"{request.what} stops in the middle of its gzip body")
-        return b"".join(chunks)
-
-    def _error_body(
-        self, answer: urllib3.BaseHTTPResponse, request: Request, deadline: float
-    ) -> bytes:
-        """What came with an error; nothing when that is itself broken: the status counts."""
-        try:
-            return self._body(answer, request, deadline, _ERROR_BODY)
-        except (HTTPError, OSError, SyncError):
-            return b""
-
-    def _refusal(
-        self, answer: urllib3.BaseHTTPResponse, body: bytes, request: Request
-    ) -> ProviderRefused | ProviderUnavailable:
-        status = answer.status
+    def _refusal(self, answer: Answer, request: Request) -> ProviderRefused | ProviderUnavailable:
+        status, body = answer.status, answer.body
         said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
         seconds = _retry_after(answer.headers.get("retry-after"))
         if seconds is None:
@@ -306,33 +244,6 @@ class Client:
                 return NotThere(f"{said}; check api_endpoint and path")
         return ProviderRefused(said)
 
-    def _unreachable(
-        self, error: HTTPError | OSError, request: Request
-    ) -> ProviderRefused | ProviderUnavailable | PageUnreadable:
-        origin = Origin.of(request.url)
-        match error:
-            case SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                return ProviderRefused(
-                    f"{request.what}: the TLS certificate of {origin} is not trusted here"
-                )
-            case LocationParseError():
-                return ProviderRefused(f"{request.what}: {origin} is not the name of a host")
-            case NameResolutionError():
-                why = "its name is not known"
-            case NewConnectionError():
-                why = _reason(error)
-            case ConnectTimeoutError():
-                why = f"no connection within {self._limits.timeout:g} s"
-            case ReadTimeoutError():
-                why = f"silence for {self._limits.timeout:g} s"
-            case InvalidHeader():
-                return PageUnreadable(f"{request.what}: {origin} sent headers that are not HTTP")
-            case _:
-                return ProviderUnavailable(
-                    f"{request.what}: the answer of {origin} was cut short ({_reason(error)})"
-                )
-        return ProviderUnavailable(f"{request.what}: cannot reach {origin}: {why}")
-
     def _wait(self, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         first = self._limits.first_wait
@@ -352,26 +263,8 @@ class Client:
             return self._retries_left >= 0
 
 
-class _Gunzip:
-    """Gzip with a bound on what one call may give, so that a small body cannot fill memory."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last member was whole."""
-        return self._member.eof
-
-    def feed(self, data: bytes, most: int) -> bytes:
-        """Decompress `data`, giving up once more than `most` bytes have come out."""
-        found = b""
-        while data and len(found) < most:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            found += self._member.decompress(data, most - len(found))
-            data = self._member.unconsumed_tail or self._member.unused_data
-        return found
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300
 
 
 def _rest(stop: threading.Event, seconds: float) -> None:
@@ -383,11 +276,6 @@ def _rest(stop: threading.Event, seconds: float) -> None:
 def shown(url: str) -> str:
     """An address for messages: no query, which may hold a cursor or a key."""
     return f"{Origin.of(url)}{parse_url(url).path or '/'}"
-
-
-def _declares_its_length(answer: urllib3.BaseHTTPResponse) -> bool:
-    headers = answer.headers
-    return answer.status == 204 or "content-length" in headers or "transfer-encoding" in headers
 
 
 def _phrase(status: int) -> str:
@@ -411,15 +299,3 @@ def _retry_after(value: str | None) -> float | None:
         return float(urllib3.Retry().parse_retry_after(value))
     except (InvalidHeader, ValueError, OverflowError):
         return None
-
-
-def _reason(error: HTTPError | OSError) -> str:
-    """The cause's own words where the operating system gave them, else its kind."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        following = cause.__cause__ or cause.__context__
-        inner = next((item for item in cause.args if isinstance(item, BaseException)), None)
-        cause = inner or following
-    return type(error).__name__

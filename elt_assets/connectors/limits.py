@@ -1,12 +1,16 @@
-"""How much patience and room one extraction has.
+"""How much patience and room one extraction has, and where it may connect to.
 
 Belongs here: the limits every kind of source respects, as one value. Does not: their
-defaults (settings) or their enforcement (http, rest).
+defaults (settings) or their enforcement (http, wire, rest).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
+
+from elt_assets.connectors.outgoing import ANYWHERE, Outgoing
+from elt_assets.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class FetchLimits:
     first_wait: float
     """Seconds before the second try; the wait doubles from there, with jitter."""
     timeout: float
-    """Seconds for one request, from sending it to the last byte of the answer."""
+    """Seconds for one request, from connecting to the last byte of the answer."""
     page_bytes: int
     """Largest page after decompression."""
     max_pages: int
@@ -47,3 +51,43 @@ class FetchLimits:
     """Further tries that all pages of one extraction may use together."""
     files: FileLimits = FileLimits()
     """Limits of a file, for sources that read files."""
+    page_timeout: float = 300.0
+    """Seconds for one page, with all its tries and the waits between them."""
+    time_budget: float = 7200.0
+    """Seconds of one attempt to read an integration; what is committed then is kept."""
+    page_records: int = 100_000
+    """Most records in one page."""
+    record_bytes: int = 16 * 2**20
+    """Largest record in a page."""
+    outgoing: Outgoing = ANYWHERE
+    """Where connections may lead."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits of an installation."""
+        return cls(
+            attempts=settings.fetch_attempts,
+            first_wait=settings.fetch_first_wait,
+            timeout=settings.request_timeout,
+            page_bytes=settings.page_bytes,
+            max_pages=settings.max_pages,
+            retry_budget=settings.fetch_retry_budget,
+            page_timeout=settings.page_timeout,
+            time_budget=settings.integration_timeout,
+            page_records=settings.page_records,
+            record_bytes=settings.record_bytes,
+            files=FileLimits(
+                bytes=settings.file_bytes,
+                spill_bytes=settings.file_spill_bytes,
+                expansion=settings.file_expansion,
+                columns=settings.file_columns,
+                depth=settings.file_depth,
+                group_bytes=settings.parquet_group_bytes,
+                open_bytes=settings.parquet_open_bytes,
+            ),
+            outgoing=Outgoing(settings.egress_policy),
+        )
+
+    def for_organization(self, organization_id: str) -> Self:
+        """The same for connections on an organization's behalf."""
+        return replace(self, outgoing=replace(self.outgoing, organization=organization_id))

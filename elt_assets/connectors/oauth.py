@@ -17,14 +17,13 @@ from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from elt_assets.connectors.auth import Credentials, named, sendable
 from elt_assets.connectors.complaints import complaint
 from elt_assets.connectors.envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.origin import Origin
+from elt_assets.connectors.wire import Message, Wire
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.secret_refs import SecretRef, Secrets
 
@@ -144,23 +143,18 @@ class OAuth2:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         what = f"the token endpoint {Origin.of(grant.token_url)}"
-        # A pool of its own: the secret goes to this origin, and no connection is shared.
-        with urllib3.PoolManager(retries=False, timeout=self._limits.timeout) as pool:
-            try:
-                answer = pool.request(
-                    "POST",
-                    grant.token_url,
-                    body=body,
-                    headers=headers,
-                    redirect=False,
-                    preload_content=False,
-                )
-                text = answer.read(_LARGEST_ANSWER)
-                answer.close()
-            except (HTTPError, OSError) as error:
-                raise ProviderUnavailable(
-                    f"{what} cannot be reached ({type(error).__name__})"
-                ) from None
+        # Connections of its own: the secret goes to this origin, and none is shared.
+        wire = Wire(connections=1, outgoing=self._limits.outgoing)
+        try:
+            answer = wire.exchange(
+                Message(what, grant.token_url, headers, "POST", body),
+                self._limits.timeout,
+                _LARGEST_ANSWER,
+                wanted=_is_given,
+            )
+        finally:
+            wire.close()
+        text = answer.body
         if answer.status == 429 or answer.status >= 500:
             raise ProviderUnavailable(f"{what} answered {answer.status}")
         if answer.status != 200:
@@ -179,3 +173,7 @@ class OAuth2:
         if not token.access_token.isascii() or not token.access_token.isprintable():
             raise PageUnreadable(f"{what} gave a token that no header can carry")
         return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)
+
+
+def _is_given(status: int) -> bool:
+    return status == 200

@@ -349,14 +349,7 @@ class _Attempt:
             begin=_text(period.begin),
             end=_text(period.end),
             secrets=self._secrets,
-            limits=FetchLimits(
-                attempts=settings.fetch_attempts,
-                first_wait=settings.fetch_first_wait,
-                timeout=settings.request_timeout,
-                page_bytes=settings.page_bytes,
-                max_pages=settings.max_pages,
-                retry_budget=settings.fetch_retry_budget,
-            ),
+            limits=FetchLimits.of(settings),
             ref=self._integration.ref,
         )
 

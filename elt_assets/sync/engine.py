@@ -331,6 +331,7 @@ class _Attempt:
             stop=request.stop,
             before=partial(self._before, warehouse),
             last_went_well=self._last_went_well,
+            time_budget=self.engine.limits.time_budget,
             may_grow=self.again_of is None,
         )
         try:

@@ -23,7 +23,7 @@ from tenacity import (
 
 from elt_assets import tracing
 from elt_assets.connectors.source import AsksWhetherChanged, Page, Source
-from elt_assets.errors import Stopped, SyncError, WriteInterrupted
+from elt_assets.errors import Stopped, SyncError, TimeBudgetSpent, WriteInterrupted
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.stores.warehouse import Warehouse
 from elt_assets.sync.ahead import made_ahead
@@ -73,6 +73,8 @@ class Extraction:
     """The extraction whose pages, where they come again, need not be worked out again."""
     last_went_well: Callable[[], bool]
     """Whether the last sync that ended was applied or found nothing changed."""
+    time_budget: float
+    """Seconds after which no more pages are taken in this attempt."""
     may_grow: bool
     """Whether the file may be replaced meanwhile: not while the source reads from it."""
     resumed_batches: int = 0
@@ -213,7 +215,12 @@ class Extraction:
     ) -> Iterator[Page]:
         """What the source has left; asked to stop, what was fetched by then is still landed."""
         pages = source.pages(state.cursor, state.plan.since)
+        ends = time.monotonic() + self.time_budget
+        taken = False
         while not (self.stop.is_set() or leaving.is_set()):
+            # The first page in any case: what is late each time would never get anywhere.
+            if taken and time.monotonic() >= ends:
+                raise TimeBudgetSpent(self._time_is_over(source.resumable))
             self.faults.before_page()
             with tracing.span("page"):
                 page = next(pages, None)
@@ -221,7 +228,20 @@ class Extraction:
                     tracing.annotate(records=page.count, bytes=len(page.body))
             if page is None:
                 return
+            taken = True
             yield page
+
+    def _time_is_over(self, resumable: bool) -> str:
+        return (
+            f"reading this integration has taken {self.time_budget:g} s, as long as it may at a "
+            "time; "
+            + (
+                "what is committed is kept and continued from"
+                if resumable
+                else "this source can only be read as a whole"
+            )
+            + " (ELT_ASSETS_INTEGRATION_TIMEOUT)"
+        )
 
     def _groups(self, pages: Iterator[Page]) -> Iterator[list[Page]]:
         """Pages of a batch; those fetched before an error are handed out before it."""

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.limits import FetchLimits, FileLimits
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
@@ -78,23 +78,7 @@ class Platform:
             database=database,
             warehouses=warehouses,
             registry=self.registry,
-            limits=FetchLimits(
-                attempts=settings.fetch_attempts,
-                first_wait=settings.fetch_first_wait,
-                timeout=settings.request_timeout,
-                page_bytes=settings.page_bytes,
-                max_pages=settings.max_pages,
-                retry_budget=settings.fetch_retry_budget,
-                files=FileLimits(
-                    bytes=settings.file_bytes,
-                    spill_bytes=settings.file_spill_bytes,
-                    expansion=settings.file_expansion,
-                    columns=settings.file_columns,
-                    depth=settings.file_depth,
-                    group_bytes=settings.parquet_group_bytes,
-                    open_bytes=settings.parquet_open_bytes,
-                ),
-            ),
+            limits=FetchLimits.of(settings),
             safeguards=settings.safeguards,
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),

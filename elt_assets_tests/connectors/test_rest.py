@@ -455,7 +455,7 @@ def test_plain_http_behind_an_https_address_is_said(
 def test_closing_ends_a_wait_between_attempts(
     provider: Provider, users: OpenSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = users(first_wait=3600.0)
+    source = users(first_wait=3600.0, page_timeout=1e6)
     rest = http_module._rest
 
     def closed_meanwhile(stop: threading.Event, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,25 @@ def test_an_interrupted_sync_continues_from_the_last_committed_page(company: Com
     assert outcome.status is Status.APPLIED
     assert outcome.resumed_batches == 3
     assert outcome.certificate.extraction_runs == 2
+    assert company.users() == expected(world.records)
+    assert balanced(outcome)
+
+
+def test_a_slow_integration_gives_its_slot_back_and_goes_on_later(company: Company) -> None:
+    """Each attempt gets one page done before its time is over, and none is read twice."""
+    world = company.connect(world=World(people(30), page_size=10))
+    engine = company.platform._engine
+    spent = replace(engine.limits, time_budget=1e-9)
+    company.platform._engine = replace(engine, limits=spent)
+    for staged in (10, 20):
+        outcome = company.sync(pages_per_batch=3)
+        assert outcome.status is Status.FAILED
+        assert outcome.retryable
+        assert "what is committed is kept and continued from" in (outcome.error or "")
+        assert outcome.counts.staged == staged
+    outcome = company.sync(pages_per_batch=3)
+    assert world.served == [0, 1, 2]
+    assert outcome.status is Status.APPLIED
     assert company.users() == expected(world.records)
     assert balanced(outcome)
 

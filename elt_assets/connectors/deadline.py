@@ -1,0 +1,110 @@
+"""Deadlines that hold whatever a peer does: they end a connection from outside its socket.
+
+Belongs here: the moment at which something must be over, and the one thread that enforces it.
+Does not: how long anything may take (limits).
+
+A socket's own timeout restarts with each byte, so a peer that sends one byte a second never
+meets it: in a header, a chunk extension, a trailer or a TLS handshake. Shutting the socket down
+ends every such wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import socket
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+
+class Deadline:
+    """Shuts the sockets that it `watches` down when its time is over. A context manager."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._over = False
+        self.passed = False
+        """Whether the time was over before the work was."""
+
+    @property
+    def left(self) -> float:
+        """Seconds until it passes, not below zero."""
+        return max(0.0, self._ends - time.monotonic())
+
+    def __enter__(self) -> Self:
+        _WATCH.add(self._ends, self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._over = True
+            while self._sockets:
+                self._sockets.pop().close()
+
+    def watch(self, one: socket.socket) -> None:
+        """End this connection too, at once if the time is over already."""
+        # A handle of its own: encryption takes the socket's away while it is being agreed on.
+        handle = socket.fromfd(one.fileno(), one.family, one.type)
+        with self._lock:
+            self._sockets.append(handle)
+            if self.passed:
+                shut(handle)
+
+    def expire(self) -> None:
+        """End what is under way."""
+        with self._lock:
+            if self._over:
+                return
+            self.passed = True
+            for one in self._sockets:
+                shut(one)
+
+
+def shut(one: socket.socket) -> None:
+    """End every wait on a socket, in whichever thread."""
+    # Not the method of an encrypted one: it takes the encryption off under the reader's feet.
+    with suppress(OSError):
+        socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+
+class _Watch:
+    """One thread that expires deadlines; it is started by the first one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._line: list[tuple[float, int, Deadline]] = []
+        self._numbers = itertools.count()
+        self._thread: threading.Thread | None = None
+
+    def add(self, moment: float, deadline: Deadline) -> None:
+        """Expire `deadline` at `moment` unless its work is over by then."""
+        with self._changed:
+            heapq.heappush(self._line, (moment, next(self._numbers), deadline))
+            # A process that was forked has no threads of its parent.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif self._line[0][2] is deadline:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._line or self._line[0][0] > time.monotonic():
+                    self._changed.wait(self._line[0][0] - time.monotonic() if self._line else None)
+                _, _, deadline = heapq.heappop(self._line)
+            deadline.expire()
+
+
+_WATCH = _Watch()
