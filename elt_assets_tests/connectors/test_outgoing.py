@@ -61,9 +61,7 @@ def test_no_name_of_this_machine_is_reached(provider: Provider, host: str) -> No
     data["api_endpoint"] = data["api_endpoint"].replace("127.0.0.1", host)
     with (
         opened(data, "public") as source,
-        pytest.raises(
-            ProviderRefused, match=r"leads to (127\.0\.0\.1|::1), which ELT"
-        ),
+        pytest.raises(ProviderRefused, match=r"leads to (127\.0\.0\.1|::1), which ELT"),
     ):
         count(source)
     assert provider.asked == []
