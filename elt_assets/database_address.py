@@ -7,7 +7,7 @@ how it is shown to people. Does not: connecting (stores).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from elt_assets.errors import InvalidInput
 from elt_assets.secret_refs import SecretRef, Secrets
@@ -62,6 +62,23 @@ class DatabaseAddress:
         if "connect_timeout=" not in parts.query:
             words.append("connect_timeout=10")
         return parts._replace(netloc=place, query="&".join(words)).geturl()
+
+    def places(self) -> list[tuple[str, int, str]]:
+        """Every host, port and database that it leads to; a host of "" is a socket."""
+        parts = _split(self.url)
+        options = dict(parse_qsl(parts.query))
+        database = options.get("dbname") or unquote(parts.path.strip("/"))
+        named = [each.rpartition(":") for each in parts.netloc.rpartition("@")[2].split(",")]
+        found = [
+            (host.strip("[]"), port) if colon and port.isdigit() else (f"{host}{colon}{port}", "")
+            for host, colon, port in named
+        ]
+        for option in ("host", "hostaddr"):
+            found += [(host, "") for host in options.get(option, "").split(",") if host]
+        return [
+            (unquote(host).strip("[]"), int(port or options.get("port") or 5432), database)
+            for host, port in found
+        ]
 
     def __str__(self) -> str:
         """The address without its options, for people."""

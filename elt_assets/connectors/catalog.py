@@ -13,12 +13,12 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
@@ -44,7 +44,7 @@ class Opener(Protocol):
 
 
 class LocalOpener(Protocol):
-    """The same for what reads files of this machine: `home` is where the platform's own are."""
+    """The same for what reads files of this machine: `own` is what of them is the platform's."""
 
     def __call__(
         self,
@@ -52,7 +52,7 @@ class LocalOpener(Protocol):
         stream: str,
         *,
         ref: IntegrationRef | None,
-        home: Path | None,
+        own: OwnPlaces | None,
         secrets: Secrets,
         limits: FetchLimits,
     ) -> Source:
@@ -161,12 +161,12 @@ def open_source(
     secrets: Secrets,
     limits: FetchLimits,
     ref: IntegrationRef | None = None,
-    home: Path | None = None,
+    own: OwnPlaces | None = None,
 ) -> Source:
     """A source of one stream. Nothing is sent and no secret is read before the first page.
 
-    `ref` is whose data is read, for configurations that speak of it; `home` is the
-    platform's own folder, for sources that read files of this machine.
+    `ref` is whose data is read, for configurations that speak of it; `own` is what
+    belongs to the platform, for sources that read files and databases.
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
@@ -176,7 +176,7 @@ def open_source(
     if stream not in offered:
         raise InvalidInput(f"provider_data has no stream {stream!r}; it has {', '.join(offered)}")
     if isinstance(kind, LocalKind):
-        return kind.open(config, stream, ref=ref, home=home, secrets=secrets, limits=limits)
+        return kind.open(config, stream, ref=ref, own=own, secrets=secrets, limits=limits)
     return kind.open(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 

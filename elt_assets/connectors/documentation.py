@@ -308,7 +308,9 @@ read-only besides. Pages are read in the order of `key`, which the database is a
 a key that repeats or is null would lose rows, so it is refused. The database's own count of rows
 goes into the certificate. A server is read in one snapshot, and a sync that goes on after an
 interruption in a second one: if the count differs then, its deletes wait for a decision. Servers
-must prove who they are by TLS unless `tls` says otherwise.
+must prove who they are by TLS unless `tls` says otherwise; a URI's only option is `sslmode`
+(`verify-full`, `require`, `disable`). Nothing is inherited from the platform's account: user, host
+and database must be given, and a missing password stays missing.
 
 ## A source made for dlt
 

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
@@ -82,7 +83,7 @@ class Platform:
             safeguards=settings.safeguards,
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),
-            open_source=open_source or partial(catalog.open_source, home=settings.home),
+            open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
             faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
             show_values=settings.show_personal_values,
         )
@@ -483,6 +484,24 @@ def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outco
 
 def _reject(compensation: Compensation, row: SyncRow, decided_by: str) -> None:
     compensation.reject(row, decided_by)
+
+
+def own_places(settings: Settings) -> OwnPlaces:
+    """The folders and databases of the installation: no integration's source."""
+    folders = [settings.events_folder]
+    if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
+        folders.append(Path(settings.warehouse_data))
+    addresses = (settings.operational_address, settings.warehouse_address, settings.dagster_address)
+    return OwnPlaces(
+        settings.home,
+        tuple(folders),
+        tuple(
+            DatabasePlace(*place)
+            for address in addresses
+            if address is not None
+            for place in address.places()
+        ),
+    )
 
 
 def prepare_home(home: Path) -> None:

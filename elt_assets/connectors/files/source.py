@@ -22,6 +22,7 @@ from elt_assets.connectors.files.data import FilesData, FileStream, Format
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
@@ -49,12 +50,12 @@ class FilesSource(ListsOnly):
         stream: str,
         *,
         ref: IntegrationRef | None,
-        home: Path | None,
+        own: OwnPlaces | None,
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
         self._stream = config.streams[stream]
-        self._folder = Folder.of(config, ref, home)
+        self._folder = Folder.of(config, ref, None if own is None else own.home)
         self._fields = parsed(self._stream.fields)
         self._limits = limits
         self._max_pages = limits.max_pages

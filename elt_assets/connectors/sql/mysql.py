@@ -6,23 +6,23 @@ Does not: paging (source).
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 import pymysql
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
-from elt_assets.connectors.sql.data import ServerConnection, SqlStream
+from elt_assets.connectors.sql.data import SqlStream
 from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
-from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
-from elt_assets.secret_refs import Secrets
+from elt_assets.connectors.sql.server import ServerAddress
+from elt_assets.errors import ProviderRefused, ProviderUnavailable
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -44,10 +44,9 @@ class MysqlReader:
 
     def __init__(
         self,
-        connection: ServerConnection,
         stream: SqlStream,
         *,
-        secrets: Secrets,
+        server: ServerAddress,
         connect_timeout: float,
         statement_timeout: float,
     ) -> None:
@@ -56,12 +55,13 @@ class MysqlReader:
         self._key = ("q.`" + stream.key.replace("`", "``") + "`").replace("%", "%%")
         with _our_errors():
             self._connection: Any = pymysql.connect(
-                **_address(connection, secrets),
+                **_options(server),
                 charset="utf8mb4",
                 conv=_CONVERSIONS,
-                connect_timeout=max(1, int(connect_timeout)),
                 read_timeout=int(statement_timeout) + 10,
+                defer_connect=True,
             )
+            self._connection.connect(_socket(server, max(1.0, connect_timeout)))
         try:
             ((version,),), _ = self._fetched("SELECT version()")
             maria = "mariadb" in version.lower()
@@ -115,36 +115,38 @@ class MysqlReader:
             return cursor.fetchall(), cursor.description
 
 
-def _address(connection: ServerConnection, secrets: Secrets) -> dict[str, Any]:
-    found: dict[str, Any]
-    if connection.uri is not None:
-        parts = urlsplit(secrets.resolve(connection.uri))
-        if parts.scheme not in ("mysql", "mariadb") or not parts.hostname:
-            raise InvalidInput("connection.uri does not lead to a mysql:// URI")
-        password = unquote(parts.password or "")
-        secrets.remember(password)
-        found = {
-            "host": parts.hostname,
-            "port": parts.port or 3306,
-            "user": unquote(parts.username or ""),
-            "password": password,
-            "database": unquote(parts.path.lstrip("/")),
-        }
-    else:
-        found = {
-            "host": connection.host,
-            "port": connection.port or 3306,
-            "user": connection.user,
-            "password": secrets.resolve(connection.password) if connection.password else "",
-            "database": connection.database,
-        }
-    if connection.tls == "off":
+def _options(server: ServerAddress) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+        "database": server.database,
+        # No option file is read, and no local file is sent when the server asks for one.
+        "read_default_file": None,
+        "local_infile": False,
+    }
+    if server.tls == "off":
         return {**found, "ssl_disabled": True}
-    context = ssl.create_default_context(cafile=connection.tls_ca)
-    if connection.tls == "require":
+    context = ssl.create_default_context(cafile=server.tls_ca)
+    if server.tls == "require":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return {**found, "ssl": context}
+
+
+def _socket(server: ServerAddress, timeout: float) -> socket.socket:
+    """A connection to the addresses that were checked, not to what the name means by now."""
+    failure = OSError("no address")
+    for address in server.addresses:
+        try:
+            made = socket.create_connection((address, server.port), timeout)
+        except OSError as error:
+            failure = error
+            continue
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    raise ProviderUnavailable(f"MySQL: {server.host} cannot be reached ({failure})")
 
 
 def _kept(key: object) -> Key:

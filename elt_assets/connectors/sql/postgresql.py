@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
 
 from adbc_driver_manager import Error
 
-from elt_assets.connectors.sql.data import ServerConnection, SqlStream
+from elt_assets.connectors.sql.data import SqlStream
 from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
-from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
-from elt_assets.secret_refs import Secrets
+from elt_assets.connectors.sql.server import ServerAddress
+from elt_assets.errors import ProviderRefused, ProviderUnavailable
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -50,6 +49,9 @@ _USUAL_PLACES = (
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 )
+_NO_FILE = "/dev/null/none"
+"""A path that leads nowhere on any machine; an empty one would mean the usual place."""
+_NO_TICKET = "none,password,md5,scram-sha-256"
 _TLS = {"verify": "verify-full", "require": "require", "off": "disable"}
 # Connection lost, server starting or stopping, no resources, cancelled by the timeout.
 _PASSING = ("08", "53", "57", "40", "55", "58")
@@ -60,10 +62,9 @@ class PostgresReader:
 
     def __init__(
         self,
-        connection: ServerConnection,
         stream: SqlStream,
         *,
-        secrets: Secrets,
+        server: ServerAddress,
         connect_timeout: float,
         statement_timeout: float,
     ) -> None:
@@ -72,9 +73,10 @@ class PostgresReader:
 
         self._key = '"' + stream.key.replace('"', '""') + '"'
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q"
-        address = _address(connection, secrets, connect_timeout)
         with _our_errors():
-            self._connection: Connection = dbapi.connect(address, autocommit=True)
+            self._connection: Connection = dbapi.connect(
+                _conninfo(server, connect_timeout), autocommit=True
+            )
         try:
             self._execute(f"SET statement_timeout = {int(statement_timeout * 1000)}")
             self._execute("SET default_transaction_read_only = on")
@@ -124,34 +126,50 @@ class PostgresReader:
             return found
 
 
-def _address(connection: ServerConnection, secrets: Secrets, timeout: float) -> str:
-    if connection.uri is not None:
-        address = secrets.resolve(connection.uri)
-        try:
-            parts = urlsplit(address)
-            if parts.password:
-                secrets.remember(unquote(parts.password))
-        except ValueError:
-            parts = None
-        if parts is None or parts.scheme not in ("postgresql", "postgres"):
-            raise InvalidInput("connection.uri does not lead to a postgresql:// URI")
-        return address
-    host = str(connection.host)
-    password = secrets.resolve(connection.password) if connection.password is not None else ""
+def _conninfo(server: ServerAddress, timeout: float) -> str:
+    """All of libpq's options that it would take from elsewhere: from PG* variables, a service, a
+    password file, a certificate or a ticket of the account that runs the platform."""
     words = {
-        "sslmode": _TLS[connection.tls],
+        "host": server.host,
+        "hostaddr": server.addresses[0],
+        "port": str(server.port),
+        "dbname": server.database,
+        "user": server.user,
+        "password": server.password,
+        "passfile": _NO_FILE,
+        "require_auth": _NO_TICKET,
+        "channel_binding": "prefer",
+        "sslmode": _TLS[server.tls],
+        "sslnegotiation": "postgres",
+        "sslrootcert": _NO_FILE,
+        "sslcertmode": "disable",
+        "sslcert": _NO_FILE,
+        "sslkey": _NO_FILE,
+        "sslcrl": _NO_FILE,
+        "sslcrldir": "",
+        "sslpassword": "",
+        "sslkeylogfile": "",
+        "ssl_min_protocol_version": "TLSv1.2",
+        "ssl_max_protocol_version": "",
+        "gssencmode": "disable",
+        "krbsrvname": "postgres",
+        "gssdelegation": "0",
+        "requirepeer": "",
+        "options": "",
+        "replication": "false",
+        "target_session_attrs": "any",
+        "load_balance_hosts": "disable",
+        "client_encoding": "UTF8",
         "connect_timeout": str(max(2, int(timeout))),
         "application_name": "elt_assets",
     }
-    if connection.tls == "verify":
-        words["sslrootcert"] = connection.tls_ca or _authorities()
-    options = "&".join(f"{name}={quote(value, safe='')}" for name, value in words.items())
-    user = quote(str(connection.user), safe="") + (
-        f":{quote(password, safe='')}" if password else ""
-    )
-    place = quote(host, safe=":[]" if host.startswith("[") else "")
-    database = quote(str(connection.database), safe="")
-    return f"postgresql://{user}@{place}:{connection.port or 5432}/{database}?{options}"
+    if server.tls == "verify":
+        words["sslrootcert"] = server.tls_ca or _authorities()
+    return " ".join(f"{name}={_literal(value)}" for name, value in words.items())
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _authorities() -> str:

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from elt_assets.connectors.field_map import parsed
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.record_list import sound_list
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.connectors.sql.data import FileConnection, SqlData
 from elt_assets.connectors.sql.reader import Key, Reader
+from elt_assets.connectors.sql.server import server_address
 from elt_assets.errors import PageUnreadable, PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -40,13 +41,13 @@ class SqlSource(ListsOnly):
         stream: str,
         *,
         ref: IntegrationRef | None,
-        home: Path | None,
+        own: OwnPlaces | None,
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
         self._config = config
         self._stream = config.streams[stream]
-        self._home = home
+        self._own = own
         self._secrets = secrets
         self._limits = limits
         self._fields = parsed(self._stream.fields)
@@ -128,13 +129,15 @@ class SqlSource(ListsOnly):
             return SqliteReader(
                 connection,
                 self._stream,
-                home=self._home,
+                own=self._own,
                 timeout=self._limits.timeout,
+                statement_timeout=self._config.statement_timeout,
             )
         return _server_reader(connection.type)(
-            connection,
             self._stream,
-            secrets=self._secrets,
+            server=server_address(
+                connection, secrets=self._secrets, own=self._own, limits=self._limits
+            ),
             connect_timeout=self._limits.timeout,
             statement_timeout=self._config.statement_timeout,
         )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 from adbc_driver_manager import Error
 
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.sql.data import FileConnection, SqlStream
 from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
@@ -23,14 +24,20 @@ class SqliteReader:
     """A read-only session; each page is a transaction, so that nobody waits to write."""
 
     def __init__(
-        self, connection: FileConnection, stream: SqlStream, *, home: Path | None, timeout: float
+        self,
+        connection: FileConnection,
+        stream: SqlStream,
+        *,
+        own: OwnPlaces | None,
+        timeout: float,
+        statement_timeout: float,
     ) -> None:
         # Imported when a session begins: the driver is a large library.
         from adbc_driver_sqlite import dbapi
 
         path = Path(connection.path)
-        if home is not None and path.resolve().is_relative_to(home.resolve()):
-            raise PermanentError(f"{path} is a file of the platform itself; it is not read")
+        if own is not None:
+            own.refuse_file(path)
         if not path.is_file():
             raise PermanentError(f"{path} is not there; correct connection.path")
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q"

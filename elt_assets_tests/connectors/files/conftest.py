@@ -12,6 +12,7 @@ import pytest
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits, FileLimits
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Page, Source
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
@@ -62,7 +63,7 @@ def users(tmp_path: Path) -> OpenFiles:
                 files=limits,
             ),
             ref=HR,
-            home=tmp_path / "home",
+            own=OwnPlaces(tmp_path / "home"),
         )
 
     return open_users

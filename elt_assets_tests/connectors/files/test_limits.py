@@ -37,6 +37,7 @@ def peak_of_reading(folder: Path) -> tuple[int, str]:
         from pathlib import Path
         from elt_assets.connectors import catalog
         from elt_assets.connectors.limits import FetchLimits
+        from elt_assets.connectors.own_places import OwnPlaces
         from elt_assets.errors import EltAssetsError
         from elt_assets.secret_refs import Secrets
         import pyarrow.parquet, pyarrow.compute
@@ -45,7 +46,12 @@ def peak_of_reading(folder: Path) -> tuple[int, str]:
         stream = {"path": "users.*", "fields": {"external_id": "id"}}
         data = {"directory": sys.argv[1], "settle_seconds": 0, "streams": {"users": stream}}
         source = catalog.open_source(
-            "files", data, "users", secrets=Secrets(), limits=limits, home=Path("/nowhere")
+            "files",
+            data,
+            "users",
+            secrets=Secrets(),
+            limits=limits,
+            own=OwnPlaces(Path("/nowhere")),
         )
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:

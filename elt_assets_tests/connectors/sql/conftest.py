@@ -12,6 +12,7 @@ from adbc_driver_sqlite import dbapi
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Page, Source
 from elt_assets.secret_refs import Secrets
 from elt_assets_tests import servers
@@ -66,7 +67,7 @@ def opened(
     query: str = "SELECT * FROM users",
     key: str = "id",
     *,
-    home: Path | None = None,
+    own: OwnPlaces | None = None,
     max_pages: int = 1000,
     page_size: int = 3,
     **data: Any,
@@ -86,7 +87,7 @@ def opened(
         limits=FetchLimits(
             attempts=1, first_wait=0, timeout=10, page_bytes=1 << 20, max_pages=max_pages
         ),
-        home=home,
+        own=own,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
 from elt_assets_tests.connectors.sql.conftest import Database, SqliteFile, opened, read, records
 
@@ -176,7 +177,7 @@ def test_the_platforms_own_database_is_no_source(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "oltp.db")
     for name in ("oltp.db", "link.db"):
         with pytest.raises(PermanentError, match="a file of the platform itself"):
-            read(opened(SqliteFile(tmp_path / name), home=tmp_path))
+            read(opened(SqliteFile(tmp_path / name), own=OwnPlaces(tmp_path)))
 
 
 def test_a_missing_file_is_named_and_not_created(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""What is the platform's own, and therefore no integration's source, whatever it is called.
+
+A file is recognized by device and inode, a database by the addresses that its host resolves to.
+
+Belongs here: recognizing both. Does not: which they are (settings) or reading anything.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from elt_assets.errors import PermanentError
+
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabasePlace:
+    """One host on which a database of the platform is reached; "" is a socket of this machine."""
+
+    host: str
+    port: int
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlaces:
+    """The platform's folders, the first of which is its home, and its databases."""
+
+    home: Path
+    folders: tuple[Path, ...] = ()
+    databases: tuple[DatabasePlace, ...] = ()
+
+    def refuse_file(self, path: Path) -> None:
+        """Raise `PermanentError` if `path` leads to a file of the platform, also by a hard link."""
+        real = path.resolve()
+        folders = [folder.resolve() for folder in (self.home, *self.folders)]
+        if any(real.is_relative_to(folder) for folder in folders) or _linked(real, folders):
+            raise PermanentError(f"{path} is a file of the platform itself; it is not read")
+
+    def refuse_database(self, addresses: Iterable[str], port: int, database: str) -> None:
+        """Raise `PermanentError` if one of the addresses leads to a database of the platform."""
+        reached = {_comparable(address) for address in addresses}
+        for own in self.databases:
+            if (own.port, own.database) == (port, database) and reached & _reached(own.host):
+                raise PermanentError(
+                    f"database {database} at port {port} is the platform's own; it is not read. "
+                    "Correct connection in provider_data"
+                )
+
+
+def resolved(host: str, port: int) -> list[str]:
+    """Every address of `host`, as text. Raises `OSError` where it has none."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(place[0]) for _, _, _, _, place in found]
+
+
+def _reached(host: str) -> set[str]:
+    if not host or host.startswith(("/", "@")):
+        return {_THIS_MACHINE}
+    try:
+        return {_comparable(address) for address in resolved(host, 0)}
+    except OSError:
+        # The platform cannot reach it either.
+        return set()
+
+
+_THIS_MACHINE = "this machine"
+
+
+def _comparable(address: str) -> str:
+    """The address, or one word for all addresses of this machine: a server listens on many."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found in _MAPPED:
+        found = ipaddress.ip_address(int(found) & 0xFFFFFFFF)
+    if found.is_loopback or found.is_unspecified:
+        return _THIS_MACHINE
+    family = socket.AF_INET if found.version == 4 else socket.AF_INET6
+    with suppress(OSError), closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+        probe.bind((address, 0))
+        return _THIS_MACHINE
+    return str(found)
+
+
+def _linked(file: Path, folders: Iterable[Path]) -> bool:
+    """Whether one of the folders holds another name of the same file."""
+    try:
+        seen = file.stat()
+    except OSError:
+        return False
+    if seen.st_nlink < 2:
+        return False
+    return any(
+        (other.st_dev, other.st_ino) == (seen.st_dev, seen.st_ino) for other in _files(folders)
+    )
+
+
+def _files(folders: Iterable[Path]) -> Iterator[os.stat_result]:
+    for folder in folders:
+        for place, _, names in os.walk(folder):
+            for name in names:
+                with suppress(OSError):
+                    yield os.stat(os.path.join(place, name), follow_symlinks=False)
