@@ -50,20 +50,30 @@ class Request:
     with_credentials: bool = True
     etag: str | None = field(default=None, repr=False)
     """If what is there still has this mark, it need not be sent."""
+    answers: frozenset[int] = frozenset()
+    """Statuses beyond 2xx that are answers too, such as 404 where one record is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A 2xx answer, whole and decompressed; or a 304 to a request with an `etag`."""
+    """A 2xx answer, whole and decompressed; or a 304 to a request with an `etag`.
+
+    A request may name further statuses that are answers to it.
+    """
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     unchanged: bool = False
+    status: int = HTTPStatus.OK
 
 
 class NotThere(ProviderRefused):
     """404 or 410: there is nothing at the address."""
+
+    def __init__(self, message: str, answer: Response | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 class Unauthorized(ProviderRefused):
@@ -139,7 +149,13 @@ class Client:
                 tried += f"; all {self._limits.retry_budget:,} further tries are used up"
             raise ProviderUnavailable(self._secrets.redact(f"{error}{tried}")) from None
         except (ProviderRefused, PageUnreadable) as error:
-            raise type(error)(self._secrets.redact(str(error))) from None
+            error.args = (self._secrets.redact(str(error)),)
+            raise error from None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._closing.is_set()
 
     def close(self) -> None:
         """End requests that are under way and waits between attempts; give connections back."""
@@ -197,12 +213,12 @@ class Client:
             wanted=_is_success,
         )
         unchanged = answer.status == 304 and request.etag is not None
-        if not (unchanged or _is_success(answer.status)):
+        if not (unchanged or _is_success(answer.status) or answer.status in request.answers):
             raise self._refusal(answer, request)
         wait = seconds_until_refilled(answer.headers, self._connections)
         if wait is not None:
             self._throttle.hold(wait)
-        return Response(request.url, answer.headers, answer.body, unchanged)
+        return Response(request.url, answer.headers, answer.body, unchanged, answer.status)
 
     def _await_turn(self, request: Request, stop: threading.Event) -> None:
         seconds = self._throttle.reserve()
@@ -241,7 +257,10 @@ class Client:
             case 403:
                 said += f"; the credentials may not read this, or {self._auth.advice}"
             case 404 | 410:
-                return NotThere(f"{said}; check api_endpoint and path")
+                return NotThere(
+                    f"{said}; check api_endpoint and path",
+                    Response(request.url, answer.headers, body, status=status),
+                )
         return ProviderRefused(said)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:

@@ -8,7 +8,7 @@ what it means for completeness when one of them cannot be read. Does not: how a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,14 +22,17 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.lookahead import Lookahead
 from elt_assets.connectors.looking import text_at
 from elt_assets.connectors.pagination import Answer
+from elt_assets.connectors.probing.members import Members, probe_memberships
 from elt_assets.connectors.provider_data import ParentStream, RestData
 from elt_assets.connectors.rest import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Source
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence, Source
 from elt_assets.errors import PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 
 _LONGEST_REASON = 300
+_MOST_PATHS = 10_000
+"""Parents of which what stands in their lists' addresses is kept, where it is not their key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class NestedSource(ListsOnly):
         self._max_pages = limits.max_pages
         self._key = self._parents.fields["external_id"]
         self._in_path = self._key if parent.in_path is None else parse(parent.in_path)
+        self._paths: dict[str, str] | None = None if parent.in_path is None else {}
         self._ahead: Lookahead[Answer] | None = None
 
     @property
@@ -155,6 +159,15 @@ class NestedSource(ListsOnly):
             place = place.cut(f"the provider counts {total} parents and listed {place.listed}")
         yield Page(_empty(self.records), 0, next=None, cut_short=place.short)
 
+    @property
+    def probes(self) -> bool:
+        """A parent's list can be read again, if its members' keys can be found in it."""
+        return "member_external_id" in self.fields
+
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Read the lists of the affected parents again, once each."""
+        return probe_memberships(missing, listed, self._members, self._parents.client)
+
     def close(self) -> None:
         """End what is under way and give back connections."""
         if self._ahead is not None:
@@ -208,11 +221,29 @@ class NestedSource(ListsOnly):
 
     def _read(self, page: Page) -> list[Parent]:
         """The parents of a page, as far as they can be read."""
-        records = msgspec.json.decode(page.body)
-        for key in self._parents.records:
-            records = records.get(key) or []
+        records = _records(page, self._parents.records)
         found = ((text_at(self._key, record), text_at(self._in_path, record)) for record in records)
-        return [Parent(key, path) for key, path in found if key and path and _usable(path)]
+        parents = [Parent(key, path) for key, path in found if key and path and _usable(path)]
+        if self._paths is not None and len(self._paths) + len(parents) <= _MOST_PATHS:
+            self._paths |= {parent.key: parent.in_path for parent in parents}
+        return parents
+
+    def _members(self, parent: str) -> Members | None:
+        """One parent's list, read again; None if its address is not known."""
+        in_path = parent if self._paths is None else self._paths.get(parent)
+        if not in_path or not _usable(in_path):
+            return None
+        member = self._children.fields["member_external_id"]
+        keys: set[str] = set()
+        count, whole = 0, True
+        for page in self._children.under(parent, in_path).pages(None):
+            found = [text_at(member, record) for record in _records(page, self.records)]
+            keys.update(key for key in found if key)
+            count += len(found)
+            total = count if page.total is None or page.next is not None else page.total
+            sound = page.cut_short is None and not page.doubts and page.count == len(found)
+            whole = whole and sound and len(keys) == count == total
+        return Members(frozenset(keys), whole)
 
 
 def open_rest(
@@ -228,6 +259,13 @@ def open_rest(
     if parent is None:
         return RestSource(config, stream, ref=ref, secrets=secrets, limits=limits)
     return NestedSource(config, stream, parent, ref=ref, secrets=secrets, limits=limits)
+
+
+def _records(page: Page, path: tuple[str, ...]) -> list[Any]:
+    records = msgspec.json.decode(page.body)
+    for key in path:
+        records = records.get(key) or []
+    return list(records)
 
 
 def _after(page: Page, parent: Parent, place: Place, done: Place) -> Place:

@@ -70,8 +70,6 @@ def _template(value: str) -> str:
 
 def _single_template(value: str) -> str:
     _said(lambda: placeholders(value, {*TEMPLATE_NAMES, "external_id"}))
-    if "{external_id}" not in value:
-        raise ValueError("the path has no {external_id}, where the record's id is to stand")
     return value
 
 
@@ -128,6 +126,7 @@ Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
 RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
 StreamPath = Annotated[RelativePath, AfterValidator(_template)]
 SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
+SingleParameter = Annotated[str, Field(max_length=2048), AfterValidator(_single_template)]
 Keys = Annotated[str, AfterValidator(_keys)]
 SomeKeys = Annotated[str, AfterValidator(_some_keys)]
 Condition = Annotated[str, AfterValidator(_condition)]
@@ -366,14 +365,62 @@ class IncrementalReading(Strict):
         return {self.param: self.value.replace("{since}", since)}
 
 
+class FilterForSeveral(Strict):
+    """A filter of the listing by which several records are asked for in one request."""
+
+    param: Parameter = Field(description="Query parameter that takes the filter.")
+    each: str = Field(
+        'id eq "{external_id}"',
+        max_length=256,
+        description="What the filter says of one record, with {external_id} in quotes; the "
+        "clauses are joined by `or`.",
+    )
+    value: str = Field("{clauses}", max_length=4096, description="The filter, {clauses} in it.")
+    most: int = Field(20, ge=3, le=200, description="Clauses that the provider takes at once.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FilterForSeveral:
+        if not any(quoted in self.each for quoted in ('"{external_id}"', "'{external_id}'")):
+            raise ValueError("each has no {external_id} in quotes, where the record's id stands")
+        if "{clauses}" not in self.value:
+            raise ValueError("value has no {clauses}, where the clauses are to stand")
+        return self
+
+
 class SingleRecord(Strict):
     """How one record is asked for, to make sure that a missing one is really gone."""
 
-    path: SinglePath = Field(description="Path with {external_id}, e.g. /users/{external_id}.")
+    path: SinglePath = Field(
+        description="Path with {external_id}, e.g. /users/{external_id}; it may stand in params."
+    )
+    params: dict[Parameter, SingleParameter] = Field(
+        {}, description="Query parameters of that request, e.g. user: '{external_id}'."
+    )
     record: Keys = Field("", description="Where the record is in the answer; empty: it is it.")
     active: FieldExpression | None = Field(
-        None, description="Whether a record that exists still counts, e.g. status == 'ACTIVE'."
+        None,
+        description="Whether the listing still lists a record that comes back, "
+        "e.g. status != 'DEPROVISIONED'. Without it each record that comes back is listed.",
     )
+    gone_if: Condition | None = Field(
+        None,
+        description="What an answer of status 200 says when there is no such record, e.g. "
+        'error == "user_not_found"; 404 and 410 need no words.',
+    )
+    filtered: bool = Field(
+        False,
+        description="Whether the listing has a filter that the single answer does not apply: a "
+        "record that comes back may then have left the listing, and waits for a second one.",
+    )
+    several: FilterForSeveral | None = Field(
+        None, description="How several records are asked for in one request."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SingleRecord:
+        if not any("{external_id}" in text for text in (self.path, *self.params.values())):
+            raise ValueError("path has no {external_id}, where the record's id is to stand")
+        return self
 
 
 class ParentStream(Strict):

@@ -28,6 +28,8 @@ from elt_assets.connectors.lookahead import Lookahead
 from elt_assets.connectors.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.origin import Origin, Origins
 from elt_assets.connectors.pagination import Answer, NextFrom, Position, paginator
+from elt_assets.connectors.probing.answers import Shape
+from elt_assets.connectors.probing.records import SingleRecords
 from elt_assets.connectors.provider_data import (
     ApiKeyAuth,
     BasicAuth,
@@ -37,8 +39,8 @@ from elt_assets.connectors.provider_data import (
     RefreshTokenAuth,
     RestData,
     Scalar,
+    SingleRecord,
 )
-from elt_assets.connectors.single import SingleRecords
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.connectors.templates import filled
 from elt_assets.connectors.throttle import Throttle
@@ -126,11 +128,7 @@ class RestSource:
         self._single = (
             None
             if described.single is None
-            else SingleRecords(
-                filled(f"{self._endpoint}/{described.single.path.lstrip('/')}", names),
-                described.single,
-                self._fields["external_id"],
-            )
+            else self._single_records(described.single, names, self._params.copy())
         )
 
     def under(self, key: str, in_path: str) -> RestSource:
@@ -164,6 +162,11 @@ class RestSource:
         if whole.next != page.next:
             raise ProviderUnavailable(f"{answer.what} was changed after it was said not to be")
         return replace(whole, cut_short=page.cut_short)
+
+    @property
+    def client(self) -> Client:
+        """What sends this source's requests."""
+        return self._client
 
     @property
     def concurrency(self) -> int:
@@ -208,7 +211,7 @@ class RestSource:
         """Ask for single records."""
         if self._single is None:
             return dict.fromkeys(missing, Presence.UNKNOWN)
-        return {key: self._single.presence(self._client, key) for key in missing}
+        return self._single.probe(missing, listed)
 
     @property
     def requests(self) -> int:
@@ -277,6 +280,51 @@ class RestSource:
         self._client.close()
         if self._ahead is not None:
             self._ahead.close()
+
+    def _single_records(
+        self, described: SingleRecord, names: Mapping[str, str], params: Mapping[str, str]
+    ) -> SingleRecords:
+        """How single records are asked for; `params` are those of the listing."""
+        several = described.several
+        if several is not None and several.param in params and several.value == "{clauses}":
+            several = None  # the filter would replace the listing's own
+        return SingleRecords(
+            self._client,
+            filled(f"{self._endpoint}/{described.path.lstrip('/')}", names),
+            {name: filled(text, names) for name, text in described.params.items()},
+            Shape(
+                self._fields["external_id"],
+                parse_keys(described.record),
+                None if described.active is None else parse(described.active),
+                None if described.gone_if is None else parse(described.gone_if),
+                described.filtered,
+            ),
+            several,
+            lambda further: self._matching({**params, **further}),
+        )
+
+    def _matching(self, params: Mapping[str, str]) -> list[Any] | None:
+        """The records of the first page with these parameters; None if more may follow."""
+        step = self._paginator.step(None)
+        what = "a listing by filter"
+
+        def read(response: Response) -> Answer:
+            envelope = self._envelope.read(response.body, what)
+            return Answer(what, response.url, response.headers, envelope)
+
+        request = Request(what, self._url, {**params, **step.params})
+        answer = self._client.fetch(request, read)
+        envelope = answer.envelope
+        if envelope.total is None:
+            complete = self._paginator.following(None, answer) is None
+        else:
+            complete = envelope.total == envelope.count
+        if not complete:
+            return None
+        records = msgspec.json.decode(envelope.body)
+        for key in self._records:
+            records = records.get(key) or []
+        return list(records)
 
     def _ask(
         self,

@@ -52,6 +52,8 @@ GROUP_FIELDS = {
     "name": "displayName",
     "source_updated_at": "meta.lastModified",
 }
+_MOST_CLAUSES = 20
+_FEWEST_CLAUSES = 3
 _MEMBER_LISTS = "member_lists"
 """Groups once more, with nothing but their members."""
 
@@ -98,8 +100,11 @@ class ScimData(Connection):
         return self
 
 
-def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
-    """The REST configuration that reads the provider's users and groups."""
+def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = False) -> RestData:
+    """The REST configuration that reads the provider's users and groups.
+
+    `filters` says whether the provider takes filters; `count` is what a page may hold.
+    """
     params: dict[str, Any] = {}
     if config.filter is not None:
         params["filter"] = config.filter
@@ -117,9 +122,8 @@ def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
         "total": "totalResults",
         "fields": {**USER_FIELDS, **config.fields},
     }
-    if config.filter is None:
-        # With a filter, somebody who does not match any more would still be there.
-        users["single"] = {"path": "/Users/{external_id}"}
+    # A user who does not match the filter any more can still be asked for.
+    users["single"] = {"path": "/Users/{external_id}", "filtered": config.filter is not None}
     if config.incremental is not None:
         changed = 'meta.lastModified gt "{since}"'
         users["incremental"] = {
@@ -135,9 +139,18 @@ def rest_data(config: ScimData, *, cursors: bool, count: int) -> RestData:
         "records": "Resources",
         "pagination": pagination,
         "total": "totalResults",
-        "single": {"path": "/Groups/{external_id}"},
+        "single": {
+            "path": "/Groups/{external_id}",
+            "params": {"excludedAttributes": "members"},
+        },
         "fields": GROUP_FIELDS,
     }
+    if filters and count >= _FEWEST_CLAUSES:
+        several = {"param": "filter", "most": min(count, _MOST_CLAUSES)}
+        groups["single"]["several"] = several
+        users["single"]["several"] = several | (
+            {} if config.filter is None else {"value": f"({config.filter}) and ({{clauses}})"}
+        )
     streams = {
         "users": users,
         "groups": groups,
@@ -161,7 +174,7 @@ def open_scim(
     """A stream of a SCIM provider."""
     if stream == "group_memberships":
         lists = ScimSource(config, _MEMBER_LISTS, ref=ref, secrets=secrets, limits=limits)
-        return ScimMembers(lists)
+        return ScimMembers(lists, lists.plain)
     return ScimSource(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
@@ -184,6 +197,11 @@ class ScimSource:
         )
         self._chosen: RestSource | None = None
         self._recalled: tuple[KnownPage, ...] = ()
+
+    @property
+    def plain(self) -> RestSource:
+        """The same stream as the configuration alone describes it."""
+        return self._plain
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -212,12 +230,12 @@ class ScimSource:
 
     @property
     def probes(self) -> bool:
-        """Every SCIM provider does; with a filter the answer would mean something else."""
+        """Every SCIM provider can be asked for one."""
         return self._plain.probes
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask for single users."""
-        return self._plain.probe(missing, listed)
+        """Ask for single users; by filter once the provider is known to take filters."""
+        return (self._chosen or self._plain).probe(missing, listed)
 
     @property
     def requests(self) -> int:
@@ -264,7 +282,8 @@ class ScimSource:
                 cursors = False
             case _:
                 cursors = _member(pagination, "cursor") is True
-        return self._open(rest_data(self._config, cursors=cursors, count=count))
+        filters = _member(_member(advertised, "filter"), "supported") is True
+        return self._open(rest_data(self._config, cursors=cursors, count=count, filters=filters))
 
     def _advertised(self) -> Any:
         try:

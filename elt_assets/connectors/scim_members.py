@@ -7,13 +7,16 @@ page of groups is one page of members, so that every position is the listing's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from elt_assets.connectors.expressions import parse
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Source
+from elt_assets.connectors.probing.members import Members, probe_memberships
+from elt_assets.connectors.rest import RestSource
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence, Source
 from elt_assets.errors import PageUnreadable, PermanentError
 
 _FIELDS: FieldMap = {
@@ -44,8 +47,10 @@ class _Place(msgspec.Struct, frozen=True):
 class ScimMembers(ListsOnly):
     """Who is in which group, out of a listing of groups with their members."""
 
-    def __init__(self, groups: Source) -> None:
+    def __init__(self, groups: Source, one: RestSource) -> None:
+        """`groups` are listed with their members; `one` asks for one of them."""
         self._groups = groups
+        self._one = one
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -72,6 +77,15 @@ class ScimMembers(ListsOnly):
         """Requests sent for the groups."""
         return self._groups.requests
 
+    @property
+    def probes(self) -> bool:
+        """A group can be asked for with its members."""
+        return True
+
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask for the affected groups with their members, once each."""
+        return probe_memberships(missing, listed, self._members, self._one.client)
+
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         place = _resumed(cursor)
@@ -94,6 +108,21 @@ class ScimMembers(ListsOnly):
     def close(self) -> None:
         """Give back connections."""
         self._groups.close()
+
+    def _members(self, group: str) -> Members | None:
+        """One group's members; None if the answer is not that group."""
+        if group in (".", ".."):
+            return None
+        path = f"/Groups/{quote(group, safe='')}?attributes=id,members"
+        found = self._one.document("the members of a group", path)
+        if not isinstance(found, dict) or found.get("id") != group:
+            return None
+        members = found.get("members") or []
+        if not isinstance(members, list):
+            return None
+        keys = [one.get("value") if isinstance(one, dict) else None for one in members]
+        known = frozenset(key for key in keys if isinstance(key, str))
+        return Members(known, whole=len(known) == len(keys))
 
 
 def _resumed(cursor: Cursor | None) -> _Place:

@@ -16,6 +16,7 @@ from elt_assets.stores.warehouse import Warehouse, one_row
 from elt_assets.sync import change_log
 from elt_assets.sync.catch_up import catch_up
 from elt_assets.sync.latest_images import LatestImages
+from elt_assets.sync.mapping import key_text
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.stream import Stream
 
@@ -183,11 +184,14 @@ class Detection:
         )
 
     def candidates(self) -> list[tuple[str, str]]:
-        """(id, key) of the rows that would be deleted for not being listed."""
-        key = self._stream.key[0].name
+        """(id, key) of the rows that would be deleted for not being listed.
+
+        A key of several columns is the JSON list of them.
+        """
+        key = key_text([f"image ->> '/{column.name}'" for column in self._stream.key])
         rows = self._warehouse.execute(
             f"""
-            SELECT id::VARCHAR, image ->> '/{key}'
+            SELECT id::VARCHAR, {key}
             FROM found_changes
             JOIN latest_images USING (id)
             WHERE change_type = 'DELETE' AND NOT said
@@ -198,10 +202,10 @@ class Detection:
 
     def listed(self) -> list[str]:
         """Some keys that this sync listed, those that need escaping in an address first."""
-        key = self._stream.key[0].name
+        key = key_text([f"staged.{column.name}" for column in self._stream.key])
         rows = self._warehouse.execute(
             f"""
-            SELECT staged.{key}
+            SELECT {key} AS key
             FROM current_records AS current
             JOIN {self._stream.staging} AS staged
                 ON staged.sync_id = $sync_id
@@ -209,7 +213,7 @@ class Detection:
                 AND staged.seq = current.seq
                 AND staged.id = current.id
             WHERE NOT current.tombstone
-            ORDER BY regexp_full_match(staged.{key}, '[A-Za-z0-9._~-]*'), staged.{key}
+            ORDER BY regexp_full_match(key, '[A-Za-z0-9_-]*'), key
             LIMIT {_CONTROLS}
             """,
             {"sync_id": self._sync_id},

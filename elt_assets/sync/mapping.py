@@ -9,7 +9,7 @@ a `reason` where it is rejected.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
@@ -78,6 +78,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
     ]
     content_reasons = [f"WHEN {value.problem} THEN {value.complaint}" for value in content.values()]
     content_texts = ", ".join(f"{name}::VARCHAR" for name in content)
+    whole_key = key_text(list(keys))
     return f"""
     WITH picked AS (
         SELECT
@@ -141,7 +142,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
         organization_id,
         connected_integration_id,
         {_uuid("digest")} AS id,
-        CASE WHEN key_reason IS NULL THEN {_key_text(stream)} END AS key_text,
+        CASE WHEN key_reason IS NULL THEN {whole_key} END AS key_text,
         {", ".join([*keys, *content])},
         attributes,
         {_UPDATED_AT},
@@ -543,10 +544,9 @@ def _spoken(form: str) -> str:
     )
 
 
-def _key_text(stream: Stream) -> str:
-    if len(stream.key) == 1:
-        return stream.key[0].name
-    return f"to_json([{', '.join(column.name for column in stream.key)}])::VARCHAR"
+def key_text(columns: Sequence[str]) -> str:
+    """SQL of a key as one text: its column, or the JSON list of its columns."""
+    return columns[0] if len(columns) == 1 else f"to_json([{', '.join(columns)}])::VARCHAR"
 
 
 def sql_literal(value: str | bool) -> str:

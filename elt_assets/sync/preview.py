@@ -21,6 +21,11 @@ from elt_assets.sync.mapping import mapping_query
 from elt_assets.sync.stage import PAGES, incoming, pages_table
 from elt_assets.sync.stream import Stream
 
+_NO_PROBE = (
+    "missing records cannot be asked for one by one, so each is deleted only when a second "
+    "complete listing lacks it too; say with single how one record is asked for, if the provider "
+    "can tell"
+)
 _LISTS = 20
 """Many groups are empty; after so many it is worth saying that nothing was found."""
 
@@ -134,9 +139,8 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
         wanted=page.wanted,
     )
-    return msgspec.structs.replace(
-        found, warnings=warnings(stream, found, source.fields.keys()) + _stranger(found, source)
-    )
+    about_page = warnings(stream, found, source.fields.keys())
+    return msgspec.structs.replace(found, warnings=about_page + _probe(stream, found, source))
 
 
 def _first_page(source: Source) -> Page:
@@ -148,19 +152,29 @@ def _first_page(source: Source) -> Page:
     return page
 
 
-def _stranger(preview: Preview, source: Source) -> list[str]:
-    """A warning if the provider, asked for somebody of its own page, does not know them.
+def _probe(stream: Stream, preview: Preview, source: Source) -> list[str]:
+    """A warning if missing records cannot be asked for, or a listed one is not answered as present.
 
-    Deletes rest on that answer: a wrong path would confirm every one of them.
+    A record that is not active is asked for where there is one: the listing has it, so `single`
+    must not take it for gone.
     """
-    known = sorted(preview.records, key=lambda record: record.get("active") is not True)
-    if not (known and source.probes):
+    if source.snapshot:
         return []
+    if not source.probes:
+        return [_NO_PROBE]
+    known = sorted(preview.records, key=lambda record: record.get("active") is not False)
+    if not known:
+        return []
+    names = [column.name for column in stream.key]
+    values = [known[0][name] for name in names]
+    key = values[0] if len(values) == 1 else msgspec.json.encode(values).decode()
     try:
-        key = known[0]["external_id"]
         answer = source.probe([key], [key])[key]
     except SyncError as error:
-        return [f"somebody of this page could not be asked for alone: {error}"]
+        return [f"a record of this page could not be asked for alone: {error}"]
     if answer is Presence.PRESENT:
         return []
-    return [f"somebody of this page, asked for alone, is {answer.value}; check single"]
+    return [
+        "a record of this page, asked for alone, is not answered as present, so missing records "
+        "are deleted only after a second listing; check single"
+    ]

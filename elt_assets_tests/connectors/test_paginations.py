@@ -13,7 +13,7 @@ import pytest
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Presence, Source
-from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
+from elt_assets.errors import PermanentError, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.sync.platform import Platform
@@ -337,59 +337,6 @@ def test_the_page_limit_is_not_passed_by_fetching_ahead(provider: Provider) -> N
 # One record alone
 
 
-def single(provider: Provider, answer: dict[str, Reply]) -> Source:
-    provider.answer = lambda asked: answer.get(asked.path, as_json({}, 404))
-    data = directory_data("offset", "bearer", provider.url)
-    data["streams"]["users"]["single"] = {
-        "path": "/users/{external_id}",
-        "record": "user",
-        "active": 'status == "ACTIVE"',
-    }
-    return opened(data)
-
-
-def test_one_record_is_present_gone_or_unknown(provider: Provider) -> None:
-    source = single(
-        provider,
-        {
-            "/v1/users/here": as_json({"user": {"id": "here", "status": "ACTIVE"}}),
-            "/v1/users/suspended": as_json({"user": {"id": "suspended", "status": "SUSPENDED"}}),
-            "/v1/users/other": as_json({"user": {"id": "somebody else", "status": "ACTIVE"}}),
-            "/v1/users/forbidden": as_json({}, 403),
-            "/v1/users/html": Reply(b"<html>"),
-            "/v1/users/tombstone": as_json({}, 410),
-            "/v1/users/a%2Fb%3F": as_json({"user": {"id": "a/b?", "status": "ACTIVE"}}),
-            "/v1/users/down": as_json({}, 503),
-        },
-    )
-    assert source.probes
-    missing = (
-        "here",
-        "suspended",
-        "other",
-        "forbidden",
-        "html",
-        "tombstone",
-        "nobody",
-        "a/b?",
-        "..",
-    )
-    assert source.probe(missing, ["here", "a/b?"]) == {
-        "here": Presence.PRESENT,
-        "suspended": Presence.GONE,
-        "other": Presence.UNKNOWN,
-        "forbidden": Presence.UNKNOWN,
-        "html": Presence.UNKNOWN,
-        "tombstone": Presence.GONE,
-        "nobody": Presence.GONE,
-        "a/b?": Presence.PRESENT,
-        "..": Presence.UNKNOWN,
-    }
-    with pytest.raises(ProviderUnavailable):
-        source.probe(["down"], ["here"])
-    source.close()
-
-
 def test_without_a_way_to_ask_nobody_is_asked(provider: Provider) -> None:
     source = opened(directory_data("offset", "bearer", provider.url))
     assert not source.probes
@@ -399,15 +346,20 @@ def test_without_a_way_to_ask_nobody_is_asked(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("single", "words"),
     [
-        ("/users/{external_id}", []),
-        ("/people/{external_id}", ["asked for alone, is gone; check single"]),
-        ("/down/{external_id}", ["could not be asked for alone: "]),
+        ({"path": "/users/{external_id}"}, []),
+        ({"path": "/people/{external_id}"}, ["is not answered as present"]),
+        ({"path": "/down/{external_id}"}, ["is not answered as present"]),
+        (
+            {"path": "/users/{external_id}", "active": 'status == "ACTIVE"'},
+            ["is not answered as present"],
+        ),
+        (None, ["cannot be asked for one by one, so each is deleted only when a second"]),
     ],
 )
-def test_looking_at_a_page_tells_whether_single_records_are_found(
-    provider: Provider, platform: Platform, path: str, words: list[str]
+def test_looking_at_a_page_tells_whether_missing_records_can_be_asked_for(
+    provider: Provider, platform: Platform, single: dict[str, Any] | None, words: list[str]
 ) -> None:
     users = people(7)
     serve = directory(users, "offset", "bearer", provider.url)
@@ -421,7 +373,7 @@ def test_looking_at_a_page_tells_whether_single_records_are_found(
 
     provider.answer = answer
     data = directory_data("offset", "bearer", provider.url)
-    data["streams"]["users"]["single"] = {"path": path, "active": 'status == "ACTIVE"'}
+    data["streams"]["users"]["single"] = single
     platform.registry.add(REF, "rest", data)
     found = platform.preview(USERS, REF).warnings
     assert len(found) == len(words)

@@ -1,0 +1,111 @@
+"""What an answer about one record means.
+
+A record is gone only if the answer is the API's own: of the control's content type, or an error
+as SCIM writes it. A page of a proxy, a refusal or a redirect says nothing. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors.expressions import Expression
+from elt_assets.connectors.looking import holds, text_at
+from elt_assets.connectors.source import Presence
+
+_SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:error"
+NOT_THERE = frozenset({404, 410})
+"""Statuses by which a provider says that there is no such record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where a record stands in an answer, and which records the stream does not count.
+
+    `active` is false for a record that the stream does not list, `gone_if` is true of a
+    document that says with status 200 that there is no record. Where the listing is
+    `filtered` by something that a single answer does not tell, a record that comes back
+    may be one that left the listing.
+    """
+
+    external_id: Expression
+    record: tuple[str, ...] = ()
+    active: Expression | None = None
+    gone_if: Expression | None = None
+    filtered: bool = False
+
+    def judge(self, answer: Answer, key: str, control: Answer) -> Presence:
+        """What `answer` says of `key`, next to the answer to a control that is present."""
+        if answer.status in NOT_THERE:
+            return Presence.GONE if of_the_api(answer, control) else Presence.UNKNOWN
+        found = self.found(answer, key)
+        if found is Presence.GONE and not of_the_api(answer, control):
+            return Presence.UNKNOWN
+        return Presence.UNKNOWN if found is Presence.PRESENT and self.filtered else found
+
+    def found(self, answer: Answer, key: str) -> Presence:
+        """What an answer that is no error says of `key` by itself."""
+        document = _decoded(answer.body) if 200 <= answer.status < 300 else None
+        if document is None:
+            return Presence.UNKNOWN
+        if self.gone_if is not None and holds(self.gone_if, document):
+            return Presence.GONE
+        for name in self.record:
+            document = document.get(name) if isinstance(document, dict) else None
+        return self.of_record(document, key)
+
+    def of_record(self, record: Any, key: str) -> Presence:
+        """What a record that came back for `key` says."""
+        if self.key_of(record) != key:
+            return Presence.UNKNOWN
+        if self.active is not None and not holds(self.active, record):
+            return Presence.GONE
+        return Presence.PRESENT
+
+    def key_of(self, record: Any) -> str | None:
+        """A record's own key."""
+        return text_at(self.external_id, record)
+
+
+def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    """An answer with its content type in lower case and without parameters."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Answer(status, kind, body)
+
+
+def of_the_api(answer: Answer, control: Answer) -> bool:
+    """Whether an answer comes from the API that answered the control, and not from a proxy."""
+    document = _decoded(answer.body)
+    if document is None:
+        return False
+    if isinstance(document, dict):
+        schemas = document.get("schemas")
+        named = schemas if isinstance(schemas, list) else []
+        if any(isinstance(one, str) and one.lower() == _SCIM_ERROR for one in named):
+            return True
+    return answer.media_type == control.media_type or (
+        _is_json(answer.media_type) and _is_json(control.media_type)
+    )
+
+
+def _is_json(kind: str) -> bool:
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

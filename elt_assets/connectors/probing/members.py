@@ -1,0 +1,125 @@
+"""Probing memberships: reading the lists of the affected parents again, once each.
+
+Belongs here: which lists are read and what they say of a membership. Does not: how a list is
+read (nested, scim_members). A membership's key is the JSON list of its parent's and its member's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from elt_assets.connectors.http import Client, NotThere
+from elt_assets.connectors.probing.answers import Answer, answer_of, of_the_api
+from elt_assets.connectors.probing.control import controls
+from elt_assets.connectors.probing.records import MOST_REQUESTS, Presences
+from elt_assets.connectors.source import Presence
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+
+Pair = tuple[str, str]
+
+_JSON = Answer(200, "application/json", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members that a parent's list holds; `whole` if it is known to hold no others."""
+
+    keys: frozenset[str]
+    whole: bool
+
+
+Read = Callable[[str], Members | None]
+"""The list of a parent, or None where it cannot be read. Raises as `Source.pages` does."""
+
+
+def probe_memberships(
+    missing: Sequence[str], listed: Iterable[str], read: Read, client: Client
+) -> Presences:
+    """What the parents' lists, read again, say of missing memberships.
+
+    The control is a membership that was listed, of one of the affected parents if there is
+    one; a list that is not whole says nothing of whom it lacks.
+    """
+    found = dict.fromkeys(missing, Presence.UNKNOWN)
+    pairs = {key: pair for key in missing if (pair := _pair(key)) is not None}
+    affected = list(dict.fromkeys(parent for parent, _ in pairs.values()))
+    there = [pair for key in listed if (pair := _pair(key)) is not None]
+    chosen = _control(affected, there)
+    if chosen is None:
+        return found
+    (parent, member), covered = chosen
+    begun = client.requests
+    lists = _Lists(read)
+    try:
+        control = lists.of(parent)
+        if control is None or member not in control.keys:
+            return found
+        for key, (above, below) in pairs.items():
+            if above not in covered:
+                continue
+            if not lists.has(above) and client.requests - begun >= MOST_REQUESTS:
+                continue
+            found[key] = _presence(lists.of(above), below)
+    except ProviderUnavailable:
+        if client.closed:
+            raise
+    return found
+
+
+def _control(affected: Sequence[str], there: Sequence[Pair]) -> tuple[Pair, frozenset[str]] | None:
+    own = [pair for pair in there if pair[0] in affected]
+    for pairs in (own, there):
+        chosen = controls(affected, (parent for parent, _ in pairs))
+        if chosen is not None and (pairs is there or len(chosen.covered) == len(affected)):
+            pair = next(pair for pair in pairs if pair[0] == chosen.first)
+            return pair, frozenset(chosen.covered)
+    return None
+
+
+def _presence(members: Members | None, key: str) -> Presence:
+    if members is None:
+        return Presence.UNKNOWN
+    if key in members.keys:
+        return Presence.PRESENT
+    return Presence.GONE if members.whole else Presence.UNKNOWN
+
+
+def _pair(key: str) -> Pair | None:
+    try:
+        parent, member = msgspec.json.decode(key, type=Pair)
+    except msgspec.DecodeError:
+        return None
+    return parent, member
+
+
+class _Lists:
+    """Each parent's list, read once."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._known: dict[str, Members | None] = {}
+
+    def has(self, parent: str) -> bool:
+        """Whether the list was read already."""
+        return parent in self._known
+
+    def of(self, parent: str) -> Members | None:
+        """A parent's list; one that the API says is not there has nobody in it."""
+        if parent not in self._known:
+            self._known[parent] = self._list(parent)
+        return self._known[parent]
+
+    def _list(self, parent: str) -> Members | None:
+        try:
+            return self._read(parent)
+        except NotThere as error:
+            response = error.answer
+            if response is None:
+                return None
+            answer = answer_of(response.status, response.headers, response.body)
+            return Members(frozenset(), True) if of_the_api(answer, _JSON) else None
+        except (ProviderRefused, PageUnreadable):
+            return None
