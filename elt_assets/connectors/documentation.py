@@ -198,10 +198,32 @@ asked for: it ends at the declared total, or else at an empty page.
 
 Counted pages (page, offset, scim, and links that hold page numbers: say `counted: true`) can hide
 somebody: when a user of an earlier page leaves while pages are read, everybody behind moves up.
-So a user who is missing from such a listing is asked for alone before being deleted, if the stream
-says how (`single: {path: "/users/{external_id}"}`), and otherwise is deleted only when missing
-from a second listing too. A 404 or 410, or a record that is not `active`, means gone; a refusal
-of any other kind keeps the user.
+
+**Who left.** A listing alone is not taken for proof that a user left. The stream says how one
+record is asked for, and each missing one is asked for before it is deleted:
+
+```yaml
+    single:
+      path: /users/{external_id}
+      record: data                                   # where the record is; left out: it is the answer
+      active: status != "DELETED"                    # false for a record that the listing leaves out
+      several: {param: filter, each: 'id eq "{external_id}"', most: 20}   # many in one request
+```
+
+An answer counts only if a control passes in the same sync: a record that was just listed, whose
+id has the same special characters, is asked for over the same path and must be answered as
+present. Then 404 or 410 in the API's own content type, a SCIM error, or a record that is not
+`active` mean gone; a record that comes back keeps its user. Everything else (the page of a proxy,
+a 403, a redirect, an id whose special characters no listed id has) says nothing, and the user is
+deleted only when a second complete listing lacks it too. APIs that answer 200 where there is no
+record say how they say it: `gone_if: error == "user_not_found"`. Where the listing has a filter
+that `path` does not apply and `active` does not express, say `filtered: true`: a record that
+comes back then waits for the second listing as well.
+
+One sync sends at most one request for each missing record and one more, 500 in all, within
+`rate_limit`. With `several`, more than five are asked for by filter, with a control at each end
+of it. `elt-assets integrations test` asks for one listed record and says if that fails, or if the
+stream does not say how a record is asked for.
 
 **Only what changed.** `incremental: {param: updated_since, field: lastUpdated, full_every: 7d}`
 asks for changes since the newest one already applied (less an `overlap`), and reads everything
@@ -262,9 +284,10 @@ Lists are read one after the other, their beginnings `rate_limit.concurrency` at
 interrupted sync goes on inside the list it was at. Nobody is taken out of a group unless every
 list was read to its end: a list that answers 404 while its group is still listed fails the sync,
 which is tried again; a group whose id cannot be read, a count that disagrees or a page limit makes
-the listing incomplete, and its deletes wait for a decision. Where pages are counted, somebody is
-deleted only when missing from a second listing too, because nobody can be asked about one
-membership.
+the listing incomplete, and its deletes wait for a decision.
+
+A membership that is missing is confirmed by reading the list of its group again, once for each
+affected group; a group whose members are no longer shown to us removes nobody.
 
 ## Files
 

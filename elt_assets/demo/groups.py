@@ -41,21 +41,19 @@ def departments(snapshot: Snapshot) -> tuple[Department, ...]:
 
 def groups_page(snapshot: Snapshot, query: Mapping[str, str], page_size: int) -> object:
     """A page of groups. Raises `InvalidInput`."""
-    records = [
-        {"id": one.id, "name": one.name, "description": f"Everybody in {one.name}"}
-        for one in departments(snapshot)
-    ]
-    return _page(records, query, page_size)
+    return _page([_record(one) for one in departments(snapshot)], query, page_size)
+
+
+def one_group(snapshot: Snapshot, group: str) -> object:
+    """A group by its id. Raises `NotFound`."""
+    return _record(_found(snapshot, group))
 
 
 def members_page(
     snapshot: Snapshot, group: str, query: Mapping[str, str], page_size: int
 ) -> object:
     """A page of one group's members. Raises `NotFound` or `InvalidInput`."""
-    found = [one for one in departments(snapshot) if one.id == group]
-    if not found:
-        raise NotFound(f"group {group} does not exist")
-    records = [{"id": member, "type": "user"} for member in found[0].members]
+    records = [{"id": member, "type": "user"} for member in _found(snapshot, group).members]
     return _page(records, query, page_size)
 
 
@@ -87,3 +85,14 @@ def _page(records: Sequence[dict[str, str]], query: Mapping[str, str], page_size
 
 def _id(name: str) -> str:
     return f"g-{blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _record(one: Department) -> dict[str, str]:
+    return {"id": one.id, "name": one.name, "description": f"Everybody in {one.name}"}
+
+
+def _found(snapshot: Snapshot, group: str) -> Department:
+    for one in departments(snapshot):
+        if one.id == group:
+            return one
+    raise NotFound(f"group {group} does not exist")

@@ -67,6 +67,7 @@ _GROUPS: dict[str, Any] = {
     "groups": {
         "path": "/groups",
         **_PAGED,
+        "single": {"path": "/groups/{external_id}"},
         "fields": {"external_id": "id", "name": "name", "description": "description"},
     },
     "group_memberships": {

@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from elt_assets.demo.chaos import Afflictions, Chaos
 from elt_assets.demo.chaos_fault import Plan
 from elt_assets.demo.edits import Edits
-from elt_assets.demo.groups import groups_page, groups_truth, members_page
+from elt_assets.demo.groups import groups_page, groups_truth, members_page, one_group
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.listing import Listing
 from elt_assets.demo.signin_listing import Outage, SigninListing
@@ -47,6 +47,7 @@ _INDEX = {
     "routes": {
         "GET /v1/{organization}/{integration}/users": "people; cursor, page, offset, limit, status",
         "GET /v1/{organization}/{integration}/groups": "departments; cursor, limit",
+        "GET /v1/{organization}/{integration}/groups/{group}": "one of them",
         "GET /v1/{organization}/{integration}/groups/{group}/members": "who works there",
         "GET /v1/{organization}/{integration}/signins": "sign-ins; from, to, cursor, limit",
         "GET /control/worlds": "what is served",
@@ -90,6 +91,9 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         return groups_page(
             directory.snapshot(_ref(request)), request.query_params, layout.page_size
         )
+
+    def find_group(request: Request) -> object:
+        return one_group(directory.snapshot(_ref(request)), request.path_params["group"])
 
     def list_members(request: Request) -> object:
         snapshot, group = directory.snapshot(_ref(request)), request.path_params["group"]
@@ -169,6 +173,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
             Route("/v1/{organization}/{integration}/users", list_users),
             Route("/v1/{organization}/{integration}/users/{user}", _answering(one_user)),
             Route("/v1/{organization}/{integration}/groups", _answering(list_groups)),
+            Route("/v1/{organization}/{integration}/groups/{group}", _answering(find_group)),
             Route(
                 "/v1/{organization}/{integration}/groups/{group}/members", _answering(list_members)
             ),

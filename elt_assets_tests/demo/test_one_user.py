@@ -41,3 +41,11 @@ def test_whoever_left_or_never_was_is_not_found(provider: ProviderProcess) -> No
 def test_a_record_with_an_id_of_its_own_is_found(provider: ProviderProcess) -> None:
     provider.edit(REF, add=[{"id": "somebody-else", "status": "ACTIVE"}])
     assert status_of(provider, "somebody-else") == 200
+
+
+def test_a_group_can_be_asked_for_while_somebody_works_there(provider: ProviderProcess) -> None:
+    groups = call(provider, "/v1/demo-001/people-001/groups").body["data"]["items"]
+    for group in groups:
+        answer = call(provider, f"/v1/demo-001/people-001/groups/{group['id']}")
+        assert (answer.status, answer.body) == (200, group)
+    assert call(provider, "/v1/demo-001/people-001/groups/none").status == 404
