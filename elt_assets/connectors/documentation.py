@@ -203,11 +203,17 @@ somebody: when a user of an earlier page leaves while pages are read, everybody 
 record is asked for, and each missing one is asked for before it is deleted:
 
 ```yaml
+api_endpoint: https://directory.acme.example/v1
+streams:
+  users:
+    path: /users
+    pagination: {type: link_header}
+    fields: {external_id: id, name: name, email: email}
     single:
       path: /users/{external_id}
-      record: data                                   # where the record is; left out: it is the answer
-      active: status != "DELETED"                    # false for a record that the listing leaves out
-      several: {param: filter, each: 'id eq "{external_id}"', most: 20}   # many in one request
+      record: data                       # where the record is; without it the answer is it
+      active: status != "DELETED"        # false for a record that the listing leaves out
+      several: {param: filter, each: 'id eq "{external_id}"', most: 20}   # many at once
 ```
 
 An answer counts only if a control passes in the same sync: a record that was just listed, whose

@@ -1,7 +1,8 @@
 """What an answer about one record means.
 
-A record is gone only if the answer is the API's own: of the control's content type, or an error
-as SCIM writes it. A page of a proxy, a refusal or a redirect says nothing. Pure.
+Belongs here: the judgement. A record is gone only if the answer is the API's own: of the control's
+content type, or an error as SCIM writes it; a page of a proxy, a refusal or a redirect says
+nothing. Does not: sending (records) or choosing the control (control).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The control: a record that was just listed and has to be answered as present.
 
-A provider may answer 404 for every record, or a server in front of it for every key with a `/`.
-The control's key therefore has every special character that the missing keys have. Pure.
+Belongs here: the choice among the listed keys. A provider may answer 404 for every record, or a
+server in front of it for every key with a `/`, so the control's key has every special character
+that the missing keys have. Does not: sending (records, members) or judging (answers).
 """
 
 from __future__ import annotations

@@ -16,7 +16,12 @@ from elt_assets.connectors.probing.answers import Answer, answer_of, of_the_api
 from elt_assets.connectors.probing.control import controls
 from elt_assets.connectors.probing.records import MOST_REQUESTS, Presences
 from elt_assets.connectors.source import Presence
-from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets.errors import (
+    PageUnreadable,
+    ProviderRefused,
+    ProviderUnavailable,
+    TimeBudgetSpent,
+)
 
 Pair = tuple[str, str]
 
@@ -63,7 +68,7 @@ def probe_memberships(
             if not lists.has(above) and client.requests - begun >= MOST_REQUESTS:
                 continue
             found[key] = _presence(lists.of(above), below)
-    except ProviderUnavailable:
+    except (ProviderUnavailable, TimeBudgetSpent):
         if client.closed:
             raise
     return found

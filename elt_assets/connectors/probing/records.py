@@ -18,7 +18,12 @@ from elt_assets.connectors.probing.control import Controls, controls
 from elt_assets.connectors.provider_data import FilterForSeveral
 from elt_assets.connectors.source import Presence
 from elt_assets.connectors.templates import filled
-from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets.errors import (
+    PageUnreadable,
+    ProviderRefused,
+    ProviderUnavailable,
+    TimeBudgetSpent,
+)
 
 MOST_REQUESTS = 500
 """Requests of one sync for missing records. The rest of them wait for a second listing."""
@@ -61,7 +66,7 @@ class SingleRecords:
         try:
             for keys, presences in self._answers(chosen, most):
                 found |= dict(zip(keys, presences, strict=True))
-        except ProviderUnavailable:
+        except (ProviderUnavailable, TimeBudgetSpent):
             if self.client.closed:
                 raise
         return found
