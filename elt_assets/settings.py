@@ -436,6 +436,11 @@ class Settings(BaseSettings):
         return self.home / "olap"
 
     @property
+    def analytics_path(self) -> Path:
+        """The folder of the file of sign-in events, apart from folders named by tenants."""
+        return self.home / "analytics"
+
+    @property
     def drops_path(self) -> Path:
         """The folder in which files are dropped, `<organization>/<integration>/`."""
         return self.home / "drops"

@@ -41,7 +41,7 @@ class Analytics:
     ) -> None:
         """`memory_limit` and `threads` where they are to be others than those of the settings."""
         self._warehouses = FileWarehouses(
-            settings.warehouse_path,
+            settings.analytics_path,
             threads=threads or settings.events_threads,
             memory_limit=memory_limit or settings.events_memory,
             lock_wait=settings.events_lock_wait,

@@ -307,6 +307,17 @@ class FileWarehouses(Warehouses):
             os.replace(path, path.with_name(path.name + ".moved"))
             reach_the_disk(path.parent)
 
+    def move_shared(self, file: SharedFile, root: Path) -> None:
+        """Put the file, whose name nobody may use meanwhile, into another folder."""
+        path = self.path(file)
+        with self.open_shared(file) as connection:
+            # Its log would be left behind.
+            _checkpointed(connection, path)
+            make_folder(file, root)
+            os.replace(path, root / path.name)
+            reach_the_disk(root)
+            reach_the_disk(path.parent)
+
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
         """See `Warehouses`; also for a file that has outgrown its blocks.
 

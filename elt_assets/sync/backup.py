@@ -55,7 +55,8 @@ def backup(platform: Platform, folder: Path) -> Backup:
     settings = platform.settings.model_copy(update={"home": unfinished})
     copy_to_file(platform.database, settings.database_path)
     database = SqliteDatabase(settings.database_path)
-    own = FileWarehouses(platform.settings.warehouse_path, lock_wait=settings.lock_wait)
+    shared = FileWarehouses(platform.settings.analytics_path, lock_wait=settings.lock_wait)
+    shared_copies = FileWarehouses(settings.analytics_path)
     copies = FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait)
 
     def copied(ref: IntegrationRef) -> str | None:
@@ -70,11 +71,12 @@ def backup(platform: Platform, folder: Path) -> Backup:
         refs = [ref for ref in registered if platform.warehouses.exists(ref)]
         with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
             left = [line for line in pool.map(copied, refs) if line is not None]
-        for shared in own.shared():
-            # Of its own: nothing in it says what the other stores are at.
-            own.copy(shared, copies.path(shared))
+        for file in shared.shared():
+            # Nothing in it says what the other stores are at.
+            shared.copy(file, shared_copies.path(file))
     finally:
-        own.close()
+        shared.close()
+        shared_copies.close()
         copies.close()
         database.close()
     os.replace(unfinished, folder)

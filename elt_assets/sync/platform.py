@@ -24,6 +24,7 @@ from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.secret_refs import Secrets
 from elt_assets.settings import Settings, load_settings
+from elt_assets.stores.former_layout import bring_up_to_date
 from elt_assets.stores.opening import operational_database, warehouses
 from elt_assets.stores.operational import OperationalDatabase
 from elt_assets.stores.warehouse import Warehouses
@@ -88,6 +89,7 @@ class Platform:
             show_values=settings.show_personal_values,
         )
         prepare_home(settings.home)
+        bring_up_to_date(settings)
         database.migrate(**operational_tables(database.dialect))
 
     @classmethod

@@ -286,7 +286,7 @@ def test_a_tenant_who_leaves_takes_its_events_along(tenant: Tenant) -> None:
     assert {row["organization_id"] for row in tenant.events.events()} == {"other"}
     assert {row["organization_id"] for row in tenant.events.rejected()} == {"other"}
     assert {row["organization_id"] for row in tenant.events.summary()} == {"other"}
-    content = (tenant.platform.settings.warehouse_path / "analytics.duckdb").read_bytes()
+    content = (tenant.platform.settings.analytics_path / "analytics.duckdb").read_bytes()
     assert b"acme" not in content
     assert b"other" in content
     tenant.events.normalize(EventSource.API, DAY)
@@ -348,7 +348,7 @@ def test_an_installation_without_events_answers_every_question(tenant: Tenant) -
     with pytest.raises(InvalidInput, match="there is no check 'volumes'"):
         events.check("volumes")
     events.forget(ACME)
-    assert not (tenant.platform.settings.warehouse_path / "analytics.duckdb").exists()
+    assert not (tenant.platform.settings.analytics_path / "analytics.duckdb").exists()
 
 
 def test_the_state_of_every_day_says_what_is_wrong_with_it(tenant: Tenant) -> None:
