@@ -12,30 +12,30 @@ from datetime import date
 
 import dagster as dg
 
-from elt_assets.alert_sensor import alert_sensor
-from elt_assets.assets.events import event_assets
-from elt_assets.assets.fleet_report import fleet_report
-from elt_assets.assets.streams import TRANSIENT, stream_assets
-from elt_assets.checks import check_job, daily_checks, stream_checks
-from elt_assets.drop_sensor import drop_sensor
-from elt_assets.event_checks import event_checks
-from elt_assets.event_days import FIRST_DAY, event_days
-from elt_assets.event_jobs import daily_events, event_job, hourly_events
-from elt_assets.event_sensor import event_file_sensor
-from elt_assets.jobs import sync_jobs
-from elt_assets.maintenance_job import maintenance_job, weekly_maintenance
-from elt_assets.recovery_sensor import recovery_sensor
-from elt_assets.report_sensor import report_job, report_sensor
-from elt_assets.resources import (
+from elt_assets.config.settings import load_settings
+from elt_assets.orchestration.assets.fleet_report import fleet_report
+from elt_assets.orchestration.assets.signin.signin_assets import event_assets
+from elt_assets.orchestration.assets.stream_assets import TRANSIENT, stream_assets
+from elt_assets.orchestration.checks.signin_checks import event_checks
+from elt_assets.orchestration.checks.sync_checks import check_job, daily_checks, stream_checks
+from elt_assets.orchestration.day_partitions import FIRST_DAY, event_days
+from elt_assets.orchestration.jobs.daily_schedule import daily_sync
+from elt_assets.orchestration.jobs.maintenance_job import maintenance_job, weekly_maintenance
+from elt_assets.orchestration.jobs.signin_jobs import daily_events, event_job, hourly_events
+from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
+from elt_assets.orchestration.resources import (
     OperationalResource,
     RunListener,
     WarehouseResource,
     platform_resource,
 )
-from elt_assets.schedules import daily_sync
-from elt_assets.sensors import registry_sensor
-from elt_assets.settings import load_settings
-from elt_assets.sync.stream import STREAMS
+from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
+from elt_assets.orchestration.sensors.drop_sensor import drop_sensor
+from elt_assets.orchestration.sensors.recovery_sensor import recovery_sensor
+from elt_assets.orchestration.sensors.registry_sensor import registry_sensor
+from elt_assets.orchestration.sensors.report_sensor import report_job, report_sensor
+from elt_assets.orchestration.sensors.signin_file_sensor import event_file_sensor
+from elt_assets.sync.streams import STREAMS
 
 
 def build_defs(

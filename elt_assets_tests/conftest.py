@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from elt_assets_tests.lakes import Lake
-    from elt_assets_tests.servers import Broker, Server
+    from elt_assets_tests.testbed.lakes import Lake
+    from elt_assets_tests.testbed.servers import Broker, Server
 
 # A property that holds on a fast machine holds on a slow one: no example has a time limit.
 settings.register_profile(
@@ -61,7 +61,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:
     """One server for all tests of this process; skips those that need it where there is none."""
-    from elt_assets_tests.servers import postgresql
+    from elt_assets_tests.testbed.servers import postgresql
 
     with postgresql() as server:
         yield server
@@ -70,7 +70,7 @@ def postgresql() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """One Redis for all tests of this process; skips those that need it where there is none."""
-    from elt_assets_tests.servers import redis
+    from elt_assets_tests.testbed.servers import redis
 
     with redis() as found:
         yield found
@@ -117,7 +117,7 @@ def lake_of_all_tests(
     pytestconfig: pytest.Config,
 ) -> Lake:
     """A lake for this process: making one takes longer than most tests do."""
-    from elt_assets_tests.lakes import Lake
+    from elt_assets_tests.testbed.lakes import Lake
 
     lake = Lake(postgresql, f"lake_{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("lake"))
     pytestconfig.stash[LAKES] = (lake.schema, lake.kept)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from elt_assets.assets.streams import TRANSIENT
-from elt_assets.assets.tables import asset_key
 from elt_assets.definitions import build_defs
-from elt_assets.jobs import job_name
-from elt_assets.partitions import connected_integrations
+from elt_assets.orchestration.assets.stream_assets import TRANSIENT
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.jobs.sync_jobs import job_name
+from elt_assets.orchestration.partitions import connected_integrations
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.stream import STREAMS, USERS, Stream
+from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 defs = build_defs()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.duckdb_extensions import load_extension
-from elt_assets_tests.lakes import Lake
+from elt_assets.storage.warehouse.duckdb_extensions import load_extension
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
+from elt_assets_tests.testbed.lakes import Lake
 
 OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
 

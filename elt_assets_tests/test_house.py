@@ -83,7 +83,7 @@ def import_side_effects(package: str, above: Path, scratch: Path) -> list[str]:
     home.mkdir()
     cwd.mkdir()
     result = subprocess.run(
-        [sys.executable, "-B", "-m", "elt_assets_tests.import_watch", package],
+        [sys.executable, "-B", "-m", "elt_assets_tests.testbed.import_watch", package],
         cwd=cwd,
         env={
             "HOME": str(home),
@@ -159,8 +159,10 @@ def test_every_import_contract_breaks_when_its_rule_is_broken(tmp_path: Path) ->
     for module, line in {
         "sync": "import dagster, urllib3",
         "connectors": "import duckdb",
-        "stores": "import sqlite3, elt_assets.sync",
+        "storage": "import sqlite3, elt_assets.sync",
         "demo": "import elt_assets.connectors",
+        "client": "import dagster",
+        "sync/state": "import elt_assets.sync.admin",
     }.items():
         with (tmp_path / "elt_assets" / module / "__init__.py").open("a", encoding="utf-8") as file:
             file.write(f"\n{line}\n")
@@ -217,7 +219,7 @@ def test_importing_the_package_touches_no_file_socket_process_or_environment(
         ("import os\nHOME = os.getenv('HOME')", "environment HOME"),
         ("import os\nFLAG = 'FLAG' in os.environ", "environment FLAG"),
         (
-            "from elt_assets.settings import load_settings\nS = load_settings()",
+            "from elt_assets.config.settings import load_settings\nS = load_settings()",
             "environment ELT_ASSETS_HOME",
         ),
         ("open('note', 'w').close()", "open note"),

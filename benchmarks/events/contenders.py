@@ -101,11 +101,11 @@ def elt_assets(file: str, through: bool) -> dict[str, Any]:
 
     With `through` also into the schema, deduplicated and summarized.
     """
-    from elt_assets.events.outcome import EventSource
-    from elt_assets.events.pipeline import EventPipeline
+    from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.settings import load_settings
-    from elt_assets.sync.platform import Platform
+    from elt_assets.signin_events.pipeline import EventPipeline
+    from elt_assets.signin_events.results import EventSource
+    from elt_assets.sync.service import Platform
 
     folder = Path("home") / "events" / DAY.isoformat()
     folder.mkdir(parents=True)

@@ -23,11 +23,11 @@ def elt_assets(
     url: str, pagination: str, users: int, page_size: int, concurrency: int
 ) -> dict[str, Any]:
     """Fetched, mapped, keyed, hashed and committed to `users_staging`, checkpoints included."""
+    from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.settings import load_settings
     from elt_assets.sync.outcome import Stage
-    from elt_assets.sync.platform import Platform
-    from elt_assets.sync.stream import USERS
+    from elt_assets.sync.service import Platform
+    from elt_assets.sync.streams import USERS
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
     warm, measured = IntegrationRef("benchmark", "warm"), IntegrationRef("benchmark", "measured")

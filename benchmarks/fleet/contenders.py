@@ -48,8 +48,8 @@ def provider_data(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
     """Runs of the sync job over ranges of partitions, as the daily schedule makes them."""
-    from elt_assets.instance import open_instance
-    from elt_assets.runs import run_sync
+    from elt_assets.client.in_process_sync import run_sync
+    from elt_assets.orchestration.instance.opening import open_instance
 
     with _registered(url, integrations, users, page_size) as (platform, warm, refs):
         settings = platform.settings
@@ -72,7 +72,7 @@ def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[
 
 def engine_alone(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
     """The same without Dagster: the difference is what Dagster costs."""
-    from elt_assets.sync.stream import USERS
+    from elt_assets.sync.streams import USERS
 
     with _registered(url, integrations, users, page_size) as (platform, warm, refs):
         list(platform.sync(USERS, [warm], sync_id="warm"))
@@ -162,9 +162,9 @@ def plain_loop(url: str, integrations: int, users: int, page_size: int) -> dict[
 @contextmanager
 def _registered(url: str, integrations: int, users: int, page_size: int) -> Iterator[Any]:
     """A new installation with its tenants, and one more of a single user."""
+    from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.settings import load_settings
-    from elt_assets.sync.platform import Platform
+    from elt_assets.sync.service import Platform
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
 

@@ -11,8 +11,8 @@ import dagster as dg
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 
 def _keys() -> list[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.stores.opening import warehouses
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import prepare_warehouse, warehouse_layout
+from elt_assets.storage.from_settings import warehouses
+from elt_assets.sync.state.store_tables import prepare_warehouse, warehouse_layout
+from elt_assets.sync.streams import USERS
 
 _RECORDS = f"""
     SELECT

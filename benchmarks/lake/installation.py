@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.stores.lake import LakeWarehouses
-from elt_assets.stores.opening import warehouses
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.tables import warehouse_layout
-from elt_assets_tests.servers import Server
+from elt_assets.storage.ducklake.lake import LakeWarehouses
+from elt_assets.storage.from_settings import warehouses
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets_tests.testbed.servers import Server
 
 _FIELDS = {"external_id": "id", "name": "name", "email": "email"}
 _ROWS_OF_A_PAST_ONE = 20

@@ -18,9 +18,9 @@ from benchmarks.lake.installation import connect, drop, fill, installation
 from benchmarks.machine import machine
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets_tests.servers import Server, postgresql
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
+from elt_assets_tests.testbed.servers import Server, postgresql
 
 PACKAGES = ("elt-assets", "duckdb", "duckdb-extension-ducklake", "pyarrow", "dagster")
 _SYNCED = 8

@@ -21,10 +21,10 @@ CONNECTIONS = 8
 
 def elt_assets(url: str, users: int, page_size: int) -> dict[str, Any]:
     """The engine as a run of the sync job calls it; seconds by stage beside the whole."""
+    from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.settings import load_settings
-    from elt_assets.sync.platform import Platform
-    from elt_assets.sync.stream import USERS
+    from elt_assets.sync.service import Platform
+    from elt_assets.sync.streams import USERS
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
     warm, large = IntegrationRef("benchmark", "warm"), IntegrationRef("benchmark", "large")

@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 from adbc_driver_postgresql import dbapi
 
+from elt_assets.config.settings import Settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import Settings
-from elt_assets.stores.warehouse import Warehouse
-from elt_assets.sync import change_log, ledger
-from elt_assets.sync.apply import Application
+from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.sync.apply.apply_transaction import Application
 from elt_assets.sync.clock import now
-from elt_assets.sync.ledger import SyncRow, Version
 from elt_assets.sync.outcome import Counts, Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import prepare_warehouse
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state.ledger import SyncRow, Version
+from elt_assets.sync.state.store_tables import prepare_warehouse
+from elt_assets.sync.streams import USERS
 
 REF = IntegrationRef("bench", "main")
 _COLUMNS = "id, external_id, name, email, active, attributes, content_hash"

@@ -16,8 +16,8 @@ from typing import Any
 from benchmarks.machine import machine
 from benchmarks.postgres.contenders import Bare, Changes, Ours
 from benchmarks.results import summary
-from elt_assets.settings import load_settings
-from elt_assets_tests.servers import postgresql
+from elt_assets.config.settings import load_settings
+from elt_assets_tests.testbed.servers import postgresql
 
 PACKAGES = ("elt-assets", "duckdb", "pyarrow", "adbc-driver-postgresql")
 

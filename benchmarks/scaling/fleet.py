@@ -14,15 +14,15 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.assets.reporting import materializations
+from elt_assets.config.settings import load_settings
 from elt_assets.definitions import build_defs
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.instance import open_instance
-from elt_assets.partitions import add_partition_keys
-from elt_assets.settings import load_settings
+from elt_assets.orchestration.assets.materializations import materializations
+from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.partitions import add_partition_keys
 from elt_assets.sync.outcome import Counts, Outcome, Stage, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 USERS_EACH = 1_000
 _A_TENTH = 10

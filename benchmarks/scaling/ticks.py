@@ -14,13 +14,17 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from benchmarks.scaling.fleet import Fleet, fleet, register
-from elt_assets.assets.tables import asset_key
-from elt_assets.health.metrics import FleetCollector, exposition
-from elt_assets.health.report import report
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.partitions import PARTITIONS, add_partition_keys, connected_integrations
+from elt_assets.monitoring.health_report import report
+from elt_assets.monitoring.metrics import FleetCollector, exposition
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.partitions import (
+    PARTITIONS,
+    add_partition_keys,
+    connected_integrations,
+)
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.streams import USERS
 
 T = TypeVar("T")
 

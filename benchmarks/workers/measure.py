@@ -2,7 +2,7 @@
 which one is killed in the middle.
 
 Belongs here: what is timed, and what must be right afterwards. Does not: the installation
-(`elt_assets_tests.distributed`) or the table.
+(`elt_assets_tests.testbed.distributed`) or the table.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from benchmarks.machine import machine
-from elt_assets_tests.distributed import Installation, installation
-from elt_assets_tests.lakes import Lake
-from elt_assets_tests.servers import Server, postgresql, redis
+from elt_assets_tests.testbed.distributed import Installation, installation
+from elt_assets_tests.testbed.lakes import Lake
+from elt_assets_tests.testbed.servers import Server, postgresql, redis
 
 PACKAGES = ("elt-assets", "duckdb", "duckdb-extension-ducklake", "dagster", "dagster-celery")
 _KILLED_AT = 0.4

@@ -16,46 +16,49 @@ from typing import Any
 
 import click
 
-from elt_assets.cli.exit_statuses import FAILED, INTERRUPTED
-from elt_assets.cli.logs import log_to_standard_error
-from elt_assets.cli.output import complain, note
+from elt_assets.cli.console.exit_statuses import FAILED, INTERRUPTED
+from elt_assets.cli.console.log_lines import log_to_standard_error
+from elt_assets.cli.console.output import complain, note
 from elt_assets.errors import EltAssetsError
 
 COMMANDS = {
-    "demo": ("demo", "Sync demo organizations and compare with their provider."),
-    "dev": ("dev", "Run web UI, daemon and health endpoint."),
-    "worker": ("worker", "Carry out runs that a server hands out."),
-    "provider": ("provider", "Run the embedded provider alone."),
+    "demo": ("demo.demo", "Sync demo organizations and compare with their provider."),
+    "dev": ("server.dev", "Run web UI, daemon and health endpoint."),
+    "worker": ("server.worker", "Carry out runs that a server hands out."),
+    "provider": ("demo.provider", "Run the embedded provider alone."),
     "integrations": ("integrations", "Connect, look at and disconnect integrations."),
     "sync": ("sync", "Bring integrations up to date."),
-    "users": ("reading", "Show the users of an integration."),
-    "records": ("reading", "Show the users, groups or group memberships of an integration."),
-    "changes": ("reading", "Show who was inserted, updated and deleted, and how."),
-    "rejected": ("reading", "Show the records that could not be used, and why."),
-    "syncs": ("reading", "Show past syncs and how they ended."),
-    "events": ("events", "Load and look at sign-in events, day by day."),
-    "counts": ("reading", "Show what is staged, unique, duplicate and in latest."),
-    "start": ("remote", "Start a job on a running server."),
-    "backfill": ("backfill", "Bring many partitions of a table up to date through a server."),
-    "watch": ("watching", "Follow a run or a sync until its end."),
-    "status": ("remote", "Show how a run or a sync stands."),
-    "list": ("remote", "List runs."),
-    "resume": ("remote", "Continue what failed of a run or a sync."),
-    "cancel": ("remote", "Stop a run or a sync; what is committed is kept."),
-    "queues": ("remote", "Show what waits, what runs and what the daemon does."),
+    "users": ("read_tables", "Show the users of an integration."),
+    "records": ("read_tables", "Show the users, groups or group memberships of an integration."),
+    "changes": ("read_tables", "Show who was inserted, updated and deleted, and how."),
+    "rejected": ("read_tables", "Show the records that could not be used, and why."),
+    "syncs": ("read_tables", "Show past syncs and how they ended."),
+    "events": ("signin_events", "Load and look at sign-in events, day by day."),
+    "counts": ("read_tables", "Show what is staged, unique, duplicate and in latest."),
+    "start": ("server.runs", "Start a job on a running server."),
+    "backfill": (
+        "server.backfill",
+        "Bring many partitions of a table up to date through a server.",
+    ),
+    "watch": ("server.watch", "Follow a run or a sync until its end."),
+    "status": ("server.runs", "Show how a run or a sync stands."),
+    "list": ("server.runs", "List runs."),
+    "resume": ("server.runs", "Continue what failed of a run or a sync."),
+    "cancel": ("server.runs", "Stop a run or a sync; what is committed is kept."),
+    "queues": ("server.runs", "Show what waits, what runs and what the daemon does."),
     "health": ("health", "Say what is wrong now."),
     "serve-health": ("health", "Serve /health, /ready and /metrics."),
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
-    "undo": ("reversing", "Reverse one sync."),
+    "undo": ("undo", "Reverse one sync."),
     "export": ("export", "Write Parquet files for analysts."),
     "backup": ("backup", "Copy the installation while it works."),
     "migrate": ("migrate", "Move the operational database to PostgreSQL."),
     "config": ("config", "Check settings and what they lead to."),
     "maintain": ("maintain", "Forget what is old and give the space back."),
-    "rebuild": ("reversing", "Make the latest table anew from the change log."),
+    "rebuild": ("undo", "Make the latest table anew from the change log."),
 }
-"""Command name to the module beside this one that has it, and its line in `--help`."""
+"""Command name to its module under `elt_assets.cli.commands`, and its line in `--help`."""
 
 
 class CommandsByName(click.Group):
@@ -69,7 +72,7 @@ class CommandsByName(click.Group):
         """Import the command of that name; None for an unknown one."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"elt_assets.cli.{COMMANDS[cmd_name][0]}")
+        module = import_module(f"elt_assets.cli.commands.{COMMANDS[cmd_name][0]}")
         # A command whose name Python or its module needs for something else ends in `_`.
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(module, f"{name}_", None) or getattr(module, name)

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
 
 DEFAULT_STREAM = "users"
 """What an integration offers whose provider_data does not say."""
@@ -76,41 +76,41 @@ class LocalKind:
 
 
 def _dlt() -> Kind:
-    from elt_assets.connectors.dlt_source.data import DltData
-    from elt_assets.connectors.dlt_source.source import DltSource
+    from elt_assets.connectors.dlt.dlt_data import DltData
+    from elt_assets.connectors.dlt.dlt_source import DltSource
 
     return Kind(DltData, DltSource)
 
 
 def _files() -> LocalKind:
-    from elt_assets.connectors.files.data import FilesData
-    from elt_assets.connectors.files.source import FilesSource
+    from elt_assets.connectors.files.files_data import FilesData
+    from elt_assets.connectors.files.files_source import FilesSource
 
     return LocalKind(FilesData, FilesSource)
 
 
 def _sql() -> LocalKind:
-    from elt_assets.connectors.sql.data import SqlData
-    from elt_assets.connectors.sql.source import SqlSource
+    from elt_assets.connectors.sql.sql_data import SqlData
+    from elt_assets.connectors.sql.sql_source import SqlSource
 
     return LocalKind(SqlData, SqlSource)
 
 
 def _rest() -> Kind:
-    from elt_assets.connectors.nested import open_rest
-    from elt_assets.connectors.provider_data import RestData
+    from elt_assets.connectors.rest.nested_lists import open_rest
+    from elt_assets.connectors.rest.provider_data import RestData
 
     return Kind(RestData, open_rest)
 
 
 def _scim() -> Kind:
-    from elt_assets.connectors.scim import ScimData, open_scim
+    from elt_assets.connectors.scim.scim_source import ScimData, open_scim
 
     return Kind(ScimData, open_scim)
 
 
 def _preset(name: str) -> Kind:
-    from elt_assets.connectors.preset import model, open_preset
+    from elt_assets.connectors.presets.preset import model, open_preset
 
     return Kind(model(name), partial(open_preset, preset=name))
 
@@ -126,7 +126,7 @@ _KINDS: dict[str, Callable[[], Kind | LocalKind]] = {
 
 def providers() -> list[str]:
     """Names of all providers, in order."""
-    from elt_assets.connectors.preset import presets
+    from elt_assets.connectors.presets.preset import presets
 
     return sorted({*_KINDS, *presets()})
 
@@ -192,7 +192,7 @@ def open_period(
     ref: IntegrationRef,
 ) -> Source:
     """A source of what happened from `begin` up to `end`, for streams read a period at a time."""
-    from elt_assets.connectors.rest import RestSource
+    from elt_assets.connectors.rest.rest_source import RestSource
 
     source = open_source(provider, provider_data, stream, secrets=secrets, limits=limits, ref=ref)
     if not isinstance(source, RestSource):
@@ -211,7 +211,7 @@ def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
     try:
         return kind.model.model_validate(provider_data)
     except ValidationError as error:
-        from elt_assets.connectors.provider_data import mistakes
+        from elt_assets.connectors.rest.provider_data import mistakes
 
         raise InvalidInput(f"provider_data: {mistakes(error)}") from None
 

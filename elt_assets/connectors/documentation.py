@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.preset import Preset, presets
+from elt_assets.connectors.presets.preset import Preset, presets
 
 _START = """\
 # Connecting providers

@@ -1,7 +1,7 @@
 """How much patience and room one extraction has, and where it may connect to.
 
 Belongs here: the limits every kind of source respects, as one value. Does not: their
-defaults (settings) or their enforcement (http, wire, rest).
+defaults (settings) or their enforcement (http_client, exchange, rest_source).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from elt_assets.connectors.outgoing import ANYWHERE, Outgoing
-from elt_assets.settings import Settings
+from elt_assets.config.settings import Settings
+from elt_assets.connectors.http.outgoing import ANYWHERE, Outgoing
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
-from elt_assets.connectors.expressions import Expression
+from elt_assets.connectors.mapping.expressions import Expression
 
 Cursor = Any
 """A JSON value that tells a source where to continue; small, and enough on its own."""

@@ -19,7 +19,7 @@ from typing import IO, Any, Self, cast
 import msgspec
 import urllib3
 
-from elt_assets.demo.chaos_fault import Plan, Suffered
+from elt_assets.demo.fault_injection.fault import Plan, Suffered
 from elt_assets.demo.layout import Layout
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef

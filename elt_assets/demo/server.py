@@ -24,9 +24,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from elt_assets.demo.chaos import Afflictions, Chaos
-from elt_assets.demo.chaos_fault import Plan
 from elt_assets.demo.edits import Edits
+from elt_assets.demo.fault_injection.chaos import Afflictions, Chaos
+from elt_assets.demo.fault_injection.fault import Plan
 from elt_assets.demo.groups import groups_page, groups_truth, members_page, one_group
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.listing import Listing

@@ -1,7 +1,7 @@
 """The raw connection under an answer, for answers that no well-behaved server would give.
 
 Belongs here: writing bytes, closing, breaking off, and the protocol class that hands the
-transport to an application. Does not: deciding what to write (chaos_wire).
+transport to an application. Does not: deciding what to write (wire_faults).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
               └──────────┴─ failed (retryable or not): continues from the last commit
 
 Belongs here: the order of the stages, what is committed between them and how every ending
-is recorded. Does not: any stage's own work, or running several integrations (platform).
+is recorded. Does not: any stage's own work, or running several integrations (service).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from elt_assets import logs, tracing
+from elt_assets.config.safeguards import SafeguardOverrides, Safeguards
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
@@ -33,20 +34,20 @@ from elt_assets.errors import (
     SyncError,
 )
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.logs import logger
-from elt_assets.safeguards import SafeguardOverrides, Safeguards
-from elt_assets.secret_refs import Secrets
-from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import Warehouse, Warehouses
-from elt_assets.sync import change_log, guard, latest, ledger, repeat
-from elt_assets.sync.apply import Application, Superseded, VersionMoved
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
+from elt_assets.sync.apply.apply_transaction import Application, Superseded, VersionMoved
 from elt_assets.sync.clock import now
-from elt_assets.sync.confirm import confirm_deletes, way_to_confirm
-from elt_assets.sync.detect import Detection, Found
-from elt_assets.sync.extract import Extraction
-from elt_assets.sync.faults import NO_FAULTS, Faults
-from elt_assets.sync.fence import raise_fence
-from elt_assets.sync.ledger import SyncRow, Version
+from elt_assets.sync.detect import delete_guard
+from elt_assets.sync.detect.change_detection import Detection, Found
+from elt_assets.sync.detect.delete_confirmation import confirm_deletes, way_to_confirm
+from elt_assets.sync.extract import page_reuse
+from elt_assets.sync.extract.extraction import Extraction
+from elt_assets.sync.extract.page_reuse import Before
+from elt_assets.sync.extract.staging import ExtractionState, extraction_state
+from elt_assets.sync.extract.stored_source import StoredSource
+from elt_assets.sync.extract.sync_mode import Plan, choose_plan
+from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.outcome import (
     Certificate,
     Counts,
@@ -56,13 +57,14 @@ from elt_assets.sync.outcome import (
     Stage,
     Status,
 )
-from elt_assets.sync.plan import Plan, choose_plan
-from elt_assets.sync.registry import Integration, Registry, gone, registered
-from elt_assets.sync.repeat import Before
-from elt_assets.sync.stage import ExtractionState, extraction_state
-from elt_assets.sync.stored_source import StoredSource
-from elt_assets.sync.stream import Stream
-from elt_assets.sync.tables import prepare_warehouse
+from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state.fencing import raise_fence
+from elt_assets.sync.state.ledger import SyncRow, Version
+from elt_assets.sync.state.registry import Integration, Registry, gone, registered
+from elt_assets.sync.state.store_tables import prepare_warehouse
+from elt_assets.sync.streams import Stream
+from elt_assets.telemetry import logs, tracing
+from elt_assets.telemetry.logs import logger
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +212,7 @@ class _Attempt:
     certificate: Certificate = field(default_factory=Certificate)
     resumed_batches: int = 0
     found: Found | None = None
-    verdict: guard.Verdict | None = None
+    verdict: delete_guard.Verdict | None = None
     sample: tuple[dict[str, object], ...] = ()
     latest_after: int | None = None
     version: int | None = None
@@ -343,7 +345,7 @@ class _Attempt:
         finally:
             self.resumed_batches = extraction.resumed_batches
         self.reached = Stage.STAGING
-        problem = guard.too_many_rejected(
+        problem = delete_guard.too_many_rejected(
             self.state.fetched, self.state.rejected, self.engine.safeguards_of(integration)
         )
         if problem is not None:
@@ -450,7 +452,7 @@ class _Attempt:
             found = detection.compare(self._mode())
         # Changes alone may well be nothing but tombstones; a listing of everybody may not.
         listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
-        self.verdict = guard.verdict(
+        self.verdict = delete_guard.verdict(
             self.certificate,
             unique=listed,
             deletes=found.deletes,
@@ -489,7 +491,7 @@ class _Attempt:
         if self.before is None:
             stream = self.request.stream
             applied = ledger.applied(self.engine.database, stream, self.request.ref)
-            self.before = repeat.before(warehouse, stream.name, applied)
+            self.before = page_reuse.before(warehouse, stream.name, applied)
         return self.before
 
     def _last_went_well(self) -> bool:
@@ -510,11 +512,11 @@ class _Attempt:
         if old is None or not old.whole or old.version != base.version:
             return None
         row = ledger.find(database, stream, ref, old.sync_id)
-        if row is None or not repeat.settled_plainly(row.counts):
+        if row is None or not page_reuse.settled_plainly(row.counts):
             return None
-        if latest.count(database, stream, ref) != row.counts.latest:
+        if latest_table.count(database, stream, ref) != row.counts.latest:
             return None
-        if not repeat.repeats(warehouse, stream.name, request.sync_id, old):
+        if not page_reuse.repeats(warehouse, stream.name, request.sync_id, old):
             return None
         if not change_log.is_marked(warehouse, stream, base.version):
             return None
@@ -586,7 +588,7 @@ def _with_standing_rows(
     outcome: Outcome, transaction: Transaction, stream: Stream, ref: IntegrationRef
 ) -> Outcome:
     """The outcome of a sync that left the latest table alone says how many rows that has."""
-    rows = latest.count(transaction, stream, ref)
+    rows = latest_table.count(transaction, stream, ref)
     counts = msgspec.structs.replace(outcome.counts, latest_before=rows, latest=rows)
     return msgspec.structs.replace(outcome, counts=counts)
 

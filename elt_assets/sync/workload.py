@@ -1,8 +1,8 @@
 """Workload: how much work integrations are, and in which order they have their turn.
 
 Belongs here: what the ledger's history lets expect, and the order, which is a pure function.
-Does not: which integrations are due (schedules, sensors), how many fit into one run
-(partitions) or doing the work (platform).
+Does not: which integrations are due (daily_schedule, registry_sensor), how many fit into one run
+(partitions) or doing the work (service).
 
 Higher priority goes first. Within a priority organizations take turns, by the work each has
 been given so far: one with thousands of integrations does not make one with a single
@@ -18,9 +18,9 @@ from statistics import median
 
 import msgspec
 
-from elt_assets.sync import ledger
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import Stream
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
+from elt_assets.sync.streams import Stream
 
 _UNKNOWN_SECONDS = 1.0
 """Expected of an integration where not even the others' history tells anything."""

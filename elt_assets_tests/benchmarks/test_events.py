@@ -11,8 +11,8 @@ from benchmarks.events.contenders import write_file
 from benchmarks.events.measure import Plan, measure, rate_share
 from benchmarks.events.neighbours import Neighbours, busy_seconds
 from benchmarks.events.report import table
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors.files.folder import Folder
-from elt_assets.settings import load_settings
 
 
 def runs(*seconds: float) -> list[dict[str, dict[str, float]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from elt_assets_tests.benchmarks.test_large import benchmark
-from elt_assets_tests.servers import Server
+from elt_assets_tests.testbed.servers import Server
 
 
 @pytest.mark.campaign  # a server of its own

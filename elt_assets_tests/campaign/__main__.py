@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from elt_assets.settings import load_settings
+from elt_assets.config.settings import load_settings
 from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
 from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from elt_assets.connectors.expressions import Alternatives, Comparison
-from elt_assets.connectors.expressions import Path as FieldPath
+from elt_assets.connectors.mapping.expressions import Alternatives, Comparison
+from elt_assets.connectors.mapping.expressions import Path as FieldPath
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
 from elt_assets.identifiers import IntegrationRef
 

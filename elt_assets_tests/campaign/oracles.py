@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.sync.change_log import BASELINE
+from elt_assets.sync.state.change_log import BASELINE
 from elt_assets_tests.campaign.state import Row, State
 
 SETTLED = ("applied", "unchanged", "quarantined")

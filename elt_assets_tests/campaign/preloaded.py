@@ -10,8 +10,8 @@ from contextlib import closing
 
 import duckdb
 
-from elt_assets.settings import load_settings
-from elt_assets.stores.duckdb_extensions import CHECKED_ONCE, load_extension
+from elt_assets.config.settings import load_settings
+from elt_assets.storage.warehouse.duckdb_extensions import CHECKED_ONCE, load_extension
 
 if load_settings().warehouse_url is not None:
     with closing(duckdb.connect(":memory:", config=CHECKED_ONCE | {"threads": 1})) as _instance:

@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 import psycopg2
 
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import Settings, load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
-from elt_assets.settings import Settings, load_settings
-from elt_assets.stores.lake import LakeWarehouses
-from elt_assets.stores.opening import operational_database, warehouses
-from elt_assets.stores.warehouse import Warehouse, transaction
-from elt_assets.sync.tables import warehouse_layout
+from elt_assets.storage.ducklake.lake import LakeWarehouses
+from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.storage.warehouse.warehouse import Warehouse, transaction
+from elt_assets.sync.state.store_tables import warehouse_layout
 
 Row = dict[str, Any]
 

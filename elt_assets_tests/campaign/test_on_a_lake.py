@@ -9,18 +9,18 @@ import pytest
 
 from elt_assets_tests.campaign.crash.moments import BOUNDARIES_ON_A_LAKE
 from elt_assets_tests.campaign.test_on_postgresql import run
-from elt_assets_tests.lakes import Lake
-from elt_assets_tests.servers import Server
+from elt_assets_tests.testbed.lakes import Lake
+from elt_assets_tests.testbed.servers import Server
 
 ENGINE = (
-    "engine",
-    "guard",
-    "safeguards",
-    "streams",
-    "removal",
-    "catch_up",
-    "repeat",
-    "maintenance",
+    "test_engine",
+    "detect/test_delete_guard",
+    "test_safeguards",
+    "test_streams",
+    "test_removal",
+    "detect/test_log_repair",
+    "extract/test_page_reuse",
+    "admin/test_maintenance",
 )
 
 
@@ -31,7 +31,7 @@ def test_the_engines_tests_pass_on_a_lake(postgresql: Server, tmp_path: Path) ->
         # The longest first, beside which the others run.
         "elt_assets_tests/sync/test_state_machine.py"
         "::test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has",
-        *(f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE),
+        *(f"elt_assets_tests/sync/{name}.py" for name in ENGINE),
     ]
     options = ["-q", "-n", "2", "--dist", "worksteal", "-p", "no:cacheprovider"]
     options += ["--warehouse", "lake"]

@@ -10,16 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets_tests.servers import Server
+from elt_assets_tests.testbed.servers import Server
 
 ROOT = Path(__file__).parents[2]
-ENGINE = ("engine", "guard", "safeguards", "streams", "removal")
+ENGINE = (
+    "test_engine",
+    "detect/test_delete_guard",
+    "test_safeguards",
+    "test_streams",
+    "test_removal",
+)
 
 
 @pytest.mark.campaign
 def test_the_engines_tests_pass_on_postgresql(postgresql: Server, tmp_path: Path) -> None:
     """Those that say what a sync does; a subprocess, because it is a choice for all tests."""
-    modules = [f"elt_assets_tests/sync/test_{name}.py" for name in ENGINE]
+    modules = [f"elt_assets_tests/sync/{name}.py" for name in ENGINE]
     modules.append(
         "elt_assets_tests/sync/test_state_machine.py"
         "::test_a_crash_at_any_commit_leaves_what_an_uninterrupted_twin_has"

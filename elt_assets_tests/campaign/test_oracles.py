@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.stores.operational import Transaction
+from elt_assets.storage.operational.database import Transaction
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.campaign.state import State, own_stores, read_state

@@ -12,8 +12,8 @@ from elt_assets.sync.outcome import Status
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.state import State, own_stores, read_state
 from elt_assets_tests.campaign.test_oracles import names
-from elt_assets_tests.lakes import Lake
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
+from elt_assets_tests.testbed.lakes import Lake
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def interrupt(company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
 
     company.worlds[ACME.partition_key].records = people(25)
     with monkeypatch.context() as patched:
-        patched.setattr("elt_assets.stores.lake_catalog.LakeCatalog.fence", cut_off)
+        patched.setattr("elt_assets.storage.ducklake.lake_catalog.LakeCatalog.fence", cut_off)
         with company.platform.warehouses.open(ACME) as warehouse, pytest.raises(RetryableError):
             warehouse.add("users_landed", ONE_MORE)
 
@@ -83,7 +83,7 @@ def test_the_oracle_of_the_seen_catches_a_view_that_forgot_the_books(
     def forgetful(table: str, schema: str) -> str:
         return f"FROM lake.{table} WHERE organization_id = getvariable('organization_id')"
 
-    monkeypatch.setattr("elt_assets.stores.lake._standing", forgetful)
+    monkeypatch.setattr("elt_assets.storage.ducklake.lake._standing", forgetful)
     assert names(oracles.always(state_of(company))) == {"duplicated", "seen without a name"}
 
 
@@ -113,7 +113,7 @@ def test_upkeep_takes_what_was_left_behind_and_the_next_sync_goes_on(
 ) -> None:
     interrupt(company, monkeypatch)
     before = state_of(company)
-    monkeypatch.setattr("elt_assets.stores.lake_upkeep._UNNAMED", 0)
+    monkeypatch.setattr("elt_assets.storage.ducklake.lake_upkeep._UNNAMED", 0)
     company.platform.warehouses.look_after(dry_run=False)
     state = state_of(company)
     assert oracles.always(state) + oracles.left_behind(state) + oracles.differs(state, before) == []

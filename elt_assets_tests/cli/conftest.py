@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from elt_assets.cli.main import Invocation, run
+from elt_assets.config.settings import load_settings
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 REPOSITORY = Path(__file__).parents[2]
 

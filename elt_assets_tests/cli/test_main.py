@@ -49,9 +49,9 @@ def test_importing_a_command_imports_neither_dagster_nor_what_connectors_read_wi
     modules = sorted({module for module, _ in COMMANDS.values()})
     code = (
         "import importlib, sys\n"
-        "import elt_assets.cli.reading\n"
+        "import elt_assets.cli.commands.read_tables\n"
         "assert not {'dlt', 'pyarrow.parquet', 'urllib3'} & sys.modules.keys()\n"
-        f"for module in {['main', *modules]}:\n"
+        f"for module in {['main', *(f'commands.{one}' for one in modules)]}:\n"
         "    importlib.import_module(f'elt_assets.cli.{module}')\n"
         "    assert 'dagster' not in sys.modules, module\n"
     )
@@ -108,8 +108,9 @@ def test_a_home_that_cannot_be_made_is_one_line(elt_assets: Command) -> None:
 def test_a_defect_is_one_line_too(elt_assets_process: Process) -> None:
     """A planted one: the command's module is replaced by one that breaks when it is asked."""
     code = (
-        "import sys; from elt_assets.cli import main, reading; "
-        "reading.existing_platform = lambda: 1 / 0; "
+        "import sys; from elt_assets.cli import main; "
+        "from elt_assets.cli.commands import read_tables; "
+        "read_tables.existing_platform = lambda: 1 / 0; "
         "sys.argv = ['elt-assets', 'counts']; main.main()"
     )
     ended = subprocess.run(

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from elt_assets.cli.main import COMMANDS
-from elt_assets.settings import Settings
+from elt_assets.config.settings import Settings
 from elt_assets_tests.cli.conftest import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

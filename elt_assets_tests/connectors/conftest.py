@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
-from elt_assets.secret_refs import Secrets
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
+from elt_assets.sync.service import Platform
 from elt_assets_tests.connectors.serving import Provider
 
 TOKEN = "t0ken-of-the-tests"

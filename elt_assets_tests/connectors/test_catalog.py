@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import InvalidInput
-from elt_assets.secret_refs import Secrets
 
 ACME: dict[str, Any] = {
     "permission_source_name": "Acme directory",

@@ -11,7 +11,7 @@ import yaml
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.documentation import document
-from elt_assets.connectors.expressions import parse
+from elt_assets.connectors.mapping.expressions import parse
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
 TEXT = document()

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.directories import (
     AUTHS,
     PAGINATIONS,
@@ -32,9 +32,9 @@ WORKER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.config.settings import load_settings
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 with Platform.open(load_settings(home=Path(sys.argv[1]))) as platform:
     for outcome in platform.sync(

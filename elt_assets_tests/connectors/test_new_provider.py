@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 REF = IntegrationRef("acme", "unheard-of")

@@ -15,7 +15,7 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from pydantic import BaseModel, ConfigDict
 
 from elt_assets.cli.main import COMMANDS
-from elt_assets.settings import Settings, load_settings
+from elt_assets.config.settings import Settings, load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = "1.34"

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import OPERATIONAL_TABLES
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES
+from elt_assets.sync.streams import USERS
 
 TOKEN_VARIABLE = "END_TO_END_TOKEN"
 SEEN = ("external_id", "name", "email", "active", "attributes")

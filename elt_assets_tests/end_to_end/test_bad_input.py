@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.errors import DatabaseDamaged, InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.stores.opening import operational_database, warehouses
-from elt_assets.stores.sqlite import SqliteDatabase
+from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import warehouse_layout
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
-from elt_assets_tests.stores.processes import another_process, fill, small_disk
+from elt_assets_tests.storage.processes import another_process, fill, small_disk
 
 SICK = IntegrationRef("sick", "main")
 WELL = [IntegrationRef("well", "one"), IntegrationRef("well", "two")]
@@ -33,7 +33,7 @@ WAREHOUSE_HOLDER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse_files import FileWarehouses
+from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 with FileWarehouses(Path(sys.argv[1])).open(IntegrationRef("sick", "main")):
     print("holding", flush=True)
     input()
@@ -41,7 +41,7 @@ with FileWarehouses(Path(sys.argv[1])).open(IntegrationRef("sick", "main")):
 DATABASE_HOLDER = """
 import sys
 from pathlib import Path
-from elt_assets.stores.sqlite import SqliteDatabase
+from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 with SqliteDatabase(Path(sys.argv[1])).transaction():
     print("holding", flush=True)
     input()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
 

@@ -10,7 +10,7 @@ import pytest
 from elt_assets.demo.layout import Layout
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
 
 PEOPLE = IntegrationRef("demo-001", "people-001")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
-from elt_assets_tests.stores.processes import another_process
+from elt_assets_tests.storage.processes import another_process
 
 PEOPLE = IntegrationRef("demo-001", "people-001")
 OTHERS = IntegrationRef("demo-002", "people-001")
@@ -28,9 +28,9 @@ WORKER = """
 import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.config.settings import load_settings
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 def tell(progress):
     if progress.stage == "extract":

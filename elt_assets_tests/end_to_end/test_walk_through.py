@@ -20,13 +20,13 @@ import pytest
 import urllib3
 
 from elt_assets.cli.main import Invocation, run
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.instance import open_instance
-from elt_assets.partitions import add_partition_keys
-from elt_assets.settings import load_settings
+from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.partitions import add_partition_keys
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import Process, free_port, processes_of, wait_for
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 

@@ -20,8 +20,8 @@ from typing import Any
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.operational import OperationalDatabase, Transaction
-from elt_assets.stores.warehouse import Warehouse, Warehouses
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
 
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE(?! OR REPLACE TEMP)|DROP|ALTER)\b", re.I)
 

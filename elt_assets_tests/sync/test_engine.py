@@ -11,10 +11,10 @@ import pytest
 
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores import warehouse_files
+from elt_assets.storage.warehouse import warehouse_files
 from elt_assets.sync.outcome import Outcome, Stage, Status
-from elt_assets.sync.stream import USERS
-from elt_assets_tests.stores.processes import wait_until_it_waits
+from elt_assets.sync.streams import USERS
+from elt_assets_tests.storage.processes import wait_until_it_waits
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.settings import load_settings
-from elt_assets.stores.opening import operational_database
-from elt_assets.stores.operational import Transaction
-from elt_assets.sync import ledger
+from elt_assets.config.settings import load_settings
+from elt_assets.storage.from_settings import operational_database
+from elt_assets.storage.operational.database import Transaction
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.conftest import on_postgresql
-from elt_assets_tests.servers import Server
-from elt_assets_tests.stores.test_postgres import end_sessions
+from elt_assets_tests.storage.operational.test_postgres_database import end_sessions
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+from elt_assets_tests.testbed.servers import Server
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_server_that_restarts_in_the_middle_of_an_apply_costs_a_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed as by a power cut: what it had answered is there, and nothing of the rest."""
-    from elt_assets_tests.servers import postgresql
+    from elt_assets_tests.testbed.servers import postgresql
 
     with postgresql() as server:
         on_postgresql(server, monkeypatch)

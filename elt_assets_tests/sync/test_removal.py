@@ -8,10 +8,10 @@ import pytest
 
 from elt_assets.errors import InvalidInput, NotFound, RetryableError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse import Warehouse
-from elt_assets.sync import ledger, registry
+from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.state import ledger, registry
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import InvalidInput, ProviderUnavailable
-from elt_assets.sync.detect import Detection
+from elt_assets.sync.detect.change_detection import Detection
+from elt_assets.sync.extract.staging import Landing
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.stage import Landing
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
 

@@ -26,14 +26,14 @@ from hypothesis.stateful import (
 )
 
 from elt_assets.errors import ProviderUnavailable
-from elt_assets.stores.opening import operational_database, warehouses
+from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import OPERATIONAL_TABLES, tables_of, warehouse_layout
-from elt_assets_tests.lakes import fresh_stores
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, tables_of, warehouse_layout
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.crashing import Boundaries, Crash, watched, watched_warehouses
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+from elt_assets_tests.testbed.lakes import fresh_stores
 
 PEOPLE = st.integers(0, 3)
 PAGES = st.integers(0, 4)

@@ -10,17 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from elt_assets.connectors.expressions import parse
+from elt_assets.config.safeguards import Safeguards
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.safeguards import Safeguards
-from elt_assets.secret_refs import Secrets
-from elt_assets.sync import audit
+from elt_assets.sync.admin import audit
+from elt_assets.sync.extract.staging import pages_table
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.stage import pages_table
-from elt_assets.sync.stream import GROUP_MEMBERSHIPS, GROUPS, USERS
+from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
 from elt_assets_tests.sync import worlds
 from elt_assets_tests.sync.worlds import ACME, Company, World, WorldSource, people
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.streams import USERS
 from elt_assets.sync.workload import Load, Past, expected, in_turn, loads
 from elt_assets_tests.sync.worlds import Company, World, people
 

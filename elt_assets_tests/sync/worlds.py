@@ -13,16 +13,16 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.connectors.expressions import Comparison
-from elt_assets.connectors.expressions import Path as FieldPath
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import Comparison
+from elt_assets.connectors.mapping.expressions import Path as FieldPath
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 ACME = IntegrationRef("acme", "main")
 

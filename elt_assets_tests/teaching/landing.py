@@ -15,7 +15,7 @@ import duckdb
 from faker import Faker
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
-from elt_assets.stores.warehouse import transaction
+from elt_assets.storage.warehouse.warehouse import transaction
 
 PAGE = 10
 TABLE = """

@@ -13,9 +13,9 @@ import duckdb
 import pytest
 
 from elt_assets.errors import WriteInterrupted
-from elt_assets.sync.faults import NoFaults
+from elt_assets.sync.fault_injection import NoFaults
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
+from elt_assets.sync.service import Platform
 from elt_assets_tests.sync.worlds import Company, World, people
 from elt_assets_tests.teaching.landing import (
     ONCE_PER_EXECUTION,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.connectors.salvage import UNREADABLE
+from elt_assets.connectors.json.malformed_records import UNREADABLE
 
 RECORDS = 5_000
 """Records of one chunk, at most."""

@@ -14,7 +14,7 @@ import csv
 from collections.abc import Iterator
 
 from elt_assets.connectors.files.chunk import BYTES, RECORDS, Chunk, Place, encoded, unreadable
-from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import DamagedLine, Lines, Text
 from elt_assets.connectors.limits import FileLimits
 from elt_assets.errors import PageUnreadable

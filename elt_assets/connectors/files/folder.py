@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from elt_assets.connectors.files.data import FilesData, FileStream
+from elt_assets.connectors.files.files_data import FilesData, FileStream
 from elt_assets.errors import PermanentError, RetryableError
 from elt_assets.identifiers import IntegrationRef
 

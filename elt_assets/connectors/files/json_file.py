@@ -14,18 +14,18 @@ from typing import IO, cast
 
 import msgspec
 
-from elt_assets.connectors import json_scan
-from elt_assets.connectors.expressions import parse_keys, written
 from elt_assets.connectors.files.chunk import (
     BYTES,
     RECORDS,
     Chunk,
     Place,
 )
-from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import Lines, Text
+from elt_assets.connectors.json import json_scan
+from elt_assets.connectors.json.record_list import sound_list
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.record_list import sound_list
+from elt_assets.connectors.mapping.expressions import parse_keys, written
 from elt_assets.errors import PageUnreadable
 
 _COPIED = 2**20

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.connectors.expressions import Expression
-from elt_assets.connectors.looking import holds, text_at
+from elt_assets.connectors.mapping.evaluate import holds, text_at
+from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.connectors.source import Presence
 
 _SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:error"

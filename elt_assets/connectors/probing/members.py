@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from elt_assets.connectors.http import Client, NotThere
+from elt_assets.connectors.http.http_client import Client, NotThere
 from elt_assets.connectors.probing.answers import Answer, answer_of, of_the_api
 from elt_assets.connectors.probing.control import controls
 from elt_assets.connectors.probing.records import MOST_REQUESTS, Presences

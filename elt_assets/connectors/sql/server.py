@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from elt_assets.connectors.deadline import Deadline
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.connectors.sql.data import ServerConnection
+from elt_assets.connectors.sql.sql_data import ServerConnection
 from elt_assets.errors import InvalidInput, ProviderUnavailable
-from elt_assets.secret_refs import Secrets
 
 Tls = Literal["verify", "require", "off"]
 

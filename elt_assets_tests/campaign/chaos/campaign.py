@@ -20,15 +20,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from elt_assets.demo.chaos import FAULTS
-from elt_assets.demo.chaos_fault import INCOMPLETE, RIGHT, Ending, Family
+from elt_assets.config.settings import load_settings
+from elt_assets.demo.fault_injection.chaos import FAULTS
+from elt_assets.demo.fault_injection.fault import INCOMPLETE, RIGHT, Ending, Family
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.chaos.scenarios import Chain, Scenario, chains
 from elt_assets_tests.campaign.chaos.verdicts import Scene, Users, healed, judge
 from elt_assets_tests.campaign.figures import Figures

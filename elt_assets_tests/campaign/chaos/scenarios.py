@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from elt_assets.demo.chaos import FAULTS
-from elt_assets.demo.chaos_fault import (
+from elt_assets.demo.fault_injection.chaos import FAULTS
+from elt_assets.demo.fault_injection.fault import (
     ALWAYS,
     RIGHT,
     Ending,

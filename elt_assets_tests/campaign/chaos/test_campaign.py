@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from elt_assets.demo.chaos import FAULTS
+from elt_assets.demo.fault_injection.chaos import FAULTS
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.campaign.chaos.campaign import (
     SEED,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elt_assets.demo.chaos_fault import FAILED, INCOMPLETE, RIGHT, Ending
+from elt_assets.demo.fault_injection.fault import FAILED, INCOMPLETE, RIGHT, Ending
 from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
 from elt_assets_tests.campaign.chaos.verdicts import Scene, Users, healed, judge
 

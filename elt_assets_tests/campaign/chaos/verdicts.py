@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elt_assets.demo.chaos_fault import Ending, Endings
+from elt_assets.demo.fault_injection.fault import Ending, Endings
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets_tests.campaign.oracles import Violation
 

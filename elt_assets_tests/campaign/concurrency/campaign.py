@@ -20,8 +20,8 @@ import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.sync.outcome import Mode, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.concurrency import client
 from elt_assets_tests.campaign.concurrency.client import Note, Shared

@@ -18,13 +18,13 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import EltAssetsError, NotFound
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
-from elt_assets.sync import ledger
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.histories import History, Telling
 from elt_assets_tests.campaign.state import installation
 

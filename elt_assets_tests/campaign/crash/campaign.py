@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from elt_assets.config.settings import Settings, load_settings
 from elt_assets.errors import EltAssetsError, InvalidInput
-from elt_assets.settings import Settings, load_settings
-from elt_assets.stores import lake_upkeep
-from elt_assets.stores.opening import warehouses
+from elt_assets.storage.ducklake import lake_upkeep
+from elt_assets.storage.from_settings import warehouses
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import warehouse_layout
+from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.crash import worker
 from elt_assets_tests.campaign.crash.moments import (

@@ -23,9 +23,14 @@ import duckdb
 import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.lake import LakeWarehouses
-from elt_assets.stores.operational import OperationalDatabase, Parameters, Row, Transaction
-from elt_assets.stores.warehouse import Warehouse, Warehouses
+from elt_assets.storage.ducklake.lake import LakeWarehouses
+from elt_assets.storage.operational.database import (
+    OperationalDatabase,
+    Parameters,
+    Row,
+    Transaction,
+)
+from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
 
 Death = Literal["SIGKILL", "segmentation fault", "SIGTERM"]
 

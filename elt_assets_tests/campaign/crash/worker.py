@@ -16,15 +16,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
-from elt_assets.stores.opening import operational_database, warehouses
+from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.outcome import Mode, Outcome
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
-from elt_assets.sync.tables import warehouse_layout
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.crash.moments import (
     Death,
     Moments,

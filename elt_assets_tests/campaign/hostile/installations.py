@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply
 
 SECRET = "hostile-suite-s3cr3t-7f1e"

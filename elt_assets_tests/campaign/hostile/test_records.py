@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.stores.warehouse_files import FileWarehouses
+from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.hostile.installations import Installation, page, person
 from elt_assets_tests.campaign.oracles import always
 from elt_assets_tests.campaign.state import read_state

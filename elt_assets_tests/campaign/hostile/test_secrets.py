@@ -10,14 +10,14 @@ from urllib.parse import quote
 
 import pytest
 
-from elt_assets.demo.chaos_fault import ALWAYS, Order, Plan
+from elt_assets.config.settings import load_settings
+from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.hostile.installations import person
 from elt_assets_tests.campaign.oracles import leaked_secrets
 from elt_assets_tests.cli.conftest import Process, connect

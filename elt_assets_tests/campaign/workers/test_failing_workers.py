@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.jobs import WORKER_TAG
-from elt_assets_tests.distributed import Installation, installation
-from elt_assets_tests.lakes import Lake
-from elt_assets_tests.servers import Broker
+from elt_assets.orchestration.jobs.sync_jobs import WORKER_TAG
+from elt_assets_tests.testbed.distributed import Installation, installation
+from elt_assets_tests.testbed.lakes import Lake
+from elt_assets_tests.testbed.servers import Broker
 
 pytestmark = pytest.mark.campaign
 

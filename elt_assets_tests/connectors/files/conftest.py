@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits, FileLimits
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Page, Source
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.secret_refs import Secrets
 
 HR = IntegrationRef("acme", "hr")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.connectors.files.data import FileStream
+from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.folder import Folder, fingerprint
 from elt_assets.errors import PermanentError, RetryableError
 from elt_assets_tests.connectors.files.conftest import LONG_AGO, OpenFiles, drop, read

@@ -39,7 +39,7 @@ def peak_of_reading(folder: Path) -> tuple[int, str]:
         from elt_assets.connectors.limits import FetchLimits
         from elt_assets.connectors.own_places import OwnPlaces
         from elt_assets.errors import EltAssetsError
-        from elt_assets.secret_refs import Secrets
+        from elt_assets.config.secret_refs import Secrets
         import pyarrow.parquet, pyarrow.compute
 
         limits = FetchLimits(1, 0, 10, 1 << 26, 1000)

@@ -10,12 +10,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Presence, Source
-from elt_assets.secret_refs import Secrets
+from elt_assets_tests.connectors.rest.test_nested_lists import DATA
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
-from elt_assets_tests.connectors.test_nested import DATA
 
 PRESENT, GONE, UNKNOWN = Presence.PRESENT, Presence.GONE, Presence.UNKNOWN
 LIMITS = FetchLimits(attempts=1, first_wait=0.001, timeout=10, page_bytes=1 << 20, max_pages=100)

@@ -9,11 +9,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.preset import presets
+from elt_assets.connectors.presets.preset import presets
 from elt_assets.connectors.source import Presence
-from elt_assets.secret_refs import Secrets
 from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS, SECRET, Human
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from adbc_driver_sqlite import dbapi
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Page, Source
-from elt_assets.secret_refs import Secrets
-from elt_assets_tests import servers
+from elt_assets_tests.testbed import servers
 
 OpenSql = Callable[..., Source]
 

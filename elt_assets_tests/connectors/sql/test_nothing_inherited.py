@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.errors import InvalidInput, PermanentError, SyncError
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
-from elt_assets_tests import servers
+from elt_assets.sync.service import Platform
 from elt_assets_tests.connectors.sql.conftest import SqliteFile, opened, read
+from elt_assets_tests.testbed import servers
 
 SECRET = "of-the-platform"
 
@@ -250,7 +250,7 @@ def test_the_platforms_own_database_is_no_source_whatever_it_is_called(
 def opened_by_the_platform(connection: dict[str, Any]) -> Any:
     """A source as a registered integration has it."""
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.sync.stream import USERS
+    from elt_assets.sync.streams import USERS
 
     stream = {"query": "SELECT * FROM users", "key": "id", "fields": {"external_id": "id"}}
     ref = IntegrationRef("acme", "hr")

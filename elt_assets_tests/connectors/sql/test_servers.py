@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SyncError
 from elt_assets_tests.connectors.sql.conftest import opened, read
-from elt_assets_tests.servers import PASSWORD, Server
+from elt_assets_tests.testbed.servers import PASSWORD, Server
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])

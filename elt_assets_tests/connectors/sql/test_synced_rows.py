@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.sql.conftest import SqliteFile
 
 HR = IntegrationRef("acme", "hr")

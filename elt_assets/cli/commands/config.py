@@ -1,0 +1,87 @@
+"""`elt-assets config`: settings, and what they lead to.
+
+Belongs here: the commands and their report. Does not: what is looked at
+(monitoring.configuration_check).
+"""
+
+from __future__ import annotations
+
+import click
+
+from elt_assets.cli.console.exit_statuses import FAILED
+from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.config.settings import load_settings
+
+
+@click.group()
+def config() -> None:
+    """Check settings and what they lead to; decide who may read."""
+
+
+@config.command(
+    epilog="Example: elt-assets config check --json\n\nExit status: 1 if anything is wrong, else 0."
+)
+@as_json
+def check(as_json: bool) -> int:
+    """Connect to everything that is configured; a line for each thing, and for each mistake.
+
+    Says version and rights of the operational database, and writes nothing into it.
+    """
+    from elt_assets.monitoring.configuration_check import configuration
+
+    found = [*configuration()]
+    if as_json:
+        print_json([{"name": one.name, "ok": one.ok, "detail": one.detail} for one in found])
+    else:
+        print_table(
+            ("what", "result", "detail"),
+            [(one.name, "ok" if one.ok else "failed", one.detail) for one in found],
+        )
+    return 0 if all(one.ok for one in found) else FAILED
+
+
+@config.command(
+    epilog="Example: elt-assets config secure --reader app_reader --row-security\n\n"
+    "Without options it takes ELT_ASSETS_OPERATIONAL_READER and _ROW_SECURITY; where these are "
+    "unset, what was secured before stays."
+)
+@click.option("--reader", metavar="ROLE", help="Role that may read the latest tables.")
+@click.option("--no-reader", is_flag=True, help="Let no role read them.")
+@click.option(
+    "--row-security/--no-row-security",
+    default=None,
+    help="Show that role one organization at a time, or all of them.",
+)
+@as_json
+def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_json: bool) -> None:
+    """Decide who may read the latest tables in PostgreSQL, and apply it.
+
+    The decision is stored in the database; no other command changes it. Every other role loses
+    its rights on these tables.
+    """
+    if reader is not None and no_reader:
+        raise click.UsageError("give --reader or --no-reader, not both")
+
+    from elt_assets.storage.operational.postgres_access import Access
+    from elt_assets.storage.operational.postgres_database import PostgresDatabase
+    from elt_assets.sync.admin.reader_access import secure_readers, wished
+    from elt_assets.sync.service import Platform
+
+    settings = load_settings()
+    with Platform.open(settings) as platform:
+        database = platform.database
+        stored = database.access() if isinstance(database, PostgresDatabase) else None
+        wish = wished(settings, stored)
+        secured = secure_readers(
+            database,
+            Access(
+                None if no_reader else reader or wish.reader,
+                wish.row_security if row_security is None else row_security,
+            ),
+        )
+    if as_json:
+        print_json(secured)
+        return
+    click.echo(f"Secured: {Access(secured.reader, secured.row_security)}.")
+    for role in secured.revoked:
+        note(f"{role} may read them no more")

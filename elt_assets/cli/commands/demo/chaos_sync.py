@@ -1,0 +1,89 @@
+"""`elt-assets demo --chaos`: syncing in processes that fail and die on purpose, until it is done.
+
+Belongs here: running one sync again and again in child processes and counting what they
+survived. Does not: the faults (sync.fault_injection) or comparing with the truth (demo).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from elt_assets.cli.console.output import note
+from elt_assets.errors import EltAssetsError
+from elt_assets.identifiers import IntegrationRef
+
+_FAULT = re.compile(r"simulated fault: (\w+)")
+_MOST_ATTEMPTS = 200
+
+
+def sync_through_faults(refs: Sequence[IntegrationRef], sync_id: str) -> Counter[str]:
+    """Sync `refs` under `sync_id` until everything is applied; return the faults by name.
+
+    A fault named `crash` ended the process that met it; the next one continued from what
+    was committed. Raises `EltAssetsError` if it does not get there.
+    """
+    survived: Counter[str] = Counter()
+    for attempt in range(1, _MOST_ATTEMPTS + 1):
+        done = _attempt(refs, sync_id)
+        faults = Counter(_FAULT.findall(done.stderr))
+        survived += faults
+        died = f", killed by signal {-done.returncode}" if done.returncode < 0 else ""
+        note(f"attempt {attempt}: {faults.total()} faults{died}")
+        if done.returncode >= 0 and _settled(done.stdout, len(refs)):
+            return survived
+    raise EltAssetsError(
+        f"sync {sync_id} was not done after {_MOST_ATTEMPTS} attempts; "
+        "`elt-assets syncs` shows what each integration met"
+    )
+
+
+def describe(survived: Counter[str]) -> str:
+    """What was survived, in words."""
+    words = {
+        "page": "failures of the provider",
+        "after_commit": "failures after a committed write",
+        "crash": "crashed processes",
+    }
+    parts = [f"{survived[name]:,} {text}" for name, text in words.items() if survived[name]]
+    return "Survived " + (", ".join(parts) or "nothing: no fault fired") + "."
+
+
+def _attempt(refs: Sequence[IntegrationRef], sync_id: str) -> subprocess.CompletedProcess[str]:
+    context = click.get_current_context()
+    debug = ["--debug"] if getattr(context.obj, "debug", False) else []
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "elt_assets",
+            *debug,
+            "sync",
+            *map(str, refs),
+            "--sync-id",
+            sync_id,
+            "--json",
+        ],
+        env={**os.environ, "ELT_ASSETS_FAULTS": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _settled(document: str, expected: int) -> bool:
+    try:
+        outcomes = msgspec.json.decode(document)["sync"]
+    except msgspec.DecodeError:
+        return False
+    return len(outcomes) == expected and all(
+        outcome["status"] in ("applied", "unchanged", "quarantined") for outcome in outcomes
+    )

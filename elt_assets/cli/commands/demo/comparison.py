@@ -1,0 +1,115 @@
+"""Comparing what the platform holds with what the embedded provider says it holds.
+
+Belongs here: the comparison of two lists of users. Does not: getting either of them. The
+command and the tests use the same one, so that they cannot disagree about what equal means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from elt_assets.sync.streams import Stream
+
+_FIELDS = ("name", "email", "active")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many users the provider holds, and the external ids that differ between the sides."""
+
+    held: int
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+    different: tuple[str, ...]
+    repeated: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides hold the same users with the same content, each once."""
+        return not (self.missing or self.left_over or self.different or self.repeated)
+
+    def __str__(self) -> str:
+        parts = {
+            "missing": self.missing,
+            "left over": self.left_over,
+            "different": self.different,
+            "repeated": self.repeated,
+        }
+        found = "; ".join(
+            f"{len(ids):,} {what}: {_first(ids)}" for what, ids in parts.items() if ids
+        )
+        return found or "equal"
+
+
+def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]) -> Comparison:
+    """Compare records of `users --json` with the provider's truth, by external id."""
+    return _compared(
+        ((record["external_id"], _content(record)) for record in records),
+        {person["external_id"]: _content(person) for person in truth},
+    )
+
+
+def compare_stream(
+    stream: Stream, records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
+) -> Comparison:
+    """Compare records of any stream with the provider's truth, in the columns that this has."""
+    keys = [column.name for column in stream.key]
+    theirs = {" / ".join(record[name] for name in keys): dict(record) for record in truth}
+    told = next(iter(theirs.values()), {}).keys()
+    return _compared(
+        (
+            (" / ".join(record[name] for name in keys), {name: record[name] for name in told})
+            for record in records
+        ),
+        theirs,
+    )
+
+
+def compare_events(
+    records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
+) -> Comparison:
+    """Compare loaded sign-in events with what API and files together tell of, field by field."""
+    theirs = {_event(record): _told(record, record) for record in truth}
+    fields = next(iter(theirs.values()), {})
+    return _compared(((_event(record), _told(record, fields)) for record in records), theirs)
+
+
+def _told(record: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """These fields of an event; its time as a time, however many digits it was written with."""
+    moment = datetime.fromisoformat(record["occurred_at"])
+    return {name: record[name] for name in fields} | {"occurred_at": moment}
+
+
+def _event(record: Mapping[str, Any]) -> str:
+    return f"{record['organization_id']} / {record['event_id']}"
+
+
+def _compared(
+    records: Iterable[tuple[str, dict[str, Any]]], theirs: Mapping[str, dict[str, Any]]
+) -> Comparison:
+    ours: dict[str, dict[str, Any]] = {}
+    repeated = set()
+    for key, content in records:
+        if key in ours:
+            repeated.add(key)
+        ours[key] = content
+    return Comparison(
+        held=len(theirs),
+        missing=tuple(sorted(theirs.keys() - ours.keys())),
+        left_over=tuple(sorted(ours.keys() - theirs.keys())),
+        different=tuple(
+            sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+        ),
+        repeated=tuple(sorted(repeated)),
+    )
+
+
+def _content(person: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{field: person[field] for field in _FIELDS}, **person["attributes"]}
+
+
+def _first(ids: tuple[str, ...], most: int = 3) -> str:
+    return ", ".join(ids[:most]) + (", …" if len(ids) > most else "")

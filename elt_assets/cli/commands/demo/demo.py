@@ -1,0 +1,239 @@
+"""`elt-assets demo`: the whole way from a provider to the latest table, compared with the truth.
+
+Belongs here: the demo's course and what it shows. Does not: any step of it; syncing is
+`sync`'s, people and their changes are the embedded provider's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import msgspec
+
+from elt_assets.cli.commands.demo.chaos_sync import describe, sync_through_faults
+from elt_assets.cli.commands.demo.comparison import Comparison, compare, compare_stream
+from elt_assets.cli.commands.demo.provider import (
+    command_line,
+    token_file_of,
+    token_in,
+    world_options,
+)
+from elt_assets.cli.commands.demo.registered_demo import clear_earlier_demo, register
+from elt_assets.cli.commands.demo.signin_demo import events
+from elt_assets.cli.commands.sync import new_sync_id, status_of
+from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
+from elt_assets.cli.sync_run import run
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One sync of everything and what came of it."""
+
+    number: int
+    outcomes: Sequence[Outcome]
+    comparisons: dict[tuple[str, str], Comparison]
+    """By partition and stream."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether every integration was synced and holds what the provider holds."""
+        return all(comparison.equal for comparison in self.comparisons.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented shape of one entry of `rounds`."""
+        return {
+            "round": self.number,
+            "sync": [outcome.as_json() for outcome in self.outcomes],
+            "truth": {
+                partition: found.held
+                for (partition, stream), found in self.comparisons.items()
+                if stream == USERS.name
+            },
+            "equal": self.equal,
+        }
+
+
+@click.group(
+    invoke_without_command=True, epilog="Example: elt-assets demo --integrations 20 --rounds 3"
+)
+@world_options
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Syncs; before each but the first, people change, leave and join.",
+)
+@click.option(
+    "--chaos",
+    is_flag=True,
+    help="Fail on purpose: pages 2%, committed writes 40%, the process itself 5% after batch 5.",
+)
+@click.option(
+    "--groups", is_flag=True, help="Also sync departments as groups, and who works in them."
+)
+@as_json
+@click.pass_context
+def demo(
+    context: click.Context,
+    organizations: int,
+    integrations: int,
+    users: int,
+    seed: int,
+    page_size: int,
+    rounds: int,
+    chaos: bool,
+    groups: bool,
+    as_json: bool,
+) -> int:
+    """Sync demo organizations from an embedded provider and compare with what it holds.
+
+    Starts a real HTTP server with generated people in a process of its own, registers its
+    integrations, and brings them all up to date through Dagster. Exit status 0 only if every
+    result equals what the provider holds.
+    """
+    if context.invoked_subcommand:
+        return 0
+    layout = Layout(
+        organizations=organizations,
+        integrations=integrations,
+        users=users,
+        seed=seed,
+        page_size=page_size,
+    )
+    settings = load_settings()
+    token_path = token_file_of(settings)
+    with Platform.open(settings) as platform:
+        clear_earlier_demo(platform, token_path)
+    done: list[Round] = []
+    survived: Counter[str] = Counter()
+    status = 0
+    with ProviderProcess(layout, token=token_in(token_path)) as provider:
+        port = provider.port
+        refs = list(layout.worlds())
+        register(settings, provider.url, refs, token_path, groups=groups)
+        note(
+            f"{provider.url} serves {len(refs):,} integrations of {users:,} people each; "
+            f"{rounds:,} rounds"
+        )
+        for number in range(1, rounds + 1):
+            if number > 1:
+                provider.advance()
+            sync_id = new_sync_id()
+            if chaos:
+                survived += sync_through_faults(refs, sync_id)
+            # After chaos this reports what is recorded and touches nothing.
+            outcomes = run(refs, settings, sync_id)
+            done.append(_compared(number, outcomes, settings, provider, refs, groups))
+            if not as_json:
+                _show(done[-1])
+            status = max(status, status_of(outcomes, sync_id))
+    equal = all(round_.equal for round_ in done)
+    if as_json:
+        print_json(
+            {
+                "rounds": [round_.as_json() for round_ in done],
+                "equal": equal,
+                "sync": done[-1].as_json()["sync"],
+                **({"survived": dict(survived)} if chaos else {}),
+            }
+        )
+    else:
+        if chaos:
+            click.echo(describe(survived))
+        _conclude(equal, refs, command_line(msgspec.structs.replace(layout, round=rounds), port))
+    return status if equal else 1
+
+
+demo.add_command(events)
+
+
+def _compared(
+    number: int,
+    outcomes: Sequence[Outcome],
+    settings: Settings,
+    provider: ProviderProcess,
+    refs: Sequence[IntegrationRef],
+    groups: bool,
+) -> Round:
+    with Platform.open(settings) as platform:
+        comparisons = {
+            (ref.partition_key, USERS.name): compare(
+                platform.records(USERS, ref), provider.truth(ref)
+            )
+            for ref in refs
+        }
+        for ref in refs if groups else ():
+            truth = provider.truth_of_groups(ref)
+            for stream in (GROUPS, GROUP_MEMBERSHIPS):
+                comparisons[ref.partition_key, stream.name] = compare_stream(
+                    stream, platform.records(stream, ref), truth[stream.name]
+                )
+    return Round(number, outcomes, comparisons)
+
+
+def _show(done: Round) -> None:
+    what = "first sync" if done.number == 1 else "after people changed, left and joined"
+    # Said only where there is more than one.
+    streams = {outcome.stream for outcome in done.outcomes} != {USERS.name}
+    print_table(
+        (
+            "integration",
+            *(["stream"] if streams else []),
+            "staged",
+            "inserted",
+            "updated",
+            "deleted",
+            "latest",
+            "provider holds",
+            "equal",
+        ),
+        [
+            (
+                outcome.partition,
+                *([outcome.stream] if streams else []),
+                outcome.counts.staged,
+                outcome.counts.inserts,
+                outcome.counts.updates,
+                outcome.counts.deletes,
+                outcome.counts.latest,
+                done.comparisons[outcome.partition, outcome.stream].held,
+                done.comparisons[outcome.partition, outcome.stream].equal,
+            )
+            for outcome in done.outcomes
+        ],
+        title=f"Round {done.number}: {what}",
+    )
+    for (partition, stream), found in done.comparisons.items():
+        if not found.equal:
+            named = partition if stream == USERS.name else f"{partition} {stream}"
+            note(f"{named} differs from the provider: {found}")
+
+
+def _conclude(equal: bool, refs: Sequence[IntegrationRef], provider_again: str) -> None:
+    if not equal:
+        note("The platform does not hold what the provider holds; see above.")
+        return
+    click.echo("Every result equals what the provider holds.")
+    if not refs:
+        return
+    elt_assets, first = program(), refs[0]
+    click.echo(
+        "What to look at next:\n"
+        f"  {elt_assets} users {first}      the users as applications read them\n"
+        f"  {elt_assets} changes {first}    who was inserted, updated, deleted\n"
+        f"  {elt_assets} dev                             the same in Dagster's web UI\n"
+        "To sync again from there, bring the provider back as it is now:\n"
+        f"  {provider_again}"
+    )

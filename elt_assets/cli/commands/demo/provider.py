@@ -1,0 +1,186 @@
+"""`elt-assets provider`: the embedded provider alone, for trying connectors.
+
+Belongs here: its options and where its token is kept. Does not: what it serves
+(`elt_assets.demo`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from elt_assets.cli.console.output import note, program
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.registration import provider_data
+from elt_assets.demo.server import serve
+from elt_assets.errors import EltAssetsError, InvalidInput
+
+_DEFAULTS = Layout()
+
+
+def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what the embedded provider holds."""
+    for name, value, text in reversed(
+        (
+            ("--organizations", _DEFAULTS.organizations, "Organizations."),
+            ("--integrations", _DEFAULTS.integrations, "Integrations of all organizations."),
+            ("--users", _DEFAULTS.users, "People of each integration."),
+            ("--seed", _DEFAULTS.seed, "The same seed makes the same people."),
+            ("--page-size", _DEFAULTS.page_size, "People on a page."),
+        )
+    ):
+        command = click.option(name, type=int, default=value, show_default=True, help=text)(command)
+    return command
+
+
+@click.command(epilog="Example: elt-assets provider --port 8000 --users 500")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="a free one",
+    help="Port on 127.0.0.1.",
+)
+@world_options
+@click.option(
+    "--round",
+    "round_",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Rounds of change lived through.",
+)
+@click.option(
+    "--signins",
+    type=int,
+    default=_DEFAULTS.signins,
+    show_default=True,
+    help="Sign-ins of an integration on a day.",
+)
+@click.option(
+    "--chaos",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of requests for pages that fail at first: 0.02 is a provider with bad days.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 60_000),
+    default=0.0,
+    show_default=True,
+    help="Milliseconds before each answer, as of a provider far away.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the bearer token; made if absent. Default: demo/token under ELT_ASSETS_HOME.",
+)
+def provider(
+    port: int,
+    organizations: int,
+    integrations: int,
+    users: int,
+    seed: int,
+    page_size: int,
+    round_: int,
+    signins: int,
+    chaos: float,
+    latency: float,
+    token_file: Path | None,
+) -> None:
+    """Serve generated people over HTTP on loopback until Ctrl-C."""
+    layout = Layout(
+        organizations=organizations,
+        integrations=integrations,
+        users=users,
+        seed=seed,
+        page_size=page_size,
+        round=round_,
+        signins=signins,
+        chaos=chaos,
+        latency=latency,
+    )
+    token_path = (token_file or token_file_of(load_settings())).absolute()
+    try:
+        serve(
+            layout,
+            token=token_in(token_path),
+            port=port,
+            ready=lambda url: _introduce(url, layout, token_path),
+        )
+    except KeyboardInterrupt:
+        note("stopped")
+
+
+def token_file_of(settings: Settings) -> Path:
+    """Where the demo keeps the embedded provider's token."""
+    return settings.home / "demo" / "token"
+
+
+def token_in(path: Path) -> str:
+    """The token in this file, which is made, for its owner only, if it is absent."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        token = path.read_text(encoding="utf-8").strip()
+        if not token:
+            raise InvalidInput(f"{path} is empty: put a token into it or remove it") from None
+        return token
+    except OSError as error:
+        raise EltAssetsError(f"the token file {path} cannot be made: {error.strerror}") from None
+    token = secrets.token_urlsafe(24)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(token + "\n")
+    return token
+
+
+def command_line(layout: Layout, port: int) -> str:
+    """The command that serves this world on this port, with its token in the usual place."""
+    given = {
+        "--port": port,
+        "--organizations": layout.organizations,
+        "--integrations": layout.integrations,
+        "--users": layout.users,
+        "--seed": layout.seed,
+        "--page-size": layout.page_size,
+        "--round": layout.round,
+        "--signins": layout.signins,
+    }
+    usual = {
+        "--organizations": _DEFAULTS.organizations,
+        "--integrations": _DEFAULTS.integrations,
+        "--users": _DEFAULTS.users,
+        "--seed": _DEFAULTS.seed,
+        "--page-size": _DEFAULTS.page_size,
+        "--round": _DEFAULTS.round,
+        "--signins": _DEFAULTS.signins,
+    }
+    options = (f"{name} {value}" for name, value in given.items() if usual.get(name) != value)
+    return " ".join((program(), "provider", *options))
+
+
+def _introduce(url: str, layout: Layout, token_path: Path) -> None:
+    """Say where the provider listens and how its first integration would be connected."""
+    click.echo(f"{url} serves {layout.integrations:,} integrations of {layout.users:,} people.")
+    ref = next(iter(layout.worlds()), None)
+    if ref is None:
+        return
+    data = yaml.safe_dump(
+        provider_data(url, ref, {"file": str(token_path)}), sort_keys=False, allow_unicode=True
+    )
+    click.echo(
+        "Connect the first of them with:\n\n"
+        f"{program()} integrations add --org {shlex.quote(ref.organization_id)} "
+        f"--id {shlex.quote(ref.integration_id)} --provider rest --data - <<'YAML'\n{data}YAML\n"
+    )
+    note("stop with Ctrl-C")

@@ -1,0 +1,55 @@
+"""What demos register in an installation, and how they find it again.
+
+Belongs here: registering the embedded provider's integrations, and offboarding those of an
+earlier demo. Does not: any demo's course (`demo`, `event_demo`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from elt_assets.cli.console.output import note
+from elt_assets.config.settings import Settings
+from elt_assets.demo.registration import provider_data
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.service import Platform
+
+_ORGANIZATION = re.compile(r"demo-\d{3,}")
+
+
+def clear_earlier_demo(platform: Platform, token_path: Path) -> list[IntegrationRef]:
+    """Offboard what an earlier demo registered, known by its names and its token file.
+
+    The name alone would not do: nobody's own integration may be taken for a demo's.
+    """
+    earlier = [
+        integration.ref
+        for integration in platform.registry.all()
+        if _ORGANIZATION.fullmatch(integration.ref.organization_id)
+        and integration.provider_data.get("auth", {}).get("token") == {"file": str(token_path)}
+    ]
+    for ref in earlier:
+        platform.remove(ref)
+    if earlier:
+        note(f"removed the {len(earlier):,} integrations of an earlier demo, for a clean start")
+    return earlier
+
+
+def register(
+    settings: Settings,
+    url: str,
+    refs: Sequence[IntegrationRef],
+    token_path: Path,
+    *,
+    groups: bool = False,
+    signins: bool = False,
+) -> None:
+    """Register `refs`, which the provider at `url` serves."""
+    with Platform.open(settings) as platform:
+        for ref in refs:
+            data = provider_data(
+                url, ref, {"file": str(token_path)}, single=True, groups=groups, signins=signins
+            )
+            platform.registry.add(ref, "rest", data)

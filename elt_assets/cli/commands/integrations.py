@@ -1,0 +1,270 @@
+"""`elt-assets integrations …`: connecting, looking at and disconnecting integrations.
+
+Belongs here: reading what a person gives and showing what is registered. Does not: judging
+provider_data (connectors) or deleting data (the platform).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from typing import IO, Any
+
+import click
+import yaml
+
+from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.cli.console.stream_option import of_stream
+from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.config.settings import load_settings
+from elt_assets.connectors import catalog
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.registry import Integration
+from elt_assets.sync.streams import USERS, Stream
+
+named = click.argument("integration", metavar="ORG:ID")
+
+
+@click.group(epilog="Example: elt-assets integrations list")
+def integrations() -> None:
+    """Connect, look at, switch off and disconnect integrations."""
+
+
+@integrations.command(
+    epilog="Example: elt-assets integrations add --org org-001 --id okta-main --provider rest "
+    "--data okta-main.yaml"
+)
+@click.option("--org", "organization_id", required=True, help="Organization it belongs to.")
+@click.option("--id", "integration_id", required=True, help="Its name within the organization.")
+@click.option("--provider", required=True, help="Kind of provider; `providers` lists them.")
+@click.option(
+    "--data",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="Its provider_data, a YAML or JSON file; - reads standard input.",
+)
+@click.option("--if-absent", is_flag=True, help="Leave it alone if it is registered already.")
+def add(
+    organization_id: str, integration_id: str, provider: str, data: IO[str], if_absent: bool
+) -> None:
+    """Check provider_data and register the integration. Secrets by reference only."""
+    ref = IntegrationRef(organization_id, integration_id)
+    provider_data = catalog.validate(provider, _document(data))
+    settings = load_settings()
+    with Platform.open(settings) as platform:
+        added = platform.registry.add(ref, provider, provider_data, if_absent=if_absent)
+    # Dagster takes 1.4 s to import; what can be refused is refused before that.
+    from elt_assets.orchestration.instance.opening import open_instance
+    from elt_assets.orchestration.partitions import add_partition_keys
+
+    with open_instance(settings) as instance:
+        add_partition_keys(instance, [ref])
+    if not added:
+        click.echo(f"{ref} is registered already and was left as it is.")
+        return
+    click.echo(
+        f"Added {ref}. Look at one page of it with `elt-assets integrations test {ref}`, "
+        f"then bring it up to date with `elt-assets sync {ref}`."
+    )
+
+
+@integrations.command(
+    epilog="Example: elt-assets integrations update org-001:okta-main --data okta-main.yaml"
+)
+@named
+@click.option(
+    "--data",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="Its new provider_data, whole, a YAML or JSON file; - reads standard input.",
+)
+def update(integration: str, data: IO[str]) -> None:
+    """Replace an integration's provider_data; its users stay as they are until the next sync."""
+    provider_data = _document(data)
+    with existing_platform() as platform:
+        ref = registered(platform, integration)
+        changed = platform.registry.update(ref, provider_data)
+    if changed:
+        click.echo(f"Updated {ref}; its next sync reads everything: `elt-assets sync {ref}`.")
+    else:
+        click.echo(f"{ref} has that provider_data already.")
+
+
+@integrations.command(name="list", epilog="Example: elt-assets integrations list --json")
+@as_json
+def list_(as_json: bool) -> None:
+    """List every registered integration, in order of registration."""
+    with existing_platform() as platform:
+        found = platform.registry.all()
+    if as_json:
+        print_json([_summary(integration) for integration in found])
+        return
+    if not found:
+        note("no integration is registered; add one with `elt-assets integrations add`")
+        return
+    print_table(
+        ("integration", "provider", "enabled", "added"),
+        [
+            (
+                one.ref.partition_key,
+                one.provider,
+                "being removed" if one.removing else one.enabled,
+                one.created_at,
+            )
+            for one in found
+        ],
+    )
+
+
+@integrations.command(epilog="Example: elt-assets integrations show demo-001:people-001")
+@named
+@as_json
+def show(integration: str, as_json: bool) -> None:
+    """Show one integration; secrets are shown as references."""
+    with existing_platform() as platform:
+        found = platform.registry.get(IntegrationRef.parse(integration))
+    document = {**_summary(found), "provider_data": found.provider_data}
+    if as_json:
+        print_json(document)
+        return
+    click.echo(
+        yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False),
+        nl=False,
+    )
+
+
+@integrations.command(epilog="Example: elt-assets integrations test org-001:okta-main")
+@named
+@of_stream
+@as_json
+def test(integration: str, stream: Stream, as_json: bool) -> None:
+    """Fetch one page and show how it is mapped; nothing is written."""
+    with existing_platform() as platform:
+        found = platform.preview(stream, registered(platform, integration))
+    if as_json:
+        print_json(found)
+        return
+    columns = [column.name for column in stream.columns]
+    columns += ["attributes", "source_updated_at"]
+    print_table(columns, [[record[column] for column in columns] for record in found.records])
+    for letter in found.rejected:
+        note(f"rejected {letter['key'] or 'a record without a readable key'}: {letter['reason']}")
+    for warning in found.warnings:
+        note(f"warning: {warning}")
+    total = "" if found.declared_total is None else f" of {found.declared_total:,} declared"
+    note(
+        f"{found.count:,} records on this page{total}, {len(found.rejected):,} rejected; "
+        f"{'more pages follow' if found.has_more else 'this is the last page'}; nothing was written"
+    )
+
+
+@integrations.command(epilog="Example: elt-assets integrations enable org-001:okta-main")
+@named
+def enable(integration: str) -> None:
+    """Let an integration take part in syncs again."""
+    _set_enabled(integration, True)
+
+
+@integrations.command(epilog="Example: elt-assets integrations disable org-001:okta-main")
+@named
+def disable(integration: str) -> None:
+    """Keep an integration and its data, but sync it no more."""
+    _set_enabled(integration, False)
+
+
+@integrations.command(epilog="Example: elt-assets integrations remove org-001:okta-main --yes")
+@named
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(integration: str, yes: bool) -> None:
+    """Disconnect an integration and delete every trace of its data; this cannot be undone."""
+    from elt_assets.signin_events.pipeline import EventPipeline
+
+    with existing_platform() as platform:
+        ref = registered(platform, integration)
+        if not yes and not sys.stdin.isatty():
+            raise click.UsageError(f"removing {ref} deletes its data for good: add --yes")
+        if not yes:
+            users = platform.counts(USERS, ref)["latest"]
+            click.confirm(
+                f"Delete {ref} with its {users:,} users, their history and its files for good?",
+                abort=True,
+                err=True,
+            )
+        # Events first: while the registry knows the integration, an interrupted removal can be
+        # repeated. And once more, for a run that had begun to fetch them.
+        with EventPipeline(platform) as events:
+            events.forget(ref)
+            gone = platform.remove(ref)
+            events.forget(ref)
+    click.echo(f"Removed {ref} and its data.")
+    if not gone:
+        note(
+            "somebody reads the database just now, so its log still holds deleted rows; "
+            "`elt-assets maintain` empties it"
+        )
+
+
+@integrations.command(epilog="Example: elt-assets integrations schema rest")
+@click.argument("provider")
+def schema(provider: str) -> None:
+    """Print the JSON Schema of a provider's provider_data."""
+    print_json(catalog.schema(provider))
+
+
+@integrations.command(epilog="Example: elt-assets integrations providers")
+@as_json
+def providers(as_json: bool) -> None:
+    """List the kinds of provider that can be connected."""
+    found = catalog.providers()
+    if as_json:
+        print_json(found)
+        return
+    print_table(("provider",), [(provider,) for provider in found])
+
+
+def _document(data: IO[str]) -> object:
+    """What a YAML or JSON file holds. Raises `InvalidInput` with the place of a mistake."""
+    name = "standard input" if data.name == "<stdin>" else data.name
+    try:
+        text = data.read()
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            f"{name} is not UTF-8 text: give provider_data as YAML or JSON"
+        ) from None
+    # JSON is tried first: YAML does not take the tabs that JSON may be indented with.
+    try:
+        if text.lstrip().startswith("{"):
+            with suppress(json.JSONDecodeError):  # a YAML mapping may begin with a brace too
+                return json.loads(text)
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidInput(f"{name}{place}: not YAML or JSON ({error.problem})") from None
+    except yaml.YAMLError:
+        raise InvalidInput(f"{name}: not YAML or JSON (unprintable characters)") from None
+    except RecursionError:
+        raise InvalidInput(f"{name}: nested too deeply to be provider_data") from None
+
+
+def _summary(integration: Integration) -> dict[str, Any]:
+    return {
+        "partition": integration.ref.partition_key,
+        "organization_id": integration.ref.organization_id,
+        "integration_id": integration.ref.integration_id,
+        "provider": integration.provider,
+        "enabled": integration.enabled,
+        "removing": integration.removing,
+        "created_at": integration.created_at,
+        "updated_at": integration.updated_at,
+    }
+
+
+def _set_enabled(partition_key: str, enabled: bool) -> None:
+    with existing_platform() as platform:
+        ref = registered(platform, partition_key)
+        platform.registry.set_enabled(ref, enabled)
+    click.echo(f"{ref} is {'enabled' if enabled else 'disabled'}.")

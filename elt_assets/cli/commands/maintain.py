@@ -1,0 +1,40 @@
+"""`elt-assets maintain`: forget what is old and give the space back, now.
+
+Belongs here: the command and how its report is laid out. Does not: the work
+(sync.admin.maintenance, run_history) or the schedule that does it weekly (maintenance_job).
+"""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.cli.installation import existing_platform
+
+
+@click.command(
+    epilog="Example: elt-assets maintain --dry-run\n\n"
+    "How much is kept: ELT_ASSETS_KEEP_EXTRACTIONS, _KEEP_CHANGES_DAYS, _KEEP_SYNCS_DAYS, "
+    "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS, _KEEP_EVENT_RECORDS_DAYS."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@as_json
+def maintain(dry_run: bool, as_json: bool) -> None:
+    """Forget old records, changes, syncs and runs; compact files; archive dropped files.
+
+    An integration that is being synced is left for the next time. It runs weekly by itself.
+    """
+    with existing_platform() as platform:
+        from elt_assets.orchestration.instance.opening import open_instance
+        from elt_assets.orchestration.jobs.maintenance_job import everything
+
+        with open_instance(platform.settings) as instance:
+            report = everything(instance, platform, dry_run=dry_run)
+    if as_json:
+        print_json({"dry_run": dry_run, **msgspec.to_builtins(report)})
+        return
+    columns = ("what", "would be concerned" if dry_run else "concerned", "bytes given back")
+    print_table(columns, [[work.what, work.count, work.freed_bytes] for work in report.works])
+    for line in report.left:
+        note(f"left for the next time: {line}")

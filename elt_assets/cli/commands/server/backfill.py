@@ -1,0 +1,200 @@
+"""`elt-assets backfill`: bring many partitions of a table up to date through the server's daemon.
+
+Belongs here: what a person types for the tables of streams, and what was launched. Does not:
+launching (`elt_assets.client.launching`), following the runs (`watch`, `status`, `resume`, `cancel`
+take a backfill's name), or which partitions are meant (`elt_assets.client.partition_selection`).
+
+A table whose partitions are of another kind has a command of its own, named in TARGETS.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from math import ceil
+from typing import TYPE_CHECKING
+
+import click
+
+from elt_assets.cli.commands.server.runs import at_url, server_at
+from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
+from elt_assets.config.settings import load_settings
+from elt_assets.identifiers import checked_name
+from elt_assets.sync.streams import STREAMS, USERS, Stream
+
+if TYPE_CHECKING:
+    from elt_assets.client.launching import Launched
+    from elt_assets.client.partition_selection import Choice
+    from elt_assets.client.web_server import Server
+
+TARGETS: dict[str, tuple[str, str]] = {
+    "signin_events": ("server.signin_backfill", "Days of sign-in events."),
+}
+"""The module under `elt_assets.cli.commands` that has the command of each table, and its help."""
+
+in_parallel = click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    help="Runs of this backfill at once, at most; the queue's own limits hold too.",
+)
+
+_TABLES = {stream.latest: stream for stream in STREAMS.values()}
+
+
+class Tables(click.Group):
+    """A command for each table; `users_latest` is meant where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the table in front that needs no naming."""
+        if args and args[0] not in self.list_commands(ctx) and args[0].startswith("-"):
+            helping = args[0] in ctx.help_option_names
+            args = args if helping else [USERS.latest, *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every table that can be named."""
+        return [*_TABLES, *TARGETS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that table; None for an unknown one."""
+        if cmd_name in _TABLES:
+            return _of_stream(_TABLES[cmd_name])
+        if cmd_name not in TARGETS:
+            return None
+        module = import_module(f"elt_assets.cli.commands.{TARGETS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the tables without importing anything."""
+        lines = [(name, f"{stream.name.capitalize()}.") for name, stream in _TABLES.items()]
+        lines += [(name, text) for name, (_, text) in TARGETS.items()]
+        with formatter.section("Tables"):
+            formatter.write_dl(lines)
+
+
+@click.group(
+    cls=Tables,
+    epilog="Example: elt-assets backfill --failed\n\n"
+    "Example: elt-assets backfill users_latest --all --org org-001 --parallel 2",
+)
+def backfill() -> None:
+    """Bring partitions of a table up to date, in as few runs as possible (users_latest unless
+    another table is named).
+    """
+
+
+def report(name: str, launched: list[Launched], what: str, as_json: bool) -> None:
+    """Say what was launched and how to follow it."""
+    if as_json:
+        print_json({"backfill": name, "runs": launched})
+        return
+    print_table(
+        ("run", "job", "first", "last", what),
+        [(run.run_id, run.job, run.first, run.last, run.partitions) for run in launched],
+    )
+    note(
+        f"backfill {name} is started; follow it with `{program()} watch {name}`, and continue "
+        f"what fails of it with `{program()} resume {name}`"
+    )
+
+
+def tell_if_not_parallel(server: Server, parallel: int | None) -> None:
+    """Say so if the server's queue does not know lanes, which its dagster.yaml has to say."""
+    from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
+
+    if parallel and not any(one.key == LANE_TAG and one.each_value for one in server.tag_limits()):
+        note(
+            f"the server's dagster.yaml has no limit of one run for each value of {LANE_TAG}: not "
+            f"{parallel} runs at once, but as many as its queue lets run; see docs/operations.md"
+        )
+
+
+def _of_stream(stream: Stream) -> click.Command:
+    @click.command(
+        stream.latest,
+        help=f"Sync {stream.name} of many integrations anew.",
+        epilog=f"Example: elt-assets backfill {stream.latest} --stale --parallel 2",
+    )
+    @click.option("--failed", "which", flag_value="failed", help="Those whose partition is red.")
+    @click.option(
+        "--stale",
+        "which",
+        flag_value="stale",
+        help="Those that were not synced for long, or never.",
+    )
+    @click.option("--all", "which", flag_value="all", help="Every integration.")
+    @click.option("--org", help="Only integrations of this organization.")
+    @click.option(
+        "--hours", type=click.FloatRange(min=0), help="How long is long. Default: STALE_HOURS."
+    )
+    @in_parallel
+    @click.option("--name", help="The backfill's name. One that is repeated repeats nothing.")
+    @at_url
+    @as_json
+    def command(
+        which: Choice | None,
+        org: str | None,
+        hours: float | None,
+        parallel: int | None,
+        name: str | None,
+        url: str,
+        as_json: bool,
+    ) -> None:
+        if which is None:
+            raise click.UsageError("say which integrations: --failed, --stale or --all")
+        if hours is not None and which != "stale":
+            raise click.UsageError("--hours belongs to --stale")
+        _backfill(stream, which, org, hours, parallel, name, url, as_json)
+
+    return command
+
+
+def _backfill(
+    stream: Stream,
+    which: Choice,
+    org: str | None,
+    hours: float | None,
+    parallel: int | None,
+    name: str | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    org = org and checked_name(org, "organization")
+    name = checked_name(name, "name") if name else None
+    hours = load_settings().stale_hours if hours is None else hours
+    server = server_at(url)
+
+    from elt_assets.cli.commands.sync import new_sync_id
+    from elt_assets.client.launching import launch_ranges
+    from elt_assets.client.partition_selection import chosen
+    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
+    from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name
+    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
+
+    keys = server.partition_keys()
+    wanted = chosen(server, stream, which, hours, org)
+    if not wanted:
+        if as_json:
+            print_json({"backfill": None, "runs": []})
+        of_org = f" --org {org}" if org else ""
+        note(f"nothing to do: --{which}{of_org} means no integration now")
+        return
+    name = name or new_sync_id("backfill")
+    failed = which == "failed"
+    at_most = RANGE_LIMIT
+    if parallel and not failed:
+        at_most = min(RANGE_LIMIT, ceil(len(wanted) / parallel))
+    launched = launch_ranges(
+        server,
+        server.job(job_name(stream)),
+        contiguous_ranges(keys, wanted, at_most, carried=keys if failed else ()),
+        wanted=set(wanted),
+        # Those between two that failed are not synced, and cost less than a run for each gap.
+        config={"ops": {step_name(stream): {"config": {"only_unsettled": True}}}} if failed else {},
+        tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
+        group=name,
+        parallel=parallel,
+        to_go_on=f"repeat with --name {name} to start the rest",
+    )
+    report(name, launched, "integrations", as_json)
+    tell_if_not_parallel(server, parallel)

@@ -1,0 +1,120 @@
+"""`elt-assets dev`: web UI, daemon and health endpoint together, over this installation.
+
+Belongs here: which processes make up a development server and what they are told. Does not:
+running and stopping them (`supervisor`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import click
+
+from elt_assets.cli.commands.server.worker import broker_of, worker_process
+from elt_assets.cli.console.child_processes import Child, Supervisor
+from elt_assets.cli.console.output import note
+from elt_assets.cli.console.stop_signals import stopping
+from elt_assets.config.settings import load_settings
+from elt_assets.errors import EltAssetsError
+
+_HOST = "127.0.0.1"
+_DEFINITIONS = ("-m", "elt_assets.definitions")
+
+
+@click.command(epilog="Example: elt-assets dev --port 3000 --health-port 8080")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=3000,
+    show_default=True,
+    help="Port of the web UI on 127.0.0.1.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(1, 65535),
+    help="Port of /health and /metrics. Default: ELT_ASSETS_HEALTH_PORT, 8080.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    default=0,
+    help="Workers to start here too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
+)
+def dev(port: int, health_port: int | None, workers: int) -> None:
+    """Run web UI, daemon (schedules, sensors, queued runs) and health until Ctrl-C or SIGTERM.
+
+    With ELT_ASSETS_BROKER_URL, runs are carried out by `elt-assets worker` on any host.
+    Stopped, it lets runs commit the batches under way; after 30 seconds it ends them all the
+    same. What was interrupted continues at the next start.
+    """
+    settings = load_settings()
+    health = (settings.health_host, health_port or settings.health_port)
+    broker = broker_of(settings) if workers else settings.broker_address
+    refuse_a_port_in_use(_HOST, port, "--port")
+    refuse_a_port_in_use(*health, "--health-port")
+    from elt_assets.monitoring.broker_check import look_at_broker
+    from elt_assets.orchestration.instance.opening import dagster_home, open_instance
+
+    # Both processes would create a new instance's tables at the same moment, and one would
+    # break on what the other has half done.
+    open_instance(settings).dispose()
+    if broker is not None:
+        look_at_broker(broker)
+    environment = {
+        **os.environ,
+        "ELT_ASSETS_HOME": str(settings.home),
+        "DAGSTER_HOME": str(dagster_home(settings)),
+    }
+    with stopping() as stop:
+        supervisor = Supervisor(environment, stop)
+        try:
+            for child in _children(port, health):
+                supervisor.start(child)
+            for _ in range(workers):
+                supervisor.start(worker_process(settings, slots=1))
+            note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
+            supervisor.watch()
+        finally:
+            note("stopping; runs commit the batches under way")
+            supervisor.stop()
+
+
+def _children(port: int, health: tuple[str, int]) -> tuple[Child, ...]:
+    run = (sys.executable, "-m")
+    health_host, health_port = health
+    return (
+        Child(
+            "the web server",
+            (*run, "dagster_webserver", *_DEFINITIONS, "-h", _HOST, "-p", str(port)),
+        ),
+        Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
+        Child(
+            "the health endpoint",
+            (
+                *run,
+                "elt_assets",
+                "serve-health",
+                "--host",
+                health_host,
+                "--port",
+                str(health_port),
+                "--url",
+                f"http://{_HOST}:{port}",
+            ),
+        ),
+    )
+
+
+def refuse_a_port_in_use(host: str, port: int, option: str) -> None:
+    """Say so before processes are started that would find out one after the other."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EltAssetsError(
+                f"port {port} cannot be used on {host} ({error.strerror}): stop what listens "
+                f"there or choose another with {option}"
+            ) from None

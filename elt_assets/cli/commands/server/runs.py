@@ -1,0 +1,414 @@
+"""The remote client: start, status, list, resume, cancel, queues, over the web server.
+
+Belongs here: what a person types and sees. Does not: what the server is asked
+(`elt_assets.client`), or following a run (`watching`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
+from elt_assets.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from elt_assets.client.run_timeline import Story
+    from elt_assets.client.web_server import Job, Run, Server
+
+DEFAULT_URL = "http://127.0.0.1:3000"
+RESUMES_TAG = "elt_assets/resumes"
+"""Run tag: the run whose failed integrations this one continues."""
+
+_LISTED = 20
+# What the words of other systems, and of common sense, mean in Dagster's.
+_STATUSES = {
+    "ERROR": ("FAILURE",),
+    "FAILED": ("FAILURE",),
+    "PENDING": ("STARTING", "STARTED"),
+    "RUNNING": ("STARTING", "STARTED", "CANCELING"),
+    "ENQUEUED": ("QUEUED", "NOT_STARTED"),
+    "QUEUED": ("QUEUED", "NOT_STARTED"),
+    "CANCELLED": ("CANCELED",),
+    **{
+        name: (name,)
+        for name in ("SUCCESS", "FAILURE", "CANCELED", "CANCELING", "STARTING", "STARTED")
+    },
+}
+
+at_url = click.option(
+    "--url", default=DEFAULT_URL, show_default=True, help="Address of the web server."
+)
+which = click.argument("name", metavar="RUN|SYNC")
+
+
+def server_at(url: str) -> Server:
+    """The server, for commands that ask it something; importing Dagster takes a second."""
+    from elt_assets.client.web_server import Server
+
+    return Server(url)
+
+
+def stories_of(server: Server, runs: Sequence[Run]) -> list[Story]:
+    """What each of the runs tells."""
+    from elt_assets.client.run_timeline import Story
+
+    keys = server.partition_keys()
+    stories = []
+    for run in runs:
+        story = Story(run, run.integrations(keys))
+        story.hear(server.events(run.run_id)[0])
+        stories.append(story)
+    return stories
+
+
+@click.command(
+    epilog="Example: elt-assets start sync organization_id=org-001 "
+    "connected_integration_id=okta-main\n\n"
+    "Example: elt-assets start sync_all batch_size=20\n\n"
+    "Arguments of sync and sync_all: stream (users unless told), sync_id, batch_size (pages in a "
+    "batch), num_batches (an extraction cut after so many deletes nobody), mode (full, "
+    "incremental), faults. Arguments of any other job are its run configuration: "
+    "ops.NAME.config.FIELD=VALUE."
+)
+@click.argument("job")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@at_url
+@as_json
+def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
+    """Start JOB on the server: sync, sync_all, or any other job it has."""
+    from elt_assets.client.run_arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
+    from elt_assets.orchestration.jobs.sync_jobs import job_name
+
+    given = pairs(arguments)
+    if job in (SYNC, SYNC_ALL):
+        order = sync_order(job, given)
+        server = server_at(url)
+        found, keys = server.job(job_name(order.stream)), server.partition_keys()
+        started = _launch(
+            server, found, keys, order.chosen(keys), order.run_config(), sync_id=order.sync_id
+        )
+    else:
+        config = job_config(given)
+        server = server_at(url)
+        run_id = server.launch(server.job(job), config, {})
+        started = {"sync_id": None, "runs": [{"job": job, "run_id": run_id, "integrations": 0}]}
+    _introduce(started, as_json)
+
+
+@click.command(epilog="Example: elt-assets status 0a1b2c3d-…")
+@which
+@at_url
+@as_json
+def status(name: str, url: str, as_json: bool) -> None:
+    """Show how a run, or every run of a sync, stands, by integration."""
+    server = server_at(url)
+    stories = stories_of(server, server.runs_of(name))
+    if as_json:
+        print_json({"runs": [_told(story) for story in stories]})
+        return
+    print_table(_COLUMNS, [_row(story.run, _ended(story)) for story in stories])
+    for story in stories:
+        for trouble in story.troubles.values():
+            note(f"{trouble.partition} failed: {trouble.error}")
+        if story.complaint and not story.troubles:
+            note(story.complaint)
+
+
+@click.command(
+    "list",
+    epilog="Example: elt-assets list status=ERROR limit=10 org=org-001\n\n"
+    f"Filters: status (SUCCESS, ERROR, RUNNING, QUEUED, CANCELED), limit (default {_LISTED}), "
+    "job, org, sync_id.",
+)
+@click.argument("filters", nargs=-1, metavar="[KEY=VALUE]...")
+@at_url
+@as_json
+def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
+    """List runs, newest first."""
+    only, limit, org = _filter(filters)
+    server = server_at(url)
+    fits = _about(org, server.partition_keys()) if org else lambda _: True
+    runs = list(islice(filter(fits, server.runs(only)), limit))
+    if as_json:
+        print_json([_plain(run) for run in runs])
+        return
+    if not runs:
+        note("no such run")
+        return
+    print_table(_COLUMNS[:-1], [_row(run)[:-1] for run in runs])
+
+
+@click.command(epilog="Example: elt-assets resume 0a1b2c3d-…")
+@which
+@at_url
+@as_json
+def resume(name: str, url: str, as_json: bool) -> None:
+    """Start again what failed, and only that: each continues from its last committed batch."""
+    from elt_assets.client.run_timeline import left_over
+    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+
+    server = server_at(url)
+    newest = server.runs_of(name)[-1]
+    runs = server.runs_of_sync(newest)
+    unfinished = [run.run_id for run in runs if not run.finished]
+    if unfinished:
+        raise InvalidInput(
+            f"run {unfinished[0]} of this sync is not over: `{program()} watch {unfinished[0]}` "
+            f"follows it, `{program()} cancel {unfinished[0]}` stops it"
+        )
+    if not any(run.ends for run in runs):
+        raise InvalidInput(f"{newest.job} works on no integrations; start it again instead")
+    stories = stories_of(server, runs)
+    left = left_over(stories)
+    if not left:
+        note("nothing is left to continue: every integration is settled")
+    keys = server.partition_keys()
+    started: dict[str, Any] = {"sync_id": newest.sync_id, "runs": []}
+    for job, wanted in left.items():
+        last = [run for run in runs if run.job == job][-1]
+        is_days = job == DAYS
+        started["runs"] += _launch(
+            server,
+            server.job(job),
+            sorted(wanted) if is_days else keys,
+            wanted,
+            last.config,
+            at_most=1 if is_days else None,
+            sync_id=newest.sync_id,
+            more_tags={RESUMES_TAG: last.run_id},
+            # What this sync has settled is reported again and not touched.
+            carried={key for story in stories if story.run.job == job for key in story.settled},
+        )["runs"]
+    if left or as_json:
+        _introduce(started, as_json)
+
+
+@click.command(epilog="Example: elt-assets cancel 0a1b2c3d-…")
+@which
+@at_url
+def cancel(name: str, url: str) -> None:
+    """Stop a run, or every run of a sync. Batches under way are committed first."""
+    server = server_at(url)
+    going = [run.run_id for run in server.runs_of(name) if not run.finished]
+    if not going:
+        raise InvalidInput(f"{name} is over already; `{program()} status {name}` shows how")
+    server.terminate(going)
+    for run_id in going:
+        note(f"run {run_id} is asked to stop; `{program()} resume {run_id}` continues it later")
+
+
+@click.command(epilog="Example: elt-assets queues --json")
+@at_url
+@as_json
+def queues(url: str, as_json: bool) -> None:
+    """Show what waits and why, what runs, and whether the daemon that moves things on is alive."""
+    from elt_assets.client.queue_reasons import explained
+    from elt_assets.client.web_server import RUNNING
+
+    server = server_at(url)
+    queue = server.queue()
+    running = [*server.runs({"statuses": list(RUNNING)})] if queue.queued else []
+    waiting = (
+        explained(server.queued(), running, server.tag_limits(), queue) if queue.queued else []
+    )
+    if as_json:
+        print_json({**msgspec.structs.asdict(queue), "waiting": waiting})
+        return
+    rows: list[tuple[str, int | None, int, int]] = [
+        ("runs", queue.limit, queue.running, queue.queued),
+        *((f"pool {pool.name}", pool.slots, pool.taken, pool.waiting) for pool in queue.pools),
+    ]
+    print_table(("queue", "limit", "running", "waiting"), rows)
+    if waiting:
+        click.echo()
+        print_table(
+            ("place", "run", "job", "partitions", "priority", "since", "waits because"),
+            [
+                (
+                    one.place,
+                    one.run_id,
+                    one.job,
+                    "…".join(dict.fromkeys(filter(None, (one.first, one.last)))) or None,
+                    one.priority,
+                    _ago(one.since),
+                    one.reason,
+                )
+                for one in waiting[:_LISTED]
+            ],
+        )
+        if len(waiting) > _LISTED:
+            note(f"and {len(waiting) - _LISTED:,} more; --json has all of them")
+    for daemon in queue.daemons:
+        if not daemon.alive:
+            since = "never" if daemon.last_heartbeat is None else _ago(daemon.last_heartbeat)
+            note(
+                f"{daemon.name.lower()} of the daemon shows no life (last heartbeat: {since}): "
+                "nothing leaves the queue without it; `elt-assets dev` starts it"
+            )
+
+
+def _launch(
+    server: Server,
+    job: Job,
+    instance_keys: Sequence[str],
+    wanted: Iterable[str],
+    config: Mapping[str, Any],
+    *,
+    sync_id: str | None,
+    at_most: int | None = None,
+    more_tags: Mapping[str, str] | None = None,
+    carried: Container[str] = (),
+) -> dict[str, Any]:
+    """One run for each range of neighbours, all of one sync."""
+    from elt_assets.cli.commands.sync import new_sync_id
+    from elt_assets.client.launching import launch_ranges
+    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+    from elt_assets.orchestration.jobs.sync_jobs import Urgency
+    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
+
+    sync_id = sync_id or new_sync_id()
+    wanted = set(wanted)
+    launched = launch_ranges(
+        server,
+        job,
+        contiguous_ranges(instance_keys, wanted, at_most or RANGE_LIMIT, carried=carried),
+        wanted=wanted,
+        config=config,
+        tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
+        to_go_on=f"repeat with sync_id={sync_id} to start the rest",
+    )
+    runs = [
+        {"job": run.job, "run_id": run.run_id, "integrations": run.partitions} for run in launched
+    ]
+    return {"sync_id": sync_id, "runs": runs}
+
+
+def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(started)
+        return
+    for run in started["runs"]:
+        click.echo(run["run_id"])
+    runs, sync_id = started["runs"], started["sync_id"]
+    if sync_id is None:
+        (only,) = runs
+        note(f"{only['job']} is started; follow it with `{program()} watch {only['run_id']}`")
+        return
+    count = sum(run["integrations"] for run in runs)
+    note(
+        f"sync {sync_id} of {count:,} {'integration' if count == 1 else 'integrations'} is "
+        f"started; follow it with `{program()} watch {sync_id}`"
+    )
+
+
+def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
+    """Dagster's filter, the number of runs, and the organization, which Dagster cannot tell."""
+    from elt_assets.client.run_arguments import SYNC, SYNC_ALL, pairs, typed
+    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+
+    given = pairs(filters)
+    only: dict[str, Any] = {}
+    limit = _LISTED
+    org: str | None = None
+    for key, value in given.items():
+        match key:
+            case "status":
+                if value.upper() not in _STATUSES:
+                    raise InvalidInput(
+                        f"status {value!r} is none: give one of {', '.join(_STATUSES)}"
+                    )
+                only["statuses"] = list(_STATUSES[value.upper()])
+            case "limit":
+                number = typed(value)
+                if type(number) is not int or number < 1:
+                    raise InvalidInput(f"limit is {value!r}: give a whole number from 1")
+                limit = number
+            case "job":
+                only["pipelineName"] = SYNC if value == SYNC_ALL else value
+            case "sync_id":
+                only["tags"] = [{"key": SYNC_ID_TAG, "value": value}]
+            case "org":
+                org = value
+            case _:
+                raise InvalidInput(
+                    f"list has no filter {key!r}; it has status, limit, job, org, sync_id"
+                )
+    return only, limit, org
+
+
+def _about(org: str, instance_keys: Sequence[str]) -> Callable[[Run], bool]:
+    """Whether a run carries an integration of the organization."""
+    return lambda run: any(key.partition(":")[0] == org for key in run.integrations(instance_keys))
+
+
+_COLUMNS = ("run", "job", "status", "sync", "integrations", "created", "seconds", "settled")
+
+
+def _row(run: Run, settled: str = "") -> list[Any]:
+    return [
+        run.run_id,
+        run.job,
+        run.status,
+        run.sync_id if run.ends else None,
+        "…".join(dict.fromkeys(run.ends or ())) or None,
+        _clock(run.created_at),
+        _seconds(run),
+        settled,
+    ]
+
+
+def _ended(story: Story) -> str:
+    """`17 of 20; 16 applied, 1 quarantined, 3 failed`."""
+    statuses: dict[str, int] = {}
+    for outcome in story.settled.values():
+        statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
+    if story.troubles:
+        statuses["failed"] = len(story.troubles)
+    by_status = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+    done = len(story.settled) + len(story.loaded)
+    return f"{done} of {len(story.integrations)}" + (by_status and f"; {by_status}")
+
+
+def _told(story: Story) -> dict[str, Any]:
+    return {
+        **_plain(story.run),
+        "integrations": story.integrations,
+        "settled": [outcome.as_json() for outcome in story.settled.values()],
+        "failed": list(story.troubles.values()),
+        "complaint": story.complaint,
+    }
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "job": run.job,
+        "status": run.status,
+        "sync_id": run.sync_id if run.ends else None,
+        "first_integration": run.ends and run.ends[0],
+        "last_integration": run.ends and run.ends[1],
+        "created_at": _clock(run.created_at),
+        "seconds": _seconds(run),
+        "tags": run.tags,
+    }
+
+
+def _seconds(run: Run) -> float | None:
+    if run.started_at is None:
+        return None
+    return round((run.ended_at or time.time()) - run.started_at, 1)
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _ago(moment: float) -> str:
+    return f"{_clock(moment)}, {time.time() - moment:,.0f} s ago"

@@ -1,0 +1,86 @@
+"""`elt-assets backfill signin_events`: days of sign-in events anew, through the server's daemon.
+
+Belongs here: which days a person means. Does not: launching runs (`elt_assets.client`), or
+days in this process (`events load`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+import click
+
+from elt_assets.cli.commands.server.backfill import in_parallel, report, tell_if_not_parallel
+from elt_assets.cli.commands.server.runs import at_url, server_at
+from elt_assets.cli.console.day_arguments import every_day, stretch
+from elt_assets.cli.console.output import as_json, note, print_json
+from elt_assets.identifiers import checked_name
+
+
+@click.command(
+    epilog="Example: elt-assets backfill signin_events --from 2026-01-01 --to 2026-01-31 "
+    "--parallel 4\n\nExample: elt-assets backfill signin_events --failed",
+)
+@stretch(required=False)
+@click.option("--failed", is_flag=True, help="Only days whose newest run failed.")
+@in_parallel
+@click.option("--name", help="The backfill's name.")
+@at_url
+@as_json
+def signin_events(
+    begin: date | None,
+    end: date | None,
+    failed: bool,
+    parallel: int | None,
+    name: str | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Load days of sign-in events anew, from all APIs and files; each day is a run of its own.
+
+    `status NAME` then lists the days that failed, and `resume NAME` runs them alone again.
+    """
+    if not failed and (begin is None or end is None):
+        raise click.UsageError("say which days: --from and --to, or --failed")
+    days = every_day(begin, end) if begin and end else []
+    name = checked_name(name, "name") if name else None
+    server = server_at(url)
+
+    from elt_assets.cli.commands.sync import new_sync_id
+    from elt_assets.client.launching import launch_ranges
+    from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
+    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+    from elt_assets.orchestration.jobs.signin_jobs import JOB
+    from elt_assets.orchestration.jobs.sync_jobs import Urgency
+
+    if failed:
+        found = _days(server.failed_days(SUMMARY.key.path))
+        days = [
+            day for day in found if (begin is None or day >= begin) and (end is None or day <= end)
+        ]
+    if not days:
+        if as_json:
+            print_json({"backfill": None, "runs": []})
+        note("nothing to do: no day failed")
+        return
+    name = name or new_sync_id("backfill")
+    launched = launch_ranges(
+        server,
+        server.job(JOB),
+        [[day.isoformat()] for day in days],
+        tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
+        group=name,
+        parallel=parallel,
+        to_go_on="give the days that are left with --from and --to",
+    )
+    report(name, launched, "days", as_json)
+    tell_if_not_parallel(server, parallel)
+
+
+def _days(ranges: Iterable[tuple[str, str]]) -> list[date]:
+    return [
+        day
+        for first, last in ranges
+        for day in every_day(date.fromisoformat(first), date.fromisoformat(last))
+    ]

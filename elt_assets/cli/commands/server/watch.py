@@ -1,0 +1,135 @@
+"""`elt-assets watch`: a run or a sync on a server, live, until its end.
+
+Belongs here: asking again and again, and what is said at the end. Does not: what the server
+is asked (`elt_assets.client`) or how progress is drawn (`progress`).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from elt_assets.cli.commands.server.runs import at_url, server_at, which
+from elt_assets.cli.commands.sync import show
+from elt_assets.cli.console.exit_statuses import FAILED, QUARANTINED
+from elt_assets.cli.console.output import as_json, note, print_json, program
+from elt_assets.cli.console.progress import Display, display
+from elt_assets.sync.outcome import Outcome, Status
+
+if TYPE_CHECKING:
+    from elt_assets.client.run_timeline import Story
+    from elt_assets.client.web_server import Server
+    from elt_assets.orchestration.assets.failed_partitions import Trouble
+
+_FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
+
+
+@click.command(
+    epilog="Example: elt-assets watch sync-20260105-101500-a1b2c3\n\n"
+    "Exit status: 0 if everything is up to date, 3 if any integration was quarantined, 1 if any "
+    "failed or the run was stopped."
+)
+@which
+@at_url
+@as_json
+def watch(name: str, url: str, as_json: bool) -> int:
+    """Follow a run, or every run of a sync, until its end; then tell what failed, and why."""
+    from elt_assets.client.run_timeline import Story, left_over
+    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+
+    server = server_at(url)
+    runs = server.runs_of(name)
+    keys = server.partition_keys()
+    stories = [Story(run, run.integrations(keys)) for run in runs]
+    syncs = sum(len(story.integrations) for story in stories if story.run.job != DAYS)
+    with display(syncs) as shown:
+        _follow(server, stories, shown)
+    settled = [outcome for story in stories for outcome in story.settled.values()]
+    troubles = {
+        (story.run.job, key): found for story in stories for key, found in story.troubles.items()
+    }
+    left = [(job, key) for job, keys in left_over(stories).items() for key in keys]
+    failed = [troubles[one] for one in left if one in troubles]
+    if as_json:
+        print_json(
+            {
+                "runs": [
+                    {"run_id": story.run.run_id, "status": story.run.status} for story in stories
+                ],
+                "sync": [outcome.as_json() for outcome in settled],
+                "failed": failed,
+                "unsettled": [key for job, key in left if (job, key) not in troubles],
+            }
+        )
+    elif settled:
+        show(settled)
+    for trouble in failed:
+        _explain(trouble)
+    return _status(stories, settled, left, name)
+
+
+def _follow(server: Server, stories: list[Story], shown: Display) -> None:
+    """Ask until every run is over, less and less often while nothing happens."""
+    from elt_assets.client.signin_timeline import days_over
+    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+
+    places: dict[str, str | None] = {}
+    queued: set[str] = set()
+    wait = _FIRST_WAIT
+    going = list(stories)
+    while going:
+        wait = min(wait * 1.5, _LONGEST_WAIT)
+        for story in list(going):
+            run_id = story.run.run_id
+            # The status first: what a run that is over has still to tell is then in its events.
+            story.run = server.run(run_id)
+            events, places[run_id] = server.events(run_id, places.get(run_id))
+            for news in story.hear(events):
+                wait = _FIRST_WAIT
+                if isinstance(news, str):
+                    note(news)
+                elif isinstance(news, Outcome):
+                    shown.settled(news)
+                else:
+                    shown.progress(news)
+            if story.run.finished:
+                going.remove(story)
+                if story.run.job == DAYS:
+                    note(days_over([one.run for one in stories]))
+            elif story.run.status == "QUEUED" and run_id not in queued:
+                queued.add(run_id)
+                note(f"run {run_id} waits in the queue; `{program()} queues` shows for what")
+        if going:
+            time.sleep(wait)
+
+
+def _explain(trouble: Trouble) -> None:
+    """What a person needs to know about one failed integration."""
+    cure = "it is tried again by itself" if trouble.retryable else "it waits for a person"
+    note(f"{trouble.partition} failed, {cure}:")
+    for one in trouble.attempts or ():
+        note(f"  attempt {one.attempt} at {one.failed_at}: {one.error}")
+    if not trouble.attempts:
+        note(f"  {trouble.error}")
+    if trouble.rejected:
+        note(f"  {trouble.rejected:,} dead letters (`{program()} rejected {trouble.partition}`):")
+    for letter in trouble.dead_letters:
+        note(f"    batch {letter.batch}, record {letter.seq}: {letter.reason}")
+
+
+def _status(
+    stories: list[Story], settled: list[Outcome], left: list[tuple[str, str]], name: str
+) -> int:
+    stopped = [story for story in stories if story.run.status != "SUCCESS"]
+    for story in stopped:
+        if not story.troubles:
+            note(f"run {story.run.run_id} ended as {story.run.status}: {story.complaint or '?'}")
+    if left:
+        note(f"{len(left):,} not settled; `{program()} resume {name}` continues them, only them")
+    if left or any(story.run.status != "SUCCESS" and not story.integrations for story in stopped):
+        return FAILED
+    if any(outcome.status is Status.QUARANTINED for outcome in settled):
+        return QUARANTINED
+    return 0

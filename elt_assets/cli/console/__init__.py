@@ -1,0 +1,1 @@
+"""What commands share: output, progress, signals, arguments and exit statuses."""

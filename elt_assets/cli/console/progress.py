@@ -1,0 +1,203 @@
+"""Signs of life while integrations sync: a live display on a terminal, plain lines elsewhere.
+
+Belongs here: showing progress on standard error. Does not: the result (`output`), or any
+knowledge of how a sync runs. The engine reports from many threads at once; the displays
+take a lock.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from elt_assets.cli.console.output import note, printable
+from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.sync.streams import USERS
+
+_SECONDS_BETWEEN_LINES = 10.0
+_LINES_AROUND_THE_LIST = 4
+
+
+class Display(Protocol):
+    """Shows how the integrations of one command proceed, from entering to leaving it."""
+
+    def progress(self, progress: Progress) -> None:
+        """An integration has got further."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """An integration is done."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+
+
+def display(syncs: int) -> Display:
+    """A display for a command that makes so many syncs, fit for standard error."""
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+    return LiveDisplay(syncs, console) if console.is_terminal else PlainDisplay()
+
+
+class PlainDisplay:
+    """A line for every integration that is done, and one now and then for one that takes long."""
+
+    def __init__(
+        self,
+        write: Callable[[str], None] = note,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+
+    def progress(self, progress: Progress) -> None:
+        """Write a line if this integration has been silent for a while."""
+        now = self._clock()
+        with self._lock:
+            if now - self._last.setdefault(progress.partition, now) < _SECONDS_BETWEEN_LINES:
+                return
+            self._last[progress.partition] = now
+            self._write(
+                f"{progress.partition} {progress.stage}: {progress.batches:,} batches, "
+                f"{progress.records:,} records"
+            )
+
+    def settled(self, outcome: Outcome) -> None:
+        """Write the integration's result."""
+        with self._lock:
+            self._last.pop(outcome.partition, None)
+            self._write(one_line(outcome))
+
+    def __enter__(self) -> Self:
+        """Nothing to begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to end."""
+
+
+class LiveDisplay:
+    """One line for each running integration, as many as fit, above a line of totals."""
+
+    def __init__(
+        self, syncs: int, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._syncs = syncs
+        self._console = console
+        self._clock = clock
+        self._begun = clock()
+        self._lock = threading.Lock()
+        self._running: dict[str, Progress] = {}
+        self._settled: dict[Status, int] = {}
+        self._records = 0
+        self._stack = ExitStack()
+
+    def progress(self, progress: Progress) -> None:
+        """Remember how far this integration is; the next refresh shows it."""
+        with self._lock:
+            self._running[progress.partition] = progress
+
+    def settled(self, outcome: Outcome) -> None:
+        """Move this integration from the list to the totals; what is wrong with it stays."""
+        if outcome.status not in (Status.APPLIED, Status.UNCHANGED):
+            self._console.print(printable(one_line(outcome)), soft_wrap=True)
+        with self._lock:
+            self._running.pop(outcome.partition, None)
+            self._settled[outcome.status] = self._settled.get(outcome.status, 0) + 1
+            self._records += outcome.counts.fetched
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        self._stack.enter_context(
+            Live(
+                get_renderable=self.picture,
+                console=self._console,
+                refresh_per_second=8,
+                transient=True,
+            )
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the drawing away again; what remains is the command's own output."""
+        self._stack.close()
+
+    def picture(self) -> RenderableType:
+        """What the terminal shows now."""
+        with self._lock:
+            running = list(self._running.values())
+            settled = dict(self._settled)
+            records = self._records + sum(progress.records for progress in running)
+        room = max(1, self._console.height - _LINES_AROUND_THE_LIST)
+        table = Table.grid(padding=(0, 2))
+        for justify in ("left", "left", "right", "right"):
+            table.add_column(justify=justify, no_wrap=True)
+        for progress in running[:room]:
+            table.add_row(
+                printable(progress.partition),
+                Text(progress.stage, style="cyan"),
+                f"{progress.batches:,} batches",
+                f"{progress.records:,} records",
+            )
+        hidden = len(running) - room
+        lines: list[RenderableType] = [table]
+        if hidden > 0:
+            lines.append(Text(f"… and {hidden:,} more running", style="dim"))
+        by_status = ", ".join(f"{count:,} {status}" for status, count in sorted(settled.items()))
+        lines.append(
+            Text(
+                f"{sum(settled.values()):,} of {self._syncs:,} syncs done"
+                f"{f' ({by_status})' if by_status else ''}, {records:,} records, "
+                f"{self._clock() - self._begun:,.0f} s",
+                style="bold",
+            )
+        )
+        return Group(*lines)
+
+
+def one_line(outcome: Outcome) -> str:
+    """An integration's result in one line of plain words, with the cause if it is not applied."""
+    stream = "" if outcome.stream == USERS.name else f" {outcome.stream}"
+    name = f"{outcome.partition}{stream} {outcome.status}"
+    match outcome.status:
+        case Status.APPLIED | Status.UNCHANGED:
+            counts = outcome.counts
+            return (
+                f"{name}: {counts.staged:,} staged, {counts.inserts:,} inserted, "
+                f"{counts.updates:,} updated, {counts.deletes:,} deleted, "
+                f"{counts.latest:,} in latest"
+            )
+        case Status.QUARANTINED:
+            return f"{name}: {'; '.join(outcome.reasons)}"
+        case Status.SUPERSEDED:
+            return f"{name}: a sync that began later was applied before it"
+    cause = outcome.error or "it has not settled"
+    return f"{name}: {cause.removeprefix(f'{outcome.partition}: ')}"

@@ -1,0 +1,38 @@
+"""The option `--stream`, and the argument STREAM: which kind of record a command is about.
+
+Belongs here: reading a stream's name. Does not: what streams there are (sync.streams) or which
+of them an integration offers (the registry).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from elt_assets.sync.streams import STREAMS, USERS, Stream
+
+
+class StreamName(click.ParamType[Stream]):
+    """A stream by its name."""
+
+    name = "stream"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Stream:
+        """The stream of that name; wrong usage if there is none."""
+        if isinstance(value, Stream):
+            return value
+        if value not in STREAMS:
+            self.fail(f"{value!r} is no stream; there is {', '.join(STREAMS)}", param, ctx)
+        return STREAMS[value]
+
+
+of_stream = click.option(
+    "--stream",
+    type=StreamName(),
+    default=USERS.name,
+    show_default=True,
+    help=f"Which kind of record: {', '.join(STREAMS)}.",
+)

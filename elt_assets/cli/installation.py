@@ -1,0 +1,42 @@
+"""Where commands get the platform from, and which integrations they were told to work on.
+
+Belongs here: opening the platform of this installation and looking up integrations by the
+names that a person typed. Does not: anything that needs Dagster.
+"""
+
+from __future__ import annotations
+
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.errors import NotFound
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.from_settings import operational_database
+from elt_assets.sync.service import Platform
+
+
+def existing_platform() -> Platform:
+    """The platform of this installation, for commands that only read.
+
+    Raises `NotFound` instead of leaving an empty installation behind in a folder where
+    somebody merely asked a question.
+    """
+    settings = load_settings()
+    database = operational_database(settings)
+    try:
+        exists = database.exists
+    finally:
+        database.close()
+    if not exists:
+        raise NotFound(
+            f"{_place(settings)} holds no platform yet: go to the folder that has it, set "
+            "ELT_ASSETS_HOME, or begin with `elt-assets demo` or `elt-assets integrations add`"
+        )
+    return Platform.open(settings)
+
+
+def _place(settings: Settings) -> str:
+    return str(settings.operational_address or settings.home)
+
+
+def registered(platform: Platform, partition_key: str) -> IntegrationRef:
+    """The integration of that name. Raises `NotFound` if it is not registered."""
+    return platform.registry.get(IntegrationRef.parse(partition_key)).ref

@@ -1,0 +1,149 @@
+"""Runs inside this process: what a command starts and waits for, without a server.
+
+Belongs here: running the sync job over a set of integrations against an instance. Does
+not: choosing integrations or showing anything (cli).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from textwrap import shorten
+
+import dagster as dg
+
+from elt_assets.config.settings import Settings
+from elt_assets.definitions import build_defs
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, SyncConfig, step_name
+from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE, job_name
+from elt_assets.orchestration.partitions import (
+    PARTITIONS,
+    add_partition_keys,
+    contiguous_ranges,
+    partition_tags,
+)
+from elt_assets.orchestration.resources import OutcomeListener, RunListener, ignore, never
+from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.registry import Integration
+from elt_assets.sync.streams import STREAMS, Stream
+
+_LONGEST_CAUSE = 300
+
+
+def run_sync(
+    refs: Iterable[IntegrationRef],
+    *,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    sync_id: str,
+    progress: ProgressListener = silent,
+    settled: OutcomeListener = ignore,
+    stopped: Callable[[], bool] = never,
+    pages_per_batch: int | None = None,
+    mode: Mode | None = None,
+    streams: Collection[Stream] = tuple(STREAMS.values()),
+) -> list[Outcome]:
+    """Run the sync jobs over `refs` and return how each ended, in the order of `refs`.
+
+    An integration has an outcome for each of `streams` that it offers, one stream after the
+    other. Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
+    it is in the outcomes. A disabled integration has none. `progress` is called from many
+    threads, `settled` from this one, once for each outcome that no retry follows; nothing is
+    retried once `stopped` says so.
+    """
+    refs = list(refs)
+    outcomes: dict[tuple[str, str], Outcome] = {}
+
+    def settle(outcome: Outcome) -> None:
+        outcomes[outcome.partition, outcome.stream] = outcome
+        settled(outcome)
+
+    add_partition_keys(instance, refs)
+    with Platform.open(settings) as platform:
+        listener = RunListener(progress=progress, settled=settle, stopped=stopped)
+        definitions = build_defs(resources={"platform": platform, "listener": listener})
+        config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
+        known = {entry.ref: entry for entry in platform.registry.all()}
+        for stream in STREAMS.values():
+            if stream not in streams:
+                continue
+            job = definitions.resolve_job_def(job_name(stream))
+            for keys in contiguous_ranges(
+                instance.get_dynamic_partitions(PARTITIONS),
+                _offering(known, stream, refs),
+                settings.range_integrations,
+            ):
+                result = job.execute_in_process(
+                    instance=instance,
+                    # Whoever waits for the command waits for all of it.
+                    tags={SYNC_ID_TAG: sync_id, RUN_BUDGET_TAG: NO_BUDGET, **partition_tags(keys)},
+                    run_config=_run_config(stream, config),
+                    raise_on_error=False,
+                )
+                for outcome in _unexplained(result, stream, keys, sync_id, outcomes):
+                    settle(outcome)
+    position = {ref.partition_key: index for index, ref in enumerate(refs)}
+    order = list(STREAMS)
+    return sorted(
+        outcomes.values(),
+        key=lambda outcome: (position[outcome.partition], order.index(outcome.stream)),
+    )
+
+
+def _offering(
+    known: Mapping[IntegrationRef, Integration], stream: Stream, refs: Iterable[IntegrationRef]
+) -> list[str]:
+    """The keys of those that offer `stream`; who is not registered (any more) is not left out.
+
+    The run tells what is wrong with them.
+    """
+    return [ref.partition_key for ref in refs if ref not in known or known[ref].offers(stream)]
+
+
+def _run_config(stream: Stream, config: SyncConfig) -> dg.RunConfig:
+    return dg.RunConfig(ops={step_name(stream): config}, loggers=QUIET_CONSOLE)
+
+
+def _unexplained(
+    result: dg.ExecuteInProcessResult,
+    stream: Stream,
+    keys: Sequence[str],
+    sync_id: str,
+    outcomes: Mapping[tuple[str, str], Outcome],
+) -> list[Outcome]:
+    """Failed outcomes for what a run left open when it ended otherwise than by its outcomes."""
+    explained = any(
+        outcome.status is Status.FAILED
+        for (partition, name), outcome in outcomes.items()
+        if name == stream.name and partition in keys
+    )
+    if result.success or explained:
+        return []
+    run_id = result.dagster_run.run_id
+    return [
+        Outcome(
+            partition=key,
+            stream=stream.name,
+            sync_id=sync_id,
+            status=Status.FAILED,
+            retryable=True,
+            run_id=run_id,
+            error=f"{key}: run {run_id} stopped before this integration was settled "
+            f"({_cause(result)}); sync again to continue",
+        )
+        for key in keys
+        if (key, stream.name) not in outcomes
+    ]
+
+
+def _cause(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.filter_events(lambda event: event.is_step_failure or event.is_run_failure):
+        data = event.event_specific_data
+        error = getattr(data, "error", None)
+        if error is not None:
+            while error.cause is not None:
+                error = error.cause
+            return shorten(error.message, _LONGEST_CAUSE, placeholder=" …")
+    return "its log says why"

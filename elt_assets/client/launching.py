@@ -1,0 +1,66 @@
+"""Launching runs over ranges of partitions, of whatever kind the partitions are.
+
+Belongs here: one run for each range, the tags that name the range and its lane, and what a
+launch that breaks off has started. Does not: deciding which partitions and which ranges (the
+commands, `partitions`), or asking the server (server).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from elt_assets.client.web_server import Job, Server
+from elt_assets.errors import EltAssetsError
+from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
+from elt_assets.orchestration.partitions import partition_tags
+
+
+class Launched(msgspec.Struct, frozen=True):
+    """A run that was started: its range, and how many partitions in it it was started for."""
+
+    job: str
+    run_id: str
+    first: str
+    last: str
+    partitions: int
+
+
+def launch_ranges(
+    server: Server,
+    job: Job,
+    ranges: Iterable[Sequence[str]],
+    *,
+    wanted: Container[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    group: str = "",
+    parallel: int | None = None,
+    to_go_on: str = "repeat the command to start the rest",
+) -> list[Launched]:
+    """Start one run of `job` for each range, in this order; a range's keys are neighbours.
+
+    Keys that are not `wanted` are in a range for nothing but its being one.
+    With `parallel`, no more than so many of them run at once: the run `group`, whose name no
+    other launch has, gets that many lanes, and the queue lets one run at a time into each.
+    Raises what the server says, with how many runs were started before and `to_go_on`.
+    """
+    launched: list[Launched] = []
+    for number, keys in enumerate(ranges):
+        lane = {LANE_TAG: f"{group}/{number % parallel}"} if parallel else {}
+        try:
+            run_id = server.launch(
+                job, config or {}, {**(tags or {}), **lane, **partition_tags(keys)}
+            )
+        except EltAssetsError as error:
+            if not launched:
+                raise
+            raise type(error)(
+                f"{error} (after {len(launched)} runs were started, the last for "
+                f"{launched[-1].last}; {to_go_on})"
+            ) from error
+        meant = sum(wanted is None or key in wanted for key in keys)
+        launched.append(Launched(job.name, run_id, keys[0], keys[-1], meant))
+    return launched

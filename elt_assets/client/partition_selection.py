@@ -1,0 +1,52 @@
+"""Which integrations a backfill means, by what the web server knows of a table's partitions.
+
+Belongs here: that choice. Does not: the ledger, which only the server's machine can read
+(`elt_assets.sync.admin.freshness`), or launching anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from elt_assets.client.web_server import PartitionStatuses, Server
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.streams import USERS, Stream
+
+Choice = Literal["failed", "stale", "all"]
+
+_HOUR = 3600.0
+
+
+def chosen(
+    server: Server, stream: Stream, which: Choice, hours: float, org: str | None
+) -> list[str]:
+    """The partition keys meant, of one organization or of all; `hours` is when one is stale."""
+    table = asset_key(stream, Stage.LATEST).path
+    found = pick(server.partition_statuses(table), which, has_all=stream is USERS)
+    keys = [key for key in found if org in (None, IntegrationRef.parse(key).organization_id)]
+    if which != "stale":
+        return keys
+    settled_at = server.materialized_at(table, keys)
+    return stale(keys, settled_at, time.time() - hours * _HOUR)
+
+
+def pick(statuses: PartitionStatuses, which: Choice, *, has_all: bool) -> list[str]:
+    """The partitions that may be meant; what is under way is left alone unless all are.
+
+    An integration that never had a record of a stream need not offer it: unless every
+    integration does (`has_all`), it is left to the sensor that asks for first syncs.
+    """
+    if which == "failed":
+        return list(statuses.failed)
+    never = statuses.never if has_all else ()
+    going = statuses.going if which == "all" else ()
+    return [*statuses.failed, *never, *statuses.materialized, *going]
+
+
+def stale(keys: list[str], settled_at: Mapping[str, float], before: float) -> list[str]:
+    """Those of `keys` that were last brought up to date `before` then, or never."""
+    return [key for key in keys if settled_at.get(key, 0.0) < before]

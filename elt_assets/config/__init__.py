@@ -1,0 +1,1 @@
+"""What an installation is configured with: settings, addresses, secret references and limits."""

@@ -1,0 +1,481 @@
+"""What an installation can be told from outside: one settings model, read when asked for.
+
+Belongs here: every setting with its unit, default and limits. Does not: settings of one
+integration (its provider_data) or of one run (its Dagster config).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.egress import Egress
+from elt_assets.config.safeguards import DeleteMode, Safeguards
+from elt_assets.config.secret_refs import SecretRef
+from elt_assets.errors import InvalidInput
+
+
+class InvalidSettings(InvalidInput):
+    """Settings that cannot be meant; `mistakes` has a line for each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__(f"settings: {'; '.join(mistakes)}")
+        self.mistakes = tuple(mistakes)
+
+
+class Settings(BaseSettings):
+    """Settings of one installation, from `ELT_ASSETS_*` environment variables."""
+
+    model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
+
+    home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
+    operational_url: str | None = Field(
+        None,
+        description="PostgreSQL that applications read, postgresql://user@host:5432/database; "
+        "a SQLite file under home if unset.",
+    )
+    operational_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    operational_schema: str = Field(
+        "public", min_length=1, max_length=63, description="Schema there that holds the tables."
+    )
+    operational_reader: str | None = Field(
+        None,
+        description="Role that `config secure` lets read the latest tables there, and nothing "
+        "else; unset leaves it as it is.",
+    )
+    operational_row_security: bool | None = Field(
+        None,
+        description="Whether `config secure` shows that role one organization at a time; unset "
+        "leaves it as it is, off at first.",
+    )
+    warehouse_url: str | None = Field(
+        None,
+        description="PostgreSQL that holds the catalog of a DuckLake warehouse, which machines can "
+        "share; a DuckDB file for each integration under home if unset. Needs elt-assets[lake].",
+    )
+    warehouse_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    warehouse_schema: str = Field(
+        "warehouse",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="Schema there that holds the catalog and the books.",
+    )
+    warehouse_data: str | None = Field(
+        None,
+        description="Where the lake's Parquet files are: a folder that all machines share, or "
+        "s3://bucket/prefix.",
+    )
+    s3_endpoint: str | None = Field(
+        None,
+        pattern=r"^(https?://)?[A-Za-z0-9._\[\]:-]+$",
+        description="Address of object storage that speaks S3; Amazon's if unset.",
+    )
+    s3_region: str = Field("us-east-1", description="Its region.")
+    s3_key_id: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where the name of its access key is kept: env:NAME or file:PATH."
+    )
+    s3_secret: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where the access key's secret is kept: env:NAME or file:PATH."
+    )
+    dagster_url: str | None = Field(
+        None,
+        description="PostgreSQL that holds Dagster's runs, events and schedules; files under home "
+        "if unset. Needs elt-assets[postgres-instance].",
+    )
+    dagster_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    broker_url: str | None = Field(
+        None,
+        description="Redis through which runs reach workers, redis://host:6379/0 or rediss://…; "
+        "the server runs them itself if unset. Needs elt-assets[celery].",
+    )
+    broker_password: Annotated[SecretRef | None, NoDecode] = Field(
+        None, description="Where its password is kept: env:NAME or file:PATH."
+    )
+    worker_queue: str = Field(
+        "elt_assets",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="Queue of runs that name no other one (tag dagster-celery/queue).",
+    )
+    max_runs: int = Field(
+        2, ge=1, le=10_000, description="Runs at once; with workers, on all of them together."
+    )
+    pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
+    concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
+    range_integrations: int = Field(
+        250, ge=1, le=10_000, description="Integrations in one run, at most."
+    )
+    range_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="Expected seconds of work in one run, all integrations together, at most.",
+    )
+    run_budget: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which a run begins nothing new and hands on what is left.",
+    )
+    max_pages: int = Field(100_000, ge=1, description="Pages of one extraction before it is cut.")
+    fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
+    fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")
+    fetch_retry_budget: int = Field(200, ge=0, description="Further tries of one extraction.")
+    request_timeout: float = Field(
+        30.0, gt=0, description="Seconds for one request, from connecting to the last byte."
+    )
+    page_timeout: float = Field(
+        300.0, gt=0, description="Seconds for one page, with all its tries and waits."
+    )
+    integration_timeout: float = Field(
+        7200.0,
+        gt=0,
+        description="Seconds for reading one integration before its sync is continued later.",
+    )
+    page_bytes: int = Field(64 * 2**20, ge=1024, description="Largest page, decompressed, bytes.")
+    file_bytes: int = Field(
+        16 * 2**30, ge=1024, description="Largest dropped file, decompressed, bytes."
+    )
+    file_spill_bytes: int = Field(
+        2 * 2**30,
+        ge=1024,
+        description="Largest compressed JSON document: it is decompressed into a temporary file, "
+        "bytes.",
+    )
+    file_expansion: int = Field(
+        100,
+        ge=2,
+        description="How many times its size a compressed file may become, from 32 MiB on.",
+    )
+    file_columns: int = Field(2_000, ge=1, description="Columns of a CSV or Parquet file.")
+    file_depth: int = Field(64, ge=1, le=200, description="Nesting of a Parquet file's columns.")
+    parquet_group_bytes: int = Field(
+        2**30, ge=1024, description="Largest row group of a Parquet file, decompressed, bytes."
+    )
+    parquet_open_bytes: int = Field(
+        128 * 2**20,
+        ge=1024,
+        description="What of a row group must be in memory at once: a page of each column, its "
+        "dictionary, its lists, bytes.",
+    )
+    page_records: int = Field(100_000, ge=1, description="Most records in one page.")
+    record_bytes: int = Field(16 * 2**20, ge=1024, description="Largest record in a page, bytes.")
+    egress: str = Field(
+        "any",
+        description="Where integrations may connect to: any, or a list of public, networks such as "
+        "10.1.0.0/16, and networks of one organization such as acme=10.2.0.0/16.",
+    )
+    lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
+    warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
+    warehouse_memory: str = Field("192MB", description="DuckDB memory limit for one integration.")
+    events_path: Path | None = Field(
+        None, description="Folder of export files of sign-in events; events/ under home if unset."
+    )
+    events_memory: str = Field("256MB", description="DuckDB memory limit for sign-in events.")
+    events_threads: int = Field(2, ge=1, description="DuckDB threads for sign-in events.")
+    events_lock_wait: float = Field(
+        120.0, ge=0, description="Seconds to wait for the file of sign-in events."
+    )
+    events_overlap_minutes: float = Field(
+        15.0, ge=0, description="How far before the newest known event new ones are asked for."
+    )
+    events_settle_seconds: float = Field(
+        3.0, ge=0, description="How long an export file must have stood still to be complete."
+    )
+    max_delete_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
+    max_delete_count: int = Field(500, ge=0, description="See safeguards.")
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
+    delete_mode: DeleteMode = Field("hard", description="See safeguards.")
+    max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
+    stale_hours: float = Field(26.0, gt=0, description="See safeguards.")
+    max_resume_hours: float = Field(
+        24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
+    )
+    keep_extractions: int = Field(
+        3, ge=1, description="Newest extractions of which the fetched records are kept."
+    )
+    keep_changes_days: int = Field(
+        400, ge=1, description="Days for which changes can be looked up, replayed and undone."
+    )
+    keep_syncs_days: int = Field(400, ge=1, description="Days for which past syncs are listed.")
+    keep_runs_days: int = Field(30, ge=1, description="Days for which Dagster's runs are kept.")
+    keep_drops_days: int = Field(
+        30, ge=1, description="Days after which dropped files that are no longer read are archived."
+    )
+    keep_event_records_days: int = Field(
+        90,
+        ge=1,
+        description="Days for which fetched and normalized records of sign-in events are kept.",
+    )
+    events_start: date = Field(
+        date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
+    )
+    events_failed_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Share of integrations whose day may fail without all others waiting for it.",
+    )
+    step_timeout: float = Field(
+        120.0, gt=0, description="Seconds after which a step on sign-in events is interrupted."
+    )
+    log_format: Literal["console", "json"] | None = Field(
+        None,
+        description="Form of log records: console or json. Runs of the server write console "
+        "lines when unset, commands none.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important log records that are written."
+    )
+    tracing_endpoint: str | None = Field(
+        None,
+        pattern="^https?://[^/]",
+        description="OTLP/HTTP address that traces are sent to, such as "
+        "http://127.0.0.1:4318/v1/traces; needs elt-assets[tracing].",
+    )
+    health_host: str = Field(
+        "127.0.0.1", description="Address that /health and /metrics listen on."
+    )
+    health_port: int = Field(8080, ge=1, le=65535, description="Port of /health and /metrics.")
+    min_free_mb: int = Field(
+        512, ge=0, description="Free space under the home folder below which health fails, MB."
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, description="Address that alerts are posted to, as JSON."
+    )
+    alert_secret: SecretStr | None = Field(None, description="Key that signs posted alerts.")
+    alert_slack: SecretStr | None = Field(
+        None, description="Incoming webhook of the Slack channel that alerts are sent to."
+    )
+    alert_email_to: str | None = Field(
+        None, description="Mail addresses that alerts are sent to, separated by commas."
+    )
+    alert_email_from: str | None = Field(None, description="Sender of alerts by mail.")
+    smtp_host: str | None = Field(None, description="Mail server that takes alerts.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection to the mail server is encrypted."
+    )
+    smtp_user: str | None = Field(None, description="Account at the mail server.")
+    smtp_password: SecretStr | None = Field(None, description="Its password.")
+    faults: bool = Field(
+        False, description="Fail on purpose, to see recovery at work; never for real data."
+    )
+    show_personal_values: bool = Field(
+        False, description="Put changed values, not only field names, into run metadata."
+    )
+
+    @field_validator("egress")
+    @classmethod
+    def _a_policy(cls, text: str) -> str:
+        Egress.parse(text)
+        return text
+
+    @field_validator("alert_webhook", "alert_slack")
+    @classmethod
+    def _an_address(cls, address: SecretStr | None) -> SecretStr | None:
+        if address is not None and not re.match(r"https?://[^/]", address.get_secret_value()):
+            raise ValueError("not an http(s) address")
+        return address
+
+    @field_validator(
+        "operational_password",
+        "warehouse_password",
+        "dagster_password",
+        "broker_password",
+        "s3_key_id",
+        "s3_secret",
+        mode="before",
+    )
+    @classmethod
+    def _a_reference(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        kind, colon, place = given.partition(":")
+        if kind not in ("env", "file") or not colon or not place:
+            # Not quoted: it is most likely the password itself.
+            raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
+        return {kind: place}
+
+    @field_validator("warehouse_url", mode="before")
+    @classmethod
+    def _no_catalog_of_files(cls, url: object) -> object:
+        if isinstance(url, str) and re.match(r"(sqlite|duckdb|ducklake:(?!postgres)|[^:]*$)", url):
+            raise ValueError(
+                "a lake that several processes write to needs its catalog on PostgreSQL: on a "
+                "SQLite or DuckDB file most commits made at the same time fail. Write "
+                "postgresql://user@host:5432/database, or leave it unset"
+            )
+        return url
+
+    @field_validator("operational_url", "warehouse_url", "dagster_url", "broker_url")
+    @classmethod
+    def _an_address_without_password(cls, url: str | None, info: ValidationInfo) -> str | None:
+        # Named after what it leads to, as its password is.
+        name = str(info.field_name).removesuffix("_url")
+        kind = BrokerAddress if name == "broker" else DatabaseAddress
+        try:
+            if url is not None:
+                kind.parse(url, password_setting=f"ELT_ASSETS_{name.upper()}_PASSWORD")
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+        return url
+
+    @model_validator(mode="after")
+    def _a_lake_is_whole(self) -> Self:
+        if (self.warehouse_url is None) != (self.warehouse_data is None):
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_URL and ELT_ASSETS_WAREHOUSE_DATA belong together: the "
+                "catalog of a lake and its files"
+            )
+        on_s3 = self.warehouse_data is not None and self.warehouse_data.startswith("s3://")
+        if on_s3 and not (self.s3_key_id and self.s3_secret):
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_DATA in S3 needs ELT_ASSETS_S3_KEY_ID and "
+                "ELT_ASSETS_S3_SECRET too: where the access key is kept"
+            )
+        if self.warehouse_url is not None and self.operational_url is None:
+            raise ValueError(
+                "ELT_ASSETS_WAREHOUSE_URL needs ELT_ASSETS_OPERATIONAL_URL too: a warehouse that "
+                "machines share goes with an operational database that they share"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _workers_share_an_instance(self) -> Self:
+        if self.broker_url is not None and self.dagster_url is None:
+            raise ValueError(
+                "ELT_ASSETS_BROKER_URL needs ELT_ASSETS_DAGSTER_URL too: a worker learns what to "
+                "run from Dagster's instance, which must not be files of one machine"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mail_has_a_way(self) -> Self:
+        if self.alert_email_to and not (self.smtp_host and self.alert_email_from):
+            raise ValueError(
+                "ELT_ASSETS_ALERT_EMAIL_TO needs ELT_ASSETS_SMTP_HOST and "
+                "ELT_ASSETS_ALERT_EMAIL_FROM too"
+            )
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError(
+                "ELT_ASSETS_SMTP_USER would send its password readable by anybody on the way: "
+                "set ELT_ASSETS_SMTP_SECURITY to starttls or tls"
+            )
+        return self
+
+    @property
+    def egress_policy(self) -> Egress:
+        """Where integrations may connect to."""
+        return Egress.parse(self.egress)
+
+    @property
+    def safeguards(self) -> Safeguards:
+        """The installation's limits on deletes and rejects."""
+        return Safeguards(
+            max_delete_share=self.max_delete_share,
+            max_delete_count=self.max_delete_count,
+            max_reject_share=self.max_reject_share,
+            delete_mode=self.delete_mode,
+            stale_hours=self.stale_hours,
+        )
+
+    @property
+    def operational_address(self) -> DatabaseAddress | None:
+        """Where the operational database's server is; None for a SQLite file."""
+        if self.operational_url is None:
+            return None
+        return DatabaseAddress.parse(self.operational_url, self.operational_password)
+
+    @property
+    def warehouse_address(self) -> DatabaseAddress | None:
+        """Where the lake's catalog is; None for a file for each integration."""
+        if self.warehouse_url is None:
+            return None
+        return DatabaseAddress.parse(self.warehouse_url, self.warehouse_password)
+
+    @property
+    def dagster_address(self) -> DatabaseAddress | None:
+        """Where Dagster's runs and events are; None for files."""
+        if self.dagster_url is None:
+            return None
+        return DatabaseAddress.parse(self.dagster_url, self.dagster_password)
+
+    @property
+    def broker_address(self) -> BrokerAddress | None:
+        """Where workers are reached; None for an installation without any."""
+        if self.broker_url is None:
+            return None
+        return BrokerAddress.parse(self.broker_url, self.broker_password)
+
+    @property
+    def database_path(self) -> Path:
+        """The operational database where that is a SQLite file."""
+        return self.home / "oltp.db"
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The folder of DuckDB files, `<organization>/<integration>.duckdb`."""
+        return self.home / "olap"
+
+    @property
+    def analytics_path(self) -> Path:
+        """The folder of the file of sign-in events, apart from folders named by tenants."""
+        return self.home / "analytics"
+
+    @property
+    def drops_path(self) -> Path:
+        """The folder in which files are dropped, `<organization>/<integration>/`."""
+        return self.home / "drops"
+
+    @property
+    def events_folder(self) -> Path:
+        """The folder of export files of sign-in events, `YYYY-MM-DD/`."""
+        return self.events_path or self.home / "events"
+
+    @property
+    def archive_path(self) -> Path:
+        """The folder of dropped files that are no longer read, compressed."""
+        return self.home / "archive"
+
+    @property
+    def dagster_path(self) -> Path:
+        """DAGSTER_HOME when that variable is unset."""
+        return self.home / "dagster"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, `overrides` first; `InvalidSettings` names each mistake."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise InvalidSettings(
+            [
+                "".join(f"ELT_ASSETS_{str(name).upper()}: " for name in issue["loc"][:1])
+                + issue["msg"].removeprefix("Value error, ")
+                for issue in error.errors()
+            ]
+        ) from None
+    places: dict[str, object] = {"home": settings.home.expanduser().absolute()}
+    if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
+        places["warehouse_data"] = str(Path(settings.warehouse_data).expanduser().absolute())
+    if settings.events_path is not None:
+        places["events_path"] = settings.events_path.expanduser().absolute()
+    return settings.model_copy(update=places)

@@ -1,0 +1,118 @@
+"""The shape of a dlt integration's provider_data: what a person writes to connect one.
+
+Belongs here: the models, their limits and the words of their mistakes, and references to
+secrets among the arguments. Does not: importing anything that is named (source).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
+
+_NAME = r"[A-Za-z_]\w*"
+_IMPORT_PATH = re.compile(rf"{_NAME}(\.{_NAME})*:{_NAME}(\.{_NAME})*", re.ASCII)
+_SECRET_ARGUMENTS = frozenset(
+    {
+        *("access_token", "api_key", "api_secret_key", "authorization", "client_secret"),
+        *("password", "private_key", "refresh_token", "secret", "secret_key", "token"),
+    }
+)
+
+
+def _import_path(value: str) -> str:
+    if not _IMPORT_PATH.fullmatch(value):
+        raise ValueError("write package.module:function, such as dlt.sources.rest_api:rest_api")
+    return value
+
+
+def _arguments(value: dict[str, Any]) -> dict[str, Any]:
+    for name, argument in _members(value):
+        if name.lower() in _SECRET_ARGUMENTS and isinstance(argument, str):
+            raise ValueError(
+                f"{name} is written out; give a secret as {{env: NAME}} or {{file: PATH}}"
+            )
+    return value
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DltStream(_Model):
+    """One kind of record and the resource that yields it."""
+
+    resource: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Name of the resource in the source; the stream's own name when left out.",
+    )
+    page_size: int = Field(1_000, ge=1, le=50_000, description="Records of one page.")
+    fields: Fields
+
+
+class DltData(_Model):
+    """provider_data of a dlt integration. What `source` names is imported and executed."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    source: Annotated[str, Field(max_length=512), AfterValidator(_import_path)] = Field(
+        description="Where the source or resource is, as package.module:function."
+    )
+    arguments: Annotated[dict[str, Any], AfterValidator(_arguments)] = Field(
+        {},
+        description="Arguments of the function; an object {env: NAME} or {file: PATH} anywhere "
+        "in them is a secret's place.",
+    )
+    streams: dict[str, DltStream] = Field(min_length=1, description="Streams by name: users.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+
+    @model_validator(mode="after")
+    def _named(self) -> DltData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
+        return self
+
+
+def with_secrets(value: Any, secrets: Secrets) -> Any:
+    """`value` with every reference to a secret resolved. Raises `SecretMissing`."""
+    match value:
+        case dict():
+            reference = _reference(value)
+            if reference is not None:
+                return secrets.resolve(reference)
+            return {name: with_secrets(member, secrets) for name, member in value.items()}
+        case list():
+            return [with_secrets(member, secrets) for member in value]
+    return value
+
+
+def _reference(value: dict[str, Any]) -> SecretRef | None:
+    if value.keys() not in ({"env"}, {"file"}):
+        return None
+    try:
+        return SecretRef.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            for name, member in value.items():
+                yield str(name), member
+                yield from _members(member)
+        case list():
+            for member in value:
+                yield from _members(member)

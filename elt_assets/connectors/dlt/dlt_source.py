@@ -1,0 +1,239 @@
+"""A dlt source or resource by import path, page by page.
+
+Belongs here: finding the resource, iterating it, and the words for what goes wrong in it.
+Does not: anything else that dlt does. No pipeline is made, so nothing of dlt's is written or
+sent: no state, no schema, no staged files, no telemetry.
+
+A resource is a generator and knows no place to go on from: an interrupted extraction begins
+again. dlt's incremental cursors live in a pipeline's state, which there is none of.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.dlt.dlt_data import DltData, with_secrets
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.errors import (
+    PageUnreadable,
+    PermanentError,
+    ProviderRefused,
+    ProviderUnavailable,
+    SyncError,
+)
+from elt_assets.identifiers import IntegrationRef
+
+if TYPE_CHECKING:
+    from dlt.common.exceptions import DltException
+    from dlt.extract.resource import DltResource
+
+_PASSING = frozenset({408, 425, 429})
+_OF_THIS_MACHINE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+
+
+class DltSource(ListsOnly):
+    """One stream of one dlt integration."""
+
+    def __init__(
+        self,
+        config: DltData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._config = config
+        self._stream = config.streams[stream]
+        self._name = self._stream.resource or stream
+        self._what = f"resource {self._name!r} of {config.source}"
+        self._secrets = secrets
+        self._limits = limits
+        self._fields = parsed(self._stream.fields)
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A page is a list of what the resource yields."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._fields
+
+    @property
+    def resumable(self) -> bool:
+        """A generator begins at its beginning."""
+        return False
+
+    @property
+    def snapshot(self) -> bool:
+        """How a resource pages is not known; one that counts can skip a record."""
+        return False
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield every page, from the first one."""
+        if cursor is not None:
+            raise PermanentError(f"{self._what} can only be read from its beginning")
+        resource = self._resource()
+        number = 0
+        held: tuple[bytes, int] | None = None
+        for body, count in self._lists(resource):
+            if held is not None:
+                number += 1
+                cut_short = None
+                if number >= self._limits.max_pages:
+                    cut_short = f"page limit of {self._limits.max_pages:,} reached"
+                yield Page(*held, next={"pages": number}, cut_short=cut_short)
+                if cut_short is not None:
+                    return
+            held = body, count
+        # Which page is the last one is known when the resource ends.
+        yield Page(*(held or (b"[]", 0)), next=None, cut_short=_left_out(resource))
+
+    def close(self) -> None:
+        """A resource lasts as long as its pages are read."""
+
+    def _lists(self, resource: DltResource) -> Iterator[tuple[bytes, int]]:
+        from dlt.common.exceptions import DltException
+
+        from elt_assets.connectors.dlt.dlt_records import each, encoded
+
+        found = each(iter(resource))
+        while True:
+            try:
+                records = list(islice(found, self._stream.page_size))
+            except DltException as error:
+                raise self._failure(error) from None
+            if not records:
+                return
+            body = encoded(records)
+            if len(body) > self._limits.page_bytes:
+                raise PageUnreadable(
+                    f"a page of {self._what} has {len(body):,} bytes, more than the "
+                    f"{self._limits.page_bytes:,} allowed; lower page_size"
+                )
+            yield body, len(records)
+
+    def _resource(self) -> DltResource:
+        if importlib.util.find_spec("dlt") is None:
+            raise PermanentError(
+                "provider dlt needs the package dlt, which is not installed; "
+                "install elt-assets with its extra dlt: pip install 'elt-assets[dlt]'"
+            )
+        # Read when dlt starts up. With telemetry it would keep an id of this machine in a file.
+        os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+        from dlt.extract.resource import DltResource
+        from dlt.extract.source import DltSource as Resources
+
+        found = self._called(self._named(), (Resources, DltResource))
+        if isinstance(found, DltResource):
+            return found
+        if not isinstance(found, Resources):
+            raise PermanentError(
+                f"{self._config.source} gives {type(found).__name__}, neither a dlt source nor a "
+                "dlt resource; put @dlt.source or @dlt.resource on it"
+            )
+        if self._name not in found.resources:
+            raise PermanentError(
+                f"{self._config.source} has no resource {self._name!r}; it has "
+                f"{', '.join(sorted(found.resources))}"
+            )
+        resource: DltResource = found.resources[self._name]
+        return resource
+
+    def _named(self) -> Any:
+        module, _, way = self._config.source.partition(":")
+        try:
+            found: Any = importlib.import_module(module)
+        except ImportError as error:
+            raise PermanentError(
+                f"{module} cannot be imported ({error}); install it beside the platform or put "
+                "its folder on PYTHONPATH"
+            ) from None
+        for name in way.split("."):
+            if not hasattr(found, name):
+                raise PermanentError(f"{module} has no {way}; correct source in provider_data")
+            found = getattr(found, name)
+        return found
+
+    def _called(self, named: Any, made: tuple[type, ...]) -> Any:
+        from dlt.common.exceptions import DltException
+
+        if isinstance(named, made) and not self._config.arguments:
+            return named
+        if not callable(named):
+            raise PermanentError(f"{self._config.source} takes no arguments")
+        arguments = with_secrets(self._config.arguments, self._secrets)
+        try:
+            inspect.signature(named).bind(**arguments)
+        except TypeError as error:
+            raise PermanentError(
+                f"{self._config.source} {error}; correct arguments in provider_data"
+            ) from None
+        try:
+            return named(**arguments)
+        except DltException as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: DltException) -> SyncError:
+        """What went wrong, without quoting it: a message may hold a person's data."""
+        from dlt.common.configuration.exceptions import ConfigFieldMissingException
+
+        cause = _innermost(error)
+        if isinstance(cause, ConfigFieldMissingException):
+            return PermanentError(
+                f"{self._what} needs {', '.join(cause.fields)}; give them in arguments"
+            )
+        said = f"{self._what} failed with {type(cause).__name__}"
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if isinstance(status, int):
+            said = f"{said}: its provider answered {status}"
+            if status in _PASSING or status >= 500:
+                return ProviderUnavailable(said)
+            return ProviderRefused(f"{said}; check arguments in provider_data")
+        if isinstance(cause, OSError) and not isinstance(cause, _OF_THIS_MACHINE):
+            return ProviderUnavailable(f"{said}: its provider cannot be reached")
+        return PermanentError(f"{said}{_place(cause.__traceback__)}; correct it there")
+
+
+def _left_out(resource: DltResource) -> str | None:
+    """Why what was read may not be everybody, as far as the resource itself says."""
+    if resource.limit is not None:
+        return f"resource {resource.name!r} has a limit (add_limit), so it does not list everybody"
+    cursor = resource.incremental
+    # Where a function takes one as an argument, what stands there is known after it ran.
+    cursor = getattr(cursor, "_incremental", cursor)
+    if cursor is not None and (
+        cursor.initial_value is not None or cursor.on_cursor_value_missing == "exclude"
+    ):
+        return (
+            f"resource {resource.name!r} reads from a moment on (dlt.sources.incremental), "
+            "so it does not list everybody"
+        )
+    return None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _place(trace: TracebackType | None) -> str:
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

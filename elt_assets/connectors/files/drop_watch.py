@@ -1,0 +1,74 @@
+"""Whether there is something new for a files integration, without reading a record.
+
+Belongs here: one look at the folder, and the identity of what lies in it. Does not:
+remembering what was seen before (drop_sensor) or reading (files_source).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from elt_assets.connectors.files.files_data import FilesData
+from elt_assets.connectors.files.folder import File, Folder, fingerprint
+from elt_assets.errors import PermanentError, RetryableError
+from elt_assets.identifiers import IntegrationRef
+
+_HASHED = 64 * 2**20
+_PIECE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The complete files of one integration as they are now."""
+
+    folder: Folder
+    files: tuple[File, ...]
+
+    @property
+    def look(self) -> str:
+        """Identity by names, sizes and times: cheap, and another one after a mere touch."""
+        return fingerprint(self.files)
+
+    def content(self) -> str:
+        """Identity by content, so that the same file dropped again is the same.
+
+        Files too large to read for that keep the identity of their look. Raises
+        `RetryableError` when a file went away.
+        """
+        if sum(file.size for file in self.files) > _HASHED:
+            return self.look
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.name}\n{file.size}\n".encode())
+            try:
+                with self.folder.path_of(file).open("rb") as content:
+                    while piece := content.read(_PIECE):
+                        digest.update(piece)
+            except OSError:
+                raise RetryableError(f"{file.name} cannot be read") from None
+        return digest.hexdigest()[:16]
+
+
+def complete_drop(
+    provider_data: dict[str, Any], ref: IntegrationRef, home: Path, *, now: float | None = None
+) -> Drop | None:
+    """The files of all streams, or None while there are none or one is still being written.
+
+    A folder or configuration that cannot be read is None, too: the sync itself says what is
+    wrong with it.
+    """
+    try:
+        config = FilesData.model_validate(provider_data)
+        folder = Folder.of(config, ref, home)
+        files = {file for stream in config.streams.values() for file in folder.files(stream)}
+    except (PermanentError, RetryableError, ValidationError):
+        return None
+    if not files or not folder.settled(tuple(files), time.time() if now is None else now):
+        return None
+    return Drop(folder, tuple(sorted(files, key=lambda file: file.name)))

@@ -1,0 +1,112 @@
+"""The shape of a files integration's provider_data: what a person writes to connect one.
+
+Belongs here: the models, their limits and the words of their mistakes. Does not: looking
+at any file (folder, files_source).
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.connectors.mapping.expressions import parse_keys
+from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
+from elt_assets.errors import InvalidInput
+
+Format = Literal["csv", "jsonl", "json", "parquet"]
+
+
+def _directory(value: str) -> str:
+    if not value.startswith("/") or "\x00" in value:
+        raise ValueError("write the whole path, starting with '/'")
+    return value
+
+
+def _pattern(value: str) -> str:
+    if value.startswith("/") or "\\" in value or "\x00" in value or ".." in value.split("/"):
+        raise ValueError("write a name or a pattern inside the folder, such as users-*.csv")
+    return value
+
+
+def _encoding(value: str) -> str:
+    try:
+        "a".encode(codecs.lookup(value).name)
+    except (LookupError, UnicodeError):
+        raise ValueError(f"{value!r} is not an encoding; write for example windows-1252") from None
+    return value
+
+
+def _records(value: str) -> str:
+    try:
+        parse_keys(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Character = Annotated[str, Field(pattern=r"^[^\r\n\x00]$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileStream(_Model):
+    """One kind of record and the files that hold it."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_pattern)] = Field(
+        description="File name or pattern inside the folder, e.g. users.csv or users-*.csv.gz."
+    )
+    select: Literal["all", "newest"] = Field(
+        "all",
+        description="Whether all matching files together are the listing, or only the newest one.",
+    )
+    format: Format | None = Field(None, description="Where the file's name does not say it.")
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+        None, description="Where it is not UTF-8 and no byte order mark says so."
+    )
+    delimiter: Character | None = Field(
+        None, description="CSV: what separates values, where it is not one of , ; | or a tab."
+    )
+    quote: Character = Field('"', description="CSV: what encloses a value.")
+    columns: list[str] | None = Field(
+        None, min_length=1, description="CSV: names of the columns of a file without a header."
+    )
+    records: Annotated[str, AfterValidator(_records)] = Field(
+        "", description="JSON: where the list is, e.g. data.items; empty when the file is it."
+    )
+    fields: Fields
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FileStream:
+        if self.columns is not None and len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns names one twice")
+        return self
+
+
+class FilesData(_Model):
+    """provider_data of a files integration."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    directory: Annotated[str, AfterValidator(_directory)] | None = Field(
+        None, description="Folder of the files; the integration's own drop folder when left out."
+    )
+    settle_seconds: float = Field(
+        3.0, ge=0, le=600, description="How long a file must have stood still to be complete."
+    )
+    streams: dict[str, FileStream] = Field(min_length=1, description="Streams by name: users.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+
+    @model_validator(mode="after")
+    def _named(self) -> FilesData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
+        return self

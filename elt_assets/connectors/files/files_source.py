@@ -1,0 +1,183 @@
+"""A stream of a files integration, chunk by chunk, from any cursor it gave.
+
+Belongs here: the order of files, cursors, and noticing that a file is no longer the one it
+was. Does not: formats (csv_file, json_file, parquet_file) or which files there are (folder).
+
+A cursor is `{"pages": number, "files": [the files left, as they were found], "at": place
+in the first of them}`: what was read is never read again, and what is left must not have
+changed, or two listings would be mixed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.files import csv_file, json_file, parquet_file
+from elt_assets.connectors.files.chunk import Chunk, Place
+from elt_assets.connectors.files.files_data import FilesData, FileStream, Format
+from elt_assets.connectors.files.folder import File, Folder
+from elt_assets.connectors.files.text import opened, reading
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.own_places import OwnPlaces
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
+from elt_assets.identifiers import IntegrationRef
+
+_FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
+
+
+class FilesSource(ListsOnly):
+    """One stream of one files integration."""
+
+    def __init__(
+        self,
+        config: FilesData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None,
+        own: OwnPlaces | None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._stream = config.streams[stream]
+        self._folder = Folder.of(config, ref, None if own is None else own.home)
+        self._fields = parsed(self._stream.fields)
+        self._limits = limits
+        self._max_pages = limits.max_pages
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A chunk is a list, whatever the file's own shape."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._fields
+
+    @property
+    def resumable(self) -> bool:
+        """A place in a file says where to go on."""
+        return True
+
+    @property
+    def snapshot(self) -> bool:
+        """A file that changes while it is read is noticed."""
+        return True
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield chunks after `cursor` (from the first when None) up to the last one."""
+        number, files, at = self._resumed(cursor)
+        # One chunk is held back, so that the last one is known to be the last.
+        held: tuple[Chunk, Cursor] | None = None
+        for index, file in enumerate(files):
+            for chunk in self._chunks(file, at):
+                if held is not None:
+                    number += 1
+                    if number >= self._max_pages:
+                        yield _page(*held, f"page limit of {self._max_pages:,} reached")
+                        return
+                    yield _page(*held)
+                held = chunk, _cursor(number + 1, files[index:], chunk.after)
+            at = {}
+            if held is not None:
+                # A file that was read to its end may go: only what is left must stay.
+                held = held[0], _cursor(number + 1, files[index + 1 :], {})
+        body, count = (held[0].body, held[0].count) if held is not None else (b"[]", 0)
+        yield Page(body, count, next=None)
+
+    def close(self) -> None:
+        """Nothing is kept open between pages of different readings."""
+
+    def _chunks(self, file: File, at: Place) -> Iterator[Chunk]:
+        with self._opened(file) as raw, reading(file.name):
+            _check_unchanged(file, os.fstat(raw.fileno()))
+            for chunk in self._formatted(file, raw, at):
+                _check_unchanged(file, os.fstat(raw.fileno()))
+                yield chunk
+
+    def _formatted(self, file: File, raw: IO[bytes], at: Place) -> Iterator[Chunk]:
+        kind = file_format(file.name, self._stream)
+        if kind == "parquet":
+            yield from parquet_file.chunks(raw, file.name, at, self._limits)
+            return
+        with opened(raw, file.name, self._stream.encoding, self._limits.files) as text:
+            match kind:
+                case "csv":
+                    yield from csv_file.chunks(
+                        text, file.name, self._stream, at, self._limits.files
+                    )
+                case "jsonl":
+                    yield from json_file.line_chunks(text, at)
+                case "json":
+                    yield from json_file.document_chunks(
+                        text, file.name, self._stream, at, self._limits
+                    )
+
+    def _opened(self, file: File) -> IO[bytes]:
+        path = self._folder.path_of(file)
+        try:
+            # The readers put their own buffers in front of it.
+            return path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise _changed(file, "is gone") from None
+        except PermissionError:
+            raise PermanentError(f"{path} cannot be opened: permission denied") from None
+        except OSError as error:
+            raise ProviderUnavailable(f"{path} cannot be opened ({error.strerror})") from None
+
+    def _resumed(self, cursor: Cursor | None) -> tuple[int, list[File], Place]:
+        match cursor:
+            case None:
+                return 0, self._folder.complete_files(self._stream), {}
+            case {"pages": int(number), "files": list(files), "at": dict(at)}:
+                return number, [File(*file) for file in files], at
+        raise PermanentError("the saved position is not one of files; start a new sync")
+
+
+def file_format(name: str, stream: FileStream) -> Format:
+    """The format that is stated or that the name says. Raises `PageUnreadable`."""
+    if stream.format is not None:
+        return stream.format
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    found = _FORMATS.get(suffixes[-1]) if suffixes else None
+    if found is None:
+        raise PageUnreadable(f"the name {name} does not say its format; state format")
+    return found
+
+
+def _page(chunk: Chunk, cursor: Cursor, cut_short: str | None = None) -> Page:
+    return Page(chunk.body, chunk.count, next=cursor, cut_short=cut_short)
+
+
+def _cursor(number: int, files: list[File], at: Place) -> Cursor:
+    return {"pages": number, "files": [file.as_json() for file in files], "at": at}
+
+
+def _check_unchanged(file: File, status: os.stat_result) -> None:
+    if File.of(file.name, status) != file:
+        raise _changed(file, "has changed")
+
+
+def _changed(file: File, what: str) -> PermanentError:
+    return PermanentError(
+        f"{file.name} {what} since it was begun to be read; "
+        "what was read of it is kept apart: start a new sync"
+    )

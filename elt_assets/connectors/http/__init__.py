@@ -1,0 +1,1 @@
+"""Sending HTTP requests: credentials, tokens, retries, rate limits and allowed origins."""

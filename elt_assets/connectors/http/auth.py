@@ -1,0 +1,155 @@
+"""How a request proves who sends it, one small object for each type of auth.
+
+Belongs here: turning secret references into headers or query parameters at the moment of
+sending. Does not: deciding whether a URL may receive them (origin), asking for tokens
+(oauth), or keeping a secret: nothing here holds one longer than one call.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.errors import SecretMissing
+
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What is added to one request; it has no repr, so that it cannot be printed."""
+
+    headers: dict[str, str]
+    params: dict[str, str]
+
+
+class Authenticator(Protocol):
+    """Gives the credentials of one request."""
+
+    @property
+    def query_parameters(self) -> frozenset[str]:
+        """Names of the query parameters that hold credentials, to keep out of stored links."""
+
+    @property
+    def advice(self) -> str:
+        """What to look at when the provider refuses the credentials."""
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """Resolve the secrets. Raises `SecretMissing`."""
+
+    def renew(self, refused: Credentials) -> bool:
+        """Whether new credentials can be had in place of `refused` ones."""
+
+
+class _Unchanging:
+    """Credentials that a person changes, not the platform."""
+
+    __slots__ = ()
+
+    def renew(self, refused: Credentials) -> bool:
+        """Asking again gives the same."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous(_Unchanging):
+    """No credentials at all."""
+
+    query_parameters: frozenset[str] = frozenset()
+    advice: str = "the integration has no auth; add it to provider_data"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """Nothing."""
+        return Credentials({}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer(_Unchanging):
+    """`Authorization: Bearer <token>`."""
+
+    token: SecretRef
+    query_parameters: frozenset[str] = frozenset()
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check the token in {named(self.token)}"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """The token of now."""
+        return Credentials({"Authorization": f"Bearer {sendable(self.token, secrets)}"}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey(_Unchanging):
+    """A key in a header or in the query."""
+
+    key: SecretRef
+    name: str
+    in_query: bool
+    prefix: str
+
+    @property
+    def query_parameters(self) -> frozenset[str]:
+        """The key's name when it travels in the query."""
+        return frozenset({self.name}) if self.in_query else frozenset()
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check the key in {named(self.key)}"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """The key of now."""
+        value = self.prefix + sendable(self.key, secrets)
+        return (
+            Credentials({}, {self.name: value})
+            if self.in_query
+            else Credentials({self.name: value}, {})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Basic(_Unchanging):
+    """`Authorization: Basic <base64 of username:password>`."""
+
+    username: str | SecretRef
+    password: SecretRef
+    query_parameters: frozenset[str] = frozenset()
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check the user name and the password in {named(self.password)}"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """Both halves of now; the encoded pair is as secret as the password."""
+        username = (
+            self.username if isinstance(self.username, str) else secrets.resolve(self.username)
+        )
+        pair = f"{username}:{secrets.resolve(self.password)}".encode()
+        encoded = base64.b64encode(pair).decode("ascii")
+        secrets.remember(encoded)
+        return Credentials({"Authorization": f"Basic {encoded}"}, {})
+
+
+def named(ref: SecretRef) -> str:
+    """A reference as a person knows it."""
+    return f"environment variable {ref.env}" if ref.env is not None else f"file {ref.file}"
+
+
+def sendable(ref: SecretRef, secrets: Secrets) -> str:
+    """The secret, if it can travel in a header. Raises `SecretMissing` otherwise.
+
+    Checked here because the HTTP library's own complaint quotes the value.
+    """
+    value = secrets.resolve(ref)
+    if not _HEADER_VALUE.fullmatch(value):
+        raise SecretMissing(
+            f"{named(ref)} holds characters that cannot be sent (a line break or non-ASCII); "
+            "store the secret alone"
+        )
+    return value

@@ -1,0 +1,396 @@
+"""One request and its answer over kept connections, within limits that no peer can stretch.
+
+Belongs here: connecting, the deadline of the whole exchange, bounds on what is received, and
+precise errors. Does not: who asks for what, how often and what an answer means (http, oauth).
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import socket
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from elt_assets.connectors.http.deadline import Deadline
+from elt_assets.connectors.http.open_sockets import OpenSockets
+from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.http.outgoing import Outgoing
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, SyncError
+
+_CHUNK = 1 << 16
+_ERROR_BODY = 1 << 16
+HEAD_BYTES = 1 << 18
+"""Most that is read before a body: status lines, interim answers and headers."""
+_FRAMING = 1 << 20
+"""What the framing of a body may take besides as many bytes as the body itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is sent, and the name that errors give to what comes back."""
+
+    what: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    method: str = "GET"
+    body: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, headers and a decompressed body; empty with an error whose body is broken."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class Wire:
+    """Kept connections to one integration's provider. Safe to share among threads."""
+
+    def __init__(
+        self, *, connections: int, outgoing: Outgoing, ca_certs: str | None = None
+    ) -> None:
+        self._sockets = OpenSockets()
+        self._pool = _pool(
+            self._sockets,
+            outgoing,
+            num_pools=4,
+            maxsize=connections,
+            retries=False,
+            ca_certs=ca_certs,
+        )
+        # Its debug lines carry whole addresses, and an api key may be part of one.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+
+    def exchange(
+        self, message: Message, seconds: float, room: int, *, wanted: Callable[[int], bool]
+    ) -> Answer:
+        """Send `message` and read its answer, all of it within so many seconds.
+
+        A body of a `wanted` status has `room` and must be whole; that of any other is read as
+        far as it helps. Raises `ProviderUnavailable`, `ProviderRefused` or `PageUnreadable`.
+        """
+        with Deadline(seconds) as deadline:
+            exchange = _Exchange(deadline, _Meter())
+            _CURRENT.exchange = exchange
+            try:
+                return self._exchange(message, exchange, room, wanted)
+            except (HTTPError, OSError) as error:
+                raise _unreachable(error, message, exchange) from None
+            finally:
+                del _CURRENT.exchange
+
+    def close(self) -> None:
+        """End requests that are under way; give connections back."""
+        self._sockets.close()
+        self._pool.clear()
+
+    def _exchange(
+        self, message: Message, exchange: _Exchange, room: int, wanted: Callable[[int], bool]
+    ) -> Answer:
+        answer = self._pool.request(
+            message.method,
+            message.url,
+            body=message.body,
+            headers=message.headers,
+            redirect=False,
+            preload_content=False,
+            timeout=exchange.deadline.seconds,
+        )
+        try:
+            if answer.status == 304:
+                answer.release_conn()
+                return Answer(answer.status, answer.headers, b"")
+            if wanted(answer.status):
+                exchange.meter.allow(2 * room + _FRAMING)
+                body = _body(answer, message, exchange, room)
+            else:
+                exchange.meter.allow(2 * _ERROR_BODY + _FRAMING)
+                body = b""
+                # What comes with an error may itself be broken: the status counts.
+                with suppress(HTTPError, OSError, SyncError):
+                    body = _body(answer, message, exchange, _ERROR_BODY)
+        except BaseException:
+            # What is left of the body must not be taken for the next answer.
+            answer.close()
+            raise
+        return Answer(answer.status, answer.headers, body)
+
+
+class _TooMuch(OSError):
+    """More was sent than is read."""
+
+
+class _Meter:
+    """Counts what is received; before a body is allowed, only a head is."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.room = HEAD_BYTES
+        self.in_head = True
+
+    def allow(self, room: int) -> None:
+        """From now on so many bytes more may come."""
+        self.in_head = False
+        self.room = self.received + room
+
+    def add(self, size: int) -> None:
+        """Raises `_TooMuch` once there is no room."""
+        self.received += size
+        if self.received > self.room:
+            raise _TooMuch("too much was sent")
+
+
+@dataclass(slots=True)
+class _Exchange:
+    deadline: Deadline
+    meter: _Meter
+    connected: bool = False
+
+
+class _Current(threading.local):
+    exchange: _Exchange
+
+
+_CURRENT = _Current()
+"""The exchange of this thread: urllib3 has no way to hand something to a connection."""
+
+
+class _Metered(io.RawIOBase):
+    """A socket's bytes, counted."""
+
+    def __init__(self, raw: io.RawIOBase, meter: _Meter) -> None:
+        self._raw = raw
+        self._meter = meter
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        self._meter.add(count or 0)
+        return count
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose head is metered as well as its body."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_Metered(raw, _CURRENT.exchange.meter))
+
+
+def _pool(sockets: OpenSockets, outgoing: Outgoing, **options: Any) -> urllib3.PoolManager:
+    """A pool whose connections keep to `outgoing` and to the exchange of their thread."""
+
+    class Bounded(HTTPConnection):
+        response_class = _Response
+
+        def _new_conn(self) -> socket.socket:
+            exchange = _CURRENT.exchange
+            host = self._dns_host.strip("[]")
+            try:
+                one = outgoing.connect(host, self.port, exchange.deadline, self.socket_options)
+            except UnicodeError:
+                raise LocationParseError(f"{host!r}, label empty or too long") from None
+            except socket.gaierror as error:
+                raise NameResolutionError(self.host, self, error) from error
+            except TimeoutError as error:
+                raise ConnectTimeoutError(self, "no connection in time") from error
+            except OSError as error:
+                raise NewConnectionError(self, f"no connection: {error}") from error
+            exchange.connected = True
+            return one
+
+        def connect(self) -> None:
+            super().connect()
+            sockets.opened(self.sock)
+
+        def request(self, *args: Any, **options: Any) -> None:
+            exchange = _CURRENT.exchange
+            if self.sock is not None and not exchange.connected:
+                exchange.connected = True
+                exchange.deadline.watch(self.sock)
+            super().request(*args, **options)
+
+    class BoundedAndEncrypted(Bounded, HTTPSConnection):
+        def connect(self) -> None:
+            HTTPSConnection.connect(self)
+            sockets.opened(self.sock)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Bounded
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = BoundedAndEncrypted
+
+    pool = urllib3.PoolManager(**options)
+    pool.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
+    return pool
+
+
+def _body(
+    answer: urllib3.BaseHTTPResponse, message: Message, exchange: _Exchange, room: int
+) -> bytes:
+    """The decompressed body, or an error as soon as it is known to break a limit."""
+    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("gzip", "x-gzip", "identity", ""):
+        raise PageUnreadable(
+            f"{message.what} is compressed as {encoding[:20]!r}, which was not asked for"
+        )
+    inflate = _Gunzip() if encoding in ("gzip", "x-gzip") else None
+    chunks: list[bytes] = []
+    size = received = 0
+    while chunk := answer.read1(_CHUNK, decode_content=False):
+        received += len(chunk)
+        try:
+            chunk = chunk if inflate is None else inflate.feed(chunk, room - size + 1)
+        except zlib.error:
+            raise ProviderUnavailable(f"{message.what} has a damaged gzip body") from None
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > room or received > room:
+            raise too_large(message, room)
+    if exchange.deadline.passed:
+        # A connection that was ended looks like a body that is whole.
+        raise _late(message, exchange)
+    if not received and not _declares_its_length(answer):
+        # Headers that break off look like an answer without a body.
+        raise ProviderUnavailable(f"{message.what} ends before its first byte")
+    if inflate is not None and received and not inflate.finished:
+        raise ProviderUnavailable(f"{message.what} stops in the middle of its gzip body")
+    return b"".join(chunks)
+
+
+def too_large(message: Message, room: int) -> PageUnreadable:
+    """An answer that has more than there is room for."""
+    return PageUnreadable(
+        f"{message.what} is larger than {room:,} bytes; ask for fewer records a page, or raise "
+        "ELT_ASSETS_PAGE_BYTES"
+    )
+
+
+def _late(message: Message, exchange: _Exchange) -> ProviderUnavailable:
+    seconds = f"{exchange.deadline.seconds:g} s"
+    origin = Origin.of(message.url)
+    if not exchange.connected:
+        why = f"cannot reach {origin}: no connection within {seconds}"
+    elif not exchange.meter.received:
+        why = f"cannot reach {origin}: silence for {seconds}"
+    else:
+        return ProviderUnavailable(f"{message.what} was still arriving after {seconds}")
+    return ProviderUnavailable(f"{message.what}: {why}")
+
+
+def _unreachable(
+    error: HTTPError | OSError, message: Message, exchange: _Exchange
+) -> ProviderRefused | ProviderUnavailable | PageUnreadable:
+    what, origin = message.what, Origin.of(message.url)
+    causes = list(_causes(error))
+    if any(isinstance(cause, (_TooMuch, http.client.LineTooLong)) for cause in causes) or (
+        "more than 100 headers" in str(error)
+    ):
+        if exchange.meter.in_head:
+            return PageUnreadable(
+                f"{what}: {origin} sent more headers, or longer ones, than are read (100, "
+                f"{HEAD_BYTES:,} bytes together)"
+            )
+        return PageUnreadable(
+            f"{what}: {origin} wrapped the answer into more bytes than the answer may have"
+        )
+    if exchange.deadline.passed:
+        return _late(message, exchange)
+    match error:
+        case SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return ProviderRefused(f"{what}: the TLS certificate of {origin} is not trusted here")
+        case LocationParseError():
+            return ProviderRefused(f"{what}: {origin} is not the name of a host")
+        case NameResolutionError():
+            why = "its name is not known"
+        case NewConnectionError():
+            why = _reason(error)
+        case ConnectTimeoutError():
+            why = f"no connection within {exchange.deadline.seconds:g} s"
+        case ReadTimeoutError():
+            return _late(message, exchange)
+        case InvalidHeader():
+            return PageUnreadable(f"{what}: {origin} sent headers that are not HTTP")
+        case _:
+            return ProviderUnavailable(
+                f"{what}: the answer of {origin} was cut short ({_reason(error)})"
+            )
+    return ProviderUnavailable(f"{what}: cannot reach {origin}: {why}")
+
+
+class _Gunzip:
+    """Gzip with a bound on what one call may give, so that a small body cannot fill memory."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(wbits=31)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last member was whole."""
+        return self._member.eof
+
+    def feed(self, data: bytes, most: int) -> bytes:
+        """Decompress `data`, giving up once more than `most` bytes have come out."""
+        found = b""
+        while data and len(found) < most:
+            if self._member.eof:
+                self._member = zlib.decompressobj(wbits=31)
+            found += self._member.decompress(data, most - len(found))
+            data = self._member.unconsumed_tail or self._member.unused_data
+        return found
+
+
+def _declares_its_length(answer: urllib3.BaseHTTPResponse) -> bool:
+    headers = answer.headers
+    return answer.status == 204 or "content-length" in headers or "transfer-encoding" in headers
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in found:
+        found.append(cause)
+        inner = next((item for item in cause.args if isinstance(item, BaseException)), None)
+        cause = inner or cause.__cause__ or cause.__context__
+    return found
+
+
+def _reason(error: HTTPError | OSError) -> str:
+    """The cause's own words where the operating system gave them, else its kind."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    return type(error).__name__

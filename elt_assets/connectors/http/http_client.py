@@ -1,0 +1,320 @@
+"""The one place that sends a request: limits, retries and precise errors.
+
+Belongs here: sending, deciding what is worth another try, and saying what a provider refuses
+without quoting a secret or a person. Does not: connections and their limits (wire), what to
+ask for (pagination), who asks (auth) or what a body means (envelope).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import tenacity
+import urllib3
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import parse_url
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import slot
+from elt_assets.connectors.http.auth import Authenticator, Credentials
+from elt_assets.connectors.http.error_bodies import asks_to_slow_down, complaint
+from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.http.rate_limit import Throttle, seconds_until_refilled
+from elt_assets.connectors.json.page_envelope import described
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
+
+T = TypeVar("T")
+
+LONGEST_WAIT = 60.0
+"""Seconds. Who asks for a longer wait is left alone until the next attempt of the sync."""
+
+_TRY_AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One page to ask for. Credentials are added when it is sent and never kept in it."""
+
+    what: str
+    url: str
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+    with_credentials: bool = True
+    etag: str | None = field(default=None, repr=False)
+    """If what is there still has this mark, it need not be sent."""
+    answers: frozenset[int] = frozenset()
+    """Statuses beyond 2xx that are answers too, such as 404 where one record is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A 2xx answer, whole and decompressed; or a 304 to a request with an `etag`.
+
+    A request may name further statuses that are answers to it.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    unchanged: bool = False
+    status: int = HTTPStatus.OK
+
+
+class NotThere(ProviderRefused):
+    """404 or 410: there is nothing at the address."""
+
+    def __init__(self, message: str, answer: Response | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class Unauthorized(ProviderRefused):
+    """401: the credentials are not taken."""
+
+
+class AskedToWait(ProviderUnavailable):
+    """The provider said when to come back."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Client:
+    """Sends one integration's requests over kept connections. Safe to share among threads."""
+
+    def __init__(
+        self,
+        *,
+        limits: FetchLimits,
+        secrets: Secrets,
+        auth: Authenticator,
+        headers: Mapping[str, str],
+        throttle: Throttle,
+        connections: int,
+    ) -> None:
+        self._limits = limits
+        self._secrets = secrets
+        self._auth = auth
+        self._headers = {"Accept": "application/json", **headers, "Accept-Encoding": "gzip"}
+        self._throttle = throttle
+        self._connections = connections
+        self._in_flight = threading.BoundedSemaphore(connections)
+        self._retries_left = limits.retry_budget
+        self._counting = threading.Lock()
+        self.requests = 0
+        """Requests sent so far."""
+        self._wire = Wire(connections=connections, outgoing=limits.outgoing)
+        self._ends = time.monotonic() + limits.time_budget
+        self._closing = threading.Event()
+
+    def fetch(
+        self, request: Request, read: Callable[[Response], T], stop: threading.Event | None = None
+    ) -> T:
+        """Send `request` until `read` accepts the answer or the attempts are used up.
+
+        `read` is part of an attempt: a `ProviderUnavailable` it raises (a page that stops
+        in the middle) is tried again like one from the network. `stop` ends any wait.
+        """
+        stop = self._closing if stop is None else stop
+        ends = min(time.monotonic() + self._limits.page_timeout, self._ends)
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(self._limits.attempts),
+                tenacity.stop_before_delay(max(0.0, ends - time.monotonic())),
+            ),
+            wait=self._wait,
+            retry=tenacity.retry_if_exception(lambda error: self._worth_another_try(error, stop)),
+            sleep=partial(_rest, stop),
+            reraise=True,
+        )
+        try:
+            accepted: T = retrying(self._attempt, request, read, stop, ends)
+            return accepted
+        except ProviderUnavailable as error:
+            # Whatever a message quotes of an answer, a provider may have echoed a secret in it.
+            tries = int(retrying.statistics["attempt_number"])
+            tried = f" (tried {tries} times)" if tries > 1 else ""
+            if tries < self._limits.attempts and time.monotonic() >= ends:
+                tried += f"; the {self._limits.page_timeout:g} s for one page are over"
+            if self._retries_left <= 0:
+                tried += f"; all {self._limits.retry_budget:,} further tries are used up"
+            raise ProviderUnavailable(self._secrets.redact(f"{error}{tried}")) from None
+        except (ProviderRefused, PageUnreadable) as error:
+            error.args = (self._secrets.redact(str(error)),)
+            raise error from None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._closing.is_set()
+
+    def close(self) -> None:
+        """End requests that are under way and waits between attempts; give connections back."""
+        self._closing.set()
+        self._wire.close()
+
+    def _attempt(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        stop: threading.Event,
+        ends: float,
+    ) -> T:
+        if time.monotonic() >= self._ends:
+            raise TimeBudgetSpent(
+                f"{request.what} was not fetched: reading this integration has taken "
+                f"{self._limits.time_budget:g} s, as long as it may at a time; what is committed "
+                "is kept and continued from (ELT_ASSETS_INTEGRATION_TIMEOUT)"
+            )
+        credentials = self._credentials(request)
+        try:
+            response = self._send(request, credentials, stop, ends)
+        except Unauthorized:
+            if not (request.with_credentials and self._auth.renew(credentials)):
+                raise
+            response = self._send(request, self._credentials(request), stop, ends)
+        return read(response)
+
+    def _credentials(self, request: Request) -> Credentials:
+        if request.with_credentials:
+            return self._auth.credentials(self._secrets)
+        return Credentials({}, {})
+
+    def _send(
+        self, request: Request, credentials: Credentials, stop: threading.Event, ends: float
+    ) -> Response:
+        self._await_turn(request, stop)
+        # Several listings may share a client, and each looks ahead for itself.
+        with self._in_flight:
+            return self._exchange(request, credentials, ends)
+
+    def _exchange(self, request: Request, credentials: Credentials, ends: float) -> Response:
+        url = request.url
+        headers = self._headers | credentials.headers
+        if request.etag is not None:
+            headers["If-None-Match"] = request.etag
+        if params := {**request.params, **credentials.params}:
+            url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
+        with self._counting:
+            self.requests += 1
+        answer = self._wire.exchange(
+            Message(request.what, url, headers),
+            max(0.0, min(self._limits.timeout, ends - time.monotonic())),
+            self._limits.page_bytes,
+            wanted=_is_success,
+        )
+        unchanged = answer.status == 304 and request.etag is not None
+        if not (unchanged or _is_success(answer.status) or answer.status in request.answers):
+            raise self._refusal(answer, request)
+        wait = seconds_until_refilled(answer.headers, self._connections)
+        if wait is not None:
+            self._throttle.hold(wait)
+        return Response(request.url, answer.headers, answer.body, unchanged, answer.status)
+
+    def _await_turn(self, request: Request, stop: threading.Event) -> None:
+        seconds = self._throttle.reserve()
+        if seconds > LONGEST_WAIT:
+            raise AskedToWait(
+                f"{request.what} was not asked for: the provider's quota is used up for "
+                f"{seconds:.0f} s",
+                seconds,
+            )
+        _rest(stop, seconds)
+        if stop.is_set():
+            raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
+
+    def _refusal(self, answer: Answer, request: Request) -> ProviderRefused | ProviderUnavailable:
+        status, body = answer.status, answer.body
+        said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
+        seconds = _retry_after(answer.headers.get("retry-after"))
+        if seconds is None:
+            seconds = seconds_until_refilled(answer.headers, 1)
+        # 403 is what some answer when a quota is used up.
+        limited = status == 403 and (seconds is not None or asks_to_slow_down(body))
+        if status in _TRY_AGAIN or status >= 500 or limited:
+            if not seconds:
+                return ProviderUnavailable(said)
+            self._throttle.hold(min(seconds, LONGEST_WAIT))
+            return AskedToWait(f"{said} and asks to wait {seconds:g} s", seconds)
+        if 300 <= status < 400:
+            return ProviderRefused(
+                f"{said}, a redirect{_target(answer.headers.get('location'))}; redirects are "
+                "not followed, put the right address into api_endpoint or path"
+            )
+        said += f" ({described(body)}{complaint(body)})"
+        match status:
+            case 401:
+                return Unauthorized(f"{said}; {self._auth.advice}")
+            case 403:
+                said += f"; the credentials may not read this, or {self._auth.advice}"
+            case 404 | 410:
+                return NotThere(
+                    f"{said}; check api_endpoint and path",
+                    Response(request.url, answer.headers, body, status=status),
+                )
+        return ProviderRefused(said)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        first = self._limits.first_wait
+        backoff = tenacity.wait_exponential(first, max=LONGEST_WAIT) + tenacity.wait_random(
+            0, first
+        )
+        seconds = backoff(state)
+        return max(seconds, error.seconds) if isinstance(error, AskedToWait) else seconds
+
+    def _worth_another_try(self, error: BaseException, stop: threading.Event) -> bool:
+        if not isinstance(error, ProviderUnavailable) or stop.is_set():
+            return False
+        if isinstance(error, AskedToWait) and error.seconds > LONGEST_WAIT:
+            return False
+        with self._counting:
+            self._retries_left -= 1
+            return self._retries_left >= 0
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300
+
+
+def _rest(stop: threading.Event, seconds: float) -> None:
+    """Wait, unless or until `stop` is set, and let others work meanwhile."""
+    with slot.waiting(seconds):
+        stop.wait(max(0.0, seconds))
+
+
+def shown(url: str) -> str:
+    """An address for messages: no query, which may hold a cursor or a key."""
+    return f"{Origin.of(url)}{parse_url(url).path or '/'}"
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def _target(location: str | None) -> str:
+    try:
+        return f" to {Origin.of(location)}" if location else ""
+    except ValueError:
+        return ""
+
+
+def _retry_after(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(urllib3.Retry().parse_retry_after(value))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None

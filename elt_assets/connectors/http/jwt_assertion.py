@@ -1,0 +1,118 @@
+"""A token asked for with a signed assertion (RFC 7523): who holds the key speaks for itself.
+
+Belongs here: the claims, the signature, and what a key file may look like. Does not:
+sending it, or keeping the token (oauth).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.connectors.http.auth import named
+from elt_assets.errors import SecretMissing
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_LIFETIME = 3600
+"""Seconds. The longest that Google takes; an assertion is used at once, and once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    pem: str
+    issuer: str | None
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AssertionGrant:
+    """Asks for a token with an assertion signed by `key`."""
+
+    token_url: str
+    key: SecretRef
+    issuer: str | None
+    subject: str | None
+    audience: str
+    scope: str | None
+    algorithm: str
+    key_id: str | None
+    fields: Mapping[str, str]
+
+    @property
+    def named_secret(self) -> str:
+        """Where the key is kept, for messages."""
+        return named(self.key)
+
+    @property
+    def to_check(self) -> str:
+        """What may be wrong when the assertion is refused."""
+        return f"issuer, subject, scope and the key in {self.named_secret}"
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """Form fields and headers. Raises `SecretMissing`."""
+        assertion = self._signed(self._key(secrets))
+        secrets.remember(assertion)
+        fields = {"grant_type": GRANT_TYPE, "assertion": assertion, **self.fields}
+        if self.scope is not None:
+            fields["scope"] = self.scope
+        return fields, {}
+
+    def _signed(self, key: _Key) -> str:
+        import jwt
+
+        now = int(time.time())
+        issuer = self.issuer or key.issuer
+        if issuer is None:
+            raise SecretMissing(
+                f"{self.named_secret} does not say who signs; give issuer in auth beside the key"
+            )
+        claims: dict[str, object] = {
+            "iss": issuer,
+            "aud": self.audience,
+            "iat": now,
+            "exp": now + _LIFETIME,
+            "jti": str(uuid.uuid4()),
+        }
+        if self.subject is not None:
+            claims["sub"] = self.subject
+        if self.scope is not None:
+            # Google reads it here, others in the form.
+            claims["scope"] = self.scope
+        key_id = self.key_id or key.id
+        try:
+            return jwt.encode(
+                claims,
+                key.pem,
+                algorithm=self.algorithm,
+                headers=None if key_id is None else {"kid": key_id},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError):
+            # What the library says may quote the key.
+            raise SecretMissing(
+                f"{self.named_secret} holds no private key for {self.algorithm}; store the PEM "
+                "text or the JSON key file of a Google service account"
+            ) from None
+
+    def _key(self, secrets: Secrets) -> _Key:
+        text = secrets.resolve(self.key)
+        if not text.startswith("{"):
+            return _Key(text, None, None)
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = {}
+        pem, issuer, key_id = (
+            value if isinstance(value := found.get(name), str) else None
+            for name in ("private_key", "client_email", "private_key_id")
+        )
+        if pem is None:
+            raise SecretMissing(
+                f"{self.named_secret} is JSON without a private_key; store the JSON key file "
+                "of a service account as it was downloaded"
+            )
+        secrets.remember(pem.strip())
+        return _Key(pem, issuer, key_id)

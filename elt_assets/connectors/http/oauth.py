@@ -1,0 +1,179 @@
+"""OAuth 2.0 tokens: asked for when first needed, kept for one sync, renewed in time.
+
+Belongs here: the token request, a client's own grants (client credentials or refresh
+token), the token's age, and the words for a token endpoint that refuses. Does not: signing
+assertions (assertion), sending the token (http) or storing it: it lives as long as the
+source and is redacted from then on.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote_plus, urlencode
+
+import msgspec
+
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.connectors.http.auth import Credentials, named, sendable
+from elt_assets.connectors.http.error_bodies import complaint
+from elt_assets.connectors.http.exchange import Message, Wire
+from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.json.page_envelope import described
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+
+_LARGEST_ANSWER = 1 << 20
+_UNSAID_LIFETIME = 300.0
+"""Seconds. A token without `expires_in` is asked for again after this long."""
+_RENEWED_BEFORE = 60.0
+"""Seconds before its end at which a token is not used any more, a tenth of its life at most."""
+
+
+class _Token(msgspec.Struct):
+    access_token: str
+    token_type: str = "Bearer"  # noqa: S105 (a kind, not a secret)
+    expires_in: float | str | None = None
+
+
+class Grant(Protocol):
+    """What is asked for, and who asks."""
+
+    @property
+    def token_url(self) -> str:
+        """Where it is asked for."""
+
+    @property
+    def named_secret(self) -> str:
+        """Where the secret is kept, for messages."""
+
+    @property
+    def to_check(self) -> str:
+        """What may be wrong when the endpoint refuses."""
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """Form fields and headers of the token request. Raises `SecretMissing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGrant:
+    """A client with a secret asks, for itself or with somebody's refresh token."""
+
+    token_url: str
+    client_id: str | SecretRef
+    client_secret: SecretRef
+    fields: Mapping[str, str]
+    refresh_token: SecretRef | None = None
+    in_body: bool = False
+
+    @property
+    def named_secret(self) -> str:
+        """The client's secret."""
+        return named(self.client_secret)
+
+    @property
+    def to_check(self) -> str:
+        """The client."""
+        return f"client_id, scope and the secret in {self.named_secret}"
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """The client proves itself in the form or in a header."""
+        client_id = self.client_id
+        if isinstance(client_id, SecretRef):
+            client_id = sendable(client_id, secrets)
+        secret = sendable(self.client_secret, secrets)
+        fields = {"grant_type": "client_credentials", **self.fields}
+        if self.refresh_token is not None:
+            fields["grant_type"] = "refresh_token"
+            fields["refresh_token"] = sendable(self.refresh_token, secrets)
+        if self.in_body:
+            return {**fields, "client_id": client_id, "client_secret": secret}, {}
+        # RFC 6749, section 2.3.1: both halves are form-encoded before they are joined.
+        pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+        encoded = base64.b64encode(pair).decode("ascii")
+        secrets.remember(encoded)
+        return fields, {"Authorization": f"Basic {encoded}"}
+
+
+class OAuth2:
+    """`Authorization: Bearer <token>` with a token of the moment. Safe to share among threads."""
+
+    query_parameters: frozenset[str] = frozenset()
+
+    def __init__(self, grant: Grant, limits: FetchLimits) -> None:
+        self._grant = grant
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self._good_until = 0.0
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check what the client whose secret is in {self._grant.named_secret} may do"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """The token of now, asked for first where there is none or it is about to end.
+
+        Raises `SecretMissing`, `ProviderRefused`, `ProviderUnavailable` or `PageUnreadable`.
+        """
+        with self._lock:
+            if self._token is None or time.monotonic() >= self._good_until:
+                self._token, seconds = self._ask(secrets)
+                self._good_until = time.monotonic() + seconds
+            return Credentials({"Authorization": f"Bearer {self._token}"}, {})
+
+    def renew(self, refused: Credentials) -> bool:
+        """Drop the token that was refused; another thread may have replaced it already."""
+        with self._lock:
+            if refused.headers.get("Authorization") == f"Bearer {self._token}":
+                self._token = None
+        return True
+
+    def _ask(self, secrets: Secrets) -> tuple[str, float]:
+        grant = self._grant
+        fields, headers = grant.request(secrets)
+        body = urlencode(fields)
+        headers |= {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        what = f"the token endpoint {Origin.of(grant.token_url)}"
+        # Connections of its own: the secret goes to this origin, and none is shared.
+        wire = Wire(connections=1, outgoing=self._limits.outgoing)
+        try:
+            answer = wire.exchange(
+                Message(what, grant.token_url, headers, "POST", body),
+                self._limits.timeout,
+                _LARGEST_ANSWER,
+                wanted=_is_given,
+            )
+        finally:
+            wire.close()
+        text = answer.body
+        if answer.status == 429 or answer.status >= 500:
+            raise ProviderUnavailable(f"{what} answered {answer.status}")
+        if answer.status != 200:
+            raise ProviderRefused(
+                f"{what} answered {answer.status} ({described(text)}{complaint(text)}); "
+                f"check {grant.to_check}"
+            )
+        try:
+            token = msgspec.json.decode(text, type=_Token)
+            lifetime = float(_UNSAID_LIFETIME if token.expires_in is None else token.expires_in)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            raise PageUnreadable(f"{what} gave no access_token ({described(text)})") from None
+        secrets.remember(token.access_token)
+        if token.token_type.lower() != "bearer":
+            raise PageUnreadable(f"{what} gave a token that is not of type Bearer")
+        if not token.access_token.isascii() or not token.access_token.isprintable():
+            raise PageUnreadable(f"{what} gave a token that no header can carry")
+        return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)
+
+
+def _is_given(status: int) -> bool:
+    return status == 200

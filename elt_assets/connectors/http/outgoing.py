@@ -1,0 +1,103 @@
+"""Connecting: a name is resolved once, and the addresses that it has are the ones connected to.
+
+Belongs here: resolving within a deadline, the egress policy's check and the connection itself.
+Does not: what is sent. Between the check and its use there is no second look at a name, so that
+a name which changes in between (DNS rebinding) changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from elt_assets.config.egress import ANY, Egress
+from elt_assets.connectors.http.deadline import Deadline
+from elt_assets.errors import ProviderRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """Where one organization's connections may lead."""
+
+    egress: Egress = ANY
+    organization: str | None = None
+
+    def addresses(self, host: str, port: int, deadline: Deadline) -> list[tuple[int, str]]:
+        """The addresses of `host` that may be connected to, each with its family.
+
+        Raises `ProviderRefused` if it has none but closed ones, `socket.gaierror` if it has none
+        at all and `TimeoutError` if its name server does not answer in time.
+        """
+        found = [
+            (int(family), str(place[0]))
+            for family, _, _, _, place in _resolved(host, port, deadline)
+        ]
+        open_ones = [
+            (family, address)
+            for family, address in found
+            if self.egress.allows(address, self.organization)
+        ]
+        if found and not open_ones:
+            raise Closed(
+                f"{host} leads to {found[0][1]}, which ELT_ASSETS_EGRESS does not open to this "
+                "organization; the operator may open the network there"
+            )
+        return open_ones
+
+    def connect(
+        self,
+        host: str,
+        port: int,
+        deadline: Deadline,
+        options: list[tuple[int, int, int | bytes]] | None = None,
+    ) -> socket.socket:
+        """A connection to the first address that takes one. Raises as `addresses`, or `OSError`."""
+        failure: OSError | None = None
+        for family, address in self.addresses(host, port, deadline):
+            one = socket.socket(socket.AddressFamily(family), socket.SOCK_STREAM)
+            try:
+                for option in options or ():
+                    one.setsockopt(*option)
+                deadline.watch(one)
+                one.settimeout(max(0.001, deadline.left))
+                one.connect((address, port))
+                return one
+            except OSError as error:
+                one.close()
+                failure = error
+        raise failure or OSError("the name has no address")
+
+
+ANYWHERE = Outgoing()
+
+
+class Closed(ProviderRefused):
+    """The address is one that the operator's egress policy keeps closed."""
+
+
+def _resolved(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
+    """What `getaddrinfo` says, if it says so in time: it cannot be interrupted, only left."""
+    with suppress(ValueError):
+        ipaddress.ip_address(host.partition("%")[0])
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    answer: list[list[tuple[Any, ...]]] = []
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answer.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        except BaseException as error:  # noqa: BLE001 (raised in the thread that asked)
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, name="resolving", daemon=True)
+    asking.start()
+    asking.join(deadline.left)
+    if failures:
+        raise failures[0]
+    if not answer:
+        raise TimeoutError("the name server did not answer in time")
+    return answer[0]

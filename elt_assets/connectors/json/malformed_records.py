@@ -1,0 +1,139 @@
+"""Saving a page from one poisonous record: the others go on, that one becomes a marker.
+
+Belongs here: replacing, in a page that the strict decoder refuses, each record that is not
+JSON (invalid UTF-8, half a surrogate pair, control characters, NaN, nesting without end)
+by a JSON object with the key `$unreadable`. Does not: reading the envelope, or deciding
+what happens to a marker (the engine rejects it, with the reason it carries).
+
+A marker keeps whatever of the record can be read, byte for byte under the same names, so
+that the ordinary expressions still find the record's key in it and its user is shielded
+from deletion. A damaged value is null, never a guess: a guessed key would shield the
+wrong user. Where names or brackets are themselves damaged or a name stands twice nothing
+is kept, the key neither: what looks like one record may be two, and only one would be
+shielded.
+"""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from elt_assets.connectors.json import json_scan
+
+UNREADABLE = "$unreadable"
+"""The key that makes a record a marker; its value is the reason, in words."""
+
+_SEARCHED_DEPTH = 8
+"""How deep inside a damaged record sound values are looked for; a key is never deeper."""
+
+
+def salvage(body: bytes, records: tuple[str, ...]) -> bytes | None:
+    """`body` with its poisonous records replaced, or None if its list cannot be told apart.
+
+    Raises nothing: a page that cannot be saved is judged by what the strict decoder said.
+    """
+    try:
+        start = _list_start(body, records)
+        spans, end = json_scan.elements(body, start)
+    except json_scan.NotBalanced:
+        return None
+    kept = [_sound_or_marker(body[first:last]) for first, last in spans]
+    return b"".join((body[:start], b"[", b",".join(kept), b"]", body[end:]))
+
+
+def marker(record: bytes, reason: str) -> bytes:
+    """The marker of `record`: the reason, then what of the record can be read."""
+    found = [_member(json.dumps(UNREADABLE).encode(), json.dumps(reason).encode())]
+    if record.startswith(b"{"):
+        try:
+            json_scan.check_structure(record)
+            found += _sound_members(record, _SEARCHED_DEPTH)
+        except json_scan.NotBalanced:
+            pass
+    return b"{" + b",".join(found) + b"}"
+
+
+def reason_unreadable(value: bytes) -> str | None:
+    """Why `value` is not JSON that every later step can read, or None when it is."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"invalid UTF-8 at byte {error.start}"
+    try:
+        msgspec.json.decode(value, type=msgspec.Raw)
+    except RecursionError:
+        return "nested too deep"
+    except msgspec.DecodeError:
+        return _complaint(text)
+    return None
+
+
+def _complaint(text: str) -> str:
+    # The strict decoder reports half a surrogate pair as truncation. This one accepts it,
+    # and its complaints name a position and never quote the text.
+    try:
+        json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        return f"not valid JSON: {error.msg.removesuffix(' at')} at character {error.pos}"
+    except ValueError:
+        return "not valid JSON: NaN or Infinity"
+    except RecursionError:
+        return "nested too deep"
+    return "not valid JSON: half of a surrogate pair"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _list_start(body: bytes, records: tuple[str, ...]) -> int:
+    position = json_scan.skip_space(body, 0)
+    for key in records:
+        wanted = [
+            value
+            for (first, last), (value, _) in json_scan.members(body, position)
+            if _name(body[first:last]) == key
+        ]
+        if len(wanted) != 1:
+            raise json_scan.NotBalanced(f"{len(wanted)} members of that name")
+        position = wanted[0]
+    return position
+
+
+def _name(quoted: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _sound_or_marker(record: bytes) -> bytes:
+    reason = reason_unreadable(record)
+    return record if reason is None else marker(record, reason)
+
+
+def _sound_members(text: bytes, depth: int) -> list[bytes]:
+    """The members of a damaged object, damaged values as null.
+
+    Raises `NotBalanced` where a name cannot be read or stands twice.
+    """
+    found = {}
+    for (name_start, name_end), (start, end) in json_scan.members(text, 0):
+        name = _name(text[name_start:name_end])
+        if name is None or name in found:
+            raise json_scan.NotBalanced("a name that is unreadable or stands twice")
+        found[name] = _member(text[name_start:name_end], _sound_value(text[start:end], depth))
+    return list(found.values())
+
+
+def _sound_value(value: bytes, depth: int) -> bytes:
+    if reason_unreadable(value) is None:
+        return value
+    if value.startswith(b"{") and depth:
+        return b"{" + b",".join(_sound_members(value, depth - 1)) + b"}"
+    return b"null"
+
+
+def _member(name: bytes, value: bytes) -> bytes:
+    return name + b":" + value

@@ -1,0 +1,330 @@
+"""The part of a page that is not records: how many there are, where to go on, the total.
+
+Belongs here: reading that out of a page without decoding a record, and saying what is
+wrong with a page in words that carry keys but never values. Does not: fetching, or
+following the cursor (pagination).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors.http.error_bodies import complaint
+from elt_assets.connectors.json import json_scan
+from elt_assets.connectors.json.malformed_records import salvage
+from elt_assets.connectors.mapping.expressions import Literal, written
+from elt_assets.errors import PageUnreadable, ProviderUnavailable
+
+Keys = tuple[str, ...]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ERROR_KEYS = ("error", "errors")
+_SHOWN_KEYS = 8
+_SHOWN_LENGTH = 40
+_LONGEST_CURSOR = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a page says about itself; `body` is the page as the engine may have it."""
+
+    body: bytes
+    count: int
+    cursor: str | int | None
+    total: int | None
+    mark: bytes | None = None
+    """Equal for two pages only if they begin and end with the same records; None if empty."""
+
+
+class EnvelopeReader:
+    """Reads pages of one shape: where the list is, where the cursor and the total are."""
+
+    def __init__(
+        self,
+        records: Keys,
+        cursor: Keys | None = None,
+        total: Keys | None = None,
+        *,
+        marked: bool = False,
+        may_be_absent: bool = False,
+        empty_if: tuple[Keys, Literal] | None = None,
+    ) -> None:
+        """`marked` pages can be compared; a list that `may_be_absent` is then empty, as in SCIM.
+
+        It also is where something else says what the page is (`empty_if`, a place and a value).
+        """
+        self._empty_if = empty_if
+        may_be_absent = may_be_absent or empty_if is not None
+        self._marked = marked
+        self._records = records
+        self._cursor = cursor
+        self._total = total
+        tree: dict[str, Any] = {}
+        if records:
+            proof = None if empty_if is None else empty_if[0]
+            for keys in filter(None, (records, cursor, total, proof)):
+                _plant(tree, keys)
+            # A list beside an error is a partial answer, and a short listing deletes people.
+            # It may stand in any object on the way to the list.
+            self._errors = tuple(
+                (*above, key)
+                for above in (records[:depth] for depth in range(len(records)))
+                for key in _ERROR_KEYS
+                if key not in _below(tree, above)
+            )
+            for keys in self._errors:
+                _plant(tree, keys)
+        else:
+            self._errors = ()
+        shape = _struct(tree, records, may_be_absent) if records else list[msgspec.Raw]
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
+        self._slots = {keys: _attributes(tree, keys) for keys in _leaves(tree)}
+
+    def read(self, body: bytes, what: str) -> Envelope:
+        """Read one page, called `what` in errors.
+
+        Raises `PageUnreadable`, or `ProviderUnavailable` when the page stops in the middle.
+        """
+        body = body.removeprefix(_BYTE_ORDER_MARK)
+        if not body or body.isspace():
+            raise PageUnreadable(f"{what} is empty")
+        body, page = self._decode(body, what)
+        for keys in self._errors:
+            found = self._value(page, keys, what)
+            if found:
+                raise PageUnreadable(
+                    f"{what} carries {written(keys)!r} beside its records "
+                    f"({kind(found)}{complaint(body)}); the provider did not answer in full"
+                )
+        records = self._slot(page, self._records) if self._records else page
+        total = self._count(page, what)
+        if records is None:
+            if total != 0 and not self._says_what_it_is(page, what):
+                raise self._misshapen(body, what)
+            records = []
+        mark = _mark(records) if self._marked and records else None
+        return Envelope(body, len(records), self._next(page, what), total, mark)
+
+    def _says_what_it_is(self, page: Any, what: str) -> bool:
+        if self._empty_if is None:
+            return False
+        keys, expected = self._empty_if
+        found = self._value(page, keys, what)
+        return type(found) is type(expected) and found == expected
+
+    def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
+        try:
+            page = self._decoder.decode(body)
+            if not body.isascii():
+                body.decode("utf-8")
+            return body, page
+        except msgspec.ValidationError:
+            raise self._misshapen(body, what) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        saved = salvage(body, self._records)
+        if saved is not None:
+            try:
+                page = self._decoder.decode(saved)
+                saved.decode("utf-8")
+                return saved, page
+            except msgspec.ValidationError:
+                raise self._misshapen(saved, what) from None
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                pass
+        start = body.lstrip()[:1]
+        if start not in (b"{", b"["):
+            raise PageUnreadable(f"{what} is not JSON (it is {_text_kind(body)})")
+        if json_scan.ends_early(body):
+            raise ProviderUnavailable(f"{what} stops in the middle of its JSON")
+        raise PageUnreadable(f"{what} is not valid JSON")
+
+    def _misshapen(self, body: bytes, what: str) -> PageUnreadable:
+        if found := _walk(body, self._records, "list"):
+            place = f"at {written(self._records)!r}" if self._records else "at its top"
+            return PageUnreadable(
+                f"{what} has no list {place} (found {found}{complaint(body)}); "
+                "fix records in provider_data"
+            )
+        for keys in filter(None, (self._cursor, self._total)):
+            # What stands there may be absent or anything; the way to it must be objects.
+            if found := _walk(body, keys[:-1], "object"):
+                return PageUnreadable(f"{what} cannot have {written(keys)!r} (found {found})")
+        return PageUnreadable(f"{what} does not have the shape that provider_data describes")
+
+    def _next(self, page: Any, what: str) -> str | int | None:
+        if self._cursor is None:
+            return None
+        found = self._value(page, self._cursor, what)
+        if found is None or found is False or found == "":
+            return None
+        if isinstance(found, bool) or not isinstance(found, (str, int)):
+            raise PageUnreadable(
+                f"{what} has {kind(found)} at {written(self._cursor)!r}, not text or a whole number"
+            )
+        if isinstance(found, str) and len(found) > _LONGEST_CURSOR:
+            raise PageUnreadable(
+                f"{what} has a cursor of {len(found):,} characters at "
+                f"{written(self._cursor)!r}; at most {_LONGEST_CURSOR:,} are followed"
+            )
+        return found
+
+    def _count(self, page: Any, what: str) -> int | None:
+        if self._total is None:
+            return None
+        found = self._value(page, self._total, what)
+        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 19:
+            found = int(found)
+        if found is None or (type(found) is int and found >= 0):
+            return found
+        raise PageUnreadable(f"{what} has {kind(found)} at {written(self._total)!r}, not a count")
+
+    def _value(self, page: Any, keys: Keys, what: str) -> Any:
+        raw = self._slot(page, keys)
+        if raw is None:
+            return None
+        try:
+            return msgspec.json.decode(raw)
+        except (msgspec.DecodeError, RecursionError):
+            raise PageUnreadable(f"{what} has something unreadable at {written(keys)!r}") from None
+
+    def _slot(self, page: Any, keys: Keys) -> Any:
+        for attribute in self._slots[keys]:
+            page = getattr(page, attribute)
+            if page is None:
+                return None
+        return page
+
+
+def kind(value: object) -> str:
+    """What a decoded JSON value is, in words that show keys and never values."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list():
+            return "an empty list" if not value else f"a list of {len(value)}"
+        case dict():
+            return _object_kind(list(value))
+    return "something else"
+
+
+def described(body: bytes) -> str:
+    """What a whole body is, for errors about answers that should not have been one."""
+    start = body.lstrip()[:1]
+    if not start:
+        return "with nothing to read"
+    return _found(body, ()) if start in (b"{", b"[") else _text_kind(body)
+
+
+def _object_kind(keys: list[str]) -> str:
+    if not keys:
+        return "an empty object"
+    shown = ", ".join(_shortened(key) for key in sorted(keys)[:_SHOWN_KEYS])
+    more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
+    return f"an object with keys {shown}{more}"
+
+
+def _shortened(key: str) -> str:
+    key = "".join(character if character.isprintable() else "?" for character in key)
+    return key if len(key) <= _SHOWN_LENGTH else key[: _SHOWN_LENGTH - 1] + "…"
+
+
+def _text_kind(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    return "an HTML or XML document" if start == b"<" else f"a body of {len(body):,} bytes"
+
+
+def _walk(body: bytes, keys: Keys, wanted: str) -> str | None:
+    """What stands at `keys` or stops the way there, or None if it is what is `wanted`."""
+    raw: bytes | msgspec.Raw = body
+    for depth, key in enumerate(keys):
+        try:
+            inside = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return _found(raw, keys[:depth])
+        if key not in inside:
+            if wanted == "object":
+                return None
+            return f"{_object_kind(list(inside))}{_place(keys[:depth])}"
+        raw = inside[key]
+    start = bytes(raw).lstrip()[:1]
+    if (wanted == "list" and start == b"[") or (wanted == "object" and start in (b"{", b"n")):
+        return None
+    return _found(raw, keys)
+
+
+def _found(raw: bytes | msgspec.Raw, keys: Keys) -> str:
+    try:
+        return f"{kind(msgspec.json.decode(raw))}{_place(keys)}"
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return f"something unreadable{_place(keys)}"
+
+
+def _place(keys: Keys) -> str:
+    return f" at {written(keys)!r}" if keys else ""
+
+
+def _plant(tree: dict[str, Any], keys: Keys) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree.setdefault(keys[-1], None)
+
+
+def _below(tree: dict[str, Any], keys: Keys) -> dict[str, Any]:
+    for key in keys:
+        tree = tree[key]
+    return tree
+
+
+def _leaves(tree: dict[str, Any], above: Keys = ()) -> list[Keys]:
+    found: list[Keys] = []
+    for key, below in tree.items():
+        found += [(*above, key)] if below is None else _leaves(below, (*above, key))
+    return found
+
+
+def _attributes(tree: dict[str, Any], keys: Keys) -> tuple[str, ...]:
+    names = []
+    for key in keys:
+        names.append(f"f{list(tree).index(key)}")
+        tree = tree[key]
+    return tuple(names)
+
+
+def _mark(records: list[msgspec.Raw]) -> bytes:
+    digest = hashlib.blake2b(str(len(records)).encode(), digest_size=16)
+    digest.update(bytes(records[0]))
+    digest.update(bytes(records[-1]))
+    return digest.digest()
+
+
+def _struct(
+    tree: dict[str, Any], records: Keys, may_be_absent: bool = False
+) -> type[msgspec.Struct]:
+    """A type that holds exactly the leaves of `tree`, the list of records among them."""
+    fields: list[Any] = []
+    rename = {}
+    for position, (key, below) in enumerate(tree.items()):
+        name = f"f{position}"
+        rename[name] = key
+        on_the_way = records[:1] == (key,)
+        if below is None and on_the_way:
+            listed: Any = list[msgspec.Raw]
+            fields.append((name, listed | None, None) if may_be_absent else (name, listed))
+        elif below is None:
+            fields.append((name, msgspec.Raw, None))
+        elif on_the_way:
+            fields.append((name, _struct(below, records[1:], may_be_absent)))
+        else:
+            fields.append((name, _struct(below, ()) | None, None))
+    return msgspec.defstruct("PageShape", fields, rename=rename, kw_only=True)

@@ -1,0 +1,1 @@
+"""Field maps of provider_data: expressions, templates and their evaluation."""

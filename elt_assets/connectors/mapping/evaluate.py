@@ -1,0 +1,82 @@
+"""Evaluating an expression on one decoded record, for answers about a single one.
+
+Belongs here: the meaning of expressions in Python, for where there is one record and no database.
+Does not: mapping pages; that is SQL (sync/extract/record_mapping), and a test holds the two to the
+same answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elt_assets.connectors.mapping.expressions import (
+    Alternatives,
+    Comparison,
+    Expression,
+    Joined,
+    Literal,
+    Path,
+    Where,
+)
+
+_FALSE = ("false", "f", "no", "n", "0")
+
+
+def holds(expression: Expression, record: Any) -> bool:
+    """Whether the expression is true of the record; a value that is not there counts as true."""
+    if isinstance(expression, Comparison):
+        value = _at(expression.path, record)
+        return _equal(value, expression.literal) is not expression.negated
+    text = text_at(expression, record)
+    return text is None or text.lower() not in _FALSE
+
+
+def text_at(expression: Expression, record: Any) -> str | None:
+    """The scalar that an expression finds in the record, as text."""
+    match expression:
+        case Comparison():
+            return str(holds(expression, record)).lower()
+        case Path():
+            value = _at(expression, record)
+            if isinstance(value, bool):
+                return str(value).lower()
+            return str(value) if isinstance(value, (str, int, float)) else None
+        case Joined(parts):
+            found = [part if isinstance(part, str) else text_at(part, record) for part in parts]
+            there = any(
+                text is not None and not isinstance(part, str)
+                for part, text in zip(parts, found, strict=True)
+            )
+            return ("".join(text or "" for text in found).strip() or None) if there else None
+        case Alternatives(options):
+            return next((text for one in options if (text := text_at(one, record))), None)
+
+
+def _at(path: Path, value: Any) -> Any:
+    for segment in path.segments:
+        match segment:
+            case str() if isinstance(value, dict):
+                value = value.get(segment)
+            case int() if isinstance(value, list) and segment < len(value):
+                value = value[segment]
+            case Where(key, literal, negated) if isinstance(value, list):
+                value = next(
+                    (
+                        member
+                        for member in value
+                        if _equal(member.get(key) if isinstance(member, dict) else None, literal)
+                        is not negated
+                    ),
+                    None,
+                )
+            case _:
+                return None
+    return value
+
+
+def _equal(value: Any, literal: Literal) -> bool:
+    if isinstance(value, bool) or isinstance(literal, bool):
+        return value is literal
+    if isinstance(value, (int, float)) and isinstance(literal, (int, float)):
+        return value == literal
+    return type(value) is type(literal) and value == literal

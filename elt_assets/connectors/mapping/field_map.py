@@ -1,0 +1,81 @@
+"""The `fields` part of provider_data: which field of a stream is found where in a record.
+
+Belongs here: what every kind of provider demands of it. Does not: the grammar of an
+expression (expressions).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from elt_assets.connectors.mapping.expressions import Joined, Path, parse
+from elt_assets.connectors.source import FieldMap
+from elt_assets.errors import InvalidInput
+
+_KEYS = {
+    "group_memberships": ("group_external_id", "member_external_id"),
+    "signin_events": ("event_id",),
+}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+
+
+def parsed(fields: dict[str, str]) -> FieldMap:
+    """The map as the engine takes it."""
+    return {name: parse(text) for name, text in fields.items()}
+
+
+def _checked(fields: dict[str, str]) -> dict[str, str]:
+    for name, text in fields.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"has {name!r}; use lower-case letters, digits and '_', starting with a letter"
+            )
+        try:
+            parse(text)
+        except InvalidInput as error:
+            # Pydantic collects ValueErrors only.
+            raise ValueError(f"{name}: {error}") from None
+    return fields
+
+
+def key_fields(stream: str) -> tuple[str, ...]:
+    """The fields that identify a record of a stream."""
+    return _KEYS.get(stream, ("external_id",))
+
+
+def check_streams(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise `ValueError` for what is no stream's name, and for a stream whose fields do not say
+    what identifies a record.
+    """
+    for stream in fields_by_stream:
+        if not _NAME.fullmatch(stream):
+            raise ValueError(f"streams has {stream!r}, which is not a stream's name")
+    for stream, fields in fields_by_stream.items():
+        for name in key_fields(stream):
+            if name not in fields:
+                raise ValueError(
+                    f"streams.{stream}.fields: has no {name}; say which field identifies a record"
+                )
+            if not isinstance(parse(fields[name]), _keys_of(stream)):
+                raise ValueError(
+                    f"streams.{stream}.fields: {name} compares; give the path of the record's id"
+                )
+
+
+def _keys_of(stream: str) -> tuple[type, ...]:
+    """What may identify a record; an event, which nothing else refers to, also by two fields."""
+    return (Path, Joined) if stream == "signin_events" else (Path,)
+
+
+Fields = Annotated[
+    dict[str, str],
+    Field(
+        description="Field to expression, e.g. email: profile.email. What identifies a record is "
+        "required: external_id, of group_memberships group_external_id and member_external_id."
+    ),
+    AfterValidator(_checked),
+]

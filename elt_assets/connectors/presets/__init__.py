@@ -1,0 +1,1 @@
+"""Well-known providers as data, one YAML file each."""

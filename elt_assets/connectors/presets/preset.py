@@ -1,0 +1,235 @@
+"""Presets: well-known providers as data, so that a customer gives only what is particular.
+
+Belongs here: reading `presets/*.yaml`, the provider_data model each one asks for, and
+turning what a customer gave into a REST configuration. Does not: knowing any provider (the
+YAML does) or reading pages (rest).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.templates import filled
+from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.rest.nested_lists import open_rest
+from elt_assets.connectors.rest.provider_data import (
+    FieldExpression,
+    Parameter,
+    RateLimit,
+    RestData,
+    Scalar,
+    Secret,
+    Strict,
+    mistakes,
+)
+from elt_assets.connectors.source import Source
+from elt_assets.identifiers import IntegrationRef
+
+
+class Ask(BaseModel):
+    """One thing that only the customer knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    secret: bool = False
+    default: str | None = None
+    pattern: str = r"[^\s\\{}?#@]{1,512}"
+
+
+class Way(BaseModel):
+    """One of several ways to prove who asks: what it needs, and the auth made of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asks: tuple[str, ...]
+    auth: dict[str, Any]
+
+
+class Preset(BaseModel):
+    """One provider, as its YAML describes it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    documentation: str
+    about: str
+    asks: dict[str, Ask]
+    example: dict[str, Any]
+    streams_need: str = ""
+    """What reading more than users takes, where there is more."""
+    rest: dict[str, Any]
+    ways: tuple[Way, ...] = ()
+    """Where a provider takes several kinds of credentials; the customer gives those of one."""
+
+    def required(self, name: str) -> bool:
+        """Whether everybody must answer a question."""
+        return self.asks[name].default is None and not any(name in way.asks for way in self.ways)
+
+    def way(self, given: PresetData) -> Way | None:
+        """The way whose questions are answered. Raises `ValueError` unless it is one alone."""
+        answered = {
+            name for way in self.ways for name in way.asks if getattr(given, name) is not None
+        }
+        for way in self.ways:
+            if answered == set(way.asks):
+                return way
+        if self.ways:
+            raise ValueError(
+                "give "
+                + ", or ".join(" and ".join(way.asks) for way in self.ways)
+                + ", one of them"
+            )
+        return None
+
+    def configuration(self, given: PresetData) -> RestData:
+        """The REST configuration of what a customer gave."""
+        values: dict[str, Any] = {}
+        for name, ask in self.asks.items():
+            value = getattr(given, name)
+            values[name] = (
+                value
+                if isinstance(value, SecretRef)
+                else filled(
+                    ask.default or "" if value is None else value,
+                    {key: known for key, known in values.items() if isinstance(known, str)},
+                )
+            )
+        way = self.way(given)
+        rest = self.rest if way is None else {**self.rest, "auth": way.auth}
+        document = _substituted(rest, values)
+        users = document["streams"]["users"]
+        users["fields"] = {**users["fields"], **given.fields}
+        users["params"] = {**users.get("params", {}), **given.params}
+        for name in PresetData.model_fields:
+            if name in given.model_fields_set and name not in ("fields", "params"):
+                document[name] = getattr(given, name)
+        return RestData.model_validate(document)
+
+
+class PresetData(Strict):
+    """What every preset takes beside its own questions."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    fields: dict[str, FieldExpression] = Field(
+        {}, description="Further fields of a user, or other places for the usual ones."
+    )
+    params: dict[Parameter, Scalar] = Field(
+        {}, description="Further query parameters of the listing, e.g. a filter."
+    )
+    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+    allow_plain_http: bool = Field(
+        False, description="Send credentials unencrypted to a host that is not this machine."
+    )
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name, read once."""
+    folder = resources.files("elt_assets.connectors") / "presets"
+    return {
+        file.name.removesuffix(".yaml"): Preset.model_validate(yaml.safe_load(file.read_text()))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".yaml")
+    }
+
+
+@cache
+def model(name: str) -> type[PresetData]:
+    """The provider_data model of a preset."""
+    preset = presets()[name]
+    questions: dict[str, Any] = {}
+    for asked, ask in preset.asks.items():
+        kind = Secret if ask.secret else _text(ask.pattern)
+        if preset.required(asked):
+            questions[asked] = (kind, Field(description=ask.description))
+        elif ask.default is None:
+            questions[asked] = (kind | None, Field(None, description=ask.description))
+        else:
+            described = f"{ask.description} Usually {ask.default}."
+            questions[asked] = (_text(ask.pattern) | None, Field(None, description=described))
+
+    offered = tuple(preset.rest["streams"])
+    if len(offered) > 1:
+        questions["streams"] = (
+            list[Literal[offered]],  # type: ignore[valid-type]
+            Field(["users"], min_length=1, description="What to read. " + preset.streams_need),
+        )
+
+    def readable(given: PresetData) -> PresetData:
+        try:
+            preset.configuration(given)
+        except ValidationError as error:
+            raise ValueError(mistakes(error)) from None
+        return given
+
+    checks: dict[str, Any] = {"readable": model_validator(mode="after")(readable)}
+    made: type[PresetData] = create_model(
+        f"{preset.title.title().replace(' ', '')}Data",
+        __base__=PresetData,
+        __doc__=preset.about,
+        __validators__=checks,
+        **questions,
+    )
+    return made
+
+
+def open_preset(
+    config: PresetData,
+    stream: str,
+    *,
+    preset: str,
+    ref: IntegrationRef | None = None,
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Source:
+    """A stream of a preset: one of a REST integration whose configuration was written for it."""
+    written = presets()[preset].configuration(config)
+    return open_rest(written, stream, ref=ref, secrets=secrets, limits=limits)
+
+
+def _text(pattern: str) -> Any:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError("does not look like one; see its description")
+        return value
+
+    return Annotated[str, AfterValidator(check)]
+
+
+def _substituted(value: Any, values: dict[str, Any]) -> Any:
+    match value:
+        case dict():
+            return {key: _substituted(inner, values) for key, inner in value.items()}
+        case list():
+            return [_substituted(inner, values) for inner in value]
+        case str():
+            if value.startswith("{") and isinstance(values.get(value[1:-1]), SecretRef):
+                return values[value[1:-1]]
+            return filled(
+                value, {k: known for k, known in values.items() if isinstance(known, str)}
+            )
+    return value

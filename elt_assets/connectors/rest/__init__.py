@@ -1,0 +1,1 @@
+"""Any REST API as a source: pagination, nested lists and single records."""

@@ -1,0 +1,673 @@
+"""The shape of a REST integration's provider_data: what a person writes to connect one.
+
+Belongs here: the models, their limits and the words of their mistakes. Does not: making
+requests of them (rest), or other kinds of provider. Every description appears in the JSON
+Schema and in the documentation, so it is written for the person who fills it in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.config.secret_refs import SecretRef
+from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.mapping.expressions import (
+    parse,
+    parse_condition,
+    parse_keys,
+    speaks_of_parent,
+)
+from elt_assets.connectors.mapping.field_map import check_streams, key_fields
+from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
+from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.source import Incremental
+from elt_assets.errors import InvalidInput
+
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
+)
+
+
+def _reference(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
+    return value
+
+
+def _url(value: str) -> str:
+    try:
+        Origin.of(value)
+    except ValueError as error:
+        raise ValueError(f"the URL {error}") from None
+    if "?" in value or "#" in value:
+        raise ValueError("the URL has a '?' or '#' in it; put parameters into params")
+    return value
+
+
+def _relative(value: str) -> str:
+    if re.search(r"[\x00-\x20\x7f\\?#]", value) or "://" in value or value.startswith("//"):
+        raise ValueError("write a path under api_endpoint, such as /users; parameters go to params")
+    return value
+
+
+def _template(value: str) -> str:
+    _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent", *PERIOD_NAMES)))
+    return value
+
+
+def _single_template(value: str) -> str:
+    _said(lambda: placeholders(value, {*TEMPLATE_NAMES, "external_id"}))
+    return value
+
+
+def _keys(value: str) -> str:
+    _said(lambda: parse_keys(value))
+    if any(re.search(r'[\x00-\x1f"\\]', key) for key in parse_keys(value)):
+        raise ValueError("a quote, a backslash or a control character in a name is not supported")
+    return value
+
+
+def _some_keys(value: str) -> str:
+    if not value.strip():
+        raise ValueError("write where it stands, such as data.next")
+    return _keys(value)
+
+
+def _condition(value: str) -> str:
+    _said(lambda: parse_condition(value))
+    return value
+
+
+def _expression(value: str) -> str:
+    _said(lambda: parse(value))
+    return value
+
+
+_DURATION = re.compile(r"([1-9]\d{0,5})\s*([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """A length of time as people write it: 30s, 5m, 12h, 7d. Raises `ValueError`."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("write a length of time such as 30s, 5m, 12h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _duration(value: str) -> str:
+    duration(value)
+    return value
+
+
+def _said(check: Any) -> None:
+    # Pydantic collects ValueErrors only.
+    try:
+        check()
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+Secret = Annotated[SecretRef, BeforeValidator(_reference)]
+Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
+RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
+StreamPath = Annotated[RelativePath, AfterValidator(_template)]
+SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
+SingleParameter = Annotated[str, Field(max_length=2048), AfterValidator(_single_template)]
+Keys = Annotated[str, AfterValidator(_keys)]
+SomeKeys = Annotated[str, AfterValidator(_some_keys)]
+Condition = Annotated[str, AfterValidator(_condition)]
+FieldExpression = Annotated[str, AfterValidator(_expression)]
+Duration = Annotated[str, AfterValidator(_duration)]
+Parameter = Annotated[str, Field(min_length=1, max_length=128)]
+Scalar = str | int | float | bool
+
+
+PERIODICAL = ("signin_events",)
+"""Streams of which a period is asked for at a time: what has happened, not what there is."""
+
+
+class Strict(BaseModel):
+    """A part of provider_data: unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BearerAuth(Strict):
+    """`Authorization: Bearer <token>`."""
+
+    type: Literal["bearer"]
+    token: Secret = Field(description="Where the token is kept.")
+
+
+class ApiKeyAuth(Strict):
+    """A key in a header or in the query."""
+
+    type: Literal["api_key"]
+    key: Secret = Field(description="Where the key is kept.")
+    header: str | None = Field(None, description="Header that carries the key, e.g. X-Api-Key.")
+    param: Parameter | None = Field(None, description="Query parameter that carries the key.")
+    prefix: str = Field("", max_length=64, description="Text before the key, e.g. 'SSWS '.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ApiKeyAuth:
+        if (self.header is None) == (self.param is None):
+            raise ValueError("give the key's place as header or as param, one of the two")
+        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        if not _HEADER_VALUE.fullmatch(self.prefix):
+            raise ValueError("prefix has characters that a header cannot carry")
+        return self
+
+
+class BasicAuth(Strict):
+    """User name and password."""
+
+    type: Literal["basic"]
+    username: str | SecretRef = Field(description="The user name, or where it is kept.")
+    password: Secret = Field(description="Where the password is kept.")
+
+
+class _TokenAuth(Strict):
+    """What all OAuth 2.0 grants need."""
+
+    token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
+    scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
+    params: dict[Parameter, str] = Field(
+        {}, description="Further form fields of the token request, e.g. audience."
+    )
+
+
+class _ClientAuth(_TokenAuth):
+    """What a client with a secret needs."""
+
+    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
+    client_secret: Secret = Field(description="Where the client's secret is kept.")
+    client_auth: Literal["basic", "body"] = Field(
+        "basic", description="Whether the client's secret travels in a header or in the form."
+    )
+
+
+class ClientCredentialsAuth(_ClientAuth):
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
+
+    type: Literal["oauth2_client_credentials"]
+
+
+class RefreshTokenAuth(_ClientAuth):
+    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
+
+    type: Literal["oauth2_refresh_token"]
+    refresh_token: Secret = Field(description="Where the refresh token is kept.")
+
+
+class JwtBearerAuth(_TokenAuth):
+    """OAuth 2.0 with a signed assertion (RFC 7523), such as a Google service account's."""
+
+    type: Literal["oauth2_jwt_bearer"]
+    key: Secret = Field(
+        description="Where the private key is kept: PEM, or a Google service account's JSON key."
+    )
+    issuer: str | None = Field(
+        None, max_length=512, description="Who signs; a Google JSON key says so itself."
+    )
+    subject: str | None = Field(
+        None, max_length=512, description="For whom the platform acts, e.g. an administrator."
+    )
+    audience: str | None = Field(
+        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+    )
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="How the assertion is signed."
+    )
+    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
+
+
+Auth = Annotated[
+    BearerAuth | ApiKeyAuth | BasicAuth | ClientCredentialsAuth | RefreshTokenAuth | JwtBearerAuth,
+    Field(discriminator="type"),
+]
+
+
+class CursorPagination(Strict):
+    """Each page holds a token that asks for the next; none on the last."""
+
+    type: Literal["cursor"]
+    cursor: SomeKeys | None = Field(
+        None, description="Where the token stands in a page, e.g. data.next."
+    )
+    header: str | None = Field(None, description="Or the response header that holds the token.")
+    param: Parameter = Field(description="Query parameter that takes the token.")
+    first: str | None = Field(
+        None, max_length=128, description="What the parameter holds for the first page, if sent."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CursorPagination:
+        if (self.cursor is None) == (self.header is None):
+            raise ValueError("give the token's place as cursor or as header, one of the two")
+        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        return self
+
+
+class NextUrlPagination(Strict):
+    """Each page holds the next page's whole address; none on the last."""
+
+    type: Literal["next_url"]
+    url: SomeKeys = Field(description="Where the address stands, e.g. @odata.nextLink.")
+    counted: bool = Field(
+        False, description="Whether the address counts pages, so that who leaves moves others."
+    )
+
+
+class LinkHeaderPagination(Strict):
+    """The `Link` header with rel="next" holds the next page's address (RFC 8288)."""
+
+    type: Literal["link_header"]
+    counted: bool = Field(
+        False, description="Whether the address counts pages, so that who leaves moves others."
+    )
+
+
+class PagePagination(Strict):
+    """Pages have numbers. The list ends at the declared total or, without one, at an empty page."""
+
+    type: Literal["page"]
+    param: Parameter = Field("page", description="Query parameter that takes the page's number.")
+    start: int = Field(1, ge=0, le=1, description="Number of the first page.")
+    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
+    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+
+
+class OffsetPagination(Strict):
+    """A page starts at a record's number. The end is the declared total or an empty page."""
+
+    type: Literal["offset"]
+    param: Parameter = Field("offset", description="Query parameter that takes the offset.")
+    start: int = Field(0, ge=0, le=1, description="Number of the first record.")
+    size_param: Parameter = Field("limit", description="Parameter that asks for a page size.")
+    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+
+
+class ScimPagination(Strict):
+    """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
+
+    type: Literal["scim"]
+    count: int = Field(100, ge=1, le=100_000, description="Records a page.")
+
+
+class NoPagination(Strict):
+    """Everything is in one answer."""
+
+    type: Literal["none"]
+
+
+Pagination = Annotated[
+    CursorPagination
+    | NextUrlPagination
+    | LinkHeaderPagination
+    | PagePagination
+    | OffsetPagination
+    | ScimPagination
+    | NoPagination,
+    Field(discriminator="type"),
+]
+
+
+class IncrementalReading(Strict):
+    """How the provider is asked for what changed since a moment."""
+
+    param: Parameter = Field(description="Query parameter that takes the moment.")
+    field: FieldExpression = Field(
+        description="Where a record says when it changed; source_updated_at if that is not mapped."
+    )
+    value: str = Field(
+        "{since}", max_length=256, description="What the parameter holds, {since} in it."
+    )
+    format: Literal["iso", "epoch", "epoch_ms"] = Field(
+        "iso", description="How the moment is written: ISO 8601 in UTC, or time since 1970."
+    )
+    full_every: Duration = Field("7d", description="How often everything is read all the same.")
+    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> IncrementalReading:
+        if "{since}" not in self.value:
+            raise ValueError("value has no {since}, where the moment is to stand")
+        return self
+
+    def seam(self) -> Incremental:
+        """What the engine plans with."""
+        return Incremental(duration(self.full_every), duration(self.overlap))
+
+    def params(self, since: str) -> dict[str, str]:
+        """The parameter for a moment in ISO 8601."""
+        seconds = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
+        match self.format:
+            case "epoch":
+                since = str(int(seconds))
+            case "epoch_ms":
+                since = str(int(seconds * 1000))
+        return {self.param: self.value.replace("{since}", since)}
+
+
+class FilterForSeveral(Strict):
+    """A filter of the listing by which several records are asked for in one request."""
+
+    param: Parameter = Field(description="Query parameter that takes the filter.")
+    each: str = Field(
+        'id eq "{external_id}"',
+        max_length=256,
+        description="What the filter says of one record, with {external_id} in quotes; the "
+        "clauses are joined by `or`.",
+    )
+    value: str = Field("{clauses}", max_length=4096, description="The filter, {clauses} in it.")
+    most: int = Field(20, ge=3, le=200, description="Clauses that the provider takes at once.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FilterForSeveral:
+        if not any(quoted in self.each for quoted in ('"{external_id}"', "'{external_id}'")):
+            raise ValueError("each has no {external_id} in quotes, where the record's id stands")
+        if "{clauses}" not in self.value:
+            raise ValueError("value has no {clauses}, where the clauses are to stand")
+        return self
+
+
+class SingleRecord(Strict):
+    """How one record is asked for, to make sure that a missing one is really gone."""
+
+    path: SinglePath = Field(
+        description="Path with {external_id}, e.g. /users/{external_id}; it may stand in params."
+    )
+    params: dict[Parameter, SingleParameter] = Field(
+        {}, description="Query parameters of that request, e.g. user: '{external_id}'."
+    )
+    record: Keys = Field("", description="Where the record is in the answer; empty: it is it.")
+    active: FieldExpression | None = Field(
+        None,
+        description="Whether the listing still lists a record that comes back, "
+        "e.g. status != 'DEPROVISIONED'. Without it each record that comes back is listed.",
+    )
+    gone_if: Condition | None = Field(
+        None,
+        description="What an answer of status 200 says when there is no such record, e.g. "
+        'error == "user_not_found"; 404 and 410 need no words.',
+    )
+    filtered: bool = Field(
+        False,
+        description="Whether the listing has a filter that the single answer does not apply: a "
+        "record that comes back may then have left the listing, and waits for a second one.",
+    )
+    several: FilterForSeveral | None = Field(
+        None, description="How several records are asked for in one request."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SingleRecord:
+        if not any("{external_id}" in text for text in (self.path, *self.params.values())):
+            raise ValueError("path has no {external_id}, where the record's id is to stand")
+        return self
+
+
+class ParentStream(Strict):
+    """The stream whose records each have a list of their own."""
+
+    stream: str = Field("groups", description="Name of that stream among streams.")
+    in_path: FieldExpression | None = Field(
+        None,
+        description="What stands for {parent} in path and params where it is not the parent's "
+        "external_id, e.g. slug.",
+    )
+
+
+class RestStream(Strict):
+    """One kind of record and how it is read."""
+
+    path: StreamPath = Field(
+        description="Path under api_endpoint, e.g. /users; may hold {organization_id} and "
+        "{integration_id}."
+    )
+    params: dict[Parameter, Scalar] = Field(
+        {},
+        description="Query parameters of every request; may hold {organization_id} and "
+        "{integration_id}, and for signin_events must hold {from} and {to}.",
+    )
+    records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
+    pagination: Pagination
+    total: SomeKeys | None = Field(None, description="The provider's own count of all records.")
+    empty_if: Condition | None = Field(
+        None,
+        description="What a page says that leaves an empty list out, e.g. "
+        'kind == "admin#directory#members"; without it such a page is an error.',
+    )
+    incremental: IncrementalReading | None = Field(
+        None, description="How to ask for changes alone; without it everything is read each time."
+    )
+    single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    parent: ParentStream | None = Field(
+        None,
+        description="Where this is a list for each record of another stream, such as the members "
+        "of each group; that record's id is {parent} in path and params and $parent in fields.",
+    )
+    fields: dict[str, FieldExpression] = Field(
+        description="Field to expression, e.g. email: profile.email. What identifies a record is "
+        "required: external_id, of group_memberships group_external_id and member_external_id, of "
+        "signin_events event_id."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RestStream:
+        for name in self.fields:
+            if not _FIELD_NAME.fullmatch(name):
+                raise ValueError(
+                    f"fields has {name!r}; use lower-case letters, digits and '_', "
+                    "starting with a letter"
+                )
+        for value in self.params.values():
+            if isinstance(value, str):
+                _template(value)
+        self._check_parent()
+        self._check_paths()
+        return self
+
+    @property
+    def total_path(self) -> str | None:
+        """Where the provider's own count stands; SCIM says where."""
+        implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
+        return self.total or implied
+
+    def has_place(self, name: str) -> bool:
+        """Whether `{name}` stands in the path or in a parameter."""
+        templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
+        return any(f"{{{name}}}" in template for template in templates)
+
+    def _check_parent(self) -> None:
+        has_place = self.has_place("parent")
+        speaks_of_it = any(speaks_of_parent(parse(text)) for text in self.fields.values())
+        if self.parent is None:
+            if has_place or speaks_of_it:
+                raise ValueError(
+                    "{parent} and $parent mean whom records are listed under; say with parent "
+                    "which stream that is"
+                )
+            return
+        if not has_place:
+            raise ValueError("path has no {parent}, where the parent's id is to stand")
+        if self.incremental is not None or self.single is not None:
+            raise ValueError("incremental and single cannot be used together with parent")
+
+    def _check_paths(self) -> None:
+        records = parse_keys(self.records)
+        seen = [records]
+        for name, text in self._envelope_paths():
+            if not records:
+                raise ValueError(f"{name} cannot be read when the page itself is the list")
+            keys = parse_keys(text)
+            for other in seen:
+                shorter = min(len(keys), len(other))
+                if keys[:shorter] == other[:shorter]:
+                    raise ValueError(f"{name} stands inside or at another path of the page")
+            seen.append(keys)
+
+    def _envelope_paths(self) -> Iterator[tuple[str, str]]:
+        match self.pagination:
+            case CursorPagination(cursor=str() as text):
+                yield "pagination.cursor", text
+            case NextUrlPagination(url=text):
+                yield "pagination.url", text
+        if self.total_path is not None:
+            yield "total", self.total_path
+        if self.empty_if is not None:
+            yield "empty_if", self.empty_if.partition("==")[0]
+
+
+class RateLimit(Strict):
+    """How hard the provider may be asked."""
+
+    requests_per_second: float | None = Field(
+        None, gt=0, le=10_000, description="Requests a second; no limit of ours if left out."
+    )
+    concurrency: int = Field(1, ge=1, le=64, description="Requests in flight at once.")
+
+
+class Connection(Strict):
+    """What every integration over HTTP has: where it is, who asks, how hard."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    api_endpoint: Url = Field(description="Address that all paths start with.")
+    auth: Auth | None = Field(None, description="How requests prove who sends them.")
+    headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
+    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+    allow_plain_http: bool = Field(
+        False, description="Send credentials unencrypted to a host that is not this machine."
+    )
+    allowed_hosts: list[str] = Field(
+        [], description="Other hosts that links may lead to; they get no credentials."
+    )
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Connection:
+        if not (Origin.of(self.api_endpoint).is_private or self.allow_plain_http):
+            raise ValueError(
+                "api_endpoint is plain http, which anybody on the way can read; "
+                "use https or set allow_plain_http: true"
+            )
+        if isinstance(self.auth, _TokenAuth):
+            issuer = Origin.of(self.auth.token_url)
+            if not (issuer.is_private or self.allow_plain_http):
+                raise ValueError(
+                    "auth.token_url is plain http, which anybody on the way can read; "
+                    "use https or set allow_plain_http: true"
+                )
+        for name, value in self.headers.items():
+            lower = name.lower()
+            if lower in _SECRET_HEADERS:
+                raise ValueError(f"headers has {name}; credentials go to auth, by reference")
+            if lower in _OWN_HEADERS:
+                raise ValueError(f"headers has {name}, which is set for every request")
+            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+                raise ValueError(f"headers has {name!r}, which cannot be sent as it is")
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"[a-z0-9.\-]+(:\d+)?|\[[0-9a-f:.]+\](:\d+)?", host):
+                raise ValueError(f"allowed_hosts has {host!r}; write host or host:port, lower case")
+        return self
+
+
+class RestData(Connection):
+    """provider_data of a REST integration."""
+
+    streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
+
+    @model_validator(mode="after")
+    def _named(self) -> RestData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
+        for name, stream in self.streams.items():
+            if stream.single is not None and len(key_fields(name)) > 1:
+                raise ValueError(f"streams.{name}: single cannot be used with a key of two parts")
+            if stream.parent is not None:
+                self._check_parent(name, stream.parent.stream)
+            self._check_period(name, stream)
+        return self
+
+    def _check_period(self, name: str, stream: RestStream) -> None:
+        found = [end for end in PERIOD_NAMES if stream.has_place(end)]
+        if name not in PERIODICAL:
+            if found:
+                raise ValueError(
+                    f"streams.{name}: {{{found[0]}}} is known only where a day is asked for: "
+                    f"{', '.join(PERIODICAL)}"
+                )
+        elif len(found) < len(PERIOD_NAMES):
+            raise ValueError(
+                f"streams.{name}.params: {{from}} and {{to}}, where the day's beginning and end "
+                "are to stand, must both be there"
+            )
+        elif stream.parent is not None or stream.incremental is not None:
+            raise ValueError(f"streams.{name}: parent and incremental cannot be used with a period")
+
+    def _check_parent(self, name: str, parent: str) -> None:
+        described = self.streams.get(parent)
+        if described is None:
+            raise ValueError(f"streams.{name}.parent: there is no stream {parent!r}")
+        if described.parent is not None or len(key_fields(parent)) > 1:
+            raise ValueError(f"streams.{name}.parent: {parent} cannot be a parent itself")
+
+
+def mistakes(error: ValidationError) -> str:
+    """Every mistake as `field: what is wrong`, on one line, without the values given."""
+    return "; ".join(
+        f"{_place(issue['loc'])}: {_words(issue['msg'])}" if issue["loc"] else _words(issue["msg"])
+        for issue in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+_TAGS = frozenset(
+    {
+        *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
+        "oauth2_jwt_bearer",
+        *("cursor", "next_url", "link_header", "page", "offset", "scim", "none"),
+    }
+)
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    # A tag of a union is a step of the location that nobody wrote.
+    steps = [
+        step
+        for before, step in zip((None, *location), location, strict=False)
+        if not (before in ("auth", "pagination") and step in _TAGS)
+        and step not in ("[key]", "SecretRef", "str")
+    ]
+    return ".".join(str(step) for step in steps)
+
+
+def _words(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message.replace("Field required", "is missing").replace(
+        "Extra inputs are not permitted", "is not a known field"
+    )

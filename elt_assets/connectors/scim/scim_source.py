@@ -1,0 +1,297 @@
+"""SCIM 2.0 (RFC 7643, 7644, 9865): users and groups of any provider that speaks it.
+
+Belongs here: what SCIM fixes (paths, shapes, where fields stand) as a REST configuration,
+and choosing the pagination and the page size that the provider advertises. Does not:
+reading pages; that is the REST source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.rest.provider_data import (
+    Connection,
+    Duration,
+    FieldExpression,
+    RestData,
+    Strict,
+    mistakes,
+)
+from elt_assets.connectors.rest.rest_source import RestSource
+from elt_assets.connectors.scim.group_members import ScimMembers
+from elt_assets.connectors.source import (
+    Cursor,
+    FieldMap,
+    Incremental,
+    KnownPage,
+    Page,
+    Presence,
+    Source,
+)
+from elt_assets.errors import PageUnreadable, ProviderRefused
+from elt_assets.identifiers import IntegrationRef
+
+USER_FIELDS = {
+    "external_id": "id",
+    "name": "displayName || name.formatted || name.givenName + ' ' + name.familyName || userName",
+    "email": "emails[primary == true].value || emails[0].value",
+    "active": "active",
+    "source_updated_at": "meta.lastModified",
+    "user_name": "userName",
+}
+
+
+GROUP_FIELDS = {
+    "external_id": "id",
+    "name": "displayName",
+    "source_updated_at": "meta.lastModified",
+}
+_MOST_CLAUSES = 20
+_FEWEST_CLAUSES = 3
+_MEMBER_LISTS = "member_lists"
+"""Groups once more, with nothing but their members."""
+
+
+class ScimIncremental(Strict):
+    """Reading only what changed, by meta.lastModified."""
+
+    full_every: Duration = Field("7d", description="How often everything is read all the same.")
+    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+
+
+class ScimData(Connection):
+    """provider_data of a SCIM 2.0 provider; api_endpoint is what /Users is appended to."""
+
+    filter: str | None = Field(
+        None, max_length=2048, description='Only users that match, e.g. userType eq "Employee".'
+    )
+    attributes: list[str] = Field(
+        [], description="Attributes to ask for; all if empty. Those that fields need must be here."
+    )
+    count: int = Field(100, ge=1, le=10_000, description="Users or groups a page, at most.")
+    streams: list[Literal["users", "groups", "group_memberships"]] = Field(
+        ["users"],
+        min_length=1,
+        description="What to read. Memberships are the members that /Groups lists with each "
+        "group; filter, attributes, fields and incremental are about users.",
+    )
+    pagination: Literal["auto", "index", "cursor"] = Field(
+        "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
+    )
+    fields: dict[str, FieldExpression] = Field(
+        {}, description="Further fields, or other places for the usual ones."
+    )
+    incremental: ScimIncremental | None = Field(
+        None, description="Read what changed alone; the provider must filter by meta.lastModified."
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> ScimData:
+        try:
+            rest_data(self, cursors=False, count=self.count)
+        except ValidationError as error:
+            raise ValueError(mistakes(error)) from None
+        return self
+
+
+def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = False) -> RestData:
+    """The REST configuration that reads the provider's users and groups.
+
+    `filters` says whether the provider takes filters; `count` is what a page may hold.
+    """
+    params: dict[str, Any] = {}
+    if config.filter is not None:
+        params["filter"] = config.filter
+    if config.attributes:
+        params["attributes"] = ",".join(config.attributes)
+    pagination: dict[str, Any] = {"type": "scim", "count": count}
+    if cursors:
+        # RFC 9865: an empty cursor asks for the first page by cursor.
+        pagination = {"type": "cursor", "cursor": "nextCursor", "param": "cursor", "first": ""}
+    users: dict[str, Any] = {
+        "path": "/Users",
+        "params": params,
+        "records": "Resources",
+        "pagination": pagination,
+        "total": "totalResults",
+        "fields": {**USER_FIELDS, **config.fields},
+    }
+    # A user who does not match the filter any more can still be asked for.
+    users["single"] = {"path": "/Users/{external_id}", "filtered": config.filter is not None}
+    if config.incremental is not None:
+        changed = 'meta.lastModified gt "{since}"'
+        users["incremental"] = {
+            "param": "filter",
+            "field": "meta.lastModified",
+            "value": changed if config.filter is None else f"({config.filter}) and {changed}",
+            **config.incremental.model_dump(),
+        }
+    groups: dict[str, Any] = {
+        "path": "/Groups",
+        # Their members would come along, thousands of them.
+        "params": {"excludedAttributes": "members"},
+        "records": "Resources",
+        "pagination": pagination,
+        "total": "totalResults",
+        "single": {
+            "path": "/Groups/{external_id}",
+            "params": {"excludedAttributes": "members"},
+        },
+        "fields": GROUP_FIELDS,
+    }
+    if filters and count >= _FEWEST_CLAUSES:
+        several = {"param": "filter", "most": min(count, _MOST_CLAUSES)}
+        groups["single"]["several"] = several
+        users["single"]["several"] = several | (
+            {} if config.filter is None else {"value": f"({config.filter}) and ({{clauses}})"}
+        )
+    streams = {
+        "users": users,
+        "groups": groups,
+        _MEMBER_LISTS: groups | {"params": {"attributes": "id,members"}},
+    }
+    if cursors:
+        for stream in streams.values():
+            stream["params"] = {**stream["params"], "count": count}
+    shared = {name: getattr(config, name) for name in Connection.model_fields}
+    return RestData.model_validate({**shared, "streams": streams})
+
+
+def open_scim(
+    config: ScimData,
+    stream: str,
+    *,
+    ref: IntegrationRef | None = None,
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Source:
+    """A stream of a SCIM provider."""
+    if stream == "group_memberships":
+        lists = ScimSource(config, _MEMBER_LISTS, ref=ref, secrets=secrets, limits=limits)
+        return ScimMembers(lists, lists.plain)
+    return ScimSource(config, stream, ref=ref, secrets=secrets, limits=limits)
+
+
+class ScimSource:
+    """One listing of a SCIM provider. A cursor is the REST source's own."""
+
+    def __init__(
+        self,
+        config: ScimData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None = None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._config = config
+        self._open = partial(RestSource, stream=stream, ref=ref, secrets=secrets, limits=limits)
+        self._plain = self._open(
+            rest_data(config, cursors=config.pagination == "cursor", count=config.count)
+        )
+        self._chosen: RestSource | None = None
+        self._recalled: tuple[KnownPage, ...] = ()
+
+    @property
+    def plain(self) -> RestSource:
+        """The same stream as the configuration alone describes it."""
+        return self._plain
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """`Resources`, always."""
+        return self._plain.records
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._plain.fields
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """Set where the configuration says that changes can be asked for."""
+        return self._plain.incremental
+
+    @property
+    def resumable(self) -> bool:
+        """An index and a cursor both say where to go on."""
+        return True
+
+    @property
+    def snapshot(self) -> bool:
+        """Until the provider's configuration is read, pages may be counted."""
+        return (self._chosen or self._plain).snapshot
+
+    @property
+    def probes(self) -> bool:
+        """Every SCIM provider can be asked for one."""
+        return self._plain.probes
+
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask for single users; by filter once the provider is known to take filters."""
+        return (self._chosen or self._plain).probe(missing, listed)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent for the configuration, the pages and single users."""
+        chosen = self._chosen
+        pages = 0 if chosen is None or chosen is self._plain else chosen.requests
+        return self._plain.requests + pages
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one."""
+        chosen = self._chosen = self._choose(cursor)
+        chosen.recall(self._recalled)
+        yield from chosen.pages(cursor, since)
+
+    def recall(self, pages: Iterable[KnownPage]) -> None:
+        """From now on ask for these only if they changed."""
+        self._recalled = tuple(pages)
+
+    def again(self, page: Page) -> Page:
+        """A page that was said to be unchanged, in full."""
+        return page if self._chosen is None else self._chosen.again(page)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._plain.close()
+        if self._chosen is not None:
+            self._chosen.close()
+
+    def _choose(self, cursor: Cursor | None) -> RestSource:
+        if self._config.pagination != "auto":
+            return self._plain
+        advertised = self._advertised()
+        pagination = _member(advertised, "pagination")
+        limits = (
+            _member(pagination, "maxPageSize"),
+            _member(_member(advertised, "filter"), "maxResults"),
+        )
+        count = min([self._config.count, *(one for one in limits if type(one) is int and one > 0)])
+        match cursor:
+            # An extraction ends as it began, whatever is advertised meanwhile.
+            case {"at": str()}:
+                cursors = True
+            case {"at": int()}:
+                cursors = False
+            case _:
+                cursors = _member(pagination, "cursor") is True
+        filters = _member(_member(advertised, "filter"), "supported") is True
+        return self._open(rest_data(self._config, cursors=cursors, count=count, filters=filters))
+
+    def _advertised(self) -> Any:
+        try:
+            return self._plain.document("the service provider config", "/ServiceProviderConfig")
+        except (ProviderRefused, PageUnreadable):
+            # Not everybody has one or shows it; every provider knows the index.
+            return None
+
+
+def _member(document: Any, key: str) -> Any:
+    return document.get(key) if isinstance(document, dict) else None

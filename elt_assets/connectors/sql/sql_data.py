@@ -1,0 +1,116 @@
+"""The shape of a SQL integration's provider_data: what a person writes to connect one.
+
+Belongs here: the models, their limits and the words of their mistakes. Does not:
+connecting, or what a query may be (select).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.config.secret_refs import SecretRef
+from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.sql.select import check_select
+
+
+def _reference(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
+    return value
+
+
+def _whole_path(value: str) -> str:
+    if not value.startswith("/") or "\x00" in value:
+        raise ValueError("write the whole path, starting with '/'")
+    return value
+
+
+Secret = Annotated[SecretRef, BeforeValidator(_reference)]
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerConnection(_Model):
+    """A database server; use a user who may only read."""
+
+    type: Literal["postgresql", "mysql"] = Field(description="mysql is for MariaDB, too.")
+    host: Name | None = Field(None, description="Name or address of the server.")
+    port: int | None = Field(None, ge=1, le=65535, description="Its port, if not the usual one.")
+    database: Name | None = Field(None, description="Name of the database.")
+    user: Name | None = Field(None, description="Who logs in; needs SELECT and no more.")
+    password: Secret | None = Field(None, description="Where the password is kept.")
+    uri: Secret | None = Field(
+        None, description="Where a whole postgresql:// or mysql:// URI is kept, instead."
+    )
+    tls: Literal["verify", "require", "off"] = Field(
+        "verify",
+        description="Whether the server must prove who it is, or need only encrypt, or neither.",
+    )
+    tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
+        None, description="File of the authority that signed the server's certificate."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ServerConnection:
+        parts = (self.host, self.port, self.database, self.user, self.password)
+        if self.uri is not None:
+            if any(part is not None for part in parts):
+                raise ValueError("give uri or host, database, user and password, not both")
+        elif self.host is None or self.database is None or self.user is None:
+            raise ValueError("is incomplete; give host, database and user, or a uri")
+        return self
+
+
+class FileConnection(_Model):
+    """A SQLite file on this machine."""
+
+    type: Literal["sqlite"]
+    path: Annotated[str, AfterValidator(_whole_path)] = Field(description="The database file.")
+
+
+class SqlStream(_Model):
+    """One kind of record and the query that lists it."""
+
+    query: str = Field(
+        min_length=1, max_length=65_536, description="One SELECT, e.g. SELECT id, email FROM users."
+    )
+    key: Name = Field(
+        description="Column of the result that is unique and never null; rows are read in its "
+        "order, so an index on it helps."
+    )
+    page_size: int = Field(5_000, ge=1, le=50_000, description="Rows of one page.")
+    fields: Fields
+
+
+class SqlData(_Model):
+    """provider_data of a SQL integration."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    connection: Annotated[ServerConnection | FileConnection, Field(discriminator="type")] = Field(
+        description="Which database, and who logs in."
+    )
+    statement_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds for one page.")
+    streams: dict[str, SqlStream] = Field(min_length=1, description="Streams by name: users.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SqlData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
+        for name, stream in self.streams.items():
+            try:
+                check_select(stream.query, self.connection.type)
+            except ValueError as error:
+                raise ValueError(f"streams.{name}.query {error}") from None
+        return self

@@ -1,0 +1,154 @@
+"""A stream of a SQL integration, page by page in the order of its key.
+
+Belongs here: paging, cursors, and whether the key can be paged by. Does not: any database
+(postgresql_reader, mysql_reader, sqlite_reader).
+
+A cursor is `{"pages": number, "after": the last key, "total": rows at the beginning}`.
+`WHERE key > last` skips a row whose key equals the last one or is null, so the database is
+asked first whether there are such rows, and its own count of rows goes into the
+certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.json.record_list import sound_list
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.own_places import OwnPlaces
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
+from elt_assets.connectors.sql.reader import Key, Reader
+from elt_assets.connectors.sql.server import server_address
+from elt_assets.connectors.sql.sql_data import FileConnection, SqlData
+from elt_assets.errors import PageUnreadable, PermanentError
+from elt_assets.identifiers import IntegrationRef
+
+if TYPE_CHECKING:
+    from elt_assets.connectors.sql.mysql_reader import MysqlReader
+    from elt_assets.connectors.sql.postgresql_reader import PostgresReader
+
+
+class SqlSource(ListsOnly):
+    """One stream of one SQL integration."""
+
+    def __init__(
+        self,
+        config: SqlData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None,
+        own: OwnPlaces | None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._config = config
+        self._stream = config.streams[stream]
+        self._own = own
+        self._secrets = secrets
+        self._limits = limits
+        self._fields = parsed(self._stream.fields)
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A page is a list of rows."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._fields
+
+    @property
+    def resumable(self) -> bool:
+        """The last key says where to go on."""
+        return True
+
+    @property
+    def snapshot(self) -> bool:
+        """A row's place follows from its own key, whichever rows come or go meanwhile."""
+        return True
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one."""
+        with closing(self._reader()) as reader:
+            number, after, total = self._resumed(cursor, reader)
+            while True:
+                found = reader.rows(after, self._stream.page_size)
+                number += 1
+                count = len(found.records)
+                body = sound_list(found.records, lambda at: f"row {at + 1:,} of the page")
+                if len(body) > self._limits.page_bytes:
+                    raise PageUnreadable(
+                        f"page {number:,} has {len(body):,} bytes, more than the "
+                        f"{self._limits.page_bytes:,} allowed; lower page_size"
+                    )
+                if count < self._stream.page_size:
+                    yield Page(body, count, next=None, total=total)
+                    return
+                after = found.last
+                cut_short = None
+                if number >= self._limits.max_pages:
+                    cut_short = f"page limit of {self._limits.max_pages:,} reached"
+                next_cursor = {"pages": number, "after": after, "total": total}
+                yield Page(body, count, next=next_cursor, total=total, cut_short=cut_short)
+                if cut_short is not None:
+                    return
+
+    def close(self) -> None:
+        """A session lasts as long as its pages are read."""
+
+    def _resumed(self, cursor: Cursor | None, reader: Reader) -> tuple[int, Key | None, int | None]:
+        match cursor:
+            case None:
+                survey = reader.survey()
+                key = self._stream.key
+                if survey.with_key < survey.rows:
+                    raise PermanentError(
+                        f"{survey.rows - survey.with_key:,} of {survey.rows:,} rows have no "
+                        f"{key!r}; the key must never be null"
+                    )
+                if survey.distinct < survey.rows:
+                    raise PermanentError(
+                        f"{survey.rows:,} rows have {survey.distinct:,} different {key!r}; "
+                        "the key must be unique"
+                    )
+                return 0, None, survey.rows
+            case {"pages": int(number), "after": after, "total": int(total)}:
+                return number, cast("Key", after), total
+        raise PermanentError("the saved position is not one of a query; start a new sync")
+
+    def _reader(self) -> Reader:
+        connection = self._config.connection
+        if isinstance(connection, FileConnection):
+            from elt_assets.connectors.sql.sqlite_reader import SqliteReader
+
+            return SqliteReader(
+                connection,
+                self._stream,
+                own=self._own,
+                timeout=self._limits.timeout,
+                statement_timeout=self._config.statement_timeout,
+            )
+        return _server_reader(connection.type)(
+            self._stream,
+            server=server_address(
+                connection, secrets=self._secrets, own=self._own, limits=self._limits
+            ),
+            connect_timeout=self._limits.timeout,
+            statement_timeout=self._config.statement_timeout,
+        )
+
+
+def _server_reader(database: str) -> type[PostgresReader] | type[MysqlReader]:
+    # Imported when needed: each driver is a library of its own.
+    if database == "mysql":
+        from elt_assets.connectors.sql.mysql_reader import MysqlReader
+
+        return MysqlReader
+    from elt_assets.connectors.sql.postgresql_reader import PostgresReader
+
+    return PostgresReader

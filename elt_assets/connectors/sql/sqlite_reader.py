@@ -1,0 +1,128 @@
+"""SQLite through ADBC: somebody else's database file, never the platform's own.
+
+Belongs here: the session, its SQL, and SQLite's errors in our words. Does not: paging
+(sql_source).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from adbc_driver_manager import Error
+
+from elt_assets.connectors.own_places import OwnPlaces
+from elt_assets.connectors.sql.reader import Key, Rows, Survey
+from elt_assets.connectors.sql.select import plain
+from elt_assets.connectors.sql.sql_data import FileConnection, SqlStream
+from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
+
+
+class SqliteReader:
+    """A read-only session; each page is a transaction, so that nobody waits to write."""
+
+    def __init__(
+        self,
+        connection: FileConnection,
+        stream: SqlStream,
+        *,
+        own: OwnPlaces | None,
+        timeout: float,
+        statement_timeout: float,
+    ) -> None:
+        # Imported when a session begins: the driver is a large library.
+        from adbc_driver_sqlite import dbapi
+
+        path = Path(connection.path)
+        if own is not None:
+            own.refuse_file(path)
+        if not path.is_file():
+            raise PermanentError(f"{path} is not there; correct connection.path")
+        self._from = f"FROM (\n{plain(stream.query)}\n) AS q"
+        self._key = f"q.{_quoted(stream.key)}"
+        self._connection = None
+        try:
+            self._connection = dbapi.connect(f"file:{quote(str(path))}?mode=ro", autocommit=True)
+            self._fetched(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
+            self._fetched("PRAGMA query_only = 1")
+            self._record = self._record_of(stream.key)
+        except Error as error:
+            self.close()
+            raise _ours(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def survey(self) -> Survey:
+        """Count rows, keys and different keys."""
+        counted = self._fetched(
+            f"SELECT count(*) AS a, count({self._key}) AS b, count(DISTINCT {self._key}) AS c"
+            f" {self._from}"
+        )
+        return Survey(counted["a"][0], counted["b"][0], counted["c"][0])
+
+    def rows(self, after: Key | None, limit: int) -> Rows:
+        """The next rows behind `after`."""
+        where = "" if after is None else f"WHERE {self._key} > ?"
+        found = self._fetched(
+            # A key keeps its type in JSON, which a column of the driver's result would not.
+            f"SELECT CAST({self._record} AS BLOB) AS record, json_array({self._key}) AS key"
+            f" {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}",
+            () if after is None else (after,),
+        )
+        records: list[bytes] = found["record"]
+        return Rows(records, msgspec.json.decode(found["key"][-1])[0] if records else None)
+
+    def close(self) -> None:
+        """End the session."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _record_of(self, key: str) -> str:
+        if self._connection is None:
+            raise AssertionError("used before it is connected")
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT * {self._from} LIMIT 0")
+            names = [column[0] for column in cursor.description or ()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ProviderRefused(f"the query names {', '.join(twice)} twice; use AS")
+        if key not in names:
+            raise ProviderRefused(f"the query has no column {key!r}; it has {', '.join(names)}")
+        members = ", ".join(
+            # JSON has no place for bytes.
+            f"{_text(name)}, CASE typeof(q.{_quoted(name)}) WHEN 'blob'"
+            f" THEN hex(q.{_quoted(name)}) ELSE q.{_quoted(name)} END"
+            for name in names
+        )
+        return f"json_object({members})"
+
+    def _fetched(self, query: str, parameters: tuple[Any, ...] = ()) -> dict[str, list[Any]]:
+        if self._connection is None:
+            raise AssertionError("used before it is connected")
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(query, parameters or None)
+                found: dict[str, list[Any]] = cursor.fetch_arrow_table().to_pydict()
+                return found
+        except Error as error:
+            raise _ours(error) from None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def _ours(error: Error) -> ProviderRefused | ProviderUnavailable:
+    said = str(error).splitlines()[0].rpartition(": ")[2]
+    if "locked" in said or "busy" in said:
+        return ProviderUnavailable("SQLite: the database file stayed locked")
+    if "JSON cannot hold BLOB" in said:
+        return ProviderRefused("the key column holds bytes; use hex() of it in the query")
+    return ProviderRefused(f"SQLite: {said}")

@@ -1,0 +1,1 @@
+"""Faults of the embedded provider, for `demo --chaos` and the tests."""

@@ -1,0 +1,213 @@
+"""Chaos: the embedded provider as it behaves when everything that can go wrong does.
+
+Belongs here: every fault by name, applying a plan to an integration's requests, and the
+control route that orders one. Does not: what any fault does (the other chaos modules).
+"""
+
+from __future__ import annotations
+
+import random
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from elt_assets.demo.fault_injection import (
+    paging_faults,
+    population_changes,
+    record_faults,
+    wire_faults,
+)
+from elt_assets.demo.fault_injection.fault import (
+    Affliction,
+    Exchange,
+    Fault,
+    Order,
+    Page,
+    Plan,
+    Suffered,
+)
+from elt_assets.demo.wire import Wire
+from elt_assets.demo.world import Directory
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        *wire_faults.FAULTS,
+        *paging_faults.FAULTS,
+        *record_faults.FAULTS,
+        *population_changes.FAULTS,
+    )
+}
+
+END = "void-end"
+"""What a cursor stands for that leads to an empty last page."""
+
+
+class _Data(msgspec.Struct):
+    items: list[msgspec.Raw]
+    next: str | None
+    total: int
+
+
+class _Page(msgspec.Struct):
+    data: _Data
+
+
+class Afflictions:
+    """The plans of all integrations.
+
+    `share` is the part of all other requests for pages that meets a passing failure.
+    """
+
+    def __init__(self, *, share: float, seed: int) -> None:
+        self._share = share
+        self._dice = random.Random(seed)
+        self._planned: dict[IntegrationRef, Affliction] = {}
+
+    def order(self, ref: IntegrationRef, plan: Plan) -> Suffered:
+        """Let `ref` suffer `plan`, and nothing else any more. Raises `InvalidInput`."""
+        for order in plan.orders:
+            if order.fault not in FAULTS:
+                raise InvalidInput(f"plan: there is no fault {order.fault!r}")
+        self._planned[ref] = Affliction(plan, random.Random(plan.seed))
+        return self.suffered(ref)
+
+    def lift(self, ref: IntegrationRef) -> Suffered:
+        """End what `ref` suffers; returns what it was."""
+        suffered = self.suffered(ref)
+        self._planned.pop(ref, None)
+        return suffered
+
+    def suffered(self, ref: IntegrationRef) -> Suffered:
+        """What `ref` has suffered under its plan."""
+        affliction = self._planned.get(ref)
+        if affliction is None:
+            return Suffered()
+        return Suffered(
+            requests=affliction.requests,
+            fired=dict(affliction.fired),
+            keys=sorted(affliction.keys),
+            strayed=affliction.strayed,
+        )
+
+    def of(self, ref: IntegrationRef) -> Affliction | None:
+        """What the next answer to `ref` suffers."""
+        planned = self._planned.get(ref)
+        if planned is not None or self._dice.random() >= self._share:
+            return planned
+        return Affliction(Plan([Order(self._dice.choice(wire_faults.PASSING))]), self._dice)
+
+
+class Chaos:
+    """The application with what its integrations suffer before it."""
+
+    def __init__(self, app: ASGIApp, directory: Directory, afflictions: Afflictions) -> None:
+        self._app = app
+        self._directory = directory
+        self._afflictions = afflictions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ref = _listed(scope["path"])
+        affliction = None if ref is None else self._afflictions.of(ref)
+        if ref is None or affliction is None:
+            await self._app(scope, receive, send)
+        else:
+            await self._suffer(ref, affliction, scope, receive, send)
+
+    async def _suffer(
+        self,
+        ref: IntegrationRef,
+        affliction: Affliction,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        affliction.requests += 1
+        number = affliction.requests
+        headers = Request(scope).headers
+        own = f"{scope['server'][0]}:{scope['server'][1]}"
+        affliction.strayed += headers.get("host") != own
+        exchange = Exchange(
+            directory=self._directory,
+            ref=ref,
+            affliction=affliction,
+            query=dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
+            authorization=headers.get("authorization", ""),
+            port=scope["server"][1],
+        )
+        _resolve_alias(exchange)
+        orders = affliction.plan.orders
+        faults = [FAULTS[o.fault] for o in orders if o.at <= number < o.at + o.times]
+        fired = {
+            fault.name for fault in faults if fault.begin and fault.begin(exchange) is not False
+        }
+        status, body = await self._clean(exchange, scope, receive)
+        if status == 200:
+            exchange.page = _decoded(body, exchange)
+            exchange.page.total = (exchange.page.total or 0) + sum(
+                FAULTS[order.fault].extra for order in orders
+            )
+            served = list(exchange.page.records)
+            fired |= {
+                fault.name for fault in faults if fault.act and fault.act(exchange) is not False
+            }
+            affliction.earlier.append(served)
+        else:
+            exchange.status, exchange.spoiled = status, body
+        affliction.fired.update(fired)
+        if exchange.delivery is not None:
+            wire = Wire.under(scope, receive)
+            await exchange.delivery(wire)
+            await wire.gone()
+        else:
+            response = Response(exchange.body, exchange.status, exchange.headers)
+            await response(scope, receive, send)
+
+    async def _clean(self, exchange: Exchange, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+        """The application's own answer, whole."""
+        query = {name: value for name, value in exchange.query.items() if value != END}
+        status, parts = 500, []
+
+        async def keep(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                parts.append(message.get("body", b""))
+
+        asked = {**scope, "query_string": urlencode(query).encode()}
+        await self._app(asked, receive, keep)
+        return status, b"".join(parts)
+
+
+def _listed(path: str) -> IntegrationRef | None:
+    """The integration whose people this path lists."""
+    match path.split("/"):
+        case ["", "v1", organization, integration, "users"]:
+            try:
+                return IntegrationRef(organization, integration)
+            except InvalidInput:
+                return None
+    return None
+
+
+def _resolve_alias(exchange: Exchange) -> None:
+    """Put the cursor that an alias stands for in its place."""
+    aliases = exchange.affliction.aliases
+    cursor = exchange.query.pop("cursor", None)
+    while cursor in aliases:
+        cursor = aliases[cursor]
+    if cursor is not None:
+        exchange.query["cursor"] = cursor
+
+
+def _decoded(body: bytes, exchange: Exchange) -> Page:
+    if exchange.query.get("cursor") == END:
+        return Page(total=msgspec.json.decode(body, type=_Page).data.total)
+    clean = msgspec.json.decode(body, type=_Page).data
+    return Page([bytes(record) for record in clean.items], clean.next, clean.total)

@@ -1,0 +1,97 @@
+"""Faults that are none: people who join, leave, change and move while pages are read.
+
+Belongs here: edits of the served people in the middle of a listing. Does not: anything
+that makes an answer wrong (the other chaos modules).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from elt_assets.demo.edits import Change, Edits
+from elt_assets.demo.fault_injection.fault import (
+    INCOMPLETE,
+    RIGHT,
+    Endings,
+    Exchange,
+    Family,
+    Fault,
+    Need,
+)
+
+_TOTAL = frozenset({Need.TOTAL})
+
+
+def _numbers(exchange: Exchange) -> list[int]:
+    snapshot = exchange.directory.snapshot(exchange.ref)
+    return list(snapshot.overlay.numbers(snapshot.people))
+
+
+def _edit(exchange: Exchange, edits: Edits) -> None:
+    exchange.directory.edit(exchange.ref, edits)
+
+
+def _join(exchange: Exchange) -> None:
+    _edit(exchange, Edits(add=2))
+
+
+def _leaves(place: int) -> Callable[[Exchange], object]:
+    """Somebody leaves: the first of all (read already) or the last (not read yet)."""
+
+    def begin(exchange: Exchange) -> object:
+        numbers = _numbers(exchange)
+        if len(numbers) < 2:
+            return False
+        _edit(exchange, Edits(remove=[numbers[place]]))
+        return None
+
+    return begin
+
+
+def _changes(place: int) -> Callable[[Exchange], object]:
+    def begin(exchange: Exchange) -> object:
+        numbers = _numbers(exchange)
+        if not numbers:
+            return False
+        name = f"Changed while reading {exchange.affliction.requests}"
+        change = Change(who=numbers[place], set={"profile": {"displayName": name}})
+        _edit(exchange, Edits(change=[change]))
+        return None
+
+    return begin
+
+
+def _one_for_another(place: int) -> Callable[[Exchange], object]:
+    """Somebody leaves and somebody joins: the count stays."""
+
+    def begin(exchange: Exchange) -> object:
+        numbers = _numbers(exchange)
+        if len(numbers) < 2:
+            return False
+        _edit(exchange, Edits(remove=[numbers[place]], add=1))
+        return None
+
+    return begin
+
+
+def _world(
+    name: str,
+    begin: Callable[[Exchange], object],
+    fleeting: Endings,
+    lasting: Endings | None = None,
+    needs: frozenset[Need] = frozenset(),
+) -> Fault:
+    return Fault(name, Family.WORLD, fleeting, lasting, begin=begin, from_page=2, needs=needs)
+
+
+FAULTS = (
+    _world("join_while_reading", _join, INCOMPLETE, needs=_TOTAL),
+    _world("leave_behind_the_reader", _leaves(0), INCOMPLETE, needs=_TOTAL),
+    _world("leave_before_the_reader", _leaves(-1), INCOMPLETE, needs=_TOTAL),
+    _world("change_behind_the_reader", _changes(0), RIGHT, RIGHT),
+    _world("change_before_the_reader", _changes(-1), RIGHT, RIGHT),
+    _world(
+        "one_for_another_behind_the_reader", _one_for_another(0), RIGHT | INCOMPLETE, needs=_TOTAL
+    ),
+    _world("one_for_another_before_the_reader", _one_for_another(-1), RIGHT),
+)

@@ -1,0 +1,61 @@
+"""The workers' broker, looked at: is it there, which one is it, and who listens?
+
+Belongs here: questions to Redis and to the workers through it. Does not: sending or carrying out
+runs (workers).
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.errors import EltAssetsError
+
+_PATIENCE = 1.5
+"""Seconds in which workers answer; nobody knows how many there are, so all of it is waited for."""
+
+
+class BrokerUnusable(EltAssetsError):
+    """The broker does not answer, or refuses us."""
+
+
+def look_at_broker(address: BrokerAddress) -> str:
+    """Name and version of the broker. Raises `BrokerUnusable` saying why it cannot be used."""
+    # Imported when it is needed: nobody without workers has it.
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    secrets = Secrets()
+    try:
+        client = Redis.from_url(address.complete(secrets), socket_connect_timeout=5)
+        with closing(client):
+            client.ping()
+            version = client.info("server").get("redis_version", "?")
+    except (RedisError, OSError, ValueError) as error:
+        raise BrokerUnusable(
+            f"the broker at {address} cannot be used: {secrets.redact(str(error))}; see "
+            "ELT_ASSETS_BROKER_URL and ELT_ASSETS_BROKER_PASSWORD"
+        ) from None
+    secret = "" if address.is_private else ", not encrypted"
+    return f"Redis {version} at {address}{secret}"
+
+
+def listening_workers() -> dict[str, int]:
+    """The workers that answer now, and how many runs each carries out at once."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    from elt_assets.orchestration.workers.celery_app import worker_app
+
+    app = worker_app()
+    try:
+        found = app.control.inspect(timeout=_PATIENCE).stats() or {}
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnusable(
+            f"the broker went away while workers were asked ({type(error).__name__}); see "
+            "ELT_ASSETS_BROKER_URL"
+        ) from None
+    finally:
+        app.close()
+    return {name: int(said["pool"]["max-concurrency"]) for name, said in sorted(found.items())}

@@ -1,0 +1,71 @@
+"""What settings lead to: is everything there, and may we do what we have to?
+
+Belongs here: a look at each thing that is configured, one after the other. Does not: how the
+installation fares (report), or the settings' own rules (settings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from elt_assets.config.settings import InvalidSettings, Settings, load_settings
+from elt_assets.errors import EltAssetsError
+from elt_assets.monitoring.health_report import Check, disk, warehouse, workers
+from elt_assets.storage.from_settings import operational_database
+from elt_assets.storage.operational.database import OperationalDatabase
+
+
+def configuration() -> Iterator[Check]:
+    """Look at everything; a mistake in the settings is all there is to say."""
+    try:
+        settings = load_settings()
+    except InvalidSettings as error:
+        yield from (Check("settings", False, mistake) for mistake in error.mistakes)
+        return
+    yield Check("settings", True, f"valid; the home folder is {settings.home}")
+    yield from _operational(settings)
+    yield disk(settings)
+    yield warehouse(settings)
+    yield _dagster(settings)
+    if settings.broker_address is not None:
+        yield workers(settings.broker_address)
+
+
+def _operational(settings: Settings) -> Iterator[Check]:
+    database = operational_database(settings, attempts=1)
+    name = "operational database"
+    try:
+        yield Check(name, True, database.inspect())
+        if settings.operational_address is not None:
+            yield from _readers(settings, database)
+    except EltAssetsError as error:
+        yield Check(name, False, str(error))
+    finally:
+        database.close()
+
+
+def _readers(settings: Settings, database: OperationalDatabase) -> Iterator[Check]:
+    # Imported here: an installation on SQLite needs nothing of PostgreSQL.
+    from elt_assets.storage.operational.postgres_database import PostgresDatabase
+    from elt_assets.sync.admin.reader_access import look_at_readers
+
+    if isinstance(database, PostgresDatabase):
+        yield Check("readers", *look_at_readers(database, settings))
+
+
+def _dagster(settings: Settings) -> Check:
+    # Imported when it is looked at: Dagster takes a second and a half.
+    from dagster import DagsterError
+
+    from elt_assets.orchestration.instance.database_check import look_at_instance
+    from elt_assets.orchestration.instance.opening import dagster_home, open_instance
+
+    try:
+        with open_instance(settings) as instance:
+            runs = instance.get_runs_count()
+        place = str(dagster_home(settings))
+        if settings.dagster_address is not None:
+            place = look_at_instance(settings.dagster_address)
+        return Check("dagster", True, f"{runs:,} runs in {place}")
+    except (EltAssetsError, DagsterError, OSError) as error:
+        return Check("dagster", False, str(error).partition("\n")[0])

@@ -1,0 +1,63 @@
+"""The HTTP endpoint for monitors: /health, /ready and /metrics.
+
+Belongs here: routes, statuses and serving them. Does not: what is looked at (report,
+metrics). It has no authentication and listens on loopback unless told otherwise; it names
+integrations and their errors, and no person.
+"""
+
+from __future__ import annotations
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from elt_assets.client.web_server import Server
+from elt_assets.config.settings import Settings
+from elt_assets.monitoring.health_report import report
+from elt_assets.monitoring.metrics import FleetCollector, exposition
+
+_GRACE = 5
+"""Seconds that answers under way have when the endpoint is stopped."""
+
+
+def application(settings: Settings, server: Server | None) -> Starlette:
+    """The routes over one installation. Handlers are plain functions: they run in threads."""
+    collector = FleetCollector(settings, server)
+
+    def health(_: Request) -> Response:
+        found = report(settings, server)
+        return JSONResponse(found.as_json(), 200 if found.ok else 503)
+
+    def ready(_: Request) -> Response:
+        found = report(settings, server, brief=True)
+        return JSONResponse(found.as_json(), 200 if found.ready else 503)
+
+    def metrics(_: Request) -> Response:
+        return Response(exposition(collector), media_type=CONTENT_TYPE_LATEST)
+
+    def index(_: Request) -> Response:
+        return PlainTextResponse("/health  /ready  /metrics\n")
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Route("/health", health),
+            Route("/ready", ready),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+def serve(settings: Settings, server: Server | None, host: str, port: int) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    uvicorn.run(
+        application(settings, server),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE,
+    )

@@ -1,0 +1,214 @@
+"""The health report: what is wrong now, in lines that say what to do.
+
+Belongs here: each check and the report over all of them. Does not: serving it (endpoint),
+numbers over time (metrics), or what an audit of the data finds (sync.admin.audit).
+
+A check is of one of two kinds. What the platform needs in order to work at all decides
+about `ready`; what single integrations suffer from makes the report fail too, because a
+person has to act, but a restart would not help.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from elt_assets.client.web_server import HEARTBEAT_TOLERANCE, Queue, Server
+from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.settings import Settings
+from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.monitoring.broker_check import listening_workers, look_at_broker
+from elt_assets.orchestration.alerts.issues import grouped, open_matters
+from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.sync.admin.freshness import overdue
+from elt_assets.sync.clock import now
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import warehouse_layout
+
+_LISTED = 10
+_BUSY_WAIT = 2.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One question and its answer; `needed` says that nothing works without it."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    sample: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All answers at one moment."""
+
+    at: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing waits for a person."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the platform can work."""
+        return all(check.ok for check in self.checks if check.needed)
+
+    def as_json(self) -> dict[str, object]:
+        """The documented shape of `/health` and `health --json`."""
+        return {
+            "status": "ok" if self.ok else "failing",
+            "ready": self.ready,
+            "at": self.at,
+            "reasons": [f"{check.name}: {check.detail}" for check in self.checks if not check.ok],
+            "checks": [
+                {
+                    "name": check.name,
+                    "status": "ok" if check.ok else "failing",
+                    "detail": check.detail,
+                    "needed": check.needed,
+                    "sample": list(check.sample),
+                }
+                for check in self.checks
+            ],
+        }
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Platform]:
+    """The platform for one look: opening proves that the database can be read and written.
+
+    It is opened anew each time, so that a database that was restored or lost is seen as it is,
+    and waits for nobody long.
+    """
+    database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)
+    opened = warehouses(settings.model_copy(update={"lock_wait": 0.0}), warehouse_layout())
+    try:
+        yield Platform(settings, database, opened)
+    finally:
+        opened.close()
+        database.close()
+
+
+def report(settings: Settings, server: Server | None = None, *, brief: bool = False) -> Report:
+    """Look at everything; with `brief` only at what the platform needs in order to work.
+
+    Without a server, nothing is said about web server, code location and daemon.
+    """
+    checks: list[Check] = [disk(settings), warehouse(settings)]
+    try:
+        with opened(settings) as platform:
+            with platform.database.transaction("health") as transaction:
+                # Opening it has written nothing where its schema was up to date.
+                transaction.execute("UPDATE syncs SET status = status WHERE 1 = 0")
+            checks.append(Check("operational database", True, "reads and writes"))
+            if not brief:
+                checks += [*_integrations(platform)]
+    except DatabaseBusy:
+        checks.append(Check("operational database", True, "busy: another process is writing"))
+    except EltAssetsError as error:
+        checks.append(Check("operational database", False, str(error)))
+    if server is not None:
+        checks += _server(server)
+        if settings.broker_address is not None and not brief:
+            checks.append(workers(settings.broker_address))
+    return Report(now(), tuple(checks))
+
+
+def disk(settings: Settings) -> Check:
+    """Whether there is room under the home folder."""
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free // 2**20
+    wanted = settings.min_free_mb
+    detail = f"{free:,} MB free under {settings.home}"
+    if free >= wanted:
+        return Check("disk", True, detail)
+    return Check("disk", False, f"{detail}, less than {wanted:,} MB: free some, or add some")
+
+
+def warehouse(settings: Settings) -> Check:
+    """Whether integrations' warehouses can be written."""
+    opened = warehouses(settings, warehouse_layout())
+    try:
+        return Check("warehouse", True, opened.inspect())
+    except EltAssetsError as error:
+        return Check("warehouse", False, str(error))
+    finally:
+        opened.close()
+
+
+def workers(address: BrokerAddress) -> Check:
+    """Whether runs reach somebody who carries them out; a restart of ours would not help."""
+    try:
+        said, listening = look_at_broker(address), listening_workers()
+    except EltAssetsError as error:
+        return Check("broker", False, str(error), needed=False)
+    slots = ", ".join(f"{name} ({slots} at once)" for name, slots in listening.items())
+    return Check(
+        "broker",
+        bool(listening),
+        f"{said}; {slots or 'no worker listens: start one with elt-assets worker'}",
+        needed=False,
+    )
+
+
+def _integrations(platform: Platform) -> Iterator[Check]:
+    """What single integrations suffer from; one line for all of one cause."""
+    alerts = grouped(open_matters(platform).open)
+    for kind, fine in (("failure", "no sync waits for a person"), ("quarantine", "none is open")):
+        found = [alert for alert in alerts if alert.kind == kind]
+        yield Check(
+            {"failure": "syncs", "quarantine": "quarantines"}[kind],
+            not found,
+            "; ".join(alert.text for alert in found[:_LISTED]) or fine,
+            needed=False,
+            sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
+        )
+    late = overdue(platform)
+    names = tuple(dict.fromkeys(one.partition for one in late))
+    yield Check(
+        "freshness",
+        not late,
+        f"{len(names):,} integrations are not up to date; {names[0]} waits longest, "
+        f"since {late[0].since}"
+        if late
+        else "every enabled integration is up to date",
+        needed=False,
+        sample=names[:_LISTED],
+    )
+
+
+def _server(server: Server) -> Sequence[Check]:
+    try:
+        queue, broken = server.queue(), server.broken_locations()
+    except EltAssetsError as error:
+        return (Check("web server", False, str(error)),)
+    return (
+        Check("web server", True, "answers"),
+        Check(
+            "code location",
+            not broken,
+            "; ".join(f"{name} does not load: {error}" for name, error in broken.items())
+            or "loads",
+        ),
+        _daemon(queue),
+    )
+
+
+def _daemon(queue: Queue) -> Check:
+    gone = [daemon.name.lower() for daemon in queue.daemons if not daemon.alive]
+    if not gone:
+        return Check("daemon", True, "every part of it shows life")
+    return Check(
+        "daemon",
+        False,
+        f"no heartbeat for {HEARTBEAT_TOLERANCE:.0f} s of {', '.join(gone)}: schedules, sensors "
+        "and queued runs stand still; start it with `elt-assets dev`",
+        sample=tuple(gone),
+    )

@@ -1,0 +1,1 @@
+"""Alerts: the open issues, and the channels that send them."""

@@ -1,0 +1,164 @@
+"""Where alerts go: a webhook, Slack, e-mail; whichever is configured, and all that are.
+
+Belongs here: one class for each channel and how it says it did not get through. Does not:
+what is said (issues), or remembering what was said to whom (alert_sensor).
+
+No error quotes an address: those of webhooks hold a token, and of mailboxes a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import smtplib
+import ssl
+from collections.abc import Mapping, Sequence
+from email.message import EmailMessage
+from typing import Protocol
+
+import msgspec
+import urllib3
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import RetryableError
+from elt_assets.orchestration.alerts.issues import Alert
+
+SIGNATURE_HEADER = "X-Elt-Assets-Signature"
+_TIMEOUT = 10
+_LISTED = 20
+"""Alerts in one Slack message or e-mail; a person reads no more, and Slack takes no more."""
+
+
+class Channel(Protocol):
+    """Somewhere that alerts are sent to."""
+
+    @property
+    def name(self) -> str:
+        """What the sensor remembers it by."""
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Send one message with all of them. Raises `RetryableError` if nobody took it."""
+
+
+def channels(settings: Settings) -> list[Channel]:
+    """Every channel that is configured."""
+    found: list[Channel] = []
+    if settings.alert_webhook:
+        key = settings.alert_secret.get_secret_value() if settings.alert_secret else None
+        found.append(Webhook(settings.alert_webhook.get_secret_value(), key))
+    if settings.alert_slack:
+        found.append(Slack(settings.alert_slack.get_secret_value()))
+    if settings.alert_email_to:
+        found.append(Email(settings))
+    return found
+
+
+class Webhook:
+    """JSON to any receiver: `text` for people, `alerts` for programs.
+
+    With a secret the body is signed: SIGNATURE_HEADER holds `sha256=` and the HMAC-SHA256 in
+    hexadecimal.
+    """
+
+    name = "webhook"
+
+    def __init__(self, url: str, secret: str | None) -> None:
+        self._url = url
+        self._secret = secret
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Post them."""
+        text = "\n".join(alert.text for alert in alerts)
+        body = msgspec.json.encode({"text": text, "alerts": alerts})
+        headers: Mapping[str, str] = {"Content-Type": "application/json"}
+        if self._secret:
+            signature = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()
+            headers = {**headers, SIGNATURE_HEADER: f"sha256={signature}"}
+        try:
+            with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http:
+                answer = http.request("POST", self._url, body=body, headers=headers, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise RetryableError(
+                f"the alert receiver did not answer: {type(error).__name__}"
+            ) from None
+        if answer.status >= 300:
+            raise RetryableError(f"the alert receiver answered {answer.status}")
+
+
+class Slack:
+    """A channel's incoming webhook."""
+
+    name = "slack"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Send them as one message, a paragraph each."""
+        from slack_sdk.webhook import WebhookClient
+
+        # Names and errors come from outside: nothing in them may mention a channel or a link.
+        text = "\n".join(_lines(alerts))
+        for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(character, escaped)
+        try:
+            answer = WebhookClient(self._url, timeout=_TIMEOUT, retry_handlers=[]).send(text=text)
+        except OSError as error:
+            raise RetryableError(f"Slack did not answer: {type(error).__name__}") from None
+        if answer.status_code != 200:
+            raise RetryableError(f"Slack answered {answer.status_code}")
+
+
+class Email:
+    """One plain-text message to everybody in ELT_ASSETS_ALERT_EMAIL_TO."""
+
+    name = "email"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def send(self, alerts: Sequence[Alert]) -> None:
+        """Send them as one message; the subject tells how many of which kind."""
+        settings = self._settings
+        message = EmailMessage()
+        message["From"] = settings.alert_email_from
+        message["To"] = settings.alert_email_to
+        kinds: dict[str, int] = {}
+        for alert in alerts:
+            kinds[alert.kind] = kinds.get(alert.kind, 0) + alert.count
+        message["Subject"] = "elt_assets: " + ", ".join(
+            f"{kind} of {count}" for kind, count in sorted(kinds.items())
+        )
+        message.set_content("\n\n".join(_lines(alerts)) + "\n")
+        try:
+            with self._connected() as server:
+                if settings.smtp_user and settings.smtp_password:
+                    server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+                server.send_message(message)
+        except (OSError, smtplib.SMTPException) as error:
+            raise RetryableError(
+                f"the mail server did not take it: {type(error).__name__}"
+            ) from None
+
+    def _connected(self) -> smtplib.SMTP:
+        settings = self._settings
+        host, port = settings.smtp_host or "", settings.smtp_port
+        # smtplib's own default takes any certificate, and with it any server in the middle.
+        trusted = ssl.create_default_context()
+        if settings.smtp_security == "tls":
+            return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT, context=trusted)
+        server = smtplib.SMTP(host, port, timeout=_TIMEOUT)
+        if settings.smtp_security == "starttls":
+            try:
+                server.starttls(context=trusted)
+            except BaseException:
+                server.close()
+                raise
+        return server
+
+
+def _lines(alerts: Sequence[Alert]) -> list[str]:
+    lines = [alert.text for alert in alerts[:_LISTED]]
+    if len(alerts) > _LISTED:
+        lines.append(f"… and {len(alerts) - _LISTED} more causes: elt-assets health")
+    return lines

@@ -1,0 +1,206 @@
+"""What Dagster is told about one integration's sync: events, metadata, the final failure.
+
+Belongs here: turning an `Outcome` into materializations of one partition and many failed
+outcomes into one `Failure`. Does not: running a sync, or when to log what (streams).
+
+Every stored event costs about 10 ms, so each table and partition gets one event that says
+everything, and nothing is logged per page or per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.table_specs import asset_key, column_lineage
+from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
+from elt_assets.sync.streams import Stream
+
+_LISTED_FAILURES = 20
+
+
+def materializations(
+    stream: Stream, outcome: Outcome, selected: Collection[Stage], *, lineage: bool = False
+) -> list[dg.AssetMaterialization]:
+    """One event for each selected table that this sync brought up to date.
+
+    A settled sync brought all of them up to date, also where the decision was to change
+    nothing (superseded) or to hold deletes back (quarantined): `status` says so. One that
+    failed did so for the tables before the stage that failed.
+
+    With `lineage` each tells which columns its own come from. API clients look for that in a
+    table's newest event, and it is as large as all the rest.
+    """
+    return [
+        dg.AssetMaterialization(
+            asset_key(stream, stage),
+            partition=outcome.partition,
+            metadata=_metadata(outcome, stage) | (_lineage(stream, stage) if lineage else {}),
+        )
+        for stage in _filled(outcome)
+        if stage in selected
+    ]
+
+
+def failure(outcomes: Sequence[Outcome]) -> dg.Failure | None:
+    """The failure to raise for a run with these outcomes, None if none of them failed.
+
+    It asks for no retry when each failure is permanent: a person has to change something.
+    """
+    failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
+    if not failed:
+        return None
+    lines = [_without_newlines(_named(outcome)) for outcome in failed[:_LISTED_FAILURES]]
+    if len(failed) > len(lines):
+        lines.append(f"… and {len(failed) - len(lines)} more")
+    rest = "" if len(failed) == len(outcomes) else "; the others are settled"
+    return dg.Failure(
+        description="\n".join(
+            [f"{len(failed)} of {len(outcomes)} integrations failed{rest}.", *lines]
+        ),
+        metadata={
+            "failed": len(failed),
+            "settled": len(outcomes) - len(failed),
+            "errors": dg.MetadataValue.md(_list(lines)),
+        },
+        allow_retries=any(outcome.retryable for outcome in failed),
+    )
+
+
+def summary(outcomes: Sequence[Outcome], handed_on: int = 0) -> str:
+    """The run in one line: how many integrations ended how, what changed, what is handed on."""
+    ended = ", ".join(
+        f"{count} {status}"
+        for status in Status
+        if (count := sum(outcome.status is status for outcome in outcomes))
+    )
+    counts = [outcome.counts for outcome in outcomes]
+    noun = "integration" if len(outcomes) == 1 else "integrations"
+    return (
+        f"{len(outcomes)} {noun}: {ended or 'none to sync'}; "
+        f"{sum(c.inserts for c in counts)} inserted, {sum(c.updates for c in counts)} updated, "
+        f"{sum(c.deletes for c in counts)} deleted, "
+        f"{sum(c.withheld_deletes for c in counts)} deletes withheld"
+        + (f"; {handed_on} not begun in the run's time and handed on" if handed_on else "")
+    )
+
+
+def _filled(outcome: Outcome) -> list[Stage]:
+    stages = list(Stage)
+    if outcome.status.settled:
+        return stages
+    if outcome.reached is None:
+        return []
+    return stages[: stages.index(outcome.reached) + 1]
+
+
+def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
+    counts = outcome.counts
+    changes = {
+        "inserted": counts.inserts,
+        "updated": counts.updates,
+        "deleted": counts.deletes,
+        "withheld": counts.withheld_deletes,
+        "unchanged": counts.unchanged,
+    }
+    common = {
+        "status": str(outcome.status),
+        "mode": str(outcome.mode),
+        "sync_id": outcome.sync_id,
+    }
+    if stage is Stage.STAGING:
+        return {
+            "dagster/row_count": counts.staged,
+            **common,
+            "fetched": counts.fetched,
+            "staged": counts.staged,
+            "rejected": counts.rejected,
+            "duplicates": counts.duplicates,
+            "tombstones": counts.tombstones,
+            "batches": outcome.batches,
+            "resumed_batches": outcome.resumed_batches,
+            "certificate": dg.MetadataValue.md(_certificate(outcome.certificate)),
+            **_seconds(outcome, "extract", "stage"),
+        }
+    if stage is Stage.CDC:
+        changed = counts.inserts + counts.updates + counts.deletes
+        # A result that was recorded earlier comes without its sample.
+        sample = _sample(outcome.sample) if outcome.sample else "" if changed else "no changes"
+        return {
+            "dagster/row_count": changed,
+            **common,
+            **changes,
+            "pending": counts.pending_deletes,
+            "shielded": counts.shielded_deletes,
+            **({"reasons": dg.MetadataValue.md(_list(outcome.reasons))} if outcome.reasons else {}),
+            **({"sample": dg.MetadataValue.md(sample)} if sample else {}),
+            **_seconds(outcome, "detect"),
+        }
+    return {
+        "dagster/row_count": counts.latest,
+        **common,
+        **changes,
+        "latest_before": counts.latest_before,
+        "latest": counts.latest,
+        **_seconds(outcome, "apply"),
+    }
+
+
+def _lineage(stream: Stream, stage: Stage) -> dict[str, Any]:
+    found = column_lineage(stream, stage)
+    return {"dagster/column_lineage": found} if found else {}
+
+
+def _seconds(outcome: Outcome, *stages: str) -> dict[str, float]:
+    return {
+        f"seconds_{stage}": round(outcome.seconds[stage], 3)
+        for stage in stages
+        if stage in outcome.seconds
+    }
+
+
+def _certificate(certificate: Certificate) -> str:
+    verdict = "**Complete.**" if certificate.complete else "**Not complete.**"
+    facts = [
+        f"{verdict} {certificate.records} records on {certificate.pages} pages, "
+        f"extracted in {certificate.extraction_runs} "
+        f"{'run' if certificate.extraction_runs == 1 else 'runs'}.",
+    ]
+    if not certificate.resumable:
+        facts.append("The source cannot go on from a page: an interrupted extraction begins again.")
+    if certificate.declared_total is not None:
+        facts.append(f"The provider declares {certificate.declared_total}.")
+    if certificate.unreadable_keys:
+        facts.append(f"{certificate.unreadable_keys} without a readable key.")
+    return "\n\n".join([" ".join(facts), *filter(None, [_list(certificate.reasons)])])
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _sample(changes: Sequence[Mapping[str, Any]]) -> str:
+    """A table of changes: kind, key, names of changed fields, values where switched on."""
+    columns = [*changes[0]]
+    rows = [" | ".join(_cell(change.get(column)) for column in columns) for change in changes]
+    return "\n".join(
+        f"| {line} |" for line in (" | ".join(columns), " | ".join("---" for _ in columns), *rows)
+    )
+
+
+def _cell(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    for character in "\\`|<>[]*_":
+        text = text.replace(character, f"\\{character}")
+    return _without_newlines(text)
+
+
+def _named(outcome: Outcome) -> str:
+    error = outcome.error or "failed without a reason"
+    return error if error.startswith(outcome.partition) else f"{outcome.partition}: {error}"
+
+
+def _without_newlines(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,71 @@
+"""A run's time: how long it may begin integrations, and what is left when that is over.
+
+Belongs here: reading the budget, watching the time, the tags by which a run hands work on.
+Does not: who takes it over (recovery_sensor), or what is begun first (sync.workload).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import InvalidInput
+
+RUN_BUDGET_TAG = "elt_assets/run_budget"
+"""Run tag: seconds in which it begins integrations, instead of what the settings say."""
+NO_BUDGET = "none"
+"""Its value for a run that begins all of them, however long that takes."""
+HANDED_ON_TAG = "elt_assets/handed_on"
+"""Run tag: some of its integrations were not begun, and another run is to begin them."""
+CONTINUES_TAG = "elt_assets/continues"
+"""Run tag: the run whose integrations this one takes over."""
+
+
+class RunTime:
+    """The time of one run; it goes on while a step is repeated."""
+
+    def __init__(
+        self, started_at: float, budget: float | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._until = None if budget is None else started_at + budget
+        self._clock = clock
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to begin."""
+        return self._until is not None and self._clock() >= self._until
+
+    def remains(self) -> bool:
+        """Whether another integration may begin."""
+        return not self.is_over
+
+
+def run_time(context: dg.AssetExecutionContext, settings: Settings) -> RunTime:
+    """The time of the run at hand. Raises `InvalidInput` for a tag that is no budget."""
+    budget = budget_of(context.run, settings)
+    if budget is None:
+        return RunTime(0.0, None)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    started_at = None if record is None else record.start_time
+    return RunTime(time.time() if started_at is None else started_at, budget)
+
+
+def budget_of(run: dg.DagsterRun, settings: Settings) -> float | None:
+    """Seconds in which the run begins integrations, None for as long as it takes."""
+    tag = run.tags.get(RUN_BUDGET_TAG)
+    if tag is None:
+        return settings.run_budget
+    if tag == NO_BUDGET:
+        return None
+    try:
+        budget = float(tag)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget < float("inf"):
+        raise InvalidInput(
+            f"run tag {RUN_BUDGET_TAG} is {tag!r}: give a number of seconds, or {NO_BUDGET!r}"
+        )
+    return budget

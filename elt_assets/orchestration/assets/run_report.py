@@ -1,0 +1,132 @@
+"""What one attempt of a run reports while integrations settle, and how it ends.
+
+Belongs here: what was reported before, what is told to whom, and the failure at the end.
+Does not: what an event says (reporting) or running a sync (streams).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import dagster as dg
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.failed_partitions import failed_observation, look_up
+from elt_assets.orchestration.assets.materializations import failure, materializations, summary
+from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
+from elt_assets.orchestration.assets.run_timings import RunSeconds, told
+from elt_assets.orchestration.resources import RunListener
+from elt_assets.sync.outcome import Outcome, Stage, Status
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import Stream
+
+_LAST = 3
+"""Integrations at the end of a run whose events tell the lineage of columns: one of them is
+likely to succeed, and the newest event is the one that is looked at."""
+
+
+class RunReport:
+    """The report of one attempt: an event for each table and partition once a run."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        stream: Stream,
+        selected: Collection[Stage],
+        platform: Platform,
+        listener: RunListener,
+        retry_policy: dg.RetryPolicy,
+        time: RunTime,
+    ) -> None:
+        self._context = context
+        self._stream = stream
+        self._selected = selected
+        self._platform = platform
+        self._listener = listener
+        self._retry_policy = retry_policy
+        self.time = time
+        self._handed_on: list[IntegrationRef] = []
+        self._seconds = RunSeconds()
+        self._outcomes: list[Outcome] = []
+        self._reported = _reported_before(context)
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        self._left = len(context.partition_keys) if partitioned else 0
+
+    def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
+        """What is new in `outcome`; the listener hears of it unless it failed."""
+        self._outcomes.append(outcome)
+        self._left -= 1
+        events = [
+            event
+            for event in materializations(
+                self._stream, outcome, self._selected, lineage=self._left < _LAST
+            )
+            if (event.asset_key, event.partition) not in self._reported
+        ]
+        self._seconds.add(outcome)
+        for event in events:
+            with self._seconds.dagster():
+                yield event
+        if events and outcome.status is not Status.FAILED:
+            self._listener.settled(outcome)
+
+    def left(self, ref: IntegrationRef) -> None:
+        """Hear of an integration that was not begun because the run's time was over."""
+        self._handed_on.append(ref)
+
+    def end(self) -> None:
+        """Close the attempt: return if all is well, else ask for a retry or fail the run.
+
+        The partitions without an event are then the red ones, and those that are handed on
+        until they are begun. Raises `RetryRequested` while that can help one integration and
+        there is time, otherwise `Failure`.
+        """
+        self._context.log.info(summary(self._outcomes, len(self._handed_on)))
+        failed = failure(self._outcomes)
+        attempt = self._context.retry_number + 1
+        may_retry = attempt <= self._retry_policy.max_retries and not (
+            self.time.is_over or self._listener.stopped()
+        )
+        if failed is None or not (failed.allow_retries and may_retry):
+            self._hand_on()
+            self._tell_seconds()
+        if failed is None:
+            return
+        if failed.allow_retries and may_retry:
+            raise dg.RetryRequested(
+                max_retries=self._retry_policy.max_retries,
+                seconds_to_wait=self._retry_policy.calculate_delay(attempt),
+            ) from failed
+        for outcome in self._outcomes:
+            if outcome.status is Status.FAILED:
+                self._context.log_event(self._observed(outcome))
+                self._listener.settled(outcome)
+        raise failed
+
+    def _tell_seconds(self) -> None:
+        record = self._context.instance.get_run_record_by_id(self._context.run.run_id)
+        seconds = self._seconds.metadata(record)
+        self._context.log_event(told(self._stream, seconds, len(self._outcomes)))
+
+    def _hand_on(self) -> None:
+        if self._handed_on:
+            self._context.instance.add_run_tags(self._context.run.run_id, {HANDED_ON_TAG: "true"})
+
+    def _observed(self, outcome: Outcome) -> dg.AssetObservation:
+        """What a person, or a client far away, asks about an integration that failed."""
+        found = look_up(self._platform, self._stream, outcome)
+        return failed_observation(self._stream, outcome, found)
+
+
+def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:
+    """What an earlier attempt of this run has reported; its events stand, once is enough."""
+    if context.retry_number == 0:
+        return set()
+    entries = context.instance.all_logs(
+        context.run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {
+        (entry.dagster_event.asset_key, entry.dagster_event.partition)
+        for entry in entries
+        if entry.dagster_event and entry.dagster_event.asset_key
+    }

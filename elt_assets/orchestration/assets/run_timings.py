@@ -1,0 +1,78 @@
+"""Where the time of a run went: the stages of its syncs, and Dagster.
+
+Belongs here: adding up and the event that tells it. Does not: measuring a stage (the engine).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.sync.outcome import Outcome, Stage
+from elt_assets.sync.state.ledger import STAGES
+from elt_assets.sync.streams import Stream
+
+_SHOWN = {"extract": "fetch"}
+
+
+class RunSeconds:
+    """Adds up over one attempt, from when it is made."""
+
+    def __init__(self) -> None:
+        self._begun_at = time.time()
+        self._begun = time.perf_counter()
+        self._stages = dict.fromkeys(STAGES, 0.0)
+        self._dagster = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what the stages of a sync took; of one that was only looked up, nothing."""
+        if not outcome.recorded:
+            for stage, seconds in outcome.seconds.items():
+                self._stages[stage] += seconds
+
+    @contextmanager
+    def dagster(self) -> Iterator[None]:
+        """Around what Dagster does with an event."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._dagster += time.perf_counter() - started
+
+    def metadata(self, record: dg.RunRecord | None) -> dict[str, float]:
+        """Seconds by what they were spent on.
+
+        Those of the stages are of all workers together, so they may be more than the total;
+        those of Dagster are of the run's own thread, beside which the workers go on.
+        """
+        before = {} if record is None else _before(record, self._begun_at)
+        seconds = {
+            "total": time.perf_counter() - self._begun,
+            **{_SHOWN.get(stage, stage): taken for stage, taken in self._stages.items()},
+            "dagster_events": self._dagster,
+            **before,
+        }
+        return {f"seconds_{name}": round(taken, 3) for name, taken in seconds.items()}
+
+
+def told(stream: Stream, seconds: dict[str, float], integrations: int) -> dg.AssetObservation:
+    """The event, in the run's own log and on the page of the table that it ends in."""
+    return dg.AssetObservation(
+        asset_key(stream, Stage.LATEST),
+        description="Where the time of this run went.",
+        metadata={"integrations": integrations, **seconds},
+    )
+
+
+def _before(record: dg.RunRecord, begun_at: float) -> dict[str, float]:
+    """What passed before the step began: in the queue and starting a process, then in the run."""
+    created_at = record.create_timestamp.timestamp()
+    started_at = record.start_time or begun_at
+    return {
+        "queue_and_start": max(0.0, started_at - created_at),
+        "dagster_begin": max(0.0, begun_at - started_at),
+    }

@@ -1,0 +1,55 @@
+"""The guard before a load: whether what was normalized is what a source usually has.
+
+Belongs here: the decision, and the check by which Dagster holds back what follows. Does not:
+checks of what is loaded already (signin_checks).
+
+A provider that renames a field leaves nothing but dead letters, and a day that was loaded
+before would be emptied by loading it again.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.signin.signin_specs import (
+    NORMALIZED_API_EVENTS,
+    NORMALIZED_CSV_EVENTS,
+    EventAsset,
+)
+from elt_assets.signin_events.results import Finding, Normalized
+
+NAME = "mostly_usable"
+MOST_REJECTED = 0.5
+"""Share of a day's records of one source that may be dead letters."""
+FEWEST = 20
+"""Dead letters that hold a day back at the least: one file of a stranger's is no reason to."""
+
+GUARDS = [
+    dg.AssetCheckKey(asset.key, NAME) for asset in (NORMALIZED_API_EVENTS, NORMALIZED_CSV_EVENTS)
+]
+
+
+def guard_spec(asset: EventAsset) -> dg.AssetCheckSpec:
+    """The check as Dagster knows it: what follows is skipped if it fails."""
+    return dg.AssetCheckSpec(
+        NAME,
+        asset=asset.key,
+        blocking=True,
+        description=f"No more than {MOST_REJECTED:.0%} of the day's records are dead letters; "
+        "otherwise nothing is loaded.",
+    )
+
+
+def guarded(found: Normalized) -> Finding:
+    """Whether this may be loaded, and why not."""
+    share = found.rejected / found.read if found.read else 0.0
+    if share <= MOST_REJECTED or found.rejected < FEWEST:
+        return Finding(NAME, passed=True, message=f"{share:.0%} of {found.read:,} are dead letters")
+    return Finding(
+        NAME,
+        passed=False,
+        message=f"{found.rejected:,} of {found.read:,} records are dead letters: look at "
+        f"`elt-assets events rejected list --day {found.day}`, correct the mapping or the file, "
+        "and run the day again",
+        count=found.rejected,
+    )

@@ -1,0 +1,141 @@
+"""What a step on sign-in events tells Dagster: source, stage, schema version and counts.
+
+Belongs here: turning results of the engine into metadata. Does not: running a step
+(event_step), or which assets there are (event_tables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.signin.signin_specs import EventAsset
+from elt_assets.signin_events.pipeline import SCHEMA
+from elt_assets.signin_events.results import (
+    Extraction,
+    ExtractionStatus,
+    FileLoad,
+    FileStatus,
+    Finding,
+    Loaded,
+    Normalized,
+    Summarized,
+)
+
+_LISTED = 20
+
+
+def of_extractions(asset: EventAsset, found: Sequence[Extraction]) -> dict[str, Any]:
+    """What came from the APIs."""
+    failed = [
+        named(one.partition, one.error) for one in found if one.status is ExtractionStatus.FAILED
+    ]
+    return {
+        **_common(asset, sum(one.staged for one in found)),
+        "integrations": len(found),
+        "pages": sum(one.pages for one in found),
+        "resumed_pages": sum(one.resumed_pages for one in found),
+        "fetched": sum(one.fetched for one in found),
+        "staged": sum(one.staged for one in found),
+        "rejected": sum(one.rejected for one in found),
+        "failed": len(failed),
+        **({"errors": _listed(failed)} if failed else {}),
+    }
+
+
+def of_files(asset: EventAsset, found: Sequence[FileLoad]) -> dict[str, Any]:
+    """What came from the day's files."""
+    failed = [named(one.file, one.error) for one in found if one.status is FileStatus.FAILED]
+    return {
+        **_common(asset, sum(one.staged for one in found)),
+        "files": len(found),
+        **{
+            f"files_{status}": sum(one.status is status for one in found)
+            for status in FileStatus
+            if status is not FileStatus.FAILED
+        },
+        "bytes": sum(one.size for one in found),
+        "fetched": sum(one.fetched for one in found),
+        "staged": sum(one.staged for one in found),
+        "rejected": sum(one.rejected for one in found),
+        "failed": len(failed),
+        **({"errors": _listed(failed)} if failed else {}),
+    }
+
+
+def of_normalized(asset: EventAsset, found: Normalized) -> dict[str, Any]:
+    """What of it fits the schema."""
+    return {
+        **_common(asset, found.normalized),
+        "schema": found.schema,
+        "read": found.read,
+        "normalized": found.normalized,
+        "rejected": found.rejected,
+        "late": found.late,
+        "days": ", ".join(map(str, found.event_days)) or "none",
+    }
+
+
+def of_loaded(asset: EventAsset, found: Loaded) -> dict[str, Any]:
+    """What the load changed."""
+    reopened = [day for day in found.days if day != found.day]
+    return {
+        **_common(asset, found.rows),
+        "inserted": found.inserted,
+        "updated": found.updated,
+        "deleted": found.deleted,
+        "removed": found.removed,
+        "unchanged": found.unchanged,
+        "duplicates": found.duplicates,
+        "reopened": ", ".join(map(str, reopened)) or "none",
+        "fingerprint": found.fingerprint,
+    }
+
+
+def of_summary(asset: EventAsset, found: Summarized) -> dict[str, Any]:
+    """What the day amounts to."""
+    return {
+        **_common(asset, found.organizations),
+        "organizations": found.organizations,
+        "events": found.events,
+        "failures": found.failures,
+        "unknown_users": found.unknown_users,
+        "inactive_users": found.inactive_users,
+        "summed_up_again": len(found.also),
+    }
+
+
+def of_finding(found: Finding) -> dict[str, Any]:
+    """What a check found, in the words of the other checks."""
+    rows = [", ".join(f"{name}={value}" for name, value in row.items()) for row in found.sample]
+    said = [] if found.passed else [found.message, *rows]
+    return {
+        "offending": 0 if found.passed else found.count,
+        "sample": _listed(said) if said else dg.MetadataValue.md("none"),
+    }
+
+
+def named(what: str, error: str | None) -> str:
+    """The error with what it is about in front, once."""
+    text = error or "failed without a reason"
+    return text if text.startswith(what) else f"{what}: {text}"
+
+
+def _listed(lines: Iterable[str]) -> dg.MetadataValue[Any]:
+    """Lines as a list, and how many more there are."""
+    every = [" ".join(line.split()) for line in lines]
+    shown = [f"- {line}" for line in every[:_LISTED]]
+    if len(every) > _LISTED:
+        shown.append(f"- … and {len(every) - _LISTED} more")
+    return dg.MetadataValue.md("\n".join(shown))
+
+
+def _common(asset: EventAsset, rows: int) -> dict[str, Any]:
+    return {
+        "dagster/row_count": rows,
+        "source": asset.source,
+        "stage": str(asset.queue),
+        "schema": SCHEMA,
+    }

@@ -1,0 +1,229 @@
+"""The assets of a stream: one computation that brings its three tables up to date.
+
+Belongs here: the factory, and the translation of a run (partition keys, selected tables,
+tags) into engine calls. Does not: what is reported (reporting), what the tables are
+(tables) or anything a sync does (the engine).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import dagster as dg
+from pydantic import Field
+
+from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
+from elt_assets.identifiers import IntegrationRef, checked_name
+from elt_assets.orchestration.assets.progress_log import ProgressLog
+from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
+from elt_assets.orchestration.assets.run_report import RunReport
+from elt_assets.orchestration.assets.table_specs import asset_key, table_specs
+from elt_assets.orchestration.partitions import connected_integrations
+from elt_assets.orchestration.resources import RunListener
+from elt_assets.sync.fault_injection import FaultDice
+from elt_assets.sync.outcome import Mode, Outcome, Stage, Status
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import Stream
+from elt_assets.sync.workload import in_turn, loads
+from elt_assets.telemetry import tracing
+
+T = TypeVar("T")
+
+SYNC_ID_TAG = "elt_assets/sync_id"
+
+# A range of any length is one run: `dagster asset materialize --partition-range` demands it,
+# and the daemon then turns a backfill into one run for each contiguous range.
+RANGES = dg.BackfillPolicy.single_run()
+
+# Page fetches and store writes have retried with budgets of their own before this counts. The
+# step asks for these retries itself (run_report): attached to it, the policy would also retry
+# a step that somebody terminates, and no run could be cancelled.
+TRANSIENT = dg.RetryPolicy(
+    max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+
+class SyncConfig(dg.Config):
+    """What one run may be told; everything else comes from settings and the registry."""
+
+    pages_per_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Pages in one checkpoint; from settings when unset.",
+    )
+    max_batches: int | None = Field(
+        default=None,
+        ge=1,
+        description="Checkpoints after which an extraction is cut, to try something out; one "
+        "that was cut deletes nobody. No limit but the settings' when unset.",
+    )
+    mode: Mode | None = Field(
+        default=None,
+        description="FULL reads everything, INCREMENTAL what changed; each integration's "
+        "configuration decides when unset.",
+    )
+    only_unsettled: bool = Field(
+        default=False,
+        description="Sync only integrations whose newest sync has not settled, and report the "
+        "others as they stand: for a range in which some failed.",
+    )
+    faults: bool = Field(
+        default=False,
+        description="Fail on purpose, with the odds of the original experiment: a page 2%, a "
+        "write that was committed 40%, the process 5% after batch 5.",
+    )
+
+
+def step_name(stream: Stream) -> str:
+    """The name of the computation behind a stream's assets, as run configuration spells it."""
+    return f"sync_{stream.name}"
+
+
+def stream_assets(
+    stream: Stream, *, retry_policy: dg.RetryPolicy = TRANSIENT
+) -> dg.AssetsDefinition:
+    """The assets `<stream>_staging` → `<stream>_cdc` → `<stream>_latest`."""
+
+    @dg.multi_asset(
+        name=step_name(stream),
+        description=f"Bring {stream.name} of every integration of the run up to date.",
+        specs=table_specs(stream),
+        partitions_def=connected_integrations,
+        backfill_policy=RANGES,
+        can_subset=True,
+    )
+    def sync(
+        context: dg.AssetExecutionContext,
+        config: SyncConfig,
+        platform: dg.ResourceParam[Platform],
+        listener: dg.ResourceParam[RunListener],
+    ) -> Iterator[dg.AssetMaterialization]:
+        """Bring every integration of this run up to date; fail at the end if any failed."""
+        selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
+        time = _refused_for_good(lambda: run_time(context, platform.settings))
+        report = RunReport(context, stream, selected, platform, listener, retry_policy, time)
+        facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
+        with (
+            tracing.traced(platform.settings.tracing_endpoint),
+            tracing.span("run", stream=stream.name, **facts),
+        ):
+            for outcome in _sync_run(context, stream, selected, platform, config, listener, report):
+                yield from report.events(outcome)
+            report.end()
+
+    return sync
+
+
+def sync_id_of(run: dg.DagsterRun) -> str:
+    """The sync that a run works on: named by its tag, else by the first run of its family.
+
+    A re-executed run has the root run of the one it repeats, and so continues its sync.
+    """
+    return checked_name(
+        run.tags.get(SYNC_ID_TAG) or run.root_run_id or run.run_id, f"run tag {SYNC_ID_TAG}"
+    )
+
+
+def _is_selected(context: dg.AssetExecutionContext, stream: Stream, stage: Stage) -> bool:
+    """Whether the run is to fill the table of `stage`."""
+    return asset_key(stream, stage) in context.selected_asset_keys
+
+
+def _sync_run(
+    context: dg.AssetExecutionContext,
+    stream: Stream,
+    selected: Sequence[Stage],
+    platform: Platform,
+    config: SyncConfig,
+    listener: RunListener,
+    report: RunReport,
+) -> Iterator[Outcome]:
+    """Sync what the run carries, as far as it asks; what cannot be started has failed."""
+    sync_id = _refused_for_good(lambda: sync_id_of(context.run))
+    # A new run that leaves staging out means the extraction that is already there.
+    continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
+    progress = ProgressLog(context.log.info, listener.progress)
+    refs: dict[str, list[IntegrationRef]] = {}
+    for key in _in_turn(context, stream, platform):
+        try:
+            ref = IntegrationRef.parse(key)
+            if config.only_unsettled and (settled := platform.settled(stream, ref)):
+                yield settled
+                continue
+            found = _staged_sync_id(platform, stream, ref) if continues else sync_id
+        except EltAssetsError as error:
+            yield Outcome(
+                partition=key,
+                stream=stream.name,
+                sync_id=sync_id,
+                status=Status.FAILED,
+                error=str(error),
+                retryable=isinstance(error, SyncError) and error.retryable,
+            )
+        else:
+            refs.setdefault(found, []).append(ref)
+    for found, together in refs.items():
+        yield from platform.sync(
+            stream,
+            together,
+            sync_id=found,
+            run_id=context.run.run_id,
+            until=selected[-1],
+            mode=config.mode,
+            pages_per_batch=config.pages_per_batch,
+            max_batches=config.max_batches,
+            progress=progress.heard,
+            meanwhile=progress.write,
+            may_begin=report.time.remains,
+            left=report.left,
+            faults=FaultDice() if config.faults else None,
+        )
+
+
+def _refused_for_good(read: Callable[[], T]) -> T:
+    """What `read` reads of the run's tags; nothing is begun for a run that is mistaken there."""
+    try:
+        return read()
+    except InvalidInput as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _in_turn(
+    context: dg.AssetExecutionContext, stream: Stream, platform: Platform
+) -> Sequence[str]:
+    """The run's partitions in the order in which they are to begin; unknown ones are last."""
+    keys = _partition_keys(context)
+    if len(keys) == 1:
+        return keys
+    known = loads(platform, stream)
+    taken_over = CONTINUES_TAG in context.run.tags
+    order = in_turn([known[key] for key in keys if key in known], longest_waiting_first=taken_over)
+    return [*(load.partition for load in order), *(key for key in keys if key not in known)]
+
+
+def _partition_keys(context: dg.AssetExecutionContext) -> Sequence[str]:
+    """The run's partition, or every partition of its range."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        raise dg.Failure(
+            "this run names no integration: choose a partition or a range of partitions",
+            allow_retries=False,
+        )
+    keys: Sequence[str] = context.partition_keys
+    return keys
+
+
+def _names_its_sync(run: dg.DagsterRun) -> bool:
+    return SYNC_ID_TAG in run.tags or run.root_run_id is not None
+
+
+def _staged_sync_id(platform: Platform, stream: Stream, ref: IntegrationRef) -> str:
+    found = platform.unfinished_sync_id(stream, ref)
+    if found is None:
+        raise InvalidInput(
+            f"{ref}: no unfinished sync to continue; materialize {stream.staging} first, "
+            "alone or together with the others"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Asset checks over all integrations and days."""

@@ -1,0 +1,73 @@
+"""Asset checks of sign-in events: what holds over all loaded days, for Dagster.
+
+Belongs here: checks, severities, and findings as check results. Does not: what is checked
+(signin_events.admin.event_checks), or checks inside a run that keep bad records from being loaded
+(orchestration.assets.signin.signin_assets).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from elt_assets.errors import EltAssetsError
+from elt_assets.orchestration.assets.signin.signin_metadata import of_finding
+from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
+from elt_assets.signin_events.pipeline import EventPipeline
+from elt_assets.signin_events.results import Finding
+from elt_assets.sync.service import Platform
+
+CHECKS = {
+    "conformance": "Loaded events fit the declared schema, and few records are dead letters.",
+    "duplicates": "No event of an organization is loaded twice.",
+    "gaps": "Between the first and the last day that was extracted none was left out.",
+    "volume": "The newest day has about as many events as the same weekday had before.",
+    "freshness": "The newest event is not older than ELT_ASSETS_STALE_HOURS.",
+}
+_ERRORS = {"duplicates"}
+"""What must never be; the others are about days that may be right and look unusual."""
+
+
+def event_checks() -> dg.AssetChecksDefinition:
+    """All standing checks of `signin_events`, computed together."""
+
+    @dg.multi_asset_check(
+        name="check_signin_events",
+        description="Audits the loaded sign-in events of every day.",
+        specs=[
+            dg.AssetCheckSpec(name=name, asset=SIGNIN_EVENTS.key, description=description)
+            for name, description in CHECKS.items()
+        ],
+        can_subset=True,
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.name for key in context.selected_asset_check_keys}
+        with EventPipeline(platform) as events:
+            for name in CHECKS:
+                if name in selected:
+                    yield _result(name, _finding(events, name))
+
+    return checks
+
+
+def _finding(events: EventPipeline, name: str) -> Finding:
+    """What the check finds; a check that cannot look has not passed."""
+    try:
+        return events.check(name)
+    except EltAssetsError as error:
+        return Finding(check=name, passed=False, message=str(error))
+
+
+def _result(name: str, finding: Finding) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        asset_key=SIGNIN_EVENTS.key,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity.ERROR if name in _ERRORS else dg.AssetCheckSeverity.WARN,
+        description=finding.message,
+        metadata=of_finding(finding),
+    )

@@ -1,0 +1,1 @@
+"""Dagster's instance: its home, dagster.yaml, storage and run history."""

@@ -1,0 +1,63 @@
+"""The PostgreSQL that holds Dagster's instance, looked at before Dagster uses it.
+
+Belongs here: whether it answers, which one it is, what we may do there. Does not: what Dagster
+keeps in it (postgres_storage). Dagster itself tries six times, and says so in thirty lines.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.errors import EltAssetsError
+
+
+class InstanceUnusable(EltAssetsError):
+    """The database that holds Dagster's instance does not answer, or refuses us."""
+
+
+def look_at_instance(address: DatabaseAddress) -> str:
+    """Version and rights. Raises `InstanceUnusable` saying why it cannot be used."""
+    # Imported when it is needed: it comes with an extra.
+    import psycopg2
+
+    secrets = Secrets()
+    try:
+        with closing(psycopg2.connect(address.complete(secrets))) as connection:
+            # A session that waits for a lock would keep everybody waiting who starts.
+            connection.set_session(readonly=True, autocommit=True)
+            with connection.cursor() as cursor:
+                cursor.execute(_LOOK)
+                version, user, schema, may_create, encrypted, tables = cursor.fetchone()
+    except psycopg2.Error as error:
+        said = secrets.redact(str(error).strip().partition("\n")[0])
+        raise InstanceUnusable(
+            f"Dagster's instance at {address} cannot be used: {said}; see ELT_ASSETS_DAGSTER_URL "
+            "and ELT_ASSETS_DAGSTER_PASSWORD"
+        ) from None
+    if schema is None:
+        raise InstanceUnusable(
+            f"Dagster's instance at {address} cannot be used: no schema of {user}'s search path "
+            "exists; create it, or name another: ?options=-csearch_path%3Ddagster"
+        )
+    if not may_create and not tables:
+        raise InstanceUnusable(
+            f"Dagster's instance at {address} cannot be used: {user} may not create tables in "
+            f"schema {schema}; GRANT CREATE ON SCHEMA {schema} TO {user}"
+        )
+    return (
+        f"PostgreSQL {version} as {user}, {'' if encrypted else 'not '}encrypted, "
+        f"schema {schema}{'' if tables else ' is empty'}"
+    )
+
+
+_LOOK = """
+SELECT
+    current_setting('server_version'),
+    current_user,
+    current_schema(),
+    has_schema_privilege(current_schema(), 'CREATE'),
+    coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
+    to_regclass('runs') IS NOT NULL
+"""

@@ -1,0 +1,134 @@
+"""Where Dagster's runs, events and schedules are kept if settings name a PostgreSQL.
+
+Belongs here: where that database is, read from settings when an instance is opened, and how its
+connections are kept. Does not: what is stored or how it is read, which is dagster-postgres' own
+and inherited. Imported only where dagster.yaml names it.
+
+The address and the reference to its password stay in settings: dagster.yaml, and whatever
+Dagster hands from process to process of it, has neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster_postgres import (
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
+from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
+from sqlalchemy import Engine, event
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import load_settings
+from elt_assets.errors import InvalidInput
+
+
+class _OpenConnections:
+    """Keeps a connection open, where dagster-postgres makes one for every question and event.
+
+    It is asked before each use whether it is still there, so that a restart of the server
+    between two events costs nothing. Threads that ask at once get connections of their own.
+    """
+
+    _engine: Engine
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)  # type: ignore[call-arg]
+        self._engine.dispose()
+        self._engine = create_pg_engine(
+            address,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=20,
+            pool_pre_ping=True,
+        )
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Called by the web server, which lets no question take for ever."""
+        self._engine.dispose()
+        event.listen(
+            self._engine,
+            "connect",
+            lambda connection, _: set_pg_statement_timeout(connection, statement_timeout),
+        )
+
+    def dispose(self) -> None:
+        """Called by Dagster when the instance is no longer needed."""
+        super().dispose()  # type: ignore[misc]
+        self._engine.dispose()
+
+
+class _Runs(_OpenConnections, PostgresRunStorage):
+    pass
+
+
+class _Events(_OpenConnections, PostgresEventLogStorage):
+    pass
+
+
+class _Schedules(_OpenConnections, PostgresScheduleStorage):
+    pass
+
+
+class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
+    """Dagster's PostgreSQL storage at ELT_ASSETS_DAGSTER_URL, with connections that stay open."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None, address: str) -> None:
+        self._inst_data = inst_data
+        self._runs = _Runs(address)
+        self._events = _Events(address)
+        self._schedules = _Schedules(address)
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def inst_data(self) -> ConfigurableClassData | None:
+        """What dagster.yaml says of it."""
+        return self._inst_data
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing: settings say where it is."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Mapping[str, Any],  # noqa: ARG003
+    ) -> Self:
+        """Made by Dagster from dagster.yaml."""
+        return cls(inst_data, instance_address())
+
+    @property
+    def run_storage(self) -> PostgresRunStorage:
+        """Runs, their tags, and what daemons say of themselves."""
+        return self._runs
+
+    @property
+    def event_log_storage(self) -> PostgresEventLogStorage:
+        """Events, assets and partitions."""
+        return self._events
+
+    @property
+    def schedule_storage(self) -> PostgresScheduleStorage:
+        """Schedules and sensors, and their ticks."""
+        return self._schedules
+
+
+def instance_address() -> str:
+    """What SQLAlchemy is given. Raises `InvalidInput` where settings name no database."""
+    address = load_settings().dagster_address
+    if address is None:
+        raise InvalidInput(
+            "dagster.yaml keeps Dagster's instance in PostgreSQL, and ELT_ASSETS_DAGSTER_URL is "
+            "not set: set it, or delete that dagster.yaml to have one for files written"
+        )
+    # The other spelling, which libpq takes as well, is unknown to SQLAlchemy.
+    return f"postgresql://{address.complete(Secrets()).partition('://')[2]}"

@@ -1,0 +1,77 @@
+"""Dagster's own history: runs and their events, which it never prunes by itself.
+
+Belongs here: forgetting old runs through the instance, and giving their space back. Does not:
+ticks (Dagster prunes those, see dagster.yaml) or anything of the platform's stores
+(sync.admin.maintenance).
+
+A partition whose newest event goes with its run has no colour any more; with a daily sync
+that is one that was not synced for as long as runs are kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from elt_assets.orchestration.jobs.sync_jobs import ENDED
+from elt_assets.sync.admin.maintenance import Work
+
+BATCH = 100
+
+
+def forget_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = False) -> Work:
+    """Delete ended runs that were created more than `days` ago, with events and logs."""
+    old = dg.RunsFilter(statuses=ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
+    if dry_run:
+        return Work("runs of Dagster", instance.get_runs_count(old))
+    before = _size(instance)
+    count = 0
+    while records := instance.get_run_records(old, limit=BATCH, ascending=True):
+        for record in records:
+            run_id = record.dagster_run.run_id
+            instance.delete_run(run_id)
+            for leftover in _files(instance, run_id):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+            count += 1
+    if count:
+        _vacuum(instance)
+    return Work("runs of Dagster", count, before - _size(instance))
+
+
+def _files(instance: dg.DagsterInstance, run_id: str) -> Iterator[Path]:
+    """What deleting a run leaves behind in local storage: its emptied events, and its output."""
+    shard = getattr(instance.event_log_storage, "path_for_shard", None)
+    if shard is not None:
+        for suffix in ("", "-wal", "-shm"):
+            yield Path(f"{shard(run_id)}{suffix}")
+    yield Path(instance.storage_directory()) / run_id
+
+
+def _vacuum(instance: dg.DagsterInstance) -> None:
+    """Have SQLite give back the space; databases of other kinds do that by themselves."""
+    runs: Any = instance.run_storage
+    events: Any = instance.event_log_storage
+    for connect in (runs.connect, events.index_connection):
+        with connect() as connection:
+            if connection.dialect.name != "sqlite":
+                continue
+            try:
+                connection.exec_driver_sql("VACUUM")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sa.exc.OperationalError:
+                # Somebody writes just now. The space is used again, and there is a next time.
+                continue
+
+
+def _size(instance: dg.DagsterInstance) -> int:
+    """Bytes under the instance's own folder."""
+    return sum(path.stat().st_size for path in Path(instance.root_directory).rglob("*.db*"))

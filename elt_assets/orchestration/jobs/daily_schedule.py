@@ -1,0 +1,87 @@
+"""Schedules: when enabled integrations are synced without anybody asking.
+
+Belongs here: turning a tick into run requests. Does not: the arithmetic of ranges
+(partitions) or which integrations exist (the registry says).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Collection, Mapping, Sequence
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name, sync_jobs
+from elt_assets.orchestration.partitions import (
+    PARTITIONS,
+    RangeLimits,
+    partition_tags,
+    ranges_in_turn,
+)
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import STREAMS, USERS, Stream
+from elt_assets.sync.workload import Load, loads
+
+_FIRST_MINUTE = 20
+_BETWEEN_STREAMS = 15
+"""Minutes. Streams of one integration share a file and are synced one after the other; who
+comes later finds it free."""
+
+
+def daily_requests(
+    instance_keys: Sequence[str],
+    wanted_keys: Collection[str],
+    day: str,
+    loads: Mapping[str, Load],
+    limits: RangeLimits,
+) -> list[dg.RunRequest]:
+    """Runs that sync every wanted integration once on `day` (an ISO date), in their turn.
+
+    The day is in the sync_id and in the run key: a tick that is repeated launches nothing
+    twice, and a run that is launched all the same continues or repeats the day's sync.
+    """
+    return [
+        dg.RunRequest(
+            run_key=f"daily-{day}/{keys[0]}...{keys[-1]}",
+            tags={SYNC_ID_TAG: f"daily-{day}", **Urgency.NIGHTLY.tags, **partition_tags(keys)},
+        )
+        for keys in ranges_in_turn(instance_keys, wanted_keys, loads, limits)
+    ]
+
+
+def daily_sync(
+    stream: Stream = USERS, *, limits: RangeLimits | None = None
+) -> dg.ScheduleDefinition:
+    """The daily schedule of a stream; a run carries what `limits` allow, by default the settings.
+
+    It runs unless stopped in the UI: keeping the copy current is what the platform is
+    installed for, and with nothing registered a tick does nothing. Integrations that have
+    no partition yet are left to the registry sensor, which requests their first sync.
+    """
+    minute = _FIRST_MINUTE + _BETWEEN_STREAMS * list(STREAMS).index(stream.name)
+
+    @dg.schedule(
+        name=f"daily_{job_name(stream)}",
+        job=sync_jobs[stream.name],
+        cron_schedule=f"{minute} 5 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Syncs {stream.name} of every enabled integration that offers them daily "
+        f"at 05:{minute} UTC, in contiguous ranges.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        requests = daily_requests(
+            context.instance.get_dynamic_partitions(PARTITIONS),
+            [ref.partition_key for ref in platform.offering(stream)],
+            context.scheduled_execution_time.date().isoformat(),
+            loads(platform, stream),
+            limits or RangeLimits.of(platform.settings),
+        )
+        return requests or dg.SkipReason(
+            "no enabled integration that offers them has a partition yet"
+        )
+
+    return schedule

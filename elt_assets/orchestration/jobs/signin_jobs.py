@@ -1,0 +1,109 @@
+"""Jobs and schedules of sign-in events: a day is a run.
+
+Belongs here: what can be launched by name, and when that happens by itself. Does not: what a run
+does (assets), runs inside a command (in_process_days), or files that arrive (signin_file_sensor).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.signin.signin_guard import GUARDS
+from elt_assets.orchestration.assets.signin.signin_specs import API_EVENTS, EVENT_ASSETS
+from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
+from elt_assets.orchestration.jobs.sync_jobs import Urgency
+from elt_assets.signin_events.pipeline import EventPipeline
+from elt_assets.sync.service import Platform
+
+JOB = "load_signin_events"
+
+SIDE_BY_SIDE: Mapping[str, Any] = {"execution": {"config": {"side_by_side": True}}}
+"""Run configuration in which both extracts go on at the same time."""
+
+
+def _processes(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"multiprocess": {"max_concurrent": 2}} if config["side_by_side"] else {"in_process": {}}
+
+
+# A step in a process of its own costs seconds, which a day's events often do not. Days of a
+# backfill go on side by side, each in one process; the nightly run has one day and no hurry,
+# and its extracts, which wait for others, go on at the same time.
+_executor = dg.multi_or_in_process_executor.configured(
+    _processes,
+    name="one_process_or_side_by_side",
+    config_schema={"side_by_side": dg.Field(bool, default_value=False)},
+)
+
+event_job = dg.define_asset_job(
+    JOB,
+    # Of the checks those that stand between an asset and what follows. The others, planned
+    # with every run and skipped, would hide what the daily checks found.
+    selection=dg.AssetSelection.assets(*(asset.key for asset in EVENT_ASSETS)).without_checks()
+    | dg.AssetSelection.checks(*GUARDS),
+    executor_def=_executor,
+    description="Loads the sign-in events of a day from all APIs and files. Repeated, it "
+    "changes nothing that its sources do not.",
+)
+
+
+def daily_events() -> dg.ScheduleDefinition:
+    """The daily run of yesterday; it runs unless stopped, and does nothing without sources."""
+
+    @dg.schedule(
+        name="daily_signin_events",
+        job=event_job,
+        cron_schedule="5 6 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Loads yesterday's sign-in events daily at 06:05 UTC, after the users.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.RunRequest | dg.SkipReason:
+        day = yesterday(context.scheduled_execution_time)
+        with EventPipeline(platform) as events:
+            if not events.integrations() and not platform.settings.events_folder.exists():
+                return dg.SkipReason("no integration offers sign-in events, and no files do")
+        if not has_day(event_days(platform.settings.events_start), day):
+            return dg.SkipReason(f"{day} is before ELT_ASSETS_EVENTS_START")
+        return dg.RunRequest(
+            run_key=f"daily-{day}",
+            partition_key=day.isoformat(),
+            run_config=SIDE_BY_SIDE,
+            tags=Urgency.NIGHTLY.tags,
+        )
+
+    return schedule
+
+
+def hourly_events() -> dg.ScheduleDefinition:
+    """What is new today, every hour; for whoever cannot wait for tomorrow, and switches it on."""
+
+    @dg.schedule(
+        name="hourly_signin_events",
+        job=event_job,
+        cron_schedule="35 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Loads the sign-in events since the newest known one, less the overlap, "
+        "into today's partition.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.RunRequest | dg.SkipReason:
+        with EventPipeline(platform) as events:
+            if not events.integrations():
+                return dg.SkipReason("no integration offers sign-in events")
+        moment = context.scheduled_execution_time
+        return dg.RunRequest(
+            run_key=f"new-{moment:%Y-%m-%dT%H}",
+            partition_key=f"{moment:%Y-%m-%d}",
+            run_config={"ops": {API_EVENTS.name: {"config": {"new_only": True}}}},
+            tags=Urgency.NIGHTLY.tags,
+        )
+
+    return schedule

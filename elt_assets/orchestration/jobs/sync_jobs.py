@@ -1,0 +1,78 @@
+"""Jobs: what can be launched by name.
+
+Belongs here: job definitions. Does not: when they run (daily_schedule, registry_sensor) or running
+one inside a command (in_process_sync).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.streams import STREAMS, USERS, Stream
+
+ENDED = (
+    dg.DagsterRunStatus.SUCCESS,
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.CANCELED,
+)
+"""Statuses of runs in which nothing more happens."""
+
+NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
+
+
+QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
+"""Loggers of runs inside a command: Dagster prints every event to standard error otherwise, where
+the command shows progress; all of them are in the instance."""
+
+LANE_TAG = "elt_assets/lane"
+"""Run tag: runs of one lane run one after the other (`tag_concurrency_limits` in dagster.yaml)."""
+
+PRIORITY_TAG = "dagster/priority"
+
+WORKER_TAG = "elt_assets/worker"
+"""Run tag: the worker that carries the run out. Dagster asks after such runs, and has another
+worker go on with one whose worker is gone."""
+
+
+class Urgency(IntEnum):
+    """How early a run leaves the queue: what somebody waits for goes before what is routine."""
+
+    NIGHTLY = -10
+    BACKFILL = -5
+    RECOVERY = 5
+    INTERACTIVE = 10
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run tag that says so to Dagster's queue."""
+        return {PRIORITY_TAG: str(int(self))}
+
+
+def job_name(stream: Stream) -> str:
+    """`sync` for users, whom every integration is connected for, else `<stream>_sync`."""
+    return "sync" if stream is USERS else f"{stream.name}_sync"
+
+
+def _sync_job(stream: Stream) -> dg.UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        job_name(stream),
+        # A selection of assets brings their checks along; planned with every run and skipped,
+        # they would hide what the last real check found.
+        selection=dg.AssetSelection.assets(
+            *(asset_key(stream, stage) for stage in Stage)
+        ).without_checks(),
+        # A step in a process of its own costs seconds and gives nothing here: the run works
+        # on several integrations at a time by itself.
+        executor_def=dg.in_process_executor,
+        description=f"Bring {stream.name} of every integration of the run's partition, or range "
+        "of partitions, up to date. A repeated run continues the same sync.",
+    )
+
+
+# A job for each stream, because a run stands for every asset and partition it carries: in one
+# run, an integration that has no groups would be planned for them, and red with the others.
+sync_jobs = {stream.name: _sync_job(stream) for stream in STREAMS.values()}

@@ -1,0 +1,130 @@
+"""Dagster resources: the stores and the engine, made from settings when a run needs them.
+
+Belongs here: configuration of the stores as Dagster shows it, and opening and closing once
+a run. Does not: any logic; what assets, sensors and schedules receive is a plain `Platform`
+that has never heard of Dagster.
+
+A field that is not set comes from settings (`ELT_ASSETS_*`) at the time of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.storage.from_settings import file_warehouses, operational_database, warehouses
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.operational.sqlite_database import SqliteDatabase
+from elt_assets.storage.warehouse.warehouse import Warehouses
+from elt_assets.sync.outcome import Outcome, ProgressListener, silent
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets.telemetry import logs
+
+
+class WarehouseResource(DuckDBResource):
+    """The DuckDB side: a file for each integration, and connections that look across them.
+
+    Files are opened by `warehouses()`, one integration at a time and under its lock.
+    `get_connection` gives what dagster-duckdb's users expect, in memory unless `database`
+    says otherwise, for `read_duckdb('<folder>/*/*.duckdb', …)` and for Parquet.
+    """
+
+    database: str = Field(default=":memory:", description="Database of `get_connection`.")
+    folder: str | None = Field(default=None, description="Folder of the integrations' files.")
+    threads: int | None = Field(
+        default=None, ge=1, description="DuckDB threads for one integration."
+    )
+    memory_limit: str | None = Field(
+        default=None, description="DuckDB memory limit, for example 512MB."
+    )
+    lock_wait: float | None = Field(
+        default=None, ge=0, description="Seconds to wait for a locked file."
+    )
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed on every path; the parent's leaks when the block raises."""
+        settings = load_settings()
+        limits: dict[str, Any] = {
+            "threads": self.threads or settings.warehouse_threads,
+            "memory_limit": self.memory_limit or settings.warehouse_memory,
+        }
+        with duckdb.connect(self.database, config={**limits, **self.connection_config}) as opened:
+            yield opened
+
+    def warehouses(self, settings: Settings) -> Warehouses:
+        """All integrations' warehouses, with this resource's fields before `settings`."""
+        own = {
+            "warehouse_threads": self.threads,
+            "warehouse_memory": self.memory_limit,
+            "lock_wait": self.lock_wait,
+        }
+        chosen = settings.model_copy(
+            update={name: value for name, value in own.items() if value is not None}
+        )
+        if self.folder:
+            return file_warehouses(chosen, Path(self.folder))
+        return warehouses(chosen, warehouse_layout())
+
+
+class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The operational side: registry, latest tables and ledger, through ADBC only."""
+
+    path: str | None = Field(
+        default=None, description="A SQLite file, in the place of what settings say."
+    )
+
+    def database(self, settings: Settings) -> OperationalDatabase:
+        """The operational database, with this resource's fields before `settings`."""
+        return SqliteDatabase(Path(self.path)) if self.path else operational_database(settings)
+
+
+@dg.resource(
+    required_resource_keys={"warehouse", "operational"},
+    description="The engine over both stores: what assets, schedules and sensors are given.",
+)
+def platform_resource(context: dg.InitResourceContext) -> Iterator[Platform]:
+    """Open the platform for one run, or one tick, and close it on every path."""
+    settings = load_settings()
+    logs.configure(settings.log_format or "console", settings.log_level)
+    with Platform(
+        settings,
+        context.resources.operational.database(settings),
+        context.resources.warehouse.warehouses(settings),
+    ) as platform:
+        yield platform
+
+
+OutcomeListener = Callable[[Outcome], None]
+
+
+def ignore(_: Outcome) -> None:
+    """The listener of those who do not wait for outcomes."""
+
+
+def never() -> bool:
+    """The answer of those who let every run end by itself."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class RunListener:
+    """Who hears of a run while it goes on: nobody, unless the caller runs it in its process.
+
+    `settled` is told of an outcome once no retry of this run will change it. `stopped` says
+    whether the caller wants the run to end: what fails is then not tried again.
+    """
+
+    progress: ProgressListener = silent
+    settled: OutcomeListener = ignore
+    stopped: Callable[[], bool] = never

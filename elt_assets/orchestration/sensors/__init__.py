@@ -1,0 +1,1 @@
+"""Sensors: runs that start because something changed."""

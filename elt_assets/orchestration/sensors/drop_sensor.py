@@ -1,0 +1,119 @@
+"""The drop sensor: a sync for every integration whose folder has new or changed files.
+
+Belongs here: what was seen before, and which of what is there now asks for a sync. Does
+not: looking into folders (connectors.files.drop_watch) or anything on a clock (daily_schedule).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+import msgspec
+
+from elt_assets.connectors.files.drop_watch import Drop, complete_drop
+from elt_assets.errors import RetryableError
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.jobs.sync_jobs import job_name, sync_jobs
+from elt_assets.orchestration.partitions import PARTITIONS, partition_tags
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.registry import Integration
+from elt_assets.sync.streams import STREAMS
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What was last seen in one folder, and the sync it asked for."""
+
+    look: str
+    content: str
+    sync_id: str
+
+
+def news(
+    partition: str, look: str, content: Callable[[], str], seen: Seen | None
+) -> tuple[Seen, bool]:
+    """What is to be remembered of a folder now, and whether it asks for a sync.
+
+    The name of the sync follows from the content and from the sync before it: a tick that
+    is repeated asks for the same sync, and a file that comes back after another one was
+    there asks for a new one. `content` is called only when the look has changed.
+    """
+    if seen is not None and seen.look == look:
+        return seen, False
+    found = content()
+    if seen is not None and seen.content == found:
+        return Seen(look, found, seen.sync_id), False
+    before = "" if seen is None else seen.sync_id
+    # The first in a row has no predecessor to tell it from one of an earlier row.
+    first = look if seen is None else ""
+    name = hashlib.sha256(f"{partition}\n{before}\n{first}\n{found}".encode()).hexdigest()[:16]
+    return Seen(look, found, f"drop-{name}"), True
+
+
+def drop_sensor() -> dg.SensorDefinition:
+    """The sensor that watches the folders of all integrations of provider `files`.
+
+    It runs unless stopped in the UI: a file that somebody drops is expected to be read. A
+    quiet tick costs one listing of each folder.
+    """
+
+    @dg.sensor(
+        name="drop_sensor",
+        jobs=list(sync_jobs.values()),
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Syncs integrations of provider files whose folder has new or changed "
+        "files, once these are complete.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
+        before = remembered(context.cursor)
+        after: dict[str, Seen] = {}
+        requests = []
+        partitions = set(context.instance.get_dynamic_partitions(PARTITIONS))
+        for entry, drop in _drops(platform):
+            partition = entry.ref.partition_key
+            seen = before.get(partition)
+            if partition not in partitions or drop is None:
+                # Not yet to be synced, or not to be read: looked at again next time.
+                if seen is not None:
+                    after[partition] = seen
+                continue
+            try:
+                after[partition], is_new = news(partition, drop.look, drop.content, seen)
+            except RetryableError:
+                continue
+            if is_new:
+                sync_id = after[partition].sync_id
+                requests += [
+                    dg.RunRequest(
+                        run_key=f"{partition}/{stream.name}/{sync_id}",
+                        job_name=job_name(stream),
+                        tags={SYNC_ID_TAG: sync_id, **partition_tags([partition])},
+                    )
+                    for stream in STREAMS.values()
+                    if entry.offers(stream)
+                ]
+        if after == before:
+            return dg.SkipReason("no folder has new complete files")
+        return dg.SensorResult(
+            run_requests=requests, cursor=msgspec.json.encode(after, order="sorted").decode()
+        )
+
+    return sensor
+
+
+def remembered(cursor: str | None) -> Mapping[str, Seen]:
+    """What a sensor's cursor holds."""
+    return msgspec.json.decode(cursor, type=dict[str, Seen]) if cursor else {}
+
+
+def _drops(platform: Platform) -> list[tuple[Integration, Drop | None]]:
+    return [
+        (entry, complete_drop(entry.provider_data, entry.ref, platform.settings.home))
+        for entry in platform.registry.all(enabled=True)
+        if entry.provider == "files"
+    ]

@@ -1,0 +1,249 @@
+"""Recovery: what was interrupted or handed on is continued without anybody asking.
+
+Belongs here: when an interrupted sync is due, which integrations a run handed on, as pure
+decisions, and the sensor around them. Does not: finding interrupted syncs (the platform) or
+continuing one (the engine does, when it is asked for a sync_id it knows).
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import msgspec
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, HANDED_ON_TAG, RUN_BUDGET_TAG
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, sync_id_of
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.jobs.sync_jobs import (
+    ENDED,
+    NOT_ENDED,
+    PRIORITY_TAG,
+    WORKER_TAG,
+    Urgency,
+    job_name,
+    sync_jobs,
+)
+from elt_assets.orchestration.partitions import (
+    PARTITIONS,
+    RangeLimits,
+    keys_of_run,
+    partition_tags,
+    ranges_in_turn,
+)
+from elt_assets.sync.outcome import Stage, Status
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.workload import Load, loads
+
+# A run that ends writes its ledger row a moment after it lets go of the file.
+SETTLING = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=1)
+
+
+def is_due(row: SyncRow, now: datetime) -> bool:
+    """Whether to continue the interrupted sync `row` at `now`.
+
+    One whose process died goes on at once. One that failed waits a minute, then two, four …
+    up to an hour: a provider that is away does not come back faster for being asked.
+    """
+    if row.status is Status.EXTRACTING:
+        return now - datetime.fromisoformat(row.started_at) > SETTLING
+    failed_at = datetime.fromisoformat(row.finished_at or row.started_at)
+    doublings = min(row.attempts - 1, 10)
+    return now - failed_at > min(timedelta(minutes=2**doublings), LONGEST_WAIT)
+
+
+def recovery_requests(
+    instance_keys: Sequence[str],
+    rows: Iterable[SyncRow],
+    known: Mapping[str, Load],
+    limits: RangeLimits,
+    carried: Container[str] = (),
+) -> list[dg.RunRequest]:
+    """Runs that continue `rows`, all of one sync of one stream; neighbours share a run.
+
+    Those in `carried` have settled it and do not separate neighbours. The run key counts
+    attempts, so that each is continued once however often it is seen.
+    """
+    rows = list(rows)
+    attempts = {row.partition: row.attempts for row in rows}
+    ranges = ranges_in_turn(
+        instance_keys, attempts, known, limits, longest_waiting_first=True, carried=carried
+    )
+    return [
+        dg.RunRequest(
+            run_key=f"recover/{rows[0].stream}/{rows[0].sync_id}/{keys[0]}...{keys[-1]}"
+            f"/{max(attempts.get(key, 0) for key in keys)}",
+            job_name=job_name(STREAMS[rows[0].stream]),
+            tags={
+                SYNC_ID_TAG: rows[0].sync_id,
+                **Urgency.RECOVERY.tags,
+                **partition_tags(keys),
+            },
+        )
+        for keys in ranges
+    ]
+
+
+def taking_over(
+    instance_keys: Sequence[str],
+    stream: Stream,
+    run: dg.DagsterRun,
+    run_began_at: str,
+    begun: Collection[str],
+    known: Mapping[str, Load],
+    limits: RangeLimits,
+) -> list[dg.RunRequest]:
+    """Runs that begin what `run` has left: whoever waits longest goes first.
+
+    Who began the run's sync is not left, and whom another sync has brought up to date since
+    the run began (ISO 8601, UTC) need not be synced again.
+    """
+    left = [
+        key
+        for key in keys_of_run(run.tags, instance_keys)
+        if key in known and key not in begun and known[key].synced_at < run_began_at
+    ]
+    inherited = {
+        name: run.tags[name] for name in (RUN_BUDGET_TAG, PRIORITY_TAG) if name in run.tags
+    }
+    ranges = ranges_in_turn(
+        instance_keys, left, known, limits, longest_waiting_first=True, carried=begun
+    )
+    return [
+        dg.RunRequest(
+            run_key=f"handed-on/{run.run_id}/{stream.name}/{number}",
+            job_name=job_name(stream),
+            tags={
+                SYNC_ID_TAG: sync_id_of(run),
+                CONTINUES_TAG: run.run_id,
+                **inherited,
+                **partition_tags(keys),
+            },
+        )
+        for number, keys in enumerate(ranges)
+    ]
+
+
+def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
+    """The sensor that continues interrupted syncs, up to ELT_ASSETS_MAX_RECOVERIES times each,
+    and begins what runs have handed on.
+
+    It runs unless stopped in the UI: Dagster takes a killed worker for running until its
+    run's time is over, hours later. Its cursor holds the runs whose work it has passed on.
+    """
+
+    @dg.sensor(
+        name="recovery_sensor",
+        jobs=list(sync_jobs.values()),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Continues syncs whose process died, and those that failed for a reason "
+        "that may have passed, from their last checkpoint; begins what a run's time was too "
+        "short for.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
+        allowed = limits or RangeLimits.of(platform.settings)
+        requests = _recoveries(context.instance, platform, allowed)
+        seen = frozenset(msgspec.json.decode(context.cursor or "[]", type=list[str]))
+        ended = _handing_on(context.instance)
+        for record in ended:
+            if record.dagster_run.run_id not in seen:
+                requests += _takeovers(context.instance, platform, record, allowed)
+        cursor = msgspec.json.encode(sorted(r.dagster_run.run_id for r in ended)).decode()
+        if not requests and cursor == (context.cursor or "[]"):
+            return dg.SkipReason("nothing interrupted is due")
+        return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+    return sensor
+
+
+def _recoveries(
+    instance: dg.DagsterInstance, platform: Platform, limits: RangeLimits
+) -> list[dg.RunRequest]:
+    now = datetime.now(UTC)
+    by_sync: dict[tuple[str, str], list[SyncRow]] = {}
+    due = [row for row in platform.interrupted() if is_due(row, now)]
+    looked_after = _looked_after(instance, due)
+    for row in due:
+        if row.run_id not in looked_after:
+            by_sync.setdefault((row.stream, row.sync_id), []).append(row)
+    if not by_sync:
+        return []
+    keys = instance.get_dynamic_partitions(PARTITIONS)
+    known = {name: loads(platform, STREAMS[name]) for name in {name for name, _ in by_sync}}
+    return [
+        request
+        for (name, sync_id), rows in by_sync.items()
+        for request in recovery_requests(
+            keys,
+            rows,
+            known[name],
+            limits,
+            _settled(platform, STREAMS[name], sync_id, keys) if len(rows) > 1 else (),
+        )
+    ]
+
+
+def _looked_after(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> set[str]:
+    """The runs of `rows` that go on in a worker; if that is gone, Dagster has another take over."""
+    run_ids = {row.run_id for row in rows if row.run_id is not None}
+    if not run_ids:
+        return set()
+    runs = instance.get_runs(dg.RunsFilter(run_ids=[*run_ids], statuses=NOT_ENDED))
+    return {run.run_id for run in runs if WORKER_TAG in run.tags}
+
+
+def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
+    """Runs that ended lately and left something; what is older the next day's sync has begun."""
+    return instance.get_run_records(
+        dg.RunsFilter(
+            tags={HANDED_ON_TAG: "true"},
+            statuses=ENDED,
+            updated_after=datetime.now(UTC) - timedelta(days=1),
+        )
+    )
+
+
+def _takeovers(
+    instance: dg.DagsterInstance, platform: Platform, record: dg.RunRecord, limits: RangeLimits
+) -> list[dg.RunRequest]:
+    run, sync_id = record.dagster_run, sync_id_of(record.dagster_run)
+    keys = instance.get_dynamic_partitions(PARTITIONS)
+    carried = [IntegrationRef.parse(key) for key in keys_of_run(run.tags, keys)]
+    requests = []
+    for stream in _streams_of(run):
+        offering = {ref.partition_key for ref in platform.offering(stream)}
+        requests += taking_over(
+            keys,
+            stream,
+            run,
+            record.create_timestamp.astimezone(UTC).isoformat(),
+            {ref.partition_key for ref in platform.standing(stream, sync_id, carried)},
+            {key: load for key, load in loads(platform, stream).items() if key in offering},
+            limits,
+        )
+    return requests
+
+
+def _streams_of(run: dg.DagsterRun) -> list[Stream]:
+    """The streams that a run of a sync job, or of assets chosen in the UI, syncs to the end."""
+    return [
+        stream
+        for stream in STREAMS.values()
+        if run.job_name == job_name(stream)
+        or {asset_key(stream, stage) for stage in Stage} <= (run.asset_selection or set())
+    ]
+
+
+def _settled(platform: Platform, stream: Stream, sync_id: str, keys: Sequence[str]) -> set[str]:
+    refs = [IntegrationRef.parse(key) for key in keys]
+    standing = platform.standing(stream, sync_id, refs)
+    return {ref.partition_key for ref, status in standing.items() if status.settled}

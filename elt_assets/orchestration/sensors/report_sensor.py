@@ -1,0 +1,52 @@
+"""When the fleet report is made anew: once syncs have settled and none is under way.
+
+Belongs here: the decision and the sensor around it. Does not: the report (assets).
+
+Not a schedule: how long the daily sync takes depends on the fleet and on its providers, and
+a report made in the middle of it would call half of them stale. Not an automation
+condition on the tables: each of hundreds of runs would ask for one.
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+import dagster as dg
+
+from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
+
+report_job = dg.define_asset_job(
+    "report",
+    selection=["fleet_report"],
+    executor_def=dg.in_process_executor,
+    description="Makes the fleet report anew.",
+)
+
+
+def report_sensor() -> dg.SensorDefinition:
+    """The sensor that keeps the report current; it runs unless stopped in the UI."""
+
+    @dg.sensor(
+        name="report_sensor",
+        job=report_job,
+        minimum_interval_seconds=600,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes fleet_report anew after syncs have settled and none is under way.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.RunRequest | dg.SkipReason:
+        newest = ledger.last_finished(platform.database)
+        if newest is None or newest == context.cursor:
+            return dg.SkipReason("nothing has settled since the last report")
+        under_way = sum(
+            context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_ENDED))
+            for job in sync_jobs.values()
+        )
+        if under_way:
+            return dg.SkipReason(f"{under_way} runs of syncs are under way")
+        context.update_cursor(newest)
+        return dg.RunRequest(run_key=newest)
+
+    return sensor

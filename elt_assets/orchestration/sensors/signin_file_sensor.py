@@ -1,0 +1,87 @@
+"""The event file sensor: a day is loaded again when files of its folder arrive or change.
+
+Belongs here: what was seen before, and which days of what is there now ask for a run. Does
+not: looking into folders (the engine) or anything on a clock (signin_jobs).
+
+A file in the folder of a closed day reopens that day, and events of earlier days that it holds
+reopen these: the load changes what they belong to.
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+
+import dagster as dg
+import msgspec
+
+from elt_assets.orchestration.assets.signin.signin_specs import CSV_EVENTS, following
+from elt_assets.orchestration.day_partitions import event_days, has_day
+from elt_assets.orchestration.jobs.signin_jobs import event_job
+from elt_assets.orchestration.jobs.sync_jobs import Urgency
+from elt_assets.signin_events.pipeline import EventPipeline
+from elt_assets.signin_events.results import Arrival
+from elt_assets.sync.service import Platform
+
+DAYS_A_TICK = 20
+"""Days that one tick asks for at most: a folder that is new has years of them."""
+
+_OF_FILES = [CSV_EVENTS.key, *(asset.key for asset in following(CSV_EVENTS.name))]
+
+
+def news(
+    arrivals: Iterable[Arrival], seen: Mapping[date, str], at_most: int = DAYS_A_TICK
+) -> list[Arrival]:
+    """The days whose files are other ones than were seen, oldest first."""
+    changed = [one for one in arrivals if seen.get(one.day) != one.look]
+    return sorted(changed, key=lambda one: one.day)[:at_most]
+
+
+def event_file_sensor() -> dg.SensorDefinition:
+    """The sensor that watches the folders of the days.
+
+    It runs unless stopped in the UI: a file that somebody exports is expected to be read. A
+    quiet tick costs one listing of each folder. The APIs of a day are not asked again.
+    """
+
+    @dg.sensor(
+        name="event_file_sensor",
+        job=event_job,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Loads the day of files with sign-in events that arrived or changed, once "
+        "they are complete.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
+        days = event_days(platform.settings.events_start)
+        seen = remembered(context.cursor)
+        with EventPipeline(platform) as events:
+            arrivals = [one for one in events.arrivals() if has_day(days, one.day)]
+        new = news(arrivals, seen)
+        if not new:
+            return dg.SkipReason("no day has new complete files")
+        there = {one.day for one in arrivals}
+        after = {day: look for day, look in seen.items() if day in there}
+        after |= {one.day: one.look for one in new}
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=f"files-{one.day}/{one.look}",
+                    partition_key=one.day.isoformat(),
+                    asset_selection=_OF_FILES,
+                    tags=Urgency.NIGHTLY.tags,
+                )
+                for one in new
+            ],
+            cursor=msgspec.json.encode(dict(sorted(after.items()))).decode(),
+        )
+
+    return sensor
+
+
+def remembered(cursor: str | None) -> Mapping[date, str]:
+    """What a sensor's cursor holds."""
+    return msgspec.json.decode(cursor, type=dict[date, str]) if cursor else {}

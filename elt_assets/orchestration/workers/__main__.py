@@ -1,0 +1,51 @@
+"""One worker process, started by `elt-assets worker`.
+
+Called as `python -m elt_assets.orchestration.workers SLOTS NAME QUEUE…`.
+
+Belongs here: starting Celery's worker with our application. Does not: checking settings or
+stopping cleanly, which the command does that starts this (cli.commands.server.worker).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from celery.signals import setup_logging
+
+from elt_assets.config.settings import load_settings
+from elt_assets.orchestration.workers.celery_app import worker_app
+from elt_assets.telemetry import logs
+
+
+def main(slots: str, name: str, *queues: str) -> None:
+    """Carry out runs until told to stop; returns then."""
+    settings = load_settings()
+    # Celery would write everything a second time, in its own way and with secrets in it.
+    setup_logging.connect(_nothing, weak=False)
+    logs.configure(
+        settings.log_format or "console",
+        settings.log_level,
+        packages=(logs.PACKAGE, "celery", "kombu"),
+    )
+    # Before the first fork, so that a run need not wait for seconds of imports.
+    import_module("elt_assets.definitions")
+    worker_app().worker_main(
+        [
+            "--quiet",
+            "worker",
+            f"--concurrency={slots}",
+            f"--hostname={name}@%h",
+            f"--queues={','.join(queues)}",
+            "--without-gossip",
+            "--without-mingle",
+        ]
+    )
+
+
+def _nothing(**_: object) -> None:
+    """Celery sets up no logs where somebody answers this signal."""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Checks, listings, retention and erasure of sign-in events."""

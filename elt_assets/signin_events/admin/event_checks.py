@@ -1,0 +1,214 @@
+"""Checks of events: what would make somebody doubt the tables, judged from plain numbers.
+
+Belongs here: the judgements, pure, and the queries that get their numbers. Does not: running
+them on a schedule or blocking anything (Dagster does).
+
+Each passes while no event was ever loaded: an installation without events is not ill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from statistics import median
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import InvalidInput
+from elt_assets.signin_events.results import Finding
+from elt_assets.signin_events.warehouse.analytics import Analytics
+from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, violations
+
+CHECKS = ("volume", "conformance", "duplicates", "gaps", "freshness")
+
+WEEKS = 8
+"""How far back the same weekday is looked at."""
+
+FEWEST_WEEKS = 3
+"""With fewer of them nothing can be said about a day's volume."""
+
+_LEAST, _MOST = 0.5, 2.0
+_SAMPLE = 5
+
+
+def volume(day: date, events: int, history: Sequence[int]) -> Finding:
+    """Whether a day has about as many events as the same weekday had before."""
+    if len(history) < FEWEST_WEEKS:
+        return Finding(
+            "volume",
+            True,
+            f"{day} has {events:,} events; {len(history)} earlier weeks are too few to compare",
+            events,
+        )
+    usual = median(history)
+    passed = _LEAST * usual <= events <= _MOST * usual
+    return Finding(
+        "volume",
+        passed,
+        f"{day} has {events:,} events; the same weekday has {usual:,.0f} as a rule",
+        events,
+        () if passed else ({"day": day.isoformat(), "events": events, "usual": usual},),
+    )
+
+
+def conformance(rows: int, rejected: int, broken: int, limit: float) -> Finding:
+    """Whether what is loaded keeps to the schema, and most of what came could be loaded."""
+    total = rows + rejected
+    share = rejected / total if total else 0.0
+    if broken:
+        return Finding("conformance", False, f"{broken:,} events break {SIGNIN_EVENT}", broken)
+    return Finding(
+        "conformance",
+        share <= limit,
+        f"{rejected:,} of {total:,} records were rejected ({share:.1%}; at most {limit:.0%} "
+        "are taken for usual)",
+        rejected,
+    )
+
+
+def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> Finding:
+    """Whether any event stands in the table more than once."""
+    return Finding(
+        "duplicates",
+        count == 0,
+        f"{count:,} events stand in signin_events more than once",
+        count,
+        tuple({"organization_id": org, "event_id": event} for org, event in sample),
+    )
+
+
+def gaps(covered: Sequence[date]) -> Finding:
+    """Whether every day between the first and the last that was extracted was extracted."""
+    known = set(covered)
+    missing = []
+    if known:
+        first, last = min(known), max(known)
+        days = (first + timedelta(days=number) for number in range((last - first).days))
+        missing = [day for day in days if day not in known]
+    return Finding(
+        "gaps",
+        not missing,
+        f"{len(missing):,} days between the first and the last have nothing that was extracted",
+        len(missing),
+        tuple({"day": day.isoformat()} for day in missing[:_SAMPLE]),
+    )
+
+
+def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> Finding:
+    """Whether the newest event is young enough."""
+    if newest is None:
+        return Finding("freshness", True, "no event was ever loaded")
+    age = moment - newest
+    return Finding(
+        "freshness",
+        age <= limit,
+        f"the newest event is {age / timedelta(hours=1):,.1f} hours old; "
+        f"{limit / timedelta(hours=1):,.0f} are allowed",
+    )
+
+
+def check(name: str, analytics: Analytics, settings: Settings, day: date | None) -> Finding:
+    """The check of that name; `day` narrows volume, conformance and duplicates."""
+    match name:
+        case "volume":
+            return _volume(analytics, day)
+        case "conformance":
+            return _conformance(analytics, day, settings.max_reject_share)
+        case "duplicates":
+            return _duplicates(analytics, day)
+        case "gaps":
+            return _gaps(analytics)
+        case "freshness":
+            return _freshness(analytics, timedelta(hours=settings.stale_hours))
+    raise InvalidInput(f"there is no check {name!r} of events; there is {', '.join(CHECKS)}")
+
+
+def _volume(analytics: Analytics, day: date | None) -> Finding:
+    """`volume` of a day, or of the newest one that is over."""
+    today = datetime.now(UTC).date()
+    counts = dict(
+        analytics.rows(
+            """
+            SELECT event_day, count(*)
+            FROM signin_events
+            WHERE NOT deleted AND event_day < $today
+            GROUP BY event_day
+            """,
+            {"today": today},
+        )
+    )
+    if day is None:
+        day = max(counts, default=None)
+    if day is None or not counts:
+        return Finding("volume", True, "no event was ever loaded")
+    weeks = (day - timedelta(weeks=number) for number in range(1, WEEKS + 1))
+    return volume(day, counts.get(day, 0), [counts[week] for week in weeks if week in counts])
+
+
+def _conformance(analytics: Analytics, day: date | None, limit: float) -> Finding:
+    """`conformance` of the events and dead letters that a day brought, or all."""
+    which = {"day": day}
+    rows = analytics.rows(
+        f"""
+        SELECT
+            (
+                SELECT count(*) FROM signin_events
+                WHERE ingested_day = coalesce($day, ingested_day)
+            ),
+            (
+                SELECT count(*) FROM rejected_events
+                WHERE ingested_day = coalesce($day, ingested_day)
+            ),
+            (
+                SELECT count(*) FROM signin_events
+                WHERE ingested_day = coalesce($day, ingested_day)
+                    AND ({violations(SIGNIN_EVENT)})
+            )
+        """,
+        which,
+    )
+    total, rejected, broken = rows[0] if rows else (0, 0, 0)
+    return conformance(total, rejected, broken, limit)
+
+
+def _duplicates(analytics: Analytics, day: date | None) -> Finding:
+    """`duplicates` of a day, or of all."""
+    rows = analytics.rows(
+        f"""
+        WITH twice AS (
+            SELECT organization_id, event_id
+            FROM signin_events
+            GROUP BY organization_id, event_id
+            HAVING count(*) > 1
+                AND coalesce(bool_or(event_day = $day), $day IS NULL)
+        )
+        SELECT organization_id, event_id, (SELECT count(*) FROM twice)
+        FROM twice
+        ORDER BY organization_id, event_id
+        LIMIT {_SAMPLE}
+        """,
+        {"day": day},
+    )
+    return duplicates(rows[0][2] if rows else 0, [(row[0], row[1]) for row in rows])
+
+
+def _gaps(analytics: Analytics) -> Finding:
+    """`gaps` between all days that were extracted from either source."""
+    rows = analytics.rows(
+        """
+        SELECT ingested_day FROM event_extractions WHERE status = 'complete'
+        UNION
+        SELECT ingested_day FROM event_files WHERE status <> 'failed'
+        """
+    )
+    return gaps([row[0] for row in rows])
+
+
+def _freshness(analytics: Analytics, limit: timedelta) -> Finding:
+    """`freshness` of the newest event."""
+    rows = analytics.rows("SELECT max(occurred_at) FROM signin_events WHERE NOT deleted")
+    newest = rows[0][0] if rows else None
+    return freshness(
+        None if newest is None else newest.replace(tzinfo=UTC),
+        datetime.now(UTC),
+        limit,
+    )

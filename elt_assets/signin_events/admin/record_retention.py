@@ -1,0 +1,127 @@
+"""Retention: how long the records that events were made of are kept.
+
+Belongs here: which days are old, and forgetting what was fetched and normalized of them. Does
+not: events and summaries, which stay, or when this is done (maintenance_job).
+
+A day goes as a whole, a good while after anything came for it, and not while a step of it is
+due. What its records said of an event is from then on what stands in the table: loading lets
+that row compete with records that come later (load).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import EltAssetsError
+from elt_assets.signin_events.interruption import Interruption
+from elt_assets.signin_events.warehouse.analytics import Analytics
+from elt_assets.storage.warehouse.warehouse import one_row, transaction
+from elt_assets.sync.admin.maintenance import Report, Work
+
+_RAW = ("raw_api_events", "raw_csv_events")
+_NORMALIZED = ("normalized_api_events", "normalized_csv_events")
+_LETTERS = ("rejected_events",)
+_NO_MORE_DUE = ("extraction_errors", "dropped_events")
+_WORTH_REWRITING = 0.1
+"""Share of the file that must be free."""
+
+_OLD_DAYS = """
+    SELECT DISTINCT ingested_day AS day
+    FROM (
+        SELECT
+            ingested_day, coalesce(completed_at, started_at) AS arrived_at,
+            status <> 'complete' AND started_at > $resumable::TIMESTAMP AS can_go_on
+        FROM event_extractions
+        UNION ALL
+        SELECT ingested_day, loaded_at, false FROM event_files
+    )
+    WHERE ingested_day < $before
+    GROUP BY ingested_day
+    HAVING max(arrived_at) < $before::TIMESTAMP
+        AND NOT bool_or(can_go_on)
+        AND ingested_day NOT IN (SELECT day FROM waiting_days)
+"""
+
+
+def maintain(
+    analytics: Analytics, settings: Settings, *, dry_run: bool, moment: datetime | None = None
+) -> Report:
+    """Forget the records of days that are no longer kept, and give the space back."""
+    now = moment or datetime.now(UTC)
+    ends = {
+        "before": now.date() - timedelta(days=settings.keep_event_records_days),
+        "resumable": (now - timedelta(hours=settings.max_resume_hours)).replace(tzinfo=None),
+    }
+    counts = dict.fromkeys((_RAW, _NORMALIZED, _LETTERS), 0)
+    rewritten = freed = 0
+    left: tuple[str, ...] = ()
+    try:
+        if dry_run:
+            with analytics.reading() as connection:
+                if connection is not None:
+                    counts = _counted(connection, ends)
+        elif analytics.exists:
+            with analytics.writing(Interruption()) as connection:
+                counts = _counted(connection, ends)
+                _forget(connection, ends)
+                worth = _free_share(connection) >= _WORTH_REWRITING
+            if worth:
+                rewritten, freed = 1, analytics.compact()
+    except EltAssetsError as error:
+        left = (f"sign-in events: {error}",)
+    raw, normalized, letters = counts.values()
+    return Report(
+        works=(
+            Work("fetched records of sign-in events", raw),
+            Work("normalized records of sign-in events", normalized),
+            Work("dead letters of sign-in events", letters),
+            Work("file of sign-in events rewritten", rewritten, freed),
+        ),
+        left=left,
+    )
+
+
+def _counted(
+    connection: duckdb.DuckDBPyConnection, ends: Mapping[str, object]
+) -> dict[tuple[str, ...], int]:
+    """How many rows of each kind are old."""
+    return {
+        tables: sum(
+            int(
+                one_row(
+                    connection,
+                    f"SELECT count(*) FROM {table} WHERE ingested_day IN ({_OLD_DAYS})",
+                    ends,
+                )[0]
+            )
+            for table in tables
+        )
+        for tables in (_RAW, _NORMALIZED, _LETTERS)
+    }
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, ends: Mapping[str, object]) -> None:
+    with transaction(connection):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE old_days AS {_OLD_DAYS}", dict(ends))
+        connection.execute(
+            "INSERT INTO forgotten_days FROM old_days WHERE day NOT IN (FROM forgotten_days)"
+        )
+        for table in (*_RAW, *_NORMALIZED, *_LETTERS, *_NO_MORE_DUE):
+            connection.execute(f"DELETE FROM {table} WHERE ingested_day IN (FROM old_days)")
+        connection.execute("DROP TABLE old_days")
+    # What is deleted counts as free once it is written.
+    connection.execute("CHECKPOINT")
+
+
+def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
+    (share,) = one_row(
+        connection,
+        "SELECT max(free_blocks / greatest(total_blocks, 1)) FROM pragma_database_size()"
+        " WHERE database_name = current_database()",
+        {},
+    )
+    return float(share or 0)

@@ -1,0 +1,1 @@
+"""Records of sign-ins from providers' APIs and from export files."""

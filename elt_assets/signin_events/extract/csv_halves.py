@@ -1,0 +1,137 @@
+"""A large CSV file in two halves, so that two threads read it and each keeps the lines' order.
+
+Belongs here: where a file may be cut, and handing each half to DuckDB. Does not: SQL, or
+what becomes of the rows (file_rows).
+
+DuckDB either keeps the order of a file's lines, and then two of its threads wait for each
+other unless they have a multiple of our memory, or it does not keep it. Reading two halves,
+each by one thread, costs the memory of two threads and keeps the order within each half.
+
+A line end near the middle is only likely to end a record: it may stand within quotes. It
+does not if every line of the first half turns out to be a record of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from elt_assets.signin_events.extract.export_file import ExportFile
+from elt_assets.signin_events.extract.file_content import Content
+
+WORTH_IT = 64 * 2**20
+"""Bytes from which a file is read in halves; below, a second thread gains a second at most."""
+
+_WINDOW = 2**16
+_LIKELY = 20  # lines behind a cut that have to look like records
+_PIECE = 2**20
+
+
+@dataclass(slots=True)
+class Part:
+    """A stretch of a file, from one byte to before another."""
+
+    begin: int
+    end: int
+    source: str = ""
+    """What DuckDB reads it from."""
+
+
+def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
+    """A place near the middle at which a record of `width` values probably begins: behind the
+    first line end from there.
+
+    None where the file is to be read as one: it is small, compressed, or has no such place.
+    """
+    if file.is_compressed or file.file.size < WORTH_IT:
+        return None
+    with file.raw() as raw:
+        raw.seek(file.middle)
+        window = raw.read(_WINDOW)
+    first, *lines = window.split(b"\n")[:-1] or [b""]
+    if not lines:
+        return None
+    for line in lines[:_LIKELY]:
+        if line.count(b'"') % 2 != 0 or _width(line, delimiter) != width:
+            return None
+    return file.middle + len(first) + 1
+
+
+@contextmanager
+def in_parts(
+    file: ExportFile, above: int, cut: int, content: Content
+) -> Iterator[tuple[Part, Part]]:
+    """Both halves, without the first `above` lines, each behind a pipe that is filled while the
+    block runs.
+
+    Raises what reading the file raises.
+    """
+    parts = Part(_behind(file, above), cut), Part(cut, file.file.size)
+    failures: list[OSError] = []
+
+    def fill(part: Part, target: int) -> None:
+        try:
+            with file.path.open("rb", buffering=0) as raw, os.fdopen(target, "wb", 0) as pipe:
+                _hand_over(part, raw.fileno(), pipe.fileno(), content)
+        except BrokenPipeError:
+            return  # whoever read it has ended, for a reason of its own
+        except OSError as error:
+            failures.append(error)
+
+    sources, threads = [], []
+    for part in parts:
+        source, target = os.pipe()
+        part.source = f"/dev/fd/{source}"
+        sources.append(source)
+        threads.append(threading.Thread(target=fill, args=(part, target), daemon=True))
+    for thread in threads:
+        thread.start()
+    try:
+        yield parts
+    finally:
+        for source in sources:
+            os.close(source)
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _hand_over(part: Part, source: int, target: int, content: Content) -> None:
+    at = part.begin
+    while at < part.end and (moved := _moved(source, target, min(_PIECE, part.end - at), at)):
+        at += moved
+        content.handed_over(moved)
+
+
+def _moved(source: int, target: int, size: int, at: int) -> int:
+    """Write to the pipe what the file has at a place; how many bytes of `size` that were."""
+    if sys.platform == "linux":
+        try:
+            # The kernel lends the pipe the file's own pages: nothing is copied twice.
+            return os.splice(source, target, size, offset_src=at)
+        except OSError as error:
+            # Not every file system can.
+            if error.errno != errno.EINVAL:
+                raise
+    return os.write(target, os.pread(source, size, at))
+
+
+def _behind(file: ExportFile, lines: int) -> int:
+    """Where the first `lines` lines end."""
+    with file.path.open("rb") as raw:
+        return sum(len(raw.readline()) for _ in range(lines))
+
+
+def _width(line: bytes, delimiter: str) -> int:
+    try:
+        (values,) = csv.reader([line.decode().rstrip("\r")], delimiter=delimiter, strict=True)
+    except (csv.Error, UnicodeDecodeError, ValueError):
+        return 0
+    return len(values)

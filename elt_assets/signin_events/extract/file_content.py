@@ -1,0 +1,94 @@
+"""What the bytes of a file say, read in another thread while the file is loaded.
+
+Belongs here: the content's digest, the number of its lines and of those in its first half, and
+how far reading is. Does not: loading, or telling records apart (file_rows).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from elt_assets.connectors.files.text import opened
+from elt_assets.errors import EltAssetsError
+from elt_assets.signin_events.extract.export_file import LIMITS, ExportFile
+from elt_assets.signin_events.interruption import Interruption
+
+_PIECE = 2**20
+
+
+class Content:
+    """A file's content as far as it is read; whole after `wait`."""
+
+    def __init__(self, file: ExportFile) -> None:
+        self._file = file
+        self.digest = ""
+        self.lines = 0
+        self.line_ends_before_middle = 0
+        """Meaningless where the file is compressed."""
+        self.share = 0.0
+        """Of the file's bytes, 0 to 1."""
+        self.loaded = 0.0
+        """Of the file's bytes, what the loader was handed; 0 where it reads the file itself."""
+        self._guard = threading.Lock()
+        self._error: EltAssetsError | None = None
+        self._done = threading.Event()
+        self._unwanted = threading.Event()
+
+    def expected_lines(self) -> float:
+        """How many lines the whole file has, by those that are read."""
+        return self.lines / self.share if self.share else 0.0
+
+    def handed_over(self, size: int) -> None:
+        """The loader was given so many bytes more."""
+        with self._guard:
+            self.loaded += size / self._file.file.size
+
+    def wait(self, stop: Interruption) -> None:
+        """Until everything is read. Raises what went wrong, or `Stopped`."""
+        while not self._done.wait(0.5):
+            stop.check()
+        if self._error is not None:
+            raise self._error
+
+    def read(self) -> None:
+        """Read the file once."""
+        digest, last = hashlib.sha256(), b""
+        try:
+            with self._file.raw() as raw, opened(raw, self._file.file.name, None, LIMITS) as text:
+                at = text.stream.tell() if text.seekable else 0
+                while not self._unwanted.is_set() and (piece := text.stream.read(_PIECE)):
+                    digest.update(piece)
+                    if at <= self._file.middle < at + len(piece):
+                        before = piece.count(b"\n", 0, self._file.middle - at)
+                        self.line_ends_before_middle = self.lines + before
+                    self.lines += piece.count(b"\n")
+                    at += len(piece)
+                    self.share = os.lseek(raw.fileno(), 0, os.SEEK_CUR) / self._file.file.size
+                    last = piece
+            self.lines += bool(last) and not last.endswith(b"\n")
+            self.digest = digest.hexdigest()
+        except EltAssetsError as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def give_up(self) -> None:
+        """Nobody wants to know any more."""
+        self._unwanted.set()
+
+
+@contextmanager
+def read_beside(file: ExportFile) -> Iterator[Content]:
+    """Read the bytes in another thread while the block runs."""
+    content = Content(file)
+    thread = threading.Thread(target=content.read, daemon=True)
+    thread.start()
+    try:
+        yield content
+    finally:
+        content.give_up()
+        thread.join()

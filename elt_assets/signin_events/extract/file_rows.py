@@ -1,0 +1,342 @@
+"""The rows of an export file: CSV read by DuckDB, JSON Lines in chunks, into the warehouse.
+
+Belongs here: columns, the lines that are no records, and that none is lost. Does not:
+transactions and checkpoints (export_files), or what a record means (normalize).
+
+DuckDB reads CSV itself: it streams a file of any size through a few buffers and writes down
+which lines it cannot take, and why. Rows of one part stand in the order of its lines. How many
+lines there are is counted by another reader, so that one that lost a line would be noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from elt_assets.connectors.files import csv_file, json_file
+from elt_assets.connectors.files.chunk import Chunk
+from elt_assets.connectors.files.csv_file import header
+from elt_assets.connectors.files.files_data import FileStream
+from elt_assets.connectors.files.text import Lines
+from elt_assets.connectors.json.malformed_records import UNREADABLE
+from elt_assets.errors import BooksUnbalanced, PageUnreadable
+from elt_assets.signin_events.extract.csv_halves import Part, in_parts, likely_cut
+from elt_assets.signin_events.extract.export_file import LIMITS, ExportFile
+from elt_assets.signin_events.extract.file_content import Content
+from elt_assets.signin_events.interruption import Interruption
+from elt_assets.signin_events.warehouse.analytics import in_any_order
+from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
+from elt_assets.signin_events.warehouse.load_strategies import inserted
+from elt_assets.storage.warehouse.warehouse import one_row
+from elt_assets.sync.clock import now
+from elt_assets.sync.extract.record_mapping import sql_literal
+
+_LONGEST_RAW = 2_000
+_BESIDE_CHUNKS = "112MB"
+_SOURCE = "which_part_it_was_read_from"
+_BUFFER = 2**22
+"""Bytes that DuckDB reads at a time. Its own choice is eight times that, and no quicker."""
+
+_REJECTS = """
+    SELECT DISTINCT ON (file_path, line)
+        file_path, line, csv_line AS raw,
+        CASE error_type
+            WHEN 'MISSING COLUMNS' THEN 'has fewer values than the header'
+            WHEN 'TOO MANY COLUMNS' THEN 'has more values than the header'
+            WHEN 'UNQUOTED VALUE' THEN 'has a quote that is not closed'
+            WHEN 'INVALID ENCODING' THEN 'is not UTF-8'
+            WHEN 'LINE SIZE OVER MAXIMUM' THEN 'is too long'
+            ELSE lower(error_type::VARCHAR)
+        END AS reason
+    FROM reject_errors
+    JOIN reject_scans USING (scan_id, file_id)
+    ORDER BY file_path, line, column_idx
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one file; `plain` if each record is one line."""
+
+    staged: int = 0
+    rejected: int = 0
+    plain: bool = True
+
+    @property
+    def fetched(self) -> int:
+        """Every record, good or not."""
+        return self.staged + self.rejected
+
+
+def read_csv(
+    connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
+) -> Counts:
+    """Have DuckDB read the file; see that it lost no line."""
+    with file.text() as text:
+        lines = Lines(text, {})
+        delimiter, names = header(lines, file.file.name, most=LIMITS.columns)
+        above = lines.line
+    reading = _Reading(connection, file, content, stop, delimiter, names, above)
+    counts = reading.in_halves() or reading.as_one()
+    content.wait(stop)
+    records = counts.fetched
+    plain = content.lines - above == records
+    if not plain:
+        _refuse_lost(file, records, delimiter, stop)
+    return Counts(counts.staged, counts.rejected, plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One CSV file on its way into the table."""
+
+    connection: duckdb.DuckDBPyConnection
+    file: ExportFile
+    content: Content
+    stop: Interruption
+    delimiter: str
+    names: list[str]
+    above: int
+    """Lines up to the header's."""
+
+    def as_one(self) -> Counts:
+        """Read from its first to its last line."""
+        whole = Part(0, self.file.file.size, source=str(self.file.path))
+        with _one_thread(self.connection):
+            return Counts(self._stage([whole]), self._reject([whole], [0]))
+
+    def in_halves(self) -> Counts | None:
+        """Read both halves at once. None, and nothing staged, if it is to be read as one."""
+        cut = likely_cut(self.file, self.delimiter, len(self.names))
+        if cut is None:
+            return None
+        with in_parts(self.file, self.above, cut, self.content) as parts:
+            staged = self._stage(parts)
+        self.content.wait(self.stop)
+        # The cut is behind the line in which the middle is.
+        lines_above = self.content.line_ends_before_middle + 1
+        if not self._ends_with_a_record(parts[0], lines_above - self.above):
+            self.connection.execute(
+                "DELETE FROM raw_csv_events WHERE ingested_day = $day AND file = $file",
+                self.file.unit,
+            )
+            self._forget_rejects()
+            return None
+        return Counts(staged, self._reject(parts, [self.above, lines_above]))
+
+    def _ends_with_a_record(self, first: Part, lines: int) -> bool:
+        """Whether the first half does, for sure: each of its lines is a record of its own.
+
+        DuckDB says nothing of a half that ends within quotes; the lines in them are no records.
+        """
+        (records,) = one_row(
+            self.connection,
+            f"""
+            SELECT
+                (
+                    SELECT count(*)
+                    FROM raw_csv_events
+                    WHERE ingested_day = $day AND file = $file AND part = 0
+                )
+                + (SELECT count(*) FROM ({_REJECTS}) WHERE file_path = $source)
+            """,
+            self.file.unit | {"source": first.source},
+        )
+        return bool(records == lines)
+
+    def _stage(self, parts: Sequence[Part]) -> int:
+        columns = _columns(self.file, self.names)
+        described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in self.names)
+        compressed = "gzip" if self.file.is_compressed else "none"
+        sources = ", ".join(sql_literal(part.source) for part in parts)
+        query = f"""
+            SELECT
+                $day::DATE AS ingested_day, $file AS file,
+                coalesce(list_position([{sources}], {_SOURCE}) - 1, 0) AS part, {columns}
+            FROM read_csv(
+                [{sources}], auto_detect = false, header = {len(parts) == 1},
+                delim = {sql_literal(self.delimiter)}, quote = '"', escape = '"',
+                columns = {{{described}}}, compression = '{compressed}',
+                store_rejects = true, rejects_limit = 0, null_padding = false,
+                buffer_size = {_BUFFER}, parallel = false, filename = '{_SOURCE}'
+            )
+        """
+        # One thread reads each part, so that its rows keep their order; between the parts none
+        # has to be kept, and keeping it would have one wait for the other.
+        with in_any_order(self.connection):
+            return _streamed(
+                self.connection,
+                f"INSERT INTO raw_csv_events BY NAME {query}",
+                self.file,
+                self.content,
+                self.stop,
+            )
+
+    def _reject(self, parts: Sequence[Part], lines_above: Sequence[int]) -> int:
+        """Write what is no record to the dead letters; how many they are.
+
+        DuckDB counts lines from where it begins to read: so many are above each part.
+        """
+        above = " ".join(
+            f"WHEN {sql_literal(part.source)} THEN {lines}"
+            for part, lines in zip(parts, lines_above, strict=True)
+        )
+        rejected = inserted(
+            self.connection,
+            f"""
+            INSERT INTO rejected_events BY NAME
+            SELECT
+                'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
+                line + CASE file_path {above} END AS line, reason,
+                left(trim(raw, chr(10) || chr(13)), {_LONGEST_RAW}) AS raw,
+                $now::TIMESTAMP AS created_at
+            FROM ({_REJECTS})
+            """,
+            self.file.unit | {"now": now()},
+        )
+        self._forget_rejects()
+        return rejected
+
+    def _forget_rejects(self) -> None:
+        for table in ("reject_errors", "reject_scans"):
+            self.connection.execute(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def read_json_lines(
+    connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
+) -> Counts:
+    """Hand the file over in chunks; markers stand in the place of what is no JSON."""
+    staged = rejected = 0
+    with file.text() as text, _beside_chunks(connection):
+        for chunk in json_file.line_chunks(text, {}):
+            stop.check()
+            more, less = _land(connection, file, chunk)
+            staged, rejected = staged + more, rejected + less
+            if more + less != chunk.count:
+                raise BooksUnbalanced(
+                    f"{file}: {chunk.count} records were read and {more + less} came to "
+                    "the warehouse; nothing of the file was kept"
+                )
+    content.wait(stop)
+    return Counts(staged, rejected, content.lines == staged + rejected)
+
+
+@contextmanager
+def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """While there is work for one alone: a second thread looks for some without a pause."""
+    (threads,) = one_row(connection, "SELECT current_setting('threads')", {})
+    connection.execute("SET threads = 1")
+    yield
+    connection.execute(f"SET threads = {threads}")
+
+
+@contextmanager
+def _beside_chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Leave memory to the chunks, which are read outside of DuckDB."""
+    (memory,) = one_row(connection, "SELECT current_setting('memory_limit')", {})
+    connection.execute(f"SET memory_limit = '{_BESIDE_CHUNKS}'")
+    with _one_thread(connection):
+        yield
+    connection.execute(f"SET memory_limit = '{memory}'")
+
+
+def _land(connection: duckdb.DuckDBPyConnection, file: ExportFile, chunk: Chunk) -> tuple[int, int]:
+    body = pa.array([chunk.body], pa.large_binary()).cast(pa.large_string())
+    connection.register("file_chunk", pa.table({"body": body}))
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE file_records AS
+        SELECT
+            raw,
+            CASE
+                WHEN json_type(raw) <> 'OBJECT' THEN 'record is not an object'
+                ELSE json_extract_string(raw, '/{UNREADABLE}')
+            END AS reason
+        FROM (SELECT unnest(json_extract(body, '$[*]')) AS raw FROM file_chunk)
+        """
+    )
+    connection.unregister("file_chunk")
+    texts = ", ".join(
+        f"json_extract_string(raw, '/{name}') AS {name}" for name in SIGNIN_EVENT.names
+    )
+    staged = inserted(
+        connection,
+        f"""
+        INSERT INTO raw_csv_events BY NAME
+        SELECT $day::DATE AS ingested_day, $file AS file, {texts}
+        FROM file_records
+        WHERE reason IS NULL
+        """,
+        file.unit,
+    )
+    rejected = inserted(
+        connection,
+        f"""
+        INSERT INTO rejected_events BY NAME
+        SELECT
+            'csv' AS source, 'extract' AS stage, $day::DATE AS ingested_day, $file AS file,
+            try_cast(replace(regexp_extract(reason, '^line ([0-9,]+):', 1), ',', '') AS BIGINT)
+                AS line,
+            regexp_replace(reason, '^line [0-9,]+: ', '') AS reason,
+            left(raw::VARCHAR, {_LONGEST_RAW}) AS raw, $now::TIMESTAMP AS created_at
+        FROM file_records
+        WHERE reason IS NOT NULL
+        """,
+        file.unit | {"now": now()},
+    )
+    return staged, rejected
+
+
+def _streamed(
+    connection: duckdb.DuckDBPyConnection,
+    statement: str,
+    file: ExportFile,
+    content: Content,
+    stop: Interruption,
+) -> int:
+    """Run the INSERT that reads the file; what DuckDB says of the file becomes our error."""
+    try:
+        return inserted(connection, statement, file.unit)
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        if "No space left" in str(error):
+            raise
+        # The other reader says what is wrong with the file where it finds the same.
+        content.wait(stop)
+        raise PageUnreadable(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _columns(file: ExportFile, names: list[str]) -> str:
+    """What of the file is wanted: the schema's fields, whatever case its header is in."""
+    known = {name.strip().lower(): name for name in names}
+    missing = [one.name for one in SIGNIN_EVENT.fields if one.required and one.name not in known]
+    if missing:
+        raise PageUnreadable(
+            f"{file} has no column {', '.join(missing)}; its header names {', '.join(names)}"
+        )
+    return ", ".join(
+        '"' + known[name].replace('"', '""') + f'" AS {name}'
+        for name in SIGNIN_EVENT.names
+        if name in known
+    )
+
+
+def _refuse_lost(file: ExportFile, records: int, delimiter: str, stop: Interruption) -> None:
+    """Raise `BooksUnbalanced` if another reader finds more records than were loaded.
+
+    Records are not lines when values hold line ends or lines are empty.
+    """
+    stream = FileStream(path="*", delimiter=delimiter, fields={"external_id": "event_id"})
+    with file.text() as text:
+        found = 0
+        for chunk in csv_file.chunks(text, file.file.name, stream, {}, LIMITS):
+            stop.check()
+            found += chunk.count
+    if found > records:
+        raise BooksUnbalanced(
+            f"{file} holds {found:,} records and {records:,} were read; nothing of it "
+            "was kept. Look for a quote that is not closed"
+        )

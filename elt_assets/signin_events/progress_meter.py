@@ -1,0 +1,92 @@
+"""How far a long step is: rows, rate, share, and the time that is left.
+
+Belongs here: computing them and telling a listener at sensible intervals. Does not: showing
+them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import duckdb
+
+from elt_assets.signin_events.results import EventListener, EventProgress
+
+INTERVAL = 2.0
+"""Seconds between two signs of life."""
+
+
+class Meter:
+    """One step's progress on one thing; safe to use from several threads."""
+
+    def __init__(
+        self,
+        step: str,
+        what: str,
+        listener: EventListener,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._step = step
+        self._what = what
+        self._listener = listener
+        self._clock = clock
+        self._began = self._told = clock()
+        self._guard = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """Since the step began."""
+        return round(self._clock() - self._began, 3)
+
+    def at(self, rows: int, share: float | None = None, *, last: bool = False) -> None:
+        """So many rows are done; tells if it was silent for a while, or this is the `last`."""
+        now = self._clock()
+        with self._guard:
+            if now - self._told < INTERVAL and not last:
+                return
+            self._told = now
+        passed = max(now - self._began, 1e-6)
+        left = passed / share - passed if share else None
+        self._listener(
+            EventProgress(
+                step=self._step,
+                what=self._what,
+                rows=rows,
+                rate=round(rows / passed, 1),
+                share=share,
+                seconds_left=None if left is None else round(left, 1),
+            )
+        )
+
+
+@contextmanager
+def watching(
+    connection: duckdb.DuckDBPyConnection,
+    meter: Meter,
+    total: Callable[[], float],
+    handed_over: Callable[[], float] = lambda: 0.0,
+) -> Iterator[None]:
+    """Tell how far the statement of the block is, of about `total` rows.
+
+    `handed_over` is the share that it was given, where DuckDB cannot know how much there is.
+    """
+    # Have DuckDB know it, and say nothing about it itself.
+    connection.execute("SET enable_progress_bar = true")
+    connection.execute("SET enable_progress_bar_print = false")
+    ended = threading.Event()
+
+    def poll() -> None:
+        while not ended.wait(INTERVAL):
+            share = handed_over() or max(connection.query_progress(), 0.0) / 100
+            meter.at(int(total() * share), share or None)
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,377 @@
+"""Normalization: one day's stored records, of either source, in the declared schema.
+
+Belongs here: mapping a provider's records by its integration's fields, judging records by
+the schema, and the dead letters of those that break it. Does not: fetching (the records are
+here, so a corrected configuration needs nothing from the provider), or which of two records
+of one event counts (load).
+
+A day's normalized rows are replaced as a whole (delete-then-insert): all that they come
+from is known to be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import Expression
+from elt_assets.errors import BooksUnbalanced, InvalidInput, PermanentError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.signin_events.extract.api_extraction import STREAM
+from elt_assets.signin_events.interruption import Interruption
+from elt_assets.signin_events.progress_meter import Meter, watching
+from elt_assets.signin_events.results import EventListener, EventSource, Normalized
+from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
+from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, conforming
+from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert, inserted
+from elt_assets.signin_events.warehouse.pending_days import LOAD, add_waiting
+from elt_assets.storage.warehouse.warehouse import one_row, transaction
+from elt_assets.sync.clock import now
+from elt_assets.sync.extract.record_mapping import mapping_query
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.registry import Integration
+from elt_assets.sync.streams import Column, Stream
+
+_LONGEST_RAW = 2_000
+_MAPPED = ("user_external_id", "occurred_at", "result", "country", "ip", "user_agent")
+
+EVENTS = Stream(
+    name=STREAM,
+    description="Sign-ins that happened.",
+    key=(Column("event_id", "The provider's own id of the event."),),
+    content=tuple(Column(name, "") for name in (*_MAPPED, "application")),
+)
+"""What an integration's field map fills; not one of the streams that are kept in sync."""
+
+_IS_SIGNIN = "is_signin"
+"""The field of a map that is missing or false in records that are no sign-ins."""
+
+_NO_LIMITS = FetchLimits(attempts=1, first_wait=0, timeout=1, page_bytes=1, max_pages=1)
+"""Nothing is fetched; the source is asked for its field map alone."""
+
+
+class Normalization:
+    """Normalizes days of one installation."""
+
+    def __init__(self, platform: Platform, analytics: Analytics) -> None:
+        self._platform = platform
+        self._analytics = analytics
+
+    def run(
+        self, source: EventSource, day: date, *, progress: EventListener, stop: Interruption
+    ) -> Normalized:
+        """Replace what is normalized of the day. Raises what the registry or the file raises."""
+        meter = Meter(f"normalized_{source}_events", day.isoformat(), progress)
+        integrations = {entry.ref: entry for entry in self._platform.registry.all()}
+        organizations = sorted({ref.organization_id for ref in integrations})
+        with self._analytics.writing(stop) as connection, in_any_order(connection):
+            # Outside the transaction: temporary tables need none.
+            if source is EventSource.API:
+                read = _map_api(connection, integrations, day)
+            else:
+                read = _count_csv(connection, day)
+            with transaction(connection), watching(connection, meter, lambda: read):
+                result = _judge(connection, source, day, organizations, read)
+                add_waiting(connection, LOAD, day)
+                if source is EventSource.API:
+                    _raise_watermarks(connection, day)
+        meter.at(read, 1.0, last=True)
+        return result
+
+
+def _map_api(
+    connection: duckdb.DuckDBPyConnection,
+    integrations: Mapping[IntegrationRef, Integration],
+    day: date,
+) -> int:
+    """Map the complete readings of the day into a temporary table; how many records.
+
+    What is left of an integration that is registered no more is as good as gone.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE mapped_events (
+            {", ".join(f"{name} VARCHAR" for name in SIGNIN_EVENT.names)},
+            damage VARCHAR, raw VARCHAR, file VARCHAR, position BIGINT
+        )
+        """
+    )
+    refs = connection.execute(
+        """
+        SELECT DISTINCT organization_id, integration_id
+        FROM event_extractions
+        WHERE ingested_day = $day AND status = 'complete'
+        ORDER BY ALL
+        """,
+        {"day": day},
+    ).fetchall()
+    known = (integrations.get(IntegrationRef(*names)) for names in refs)
+    return sum(_map_one(connection, one.ref, _fields(one), day) for one in known if one is not None)
+
+
+def _fields(integration: Integration) -> Mapping[str, Expression]:
+    """Its field map as it is now. Raises `PermanentError` when it has none any more."""
+    try:
+        source = catalog.open_period(
+            integration.provider,
+            integration.provider_data,
+            STREAM,
+            begin="",
+            end="",
+            secrets=Secrets(),
+            limits=_NO_LIMITS,
+            ref=integration.ref,
+        )
+    except InvalidInput as error:
+        raise PermanentError(
+            f"{integration.ref}: its events are stored and cannot be mapped any more ({error}); "
+            f"put streams.{STREAM} back into its provider_data, or remove it"
+        ) from error
+    source.close()
+    return source.fields
+
+
+def _map_one(
+    connection: duckdb.DuckDBPyConnection,
+    ref: IntegrationRef,
+    fields: Mapping[str, Expression],
+    day: date,
+) -> int:
+    names = {
+        "organization_id": ref.organization_id,
+        "integration_id": ref.integration_id,
+        "day": day,
+    }
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE fetched_events AS
+        SELECT
+            (row_number() OVER (ORDER BY generation, batch, seq))::INTEGER AS seq,
+            raw, NULL::VARCHAR AS parent, organization_id,
+            integration_id AS connected_integration_id
+        FROM raw_api_events
+        SEMI JOIN (
+            SELECT organization_id, integration_id, ingested_day, generation
+            FROM event_extractions
+            WHERE organization_id = $organization_id
+                AND integration_id = $integration_id
+                AND ingested_day = $day
+                AND status = 'complete'
+        ) USING (organization_id, integration_id, ingested_day, generation)
+        """,
+        names,
+    )
+    content = ", ".join(column.name for column in EVENTS.content)
+    return inserted(
+        connection,
+        f"""
+        INSERT INTO mapped_events BY NAME
+        SELECT
+            organization_id, connected_integration_id AS integration_id, event_id, {content},
+            source_updated_at::VARCHAR AS source_updated_at,
+            CASE WHEN tombstone THEN 'DELETE' END AS op,
+            -- What is missing is told by the schema, in the words it has for either source.
+            CASE WHEN event_id IS NOT NULL OR json_type(raw) <> 'OBJECT' THEN reason END AS damage,
+            raw::VARCHAR AS raw, seq AS position
+        FROM ({mapping_query(EVENTS, fields, "FROM fetched_events")})
+        WHERE {_counts(fields)}
+        """,
+    )
+
+
+def _counts(fields: Mapping[str, Expression]) -> str:
+    """SQL for whether a mapped record is a sign-in at all, where its provider lists others too.
+
+    What the schema does not know of is among the `attributes`.
+    """
+    if _IS_SIGNIN not in fields:
+        return "true"
+    said = f"json_extract_string(attributes, '/{_IS_SIGNIN}')"
+    return f"json_type(raw) <> 'OBJECT' OR coalesce({said}, 'false') <> 'false'"
+
+
+def _count_csv(connection: duckdb.DuckDBPyConnection, day: date) -> int:
+    (count,) = one_row(
+        connection, "SELECT count(*) FROM raw_csv_events WHERE ingested_day = $day", {"day": day}
+    )
+    return int(count)
+
+
+def _judge(
+    connection: duckdb.DuckDBPyConnection,
+    source: EventSource,
+    day: date,
+    organizations: list[str],
+    read: int,
+) -> Normalized:
+    judged = conforming(SIGNIN_EVENT, _STORED[source])
+    parameters: dict[str, Any] = {"organizations": organizations}
+    if source is EventSource.CSV:
+        parameters["day"] = day
+    table = f"normalized_{source}_events"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE former_events AS"
+        f" SELECT DISTINCT organization_id, event_id FROM {table} WHERE ingested_day = $day",
+        {"day": day},
+    )
+    normalized = delete_then_insert(
+        connection,
+        table,
+        {"ingested_day": day},
+        f"""
+        SELECT
+            {", ".join(SIGNIN_EVENT.names)}, occurred_at::DATE AS event_day,
+            DATE '{day.isoformat()}' AS ingested_day, file, position,
+            {SIGNIN_EVENT.version} AS schema_version
+        FROM ({judged})
+        WHERE reason IS NULL
+        """,
+        parameters,
+    )
+    connection.execute(
+        f"""
+        INSERT INTO dropped_events
+        SELECT organization_id, event_id, $day::DATE
+        FROM former_events
+        ANTI JOIN (FROM {table} WHERE ingested_day = $day) USING (organization_id, event_id)
+        """,
+        {"day": day},
+    )
+    connection.execute("DROP TABLE former_events")
+    rejected = delete_then_insert(
+        connection,
+        "rejected_events",
+        {"source": str(source), "stage": "normalize", "ingested_day": day},
+        f"""
+        SELECT
+            '{source}' AS source, 'normalize' AS stage, DATE '{day.isoformat()}' AS ingested_day,
+            organization_id, integration_id, file, {_LINE[source]} AS line, event_id AS key,
+            reason, left(raw, {_LONGEST_RAW}) AS raw, $now::TIMESTAMP AS created_at
+        FROM ({judged}) AS judged
+        WHERE reason IS NOT NULL
+        """
+        # Judging everything once more is only worth it if there is something to find.
+        if normalized < read
+        else "FROM rejected_events LIMIT 0",
+        parameters | {"now": now()} if normalized < read else None,
+    )
+    if normalized + rejected != read:
+        raise BooksUnbalanced(
+            f"{day} has {read:,} {source} records, of which {normalized:,} were normalized and "
+            f"{rejected:,} rejected; nothing of it was kept. This is a defect of the platform"
+        )
+    rows = connection.execute(
+        f"""
+        SELECT event_day, count(*)
+        FROM {table}
+        WHERE ingested_day = $day AND event_day IS NOT NULL
+        GROUP BY event_day
+        ORDER BY event_day
+        """,
+        {"day": day},
+    ).fetchall()
+    return Normalized(
+        source=source,
+        day=day,
+        schema=str(SIGNIN_EVENT),
+        read=read,
+        normalized=normalized,
+        rejected=rejected,
+        late=sum(count for event_day, count in rows if event_day < day),
+        event_days=tuple(event_day for event_day, _ in rows),
+    )
+
+
+_STORED = {
+    EventSource.API: "FROM mapped_events",
+    # Rows of a part stand as its lines do, so that the first one's number makes them places.
+    EventSource.CSV: f"""
+        SELECT
+            {", ".join(f"raw_csv_events.{name}" for name in SIGNIN_EVENT.names)},
+            NULL::VARCHAR AS damage, file,
+            raw_csv_events.rowid - first_row + 1 + rows_before AS position,
+            to_json({{{", ".join(f"'{n}': raw_csv_events.{n}" for n in SIGNIN_EVENT.names)}}})
+                ::VARCHAR AS raw
+        FROM raw_csv_events
+        JOIN (
+            SELECT
+                file, part, min(rowid) AS first_row,
+                coalesce(
+                    sum(max(rowid) - min(rowid) + 1) OVER (
+                        PARTITION BY file ORDER BY part
+                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                    ),
+                    0
+                )::BIGINT AS rows_before
+            FROM raw_csv_events
+            WHERE ingested_day = $day
+            GROUP BY file, part
+        ) USING (file, part)
+        WHERE ingested_day = $day
+    """,
+}
+
+_LINE = {
+    EventSource.API: "NULL",
+    # The header and the rejected lines before it are between a record's place and its line. Where
+    # records are not lines nobody can tell.
+    EventSource.CSV: """(
+        SELECT CASE
+            WHEN NOT any_value(plain_lines) THEN NULL
+            ELSE judged.position + any_value(above) + count(*) FILTER (
+                place <= judged.position - 1
+            )
+        END
+        FROM (
+            SELECT
+                event_files.file,
+                plain_lines,
+                (event_files.file NOT LIKE '%.jsonl%')::INTEGER AS above,
+                line - 1 - above
+                    - row_number() OVER (PARTITION BY event_files.file ORDER BY line) + 1 AS place
+            FROM event_files
+            LEFT JOIN rejected_events
+                ON rejected_events.file = event_files.file
+                AND rejected_events.ingested_day = event_files.ingested_day
+                AND rejected_events.stage = 'extract'
+            WHERE event_files.ingested_day = $day
+        ) AS lines
+        WHERE lines.file = judged.file
+    )""",
+}
+
+
+def _raise_watermarks(connection: duckdb.DuckDBPyConnection, day: date) -> None:
+    """Move each integration's high-water mark to its newest event; it never goes back.
+
+    A clock that runs ahead must not hide what happens until then: it goes no further than
+    what was asked for.
+    """
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE raised AS
+        SELECT organization_id, integration_id, max(occurred_at) AS occurred_at
+        FROM (
+            SELECT
+                n.organization_id, n.integration_id,
+                least(max(n.occurred_at), max(e.period_end)) AS occurred_at
+            FROM normalized_api_events AS n
+            JOIN event_extractions AS e USING (organization_id, integration_id, ingested_day)
+            WHERE n.ingested_day = $day AND e.status = 'complete'
+            GROUP BY n.organization_id, n.integration_id
+            UNION ALL
+            SELECT organization_id, integration_id, occurred_at FROM event_watermarks
+        )
+        WHERE occurred_at IS NOT NULL
+        GROUP BY organization_id, integration_id
+        """,
+        {"day": day},
+    )
+    connection.execute("DELETE FROM event_watermarks")
+    connection.execute("INSERT INTO event_watermarks BY NAME FROM raised")

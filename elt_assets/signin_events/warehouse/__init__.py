@@ -1,0 +1,1 @@
+"""The analytics warehouse: its tables, schema and load strategies."""

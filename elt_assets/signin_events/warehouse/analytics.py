@@ -1,0 +1,94 @@
+"""The analytics warehouse: one DuckDB file of all organizations' events.
+
+Belongs here: opening it, with its tables, for one statement or transaction at a time, and
+reaching it from another thread. Does not: SQL on events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from elt_assets.config.settings import Settings
+from elt_assets.signin_events.interruption import Interruption
+from elt_assets.signin_events.warehouse.analytics_tables import has_analytics, prepare_analytics
+from elt_assets.storage.warehouse.warehouse import SharedFile
+from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
+
+FILE = SharedFile("analytics")
+
+
+@contextmanager
+def in_any_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """While the block runs, rows may be written in whatever order takes least memory.
+
+    A connection on which a statement of the block failed is not to be gone on with.
+    """
+    connection.execute("SET preserve_insertion_order = false")
+    yield
+    connection.execute("SET preserve_insertion_order = true")
+
+
+class Analytics:
+    """The file. One writer has it at a time, so it is opened late and closed soon."""
+
+    def __init__(
+        self, settings: Settings, *, memory_limit: str | None = None, threads: int | None = None
+    ) -> None:
+        """`memory_limit` and `threads` where they are to be others than those of the settings."""
+        self._warehouses = FileWarehouses(
+            settings.analytics_path,
+            threads=threads or settings.events_threads,
+            memory_limit=memory_limit or settings.events_memory,
+            lock_wait=settings.events_lock_wait,
+            spill=f".spill-events-{uuid4().hex}",
+            log_size="128MB",
+        )
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever written."""
+        return self._warehouses.exists(FILE)
+
+    @contextmanager
+    def writing(self, stop: Interruption) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend a connection for writing; a request to stop interrupts its statement.
+
+        Raises `WarehouseBusy` when the file stays locked, and `Stopped`.
+        """
+        stop.check()
+        with (
+            self._warehouses.open_shared(FILE) as connection,
+            stop.reaching(connection.interrupt),
+        ):
+            prepare_analytics(connection)
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """Lend a connection for reading; None while there is nothing to read."""
+        if not self.exists:
+            yield None
+            return
+        with self._warehouses.open_shared(FILE, read_only=True) as connection:
+            yield connection if has_analytics(connection) else None
+
+    def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
+        """The rows of a query; none while there is nothing to read."""
+        with self.reading() as connection:
+            if connection is None:
+                return []
+            return connection.execute(sql, dict(parameters or {})).fetchall()
+
+    def compact(self) -> int:
+        """Rewrite the file, so that what was deleted is gone from it, too; bytes given back."""
+        before, after = self._warehouses.compact(FILE)
+        return before - after
+
+    def close(self) -> None:
+        """Give back what is kept open."""
+        self._warehouses.close()

@@ -1,0 +1,148 @@
+"""Three ways to bring rows into a table so that doing it twice changes nothing.
+
+Belongs here: the three, for any table. Does not: which table is loaded how; each module
+that loads one says so, and why.
+
+`delete_then_insert` replaces a part that can be named, such as a day: the rows that belong
+to it are known to be all of it. `upsert` corrects rows by their key, wherever they lie, and
+leaves those alone that are right. `refresh` makes a whole table anew beside the old one,
+for as long as it takes, and puts it in its place in a moment.
+
+The first two are called inside the caller's transaction, so that what depends on the rows
+is committed with them; the last one has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from elt_assets.storage.warehouse.warehouse import one_row, transaction
+
+
+def delete_then_insert(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    part: Mapping[str, object],
+    query: str,
+    parameters: Mapping[str, object] | None = None,
+) -> int:
+    """Make the rows of `table` whose columns equal `part` those of `query`; how many they are."""
+    condition = " AND ".join(f"{column} = ${column}" for column in part)
+    connection.execute(f"DELETE FROM {table} WHERE {condition}", dict(part))
+    return inserted(connection, f"INSERT INTO {table} BY NAME {query}", parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What an upsert did; `touched` are the values of the observed column in changed rows."""
+
+    inserted: int = 0
+    updated: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    touched: tuple[Any, ...] = ()
+
+
+def upsert(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    *,
+    key: Sequence[str],
+    incoming: str,
+    among: str,
+    observed: str,
+) -> Changes:
+    """Make the rows of `table` that have a key of `among` equal to those of `incoming`.
+
+    `incoming` (all columns, each key once) and `among` (key columns) are names of tables. Rows
+    that are equal already are not written.
+    """
+    columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+    keys = ", ".join(key)
+    # A join keeps one side in memory: the rows' hashes are enough to tell whether they differ.
+    narrow = f"{keys}, {observed} AS observed, hash({', '.join(columns)}) AS content"
+    same_key = " AND ".join(f"new.{name} = old.{name}" for name in key)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE changed AS
+        SELECT
+            {", ".join(f"coalesce(new.{name}, old.{name}) AS {name}" for name in key)},
+            old.{key[0]} IS NULL AS is_new,
+            new.{key[0]} IS NULL AS is_gone,
+            new.content IS DISTINCT FROM old.content AS differs,
+            old.observed AS observed_before,
+            new.observed AS observed_after
+        FROM (SELECT {narrow} FROM {incoming}) AS new
+        FULL JOIN (SELECT {narrow} FROM {table} SEMI JOIN {among} USING ({keys})) AS old
+            ON {same_key}
+        """
+    )
+    new, updated, gone, same = one_row(
+        connection,
+        """
+        SELECT
+            count(*) FILTER (is_new),
+            count(*) FILTER (differs AND NOT is_new AND NOT is_gone),
+            count(*) FILTER (is_gone),
+            count(*) FILTER (NOT differs)
+        FROM changed
+        """,
+        {},
+    )
+    touched = connection.execute(
+        """
+        SELECT DISTINCT unnest([observed_before, observed_after]) AS observed
+        FROM changed
+        WHERE differs
+        """
+    ).fetchall()
+    connection.execute("DELETE FROM changed WHERE NOT differs")
+    connection.execute(
+        f"DELETE FROM {table} USING changed WHERE "
+        + " AND ".join(f"{table}.{name} = changed.{name}" for name in key)
+    )
+    connection.execute(
+        f"INSERT INTO {table} BY NAME SELECT * FROM {incoming} SEMI JOIN changed USING ({keys})"
+    )
+    connection.execute("DROP TABLE changed")
+    values = sorted(row[0] for row in touched if row[0] is not None)
+    return Changes(new, updated, gone, same, tuple(values))
+
+
+def refresh(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    query: str,
+    parameters: Mapping[str, object] | None = None,
+) -> int:
+    """Replace `table` by the rows of `query`; how many they are.
+
+    Whoever reads meanwhile sees the old table, whole, or the new one, whole. What an
+    interrupted refresh left beside is replaced by the next one.
+    """
+    beside = f"{table}_beside"
+    connection.execute(f"DROP TABLE IF EXISTS {beside}")
+    columns = ", ".join(
+        f'"{name}" {kind}{"" if null == "YES" else " NOT NULL"}'
+        for name, kind, null, *_ in connection.execute(f"DESCRIBE {table}").fetchall()
+    )
+    connection.execute(f"CREATE TABLE {beside} ({columns})")
+    rows = inserted(connection, f"INSERT INTO {beside} BY NAME {query}", parameters)
+    with transaction(connection):
+        connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"ALTER TABLE {beside} RENAME TO {table}")
+    return rows
+
+
+def inserted(
+    connection: duckdb.DuckDBPyConnection,
+    statement: str,
+    parameters: Mapping[str, object] | None = None,
+) -> int:
+    """Run an INSERT and say how many rows it wrote."""
+    row = connection.execute(statement, dict(parameters or {})).fetchone()
+    return 0 if row is None else int(row[0])

@@ -1,0 +1,1 @@
+"""The warehouse as a DuckLake: Parquet files, with a catalog in PostgreSQL."""

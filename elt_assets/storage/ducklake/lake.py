@@ -1,0 +1,541 @@
+"""The warehouse as a lake: DuckLake, with records as Parquet files in a folder or in S3, and its
+catalog and all books in PostgreSQL.
+
+Belongs here: opening it, the views through which an integration sees what is its own, and
+writing so that records and books count together. Does not: leases, locks and the books' tables
+(lake_catalog), or looking after the files (lake_upkeep).
+
+All integrations share the tables, and every row says whose it is. What a view shows is chosen
+by two variables of its connection, so that a connection without them sees nothing.
+
+DuckDB writes to one database in a transaction, so records are committed first, under a name of
+their own (`write_id`), and count once the books name them, in the transaction that also moves
+the cursor or marks the version. Whatever dies in between leaves records that nobody sees and
+that upkeep removes. Books are in PostgreSQL proper because DuckLake keeps small changes badly:
+a query of any table reads what its catalog knows of all integrations (measured; docs/scale.md).
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.errors import (
+    BooksUnbalanced,
+    PermanentError,
+    RetryableError,
+    StorageFull,
+    SyncError,
+    WarehouseBusy,
+    WriteInterrupted,
+)
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.ducklake.lake_catalog import LEASE_LOST, LakeCatalog, Lease
+from elt_assets.storage.ducklake.lake_upkeep import (
+    BOOKS,
+    LAKE,
+    erase,
+    new_write_id,
+    remove_unnamed,
+    tidy_files,
+)
+from elt_assets.storage.warehouse.duckdb_extensions import CHECKED_ONCE, load_extension
+from elt_assets.storage.warehouse.duckdb_instances import Instance, Instances
+from elt_assets.storage.warehouse.warehouse import (
+    TENANT,
+    Layout,
+    Parameters,
+    Table,
+    Upkeep,
+    Warehouse,
+    Warehouses,
+    literal,
+    one_row,
+    transaction,
+)
+
+_CONFLICT_ATTEMPTS = 100
+_CONFLICT_WAIT_MS = 20
+_CONFLICT_BACKOFF = 1.1
+
+
+class S3(msgspec.Struct, frozen=True):
+    """Object storage that speaks S3; without an endpoint that of Amazon."""
+
+    endpoint: str | None
+    region: str
+    key_id: SecretRef
+    secret: SecretRef
+
+
+class LakeWarehouse(Warehouse):
+    """An integration's part of the lake."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        instance: Instance,
+        lease: Lease,
+        catalog: LakeCatalog,
+        layout: Layout,
+    ) -> None:
+        super().__init__(connection, instance.prepared, fencing_token=lease.epoch)
+        self._lease = lease
+        self._catalog = catalog
+        self._records = {table.name for table in layout.tables if table.records}
+        self._make_room = instance.make_room
+        self._settling: list[Callable[[], None]] | None = None
+        ref = lease.ref
+        self._tenant = (
+            f"{literal(ref.organization_id)} AS organization_id,"
+            f" {literal(ref.integration_id)} AS connected_integration_id"
+        )
+        self._own = (
+            f"organization_id = {literal(ref.organization_id)}"
+            f" AND connected_integration_id = {literal(ref.integration_id)}"
+        )
+        see(connection, ref)
+
+    def reading(self) -> duckdb.DuckDBPyConnection:
+        """See `Warehouse`."""
+        reading = self.connection.cursor()
+        see(reading, self._lease.ref)
+        return reading
+
+    def create(self, layout: Layout) -> None:
+        """Nothing: all integrations share what was made with the lake."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See `Warehouse`: records first, then the books that name them.
+
+        What the block changes in books happens at its end, in the order in which it was said.
+        """
+        if self._lease.epoch == 0:
+            raise PermanentError(f"{self._lease.ref}: its warehouse was opened for reading only")
+        settling: list[Callable[[], None]] = []
+        self._settling = settling
+        try:
+            with self._catalog.adding(self._lease.session), transaction(self):
+                yield
+        finally:
+            self._settling = None
+        if settling:
+            with transaction(self):
+                self.execute(
+                    "CALL postgres_execute($1, $2)", (BOOKS, self._catalog.fence(self._lease))
+                )
+                for act in settling:
+                    act()
+
+    def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
+        """See `Warehouse`."""
+        if self._settling is None:
+            with self.transaction():
+                return self.add(table, select, parameters)
+        write_id = new_write_id()
+        (added,) = one_row(
+            self,
+            f"INSERT INTO {LAKE}.{table} BY NAME"
+            f" SELECT {self._tenant}, {literal(write_id)} AS write_id, * FROM ({select})",
+            parameters or {},
+        )
+        if added:
+            self.insert(
+                "stored_writes",
+                "SELECT $table AS table_name, $write_id AS write_id",
+                {"table": table, "write_id": write_id},
+            )
+        return int(added)
+
+    def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
+        """See `Warehouse`."""
+        self._at_the_end(
+            f"INSERT INTO {self._books(table)} BY NAME SELECT {self._tenant}, * FROM ({select})",
+            parameters,
+        )
+
+    def update(
+        self, table: str, changes: str, where: str, parameters: Parameters | None = None
+    ) -> None:
+        """See `Warehouse`."""
+        self._at_the_end(
+            f"UPDATE {self._books(table)} SET {changes} WHERE {self._own} AND ({where})", parameters
+        )
+
+    def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
+        """See `Warehouse`; of records, what names them goes."""
+        if table in self._records:
+            self._do_at_the_end(lambda: self._drop(table, where, parameters))
+        else:
+            self._at_the_end(
+                f"DELETE FROM {self._books(table)} WHERE {self._own} AND ({where})", parameters
+            )
+
+    def grow(self) -> None:
+        """Nothing: files of a lake are never added to."""
+
+    def unload(self) -> None:
+        """Nothing: what is committed is in files."""
+
+    def make_room(self, added: int) -> None:
+        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        self._make_room(added)
+
+    def _at_the_end(self, sql: str, parameters: Parameters | None) -> None:
+        self._do_at_the_end(lambda: self._execute(sql, parameters))
+
+    def _execute(self, sql: str, parameters: Parameters | None) -> None:
+        self.execute(sql, parameters)
+
+    def _do_at_the_end(self, act: Callable[[], None]) -> None:
+        if self._settling is not None:
+            self._settling.append(act)
+            return
+        with self.transaction():
+            self._do_at_the_end(act)
+
+    def _drop(self, table: str, where: str, parameters: Parameters | None) -> None:
+        writes = self.execute(
+            f"""
+            SELECT write_id, bool_and(hit), bool_or(hit)
+            FROM (
+                SELECT write_id, coalesce(({where}), false) AS hit
+                FROM ({_standing(table, self._catalog.schema)}) AS {table}
+            )
+            GROUP BY write_id
+            """,
+            parameters,
+        ).fetchall()
+        if any(some and not every for _, every, some in writes):
+            raise BooksUnbalanced(
+                f"{self._lease.ref}: records of {table} that were written together were to be "
+                "dropped one without the other. This is a defect of the platform"
+            )
+        gone = [write_id for write_id, _, some in writes if some]
+        if gone:
+            self.execute(
+                f"DELETE FROM {self._books('stored_writes')} WHERE {self._own}"
+                " AND table_name = $table AND list_contains($gone::VARCHAR[], write_id)",
+                {"table": table, "gone": gone},
+            )
+
+    def _books(self, table: str) -> str:
+        return f'{BOOKS}."{self._catalog.schema}".{table}'
+
+
+class LakeWarehouses(Warehouses):
+    """All integrations' records and books in one lake.
+
+    `data` is the folder, or the `s3://bucket/prefix`, of its files; `spill` that of what does not
+    fit into memory. `layout` is what the lake holds.
+    """
+
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        data: str,
+        schema: str,
+        layout: Layout,
+        spill: Path,
+        s3: S3 | None = None,
+        threads: int = 1,
+        memory_limit: str = "192MB",
+        lock_wait: float = 30.0,
+    ) -> None:
+        self._address = address
+        self._data = data.rstrip("/") + "/"
+        self._layout = layout
+        self._s3 = s3
+        self._secrets = Secrets()
+        self._catalog = LakeCatalog(address, schema=schema, lock_wait=lock_wait)
+        self._instances = Instances(
+            threads=threads,
+            memory_limit=memory_limit,
+            spill=spill,
+            options=CHECKED_ONCE,
+            set_up=self._set_up,
+        )
+        self._made = False
+        self._making = threading.Lock()
+
+    @contextmanager
+    def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
+        """See `Warehouses`."""
+        self._catalog.prepare(self._layout)
+        with (
+            self._catalog.leased(ref, read_only=read_only) as lease,
+            self._translated(str(ref)),
+            self._instances.lent() as instance,
+            instance.cursor() as connection,
+        ):
+            yield LakeWarehouse(connection, instance, lease, self._catalog, self._layout)
+
+    def exists(self, ref: IntegrationRef) -> bool:
+        """See `Warehouses`."""
+        self._catalog.prepare(self._layout)
+        return self._catalog.knows(ref)
+
+    def refs(self) -> list[IntegrationRef]:
+        """See `Warehouses`."""
+        self._catalog.prepare(self._layout)
+        return self._catalog.refs()
+
+    def is_held(self, ref: IntegrationRef) -> bool:
+        """See `Warehouses`: also by a worker on another machine."""
+        self._catalog.prepare(self._layout)
+        return self._catalog.is_leased(ref)
+
+    @contextmanager
+    def removing(self, ref: IntegrationRef) -> Iterator[None]:
+        """See `Warehouses`."""
+        self._catalog.prepare(self._layout)
+        with self._catalog.leased(ref, read_only=False):
+            self._catalog.forget(ref, self._layout)
+            with (
+                self._connected(str(ref)) as connection,
+                self._catalog.looking_after(),
+                self._catalog.alone(),
+            ):
+                erase(connection, self._layout, self._catalog.schema, ref)
+            yield
+
+    def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
+        """None: what integrations share is looked after as a whole (`look_after`)."""
+        return None
+
+    def look_after(self, *, dry_run: bool) -> list[Upkeep]:
+        """See `Warehouses`."""
+        with self._connected("the lake") as connection, self._catalog.looking_after():
+            with self._catalog.alone():
+                done = [remove_unnamed(connection, self._layout, self._catalog.schema, dry_run)]
+            return done if dry_run else [*done, *tidy_files(connection)]
+
+    def inspect(self) -> str:
+        """See `Warehouses`."""
+        catalog = self._catalog.inspect()
+        with self._translated("the lake"), duckdb.connect(":memory:") as connection:
+            self._load(connection)
+            if self._s3 is not None:
+                connection.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
+            else:
+                self._make_folder()
+                self._probe()
+        return f"DuckLake in {self._data}, catalog on {catalog}"
+
+    def copy(self, ref: IntegrationRef, target: Path) -> bool:
+        """False: it is no file."""
+        return False
+
+    def close(self) -> None:
+        """See `Warehouses`."""
+        self._instances.close()
+        self._catalog.close()
+
+    def _probe(self) -> None:
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._data, prefix=".probe-") as probe:
+                probe.write(b"x")
+                probe.flush()
+        except OSError as error:
+            raise PermanentError(f"{self._data} cannot be written: {error.strerror}") from error
+
+    @contextmanager
+    def _connected(self, whose: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection to what all integrations share."""
+        self._catalog.prepare(self._layout)
+        with (
+            self._translated(whose),
+            self._instances.lent() as instance,
+            instance.cursor() as connection,
+        ):
+            yield connection
+
+    def _make_folder(self) -> None:
+        try:
+            Path(self._data).mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise PermanentError(
+                f"the folder {self._data} cannot be made ({error.strerror}); "
+                "correct ELT_ASSETS_WAREHOUSE_DATA"
+            ) from error
+
+    def _make(self, root: duckdb.DuckDBPyConnection) -> None:
+        if self._s3 is None:
+            self._make_folder()
+        # Alone only where there is something to make: whoever begins to work would else wait
+        # until everything that is being added is there.
+        if not self._catalog.has_lake():
+            # Attaching makes a lake, and two at once would make one each.
+            with self._catalog.alone():
+                self._attach(root)
+                self._make_tables(root)
+            return
+        self._attach(root)
+        with self._translated("the lake"):
+            if self._missing(root):
+                with self._catalog.alone():
+                    self._make_tables(root)
+
+    def _missing(self, root: duckdb.DuckDBPyConnection) -> list[Table]:
+        made = {
+            name
+            for (name,) in root.execute(
+                f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{LAKE}'"
+            ).fetchall()
+        }
+        return [t for t in self._layout.tables if t.records and t.name not in made]
+
+    def _make_tables(self, root: duckdb.DuckDBPyConnection) -> None:
+        missing = self._missing(root)
+        if not missing:
+            return
+        root.execute(f"CALL {LAKE}.set_option('parquet_compression', 'zstd')")
+        tenant = "".join(f"{column} VARCHAR NOT NULL, " for column in TENANT)
+        with transaction(root):
+            for table in missing:
+                root.execute(
+                    f"CREATE TABLE {LAKE}.{table.name}"
+                    f" ({tenant}write_id VARCHAR NOT NULL, {table.columns})"
+                )
+                root.execute(
+                    f"ALTER TABLE {LAKE}.{table.name} SET PARTITIONED BY ({', '.join(TENANT)})"
+                )
+
+    def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
+        with self._making:
+            # The first one makes what is missing, before another looks.
+            if not self._made:
+                self._make(root)
+                self._made = True
+            else:
+                self._attach(root)
+        # A view is bound when it is made; that of nobody shows nothing.
+        root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
+        for table in self._layout.tables:
+            root.execute(f"CREATE VIEW {table.name} AS {_seen(table, self._catalog.schema)}")
+        for view in self._layout.views:
+            root.execute(f"CREATE VIEW {view.name} AS {view.query}")
+
+    def _load(self, root: duckdb.DuckDBPyConnection) -> None:
+        for name in ("ducklake", "postgres_scanner", *(("httpfs",) if self._s3 else ())):
+            load_extension(root, name)
+        if self._s3 is not None:
+            root.execute(self._storage_secret(self._s3))
+
+    def _attach(self, root: duckdb.DuckDBPyConnection) -> None:
+        self._load(root)
+        for setting, value in (
+            ("max_retry_count", _CONFLICT_ATTEMPTS),
+            ("retry_wait_ms", _CONFLICT_WAIT_MS),
+            ("retry_backoff", _CONFLICT_BACKOFF),
+        ):
+            root.execute(f"SET GLOBAL ducklake_{setting} = {value}")
+        address = self._address.complete(self._secrets)
+        schema = self._catalog.schema
+        with self._translated("the lake"):
+            root.execute(
+                f"ATTACH {literal('ducklake:postgres:' + address)} AS {LAKE}"
+                f" (DATA_PATH {literal(self._data)}, METADATA_SCHEMA {literal(schema)})"
+            )
+            root.execute(
+                f"ATTACH {literal(address)} AS {BOOKS} (TYPE postgres, SCHEMA {literal(schema)})"
+            )
+
+    def _storage_secret(self, s3: S3) -> str:
+        parts = {
+            "KEY_ID": self._secrets.resolve(s3.key_id),
+            "SECRET": self._secrets.resolve(s3.secret),
+            "REGION": s3.region,
+        }
+        options = [f"{name} {literal(value)}" for name, value in parts.items()]
+        if s3.endpoint is not None:
+            scheme, _, place = s3.endpoint.rpartition("://")
+            options += [f"ENDPOINT {literal(place)}", "URL_STYLE 'path'"]
+            options += [f"USE_SSL {str(scheme != 'http').lower()}"]
+        return f"CREATE SECRET storage (TYPE s3, {', '.join(options)}, SCOPE {literal(self._data)})"
+
+    @contextmanager
+    def _translated(self, whose: str) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            translated = _translate(self._secrets.redact(str(error)), error, whose)
+            if translated is None:
+                raise
+            # Not chained: what DuckDB says may hold the address with its password.
+            raise translated from None
+
+
+def see(connection: duckdb.DuckDBPyConnection, ref: IntegrationRef) -> None:
+    """Let the connection see what is of `ref`."""
+    connection.execute(
+        f"SET VARIABLE organization_id = {literal(ref.organization_id)};"
+        f"SET VARIABLE integration_id = {literal(ref.integration_id)}"
+    )
+
+
+_SEEN = (
+    "organization_id = getvariable('organization_id')"
+    " AND connected_integration_id = getvariable('integration_id')"
+)
+
+
+def _seen(table: Table, schema: str) -> str:
+    if table.records:
+        return f"SELECT * EXCLUDE (write_id) FROM ({_standing(table.name, schema)})"
+    return f'FROM {BOOKS}."{schema}".{table.name} WHERE {_SEEN}'
+
+
+def _standing(table: str, schema: str) -> str:
+    """SQL for the records that the books name."""
+    return f"""
+        FROM {LAKE}.{table}
+        WHERE {_SEEN} AND write_id IN (
+            SELECT write_id
+            FROM {BOOKS}."{schema}".stored_writes
+            WHERE {_SEEN} AND table_name = '{table}'
+        )
+    """
+
+
+def _translate(text: str, error: duckdb.Error, whose: str) -> SyncError | None:
+    first = text.splitlines()[0] if text else type(error).__name__
+    if LEASE_LOST in text:
+        return WarehouseBusy(
+            f"{whose}: another worker took it over, since this one was cut off; what this one "
+            "had not committed is dropped"
+        )
+    if "does not match existing data path" in text.lower() or "DATA_PATH" in text:
+        return PermanentError(
+            f"{whose}: its files are in another place than ELT_ASSETS_WAREHOUSE_DATA says: {first}"
+        )
+    if "No space left" in text or "out of disk space" in text.lower():
+        return StorageFull(f"{whose}: no space left for it; free some space and sync again")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return RetryableError(
+            f"{whose}: the warehouse needs more memory than its limit; "
+            "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
+        )
+    if isinstance(error, duckdb.TransactionException):
+        return WriteInterrupted(f"{whose}: the lake refused a commit ({first}); it is tried again")
+    if isinstance(error, duckdb.IOException | duckdb.HTTPException) or _OUT_OF_REACH.search(text):
+        return WriteInterrupted(f"{whose}: the lake cannot be reached: {first}")
+    return None
+
+
+_OUT_OF_REACH = re.compile(
+    r"connection|server closed|terminating|starting up|shutting down|Failed to (?:execute|prepare)"
+    r"|timeout|serialize access",
+    re.IGNORECASE,
+)

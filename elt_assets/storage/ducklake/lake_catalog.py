@@ -1,0 +1,311 @@
+"""The lake's catalog database: books, leases and locks on PostgreSQL.
+
+Belongs here: what is in that database besides DuckLake's own tables, who may work on an
+integration, and who may write to the lake now. Does not: records, or anything of DuckDB.
+
+A lease is a lock of the server's that ends with the connection that holds it, so that a worker
+that died is noticed at once, and a number that rises with every holder (`epoch`). A worker that
+was cut off and comes back still believes that it holds the lock; but what it writes says the
+number it had, and is refused (a fencing token: Kleppmann, "How to do distributed locking", 2016).
+
+DuckLake refuses to remove rows of a table while others add to it, whichever rows they are. Who
+adds therefore holds a lock together with all others who add, and who removes holds it alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.postgres_database import PostgresDatabase, Session
+from elt_assets.storage.warehouse.warehouse import TENANT, Layout
+
+_VERSION = 1
+"""Of what this module makes; tables of integrations have their own."""
+
+_LEASES = """
+CREATE TABLE IF NOT EXISTS integration_leases (
+    organization_id VARCHAR NOT NULL,
+    connected_integration_id VARCHAR NOT NULL,
+    epoch BIGINT NOT NULL,
+    holder VARCHAR NOT NULL,
+    since TIMESTAMPTZ NOT NULL,
+    PRIMARY KEY (organization_id, connected_integration_id)
+)
+"""
+# Records are in the lake as soon as they are written there, and count once they are named here.
+_WRITES = """
+CREATE TABLE IF NOT EXISTS stored_writes (
+    organization_id VARCHAR NOT NULL,
+    connected_integration_id VARCHAR NOT NULL,
+    table_name VARCHAR NOT NULL,
+    write_id VARCHAR NOT NULL,
+    PRIMARY KEY (organization_id, connected_integration_id, table_name, write_id)
+)
+"""
+_NOTICE_SOON = """
+SELECT
+    set_config('tcp_keepalives_idle', '60', false),
+    set_config('tcp_keepalives_interval', '15', false),
+    set_config('tcp_keepalives_count', '4', false)
+"""
+_LOCK = "pg_advisory_lock"
+_LAKE = "the lake"
+_FILES = "the lake's files"
+LEASE_LOST = "this lease was taken over"
+"""What the server says to a worker that was cut off and comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on an integration, as number `epoch` of all who ever had it.
+
+    0 is that of a reader, who writes nothing.
+    """
+
+    ref: IntegrationRef
+    session: Session
+    epoch: int
+
+
+class LakeCatalog:
+    """The schema `schema` of the database at `address`.
+
+    `lock_wait` is how many seconds to wait for an integration that somebody else works on.
+    """
+
+    def __init__(self, address: DatabaseAddress, *, schema: str, lock_wait: float) -> None:
+        self.schema = schema
+        self._lock_wait = lock_wait
+        self._prepared = False
+        self._preparing = threading.Lock()
+        self._database = PostgresDatabase(
+            address,
+            setting="ELT_ASSETS_WAREHOUSE",
+            schema=schema,
+            lock_timeout=max(lock_wait, 1.0),
+            attempts=3,
+        )
+
+    def __str__(self) -> str:
+        return str(self._database)
+
+    def prepare(self, layout: Layout) -> None:
+        """Make the schema and the tables of books where they are missing, once in this process.
+
+        Raises `WarehouseDamaged` when another release made them.
+        """
+        with self._preparing:
+            if not self._prepared:
+                self._make(layout)
+                self._prepared = True
+
+    def _make(self, layout: Layout) -> None:
+        with self._database.transaction() as transaction:
+            transaction.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
+            transaction.execute("CREATE TABLE IF NOT EXISTS lake_version (version BIGINT NOT NULL)")
+            found = {row["version"] for row in transaction.rows("SELECT version FROM lake_version")}
+            if not found:
+                transaction.execute("INSERT INTO lake_version VALUES (?)", (_VERSION,))
+            elif found != {_VERSION}:
+                raise WarehouseDamaged(
+                    f"the lake's catalog {self} has version {max(found)}, this release knows "
+                    f"{_VERSION}; run the release that wrote it"
+                )
+            transaction.execute("CREATE SEQUENCE IF NOT EXISTS lease_epochs")
+            transaction.execute(_LEASES)
+            transaction.execute(_WRITES)
+            tenant = "".join(f"{column} VARCHAR NOT NULL, " for column in TENANT)
+            for table in layout.tables:
+                if table.records:
+                    continue
+                key = f", PRIMARY KEY ({', '.join((*TENANT, *table.key))})" if table.key else ""
+                transaction.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table.name} ({tenant}{table.columns}{key})"
+                )
+                if not table.key:
+                    transaction.execute(
+                        f"CREATE INDEX IF NOT EXISTS {table.name}_tenant"
+                        f" ON {table.name} ({', '.join(TENANT)})"
+                    )
+
+    @contextmanager
+    def leased(self, ref: IntegrationRef, *, read_only: bool) -> Iterator[Lease]:
+        """The integration for the block: alone, or with other readers.
+
+        Raises `WarehouseBusy` when somebody else keeps it longer than `lock_wait`.
+        """
+        with self._database.session() as session:
+            attempts = Retrying(
+                retry=retry_if_exception_type(WarehouseBusy),
+                stop=stop_after_delay(self._lock_wait),
+                wait=wait_random(0.02, 0.25),
+                reraise=True,
+            )
+            attempts(self._lock, session, ref, shared=read_only)
+            # Where a machine vanished, its lock should not last for hours.
+            session.rows(_NOTICE_SOON)
+            try:
+                yield Lease(ref, session, 0 if read_only else self._risen(session, ref))
+            finally:
+                session.unlock()
+
+    def is_leased(self, ref: IntegrationRef) -> bool:
+        """Whether somebody who may write has the integration now."""
+        with self._database.session() as session:
+            try:
+                self._lock(session, ref, shared=True)
+            except WarehouseBusy:
+                return True
+            session.unlock()
+            return False
+
+    @contextmanager
+    def adding(self, session: Session) -> Iterator[None]:
+        """The right to add records to the lake, with all others who do."""
+        with self._locked(session, _LAKE, "_shared"):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The right to change the lake while nobody adds anything; to be given back soon."""
+        with self._database.session() as session, self._locked(session, _LAKE):
+            yield
+
+    @contextmanager
+    def looking_after(self) -> Iterator[None]:
+        """The right to merge, replace and delete the lake's files, while others add."""
+        with self._database.session() as session, self._locked(session, _FILES):
+            yield
+
+    def fence(self, lease: Lease) -> str:
+        """A statement of PostgreSQL's that fails where the lease is no longer the newest.
+
+        In a transaction it also keeps anybody from taking the lease until that has ended.
+        """
+        return f"""
+            DO $fence$ BEGIN
+                PERFORM 1 FROM "{self.schema}".integration_leases
+                WHERE organization_id = '{lease.ref.organization_id}'
+                    AND connected_integration_id = '{lease.ref.integration_id}'
+                    AND epoch = {lease.epoch}
+                FOR UPDATE;
+                IF NOT FOUND THEN RAISE EXCEPTION '{LEASE_LOST}'; END IF;
+            END $fence$
+        """
+
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration that has tables."""
+        rows = self._database.rows(
+            "SELECT DISTINCT organization_id, connected_integration_id FROM warehouse_schema"
+        )
+        return sorted(
+            IntegrationRef(row["organization_id"], row["connected_integration_id"]) for row in rows
+        )
+
+    def knows(self, ref: IntegrationRef) -> bool:
+        """Whether the integration has tables."""
+        rows = self._database.rows(
+            "SELECT 1 AS one FROM warehouse_schema WHERE organization_id = ?"
+            " AND connected_integration_id = ? LIMIT 1",
+            (ref.organization_id, ref.integration_id),
+        )
+        return bool(rows)
+
+    def forget(self, ref: IntegrationRef, layout: Layout) -> None:
+        """Delete all of the integration's books; its records then count no more."""
+        books = [table.name for table in layout.tables if not table.records]
+        with self._database.transaction(ref.partition_key) as transaction:
+            for table in (*books, "stored_writes", "integration_leases"):
+                transaction.execute(
+                    f"DELETE FROM {table} WHERE organization_id = ?"
+                    " AND connected_integration_id = ?",
+                    (ref.organization_id, ref.integration_id),
+                )
+
+    def has_lake(self) -> bool:
+        """Whether DuckLake's own tables are there."""
+        (row,) = self._database.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_metadata',)
+        )
+        return bool(row["made"])
+
+    def inspect(self) -> str:
+        """Version and rights; writes nothing. Raises what keeps it from being used."""
+        (row,) = self._database.rows(
+            """
+            SELECT
+                current_setting('server_version') AS version,
+                EXISTS (SELECT FROM pg_namespace WHERE nspname = ?) AS made,
+                CASE WHEN EXISTS (SELECT FROM pg_namespace WHERE nspname = ?)
+                    THEN has_schema_privilege(?, 'CREATE')
+                    ELSE has_database_privilege(current_database(), 'CREATE')
+                END AS may
+            """,
+            (self.schema, self.schema, self.schema),
+        )
+        if not row["may"]:
+            raise DatabaseRefused(
+                f"{self} does not let its account make tables in schema {self.schema}; give it "
+                "the right CREATE"
+            )
+        made = "" if row["made"] else ", made when it is first used"
+        return f"PostgreSQL {row['version']} at {self}, schema {self.schema}{made}"
+
+    def close(self) -> None:
+        """Close connections kept for reuse."""
+        self._database.close()
+
+    @contextmanager
+    def _locked(self, session: Session, what: str, kind: str = "") -> Iterator[None]:
+        name = (f"{self.schema}\n{what}",)
+        session.rows(f"SELECT {_LOCK}{kind}(hashtextextended(?, 3))", name)
+        try:
+            yield
+        finally:
+            session.rows(f"SELECT pg_advisory_unlock{kind}(hashtextextended(?, 3))", name)
+
+    def _lock(self, session: Session, ref: IntegrationRef, *, shared: bool) -> None:
+        kind = "_shared" if shared else ""
+        (row,) = session.rows(
+            f"SELECT pg_try_advisory_lock{kind}(hashtextextended(?, 2)) AS taken",
+            (f"{self.schema}\n{ref}",),
+        )
+        if not row["taken"]:
+            raise WarehouseBusy(
+                f"{ref}: its warehouse is in use by {self._holder(session, ref)}; "
+                "wait for that sync to end, or stop it"
+            )
+
+    def _holder(self, session: Session, ref: IntegrationRef) -> str:
+        rows = session.rows(
+            "SELECT holder FROM integration_leases WHERE organization_id = ?"
+            " AND connected_integration_id = ?",
+            (ref.organization_id, ref.integration_id),
+        )
+        return str(rows[0]["holder"]) if rows else "another process"
+
+    def _risen(self, session: Session, ref: IntegrationRef) -> int:
+        (row,) = session.rows(
+            """
+            INSERT INTO integration_leases VALUES (?, ?, nextval('lease_epochs'), ?, now())
+            ON CONFLICT (organization_id, connected_integration_id)
+            DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder, since = excluded.since
+            RETURNING epoch
+            """,
+            (
+                ref.organization_id,
+                ref.integration_id,
+                f"process {os.getpid()} on {socket.gethostname()}",
+            ),
+        )
+        return int(row["epoch"])

@@ -1,0 +1,150 @@
+"""Looking after a lake: what nobody names is removed, small files are merged, old ones deleted.
+
+Belongs here: DuckLake's own means of that, how old a write is, and erasing an integration.
+Does not: who may do so when (`LakeWarehouses` takes the locks of lake_catalog).
+"""
+
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import duckdb
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.warehouse.warehouse import Layout, Upkeep, literal, one_row
+
+LAKE = "lake"
+BOOKS = "books"
+_UNNAMED = 86_400
+"""Seconds after which records that the books do not name are left over from something that died."""
+_READ = "1 hour"
+"""How long somebody may go on reading what is no longer there."""
+
+
+def new_write_id() -> str:
+    """A name for records that are written together; begins with the time, so that it has an age."""
+    return f"{time.time_ns():016x}-{uuid4().hex[:16]}"
+
+
+def remove_unnamed(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, dry_run: bool
+) -> Upkeep:
+    """Remove records that the books have not named for a day, or only count them.
+
+    What the catalog itself holds of the lake becomes files. Nobody may add meanwhile.
+    """
+    found = sum(
+        _unnamed(connection, table.name, schema, dry_run)
+        for table in layout.tables
+        if table.records
+    )
+    if not dry_run:
+        connection.execute(f"CALL ducklake_flush_inlined_data('{LAKE}')")
+    return Upkeep("records in the lake that nothing names", found)
+
+
+def tidy_files(connection: duckdb.DuckDBPyConnection) -> list[Upkeep]:
+    """Merge small files, forget past states, delete files that are an hour out of use."""
+    for merging in ("ducklake_rewrite_data_files", "ducklake_merge_adjacent_files"):
+        connection.execute(f"CALL {merging}('{LAKE}')")
+    expired = _count(
+        connection,
+        f"ducklake_expire_snapshots('{LAKE}', older_than => now() - INTERVAL {_READ})",
+    )
+    deleted = _count(
+        connection,
+        f"ducklake_cleanup_old_files('{LAKE}', older_than => now() - INTERVAL {_READ})",
+    ) + _count(
+        connection,
+        f"ducklake_delete_orphaned_files('{LAKE}', older_than => now() - INTERVAL 1 DAY)",
+    )
+    return [
+        Upkeep("past states of the lake forgotten", expired),
+        Upkeep("files of the lake deleted", deleted),
+    ]
+
+
+def erase(
+    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, ref: IntegrationRef
+) -> None:
+    """Remove the integration's records, and every past state in which they were there."""
+    for table in layout.tables:
+        if table.records:
+            connection.execute(
+                f"DELETE FROM {LAKE}.{table.name}"
+                f" WHERE organization_id = {literal(ref.organization_id)}"
+                f" AND connected_integration_id = {literal(ref.integration_id)}"
+            )
+    connection.execute(f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now())")
+    connection.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
+    connection.execute("CALL postgres_execute($1, $2)", (BOOKS, _forgetting(schema)))
+
+
+def _forgetting(schema: str) -> str:
+    """Statements of PostgreSQL's by which DuckLake's catalog forgets who is gone.
+
+    It remembers each column's smallest and largest value ever, of all rows together, and leaves
+    out what cannot lie between them. Bounds of nothing would be taken for those of no rows, and
+    the next rows' for those of all: everybody else's would be seen no more. So they become the
+    widest. Files have their own to be found by.
+
+    Whoever has read the bounds goes on from them, and would write them again, until the number
+    of the next file is another one. And of rows that are kept in the catalog itself, those that
+    were deleted stay although no state is left in which they were there.
+    """
+    named = " AND ".join(
+        (
+            "named.table_id = known.table_id",
+            "named.column_id = known.column_id",
+            "known.min_value IS NOT NULL",
+        )
+    )
+    return f"""
+        SET LOCAL search_path TO "{schema}";
+        UPDATE ducklake_table_column_stats AS known
+        SET min_value = '', max_value = repeat(chr(1114111), 8)
+        FROM ducklake_column AS named
+        WHERE named.column_type IN ('varchar', 'json') AND {named};
+        UPDATE ducklake_table_column_stats AS known
+        SET
+            min_value = '00000000-0000-0000-0000-000000000000',
+            max_value = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+        FROM ducklake_column AS named
+        WHERE named.column_type = 'uuid' AND {named};
+        UPDATE ducklake_snapshot
+        SET next_file_id = next_file_id + 1
+        WHERE snapshot_id = (SELECT max(snapshot_id) FROM ducklake_snapshot);
+        DO $forget$
+        DECLARE kept RECORD;
+        BEGIN
+            FOR kept IN SELECT table_name FROM ducklake_inlined_data_tables LOOP
+                EXECUTE format(
+                    'DELETE FROM %I WHERE end_snapshot <='
+                    ' (SELECT min(snapshot_id) FROM ducklake_snapshot)',
+                    kept.table_name
+                );
+            END LOOP;
+        END $forget$
+    """
+
+
+def _unnamed(connection: duckdb.DuckDBPyConnection, table: str, schema: str, dry_run: bool) -> int:
+    which = f"""
+        FROM {LAKE}.{table} AS stored
+        WHERE write_id < '{time.time_ns() - _UNNAMED * 10**9:016x}' AND NOT EXISTS (
+            FROM {BOOKS}."{schema}".stored_writes AS named
+            WHERE named.organization_id = stored.organization_id
+                AND named.connected_integration_id = stored.connected_integration_id
+                AND named.table_name = '{table}'
+                AND named.write_id = stored.write_id
+        )
+    """
+    (found,) = one_row(connection, f"SELECT count(*) {which}", {})
+    if found and not dry_run:
+        connection.execute(f"DELETE {which}")
+    return int(found)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, call: str) -> int:
+    return len(connection.execute(f"CALL {call}").fetchall())

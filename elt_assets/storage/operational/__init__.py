@@ -1,0 +1,1 @@
+"""The operational database that applications read: SQLite or PostgreSQL."""

@@ -1,0 +1,193 @@
+"""Who may read the latest tables on PostgreSQL.
+
+The wanted access is a row of the database. Only `secure` changes that row; opening the platform
+applies it to tables that are new, and a setting that is absent changes nothing.
+
+Belongs here: storing, applying and comparing that access. Does not: what is wanted
+(sync.admin.reader_access).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from elt_assets.errors import DatabaseRefused
+from elt_assets.storage.operational.database import Parameters, Row, Transaction
+
+Query = Callable[[str, Parameters], list[Row]]
+
+_WANTED = "reader_access"
+_POLICY = "own_organization"
+_OWN_ROWS = "organization_id = current_setting('elt_assets.organization_id', true)"
+# As PostgreSQL writes the same condition.
+_AS_STORED = "(organization_id = current_setting('elt_assets.organization_id'::text, true))"
+
+
+class Access(msgspec.Struct, frozen=True):
+    """The role that reads the latest tables, and whether it sees one organization at a time."""
+
+    reader: str | None = None
+    row_security: bool = False
+
+    def __str__(self) -> str:
+        """For people."""
+        if self.reader is None:
+            return "no role reads the latest tables"
+        seen = "one organization at a time" if self.row_security else "all organizations"
+        return f"{self.reader} reads the latest tables, {seen}"
+
+
+def prepare(transaction: Transaction) -> None:
+    """Make the table that holds the wanted access."""
+    transaction.execute(
+        f'CREATE TABLE IF NOT EXISTS {_WANTED} (reader TEXT COLLATE "C",'
+        " row_security BOOLEAN NOT NULL)"
+    )
+
+
+def wanted(query: Query) -> Access | None:
+    """The access that was last secured; None if it never was."""
+    # An installation of an earlier release has no such table until it is opened.
+    if not query("SELECT 1 AS found WHERE to_regclass(?) IS NOT NULL", (_WANTED,)):
+        return None
+    rows = query(f"SELECT reader, row_security FROM {_WANTED}", ())
+    return Access(rows[0]["reader"], rows[0]["row_security"]) if rows else None
+
+
+def secure(transaction: Transaction, tables: Sequence[str], access: Access) -> list[str]:
+    """Store `access` and apply it; return the roles that may read no more.
+
+    Raises `DatabaseRefused` where the database does not end up with that access: for a role that
+    does not exist, one that row security does not bind, a grant that is another owner's.
+    """
+    _refuse_unfit(transaction.rows, tables, access)
+    transaction.execute(f"DELETE FROM {_WANTED}")
+    transaction.execute(
+        f"INSERT INTO {_WANTED} (reader, row_security) VALUES (?, ?)",
+        (access.reader, access.row_security),
+    )
+    revoked = apply(transaction, tables, access)
+    for left in differences(transaction.rows, tables, access):
+        raise DatabaseRefused(f"{left}; nothing was changed")
+    return revoked
+
+
+def apply(transaction: Transaction, tables: Sequence[str], access: Access) -> list[str]:
+    """Give the tables exactly this access; return the roles that lost theirs."""
+    schema = transaction.value("SELECT quote_ident(current_schema()) AS name")
+    revoked = _grantees(transaction.rows, tables) - {access.reader}
+    for role in sorted(revoked, key=str):
+        name = "PUBLIC" if role is None else _quoted(role)
+        for table in tables:
+            transaction.execute(f"REVOKE ALL ON {table} FROM {name}")
+        if role is not None:
+            transaction.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM {name}")
+    for table in tables:
+        for policy in _policies(transaction.rows, table):
+            transaction.execute(f"DROP POLICY {_quoted(policy['name'])} ON {table}")
+        action = "ENABLE" if access.row_security else "DISABLE"
+        transaction.execute(f"ALTER TABLE {table} {action} ROW LEVEL SECURITY")
+        if access.row_security:
+            # The owner, as which the platform syncs, is not subject to it.
+            transaction.execute(
+                f"CREATE POLICY {_POLICY} ON {table} FOR SELECT USING ({_OWN_ROWS})"
+            )
+    if access.reader is not None:
+        reader = _quoted(access.reader)
+        transaction.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}")
+        for table in tables:
+            transaction.execute(f"REVOKE ALL ON {table} FROM {reader}")
+            transaction.execute(f"GRANT SELECT ON {table} TO {reader}")
+    return ["PUBLIC" if role is None else role for role in sorted(revoked, key=str)]
+
+
+def differences(query: Query, tables: Sequence[str], access: Access) -> list[str]:
+    """What the database grants otherwise than `access` says; a sentence for each."""
+    found = []
+    for table in tables:
+        (row,) = query(
+            "SELECT relrowsecurity AS secured FROM pg_class WHERE oid = to_regclass(?)", (table,)
+        )
+        if row["secured"] != access.row_security:
+            found.append(f"row security of {table} is {'on' if row['secured'] else 'off'}")
+        expected = [(_POLICY, _AS_STORED)] if access.row_security else []
+        if [(each["name"], each["condition"]) for each in _policies(query, table)] != expected:
+            found.append(f"the row policies of {table} are not those of the platform")
+    for role in sorted(_grantees(query, tables) - {access.reader}, key=str):
+        found.append(f"{role or 'PUBLIC'} has rights on the latest tables")
+    return found + _unfit(query, tables, access)
+
+
+def _refuse_unfit(query: Query, tables: Sequence[str], access: Access) -> None:
+    for reason in _unfit(query, tables, access):
+        raise DatabaseRefused(f"{reason}; nothing was changed")
+
+
+def _unfit(query: Query, tables: Sequence[str], access: Access) -> list[str]:
+    """Why the reader cannot be held to `access`."""
+    if access.reader is None:
+        return []
+    rows = query(
+        """
+        SELECT
+            r.rolsuper OR r.rolbypassrls AS unbound,
+            pg_has_role(r.oid, c.relowner, 'MEMBER') AS owner
+        FROM pg_roles AS r
+        CROSS JOIN pg_class AS c
+        WHERE r.rolname = ? AND c.oid = to_regclass(?)
+        """,
+        (access.reader, tables[0]),
+    )
+    if not rows:
+        return [
+            f"there is no role {access.reader} to read the tables (ELT_ASSETS_OPERATIONAL_READER);"
+            f" create it: CREATE ROLE {access.reader} LOGIN"
+        ]
+    if rows[0]["owner"] or rows[0]["unbound"]:
+        return [
+            f"{access.reader} is a superuser, bypasses row security or owns the tables, so that "
+            "no right binds it; name a role of its own (ELT_ASSETS_OPERATIONAL_READER)"
+        ]
+    return []
+
+
+def _grantees(query: Query, tables: Sequence[str]) -> set[str | None]:
+    """Roles other than the owner with a right on a table or a column; None is PUBLIC."""
+    found: set[str | None] = set()
+    for table in tables:
+        rows = query(
+            """
+            SELECT r.rolname::text AS role
+            FROM pg_class AS c
+            CROSS JOIN LATERAL (
+                SELECT (aclexplode(c.relacl)).grantee
+                UNION
+                SELECT (aclexplode(a.attacl)).grantee
+                FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid
+            ) AS granted
+            LEFT JOIN pg_roles AS r ON r.oid = granted.grantee
+            WHERE c.oid = to_regclass(?) AND granted.grantee <> c.relowner
+            """,
+            (table,),
+        )
+        found |= {row["role"] for row in rows}
+    return found
+
+
+def _policies(query: Query, table: str) -> list[Row]:
+    return query(
+        """
+        SELECT polname::text AS name, pg_get_expr(polqual, polrelid) AS condition
+        FROM pg_policy
+        WHERE polrelid = to_regclass(?)
+        ORDER BY polname
+        """,
+        (table,),
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,511 @@
+"""The operational database on a PostgreSQL server, reached through ADBC.
+
+Belongs here: sessions, locks, bulk loading and migrations there, and the server's errors in our
+words. Does not: who may read (postgres_access) and what all databases have in common (operational).
+
+Where SQLite has one writer, a transaction here takes advisory locks that end with it: one
+shared lock on the whole, and one of its own on what it is about (`on`). So two transactions
+about one integration never overlap, those about different ones do, and one that names nothing
+(a migration, a move) is alone. Each statement sees what was committed before it began (READ
+COMMITTED): the first one after the lock sees everything of whoever held it before, which a
+snapshot taken with the lock would not. What an apply compares and sets is one UPDATE of one
+row, which the server locks; the locks are there for what reads first and writes then (the
+order of extractions, the names of integrations, the count after an apply).
+
+Text is compared byte by byte (COLLATE "C"), as SQLite does, whatever the database's language.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from functools import lru_cache
+from pathlib import Path
+
+import adbc_driver_manager
+import pyarrow as pa
+import pyarrow.compute as pc
+from adbc_driver_manager.dbapi import Connection, Cursor
+
+from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.errors import (
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    StorageFull,
+    SyncError,
+)
+from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
+from elt_assets.storage.operational import postgres_access
+from elt_assets.storage.operational.database import (
+    Column,
+    OperationalDatabase,
+    Parameters,
+    Row,
+    Transaction,
+    migrations,
+)
+from elt_assets.storage.operational.dialect import PostgresDialect
+from elt_assets.storage.operational.postgres_access import Access
+
+_COPY = "adbc.postgresql.use_copy"
+_STREAM = "stream"
+_TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION"}
+_KINDS = {
+    "text": "text",
+    "bigint": "integer",
+    "double precision": "real",
+    "boolean": "boolean",
+}
+_INSTALLED = "installed_schema"
+_OLDEST = 130_000
+# Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
+_LOST = ("08", "57P", "58")
+# Values that cannot be converted, and those that a constraint refuses.
+_OF_VALUES = ("22", "23")
+_CONNECTING = "Failed to connect"
+_LOST_TEXTS = ("connection", "terminat", "SSL SYSCALL", "server closed")
+_BUSY = {
+    "55P03": "another process kept the lock; let it finish, or stop it",
+    "40001": "another transaction came first",
+    "40P01": "two transactions waited for each other",
+    "53300": "it has no connection left; raise its max_connections, or sync less at once",
+    "57014": "the statement took longer than the server's statement_timeout",
+}
+_TOO_MANY = ("too many connections", "remaining connection slots", "too many clients")
+_NOT_YET = ("starting up", "shutting down", "not yet accepting", "in recovery")
+
+
+class PostgresTransaction(Transaction):
+    """A transaction of PostgreSQL that holds its advisory locks."""
+
+    dialect = PostgresDialect()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        with closing(self._connection.cursor()) as cursor:
+            return _execute(cursor, sql, parameters)
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query, as dictionaries."""
+        return _rows(self._connection, sql, parameters)
+
+    @contextmanager
+    def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
+        """A query's rows as a stream of Arrow batches.
+
+        The server hands them out in parts: given parameters, the driver would hold all of
+        the result in memory.
+        """
+        with closing(self._connection.cursor()) as cursor:
+            _execute(cursor, f"DECLARE {_STREAM} NO SCROLL CURSOR FOR {sql}", parameters)
+        failed: list[BaseException] = []
+
+        def batches(part: pa.Table) -> Iterator[pa.RecordBatch]:
+            while part.num_rows:
+                yield from part.to_batches()
+                try:
+                    part = self._fetched()
+                except (adbc_driver_manager.Error, OSError) as error:
+                    # Whoever reads the stream (DuckDB) makes an error of its own of this one.
+                    failed.append(error)
+                    raise
+
+        first = self._fetched()
+        try:
+            with closing(pa.RecordBatchReader.from_batches(first.schema, batches(first))) as read:
+                yield read
+        except BaseException as error:
+            if failed:
+                raise failed[0] from error
+            raise
+        self.execute(f"CLOSE {_STREAM}")
+
+    def _fetched(self) -> pa.Table:
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_statement.set_options(**{_COPY: "false"})
+            cursor.execute(f"FETCH {ROWS_AT_ONCE} FROM {_STREAM}")
+            return cursor.fetch_arrow_table()
+
+    @contextmanager
+    def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
+        """Bulk-load `data` by COPY into a temporary table; yield its name for SQL."""
+        name = f'pg_temp."{table}"'
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_ingest(table, _without_nul(data), mode="create", temporary=True)
+            # Without statistics the planner takes a million rows for a few.
+            _execute(cursor, f"ANALYZE {name}")
+        yield name
+        self.execute(f"DROP TABLE {name}")
+
+
+class Session:
+    """A connection of its own: what is locked in it stays locked until it is unlocked or lost."""
+
+    def __init__(self, connection: Connection, translated: _Translated) -> None:
+        self._connection = connection
+        self._translated = translated
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Run one statement, committed at once; its rows as dictionaries."""
+        with self._translated():
+            return _rows(self._connection, sql, parameters)
+
+    def unlock(self) -> None:
+        """Give up every lock; a connection that is lost has given them up already."""
+        with suppress(DatabaseUnavailable):
+            self.rows("SELECT pg_advisory_unlock_all()::text")
+
+
+_Translated = Callable[[], AbstractContextManager[None]]
+
+
+class PostgresDatabase(OperationalDatabase):
+    """One schema of one database of a server.
+
+    A lock that somebody else holds is waited for `lock_timeout` seconds with each try.
+    `setting` is how the settings that lead to it begin.
+    """
+
+    dialect = PostgresDialect()
+
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        *,
+        setting: str = "ELT_ASSETS_OPERATIONAL",
+        schema: str = "public",
+        attempts: int = 10,
+        first_wait: float = 0.1,
+        lock_timeout: float = 10.0,
+    ) -> None:
+        super().__init__(str(address), attempts=attempts, first_wait=first_wait)
+        self._address = address
+        self._setting = setting
+        self._schema = schema
+        self._lock_timeout = lock_timeout
+        self._secrets = Secrets()
+
+    @property
+    def schema(self) -> str:
+        """The schema that holds the tables."""
+        return self._schema
+
+    @property
+    def exists(self) -> bool:
+        """Whether an installation is there already."""
+        return self._installed() is not None
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A connection for the block, for locks that outlive a statement."""
+        # One that was kept may have been ended meanwhile; that is not the block's trouble.
+        connection = self._persistently(lambda: self._ready(_answers), DatabaseUnavailable)
+        with self._given_back(connection):
+            yield Session(connection, self._translated)
+
+    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+        """See `OperationalDatabase`; tables get the access that was last secured."""
+        scripts, also = migrations(), [*also]
+        digest = hashlib.sha256(repr([*scripts, also, [*readable]]).encode()).hexdigest()
+        installed = self._installed()
+        if installed == (len(scripts), digest):
+            # Everybody who opens the database asks; nobody who works should wait for that.
+            return
+        with self.transaction() as transaction:
+            self._create_schema(transaction)
+            version = (self._installed_in(transaction) or (0, ""))[0]
+            if version > len(scripts):
+                raise DatabaseDamaged(
+                    f"{self} has schema {version}, this release knows {len(scripts)}; "
+                    "run the release that wrote it, or a newer one"
+                )
+            for script in scripts[version:]:
+                for statement in script:
+                    transaction.execute(_typed(statement))
+            for statement in also:
+                transaction.execute(_typed(statement))
+            postgres_access.prepare(transaction)
+            if (access := postgres_access.wanted(transaction.rows)) is not None:
+                postgres_access.apply(transaction, readable, access)
+            transaction.execute(f"DELETE FROM {_INSTALLED}")
+            transaction.execute(
+                f"INSERT INTO {_INSTALLED} (version, digest) VALUES (?, ?)",
+                (len(scripts), digest),
+            )
+
+    def access(self) -> Access | None:
+        """The access to the latest tables that was last secured; None if it never was."""
+        return postgres_access.wanted(self.rows)
+
+    def access_differences(self, tables: Sequence[str], access: Access) -> list[str]:
+        """What the database grants otherwise than `access` says; a sentence for each."""
+        return postgres_access.differences(self.rows, tables, access)
+
+    def columns(self, table: str) -> list[Column]:
+        """The columns of a table in their order; none if there is no such table."""
+        rows = self.rows(
+            """
+            SELECT
+                c.column_name::text AS name, c.data_type::text AS kind,
+                c.is_nullable = 'YES' AS nullable,
+                coalesce(
+                    array_position(i.indkey::int2[], CAST(c.ordinal_position AS int2)) + 1, 0
+                )::bigint AS key
+            FROM information_schema.columns AS c
+            JOIN pg_class AS t ON t.relname = c.table_name
+            JOIN pg_namespace AS n ON n.oid = t.relnamespace AND n.nspname = c.table_schema
+            LEFT JOIN pg_index AS i ON i.indrelid = t.oid AND i.indisprimary
+            WHERE c.table_schema = ? AND c.table_name = ?
+            ORDER BY c.ordinal_position
+            """,
+            (self._schema, table),
+        )
+        return [
+            Column(row["name"], _KINDS[row["kind"]], row["nullable"], row["key"]) for row in rows
+        ]
+
+    def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
+        """None: the server's autovacuum does it."""
+        return None
+
+    def empty_log(self) -> bool:
+        """True: what the server's log still holds of deleted rows is a matter of its keeping."""
+        return True
+
+    def copy(self, target: Path) -> bool:
+        """False: it is no file."""
+        return False
+
+    def inspect(self) -> str:
+        """See `OperationalDatabase`."""
+        (row,) = self.rows(
+            """
+            SELECT
+                current_setting('server_version') AS version,
+                CAST(current_setting('server_version_num') AS bigint) AS number,
+                CAST(current_user AS text) AS account,
+                coalesce(
+                    (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false
+                ) AS encrypted,
+                pg_is_in_recovery() AS standby,
+                CASE WHEN to_regnamespace(quote_ident(?)) IS NULL
+                    THEN has_database_privilege(current_database(), 'CREATE')
+                    ELSE has_schema_privilege(?, 'CREATE')
+                END AS may_create
+            """,
+            (self._schema, self._schema),
+        )
+        if row["number"] < _OLDEST:
+            raise DatabaseRefused(f"{self} is PostgreSQL {row['version']}; 13 or newer is needed")
+        if row["standby"]:
+            raise DatabaseRefused(f"{self} is a standby, which cannot be written: name the primary")
+        installed = self._installed()
+        if installed is None and not row["may_create"]:
+            raise DatabaseRefused(
+                f"{self}: {row['account']} may not create tables in schema {self._schema}: "
+                f"CREATE SCHEMA {self._schema} AUTHORIZATION {row['account']}"
+            )
+        return (
+            f"PostgreSQL {row['version']} as {row['account']}, "
+            f"{'encrypted' if row['encrypted'] else 'not encrypted'}, schema {self._schema} "
+            + ("holds an installation" if installed else "is empty")
+        )
+
+    def _installed(self) -> tuple[int, str] | None:
+        found = self.rows(
+            "SELECT to_regclass(?) IS NOT NULL AS found", (f"{_quoted(self._schema)}.{_INSTALLED}",)
+        )
+        if not found[0]["found"]:
+            return None
+        rows = self.rows(f"SELECT version, digest FROM {_INSTALLED}")
+        return (rows[0]["version"], rows[0]["digest"]) if rows else None
+
+    def _installed_in(self, transaction: Transaction) -> tuple[int, str] | None:
+        rows = transaction.rows(f"SELECT version, digest FROM {_INSTALLED}")
+        return (rows[0]["version"], rows[0]["digest"]) if rows else None
+
+    def _create_schema(self, transaction: Transaction) -> None:
+        # Asked first: creating needs a right that an account in a prepared schema may lack.
+        if not transaction.rows(
+            "SELECT 1 AS found FROM pg_namespace WHERE nspname = ?", (self._schema,)
+        ):
+            transaction.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
+        transaction.execute(
+            f"CREATE TABLE IF NOT EXISTS {_INSTALLED} (version BIGINT NOT NULL, digest TEXT)"
+        )
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def _connect(self) -> Connection:
+        # Imported when a session begins: the driver is a large library.
+        from adbc_driver_postgresql import dbapi
+
+        connection: Connection = dbapi.connect(
+            self._address.complete(self._secrets), autocommit=True
+        )
+        try:
+            _rows(
+                connection,
+                # Isolation: the account's default may be another; ours is reasoned about above.
+                # Commit: an answer of "applied" must survive a power cut; what is stricter stays.
+                """
+                SELECT
+                    set_config('search_path', quote_ident(?), false),
+                    set_config('lock_timeout', ?, false),
+                    set_config('default_transaction_isolation', 'read committed', false),
+                    set_config('client_min_messages', 'warning', false),
+                    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+                        THEN set_config('synchronous_commit', 'on', false)
+                    END
+                """,
+                (self._schema, str(int(self._lock_timeout * 1000))),
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin(self, connection: Connection, on: str) -> None:
+        with closing(connection.cursor()) as cursor:
+            _execute(cursor, "BEGIN")
+            # A table that has just been filled has no statistics yet: the planner takes it for
+            # a few rows, and compares each of a million with each of another million.
+            _execute(cursor, "SET LOCAL enable_nestloop = off")
+            if on:
+                _execute(
+                    cursor,
+                    "SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0)),"
+                    " pg_advisory_xact_lock(hashtextextended(?, 1))",
+                    (self._schema, f"{self._schema}\n{on}"),
+                )
+            else:
+                _execute(
+                    cursor,
+                    "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
+                    (self._schema,),
+                )
+
+    def _look(self, connection: Connection) -> None:
+        with closing(connection.cursor()) as cursor:
+            _execute(cursor, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return PostgresTransaction(connection)
+
+    def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+        return _rows(connection, sql, parameters)
+
+    def _translate(self, error: Exception) -> SyncError | None:
+        text = self._secrets.redact(str(error))
+        state = str(getattr(error, "sqlstate", None) or "")
+        said = _said(text)
+        if any(mark in text for mark in _TOO_MANY):
+            state = "53300"
+        if state in _BUSY:
+            return DatabaseBusy(f"{self} is busy: {_BUSY[state]}, and sync again")
+        if state == "53100" or "No space left" in text:
+            return StorageFull(f"no space left at {self}; free some space and sync again")
+        if state.startswith("XX00"):
+            return DatabaseDamaged(f"{self} cannot be read: {said}; restore it from a backup")
+        if state.startswith(_LOST) or any(mark in text for mark in _NOT_YET):
+            return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
+        if state.startswith(_OF_VALUES):
+            # Not what the server says: it quotes the value, and values are somebody's data.
+            return DatabaseRefused(
+                f"{self} refuses a value that was to be written (SQLSTATE {state}); nothing was "
+                "changed"
+            )
+        if state in ("42501", "25006", "3F000") or state.startswith("28"):
+            return DatabaseRefused(f"{self} refuses: {said}; give the account what it lacks")
+        if state:
+            return None
+        if "FATAL:" in text and _CONNECTING in text:
+            return DatabaseRefused(
+                f"{self} refuses the connection: {said}; correct {self._setting}_URL "
+                f"or {self._setting}_PASSWORD"
+            )
+        if any(mark in text for mark in _LOST_TEXTS):
+            return DatabaseUnavailable(
+                f"{self} cannot be reached: {said}; start it, or correct "
+                f"{self._setting}_URL, and sync again"
+            )
+        return None
+
+
+def _execute(cursor: Cursor, sql: str, parameters: Parameters = ()) -> int:
+    # Not through `execute`, which asks for rows and does not tell how many were changed.
+    statement = cursor.adbc_statement
+    statement.set_sql_query(_numbered(sql))
+    if parameters:
+        statement.bind(
+            pa.RecordBatch.from_pydict(
+                {str(place): [_clean(value)] for place, value in enumerate(parameters)}
+            )
+        )
+    return max(0, int(statement.execute_update()))
+
+
+def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(_numbered(sql), [_clean(value) for value in parameters] or None)
+        rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
+        return rows
+
+
+def _answers(connection: Connection) -> None:
+    """Raise what is raised where nobody is at the other end."""
+    with closing(connection.cursor()) as cursor:
+        _execute(cursor, "SELECT 1")
+
+
+@lru_cache(maxsize=256)
+def _numbered(sql: str) -> str:
+    """`?` as `$1`, `$2`, …; no statement has one inside a literal."""
+    parts = sql.split("?")
+    return parts[0] + "".join(f"${place}{part}" for place, part in enumerate(parts[1:], 1))
+
+
+def _typed(statement: str) -> str:
+    return re.sub(r"\b(TEXT|INTEGER|REAL)\b", lambda found: _TYPES[found[0]], statement)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _clean(value: object) -> object:
+    """PostgreSQL's text cannot hold the character NUL; the replacement character stands for it."""
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def _without_nul(data: pa.RecordBatchReader | pa.Table) -> pa.RecordBatchReader:
+    batches = data.to_batches() if isinstance(data, pa.Table) else data
+
+    def cleaned() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pc.replace_substring(column, "\x00", "\ufffd")
+                    if pa.types.is_string(column.type)
+                    else column
+                    for column in batch.columns
+                ],
+                schema=batch.schema,
+            )
+
+    return pa.RecordBatchReader.from_batches(data.schema, cleaned())
+
+
+def _said(text: str) -> str:
+    """The server's own sentence, without what it quotes of the data."""
+    for mark in ("ERROR:", "FATAL:", "PANIC:", "failed: ", "connect: "):
+        _, found, rest = text.partition(mark)
+        if found and rest.strip():
+            return rest.strip().splitlines()[0]
+    return text.strip().splitlines()[0] if text.strip() else "the connection failed"

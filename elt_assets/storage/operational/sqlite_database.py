@@ -1,0 +1,286 @@
+"""The operational database as a SQLite file, reached through ADBC and through nothing else.
+
+Belongs here: SQLite's connections, its single writer, its errors in our words, and the care
+of its file. Does not: what all databases have in common (operational).
+
+Only ADBC's SQLite library may open this file in a process that syncs. POSIX locks belong
+to the process: a second SQLite library on the same file drops the first one's locks when
+it closes, and a committed row was lost that way. Neither `sqlite3` nor DuckDB's sqlite
+extension, then, and no copying of the live file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import adbc_driver_sqlite.dbapi as adbc
+import pyarrow as pa
+from adbc_driver_manager.dbapi import Connection
+
+from elt_assets.errors import (
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseMoved,
+    StorageFull,
+    SyncError,
+)
+from elt_assets.storage.operational.database import (
+    Column,
+    OperationalDatabase,
+    Parameters,
+    Row,
+    Transaction,
+    migrations,
+)
+from elt_assets.storage.operational.dialect import SqliteDialect
+
+_BATCH_ROWS = "adbc.sqlite.query.batch_rows"
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    # An answer of "applied" must survive a power cut, so commits reach the disk.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    # What is deleted is overwritten: erasing a customer must not leave people in free pages.
+    "PRAGMA secure_delete = ON",
+)
+_MOVED = "moved to "
+
+
+class SqliteTransaction(Transaction):
+    """A write transaction of SQLite: while it is open there is no other."""
+
+    dialect = SqliteDialect()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement and return how many rows it changed."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, parameters or None)
+        return int(self.value("SELECT changes()"))
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query, as dictionaries."""
+        return _rows(self._connection, sql, parameters)
+
+    @contextmanager
+    def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
+        """A query's rows as a stream of Arrow batches; a column is typed by its first one."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, parameters or None)
+            with closing(cursor.fetch_record_batch()) as batches:
+                yield batches
+
+    @contextmanager
+    def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
+        """Bulk-load `data` into a temporary table for the block; yield its name for SQL."""
+        with closing(self._connection.cursor()) as cursor:
+            cursor.adbc_ingest(table, data, mode="create", temporary=True)
+        yield f'temp."{table}"'
+        self.execute(f'DROP TABLE temp."{table}"')
+
+
+class SqliteDatabase(OperationalDatabase):
+    """One SQLite file.
+
+    It has one writer, whatever a transaction is about: `BEGIN IMMEDIATE` keeps out all others.
+    Each try lets SQLite itself wait `busy_timeout` seconds.
+    """
+
+    dialect = SqliteDialect()
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        attempts: int = 10,
+        first_wait: float = 0.1,
+        busy_timeout: float = 1.0,
+    ) -> None:
+        super().__init__(str(path), attempts=attempts, first_wait=first_wait)
+        self._path = path
+        self._busy_timeout = busy_timeout
+        # Queueing for the one writer inside the process is fair, polling is not.
+        self._writer = threading.Lock()
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        return self._path
+
+    @property
+    def exists(self) -> bool:
+        """Whether an installation is there already."""
+        return self._path.exists()
+
+    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+        """See `OperationalDatabase`. Raises `DatabaseMoved` when it was closed by `retire`."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scripts = migrations()
+        with self.transaction() as transaction:
+            self._refuse_moved(transaction)
+            version = int(transaction.value("PRAGMA user_version"))
+            if version > len(scripts):
+                raise DatabaseDamaged(
+                    f"{self._path} has schema {version}, this release knows {len(scripts)}; "
+                    "run the release that wrote it, or a newer one"
+                )
+            for script in scripts[version:]:
+                for statement in script:
+                    transaction.execute(statement)
+            for statement in also:
+                transaction.execute(statement)
+            if version < len(scripts):
+                transaction.execute(f"PRAGMA user_version = {len(scripts)}")
+
+    def columns(self, table: str) -> list[Column]:
+        """The columns of a table in their order; none if there is no such table."""
+        rows = self.rows(
+            'SELECT name, lower(type) AS kind, "notnull" AS given, pk FROM pragma_table_info(?)',
+            (table,),
+        )
+        return [
+            Column(row["name"], row["kind"], not row["given"] and not row["pk"], row["pk"])
+            for row in rows
+        ]
+
+    def inspect(self) -> str:
+        """See `OperationalDatabase`."""
+        if not self.exists:
+            return f"{self._path} is made when something is registered"
+        (row,) = self.rows("SELECT sqlite_version() AS version")
+        with self.snapshot() as snapshot:
+            self._refuse_moved(snapshot)
+        return f"SQLite {row['version']}, {self._path}"
+
+    def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
+        """Rewrite the file where much of it is free; and always forget what was deleted."""
+        free = self.free_bytes()
+        enough = free >= worth * self._path.stat().st_size
+        if not dry_run:
+            # What was deleted must not live on in the log.
+            (self.vacuum if enough else self.empty_log)()
+        return free if enough else 0
+
+    def free_bytes(self) -> int:
+        """How much of the file is pages that hold nothing."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
+
+    def vacuum(self) -> None:
+        """Rewrite the file without free pages and let the planner look at it again.
+
+        Writers wait meanwhile. Raises `DatabaseBusy` when one does not end.
+        """
+        with self._writer, self._connection() as connection, self._translated():
+            for statement in ("VACUUM", "PRAGMA optimize"):
+                with closing(connection.cursor()) as cursor:
+                    cursor.execute(statement)
+        self.empty_log()
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False while it is read."""
+        with self._writer, self._connection() as connection, self._translated():
+            (row,) = _rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        return bool(row["busy"] == 0)
+
+    def copy(self, target: Path) -> bool:
+        """Write the database as it stands to the new file `target`, while others go on."""
+        with (
+            self._connection() as connection,
+            self._translated(),
+            closing(connection.cursor()) as cursor,
+        ):
+            cursor.execute("VACUUM INTO ?", (str(target),))
+        return True
+
+    def retire(self, transaction: Transaction, tables: Iterable[str], successor: str) -> None:
+        """Let nobody write to these tables any more, nor open the file: `successor` has them now.
+
+        Triggers do that, so that it holds for whoever has the file open already, too.
+        """
+        reason = f"{_MOVED}{successor}".replace("'", "''")
+        for table in tables:
+            for action in ("INSERT", "UPDATE", "DELETE"):
+                transaction.execute(
+                    f"CREATE TRIGGER moved_{table}_{action.lower()} BEFORE {action} ON {table}"
+                    f" BEGIN SELECT RAISE(ABORT, '{reason}'); END"
+                )
+
+    def _refuse_moved(self, transaction: Transaction) -> None:
+        rows = transaction.rows(
+            "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'moved!_%'"
+            " ESCAPE '!' LIMIT 1"
+        )
+        if rows:
+            raise self._moved(rows[0]["sql"])
+
+    def _moved(self, text: str) -> DatabaseMoved:
+        successor = text.partition(_MOVED)[2].split("'")[0].split()[0]
+        return DatabaseMoved(
+            f"{self._path} was moved to {successor} and is closed; "
+            f"set ELT_ASSETS_OPERATIONAL_URL={successor}"
+        )
+
+    def _pragma(self, name: str) -> int:
+        return int(next(iter(self.rows(f"PRAGMA {name}")[0].values())))
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return self._writer
+
+    def _connect(self) -> Connection:
+        connection = adbc.connect(str(self._path), autocommit=True)
+        try:
+            _rows(connection, f"PRAGMA busy_timeout = {int(self._busy_timeout * 1000)}")
+            for pragma in _PRAGMAS:
+                _rows(connection, pragma)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _begin(self, connection: Connection, on: str) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("BEGIN IMMEDIATE")
+
+    def _look(self, connection: Connection) -> None:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("BEGIN")
+
+    def _transaction(self, connection: Connection) -> Transaction:
+        return SqliteTransaction(connection)
+
+    def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+        return _rows(connection, sql, parameters)
+
+    def _translate(self, error: Exception) -> SyncError | None:
+        text = str(error)
+        if _MOVED in text:
+            return self._moved(text)
+        if "database is locked" in text or "database table is locked" in text:
+            return DatabaseBusy(
+                f"{self._path} stayed locked by another process; "
+                "let it finish, or stop it, and sync again"
+            )
+        if "disk is full" in text or "No space left" in text:
+            return StorageFull(f"no space left for {self._path}; free some space and sync again")
+        if "malformed" in text or "not a database" in text or "disk I/O error" in text:
+            return DatabaseDamaged(
+                f"{self._path} cannot be read (SQLite says it is damaged); "
+                "restore it from a backup, or rebuild it from the change logs"
+            )
+        if "unable to open database file" in text or "failed to open" in text:
+            return DatabaseDamaged(
+                f"{self._path} cannot be opened; check the folder and its rights"
+            )
+        return None
+
+
+def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
+    with closing(connection.cursor()) as cursor:
+        # The whole result is one batch, so that a column of NULLs that later holds text
+        # is typed by all of its values.
+        cursor.adbc_statement.set_options(**{_BATCH_ROWS: "1000000"})
+        cursor.execute(sql, parameters or None)
+        rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
+        return rows

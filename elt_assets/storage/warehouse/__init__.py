@@ -1,0 +1,1 @@
+"""The warehouse of raw records and change logs, as DuckDB files."""

@@ -1,0 +1,164 @@
+"""DuckDB instances: made once, kept, and lent to one integration at a time.
+
+Belongs here: an instance's settings, its memory limit, lending and keeping it. Does not: what
+is attached to it (warehouse_files, lake).
+
+Creating an instance costs about 9 ms, attaching a file to one that exists about half a
+millisecond, so instances are kept and lent out; one is never shared by two integrations at
+once, so that a fatal error in one file stays with its integration.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from pydantic import ByteSize, TypeAdapter
+
+from elt_assets.storage.warehouse.pandas_lookup import remember_absent_pandas
+from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
+
+_TRIMMED_AFTER = 200
+"""Integrations after which freed memory is given back; it would grow with the fleet otherwise."""
+
+
+class Instance:
+    """A DuckDB instance that is kept, the queries that were prepared in it, and its settings.
+
+    Its limit is `usual` bytes, and what is added to that for a while.
+    """
+
+    def __init__(self, root: duckdb.DuckDBPyConnection, usual: int) -> None:
+        self.root = root
+        self.prepared = PreparedQueries(root)
+        self._usual = usual
+        self._added = 0
+        self._lent = 0
+        self._compresses: bool | None = None
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own, closed when the block ends."""
+        connection = self.root.cursor()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def make_room(self, added: int) -> None:
+        """Let the limit be the usual one and at least `added` bytes."""
+        if added > self._added:
+            self._limit(added)
+
+    def compress(self, wanted: bool) -> None:
+        """Have DuckDB try its compressions on what it writes from now on, or none."""
+        if wanted is not self._compresses:
+            self._set("force_compression", "auto" if wanted else "uncompressed")
+            self._compresses = wanted
+
+    def trim(self) -> None:
+        """Give freed memory back to the system, as DuckDB does when it is given a limit.
+
+        The C library keeps it otherwise, in an arena for each thread.
+        """
+        self._limit(self._added)
+
+    def given_back(self) -> None:
+        """Let the limit be the usual one again. DuckDB refuses as long as more is in use."""
+        self._lent += 1
+        if self._added:
+            self._limit(0)
+        elif self._lent % _TRIMMED_AFTER == 0:
+            self.trim()
+
+    def _limit(self, added: int) -> None:
+        self._set("memory_limit", f"{self._usual + added}B")
+        self._added = added
+
+    def _set(self, option: str, value: str) -> None:
+        # A cursor of its own: another thread may be in the middle of a query.
+        with self.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL {option} = '{value}'")
+
+
+def nothing(_: duckdb.DuckDBPyConnection) -> None:
+    """The set-up of an instance that needs none."""
+
+
+class Instances:
+    """Instances that are lent and given back.
+
+    `threads` and `memory_limit` (for example '512MB') bound each; `spill` is the folder for
+    what does not fit into memory, removed when this is closed. `set_up` is done once to each.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        memory_limit: str,
+        spill: Path,
+        options: Mapping[str, str] | None = None,
+        set_up: Callable[[duckdb.DuckDBPyConnection], None] = nothing,
+    ) -> None:
+        remember_absent_pandas()
+        self._spill = spill
+        self._memory = int(TypeAdapter(ByteSize).validate_python(memory_limit))
+        self._config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": f"{self._memory}B",
+            "temp_directory": str(spill),
+            # An air-gapped machine must not wait for an extension that nothing here needs.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            **(options or {}),
+        }
+        self._set_up = set_up
+        self._idle: list[Instance] = []
+        self._idle_guard = threading.Lock()
+
+    @contextmanager
+    def lent(self) -> Iterator[Instance]:
+        """An instance for the block; one on which the block failed is not used again."""
+        instance = self._borrow()
+        healthy = False
+        try:
+            yield instance
+            healthy = True
+        finally:
+            if healthy:
+                instance.given_back()
+                with self._idle_guard:
+                    self._idle.append(instance)
+            else:
+                # Closing the instance rolls back, releases what is attached and forgets
+                # whatever state the error left behind.
+                instance.root.close()
+
+    def close(self) -> None:
+        """Close the instances kept for reuse and remove spill files."""
+        with self._idle_guard:
+            idle, self._idle = self._idle, []
+        for instance in idle:
+            instance.root.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    def _borrow(self) -> Instance:
+        with self._idle_guard:
+            if self._idle:
+                return self._idle.pop()
+        # DuckDB makes the folder itself, and not those above it.
+        self._spill.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root = duckdb.connect(":memory:", config=self._config)
+        try:
+            # Times without an offset are UTC, wherever the machine stands.
+            root.execute("SET GLOBAL TimeZone = 'UTC'")
+            self._set_up(root)
+        except BaseException:
+            root.close()
+            raise
+        return Instance(root, self._memory)

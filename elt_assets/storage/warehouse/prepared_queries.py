@@ -1,0 +1,73 @@
+"""Queries that are planned once and run many times over data that was just read.
+
+Belongs here: preparing, running and forgetting them. Does not: what a query asks.
+
+DuckDB plans a query anew whenever a table it reads was made or replaced since, or it takes
+parameters; for a small batch that is twice the work of running it. A query without
+parameters over an object that answers with other Arrow data each time is planned once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import count
+
+import duckdb
+import pyarrow as pa
+
+from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
+
+_KEPT = 128
+"""Plans a connection keeps. They are of a few hundred kilobytes; fleets whose integrations
+are all mapped differently would pile them up."""
+
+
+class PreparedQueries:
+    """One connection's prepared queries; its default database is left alone."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, kept: int = _KEPT) -> None:
+        self._connection = connection
+        self._kept = kept
+        self._sources: dict[str, _Source] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._numbers = count()
+
+    def run(self, query: str, source: str, rows: pa.Table) -> pa.Table:
+        """The answer to `query`, a SELECT without parameters that reads `rows` as `source`.
+
+        `rows` must have the same columns whenever they go by the same name.
+        """
+        if source not in self._sources:
+            self._sources[source] = _Source(rows)
+            self._connection.register(source, self._sources[source])
+        self._sources[source].rows = rows
+        try:
+            answer = self._connection.execute(f"EXECUTE {self._name(query)}")
+            return answer.to_arrow_table(ROWS_AT_ONCE)
+        finally:
+            self._sources[source].rows = rows.schema.empty_table()
+
+    def _name(self, query: str) -> str:
+        if query in self._names:
+            self._names.move_to_end(query)
+            return self._names[query]
+        while len(self._names) >= self._kept:
+            _, oldest = self._names.popitem(last=False)
+            self._connection.execute(f"DEALLOCATE {oldest}")
+        name = f"query_{next(self._numbers)}"
+        self._connection.execute(f"PREPARE {name} AS {query}")
+        self._names[query] = name
+        return name
+
+
+class _Source:
+    """What DuckDB reads under one name: it asks for the rows each time a query runs.
+
+    https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
+    """
+
+    def __init__(self, rows: pa.Table) -> None:
+        self.rows = rows
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.rows.__arrow_c_stream__(requested_schema)

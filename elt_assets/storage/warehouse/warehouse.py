@@ -1,0 +1,263 @@
+"""The warehouse: what the engine asks of it, wherever an integration's records are kept.
+
+Belongs here: an open warehouse of one integration, how its tables are declared and written,
+and the operations on all of them. Does not: one kind's ways (warehouse_files, lake) or any
+statement about syncs and users (`sync` has them).
+
+A table is one of two kinds. *Records* are what was fetched and what changed: many rows, added
+in bulk, never changed, and dropped by what they were added for. *Books* are a few rows about
+them, read and changed all the time. Rows of both that are written in one transaction are there
+together or not at all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import msgspec
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
+
+Parameters = Mapping[str, object]
+
+TENANT = ("organization_id", "connected_integration_id")
+"""Columns that records begin with, and books where integrations share them; a warehouse fills
+them by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A file that belongs to no integration; it lies in the folder itself."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Place = IntegrationRef | SharedFile
+"""What has a file."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table of the warehouse: the SQL of its columns, those of `TENANT` left out.
+
+    `key` are the columns by which an integration's rows differ, if any do. `records` says
+    that it holds records and not books.
+    """
+
+    name: str
+    columns: str
+    key: tuple[str, ...] = ()
+    records: bool = False
+
+
+class View(msgspec.Struct, frozen=True):
+    """A view over tables of the warehouse."""
+
+    name: str
+    query: str
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Tables, and the views over them in the order in which they can be made."""
+
+    tables: tuple[Table, ...]
+    views: tuple[View, ...] = ()
+
+
+class Upkeep(msgspec.Struct, frozen=True):
+    """Something that was done for all integrations together, to so many things."""
+
+    what: str
+    count: int
+
+
+class Queries(Protocol):
+    """What answers a query."""
+
+    def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
+        """Run it; rows are fetched from what is returned."""
+
+
+class Warehouse(ABC):
+    """One integration's tables, open: nobody else writes them until it is closed.
+
+    Tables and views go by their own names in every query. Temporary tables may be made and
+    used like in any DuckDB; the integration's own are written by the methods here alone.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        prepared: PreparedQueries,
+        fencing_token: int = 0,
+    ) -> None:
+        """`fencing_token` rises with every holder; 0 where a lock ends with its process alone."""
+        self.connection = connection
+        self.prepared = prepared
+        self.fencing_token = fencing_token
+
+    def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
+        """Run a query, or a statement on temporary tables."""
+        return self.connection.execute(query, parameters)
+
+    @abstractmethod
+    def reading(self) -> Queries:
+        """Another way to the same tables, for queries while the first one is busy."""
+
+    @abstractmethod
+    def create(self, layout: Layout) -> None:
+        """Make the tables and views, if they have to be made for each integration."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit what the block writes, or nothing of it.
+
+        A query in the block need not see what the block has changed in books or dropped.
+        """
+
+    @abstractmethod
+    def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
+        """Add the records that `select` yields, columns by name; how many they are."""
+
+    @abstractmethod
+    def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
+        """Put what `select` yields, columns by name, into a table of books."""
+
+    @abstractmethod
+    def update(
+        self,
+        table: str,
+        changes: str,
+        where: str,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """Change rows of a table of books: SQL of the assignments, and of which rows."""
+
+    @abstractmethod
+    def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
+        """Remove rows of a table of books, or drop records.
+
+        Of the records that one `add` brought, all must go or none.
+        """
+
+    @abstractmethod
+    def grow(self) -> None:
+        """Let the tables be kept in a way that suits their size by now.
+
+        Call it often, outside of a transaction; nothing else may use them meanwhile.
+        """
+
+    @abstractmethod
+    def unload(self) -> None:
+        """Let what was written so far take no memory that queries may need.
+
+        Call it outside of a transaction; nothing else may use the tables meanwhile.
+        """
+
+    @abstractmethod
+    def make_room(self, added: int) -> None:
+        """See to it that so many bytes are free besides the usual memory, until the end."""
+
+
+class Warehouses(ABC):
+    """All integrations' warehouses."""
+
+    @abstractmethod
+    def open(
+        self, ref: IntegrationRef, *, read_only: bool = False
+    ) -> AbstractContextManager[Warehouse]:
+        """Lend the integration's warehouse, exclusively if it is to be written.
+
+        Raises `WarehouseBusy` when somebody else has it and keeps it, and
+        `WarehouseDamaged`, `StorageFull` or `RetryableError` for what is reported on the
+        way or inside the block. It is closed, and others let in, on every path.
+        """
+
+    @abstractmethod
+    def exists(self, ref: IntegrationRef) -> bool:
+        """Whether anything was ever written there."""
+
+    @abstractmethod
+    def refs(self) -> list[IntegrationRef]:
+        """Every integration that has a warehouse, whether or not it is still known."""
+
+    @abstractmethod
+    def is_held(self, ref: IntegrationRef) -> bool:
+        """Whether a sync has the integration's warehouse open now, wherever that is."""
+
+    @abstractmethod
+    def removing(self, ref: IntegrationRef) -> AbstractContextManager[None]:
+        """Delete the integration's warehouse, and keep everybody away until the block ends.
+
+        A running sync is waited for, not cut. Raises `WarehouseBusy` when it does not end.
+        """
+
+    def remove(self, ref: IntegrationRef) -> None:
+        """Delete the integration's warehouse; raises what `removing` raises."""
+        with self.removing(ref):
+            pass
+
+    @abstractmethod
+    def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
+        """Give back what the integration no longer needs, after a share `gone` of its rows went.
+
+        Returns how many bytes that is, or would be; None where it is not worth the work.
+        """
+
+    @abstractmethod
+    def look_after(self, *, dry_run: bool) -> list[Upkeep]:
+        """Do, or only count, what integrations need that share something."""
+
+    @abstractmethod
+    def inspect(self) -> str:
+        """What a look at it tells; writes nothing that stays.
+
+        Raises what would keep an installation from using it.
+        """
+
+    @abstractmethod
+    def copy(self, ref: IntegrationRef, target: Path) -> bool:
+        """Write the integration's warehouse to the new file `target`; a running sync is waited for.
+
+        False where it is no file: then its tables are to be copied.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is kept open for the next one."""
+
+
+def one_row(queries: Queries, sql: str, parameters: Mapping[str, object]) -> tuple[Any, ...]:
+    """The only row of a query that always has one, such as an aggregate."""
+    row = queries.execute(sql, dict(parameters)).fetchone()
+    if row is None:
+        raise LookupError(f"no row where one must be: {sql}")
+    return tuple(row)
+
+
+@contextmanager
+def transaction(connection: Queries) -> Iterator[None]:
+    """Commit what the block did, or nothing of it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A failed COMMIT has ended the transaction already; the original error matters.
+        with suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def literal(text: str) -> str:
+    """`text` as SQL."""
+    return "'" + text.replace("'", "''") + "'"

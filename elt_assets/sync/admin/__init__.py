@@ -1,0 +1,1 @@
+"""Work over all integrations: audits, backup, export, maintenance and migrations."""

@@ -1,0 +1,315 @@
+"""The state of the fleet: what a report over all integrations says, in few and small parts.
+
+Belongs here: the questions to the operational database, answered in counts and top tens however
+many integrations there are. Does not: showing it (orchestration.assets.fleet_report), judging it
+(audit) or anything about one person.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from heapq import nlargest
+
+import msgspec
+
+from elt_assets.storage.operational.database import OperationalDatabase, Row
+from elt_assets.sync.clock import ago
+from elt_assets.sync.outcome import Status
+
+TOP = 10
+DAYS = 30
+"""How far back changes are counted by day."""
+_FEWEST_DAYS = 7
+
+_LAGS = (
+    ("under 1 h", 1),
+    ("1 to 6 h", 6),
+    ("6 to 12 h", 12),
+    ("12 to 26 h", 26),
+    ("1 to 2 days", 48),
+    ("2 to 7 days", 168),
+)
+_LONGER = "over 7 days"
+_NEVER = "never"
+
+
+class DayOfChanges(msgspec.Struct, frozen=True):
+    """What all syncs begun on one day (UTC) changed."""
+
+    day: str
+    inserted: int
+    updated: int
+    deleted: int
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What several failures have in common, and one of those who suffer it."""
+
+    text: str
+    count: int
+    example: str
+    stream: str
+
+
+class Ranked(msgspec.Struct, frozen=True):
+    """One integration's stream in a top ten, with what put it there and what goes with it."""
+
+    partition: str
+    stream: str
+    number: float
+    remark: str = ""
+
+
+class FleetState(msgspec.Struct, frozen=True):
+    """All of it, as of `moment` (UTC)."""
+
+    moment: str
+    enabled: int
+    disabled: int
+    stale: int
+    records: dict[str, int]
+    statuses: dict[str, dict[str, int]]
+    lags: dict[str, int]
+    changes: tuple[DayOfChanges, ...]
+    causes: tuple[Cause, ...]
+    slowest: tuple[Ranked, ...]
+    largest: tuple[Ranked, ...]
+    rejecting: tuple[Ranked, ...]
+    quarantined: int
+    quarantines: tuple[Ranked, ...]
+
+    @property
+    def failed(self) -> int:
+        """Streams of integrations whose newest sync failed."""
+        return sum(by_status.get(Status.FAILED, 0) for by_status in self.statuses.values())
+
+
+def cause_of(error: str | None, organization_id: str, integration_id: str) -> str:
+    """The error without what differs between integrations that suffer the same."""
+    text = (error or "failed without a reason").removeprefix(
+        f"{organization_id}:{integration_id}: "
+    )
+    text = text.replace(organization_id, "…").replace(integration_id, "…")
+    # What a provider answered is a cause; all other numbers are pages, ports and counts.
+    return re.sub(r"(?<!answered )(?<!\d)\d+", "…", text.splitlines()[0])
+
+
+def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState:
+    """Ask for everything.
+
+    `stale_hours` is when an integration counts as not up to date, unless it says otherwise.
+    """
+    now = datetime.now(UTC)
+    newest = _newest(database)
+    lags = _hours_since_settled(database, now, stale_hours)
+    quarantined = _quarantined(database)
+    (registered,) = database.rows(
+        "SELECT count(*) FILTER (WHERE enabled = 1) AS enabled, count(*) AS n"
+        " FROM connected_integrations"
+    )
+    return FleetState(
+        moment=now.strftime("%Y-%m-%d %H:%M"),
+        enabled=registered["enabled"],
+        disabled=registered["n"] - registered["enabled"],
+        stale=sum(1 for lag, limit in lags if lag is None or lag > limit),
+        records=_records(database),
+        statuses=_statuses(newest),
+        lags=_lags([lag for lag, _ in lags]),
+        changes=_changes(database),
+        causes=_causes(newest),
+        slowest=_slowest(newest),
+        largest=_largest(newest),
+        rejecting=_rejecting(newest),
+        quarantined=len(quarantined),
+        quarantines=tuple(
+            Ranked(_partition(row), row["stream"], row["withheld_deletes"], f"of {row['latest']:,}")
+            for row in quarantined[:TOP]
+        ),
+    )
+
+
+def _hours_since_settled(
+    database: OperationalDatabase, now: datetime, stale_hours: float
+) -> list[tuple[float | None, float]]:
+    """For every enabled integration, of its stream that is furthest behind; None for never.
+
+    Beside it the hours after which that integration counts as not up to date.
+    """
+    own = database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
+    rows = database.rows(
+        f"""
+        SELECT
+            coalesce(min(v.settled_at), '') AS settled_at,
+            coalesce({own}, ?) AS stale_hours
+        FROM connected_integrations AS c
+        LEFT JOIN integration_versions AS v
+            ON v.organization_id = c.organization_id AND v.connected_integration_id = c.id
+        WHERE c.enabled = 1
+        GROUP BY c.organization_id, c.id, c.provider_data
+        """,
+        (stale_hours,),
+    )
+    return [
+        (
+            (now - datetime.fromisoformat(row["settled_at"])) / timedelta(hours=1)
+            if row["settled_at"]
+            else None,
+            row["stale_hours"],
+        )
+        for row in rows
+    ]
+
+
+def _lags(hours: list[float | None]) -> dict[str, int]:
+    counted = Counter(
+        _NEVER if lag is None else next((label for label, limit in _LAGS if lag <= limit), _LONGER)
+        for lag in hours
+    )
+    return {label: counted[label] for label in (*(label for label, _ in _LAGS), _LONGER, _NEVER)}
+
+
+def _records(database: OperationalDatabase) -> dict[str, int]:
+    """Rows in the latest tables, as the newest settled syncs counted them."""
+    rows = database.rows(
+        """
+        SELECT s.stream, CAST(sum(s.latest) AS BIGINT) AS n
+        FROM syncs AS s
+        JOIN integration_versions AS v
+            ON v.organization_id = s.organization_id
+            AND v.connected_integration_id = s.connected_integration_id
+            AND v.stream = s.stream
+            AND v.sync_id = s.sync_id
+        GROUP BY s.stream
+        ORDER BY n DESC
+        """
+    )
+    return {row["stream"]: row["n"] for row in rows}
+
+
+def _newest(database: OperationalDatabase) -> list[Row]:
+    """The newest sync of every stream of every enabled integration, what the report needs of it."""
+    return database.rows(
+        """
+        SELECT
+            s.organization_id, s.connected_integration_id, s.stream, s.status,
+            s.fetched, s.rejected, s.latest, s.started_at,
+            coalesce(s.finished_at, '') AS finished_at, coalesce(s.error, '') AS error
+        FROM syncs AS s
+        JOIN (
+            SELECT organization_id, connected_integration_id, stream, max(ordinal) AS ordinal
+            FROM syncs
+            GROUP BY organization_id, connected_integration_id, stream
+        ) AS newest
+            ON newest.organization_id = s.organization_id
+            AND newest.connected_integration_id = s.connected_integration_id
+            AND newest.stream = s.stream
+            AND newest.ordinal = s.ordinal
+        JOIN connected_integrations AS c
+            ON c.organization_id = s.organization_id
+            AND c.id = s.connected_integration_id
+            AND c.enabled = 1
+        """
+    )
+
+
+def _statuses(newest: Sequence[Row]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for row in newest:
+        counts = found.setdefault(row["stream"], {})
+        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    return found
+
+
+def _changes(database: OperationalDatabase) -> tuple[DayOfChanges, ...]:
+    rows = database.rows(
+        f"""
+        SELECT
+            substr(started_at, 1, 10) AS day,
+            CAST(sum(inserts) AS BIGINT) AS inserted,
+            CAST(sum(updates) AS BIGINT) AS updated,
+            CAST(sum(deletes) AS BIGINT) AS deleted
+        FROM syncs
+        WHERE started_at >= ?
+            AND status IN ('{Status.APPLIED}', '{Status.UNCHANGED}', '{Status.QUARANTINED}')
+        GROUP BY day
+        ORDER BY day
+        """,
+        (ago(timedelta(days=DAYS))[:10],),
+    )
+    by_day = {row["day"]: row for row in rows}
+    if not by_day:
+        return ()
+    today = datetime.now(UTC).date()
+    first = min(date.fromisoformat(min(by_day)), today - timedelta(days=_FEWEST_DAYS - 1))
+    days = [str(first + timedelta(days=n)) for n in range((today - first).days + 1)]
+    nothing = {"inserted": 0, "updated": 0, "deleted": 0}
+    return tuple(DayOfChanges(**{"day": day, **nothing, **by_day.get(day, {})}) for day in days)
+
+
+def _causes(newest: Sequence[Row]) -> tuple[Cause, ...]:
+    counts: Counter[str] = Counter()
+    examples: dict[str, Row] = {}
+    for row in newest:
+        if row["status"] == Status.FAILED:
+            names = row["organization_id"], row["connected_integration_id"]
+            text = cause_of(row["error"], *names)
+            counts[text] += 1
+            examples.setdefault(text, row)
+    return tuple(
+        Cause(text, count, _partition(examples[text]), examples[text]["stream"])
+        for text, count in counts.most_common(TOP)
+    )
+
+
+def _slowest(newest: Sequence[Row]) -> tuple[Ranked, ...]:
+    ended = [
+        Ranked(_partition(row), row["stream"], _seconds(row), f"{row['fetched']:,} fetched")
+        for row in newest
+        if row["finished_at"] and row["status"] != Status.FAILED
+    ]
+    return tuple(nlargest(TOP, ended, key=lambda ranked: ranked.number))
+
+
+def _seconds(row: Row) -> float:
+    begun, ended = map(datetime.fromisoformat, (row["started_at"], row["finished_at"]))
+    return round((ended - begun) / timedelta(seconds=1), 1)
+
+
+def _largest(newest: Sequence[Row]) -> tuple[Ranked, ...]:
+    rows = nlargest(TOP, newest, key=lambda row: int(row["latest"]))
+    return tuple(
+        Ranked(_partition(row), row["stream"], row["latest"]) for row in rows if row["latest"]
+    )
+
+
+def _rejecting(newest: Sequence[Row]) -> tuple[Ranked, ...]:
+    rejecting = [row for row in newest if row["rejected"]]
+    rows = nlargest(TOP, rejecting, key=lambda row: float(row["rejected"] / row["fetched"]))
+    return tuple(
+        Ranked(_partition(row), row["stream"], row["rejected"], f"of {row['fetched']:,}")
+        for row in rows
+    )
+
+
+def _quarantined(database: OperationalDatabase) -> list[Row]:
+    """Newest settled syncs whose withheld deletes wait, those of most people first."""
+    return database.rows(
+        f"""
+        SELECT s.organization_id, s.connected_integration_id, s.stream, s.withheld_deletes, s.latest
+        FROM syncs AS s
+        JOIN integration_versions AS v
+            ON v.organization_id = s.organization_id
+            AND v.connected_integration_id = s.connected_integration_id
+            AND v.stream = s.stream
+            AND v.sync_id = s.sync_id
+        WHERE s.status = '{Status.QUARANTINED}' AND s.decision IS NULL
+        ORDER BY s.withheld_deletes DESC
+        """
+    )
+
+
+def _partition(row: Row) -> str:
+    return f"{row['organization_id']}:{row['connected_integration_id']}"

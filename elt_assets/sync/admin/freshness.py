@@ -1,0 +1,68 @@
+"""How long ago each integration was last brought up to date.
+
+Belongs here: that one reading of the registry and the ledger. Does not: judging it
+(audits, health) or showing it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.sync.clock import seconds_since
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
+from elt_assets.sync.streams import STREAMS, Stream
+
+
+class Freshness(msgspec.Struct, frozen=True):
+    """One stream of an enabled integration.
+
+    `since` is when it last settled, or else when the integration was connected or enabled.
+    `provider` is its kind, `records` how many rows it had in the latest table then.
+    """
+
+    partition: str
+    provider: str
+    since: str
+    records: int
+    stale_hours: float
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was not brought up to date in its time."""
+        return self.age() > self.stale_hours * 3600
+
+    def age(self) -> float:
+        """Seconds since then."""
+        return seconds_since(self.since)
+
+
+def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
+    """Every enabled integration that offers the stream, the one that waits longest first."""
+    offering = {ref.partition_key for ref in platform.offering(stream)}
+    own = platform.database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
+    rows = platform.database.rows(
+        f"""
+        SELECT
+            c.organization_id || ':' || c.id AS "partition",
+            c.provider AS provider,
+            CASE
+                WHEN c.updated_at > coalesce(v.settled_at, c.created_at) THEN c.updated_at
+                ELSE coalesce(v.settled_at, c.created_at)
+            END AS since,
+            coalesce(s.latest, 0) AS records,
+            coalesce({own}, ?) AS stale_hours
+        {ledger.ENABLED_AND_NEWEST_SETTLED}
+        ORDER BY since
+        """,
+        (platform.settings.stale_hours, stream.name),
+    )
+    return [Freshness(**row) for row in rows if row["partition"] in offering]
+
+
+def overdue(platform: Platform) -> list[Freshness]:
+    """What was not brought up to date in its time, the one that waits longest first."""
+    found = (
+        one for stream in STREAMS.values() for one in freshness(platform, stream) if one.overdue
+    )
+    return sorted(found, key=lambda one: one.since)

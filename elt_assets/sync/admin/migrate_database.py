@@ -1,0 +1,91 @@
+"""Moving: an installation's operational database from its SQLite file to a PostgreSQL server.
+
+Belongs here: which tables move, that nothing changes meanwhile, and that the old file is
+closed. Does not: how rows travel or are compared (storage.operational.table_transfer).
+
+The file's one writer is this move, from the first row read to the last compared: a sync that
+wants to write waits, and is refused once the file is closed. Its records are in its warehouse
+file, which does not move; it goes on when it is tried again with the new setting.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from elt_assets.errors import InvalidInput, PermanentError
+from elt_assets.storage.operational.database import Column, OperationalDatabase, Transaction
+from elt_assets.storage.operational.sqlite_database import SqliteDatabase
+from elt_assets.storage.operational.table_transfer import compare_rows, copy_rows
+from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, operational_tables
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A table that moved: rows copied now, and rows compared one by one."""
+
+    table: str
+    copied: int
+    compared: int
+
+
+def move(source: SqliteDatabase, target: OperationalDatabase) -> list[Moved]:
+    """Copy everything into the empty `target` in one transaction, compare it, close `source`.
+
+    A target that holds exactly what the source does is one that an interrupted move has left:
+    then only the closing is done. Raises `InvalidInput` for one that holds anything else; then
+    nothing has changed, there or here.
+    """
+    source.migrate(**operational_tables(source.dialect))
+    target.migrate(**operational_tables(target.dialect))
+    columns = {table: target.columns(table) for table in OPERATIONAL_TABLES}
+    with source.transaction() as leaving:
+        with target.transaction() as arriving:
+            held = {table: _count(arriving, table) for table in OPERATIONAL_TABLES}
+            if any(held.values()):
+                _refuse_other_rows(leaving, arriving, columns, target)
+            moved = [
+                Moved(
+                    table,
+                    0 if any(held.values()) else copy_rows(leaving, arriving, table, declared),
+                    compare_rows(leaving, arriving, table, declared),
+                )
+                for table, declared in columns.items()
+            ]
+        # The other way round, a crash in between would leave no database that may be written.
+        source.retire(leaving, OPERATIONAL_TABLES, str(target))
+    return moved
+
+
+def copy_to_file(source: OperationalDatabase, path: Path) -> None:
+    """Write the operational database as it stands to the new SQLite file `path`."""
+    if source.copy(path):
+        return
+    target = SqliteDatabase(path)
+    try:
+        target.migrate(**operational_tables(target.dialect))
+        with source.snapshot() as leaving, target.transaction() as arriving:
+            for table in OPERATIONAL_TABLES:
+                copy_rows(leaving, arriving, table, target.columns(table))
+    finally:
+        target.close()
+
+
+def _refuse_other_rows(
+    leaving: Transaction,
+    arriving: Transaction,
+    columns: dict[str, list[Column]],
+    target: OperationalDatabase,
+) -> None:
+    try:
+        for table, declared in columns.items():
+            compare_rows(leaving, arriving, table, declared)
+    except PermanentError as error:
+        raise InvalidInput(
+            f"{target} is not empty, and not what an interrupted move has left ({error}); "
+            "name an empty database or schema (ELT_ASSETS_OPERATIONAL_SCHEMA)"
+        ) from None
+
+
+def _count(transaction: Transaction, table: str) -> int:
+    return int(transaction.value(f"SELECT count(*) AS n FROM {table}"))

@@ -1,0 +1,67 @@
+"""Who may read the operational database: deciding it, and comparing it with what is granted.
+
+Where the database is a file, the file's rights are all there is.
+
+Belongs here: what settings and the stored decision come to. Does not: SQL
+(storage.operational.postgres_access).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import InvalidInput
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.operational.postgres_access import Access, secure
+from elt_assets.storage.operational.postgres_database import PostgresDatabase
+from elt_assets.sync.state.store_tables import operational_tables
+
+
+class Secured(msgspec.Struct, frozen=True):
+    """The access that is in force now, and the roles that lost theirs."""
+
+    reader: str | None
+    row_security: bool
+    revoked: list[str]
+
+
+def wished(settings: Settings, stored: Access | None) -> Access:
+    """The stored access, with what the settings say instead of it."""
+    stored = stored or Access()
+    return Access(
+        settings.operational_reader or stored.reader,
+        stored.row_security
+        if settings.operational_row_security is None
+        else settings.operational_row_security,
+    )
+
+
+def secure_readers(database: OperationalDatabase, access: Access) -> Secured:
+    """Store and apply `access`. Raises `InvalidInput` where no role reads the database."""
+    if not isinstance(database, PostgresDatabase):
+        raise InvalidInput(
+            f"{database} is a file, which no role reads; unset ELT_ASSETS_OPERATIONAL_READER and "
+            "ELT_ASSETS_OPERATIONAL_ROW_SECURITY, or set ELT_ASSETS_OPERATIONAL_URL"
+        )
+    tables = operational_tables(database.dialect)["readable"]
+    with database.transaction() as transaction:
+        revoked = secure(transaction, tables, access)
+    return Secured(access.reader, access.row_security, revoked)
+
+
+def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[bool, str]:
+    """Whether settings, stored access and granted rights agree, and what to do if not."""
+    if not database.exists:
+        return True, "no tables yet"
+    stored = database.access()
+    now = stored or Access()
+    wish = wished(settings, stored)
+    found = []
+    if wish != now:
+        found.append(f"the settings say that {wish}, the database that {now}")
+    tables = operational_tables(database.dialect)["readable"]
+    found += database.access_differences(tables, now)
+    if found:
+        return False, f"{'; '.join(found)}. Correct the settings, or run: elt-assets config secure"
+    return True, str(now)

@@ -1,0 +1,1 @@
+"""From logged changes to the latest table, and the ways back."""

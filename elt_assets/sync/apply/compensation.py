@@ -1,0 +1,247 @@
+"""Compensating syncs: changes made from the change log itself, without a provider.
+
+Belongs here: approving withheld deletes and undoing a sync, each as a new entry of log and
+ledger, applied like any other. Does not: rebuilding the latest table (rebuild).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from elt_assets.config.safeguards import DeleteMode
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
+from elt_assets.sync.apply.apply_transaction import Application, VersionMoved
+from elt_assets.sync.clock import now
+from elt_assets.sync.detect.log_repair import catch_up
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
+from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state.fencing import raise_fence
+from elt_assets.sync.state.latest_images import LatestImages
+from elt_assets.sync.state.ledger import SyncRow, Version
+from elt_assets.sync.state.registry import gone, registered
+from elt_assets.sync.streams import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Compensation:
+    """One integration's stream, with its warehouse open and so held exclusively."""
+
+    database: OperationalDatabase
+    warehouse: Warehouse
+    stream: Stream
+    ref: IntegrationRef
+    delete_mode: DeleteMode
+
+    def approve(self, quarantined: SyncRow, decided_by: str) -> Outcome:
+        """Apply exactly the deletes that `quarantined` withheld and that still hold.
+
+        A row that changed or went since is left alone. Raises `InvalidInput` when a newer
+        sync has settled or somebody decided already.
+        """
+        self._still_open(quarantined)
+        return self._run(
+            f"approve-{quarantined.sync_id}",
+            select=f"""
+                SELECT
+                    withheld.id, {self._keys("withheld")}, {self._no_content()},
+                    'DELETE' AS change_type, current.image AS "before"
+                FROM {self.stream.withheld} AS withheld
+                JOIN latest_rows AS current ON current.id = withheld.id
+                WHERE withheld.sync_id = $withheld_by
+                    AND {self._hash_of('withheld."before"')} = current.content_hash
+            """,
+            parameters={"withheld_by": quarantined.sync_id},
+            also=lambda applying: self._decide(applying, quarantined, "approved", decided_by),
+        )
+
+    def reject(self, quarantined: SyncRow, decided_by: str) -> None:
+        """Keep the users; record who decided. Raises `InvalidInput` like `approve`."""
+        self._still_open(quarantined)
+        with self.database.transaction(self.ref.partition_key) as deciding:
+            self._decide(deciding, quarantined, "rejected", decided_by)
+
+    def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
+        """Reverse what `undone` changed.
+
+        Raises `InvalidInput` when later syncs changed some of the same records, unless
+        `force`: then what they did to those records is lost too.
+        """
+        recorded = ledger.find(self.database, self.stream, self.ref, f"undo-{undone.sync_id}")
+        if recorded is not None and recorded.status.settled:
+            return recorded.outcome()
+        begins = change_log.beginning(self.warehouse, self.stream)
+        if begins is not None and undone.version is not None and undone.version <= begins[0]:
+            raise InvalidInput(
+                f"{self.ref}: sync {undone.sync_id} can no longer be undone: the change log is "
+                f"kept since {begins[1]} (ELT_ASSETS_KEEP_CHANGES_DAYS)"
+            )
+        if undone.version is None or not self._changed(undone):
+            raise InvalidInput(
+                f"{self.ref}: sync {undone.sync_id} changed nothing that could be undone"
+            )
+        touched = self._touched_later(undone)
+        if touched and not force:
+            raise InvalidInput(
+                f"{self.ref}: {touched} of the records that sync {undone.sync_id} changed were "
+                "changed again by later syncs; undo those first, or pass --force to restore "
+                "what was before"
+            )
+        image = change_log.columns_of_image(self.stream.content, '"before"')
+        columns = ", ".join(column.name for column in self.stream.content)
+        keys = ", ".join(column.name for column in self.stream.key)
+        return self._run(
+            f"undo-{undone.sync_id}",
+            select=f"""
+                SELECT
+                    restored.id, {keys}, {columns}, attributes,
+                    CASE WHEN restored."before" IS NOT NULL
+                        THEN {change_log.content_hash(self.stream)} END AS content_hash,
+                    CASE
+                        WHEN restored."before" IS NULL THEN 'DELETE'
+                        WHEN current.id IS NULL THEN 'INSERT'
+                        ELSE 'UPDATE'
+                    END AS change_type,
+                    current.image AS "before"
+                FROM (
+                    SELECT id, {keys}, "before", {image}
+                    FROM {self.stream.cdc}
+                    WHERE sync_id = $undone
+                ) AS restored
+                LEFT JOIN latest_rows AS current ON current.id = restored.id
+                WHERE restored."before" IS NOT NULL OR current.id IS NOT NULL
+            """,
+            parameters={"undone": undone.sync_id},
+        )
+
+    def _run(
+        self,
+        sync_id: str,
+        *,
+        select: str,
+        parameters: Mapping[str, object],
+        also: Callable[[Transaction], None] = lambda _: None,
+    ) -> Outcome:
+        with self.database.transaction(self.ref.partition_key) as opening:
+            if not registered(opening, self.ref):
+                raise gone(self.ref, "nothing was changed")
+            raise_fence(opening, self.ref, self.warehouse.fencing_token)
+            row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
+        if row.status.settled:
+            return row.outcome()
+        base = ledger.version(self.database, self.stream, self.ref)
+        LatestImages(self.warehouse, self.database, self.stream, self.ref).load()
+        with self.warehouse.transaction():
+            if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
+                catch_up(self.warehouse, self.stream, base.version, now())
+            change_log.append(
+                self.warehouse,
+                self.stream,
+                table=self.stream.cdc,
+                sync_id=sync_id,
+                version=base.version + 1,
+                select=select,
+                parameters=parameters,
+                now=now(),
+            )
+        counts = self._counts(base)
+        application = Application(
+            database=self.database,
+            warehouse=self.warehouse,
+            stream=self.stream,
+            ref=self.ref,
+            row=row,
+            base=base,
+            counts=counts,
+            delete_mode=self.delete_mode,
+            full_at=base.full_at,
+        )
+        try:
+            return application.run(
+                lambda after: self._outcome(sync_id, counts, after, base), also=also
+            )
+        except VersionMoved:
+            raise InvalidInput(
+                f"{self.ref}: the latest table changed meanwhile; look again and repeat"
+            ) from None
+
+    def _outcome(self, sync_id: str, counts: Counts, after: int, base: Version) -> Outcome:
+        return Outcome(
+            partition=self.ref.partition_key,
+            stream=self.stream.name,
+            sync_id=sync_id,
+            status=Status.APPLIED,
+            mode=Mode.COMPENSATING,
+            counts=msgspec.structs.replace(counts, latest=after),
+            certificate=Certificate(reasons=("made from the change log",)),
+            version=base.version + 1,
+            reached=Stage.LATEST,
+        )
+
+    def _counts(self, base: Version) -> Counts:
+        inserts, updates, deletes, before = one_row(
+            self.warehouse,
+            f"""
+            SELECT
+                count(*) FILTER (change_type = 'INSERT'),
+                count(*) FILTER (change_type = 'UPDATE'),
+                count(*) FILTER (change_type = 'DELETE'),
+                (SELECT count(*) FROM latest_rows)
+            FROM {self.stream.cdc}
+            WHERE version = $version
+            """,
+            {"version": base.version + 1},
+        )
+        return Counts(inserts=inserts, updates=updates, deletes=deletes, latest_before=before)
+
+    def _touched_later(self, undone: SyncRow) -> int:
+        applied = ledger.version(self.database, self.stream, self.ref).version
+        (touched,) = one_row(
+            self.warehouse,
+            f"""
+            SELECT count(DISTINCT id)
+            FROM {self.stream.cdc}
+            WHERE version > $version AND version <= $applied
+                AND id IN (SELECT id FROM {self.stream.cdc} WHERE sync_id = $undone)
+            """,
+            {"version": undone.version, "applied": applied, "undone": undone.sync_id},
+        )
+        return int(touched)
+
+    def _changed(self, undone: SyncRow) -> bool:
+        (changed,) = one_row(
+            self.warehouse,
+            # By sync, not by version: a baseline shares its version with the sync it stands for.
+            f"SELECT count(*) > 0 FROM {self.stream.cdc} WHERE sync_id = $undone",
+            {"undone": undone.sync_id},
+        )
+        return bool(changed)
+
+    def _still_open(self, quarantined: SyncRow) -> None:
+        waiting = {(row.stream, row.sync_id) for row in ledger.quarantined(self.database, self.ref)}
+        if (self.stream.name, quarantined.sync_id) not in waiting:
+            raise InvalidInput(
+                f"{self.ref}: sync {quarantined.sync_id} no longer waits for a decision; "
+                "`elt-assets quarantine list` shows what does"
+            )
+
+    def _decide(
+        self, deciding: Transaction, quarantined: SyncRow, decision: str, decided_by: str
+    ) -> None:
+        ledger.decide(deciding, self.stream, self.ref, quarantined.sync_id, decision, decided_by)
+
+    def _keys(self, table: str) -> str:
+        return ", ".join(f"{table}.{column.name}" for column in self.stream.key)
+
+    def _no_content(self) -> str:
+        names = [column.name for column in self.stream.content]
+        return ", ".join(f"NULL AS {name}" for name in [*names, "attributes", "content_hash"])
+
+    def _hash_of(self, image: str) -> str:
+        columns = change_log.columns_of_image(self.stream.content, image)
+        return f"(SELECT {change_log.content_hash(self.stream)} FROM (SELECT {columns}))"

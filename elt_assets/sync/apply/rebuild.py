@@ -1,0 +1,84 @@
+"""Rebuilding: the latest table made anew from the change log.
+
+Belongs here: replaying an integration's log and swapping the result in. Does not: the
+replay's SQL (change_log) or the swap's (latest).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
+from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state.fencing import raise_fence
+from elt_assets.sync.streams import Stream
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    """What rebuilding found and made: rows before and after, and the version replayed to."""
+
+    partition: str
+    stream: str
+    before: int
+    after: int
+    version: int
+
+
+def rebuild(
+    database: OperationalDatabase,
+    warehouse: Warehouse,
+    stream: Stream,
+    ref: IntegrationRef,
+) -> Rebuilt:
+    """Replay the log and make the result the integration's rows, in one transaction.
+
+    The log is replayed as far as it is known to have been applied, by the operational
+    database or, where that was set back, by the log's own record. Raises `InvalidInput`
+    when the log is empty or lacks changes that the latest table has seen.
+    """
+    applied = ledger.version(database, stream, ref).version
+    first, reached, newest = one_row(
+        warehouse,
+        f"""
+        SELECT
+            (SELECT min(version) FROM {stream.cdc}),
+            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
+            (SELECT count(*) FROM {stream.cdc} WHERE version = $applied)
+        """,
+        {"stream": stream.name, "applied": applied},
+    )
+    version = max(applied, reached)
+    if first is None:
+        raise InvalidInput(f"{ref}: the change log is empty; sync the integration instead")
+    # A crash may cost the log its newest mark, and that alone; its newest changes are counted.
+    unmarked = applied - reached
+    if unmarked > 1 or (
+        unmarked == 1 and newest != ledger.changes_of(database, stream, ref, applied)
+    ):
+        raise InvalidInput(
+            f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
+            "rebuilding would lose what the log lacks; sync the integration instead"
+        )
+    rows = warehouse.execute(
+        f"""
+        SELECT
+            id::VARCHAR AS id, * EXCLUDE (id, attributes, first_seen, last_updated),
+            attributes::VARCHAR AS attributes,
+            strftime(first_seen, '%Y-%m-%dT%H:%M:%S.%fZ') AS first_seen,
+            strftime(last_updated, '%Y-%m-%dT%H:%M:%S.%fZ') AS last_updated
+        FROM ({change_log.replayed(stream)})
+        ORDER BY id
+        """,
+        {"applied": version, "moment": change_log.EVER},
+    ).to_arrow_reader(ROWS_AT_ONCE)
+    with database.transaction(ref.partition_key) as transaction:
+        raise_fence(transaction, ref, warehouse.fencing_token)
+        before = latest_table.count(transaction, stream, ref)
+        latest_table.replace_all(transaction, stream, ref, rows)
+        ledger.set_version(transaction, stream, ref, version, "rebuild")
+        after = latest_table.count(transaction, stream, ref)
+    return Rebuilt(ref.partition_key, stream.name, before, after, version)

@@ -1,0 +1,55 @@
+"""Catching up: the change log brought level with a latest table that is ahead of it.
+
+Belongs here: finding what the log lacks and logging it as a baseline. Does not: the log's
+own statements (change_log), or a log that is ahead of the table (`drop_unapplied`).
+
+The table is ahead where a process died between applying and marking the log (then nothing
+is lacking but the mark), where the warehouse file was lost or made anew, and where a power
+cut took the end of it. A log that did not say so would rebuild people away.
+"""
+
+from __future__ import annotations
+
+from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.sync.state import change_log
+from elt_assets.sync.streams import Stream
+
+
+def catch_up(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> None:
+    """Make the log amount to `latest_rows`, as they stand at version `applied`; mark it reached.
+
+    Call inside a transaction, when the log lacks the mark of `applied`.
+    """
+    names = [column.name for column in stream.columns]
+    members = ", ".join(f"'{name}', {name}" for name in names)
+    image = change_log.columns_of_image(stream.columns, "coalesce(latest.image, logged.image)")
+    change_log.append(
+        warehouse,
+        stream,
+        table=stream.cdc,
+        sync_id=change_log.BASELINE,
+        version=applied,
+        select=f"""
+            SELECT
+                coalesce(latest.id, logged.id) AS id,
+                {image},
+                coalesce(latest.content_hash, logged.content_hash) AS content_hash,
+                CASE
+                    WHEN logged.id IS NULL THEN 'INSERT'
+                    WHEN latest.id IS NULL THEN 'DELETE'
+                    ELSE 'UPDATE'
+                END AS change_type,
+                logged.image AS "before"
+            FROM latest_rows AS latest
+            FULL JOIN (
+                SELECT
+                    id, content_hash,
+                    json_object({members}, 'attributes', attributes) AS image
+                FROM ({change_log.replayed(stream)})
+            ) AS logged ON logged.id = latest.id
+            WHERE latest.content_hash IS DISTINCT FROM logged.content_hash
+        """,
+        parameters={"applied": applied, "moment": change_log.EVER},
+        now=now,
+    )
+    change_log.mark_applied(warehouse, stream, applied, change_log.BASELINE, now)

@@ -1,0 +1,1 @@
+"""From a source's pages to staged records and a certificate."""

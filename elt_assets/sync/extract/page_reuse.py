@@ -1,0 +1,137 @@
+"""Telling that pages say what they said before, so that it need not be worked out again.
+
+Belongs here: recognising pages that were landed before, and what a comparison must find
+when all of them were. Does not: landing (stage) or comparing (detect).
+
+Most integrations have not changed since yesterday. What they list is then recorded as the
+records of an earlier batch instead of being mapped and stored once more, and where all of
+it is what the latest table was made from, there is nothing to compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from elt_assets.connectors.source import KnownPage, Page
+from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.sync.outcome import Certificate, Counts, Mode
+from elt_assets.sync.state.ledger import Applied
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBatch:
+    """A batch that was landed without a rejected record, and the sync that stored its records."""
+
+    digest: str
+    records_of: str
+    mapping: str = ""
+    """Identity of the query that mapped `pages`."""
+    pages: tuple[KnownPage, ...] = ()
+    """Those that the provider can be asked about, whether they are still the same."""
+
+
+class _Recorded(msgspec.Struct, frozen=True):
+    """Pages as the table keeps them."""
+
+    mapping: str
+    pages: tuple[KnownPage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The extraction of the sync that was applied last, which made `version`.
+
+    Which that is the ledger says: the file hears of it a moment later, or after a crash never.
+
+    `fingerprint` is the configuration it was made with.
+    `whole` says that it was a complete listing of everybody with no record rejected.
+    """
+
+    sync_id: str
+    version: int
+    fingerprint: str
+    whole: bool
+    batches: Mapping[int, KnownBatch] = field(default_factory=dict)
+
+
+def identity(mapping: str) -> str:
+    """Identity of the query `mapping`."""
+    return hashlib.sha256(mapping.encode()).hexdigest()
+
+
+def digest(mapping: str, pages: Sequence[str]) -> str:
+    """Identity of what pages become under the query that `mapping` identifies, by theirs."""
+    return hashlib.sha256("".join((mapping, *pages)).encode()).hexdigest()
+
+
+def page_digest(page: Page) -> str:
+    """Identity of what is in a page."""
+    if page.known is not None:
+        return page.known.digest
+    found = hashlib.sha256()
+    # Every part with its length, so that no two lists of parts run together.
+    for part in (str(page.count).encode(), msgspec.json.encode(page.parents), page.body):
+        found.update(b"%d:" % len(part))
+        found.update(part)
+    return found.hexdigest()
+
+
+def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str | None:
+    """What a batch's row keeps of the pages that the provider can be asked about; None of none."""
+    known = tuple(
+        page.known or KnownPage(page.asked, page.etag, digest, page.count, page.next, page.total)
+        for page, digest in zip(pages, digests, strict=True)
+        if page.asked is not None and page.etag is not None
+    )
+    return msgspec.json.encode(_Recorded(mapping, known)).decode() if known else None
+
+
+def before(warehouse: Warehouse, stream: str, applied: Applied | None) -> Before | None:
+    """What a new extraction may repeat; None if `applied` has no extraction, or no more."""
+    if applied is None:
+        return None
+    rows = warehouse.execute(
+        """
+        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected, b.known_pages,
+            e.fingerprint
+        FROM extraction_batches AS b
+        JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
+        WHERE b.stream = $stream AND b.sync_id = $sync_id
+        """,
+        {"stream": stream, "sync_id": applied.sync_id},
+    ).fetchall()
+    if not rows:
+        return None
+    mode, certificate = rows[0][:2]
+    batches = {row[2]: _known_batch(row[3], row[4], row[6]) for row in rows if row[5] == 0}
+    complete = (
+        certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
+    )
+    whole = mode == Mode.FULL and complete and len(batches) == len(rows)
+    return Before(applied.sync_id, applied.version, rows[0][7], whole, batches)
+
+
+def _known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
+    if known_pages is None:
+        return KnownBatch(digest, records_of)
+    found = msgspec.json.decode(known_pages, type=_Recorded)
+    return KnownBatch(digest, records_of, found.mapping, found.pages)
+
+
+def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: Before) -> bool:
+    """Whether the batches of a sync are those of `old`, all of them and no other."""
+    rows = warehouse.execute(
+        "SELECT batch, digest FROM extraction_batches"
+        " WHERE stream = $stream AND sync_id = $sync_id",
+        {"stream": stream, "sync_id": sync_id},
+    ).fetchall()
+    return dict(rows) == {number: batch.digest for number, batch in old.batches.items()}
+
+
+def settled_plainly(counts: Counts) -> bool:
+    """Whether a sync left the latest table as its records say: nothing kept that they lack."""
+    return not (counts.withheld_deletes or counts.shielded_deletes or counts.pending_deletes)

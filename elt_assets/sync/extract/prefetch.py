@@ -1,0 +1,145 @@
+"""Working ahead: items are made in a thread while earlier ones are used.
+
+Belongs here: the thread, how far ahead it may be, the order of items and of errors, and leaving
+no thread behind. Does not: what an item is.
+
+Using one takes many times as long now and then (a file's log is emptied); who makes them goes on
+meanwhile, so that both threads have something to do all the time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Generic, Protocol, TypeVar
+
+from elt_assets.connectors import slot
+
+_FURTHEST = 4
+"""Items that wait at most. What waits when a process dies has to be fetched again."""
+
+
+class Item(Protocol):
+    """What is made ahead."""
+
+    @property
+    def nbytes(self) -> int:
+        """The memory it takes."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether none follows."""
+
+
+T = TypeVar("T", bound=Item)
+
+
+def made_ahead(items: Iterator[T], room: int, leaving: threading.Event) -> Generator[T]:
+    """The items in order, made while those before them are used.
+
+    None is begun while what waits and what is used takes `room` bytes or more. Only one thread at
+    a time is in `items`. Close it: whoever leaves waits for the item under way, and `leaving`,
+    which is set then, is to make that short.
+    """
+    line = _Line[T](room)
+    # No thread starts before it is given something to do.
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        try:
+            item = next(items, None)
+            making: Future[None] | None = None
+            while item is not None:
+                if making is None and not item.is_last:
+                    line.use(item)
+                    # In a copy of the context, so that a wait in there is known to be this
+                    # reader's.
+                    making = thread.submit(copy_context().run, _make, items, line)
+                yield item
+                item = None if making is None else line.take()
+            if making is not None:
+                making.result()
+        finally:
+            leaving.set()
+            line.close()
+
+
+def _make(items: Iterator[T], line: _Line[T]) -> None:
+    try:
+        while line.wait_for_room():
+            item = next(items, None)
+            if item is None:
+                return
+            line.put(item)
+            if item.is_last:
+                return
+    finally:
+        line.end()
+
+
+class _Line(Generic[T]):
+    """Items between the thread that makes them and the one that uses them."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._waiting: deque[T] = deque()
+        self._taken = 0
+        self._used = 0
+        self._ended = False
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def use(self, item: T) -> None:
+        """Count an item that is used already."""
+        self._taken = self._used = item.nbytes
+
+    def put(self, item: T) -> None:
+        """Let it wait behind the others."""
+        with self._changed:
+            self._waiting.append(item)
+            self._taken += item.nbytes
+            self._changed.notify_all()
+
+    def take(self) -> T | None:
+        """The next one, waited for if need be; the one before it is done with. None: no more."""
+        with self._changed:
+            self._taken -= self._used
+            self._used = 0
+            self._changed.notify_all()
+            is_there = self._is_there()
+        if not is_there:
+            # Whoever makes it may itself only wait.
+            with slot.blocked(), self._changed:
+                self._changed.wait_for(self._is_there)
+        with self._changed:
+            if not self._waiting:
+                return None
+            item = self._waiting.popleft()
+            self._used = item.nbytes
+            self._changed.notify_all()
+            return item
+
+    def wait_for_room(self) -> bool:
+        """Return once another one may be made; False if nobody wants any."""
+        with self._changed:
+            self._changed.wait_for(self._has_room)
+            return not self._closed
+
+    def end(self) -> None:
+        """None follows."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nobody takes any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _is_there(self) -> bool:
+        return bool(self._waiting) or self._ended
+
+    def _has_room(self) -> bool:
+        return self._closed or (self._taken < self._room and len(self._waiting) < _FURTHEST)

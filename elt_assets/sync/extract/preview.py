@@ -1,0 +1,180 @@
+"""A look at one page before anything is trusted to an integration's configuration.
+
+Belongs here: fetching the first page and mapping it in memory, and what looks wrong about
+it. Does not: writing anything anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import duckdb
+import msgspec
+
+from elt_assets.connectors.mapping.expressions import speaks_of_parent
+from elt_assets.connectors.source import Page, Presence, Source
+from elt_assets.errors import SyncError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.extract.record_mapping import mapping_query
+from elt_assets.sync.extract.staging import PAGES, incoming, pages_table
+from elt_assets.sync.streams import Stream
+
+_NO_PROBE = (
+    "missing records cannot be asked for one by one, so each is deleted only when a second "
+    "complete listing lacks it too; say with single how one record is asked for, if the provider "
+    "can tell"
+)
+_LISTS = 20
+"""Many groups are empty; after so many it is worth saying that nothing was found."""
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """One page, mapped: `records` with the stream's columns, `rejected` with reasons."""
+
+    count: int
+    has_more: bool
+    declared_total: int | None
+    records: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    wanted: int | None = None
+    """How many records were asked for, where that is known."""
+    warnings: list[str] = []
+    """What looks wrong; see `warnings`."""
+
+
+def warnings(stream: Stream, preview: Preview, mapped: Collection[str]) -> list[str]:
+    """What looks wrong about a page, each in a line that says where to look.
+
+    `mapped` are the fields that the configuration maps; others are empty on purpose.
+    """
+    found: list[str] = []
+    count, good = preview.count, len(preview.records)
+    if count == 0:
+        return ["the page holds no records; check records, or the directory is empty"]
+    keyless = sum(letter["key"] is None for letter in preview.rejected)
+    key = [column.name for column in stream.key]
+    fields = " and ".join(f"fields.{name}" for name in key)
+    if keyless:
+        found.append(f"{keyless:,} of {count:,} have no usable id; check {fields}")
+    if len(preview.rejected) > keyless:
+        found.append(
+            f"{len(preview.rejected) - keyless:,} of {count:,} are rejected for another reason"
+        )
+    ids = {tuple(record[name] for name in key) for record in preview.records}
+    if len(ids) < good:
+        found.append(
+            f"{good:,} records share {len(ids):,} ids; check that {fields} is what "
+            "identifies a record"
+        )
+    found += _empty(preview.records, mapped)
+    found += _size(preview)
+    total = preview.declared_total
+    if total is not None and (total < count or (not preview.has_more and total != count)):
+        found.append(
+            f"the provider counts {total:,} records and lists {count:,}"
+            f"{'' if preview.has_more else ' in all'}; check total and pagination"
+        )
+    elif total is None and not preview.has_more and count == (preview.wanted or _round(count)):
+        found.append(
+            f"exactly {count:,} records and nothing follows; if there are more, check pagination"
+        )
+    return found
+
+
+def _empty(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> list[str]:
+    found = []
+    for name in sorted(mapped):
+        values = [
+            record[name] if name in record else record["attributes"].get(name) for record in records
+        ]
+        empty = sum(value is None or value == "" for value in values)
+        if empty and empty == len(values):
+            found.append(f"{name} is empty in every record; check fields.{name}")
+        elif name == "email" and 2 * empty >= len(values) > 1:
+            found.append(f"email is empty in {empty:,} of {len(values):,}; check fields.email")
+    return found
+
+
+def _size(preview: Preview) -> list[str]:
+    count, wanted = preview.count, preview.wanted
+    if wanted is None or not (count > wanted or (count < wanted and preview.has_more)):
+        return []
+    return [f"{wanted:,} records were asked for and {count:,} came; the provider has its own size"]
+
+
+def _round(count: int) -> int | None:
+    """`count` if it is a size that pages usually have."""
+    return count if count in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000) else None
+
+
+def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
+    """Fetch and map the first page of `source`. Raises what the source raises."""
+    page = _first_page(source)
+    columns = [column.name for column in stream.columns]
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.register(PAGES, pages_table(ref, [page]))
+        rows = connection.execute(
+            f"""
+            SELECT {", ".join(columns)}, attributes, source_updated_at::VARCHAR, key_text, reason
+            FROM ({mapping_query(stream, source.fields, incoming(source.records))})
+            ORDER BY seq
+            """
+        ).fetchall()
+    found = Preview(
+        count=page.count,
+        has_more=page.next is not None,
+        declared_total=page.total,
+        records=[
+            dict(zip(columns, row, strict=False))
+            | {
+                "attributes": msgspec.json.decode(row[-4]),
+                "source_updated_at": row[-3],
+            }
+            for row in rows
+            if row[-1] is None
+        ],
+        rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
+        wanted=page.wanted,
+    )
+    about_page = warnings(stream, found, source.fields.keys())
+    return msgspec.structs.replace(found, warnings=about_page + _probe(stream, found, source))
+
+
+def _first_page(source: Source) -> Page:
+    """The first page or, where each of many parents has a list, the first that is not empty."""
+    pages = source.pages(None)
+    page = next(pages)
+    if any(speaks_of_parent(expression) for expression in source.fields.values()):
+        page = next((one for one in chain([page], islice(pages, _LISTS)) if one.count), page)
+    return page
+
+
+def _probe(stream: Stream, preview: Preview, source: Source) -> list[str]:
+    """A warning if missing records cannot be asked for, or a listed one is not answered as present.
+
+    A record that is not active is asked for where there is one: the listing has it, so `single`
+    must not take it for gone.
+    """
+    if source.snapshot:
+        return []
+    if not source.probes:
+        return [_NO_PROBE]
+    known = sorted(preview.records, key=lambda record: record.get("active") is not False)
+    if not known:
+        return []
+    names = [column.name for column in stream.key]
+    values = [known[0][name] for name in names]
+    key = values[0] if len(values) == 1 else msgspec.json.encode(values).decode()
+    try:
+        answer = source.probe([key], [key])[key]
+    except SyncError as error:
+        return [f"a record of this page could not be asked for alone: {error}"]
+    if answer is Presence.PRESENT:
+        return []
+    return [
+        "a record of this page, asked for alone, is not answered as present, so missing records "
+        "are deleted only after a second listing; check single"
+    ]

@@ -1,0 +1,560 @@
+"""From a provider's record to a stream's columns, as SQL over raw JSON.
+
+Belongs here: compiling an integration's field map into the SQL that picks, checks, keys
+and hashes records. Does not: parsing expressions (connectors) or moving rows (stage).
+
+Python never sees a record: one query maps a whole batch and yields one row a record, with
+a `reason` where it is rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Protocol
+
+from elt_assets.connectors.mapping.expressions import (
+    PARENT,
+    Alternatives,
+    Comparison,
+    Expression,
+    Joined,
+    Literal,
+    Path,
+    Segment,
+    Value,
+    Where,
+)
+from elt_assets.sync.streams import Column, Kind, Stream
+
+LONGEST_TEXT = 65_536
+LONGEST_KEY = 1_024
+UNREADABLE = "$unreadable"
+"""A connector puts `{"$unreadable": reason, …}` in the place of a record that no JSON parser
+takes, with the members that could be read: the key is often among them."""
+
+_SCALAR = "NOT IN ('OBJECT', 'ARRAY', 'BOOLEAN', 'NULL')"
+"""What holds of the JSON type of a text or a number. By what it is not, because DuckDB turns
+a list of six constants into a join, and that costs more than mapping a thousand records."""
+_UPDATED_AT = "source_updated_at"
+_DELETED = "deleted"
+"""The field that makes a record a tombstone: the provider says that its subject is deleted."""
+
+
+def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: str) -> str:
+    """The query that maps records onto `stream` as `fields` say; the same for all who say so.
+
+    `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR, organization_id,
+    connected_integration_id). The query's columns: seq, raw, parent, organization_id,
+    connected_integration_id, id (UUID), key_text, the stream's columns, attributes (JSON),
+    source_updated_at (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
+    It takes no parameters, so that its plan can be kept.
+    """
+    pointers = _Pointers()
+    form = pointers.forms.at("")
+    unreadable = pointers.find(Path((UNREADABLE,))).text
+    column_names = {column.name for column in stream.columns} | {_UPDATED_AT, _DELETED}
+    tombstone = _content(Column(_DELETED, "", Kind.BOOLEAN, False), fields.get(_DELETED), pointers)
+    keys = {column.name: _key(fields.get(column.name), pointers) for column in stream.key}
+    content = {
+        column.name: _content(column, fields.get(column.name), pointers)
+        for column in stream.content
+    }
+    updated_at = _timestamp(fields.get(_UPDATED_AT), pointers)
+    attributes = _attributes(
+        {name: fields[name] for name in sorted(fields) if name not in column_names}, pointers
+    )
+    key_reasons = [
+        reason
+        for name in keys
+        for reason in (
+            *(
+                f"WHEN {twice} THEN '{name} stands more than once in the record'"
+                for twice in _twice(fields.get(name))
+            ),
+            f"WHEN {name} IS NULL THEN '{name} is missing or not usable as a key'",
+        )
+    ]
+    content_reasons = [f"WHEN {value.problem} THEN {value.complaint}" for value in content.values()]
+    content_texts = ", ".join(f"{name}::VARCHAR" for name in content)
+    whole_key = key_text(list(keys))
+    return f"""
+    WITH picked AS (
+        SELECT
+            seq,
+            raw,
+            parent,
+            organization_id,
+            connected_integration_id,
+            {_lines([f"{each}," for each in pointers.fetched], 12)}
+        FROM ({incoming})
+    ),
+    named AS (
+        SELECT
+            seq,
+            raw,
+            parent,
+            organization_id,
+            connected_integration_id,
+            {_lines([f"{each}," for each in pointers.members], 12)}
+        FROM picked
+    ),
+    found AS (
+        SELECT
+            *
+            {_lines([f", {column}" for column in pointers.columns], 12)}
+        FROM named
+    ),
+    -- What is asked more than once is a column: inside of a CASE DuckDB works it out each time.
+    mapped AS (
+        SELECT
+            *,
+            {_lines([f"{sql} AS {name}," for name, sql in keys.items()], 12)}
+            {_lines([f"{value.sql} AS {name}," for name, value in content.items()], 12)}
+            {updated_at.sql} AS {_UPDATED_AT},
+            {tombstone.sql} AS {_DELETED},
+            {attributes} AS attributes
+        FROM found
+    ),
+    judged AS (
+        SELECT
+            *,
+            CASE
+                WHEN {form} <> 'OBJECT' THEN 'record is ' || {_spoken(form)} || ', not an object'
+                {_lines(key_reasons, 16)}
+            END AS key_reason,
+            CASE
+                {_lines(content_reasons, 16)}
+                WHEN {updated_at.problem} THEN {updated_at.complaint}
+                WHEN {tombstone.problem} THEN {tombstone.complaint}
+            END AS content_reason
+        FROM mapped
+    ),
+    keyed AS (
+        SELECT *, CASE WHEN key_reason IS NULL THEN {_digest(stream)} END AS digest
+        FROM judged
+    )
+    SELECT
+        seq,
+        raw,
+        parent,
+        organization_id,
+        connected_integration_id,
+        {_uuid("digest")} AS id,
+        CASE WHEN key_reason IS NULL THEN {whole_key} END AS key_text,
+        {", ".join([*keys, *content])},
+        attributes,
+        {_UPDATED_AT},
+        coalesce({_DELETED}, false) AS tombstone,
+        md5(to_json([{content_texts}, attributes::VARCHAR])::VARCHAR) AS content_hash,
+        coalesce({unreadable}, key_reason, content_reason) AS reason
+    FROM keyed
+    """
+
+
+def id_of_key(stream: Stream, keyed: str) -> str:
+    """The query that adds `id` to the rows of `keyed`.
+
+    `keyed` is SQL that yields organization_id, connected_integration_id and the key columns.
+    """
+    return f"""
+        SELECT * EXCLUDE (digest), {_uuid("digest")} AS id
+        FROM (SELECT *, {_digest(stream)} AS digest FROM ({keyed}))
+        """
+
+
+def _digest(stream: Stream) -> str:
+    """SQL for the SHA-1 behind a record's id: UUIDv5 of [organization, integration, key …].
+
+    The name is a JSON array, so that no two keys can run together into one text; the id
+    equals `uuid.uuid5(stream.namespace, name)`. RFC 9562, section 5.5.
+    """
+    key = ", ".join(column.name for column in stream.key)
+    name = f"to_json([organization_id, connected_integration_id, {key}])::VARCHAR"
+    return f"sha1(from_hex('{stream.namespace.hex}') || encode({name}))"
+
+
+def _uuid(digest: str) -> str:
+    """SQL for the UUIDv5 of a SHA-1 in hexadecimal: version 5, variant 10xx.
+
+    The variant digit is a hex digit modulo 4; its ASCII code modulo 4 is the same for
+    0 to 9 and one behind for a to f. `translate` says it plainer and takes five times
+    as long as all the rest.
+    """
+    code = f"ascii({digest}[17:17])"
+    variant = f"'89ab'[1 + ({code} + ({code} > 57)::INTEGER) % 4]"
+    # `substring` takes two thirds of the time of a slice.
+    before, between, after = (
+        f"substring({digest}, {first}, {length})" for first, length in ((1, 12), (14, 3), (18, 15))
+    )
+    return f"({before} || '5' || {between} || {variant} || {after})::UUID"
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """SQL for a value, for whether it cannot be used, and for what to say then."""
+
+    sql: str
+    problem: str
+    complaint: str = "NULL"
+
+
+class _Found(Protocol):
+    """SQL for a value as text, for its JSON type and for itself as JSON."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def json(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A value that is more than a plain path."""
+
+    text: str
+    form: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Pointed:
+    """The value of a plain path; what it is asked for is what will be fetched."""
+
+    pointers: _Pointers
+    pointer: str
+
+    @property
+    def text(self) -> str:
+        return self.pointers.texts.at(self.pointer)
+
+    @property
+    def form(self) -> str:
+        return self.pointers.forms.at(self.pointer)
+
+    @property
+    def json(self) -> str:
+        return self.pointers.jsons.at(self.pointer)
+
+
+class _Fetched:
+    """What one function of DuckDB finds in a record at several JSON pointers (RFC 6901).
+
+    It parses the record once for all of them, and takes longer for each.
+    """
+
+    def __init__(self, function: str, name: str) -> None:
+        self._function = function
+        self._name = name
+        self._pointers: list[str] = []
+
+    def at(self, pointer: str) -> str:
+        """The column that will have what is found there."""
+        if pointer not in self._pointers:
+            self._pointers.append(pointer)
+        return f"{self._name}_{self._pointers.index(pointer) + 1}"
+
+    @property
+    def all(self) -> list[str]:
+        """SQL for the list of what is found, if anything is asked for."""
+        pointed = ", ".join(map(sql_literal, self._pointers))
+        call = f"{self._function}(raw, [{pointed}]::VARCHAR[]) AS {self._name}s"
+        return [call] if self._pointers else []
+
+    @property
+    def each(self) -> list[str]:
+        """SQL for the columns, out of the list."""
+        places = range(1, len(self._pointers) + 1)
+        return [f"{self._name}s[{place}] AS {self._name}_{place}" for place in places]
+
+
+class _Pointers:
+    """What a mapping needs of a record: what plain paths lead to, and `columns`, computed once
+    a record out of that.
+    """
+
+    def __init__(self) -> None:
+        self.texts = _Fetched("json_extract_string", "text")
+        self.forms = _Fetched("json_type", "form")
+        self.jsons = _Fetched("json_extract", "json")
+        self.columns: list[str] = []
+        self._computed: dict[Value, _Found] = {}
+
+    @property
+    def fetched(self) -> list[str]:
+        """SQL for the lists of what plain paths lead to."""
+        return [*self.texts.all, *self.forms.all, *self.jsons.all]
+
+    @property
+    def members(self) -> list[str]:
+        """SQL for the columns out of these lists."""
+        return [*self.texts.each, *self.forms.each, *self.jsons.each]
+
+    def find(self, value: Value) -> _Found:
+        """SQL for what a value of the field map is in a record."""
+        if value == PARENT:
+            return _Computed(
+                "parent", "CASE WHEN parent IS NOT NULL THEN 'VARCHAR' END", "to_json(parent)"
+            )
+        if isinstance(value, Path) and not any(isinstance(s, Where) for s in value.segments):
+            return _Pointed(self, _pointer(value.segments))
+        if value not in self._computed:
+            match value:
+                case Path():
+                    found = self._selected(value)
+                case Joined():
+                    found = self._joined(value)
+                case Alternatives():
+                    found = self._first(value)
+            self._computed[value] = self._named(found)
+        return self._computed[value]
+
+    def column(self, name: str, sql: str) -> str:
+        """The column `name`, in which `sql` is worked out once a record."""
+        self.columns.append(f"{sql} AS {name}")
+        return name
+
+    def _named(self, found: _Found) -> _Found:
+        name = f"value_{len(self._computed)}"
+        return _Computed(
+            self.column(f"{name}_text", found.text),
+            self.column(f"{name}_form", found.form),
+            self.column(f"{name}_json", found.json),
+        )
+
+    def _selected(self, path: Path) -> _Found:
+        """A path through members of lists that meet a condition."""
+        base, way = "raw", list[Segment]()
+        for segment in path.segments:
+            if not isinstance(segment, Where):
+                way.append(segment)
+                continue
+            at = f"{base}, {sql_literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
+            form = f"json_type(member, {sql_literal(_pointer((segment.key,)))})"
+            text = f"json_extract_string(member, {sql_literal(_pointer((segment.key,)))})"
+            holds = _equality(text, form, segment.literal, segment.negated)
+            base = (
+                f"list_filter(json_extract(json_extract({at}), '$[*]'), lambda member: {holds})[1]"
+            )
+            way = []
+        pointer = sql_literal(_pointer(tuple(way))) if way else "'$'"
+        return _Computed(
+            f"json_extract_string({base}, {pointer})",
+            f"json_type({base}, {pointer})",
+            f"json_extract({base}, {pointer})",
+        )
+
+    def _joined(self, joined: Joined) -> _Found:
+        texts = []
+        for part in joined.parts:
+            if isinstance(part, str):
+                continue
+            found = self.find(part)
+            texts.append(f"CASE WHEN {found.form} {_SCALAR} THEN {found.text} END")
+        there = iter(texts)
+        parts = [
+            sql_literal(part) if isinstance(part, str) else next(there) for part in joined.parts
+        ]
+        text = (
+            f"CASE WHEN coalesce({', '.join(texts)}) IS NOT NULL"
+            f" THEN nullif(trim(concat({', '.join(parts)})), '') END"
+        )
+        return _Computed(
+            text, f"CASE WHEN {text} IS NOT NULL THEN 'VARCHAR' END", f"to_json({text})"
+        )
+
+    def _first(self, alternatives: Alternatives) -> _Found:
+        *options, last = (self.find(option) for option in alternatives.options)
+        cases = [
+            (f"WHEN coalesce({one.form}, 'NULL') <> 'NULL' AND {one.text} <> ''", one)
+            for one in options
+        ]
+        return _Computed(
+            f"CASE {' '.join(f'{when} THEN {one.text}' for when, one in cases)}"
+            f" ELSE {last.text} END",
+            f"CASE {' '.join(f'{when} THEN {one.form}' for when, one in cases)}"
+            f" ELSE {last.form} END",
+            f"CASE {' '.join(f'{when} THEN {one.json}' for when, one in cases)}"
+            f" ELSE {last.json} END",
+        )
+
+
+def _pointer(segments: tuple[Segment, ...]) -> str:
+    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
+
+
+def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
+    if expression is None:
+        unmapped = "NULL" if column.unmapped is None else sql_literal(column.unmapped)
+        return _Value(
+            f"{unmapped}::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}", "false"
+        )
+    if column.kind is Kind.BOOLEAN:
+        return _boolean(column, expression, pointers)
+    return _text(column, expression, pointers)
+
+
+def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
+    if isinstance(expression, Comparison):
+        return _Value(f"({_comparison(expression, pointers)})::VARCHAR", "false")
+    found = pointers.find(expression)
+    text, form = found.text, found.form
+    return _Value(
+        # A text too long is not passed on: hashing and quoting it takes many times its size.
+        f"CASE WHEN {form} NOT IN ('OBJECT', 'ARRAY', 'NULL')"
+        f" AND strlen({text}) <= {4 * LONGEST_TEXT} THEN {text} END",
+        f"({form} IN ('OBJECT', 'ARRAY') OR contains({text}, chr(0))"
+        # The length in bytes is there, characters have to be counted.
+        f" OR (strlen({text}) > {LONGEST_TEXT} AND length({text}) > {LONGEST_TEXT}))",
+        f"CASE WHEN {form} IN ('OBJECT', 'ARRAY')"
+        f" THEN '{column.name} is ' || {_spoken(form)} || ', not text'"
+        f" ELSE '{column.name} has a null character or more than {LONGEST_TEXT} characters' END",
+    )
+
+
+def _key(expression: Expression | None, pointers: _Pointers) -> str:
+    """SQL for a key, NULL if it cannot be used as one."""
+    if not isinstance(expression, Path | Joined):
+        return "NULL::VARCHAR"
+    found = pointers.find(expression)
+    text, form = found.text, found.form
+    return (
+        f"CASE WHEN {form} {_SCALAR} AND {text} <> '' AND NOT contains({text}, chr(0))"
+        f" AND length({text}) <= {LONGEST_KEY} THEN {text} END"
+    )
+
+
+def _twice(expression: Expression | None) -> list[str]:
+    """SQL for each step to a key: whether the record has that name more than once.
+
+    JSON parsers disagree on which of them counts, so nobody can be said to be meant.
+    """
+    if expression == PARENT:
+        return []
+    segments = expression.segments if isinstance(expression, Path) else ()
+    names = takewhile(lambda segment: isinstance(segment, str), segments)
+    return [
+        f"({_may_stand_twice(str(name))}"
+        f" AND len(list_filter(json_keys(raw, {sql_literal(_pointer(segments[:depth]))}),"
+        f" lambda name: name = {sql_literal(str(name))})) > 1)"
+        for depth, name in enumerate(names)
+    ]
+
+
+def _may_stand_twice(name: str) -> str:
+    """SQL that is cheap, and true of every record that has the name more than once.
+
+    A name can be spelled otherwise only with a backslash. Where LIKE takes a character of the
+    name for a pattern it is true too often, never too seldom.
+    """
+    twice = sql_literal(f'%"{name}"%"{name}"%')
+    return f"(contains(raw, chr(92)) OR raw LIKE {twice})"
+
+
+def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
+    if isinstance(expression, Comparison):
+        return _Value(f"({_comparison(expression, pointers)})", "false")
+    found = pointers.find(expression)
+    text, form = found.text, found.form
+    value = (
+        f"CASE WHEN {form} IN ('BOOLEAN', 'VARCHAR', 'UBIGINT')"
+        f" THEN try_cast({text} AS BOOLEAN) END"
+    )
+    return _Value(
+        value,
+        f"(coalesce({form}, 'NULL') <> 'NULL' AND {column.name} IS NULL)",
+        f"'{column.name} is ' || {_spoken(form)} || ' that means neither true nor false'",
+    )
+
+
+def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
+    if expression is None or isinstance(expression, Comparison):
+        return _Value("NULL::TIMESTAMP", "false")
+    found = pointers.find(expression)
+    text, form = found.text, found.form
+    # Numbers are seconds since 1970, or milliseconds where seconds would be past the year 5000.
+    number = f"try_cast({text} AS DOUBLE)"
+    # A cast to TIMESTAMP would drop the offset in silence. The session's zone is UTC.
+    zoned = pointers.column(
+        "read_moment", f"CASE WHEN {form} = 'VARCHAR' THEN try_cast({text} AS TIMESTAMPTZ) END"
+    )
+    value = (
+        f"CASE WHEN {form} = 'VARCHAR'"
+        f" THEN CASE WHEN isfinite({zoned}) THEN make_timestamp(epoch_us({zoned})) END"
+        f" WHEN {form} {_SCALAR} AND {number} BETWEEN 0 AND 1e14"
+        f" THEN make_timestamp((CASE WHEN {number} > 1e11 THEN {number} * 1e3"
+        f" ELSE {number} * 1e6 END)::BIGINT)"
+        f" END"
+    )
+    return _Value(
+        value,
+        f"(coalesce({form}, 'NULL') <> 'NULL' AND nullif({text}, '') IS NOT NULL"
+        f" AND {_UPDATED_AT} IS NULL)",
+        f"'{_UPDATED_AT} is ' || {_spoken(form)}"
+        f" || ' that is no time (ISO 8601 or seconds since 1970)'",
+    )
+
+
+def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
+    members = []
+    for name, expression in extra.items():
+        value = (
+            f"to_json({_comparison(expression, pointers)})"
+            if isinstance(expression, Comparison)
+            else pointers.find(expression).json
+        )
+        members.append(f"{sql_literal(name)}, {value}")
+    # Names are sorted by the caller: the same values must always give the same text.
+    return f"json_object({', '.join(members)})"
+
+
+def _comparison(expression: Comparison, pointers: _Pointers) -> str:
+    found = pointers.find(expression.path)
+    return _equality(found.text, found.form, expression.literal, expression.negated)
+
+
+def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
+    """SQL that is true or false, never NULL."""
+    if literal is None:
+        equal = f"coalesce({form}, 'NULL') = 'NULL'"
+    elif isinstance(literal, bool):
+        equal = f"coalesce({form} = 'BOOLEAN' AND {text} = '{str(literal).lower()}', false)"
+    elif isinstance(literal, str):
+        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {sql_literal(literal)}, false)"
+    else:
+        # A text that looks like the number is not the number, as everywhere in JSON.
+        equal = (
+            f"coalesce({form} {_SCALAR} AND {form} <> 'VARCHAR'"
+            f" AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
+        )
+    return f"NOT {equal}" if negated else equal
+
+
+def _spoken(form: str) -> str:
+    """SQL for DuckDB's name of a JSON type in words a reader of dead letters knows."""
+    return (
+        f"CASE {form} WHEN 'VARCHAR' THEN 'text' WHEN 'OBJECT' THEN 'an object'"
+        f" WHEN 'ARRAY' THEN 'a list' WHEN 'BOOLEAN' THEN 'true or false'"
+        f" WHEN 'NULL' THEN 'null' ELSE 'a number' END"
+    )
+
+
+def key_text(columns: Sequence[str]) -> str:
+    """SQL of a key as one text: its column, or the JSON list of its columns."""
+    return columns[0] if len(columns) == 1 else f"to_json([{', '.join(columns)}])::VARCHAR"
+
+
+def sql_literal(value: str | bool) -> str:
+    """An SQL literal. Names and literals come from a validated configuration, not from records."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _lines(parts: list[str], indent: int) -> str:
+    return ("\n" + " " * indent).join(parts)

@@ -1,0 +1,124 @@
+"""A source that reads an earlier extraction's records back from the warehouse.
+
+Belongs here: serving kept records again, so that a corrected mapping can be applied
+without fetching. Does not: deciding when that is wanted (platform).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.storage.warehouse.warehouse import Queries
+from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.streams import Stream
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """Records of the sealed extraction `sync_id`, mapped by today's configuration.
+
+    `provider` lends its field map and answers for single records; what the first reading
+    learned about completeness (`certificate`) holds for the second.
+    """
+
+    warehouse: Queries
+    stream: Stream
+    sync_id: str
+    certificate: Certificate
+    provider: Source
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """The page is the list."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """The integration's field map as it is configured now."""
+        return self.provider.fields
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """The first reading decided."""
+        return None
+
+    @property
+    def resumable(self) -> bool:
+        """What is kept has an order."""
+        return True
+
+    @property
+    def snapshot(self) -> bool:
+        """Whether the first reading was one."""
+        return self.provider.snapshot and self.certificate.extraction_runs == 1
+
+    @property
+    def probes(self) -> bool:
+        """As the provider does."""
+        return self.provider.probes
+
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Ask the provider."""
+        return self.provider.probe(missing, listed)
+
+    @property
+    def requests(self) -> int:
+        """Requests sent to the provider, which are those of probes."""
+        return self.provider.requests
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield the kept records in the order in which they came."""
+        batch, seq = (-1, -1) if cursor is None else (cursor["batch"], cursor["seq"])
+        while True:
+            rows = self.warehouse.execute(
+                f"""
+                SELECT batch, seq, raw::VARCHAR, parent
+                FROM (
+                    SELECT batch, seq, raw, parent
+                    FROM {self.stream.staging}
+                    WHERE sync_id = $sync_id
+                    UNION ALL
+                    SELECT batch, seq, raw, parent
+                    FROM rejected_records
+                    WHERE stream = $stream AND sync_id = $sync_id
+                )
+                WHERE (batch, seq) > ($batch, $seq)
+                ORDER BY batch, seq
+                LIMIT {_PAGE}
+                """,
+                {
+                    "sync_id": self.sync_id,
+                    "stream": self.stream.name,
+                    "batch": batch,
+                    "seq": seq,
+                },
+            ).fetchall()
+            body = "[" + ",".join(row[2] for row in rows) + "]"
+            runs = [(parent, len(list(run))) for parent, run in groupby(row[3] for row in rows)]
+            parents = () if all(parent is None for parent, _ in runs) else tuple(runs)
+            if len(rows) < _PAGE:
+                yield Page(
+                    body=body.encode(),
+                    count=len(rows),
+                    next=None,
+                    total=self.certificate.declared_total,
+                    cut_short=self.certificate.cut_short,
+                    parents=parents,
+                )
+                return
+            batch, seq = rows[-1][0], rows[-1][1]
+            yield Page(
+                body=body.encode(),
+                count=len(rows),
+                next={"batch": batch, "seq": seq},
+                parents=parents,
+            )
+
+    def close(self) -> None:
+        """Give back the provider's connections."""
+        self.provider.close()

@@ -1,0 +1,63 @@
+"""The plan of an extraction: everything, or only what changed since the last one.
+
+Belongs here: the pure choice. Does not: asking a provider for changes (connectors), or
+keeping the watermark (ledger).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from elt_assets.connectors.source import Incremental
+from elt_assets.errors import PermanentError
+from elt_assets.sync.outcome import Mode
+from elt_assets.sync.state.ledger import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to fetch; `since` (ISO 8601, UTC) is set for an incremental extraction only."""
+
+    mode: Mode = Mode.FULL
+    since: str | None = None
+
+
+EVERYTHING = Plan()
+
+
+def choose_plan(
+    requested: Mode | None,
+    incremental: Incremental | None,
+    version: Version,
+    now: str,
+    configured_at: str = "",
+) -> Plan:
+    """What an extraction that begins `now` fetches.
+
+    Everything, unless the provider can say what changed, everything has been read once and
+    the time to read it again (`full_every`) has not come, nor was the integration configured
+    anew since (`configured_at`): what it lists would then not tell what is mapped otherwise
+    now. Raises `PermanentError` when `requested` asks for what the integration is not
+    configured for.
+    """
+    if incremental is None:
+        if requested is Mode.INCREMENTAL:
+            raise PermanentError(
+                "an incremental sync was asked for and provider_data has no `incremental` for "
+                "this stream; add it, or sync without --incremental"
+            )
+        return EVERYTHING
+    if requested is Mode.FULL or version.watermark is None or version.full_at is None:
+        return EVERYTHING
+    if version.full_at <= configured_at:
+        return EVERYTHING
+    due = _time(version.full_at) + incremental.full_every <= _time(now)
+    if due and requested is None:
+        return EVERYTHING
+    since = _time(version.watermark) - incremental.overlap
+    return Plan(Mode.INCREMENTAL, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,516 @@
+"""The platform: an installation's stores and engine behind one object.
+
+Belongs here: opening and closing an installation, syncing several integrations at once,
+and the reads that commands and assets need. Does not: one integration's sync (engine).
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
+from elt_assets.connectors.source import Source
+from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.warehouse.former_layout import bring_up_to_date
+from elt_assets.storage.warehouse.warehouse import Warehouses
+from elt_assets.sync.apply.compensation import Compensation
+from elt_assets.sync.apply.rebuild import Rebuilt, rebuild
+from elt_assets.sync.engine import Engine, Request, SourceOpener
+from elt_assets.sync.extract.preview import Preview, preview
+from elt_assets.sync.extract.staging import staged_and_unique
+from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
+from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
+from elt_assets.sync.state import change_log, latest_table, ledger, registry
+from elt_assets.sync.state.dead_letters import rejected
+from elt_assets.sync.state.fencing import forget_fence
+from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.state.registry import Integration, Registry
+from elt_assets.sync.state.store_tables import (
+    has_tables,
+    operational_tables,
+    prepare_warehouse,
+    warehouse_layout,
+)
+from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.worker_pool import Crew
+
+T = TypeVar("T")
+
+
+def nothing(*_: object) -> None:
+    """What those do who have nothing to do."""
+
+
+def always() -> bool:
+    """The answer of those who let every sync begin."""
+    return True
+
+
+class Platform:
+    """One installation. Use as a context manager, or call `close`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: OperationalDatabase,
+        warehouses: Warehouses,
+        open_source: SourceOpener | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.warehouses = warehouses
+        self.registry = Registry(database)
+        self._engine = Engine(
+            database=database,
+            warehouses=warehouses,
+            registry=self.registry,
+            limits=FetchLimits.of(settings),
+            safeguards=settings.safeguards,
+            max_recoveries=settings.max_recoveries,
+            max_resume=timedelta(hours=settings.max_resume_hours),
+            open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
+            faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
+            show_values=settings.show_personal_values,
+        )
+        prepare_home(settings.home)
+        bring_up_to_date(settings)
+        database.migrate(**operational_tables(database.dialect))
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings | None = None,
+        open_source: SourceOpener | None = None,
+        faults: Faults | None = None,
+    ) -> Self:
+        """Open the installation, creating its home and bringing its schema up to date."""
+        settings = settings or load_settings()
+        prepare_home(settings.home)
+        return cls(
+            settings,
+            operational_database(settings),
+            warehouses(settings, warehouse_layout()),
+            open_source,
+            faults,
+        )
+
+    def close(self) -> None:
+        """Give back connections and files."""
+        self.warehouses.close()
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def sync(
+        self,
+        stream: Stream,
+        refs: Sequence[IntegrationRef],
+        *,
+        sync_id: str,
+        run_id: str | None = None,
+        until: Stage = Stage.LATEST,
+        mode: Mode | None = None,
+        pages_per_batch: int | None = None,
+        max_batches: int | None = None,
+        progress: ProgressListener = silent,
+        meanwhile: Callable[[], None] = nothing,
+        may_begin: Callable[[], bool] = always,
+        left: Callable[[IntegrationRef], None] = nothing,
+        faults: Faults | None = None,
+    ) -> Iterator[Outcome]:
+        """Sync several integrations at once, yielding each outcome as it settles.
+
+        They begin in the order of `refs`; one that can only wait for its provider lets the
+        next one begin. Once `may_begin` says no, none does, and `left` hears of each.
+
+        One integration's failure is its outcome and costs the others nothing; a disabled
+        integration, and one without such a stream, yields nothing. Without `mode` each decides
+        by its configuration whether everything is read. After `max_batches` an extraction
+        is cut: it deletes nobody. `progress` is called from the working threads, `meanwhile`
+        about once a second from the caller's own while it waits.
+        """
+        pages_per_batch = pages_per_batch or self.settings.pages_per_batch
+        stop = threading.Event()
+        requests = [
+            Request(
+                stream=stream,
+                ref=ref,
+                sync_id=sync_id,
+                run_id=run_id,
+                until=until,
+                pages_per_batch=pages_per_batch,
+                max_pages=max_batches and max_batches * pages_per_batch,
+                progress=progress,
+                stop=stop,
+                mode=mode,
+                faults=faults or self._engine.faults,
+            )
+            for ref in dict.fromkeys(refs)
+        ]
+        # DuckDB, ADBC and sockets release the interpreter: threads are enough. A caller who stops
+        # listening sets `stop`: those under way end after the batch they are at.
+        crew = Crew(
+            self._engine.sync,
+            requests,
+            seats=self.settings.concurrency,
+            stop=stop,
+            may_begin=may_begin,
+        )
+        with closing(crew.results(meanwhile)) as outcomes:
+            for outcome in outcomes:
+                if outcome is not None:
+                    yield outcome
+        for request in crew.left:
+            left(request.ref)
+
+    def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:
+        """Map the newest extraction's records again with today's configuration, fetching nothing.
+
+        Raises `NotFound`, or `InvalidInput` when there is nothing to map again.
+        """
+        self.registry.get(ref)
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        if row is not None and row.again_of is not None and not row.status.settled:
+            # Begun and not ended: the same one goes on.
+            sync_id, again_of = row.sync_id, row.again_of
+        elif row is not None and row.counts.rejected > 0:
+            sync_id, again_of = f"{row.sync_id}-again{row.ordinal}", row.sync_id
+        else:
+            raise InvalidInput(f"{ref}: the newest sync has no rejected records to map again")
+        request = Request(
+            stream=stream,
+            ref=ref,
+            sync_id=sync_id,
+            run_id=None,
+            until=Stage.LATEST,
+            pages_per_batch=self.settings.pages_per_batch,
+            progress=silent,
+            stop=threading.Event(),
+            faults=self._engine.faults,
+            again_of=again_of,
+        )
+        outcome = self._engine.sync(request)
+        if outcome is None:
+            raise InvalidInput(f"{ref} is disabled; enable it first")
+        return outcome
+
+    def offering(self, stream: Stream) -> list[IntegrationRef]:
+        """The enabled integrations that offer `stream`, in order of registration."""
+        return self.registry.offering(stream)
+
+    def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
+        """Those of `refs` for which no sync of `stream` was ever begun."""
+        refs = list(refs)
+        begun = ledger.begun(self.database, stream, refs)
+        return [ref for ref in refs if ref not in begun]
+
+    def standing(
+        self, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
+    ) -> dict[IntegrationRef, Status]:
+        """How this sync stands of those of `refs` that began it."""
+        return ledger.standing(self.database, stream, sync_id, refs)
+
+    def newest_syncs(
+        self, stream: Stream, statuses: Collection[Status] = tuple(Status)
+    ) -> list[SyncRow]:
+        """The newest sync of every enabled integration that offers `stream`.
+
+        With `statuses`, where that is in one of them.
+        """
+        rows = ledger.newest_of_each(self.database, stream, statuses)
+        if not rows:
+            return []
+        offering = {ref.partition_key for ref in self.offering(stream)}
+        return [row for row in rows if row.partition in offering]
+
+    def interrupted(self) -> list[SyncRow]:
+        """Syncs that nobody works on and that can go on: their process died, or they failed
+        for a reason that may have passed.
+
+        Whether somebody works on a sync is told by the lock of its warehouse file, which
+        ends with the process that holds it, however that ended.
+        """
+        found = []
+        for row in ledger.unsettled(self.database):
+            ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+            if row.status is Status.FAILED or not self.warehouses.is_held(ref):
+                found.append(row)
+        return found
+
+    def quarantined(self, ref: IntegrationRef | None = None) -> list[SyncRow]:
+        """Syncs whose withheld deletes wait for a decision, newest first."""
+        return ledger.quarantined(self.database, ref)
+
+    def approve(self, ref: IntegrationRef, decided_by: str) -> list[Outcome]:
+        """Apply the withheld deletes of the integration. Raises `InvalidInput` if none wait."""
+        return [
+            self._compensating(row, partial(_approve, row=row, decided_by=decided_by))
+            for row in self._waiting(ref)
+        ]
+
+    def reject(self, ref: IntegrationRef, decided_by: str) -> list[SyncRow]:
+        """Keep the users whose deletes were withheld. Raises `InvalidInput` if none wait."""
+        rows = self._waiting(ref)
+        for row in rows:
+            self._compensating(row, partial(_reject, row=row, decided_by=decided_by))
+        return rows
+
+    def undo(
+        self, stream: Stream, ref: IntegrationRef, sync_id: str, *, force: bool = False
+    ) -> Outcome:
+        """Reverse one sync by a compensating one. Raises `NotFound` or `InvalidInput`."""
+        self.registry.get(ref)
+        row = ledger.find(self.database, stream, ref, sync_id)
+        if row is None:
+            raise NotFound(f"{ref} has no sync {sync_id}; `elt-assets syncs {ref}` lists them")
+        return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
+
+    def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
+        """Make the latest rows anew from the change log. Raises `NotFound` or `InvalidInput`."""
+        self.registry.get(ref)
+        if not self.warehouses.exists(ref):
+            raise InvalidInput(f"{ref} has no change log yet; sync it first")
+        with self.warehouses.open(ref) as warehouse:
+            self.registry.get(ref)
+            prepare_warehouse(warehouse, ref, stream)
+            return rebuild(self.database, warehouse, stream, ref)
+
+    def errors(self, row: SyncRow) -> list[dict[str, Any]]:
+        """Every failed attempt of a sync: attempt, error, failed_at."""
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        return ledger.errors(self.database, STREAMS[row.stream], ref, row.sync_id)
+
+    def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
+        """A few of the deletes that a quarantined sync withheld: keys, no values."""
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        stream = STREAMS[row.stream]
+        if row.version is None or not self.warehouses.exists(ref):
+            return ()
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            return change_log.sample(warehouse, stream, stream.withheld, row.version)
+
+    def records(
+        self, stream: Stream, ref: IntegrationRef, as_of: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The latest rows of one integration, or those of a past moment (UTC, ISO 8601).
+
+        Raises `NotFound`.
+        """
+        self.registry.get(ref)
+        if as_of is None:
+            return latest_table.listing(self.database, stream, ref)
+        version = ledger.version(self.database, stream, ref).version
+        if not self.warehouses.exists(ref):
+            return []
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
+                return []
+            return change_log.as_of(warehouse, stream, ref, version, as_of)
+
+    def changes(
+        self, stream: Stream, ref: IntegrationRef, sync_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The applied changes of one integration, oldest first. Raises `NotFound`."""
+        self.registry.get(ref)
+        version = ledger.version(self.database, stream, ref).version
+        if not self.warehouses.exists(ref):
+            return []
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
+                return []
+            return change_log.changes(warehouse, stream, version, sync_id)
+
+    def rejected(
+        self,
+        stream: Stream,
+        ref: IntegrationRef,
+        sync_id: str | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """The dead letters of one integration, or of one of its syncs; with `limit` the first.
+
+        Raises `NotFound`.
+        """
+        self.registry.get(ref)
+        if not self.warehouses.exists(ref):
+            return []
+        with self.warehouses.open(ref, read_only=True) as warehouse:
+            if not has_tables(warehouse, stream):
+                return []
+            return rejected(warehouse, stream, sync_id, limit)
+
+    def syncs(self, ref: IntegrationRef | None = None, limit: int = 50) -> list[SyncRow]:
+        """The newest syncs, newest first. Raises `NotFound` for an unknown integration."""
+        if ref is not None:
+            self.registry.get(ref)
+        return ledger.recent(self.database, ref, limit)
+
+    def unfinished_sync_id(self, stream: Stream, ref: IntegrationRef) -> str | None:
+        """The newest sync that was begun and has not settled, if that is the newest of all."""
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        return None if row is None or row.status.settled else row.sync_id
+
+    def settled(self, stream: Stream, ref: IntegrationRef) -> Outcome | None:
+        """The recorded result of the newest sync, if that has settled."""
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        return row.outcome() if row is not None and row.status.settled else None
+
+    def counts(self, stream: Stream, ref: IntegrationRef) -> dict[str, Any]:
+        """Totals of one integration: records its newest sync staged, and rows in latest now."""
+        self.registry.get(ref)
+        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        staged = unique = 0
+        if row is not None and self.warehouses.exists(ref):
+            with self.warehouses.open(ref, read_only=True) as warehouse:
+                if has_tables(warehouse, stream):
+                    staged, unique = staged_and_unique(warehouse, stream, row.sync_id)
+        return {
+            "partition": ref.partition_key,
+            "sync_id": None if row is None else row.sync_id,
+            "staged": staged,
+            "unique": unique,
+            "duplicates": staged - unique,
+            "latest": latest_table.count(self.database, stream, ref),
+        }
+
+    def preview(self, stream: Stream, ref: IntegrationRef) -> Preview:
+        """Fetch one page of a registered integration and map it, writing nothing."""
+        source = self._source(stream, self.registry.get(ref))
+        try:
+            return preview(stream, ref, source)
+        finally:
+            source.close()
+
+    def reads_changes(self, stream: Stream, integration: Integration) -> bool:
+        """Whether the integration is configured to ask for changes alone; nothing is sent."""
+        source = self._source(stream, integration)
+        source.close()
+        return source.incremental is not None
+
+    def _source(self, stream: Stream, integration: Integration) -> Source:
+        return self._engine.open_source(
+            integration.provider,
+            integration.provider_data,
+            stream.name,
+            secrets=Secrets(),
+            limits=self._engine.limits,
+            ref=integration.ref,
+        )
+
+    def _waiting(self, ref: IntegrationRef) -> list[SyncRow]:
+        self.registry.get(ref)
+        rows = self.quarantined(ref)
+        if not rows:
+            raise InvalidInput(f"{ref}: nothing waits for a decision")
+        return rows
+
+    def _compensating(self, row: SyncRow, act: Callable[[Compensation], T]) -> T:
+        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
+        stream = STREAMS[row.stream]
+        self.registry.get(ref)
+        with self.warehouses.open(ref) as warehouse:
+            # Once more: it may have been removed while this waited for the file.
+            integration = self.registry.get(ref)
+            prepare_warehouse(warehouse, ref, stream)
+            return act(
+                Compensation(
+                    self.database,
+                    warehouse,
+                    stream,
+                    ref,
+                    self._engine.safeguards_of(integration).delete_mode,
+                )
+            )
+
+    def remove(self, ref: IntegrationRef) -> bool:
+        """Offboard an integration: afterwards no trace of its people is left in the stores.
+
+        False while somebody reads the operational database: then its write-ahead log still
+        holds rows that are deleted, until maintenance empties it.
+        Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
+        """
+        self.registry.get(ref)
+        # The registry's row goes last: a removal that was interrupted can be repeated. It is
+        # marked first: whoever waits for the file would find a new one in its place as soon
+        # as the old one is gone, and must not begin before the row is.
+        with self.database.transaction(ref.partition_key) as transaction:
+            registry.begin_removal(transaction, ref)
+        try:
+            with self.warehouses.removing(ref):
+                self._forget(ref)
+        except WarehouseBusy:
+            with self.database.transaction(ref.partition_key) as transaction:
+                registry.begin_removal(transaction, ref, begun=False)
+            raise
+        return self.database.empty_log()
+
+    def _forget(self, ref: IntegrationRef) -> None:
+        for folder in (self.settings.drops_path, self.settings.archive_path):
+            shutil.rmtree(folder / ref.organization_id / ref.integration_id, ignore_errors=True)
+        with self.database.transaction(ref.partition_key) as transaction:
+            for stream in STREAMS.values():
+                latest_table.remove_all(transaction, stream, ref)
+            ledger.forget(transaction, ref)
+            forget_fence(transaction, ref)
+            registry.remove(transaction, ref)
+
+
+def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:
+    return compensation.approve(row, decided_by)
+
+
+def _reject(compensation: Compensation, row: SyncRow, decided_by: str) -> None:
+    compensation.reject(row, decided_by)
+
+
+def own_places(settings: Settings) -> OwnPlaces:
+    """The folders and databases of the installation: no integration's source."""
+    folders = [settings.events_folder]
+    if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
+        folders.append(Path(settings.warehouse_data))
+    addresses = (settings.operational_address, settings.warehouse_address, settings.dagster_address)
+    return OwnPlaces(
+        settings.home,
+        tuple(folders),
+        tuple(
+            DatabasePlace(*place)
+            for address in addresses
+            if address is not None
+            for place in address.places()
+        ),
+    )
+
+
+def prepare_home(home: Path) -> None:
+    """Create the folder of everything the platform writes, readable by its owner only."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InvalidInput(
+            f"the home folder {home} cannot be made ({error.strerror}); set ELT_ASSETS_HOME"
+        ) from None

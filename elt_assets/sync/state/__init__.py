@@ -1,0 +1,1 @@
+"""What the stores hold about integrations: tables, registry, ledger, change log."""

@@ -1,0 +1,384 @@
+"""The change log: writing a sync's changes, reading them back, replaying them.
+
+Belongs here: every statement on `<stream>_cdc` and `<stream>_withheld`. Does not: finding
+changes (detect), deciding (guard, quarantine) or the operational table (latest).
+
+A change is logged under the version that the latest table will have once it is applied.
+Changes above the table's own version were therefore never applied: readers leave them out
+and the next writer deletes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pyarrow as pa
+
+from elt_assets.errors import DatabaseDamaged, InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
+from elt_assets.sync.streams import Column, Kind, Stream
+
+BASELINE = "baseline"
+"""The sync_id of rows that stand for what the log missed or no longer keeps."""
+
+EVER = "infinity"
+"""A moment after all others; clocks go backwards, so now is not one."""
+
+SAMPLE = 10
+
+_SORTED_AT_ONCE = 250_000
+
+
+def drop_unapplied(warehouse: Warehouse, stream: Stream, ref: IntegrationRef, applied: int) -> bool:
+    """Forget what earlier attempts wrote and never applied; return whether the log is behind.
+
+    `applied` is the latest table's version; a log without the mark of that version may lack
+    changes (`catch_up`). Raises `DatabaseDamaged` when the log is further ahead than one
+    attempt can be: the operational database was set back.
+    """
+    of_stream = {"applied": applied, "stream": stream.name}
+    marked, reached, missing = one_row(
+        warehouse,
+        """
+        SELECT
+            (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
+            (SELECT coalesce(max(version), 0) FROM logged_versions WHERE stream = $stream),
+            (
+                SELECT count(*) > 0
+                FROM missing_records
+                WHERE stream = $stream AND (version > $applied OR until IS NOT NULL)
+            )
+        """,
+        of_stream,
+    )
+    if reached > applied + 1:
+        raise DatabaseDamaged(
+            f"{ref}: the change log reaches version {reached} and the latest table stands at "
+            f"{applied}: the operational database was replaced or restored from an older copy. "
+            f"Run `elt-assets rebuild {ref} --stream {stream.name}` to bring it up to the log"
+        )
+    if reached > applied or missing or marked > applied:
+        cut_back(warehouse, stream, applied)
+    return bool(marked < applied)
+
+
+def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
+    """Forget everything above version `applied`, as if it had not been detected yet."""
+    of_stream = {"applied": applied, "stream": stream.name}
+    for table in (stream.cdc, stream.withheld):
+        warehouse.delete(table, "version > $applied", {"applied": applied})
+    for books in ("logged_versions", "applied_syncs"):
+        warehouse.delete(books, "stream = $stream AND version > $applied", of_stream)
+    warehouse.delete(
+        "missing_records",
+        "stream = $stream AND (version > $applied OR until <= $applied)",
+        of_stream,
+    )
+    warehouse.update(
+        "missing_records", "until = NULL", "stream = $stream AND until > $applied", of_stream
+    )
+
+
+def append(
+    warehouse: Warehouse,
+    stream: Stream,
+    *,
+    table: str,
+    sync_id: str,
+    version: int,
+    select: str,
+    parameters: Mapping[str, object],
+    now: str,
+    count: int = 0,
+) -> None:
+    """Log the changes that `select` yields, numbered by id; of many, say about how many.
+
+    Its columns: id, the stream's columns, attributes, content_hash, change_type, before.
+    """
+    columns = ", ".join(column.name for column in stream.columns)
+    logged = 0
+    for ids in _id_ranges(count):
+        logged += warehouse.add(
+            table,
+            f"""
+            SELECT
+                $version AS version,
+                $sync_id AS sync_id,
+                $logged + row_number() OVER (ORDER BY id) AS sequence,
+                id,
+                {columns},
+                change_type,
+                attributes,
+                content_hash,
+                "before",
+                $now::TIMESTAMP AS detected_at
+            FROM ({select})
+            WHERE {ids}
+            """,
+            {
+                **parameters,
+                "version": version,
+                "sync_id": sync_id,
+                "now": now,
+                "logged": logged,
+            },
+        )
+    if logged:
+        warehouse.insert(
+            "logged_versions",
+            "SELECT $stream AS stream, $version AS version",
+            {"stream": stream.name, "version": version},
+        )
+
+
+def _id_ranges(count: int) -> list[str]:
+    """SQL that `id` is in a range, for ranges that follow each other, each with some 250,000 of
+    `count` changes: what a query takes to sort in the memory of an open file.
+
+    Ids are spread evenly: they are hashes. The ends are literals, since the planner does not
+    carry a parameter over to the other side of a join.
+    """
+    parts = max(1, -(-count // _SORTED_AT_ONCE))
+    bounds = [2**128 * part // parts for part in range(parts + 1)]
+    return [
+        f"id BETWEEN '{UUID(int=begin)}'::UUID AND '{UUID(int=end - 1)}'::UUID"
+        for begin, end in pairwise(bounds)
+    ]
+
+
+def to_apply(
+    warehouse: Warehouse, stream: Stream, version: int, count: int
+) -> pa.RecordBatchReader:
+    """The `count` changes of one version in the order in which they are best applied."""
+    columns = ", ".join(column.name for column in stream.columns)
+
+    def part(ids: str) -> pa.RecordBatchReader:
+        return warehouse.execute(
+            f"""
+            SELECT
+                id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
+                content_hash, change_type
+            FROM {stream.cdc}
+            WHERE version = $version AND {ids}
+            ORDER BY id
+            """,
+            {"version": version},
+        ).to_arrow_reader(ROWS_AT_ONCE)
+
+    first, *others = _id_ranges(count)
+    begun = part(first)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from begun
+        for ids in others:
+            yield from part(ids)
+
+    return pa.RecordBatchReader.from_batches(begun.schema, batches())
+
+
+def mark_applied(
+    warehouse: Warehouse, stream: Stream, version: int, sync_id: str, now: str
+) -> None:
+    """Tell readers of the file alone that the version was reached."""
+    warehouse.insert(
+        "applied_syncs",
+        "SELECT $stream AS stream, $version AS version, $sync_id AS sync_id,"
+        " $now::TIMESTAMP AS applied_at",
+        {"stream": stream.name, "version": version, "sync_id": sync_id, "now": now},
+    )
+
+
+def is_marked(warehouse: Warehouse, stream: Stream, version: int) -> bool:
+    """Whether the file knows that the version was reached; if not, the log is to catch up."""
+    (marks,) = one_row(
+        warehouse,
+        "SELECT count(*) FROM applied_syncs WHERE stream = $stream AND version = $version",
+        {"stream": stream.name, "version": version},
+    )
+    return bool(marks)
+
+
+def sample(
+    warehouse: Warehouse,
+    stream: Stream,
+    table: str,
+    version: int,
+    *,
+    show_values: bool = False,
+) -> tuple[dict[str, Any], ...]:
+    """A few of a version's changes: type, key and names of changed fields.
+
+    Values, which are personal, only with `show_values`: as `before` and `after`.
+    """
+    names = [column.name for column in stream.content]
+    key = ", ".join(column.name for column in stream.key)
+    rows = warehouse.execute(
+        f"""
+        SELECT change_type, [{key}], "before",
+            CASE WHEN change_type <> 'DELETE'
+                THEN json_object({_members(names)}, 'attributes', attributes) END
+        FROM {table}
+        WHERE version = $version
+        ORDER BY change_type, sequence
+        LIMIT {SAMPLE}
+        """,
+        {"version": version},
+    ).fetchall()
+    return tuple(
+        {
+            "change_type": change_type,
+            "external_id": " / ".join(key_values),
+            "fields": changed_fields(before, after) if change_type == "UPDATE" else [],
+        }
+        | ({"before": before, "after": after} if show_values else {})
+        for change_type, key_values, before, after in rows
+    )
+
+
+def changed_fields(before: str, after: str) -> list[str]:
+    """Names of the fields in which two images differ; attributes by their own names."""
+    old, new = msgspec.json.decode(before), msgspec.json.decode(after)
+    old_attributes, new_attributes = old.pop("attributes") or {}, new.pop("attributes") or {}
+    names = [name for name in new if old.get(name) != new[name]]
+    attributes = sorted(old_attributes.keys() | new_attributes.keys())
+    return names + [
+        f"attributes.{name}"
+        for name in attributes
+        if old_attributes.get(name) != new_attributes.get(name)
+    ]
+
+
+def changes(
+    warehouse: Warehouse, stream: Stream, applied: int, sync_id: str | None
+) -> list[dict[str, Any]]:
+    """Applied changes in order, as `changes --json` shows them."""
+    members = _members([column.name for column in stream.columns])
+    key = ", ".join(column.name for column in stream.key)
+    rows = warehouse.execute(
+        f"""
+        SELECT
+            sync_id, sequence, change_type, id::VARCHAR, [{key}], "before",
+            CASE WHEN change_type <> 'DELETE'
+                THEN json_object({members}, 'attributes', attributes) END,
+            strftime(detected_at, '%Y-%m-%dT%H:%M:%S.%fZ')
+        FROM {stream.cdc}
+        WHERE version <= $applied AND coalesce(sync_id = $sync_id, true)
+        ORDER BY version, sequence
+        """,
+        {"applied": applied, "sync_id": sync_id},
+    ).fetchall()
+    return [
+        {
+            "sync_id": row[0],
+            "sequence": row[1],
+            "change_type": row[2],
+            "id": row[3],
+            "external_id": " / ".join(row[4]),
+            "before": None if row[5] is None else msgspec.json.decode(row[5]),
+            "after": None if row[6] is None else msgspec.json.decode(row[6]),
+            "detected_at": row[7],
+        }
+        for row in rows
+    ]
+
+
+def replayed(stream: Stream) -> str:
+    """SQL for the rows that the log up to version `$applied` and time `$moment` amounts to.
+
+    Columns: id, the stream's columns, attributes, content_hash, first_seen, last_updated.
+    `first_seen` is when the record last came into being.
+    """
+    columns = ", ".join(column.name for column in stream.columns)
+    return f"""
+        SELECT id, {columns}, attributes, content_hash, first_seen, last_updated
+        FROM (
+            SELECT
+                * EXCLUDE (first_seen),
+                max(CASE WHEN change_type = 'INSERT' THEN coalesce(first_seen, detected_at) END)
+                    OVER (PARTITION BY id) AS first_seen,
+                detected_at AS last_updated,
+                row_number() OVER (PARTITION BY id ORDER BY version DESC) AS age
+            FROM {stream.cdc}
+            WHERE version <= $applied AND detected_at <= $moment::TIMESTAMP
+        )
+        WHERE age = 1 AND change_type <> 'DELETE'
+    """
+
+
+def beginning(warehouse: Warehouse, stream: Stream) -> tuple[int, str] | None:
+    """Version and moment of the baseline that the log begins with; None if it tells all."""
+    row = warehouse.execute(
+        "SELECT version, strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') FROM log_beginnings"
+        " WHERE stream = $stream",
+        {"stream": stream.name},
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def as_of(
+    warehouse: Warehouse,
+    stream: Stream,
+    ref: IntegrationRef,
+    applied: int,
+    moment: str,
+) -> list[dict[str, Any]]:
+    """The integration's rows as they were at `moment`, as `users --json` shows them.
+
+    Raises `InvalidInput` for a moment before the log begins.
+    """
+    begins = beginning(warehouse, stream)
+    if begins is not None and moment < begins[1]:
+        raise InvalidInput(
+            f"{ref}: the change log is kept since {begins[1]} and cannot tell what was before; "
+            "ELT_ASSETS_KEEP_CHANGES_DAYS says how long it is kept"
+        )
+    names = [column.name for column in stream.columns]
+    cursor = warehouse.execute(
+        f"""
+        SELECT id::VARCHAR, {", ".join(names)}, attributes, content_hash,
+            strftime(first_seen, '%Y-%m-%dT%H:%M:%S.%fZ'),
+            strftime(last_updated, '%Y-%m-%dT%H:%M:%S.%fZ')
+        FROM ({replayed(stream)})
+        ORDER BY {", ".join(column.name for column in stream.key)}
+        """,
+        {"applied": applied, "moment": moment},
+    )
+    return [
+        {"id": row[0]}
+        | dict(zip(names, row[1:], strict=False))
+        | {
+            "organization_id": ref.organization_id,
+            "connected_integration_id": ref.integration_id,
+            "attributes": msgspec.json.decode(row[-4]),
+            "content_hash": row[-3],
+            "first_seen": row[-2],
+            "last_updated": row[-1],
+        }
+        for row in cursor.fetchall()
+    ]
+
+
+def columns_of_image(columns: Sequence[Column], image: str) -> str:
+    """SQL that turns a JSON image back into `columns` and attributes."""
+    values = [
+        f"({image} ->> '/{column.name}')::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}"
+        f" AS {column.name}"
+        for column in columns
+    ]
+    return ", ".join([*values, f"json_extract({image}, '/attributes') AS attributes"])
+
+
+def content_hash(stream: Stream) -> str:
+    """SQL for the hash of a record's content: MD5 of a JSON array, so NULL is not ''."""
+    texts = ", ".join(f"{column.name}::VARCHAR" for column in stream.content)
+    return f"md5(to_json([{texts}, attributes::VARCHAR])::VARCHAR)"
+
+
+def _members(names: list[str]) -> str:
+    return ", ".join(f"'{name}', {name}" for name in names)

@@ -1,0 +1,46 @@
+"""Dead letters: the records that could not be used, with the reason and the record itself.
+
+Belongs here: reading `rejected_records`. Does not: rejecting (mapping, stage).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.sync.streams import Stream
+
+
+def rejected(
+    warehouse: Warehouse,
+    stream: Stream,
+    sync_id: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """The dead letters as `rejected --json` shows them, of all syncs still kept or of one.
+
+    With `limit` the first so many.
+    """
+    rows = warehouse.execute(
+        """
+        SELECT sync_id, batch, seq, key, reason, raw
+        FROM rejected_records
+        WHERE stream = $stream AND sync_id = coalesce($sync_id, sync_id)
+        ORDER BY created_at, sync_id, batch, seq
+        LIMIT coalesce($limit, 9223372036854775807)
+        """,
+        {"stream": stream.name, "sync_id": sync_id, "limit": limit},
+    ).fetchall()
+    return [
+        {
+            "sync_id": row[0],
+            "batch": row[1],
+            "seq": row[2],
+            "key": row[3],
+            "reason": row[4],
+            "raw": msgspec.json.decode(row[5]),
+        }
+        for row in rows
+    ]

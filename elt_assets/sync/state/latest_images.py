@@ -1,0 +1,77 @@
+"""Rows of the latest table as temporary tables beside the warehouse's, to be compared there.
+
+Belongs here: bringing them over, as much of them as is needed. Does not: the statements that
+read them (latest) or any comparison (detect, catch_up, compensate, audit).
+
+A hash tells whether a row differs; its image, which is many times as much, is needed only of
+rows that do.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from elt_assets.errors import RetryableError
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.sync.state import latest_table
+from elt_assets.sync.streams import Stream
+
+# The casts matter when there are no rows: SQLite's driver then types all as integers.
+_HASHES = "id::VARCHAR::UUID AS id, content_hash::VARCHAR AS content_hash"
+
+
+@dataclass(frozen=True, slots=True)
+class LatestImages:
+    """One integration's rows, to be brought beside its warehouse."""
+
+    warehouse: Warehouse
+    database: OperationalDatabase
+    stream: Stream
+    ref: IntegrationRef
+
+    def load_hashes(self) -> None:
+        """Fill the temporary table latest_rows (id UUID, content_hash)."""
+        self._load(latest_table.hashes(self.database, self.stream, self.ref), _HASHES)
+
+    def load(self) -> None:
+        """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
+        self._load(
+            latest_table.images(self.database, self.stream, self.ref),
+            f"{_HASHES}, image::VARCHAR::JSON AS image",
+        )
+
+    def load_of(self, ids: str) -> None:
+        """Fill the temporary table latest_images (id UUID, image JSON) for the rows `ids` selects.
+
+        Raises `RetryableError` when one of them is no longer there.
+        """
+        self.warehouse.execute("CREATE OR REPLACE TEMP TABLE latest_images (id UUID, image JSON)")
+        wanted = self.warehouse.execute(f"SELECT id::VARCHAR AS id FROM ({ids}) ORDER BY id")
+        for batch in wanted.to_arrow_table(ROWS_AT_ONCE).to_batches():
+            part = batch["id"].to_pylist()
+            found = latest_table.images_of(self.database, self.stream, self.ref, part)
+            if found.num_rows != len(part):
+                raise RetryableError(
+                    f"{len(part) - found.num_rows} rows of {self.stream.latest} went while they "
+                    "were compared; the sync continues when tried again"
+                )
+            self._read(found, "INSERT INTO latest_images SELECT id::UUID, image FROM latest_read")
+
+    def _load(self, rows: AbstractContextManager[pa.RecordBatchReader], columns: str) -> None:
+        with rows as reader:
+            self._read(
+                reader,
+                f"CREATE OR REPLACE TEMP TABLE latest_rows AS SELECT {columns} FROM latest_read",
+            )
+
+    def _read(self, rows: pa.Table | pa.RecordBatchReader, statement: str) -> None:
+        """Run a statement that reads `rows` as latest_read."""
+        self.warehouse.connection.register("latest_read", rows)
+        self.warehouse.execute(statement)
+        self.warehouse.connection.unregister("latest_read")

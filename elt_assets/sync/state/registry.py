@@ -1,0 +1,229 @@
+"""The registry: which integrations are connected, and how.
+
+Belongs here: statements on `connected_integrations`. Does not: validating provider_data
+(connectors do) or Dagster's partitions, which mirror this table.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from elt_assets.connectors import catalog
+from elt_assets.errors import InvalidInput, NotFound
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
+from elt_assets.sync.clock import now
+from elt_assets.sync.streams import Stream
+
+_ONE = "organization_id = ? AND id = ?"
+_NAMES = "names of integrations"
+"""What a registration is about: no other may come between looking and adding."""
+
+
+class Integration(msgspec.Struct, frozen=True):
+    """A connected integration. `provider_data` refers to secrets and holds none.
+
+    One that is `removing` is about to go, or its removal was interrupted: nothing starts for it.
+    """
+
+    ref: IntegrationRef
+    provider: str
+    provider_data: dict[str, Any]
+    enabled: bool
+    removing: bool
+    created_at: str
+    updated_at: str
+
+    def offers(self, stream: Stream) -> bool:
+        """Whether it has such records at all; a stream it does not offer is none of its syncs."""
+        return stream.name in catalog.streams(self.provider_data)
+
+
+class Registry:
+    """The table `connected_integrations`."""
+
+    def __init__(self, database: OperationalDatabase) -> None:
+        self._database = database
+
+    def add(
+        self, ref: IntegrationRef, provider: str, provider_data: object, *, if_absent: bool = False
+    ) -> bool:
+        """Validate and register; False when it existed and `if_absent`.
+
+        Raises `InvalidInput` for an unknown provider, provider_data that does not fit it,
+        an integration that exists already or is being removed, or one whose name differs from
+        it in case alone.
+        """
+        checked = catalog.validate(provider, provider_data)
+        moment = now()
+        with self._database.transaction(_NAMES) as transaction:
+            _refuse_other_case(transaction, ref)
+            added = transaction.execute(
+                """
+                INSERT INTO connected_integrations (
+                    organization_id, id, provider, provider_data, created_at, updated_at
+                )
+                VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT DO NOTHING
+                """,
+                (
+                    ref.organization_id,
+                    ref.integration_id,
+                    provider,
+                    msgspec.json.encode(checked).decode(),
+                    moment,
+                    moment,
+                ),
+            )
+            leaving = not added and not registered(transaction, ref)
+        if leaving:
+            raise InvalidInput(
+                f"{ref} is being removed; once `elt-assets integrations remove {ref}` has ended "
+                "that, it can be added again"
+            )
+        if not added and not if_absent:
+            raise InvalidInput(
+                f"{ref} is registered already; `elt-assets integrations update {ref}` changes "
+                "its provider_data, and --if-absent leaves it as it is"
+            )
+        return bool(added)
+
+    def get(self, ref: IntegrationRef) -> Integration:
+        """The integration. Raises `NotFound`."""
+        rows = self._database.rows(f"SELECT * FROM connected_integrations WHERE {_ONE}", _key(ref))
+        if not rows:
+            raise NotFound(f"{ref} is not registered; `elt-assets integrations list` shows what is")
+        return _integration(rows[0])
+
+    def all(self, enabled: bool | None = None) -> list[Integration]:
+        """All integrations in order of registration, or those that are (not) enabled."""
+        condition = "" if enabled is None else f"WHERE enabled = {int(enabled)}"
+        rows = self._database.rows(
+            f"SELECT * FROM connected_integrations {condition}"
+            " ORDER BY created_at, organization_id, id"
+        )
+        return [_integration(row) for row in rows]
+
+    def offering(self, stream: Stream) -> list[IntegrationRef]:
+        """The enabled integrations that offer `stream`, in order of registration."""
+        rows = self._database.rows(
+            """
+            SELECT organization_id, id, provider_data
+            FROM connected_integrations
+            WHERE enabled = 1
+            ORDER BY created_at, organization_id, id
+            """
+        )
+        return [
+            IntegrationRef(row["organization_id"], row["id"])
+            for row in rows
+            if stream.name in catalog.streams(_offered(row["provider_data"]))
+        ]
+
+    def update(self, ref: IntegrationRef, provider_data: object) -> bool:
+        """Validate and replace its provider_data; False when that is what it has already.
+
+        The next sync reads everything: what was mapped otherwise is corrected. Raises
+        `NotFound`, or `InvalidInput` for provider_data that does not fit its provider.
+        """
+        known = self.get(ref)
+        checked = catalog.validate(known.provider, provider_data)
+        if checked == known.provider_data:
+            return False
+        with self._database.transaction(ref.partition_key) as transaction:
+            transaction.execute(
+                f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
+                (msgspec.json.encode(checked).decode(), now(), *_key(ref)),
+            )
+        return True
+
+    def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
+        """Switch the integration on or off. Raises `NotFound`."""
+        self.get(ref)
+        with self._database.transaction(ref.partition_key) as transaction:
+            transaction.execute(
+                f"UPDATE connected_integrations SET enabled = ?, updated_at = ? WHERE {_ONE}",
+                (int(enabled), now(), *_key(ref)),
+            )
+
+
+def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
+    """Whether the integration is connected and stays so, as of this transaction."""
+    return bool(
+        transaction.value(
+            f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE} AND removing = 0",
+            _key(ref),
+        )
+    )
+
+
+def gone(ref: IntegrationRef, undone: str) -> NotFound:
+    """The error of who finds that an integration is not `registered` (any more)."""
+    return NotFound(
+        f"{ref} was removed meanwhile; {undone}. If it is still listed, its removal was "
+        f"interrupted: `elt-assets integrations remove {ref}` ends it"
+    )
+
+
+def begin_removal(transaction: Transaction, ref: IntegrationRef, begun: bool = True) -> None:
+    """Say that the integration is about to go, so that nothing starts for it; or take it back."""
+    transaction.execute(
+        f"UPDATE connected_integrations SET removing = ? WHERE {_ONE}", (int(begun), *_key(ref))
+    )
+
+
+def remove(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Delete the integration's row."""
+    transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", _key(ref))
+
+
+def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Raise `InvalidInput` if another integration has this name in other letters' case.
+
+    File systems that make no difference there (macOS, Windows) would give both one file.
+    """
+    alike = transaction.rows(
+        """
+        SELECT organization_id, id
+        FROM connected_integrations
+        WHERE lower(organization_id) = lower(?) AND lower(id) = lower(?)
+        """,
+        _key(ref),
+    )
+    for other in (IntegrationRef(row["organization_id"], row["id"]) for row in alike):
+        if other != ref:
+            raise InvalidInput(
+                f"{ref} differs from {other}, which is registered, only in upper and lower "
+                "case; some file systems would keep both in one file: choose another name"
+            )
+
+
+class _Offered(msgspec.Struct):
+    """Of provider_data no more than which streams it names: that is asked of thousands at once."""
+
+    streams: dict[str, msgspec.Raw] | list[str] | None = None
+
+
+def _offered(provider_data: str) -> object:
+    try:
+        return {"streams": msgspec.json.decode(provider_data, type=_Offered).streams}
+    except msgspec.ValidationError:
+        return msgspec.json.decode(provider_data)
+
+
+def _key(ref: IntegrationRef) -> tuple[str, str]:
+    return ref.organization_id, ref.integration_id
+
+
+def _integration(row: Row) -> Integration:
+    return Integration(
+        ref=IntegrationRef(row["organization_id"], row["id"]),
+        provider=row["provider"],
+        provider_data=msgspec.json.decode(row["provider_data"]),
+        enabled=bool(row["enabled"]),
+        removing=bool(row["removing"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

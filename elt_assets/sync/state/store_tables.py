@@ -1,0 +1,285 @@
+"""The tables of both stores, made from a stream's declaration.
+
+Belongs here: which tables and columns there are, and the warehouse's schema number. Does not:
+queries, how a warehouse makes its tables, and the registry's and ledger's tables (`stores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+import duckdb
+
+from elt_assets.errors import WarehouseDamaged
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
+from elt_assets.sync.streams import STREAMS, Kind, Stream
+
+WAREHOUSE_SCHEMA = 5
+"""Raised by one with every change of the warehouse's tables."""
+
+_COMMON = (
+    Table(
+        "extractions",
+        """
+        stream      VARCHAR NOT NULL,
+        sync_id     VARCHAR NOT NULL,
+        fingerprint VARCHAR NOT NULL, -- of the configuration the pages were fetched with
+        runs        INTEGER NOT NULL, -- attempts
+        mode        VARCHAR NOT NULL,
+        since       VARCHAR,          -- what an incremental extraction asked for
+        started_at  TIMESTAMP NOT NULL,
+        sealed_at   TIMESTAMP,
+        certificate VARCHAR           -- JSON
+        """,
+        key=("stream", "sync_id"),
+    ),
+    Table(
+        "extraction_batches",
+        """
+        stream          VARCHAR NOT NULL,
+        sync_id         VARCHAR NOT NULL,
+        batch           INTEGER NOT NULL,
+        cursor          VARCHAR,  -- JSON: continues after this batch; NULL after the last page
+        pages           INTEGER NOT NULL,
+        fetched         BIGINT NOT NULL,
+        staged          BIGINT NOT NULL,
+        rejected        BIGINT NOT NULL,
+        unreadable_keys BIGINT NOT NULL,
+        declared_totals BIGINT[] NOT NULL, -- every different one that its pages gave
+        cut_short       VARCHAR,
+        run             INTEGER NOT NULL,
+        digest          VARCHAR NOT NULL, -- of its pages and of how they are mapped
+        records_of      VARCHAR NOT NULL, -- the sync that stored these records: this, or an earlier
+        known_pages     VARCHAR,  -- JSON: those of which the provider can say if they are the same
+        created_at      TIMESTAMP NOT NULL
+        """,
+        key=("stream", "sync_id", "batch"),
+    ),
+    Table(
+        "rejected_records",
+        """
+        stream     VARCHAR NOT NULL,
+        sync_id    VARCHAR NOT NULL,
+        batch      INTEGER NOT NULL,
+        seq        INTEGER NOT NULL,
+        parent     VARCHAR,      -- whom the record was listed under
+        id         UUID,         -- shields the record's row from deletion
+        key        VARCHAR,
+        reason     VARCHAR NOT NULL,
+        raw        JSON NOT NULL,
+        created_at TIMESTAMP NOT NULL
+        """,
+        records=True,
+    ),
+    # Versions under which something stands in the log or among the withheld, applied or not.
+    Table("logged_versions", "stream VARCHAR NOT NULL, version BIGINT NOT NULL"),
+    Table(
+        "applied_syncs",
+        """
+        stream     VARCHAR NOT NULL,
+        version    BIGINT NOT NULL,  -- of the latest table after it
+        sync_id    VARCHAR NOT NULL,
+        applied_at TIMESTAMP NOT NULL
+        """,
+    ),
+    # Keys that the last complete extraction did not list, waiting for a second one.
+    Table(
+        "missing_records",
+        """
+        stream  VARCHAR NOT NULL,
+        id      UUID NOT NULL,
+        version BIGINT NOT NULL,     -- made by the sync of this version
+        until   BIGINT               -- and no longer valid from this version on
+        """,
+    ),
+    Table("warehouse_schema", "version INTEGER NOT NULL, stream VARCHAR NOT NULL"),
+    # Where the log begins: what was before is one baseline of the rows that stood then.
+    Table(
+        "log_beginnings",
+        """
+        stream  VARCHAR NOT NULL,
+        version BIGINT NOT NULL,     -- that of the baseline
+        moment  TIMESTAMP NOT NULL   -- no earlier state can be told
+        """,
+    ),
+)
+
+
+def warehouse_layout() -> Layout:
+    """All tables and views of a warehouse."""
+    layouts = [_of_stream(stream) for stream in STREAMS.values()]
+    return Layout(
+        tables=(*_COMMON, *(table for layout in layouts for table in layout.tables)),
+        views=tuple(view for layout in layouts for view in layout.views),
+    )
+
+
+def tables_of(streams: Iterable[Stream]) -> list[Table]:
+    """The tables that hold what is known of these streams, but for the list of the tables."""
+    common = [table for table in _COMMON if table.name != "warehouse_schema"]
+    return [*common, *(table for stream in streams for table in _of_stream(stream).tables)]
+
+
+def prepare_warehouse(warehouse: Warehouse, ref: IntegrationRef, stream: Stream) -> None:
+    """Create the integration's tables for `stream` where they are missing, in one transaction.
+
+    Raises `WarehouseDamaged` when the warehouse was written by another schema.
+    """
+    made = _made_for(warehouse, str(ref))
+    if stream.name in made:
+        return
+    with warehouse.transaction():
+        if not made:
+            warehouse.create(Layout(_COMMON))
+        warehouse.create(_of_stream(stream))
+        warehouse.insert(
+            "warehouse_schema",
+            "SELECT $version AS version, $stream AS stream",
+            {"version": WAREHOUSE_SCHEMA, "stream": stream.name},
+        )
+
+
+def has_tables(warehouse: Warehouse, stream: Stream) -> bool:
+    """Whether the integration's warehouse holds tables of `stream` yet.
+
+    Raises `WarehouseDamaged` when it was written by another schema.
+    """
+    return stream.name in _made_for(warehouse, "it cannot be read")
+
+
+OPERATIONAL_TABLES = (
+    "connected_integrations",
+    "syncs",
+    "sync_errors",
+    "integration_versions",
+    "integration_fences",
+    *(stream.latest for stream in STREAMS.values()),
+)
+"""Everything that the operational database holds: the registry, the ledger, the latest tables."""
+
+
+class OperationalTables(TypedDict):
+    """What `OperationalDatabase.migrate` is told of the streams."""
+
+    also: list[str]
+    readable: list[str]
+
+
+def operational_tables(dialect: Dialect) -> OperationalTables:
+    """The latest tables of all streams, and that applications read them."""
+    return {
+        "also": [latest_table(stream, dialect) for stream in STREAMS.values()],
+        "readable": [stream.latest for stream in STREAMS.values()],
+    }
+
+
+def latest_table(stream: Stream, dialect: Dialect) -> str:
+    """The operational table of a stream, `CREATE TABLE IF NOT EXISTS`.
+
+    Clustered by tenant and id where the database can: one integration's rows lie together
+    and a bulk write sorted by id is sequential.
+    """
+    columns = "".join(
+        f"    {column.name} {dialect.boolean if column.kind is Kind.BOOLEAN else 'TEXT'},\n"
+        for column in stream.content
+    )
+    keys = "".join(f"    {column.name} TEXT NOT NULL,\n" for column in stream.key)
+    return (
+        f"CREATE TABLE IF NOT EXISTS {stream.latest} (\n"
+        "    organization_id TEXT NOT NULL,\n"
+        "    connected_integration_id TEXT NOT NULL,\n"
+        "    id TEXT NOT NULL,\n"
+        f"{keys}{columns}"
+        "    attributes TEXT NOT NULL,\n"
+        "    content_hash TEXT NOT NULL,\n"
+        "    first_seen TEXT NOT NULL,\n"
+        "    last_updated TEXT NOT NULL,\n"
+        "    deleted_at TEXT,\n"
+        "    PRIMARY KEY (organization_id, connected_integration_id, id)\n"
+        f"){dialect.clustered}"
+    )
+
+
+def _made_for(warehouse: Warehouse, complaint: str) -> set[str]:
+    try:
+        made = warehouse.execute("SELECT version, stream FROM warehouse_schema").fetchall()
+    except duckdb.CatalogException:
+        return set()
+    for version, _ in made:
+        if version != WAREHOUSE_SCHEMA:
+            raise WarehouseDamaged(
+                f"{complaint}: its warehouse has schema {version}, this release writes "
+                f"{WAREHOUSE_SCHEMA}; run the other release, or move it away and sync again"
+            )
+    return {stream for _, stream in made}
+
+
+def _of_stream(stream: Stream) -> Layout:
+    keys = "".join(f"{column.name} VARCHAR NOT NULL, " for column in stream.key)
+    content = "".join(
+        f"{column.name} {'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}, "
+        for column in stream.content
+    )
+    landed = f"""
+        sync_id VARCHAR NOT NULL,
+        batch INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        parent VARCHAR,
+        id UUID NOT NULL,
+        {keys} {content}
+        attributes JSON NOT NULL,
+        source_updated_at TIMESTAMP,
+        tombstone BOOLEAN NOT NULL,
+        content_hash VARCHAR NOT NULL,
+        raw JSON NOT NULL,
+        created_at TIMESTAMP NOT NULL
+    """
+    change = f"""
+        version BIGINT NOT NULL, -- of the latest table once this sync is applied
+        sync_id VARCHAR NOT NULL,
+        sequence BIGINT NOT NULL,
+        id UUID NOT NULL,
+        {keys}
+        change_type VARCHAR NOT NULL,
+        {content}
+        attributes JSON,
+        content_hash VARCHAR,
+        "before" JSON,
+        detected_at TIMESTAMP NOT NULL,
+        first_seen TIMESTAMP -- of a baseline's row, whose insertion is no longer here
+    """
+    columns = ", ".join(column.name for column in stream.columns)
+    # The records of every sync, wherever they are stored.
+    staging = f"""
+        SELECT extracted.sync_id, landed.* EXCLUDE (sync_id)
+        FROM extraction_batches AS extracted
+        JOIN {stream.landed} AS landed
+            ON landed.sync_id = extracted.records_of AND landed.batch = extracted.batch
+        WHERE extracted.stream = '{stream.name}'
+    """
+    # What a record was, from when to when (valid_to is NULL while it still is).
+    history = f"""
+        SELECT
+            organization_id, connected_integration_id, id, {columns}, attributes, content_hash,
+            valid_from, valid_to, sync_id, version
+        FROM (
+            SELECT
+                *,
+                detected_at AS valid_from,
+                lead(detected_at) OVER (PARTITION BY id ORDER BY version) AS valid_to
+            FROM {stream.cdc}
+            WHERE version IN (SELECT version FROM applied_syncs WHERE stream = '{stream.name}')
+        )
+        WHERE change_type <> 'DELETE'
+    """
+    return Layout(
+        tables=(
+            Table(stream.landed, landed, records=True),
+            Table(stream.cdc, change, records=True),
+            Table(stream.withheld, change, records=True),
+        ),
+        views=(View(stream.staging, staging), View(stream.history, history)),
+    )

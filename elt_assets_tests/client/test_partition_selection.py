@@ -1,0 +1,74 @@
+"""Which integrations a backfill means, by how their partitions stand."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from elt_assets.client.partition_selection import Choice, chosen, pick, stale
+from elt_assets.client.web_server import PartitionStatuses, Server
+from elt_assets.sync.streams import GROUPS, USERS, Stream
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+
+STATUSES = PartitionStatuses(materialized=("m",), failed=("f",), never=("n",), going=("g",))
+
+
+@pytest.mark.parametrize(
+    ("which", "has_all", "picked"),
+    [
+        ("failed", True, "f"),
+        ("stale", True, "fnm"),
+        ("all", True, "fnmg"),
+        ("stale", False, "fm"),
+        ("all", False, "fmg"),
+    ],
+)
+def test_what_is_under_way_is_left_alone_and_who_has_no_such_records_too(
+    which: Choice, has_all: bool, picked: str
+) -> None:
+    assert pick(STATUSES, which, has_all=has_all) == list(picked)
+
+
+def test_stale_is_who_was_brought_up_to_date_too_long_ago_or_never() -> None:
+    assert stale(["old", "new", "never"], {"old": 100.0, "new": 300.0}, 200.0) == ["old", "never"]
+
+
+def dagster(asked: Asked) -> Reply:
+    """A server with four partitions of one organization and one of another."""
+    if b"PartitionStatuses" in asked.body:
+        table: object = {
+            "assetPartitionStatuses": {
+                "materializedPartitions": ["a:1", "a:2", "a:3", "b:1"],
+                "failedPartitions": ["a:2", "a:3"],
+                "unmaterializedPartitions": ["a:4"],
+                "materializingPartitions": ["a:3"],
+            }
+        }
+    else:
+        hours_ago = [2, 30, 1]
+        table = {
+            "latestMaterializationByPartition": [
+                {"partition": key, "timestamp": str(1000 * (time.time() - 3600 * hours))}
+                for key, hours in zip(("a:1", "a:2", "b:1"), hours_ago, strict=True)
+            ]
+            + [None]
+        }
+    return as_json({"data": {"assetNodeOrError": {"__typename": "AssetNode", **table}}})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("stream", "which", "org", "keys"),
+    [
+        (USERS, "failed", None, ["a:2"]),
+        (USERS, "failed", "b", []),
+        (USERS, "all", "a", ["a:2", "a:4", "a:1", "a:3"]),
+        (USERS, "stale", None, ["a:2", "a:4"]),
+        (GROUPS, "stale", None, ["a:2"]),
+    ],
+)
+def test_the_server_is_asked_how_partitions_stand_and_when_they_were_made(
+    stream: Stream, which: Choice, org: str | None, keys: list[str]
+) -> None:
+    with Provider(dagster) as server:
+        assert chosen(Server(server.url), stream, which, 26.0, org) == keys

@@ -1,0 +1,151 @@
+"""The events of a run tell where each of its integrations is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from elt_assets.client.run_timeline import Story, left_over
+from elt_assets.client.signin_timeline import days_over
+from elt_assets.client.web_server import Run
+from elt_assets.orchestration.assets.failed_partitions import TROUBLE, Trouble
+from elt_assets.orchestration.assets.progress_log import as_text
+from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from elt_assets.sync.outcome import Outcome, Progress, Status
+
+KEYS = ["org:a", "org:b", "org:c", "org:d"]
+
+
+def story(status: str = "FAILURE", first: str = "org:a", last: str = "org:c") -> Story:
+    tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
+    run = Run("run-1", "sync", status, tags, 0.0)
+    return Story(run, run.integrations(KEYS))
+
+
+def materialized(partition: str, table: str, **facts: int | str) -> dict[str, Any]:
+    return {
+        "__typename": "MaterializationEvent",
+        "partition": partition,
+        "assetKey": {"path": [table]},
+        "metadataEntries": [
+            {"label": label, "intValue" if isinstance(value, int) else "text": value}
+            for label, value in facts.items()
+        ],
+    }
+
+
+def settled(partition: str, status: str = "applied") -> list[dict[str, Any]]:
+    return [
+        materialized(partition, "users_staging", fetched=12, staged=10, rejected=2, batches=3),
+        materialized(
+            partition, "users_latest", status=status, sync_id="monday", inserted=10, latest=10
+        ),
+    ]
+
+
+def failed(partition: str) -> dict[str, Any]:
+    trouble = Trouble(partition, "monday", "page 1: 401", retryable=False)
+    return {
+        "__typename": "ObservationEvent",
+        "partition": partition,
+        "assetKey": {"path": ["users_latest"]},
+        "metadataEntries": [
+            {"label": "status"},
+            {"label": TROUBLE, "jsonString": msgspec.json.encode(trouble).decode()},
+        ],
+    }
+
+
+def test_a_range_is_the_keys_between_its_ends() -> None:
+    assert story().integrations == ["org:a", "org:b", "org:c"]
+    assert story(last="org:gone").integrations == []
+
+
+def test_what_two_tables_say_is_one_outcome() -> None:
+    told = story()
+    *_, outcome = told.hear(settled("org:a"))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.status, outcome.sync_id) == (Status.APPLIED, "monday")
+    counts = outcome.counts
+    assert (counts.staged, counts.rejected, counts.inserts, counts.latest) == (10, 2, 10, 10)
+    assert told.unsettled == ["org:b", "org:c"]
+
+
+def test_progress_is_read_out_of_the_log() -> None:
+    under_way = [Progress("org:b", "extract", 2, 200)]
+    event = {"__typename": "LogMessageEvent", "message": as_text(under_way)}
+    assert story().hear([event, {"__typename": "LogMessageEvent", "message": "hello"}]) == under_way
+
+
+def test_a_failed_integration_brings_its_trouble_along() -> None:
+    told = story()
+    (outcome,) = told.hear([failed("org:b")])
+    assert isinstance(outcome, Outcome)
+    assert (outcome.status, outcome.stream) == (Status.FAILED, "users")
+    assert told.troubles["org:b"].error == "page 1: 401"
+
+
+def test_left_over_is_what_no_run_of_the_sync_has_settled() -> None:
+    first, second = story(), story(status="SUCCESS", first="org:b", last="org:b")
+    first.hear([*settled("org:a"), failed("org:b")])
+    assert left_over([first]) == {"sync": ["org:b", "org:c"]}
+    second.hear(settled("org:b"))
+    assert left_over([first, second]) == {"sync": ["org:c"]}
+
+
+def test_what_a_successful_run_left_out_is_disabled_and_not_left_over() -> None:
+    told = story(status="SUCCESS")
+    told.hear(settled("org:a"))
+    assert left_over([told]) == {}
+
+
+def of_a_day(status: str) -> Story:
+    run = Run("run-1", "load_signin_events", status, {PARTITION_TAG: "2026-03-02"}, 0.0)
+    return Story(run, run.integrations([]))
+
+
+def logged(message: str) -> dict[str, Any]:
+    return {"__typename": "LogMessageEvent", "message": message}
+
+
+def summed_up(day: str) -> dict[str, Any]:
+    return materialized(day, "daily_signin_summary", **{"dagster/row_count": 3})
+
+
+def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
+    told = of_a_day("FAILURE")
+    failure = "api_events of 2026-03-02 failed: 403; skipped because of it: signin_events"
+    lines = told.hear(
+        [
+            logged("under way: a.csv: 5 rows, 1 a second"),
+            logged("of no interest"),
+            materialized("2026-03-02", "csv_events", **{"dagster/row_count": 1200}),
+            logged(failure),
+            {"__typename": "ExecutionStepFailureEvent", "error": {"message": "Failure"}},
+            materialized("2026-03-01", "signin_events"),
+        ]
+    )
+    assert lines == [
+        "under way: a.csv: 5 rows, 1 a second",
+        "2026-03-02 csv_events: 1,200 rows",
+        failure,
+        "2026-03-01 signin_events: reopened by late events",
+    ]
+    assert told.complaint == failure
+    assert left_over([told]) == {"load_signin_events": ["2026-03-02"]}
+
+
+def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
+    failed, again, neighbour = of_a_day("FAILURE"), of_a_day("SUCCESS"), of_a_day("SUCCESS")
+    neighbour.integrations = ["2026-03-03"]
+    neighbour.hear([summed_up("2026-03-02"), summed_up("2026-03-03")])
+    assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
+    again.hear([summed_up("2026-03-02")])
+    assert left_over([failed, neighbour, again]) == {}
+
+
+def test_a_backfill_of_days_says_how_many_are_over() -> None:
+    runs = [of_a_day(status).run for status in ("SUCCESS", "STARTED", "QUEUED")]
+    assert days_over(runs) == "1 of 3 days are over"
+    assert days_over([*runs, of_a_day("FAILURE").run]) == "2 of 4 days are over, 1 failed"

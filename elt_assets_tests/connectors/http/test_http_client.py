@@ -1,0 +1,276 @@
+"""OAuth tokens, quotas and the retry budget: how a source behaves towards a provider."""
+
+from __future__ import annotations
+
+import base64
+import time
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import catalog
+from elt_assets.connectors.http.rate_limit import seconds_until_refilled
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Source
+from elt_assets.errors import InvalidInput, PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets_tests.connectors.directories import (
+    SECRET,
+    Tokens,
+    directory,
+    directory_data,
+    people,
+)
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+
+OAUTH = "oauth2_client_credentials"
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_SECRET", SECRET)
+
+
+def opened(data: dict[str, Any], secrets: Secrets | None = None, **limits: Any) -> Source:
+    chosen = {
+        "attempts": 3,
+        "first_wait": 0.001,
+        "timeout": 10.0,
+        "page_bytes": 1 << 20,
+        "max_pages": 1000,
+        **limits,
+    }
+    return catalog.open_source(
+        "rest", data, "users", secrets=secrets or Secrets(), limits=FetchLimits(**chosen)
+    )
+
+
+def count(source: Source) -> int:
+    found = sum(page.count for page in source.pages(None))
+    source.close()
+    return found
+
+
+# Tokens
+
+
+def test_one_token_serves_a_whole_sync(provider: Provider) -> None:
+    tokens = Tokens()
+    provider.answer = directory(people(900), "offset", OAUTH, provider.url, tokens=tokens)
+    data = directory_data("offset", OAUTH, provider.url)
+    data["rate_limit"] = {"concurrency": 4}
+    secrets = Secrets()
+    assert count(opened(data, secrets)) == 900
+    assert tokens.forms == [{"grant_type": "client_credentials"}]
+    assert secrets.redact("got issued-token-1") == "got [secret]"
+
+
+def test_a_token_is_renewed_before_it_ends(provider: Provider) -> None:
+    tokens = Tokens(lifetime=0)
+    provider.answer = directory(people(300), "cursor", OAUTH, provider.url, tokens=tokens)
+    assert count(opened(directory_data("cursor", OAUTH, provider.url))) == 300
+    assert len(tokens.issued) == 3
+
+
+def test_a_token_that_is_refused_is_replaced_once(provider: Provider) -> None:
+    tokens = Tokens()
+    serve = directory(people(900), "offset", OAUTH, provider.url, tokens=tokens)
+
+    def answer(asked: Asked) -> Reply:
+        if asked.query.get("offset") == "300" and len(tokens.issued) == 1:
+            tokens.good.clear()
+        return serve(asked)
+
+    provider.answer = answer
+    data = directory_data("offset", OAUTH, provider.url)
+    data["rate_limit"] = {"concurrency": 4}
+    assert count(opened(data)) == 900
+    assert len(tokens.issued) == 2
+
+
+def test_a_token_that_is_always_refused_fails_after_the_second(provider: Provider) -> None:
+    tokens = Tokens()
+
+    def answer(asked: Asked) -> Reply:
+        return tokens.answer(asked) if asked.path == "/oauth/token" else as_json({}, 401)
+
+    provider.answer = answer
+    with pytest.raises(ProviderRefused, match="check what the client whose secret is in"):
+        count(opened(directory_data("offset", OAUTH, provider.url)))
+    assert len(tokens.issued) == 2
+
+
+def test_another_token_of_auth_is_not_tried_again_on_a_401(provider: Provider) -> None:
+    provider.answer = lambda _: as_json({}, 401)
+    with pytest.raises(ProviderRefused):
+        count(opened(directory_data("offset", "bearer", provider.url)))
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("place", ["basic", "body"])
+def test_the_clients_secret_travels_as_configured(provider: Provider, place: str) -> None:
+    tokens = Tokens()
+    provider.answer = directory(people(1), "none", OAUTH, provider.url, tokens=tokens)
+    data = directory_data("none", OAUTH, provider.url)
+    data["auth"] |= {"client_auth": place, "scope": "users:read", "params": {"audience": "api"}}
+    assert count(opened(data)) == 1
+    (form,) = tokens.forms
+    assert form | {"scope": "users:read", "audience": "api"} == form
+    header = tokens.asked[0].headers.get("authorization")
+    if place == "body":
+        assert (form["client_id"], form["client_secret"], header) == ("svc", SECRET, None)
+    else:
+        assert header == "Basic " + base64.b64encode(f"svc:{SECRET}".encode()).decode()
+        assert "client_secret" not in form
+
+
+def test_a_refresh_token_is_exchanged(provider: Provider) -> None:
+    tokens = Tokens()
+    provider.answer = directory(people(1), "none", OAUTH, provider.url, tokens=tokens)
+    data = directory_data("none", OAUTH, provider.url)
+    data["auth"] |= {"type": "oauth2_refresh_token", "refresh_token": {"env": "TEST_SECRET"}}
+    assert count(opened(data)) == 1
+    assert tokens.forms == [{"grant_type": "refresh_token", "refresh_token": SECRET}]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "words"),
+    [
+        (as_json({"error": "invalid_client"}, 401), ProviderRefused, "answered 401"),
+        (as_json({}, 503), ProviderUnavailable, "answered 503"),
+        (as_json({"token": "x"}), PageUnreadable, "gave no access_token"),
+        (Reply(b"<html>"), PageUnreadable, "gave no access_token (an HTML"),
+        (as_json({"access_token": "x", "token_type": "mac"}), PageUnreadable, "not of type Bearer"),
+        (as_json({"access_token": "x\r\ny: z"}), PageUnreadable, "no header can carry"),
+        (Reply(status=302, headers={"Location": "http://evil.test/"}), ProviderRefused, "302"),
+    ],
+)
+def test_a_token_endpoint_that_fails_says_how(
+    provider: Provider, reply: Reply, error: type[Exception], words: str
+) -> None:
+    provider.answer = lambda _: reply
+    with pytest.raises(error) as caught:
+        count(opened(directory_data("none", OAUTH, provider.url)))
+    assert f"the token endpoint {provider.url}" in str(caught.value)
+    assert words in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert {asked.path for asked in provider.asked} == {"/oauth/token"}
+
+
+def test_a_token_endpoint_in_the_clear_is_refused() -> None:
+    data = directory_data("none", OAUTH, "https://api.example")
+    data["auth"]["token_url"] = "http://login.example/token"
+    with pytest.raises(InvalidInput, match=r"auth\.token_url is plain http"):
+        catalog.validate("rest", data)
+
+
+# Quotas
+
+
+NOW = time.time()
+
+
+@pytest.mark.parametrize(
+    ("headers", "in_flight", "seconds"),
+    [
+        ({}, 1, None),
+        ({"x-ratelimit-remaining": "1", "x-ratelimit-reset": "30"}, 1, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "30"}, 1, 30),
+        ({"x-ratelimit-remaining": "3", "x-ratelimit-reset": "30"}, 4, 30),
+        ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": str(NOW + 9000)}, 1, 9000),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "7"}, 1, 7),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(NOW - 100)}, 1, 0),
+        (
+            {
+                "x-ratelimit-remaining": "0",
+                "x-ratelimit-reset": "2000000030",
+                "date": formatdate(2_000_000_000, usegmt=True),
+            },
+            1,
+            30,
+        ),
+        ({"x-ratelimit-remaining": "none", "x-ratelimit-reset": "7"}, 1, None),
+        ({"x-ratelimit-remaining": "0"}, 1, None),
+    ],
+)
+def test_a_used_up_quota_is_read_from_the_headers(
+    headers: dict[str, str], in_flight: int, seconds: float | None
+) -> None:
+    found = seconds_until_refilled(headers, in_flight)
+    assert found == (
+        None if seconds is None else pytest.approx(seconds, abs=1000 if seconds > 1000 else 0)
+    )
+
+
+def test_a_used_up_quota_is_waited_out_before_the_next_request(provider: Provider) -> None:
+    at: list[float] = []
+    serve = directory(people(200), "cursor", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        at.append(time.monotonic())
+        reply = serve(asked)
+        reply.headers.update({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0.3"})
+        return reply
+
+    provider.answer = answer
+    assert count(opened(directory_data("cursor", "bearer", provider.url))) == 200
+    assert at[1] - at[0] >= 0.3
+
+
+def test_a_quota_that_stays_used_up_for_long_is_left_to_the_next_attempt(
+    provider: Provider,
+) -> None:
+    serve = directory(people(200), "cursor", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        reply = serve(asked)
+        reply.headers.update({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800"})
+        return reply
+
+    provider.answer = answer
+    source = opened(directory_data("cursor", "bearer", provider.url))
+    pages = source.pages(None)
+    next(pages)
+    with pytest.raises(ProviderUnavailable, match="quota is used up for 1800 s"):
+        next(pages)
+    source.close()
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "0"},
+        {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0.01"},
+    ],
+)
+def test_a_403_that_means_slow_down_is_tried_again(
+    provider: Provider, headers: dict[str, str]
+) -> None:
+    serve = directory(people(1), "none", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        if asked.number == 1:
+            reply = as_json({"message": "API rate limit exceeded"}, 403)
+            reply.headers.update(headers)
+            return reply
+        return serve(asked)
+
+    provider.answer = answer
+    assert count(opened(directory_data("none", "bearer", provider.url))) == 1
+
+
+def test_all_pages_share_one_budget_of_further_tries(provider: Provider) -> None:
+    serve = directory(people(1000), "cursor", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        return as_json({}, 503) if asked.number % 2 else serve(asked)
+
+    provider.answer = answer
+    source = opened(directory_data("cursor", "bearer", provider.url), retry_budget=3)
+    pages = source.pages(None)
+    assert [next(pages).count for _ in range(3)] == [100] * 3
+    with pytest.raises(ProviderUnavailable, match="all 3 further tries are used up"):
+        next(pages)
+    source.close()

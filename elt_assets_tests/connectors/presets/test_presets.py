@@ -1,0 +1,210 @@
+"""Every preset against a server that behaves as that provider's public documentation says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.presets.preset import presets
+from elt_assets.connectors.source import Source
+from elt_assets.errors import InvalidInput, PageUnreadable, ProviderRefused
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
+from elt_assets_tests.connectors.provider_behaviour import (
+    AUTH0,
+    BEHAVIOURS,
+    SECRET,
+    TOKEN,
+    Behaviour,
+    Human,
+)
+from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply
+
+REF = IntegrationRef("acme", "preset")
+EVERY = pytest.mark.parametrize("name", BEHAVIOURS)
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESET_SECRET", SECRET)
+
+
+def humans(behaviour: Behaviour, pages: float = 2.5) -> list[Human]:
+    return [Human(number) for number in range(1, int(behaviour.page_size * pages) + 1)]
+
+
+def serving(behaviour: Behaviour, people: list[Human], provider: Provider) -> Answer:
+    records = [behaviour.record(human) for human in people]
+
+    def answer(asked: Asked) -> Reply:
+        if behaviour.token is not None and asked.path == behaviour.token_path:
+            return behaviour.token(asked)
+        if not behaviour.admits(asked):
+            return behaviour.unauthorized
+        assert asked.path == behaviour.path
+        return behaviour.page(asked, records, provider.url)
+
+    return answer
+
+
+def opened(name: str, provider_data: dict[str, Any]) -> Source:
+    limits = FetchLimits(
+        attempts=2, first_wait=0.001, timeout=10, page_bytes=1 << 24, max_pages=100
+    )
+    return catalog.open_source(name, provider_data, "users", secrets=Secrets(), limits=limits)
+
+
+def count(source: Source) -> int:
+    found = sum(page.count for page in source.pages(None))
+    source.close()
+    return found
+
+
+def test_every_preset_has_its_behaviour_described() -> None:
+    assert sorted(BEHAVIOURS) == sorted(presets())
+
+
+@EVERY
+def test_a_preset_reads_everybody_as_they_are(
+    provider: Provider, platform: Platform, name: str
+) -> None:
+    behaviour = BEHAVIOURS[name]
+    people = humans(behaviour)
+    provider.answer = serving(behaviour, people, provider)
+    platform.registry.add(REF, name, behaviour.data(provider.url))
+    (outcome,) = platform.sync(USERS, [REF], sync_id="one")
+    assert outcome.error is None
+    assert outcome.certificate.complete
+    found = {
+        record["external_id"]: (record["name"], record["email"], record["active"])
+        for record in platform.records(USERS, REF)
+    }
+    assert found == {
+        (expected := behaviour.expected(human)).external_id: (
+            expected.name,
+            expected.email,
+            expected.active,
+        )
+        for human in people
+    }
+
+
+@EVERY
+def test_a_preset_goes_on_from_every_page(provider: Provider, name: str) -> None:
+    behaviour = BEHAVIOURS[name]
+    people = humans(behaviour)
+    provider.answer = serving(behaviour, people, provider)
+    data = behaviour.data(provider.url)
+    source = opened(name, data)
+    pages = list(source.pages(None))
+    source.close()
+    assert len(pages) >= 3
+    left = len(people)
+    for page in pages[:-1]:
+        left -= page.count
+        source = opened(name, data)
+        continued = list(source.pages(json.loads(json.dumps(page.next))))
+        source.close()
+        assert sum(one.count for one in continued) == left
+        assert SECRET not in json.dumps(page.next)
+        assert TOKEN not in json.dumps(page.next)
+
+
+@EVERY
+def test_a_preset_waits_when_it_is_told_to(provider: Provider, name: str) -> None:
+    behaviour = BEHAVIOURS[name]
+    people = humans(behaviour, 1.5)
+    serve = serving(behaviour, people, provider)
+    limited: list[Asked] = []
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == behaviour.path and not limited:
+            limited.append(asked)
+            return behaviour.limited()
+        return serve(asked)
+
+    provider.answer = answer
+    assert count(opened(name, behaviour.data(provider.url))) == len(people)
+
+
+@EVERY
+def test_wrong_credentials_are_named_in_the_providers_own_code(
+    provider: Provider, name: str
+) -> None:
+    behaviour = BEHAVIOURS[name]
+    issued = behaviour.token
+
+    def answer(asked: Asked) -> Reply:
+        if issued is not None and asked.path == behaviour.token_path:
+            return issued(asked)
+        return behaviour.unauthorized
+
+    provider.answer = answer
+    with pytest.raises((ProviderRefused, PageUnreadable)) as caught:
+        count(opened(name, behaviour.data(provider.url)))
+    message = str(caught.value)
+    assert behaviour.complaint in message
+    assert SECRET not in message
+    assert TOKEN not in message
+
+
+@EVERY
+def test_a_presets_example_and_documentation_are_there(name: str) -> None:
+    preset = presets()[name]
+    assert preset.documentation.startswith("https://")
+    assert catalog.validate(name, preset.example) == preset.example
+    described = catalog.schema(name)["properties"]
+    assert set(preset.asks) <= set(described)
+    assert all(described[asked].get("description") for asked in preset.asks)
+    assert ("streams" in described) is (len(preset.rest["streams"]) > 1)
+
+
+@EVERY
+def test_a_preset_asks_for_secrets_by_reference(name: str) -> None:
+    preset = presets()[name]
+    for asked, ask in preset.asks.items():
+        if ask.secret:
+            with pytest.raises(InvalidInput, match=f"{asked}: give a secret as"):
+                catalog.validate(name, preset.example | {asked: "typed in place"})
+
+
+def test_more_fields_and_parameters_can_be_asked_for(provider: Provider) -> None:
+    behaviour = BEHAVIOURS["okta"]
+    provider.answer = serving(behaviour, humans(behaviour, 0.1), provider)
+    source = opened(
+        "okta",
+        behaviour.data(provider.url)
+        | {"fields": {"team": "profile.team"}, "params": {"search": 'status eq "ACTIVE"'}},
+    )
+    assert "team" in source.fields
+    assert "external_id" in source.fields
+    count(source)
+    assert provider.asked[0].query["search"] == 'status eq "ACTIVE"'
+    assert provider.asked[0].query["limit"] == "200"
+
+
+def test_a_domain_that_would_lead_elsewhere_is_refused() -> None:
+    for domain in ("acme.okta.com/x", "a@evil.example", "evil.example?x=", "x y"):
+        with pytest.raises(InvalidInput, match="domain: does not look like one"):
+            catalog.validate("okta", {"domain": domain, "token": {"env": "T"}})
+
+
+def test_a_listing_that_the_provider_ends_early_fails_and_deletes_nobody(
+    provider: Provider, platform: Platform
+) -> None:
+    people = humans(AUTH0, 10)
+    provider.answer = serving(AUTH0, people, provider)
+    platform.registry.add(REF, "auth0", AUTH0.data(provider.url))
+    (outcome,) = platform.sync(USERS, [REF], sync_id="one")
+    assert outcome.counts.latest == 1000
+    provider.answer = serving(AUTH0, [*people, *map(Human, range(2000, 2100))], provider)
+    (outcome,) = platform.sync(USERS, [REF], sync_id="two")
+    assert outcome.status == "failed"
+    assert "invalid_paging" in (outcome.error or "") or "Bad Request" in (outcome.error or "")
+    assert len(platform.records(USERS, REF)) == 1000

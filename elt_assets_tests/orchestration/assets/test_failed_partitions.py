@@ -1,0 +1,39 @@
+"""A failed integration's partition says why, to people and to programs."""
+
+from __future__ import annotations
+
+import dagster as dg
+import msgspec
+
+from elt_assets.orchestration.assets.failed_partitions import TROUBLE, Trouble
+from elt_assets_tests.testbed.fleet import TOKEN, Fleet
+
+
+def trouble(observation: dg.AssetObservation) -> Trouble:
+    return msgspec.convert(observation.metadata[TROUBLE].value, Trouble)
+
+
+def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
+    keys = fleet.connect(3)
+    fleet.directory.failures["dir-01"].extend([503, 404])
+    run = fleet.run(keys)
+    (observed,) = fleet.observations(run.run_id, of_partitions=True)
+    told = trouble(observed)
+    assert (observed.partition, told.partition) == (keys[1], keys[1])
+    assert [one.attempt for one in told.attempts] == [1, 2]
+    assert "503" in told.attempts[0].error
+    assert "404" in told.attempts[1].error
+    assert told.attempts[0].failed_at < told.attempts[1].failed_at
+    assert not told.retryable
+    assert TOKEN not in repr(observed)
+
+
+def test_dead_letters_are_told_without_the_person(fleet: Fleet) -> None:
+    keys = fleet.connect(1)
+    fleet.directory.people["dir-00"][:2] = [{"name": "Secret Person"}, {"name": "Secret Person"}]
+    run = fleet.run(keys)
+    (observed,) = fleet.observations(run.run_id, of_partitions=True)
+    told = trouble(observed)
+    assert told.rejected == 2
+    assert "external_id" in told.dead_letters[0].reason
+    assert "Secret Person" not in repr(observed)

@@ -1,0 +1,137 @@
+"""The dagster.yaml of an installation: whose it is, and what it says."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.errors import InvalidInput
+from elt_assets.orchestration.instance.config_file import shipped_config
+from elt_assets.orchestration.instance.opening import dagster_home
+
+ON_POSTGRESQL = {"dagster_url": "postgresql://elt@db.example.com/app"}
+WITH_WORKERS = {**ON_POSTGRESQL, "broker_url": "rediss://queue.example.com/0"}
+
+
+def written(settings: Settings) -> Path:
+    return dagster_home(settings) / "dagster.yaml"
+
+
+def test_files_and_runs_of_the_server_itself_are_what_a_new_installation_gets() -> None:
+    chosen = yaml.safe_load(shipped_config(load_settings()))
+    assert chosen["event_log_storage"]["class"] == "PooledSqliteEventLogStorage"
+    assert not {"storage", "run_launcher", "run_coordinator"} & set(chosen)
+
+
+def test_settings_put_the_instance_into_postgresql_and_runs_into_workers() -> None:
+    chosen = yaml.safe_load(shipped_config(load_settings(**WITH_WORKERS, max_runs=12)))
+    assert "event_log_storage" not in chosen
+    assert chosen["storage"]["custom"]["class"] == "SettingsPostgresStorage"
+    assert chosen["run_launcher"]["class"] == "WorkerRunLauncher"
+    assert chosen["run_monitoring"]["max_resume_run_attempts"] == 5
+    assert chosen["concurrency"]["runs"]["max_concurrent_runs"] == 12
+
+
+@pytest.mark.parametrize("asked_for", [{}, ON_POSTGRESQL, WITH_WORKERS])
+def test_neither_addresses_nor_passwords_are_in_it(asked_for: dict[str, str]) -> None:
+    text = shipped_config(
+        load_settings(**asked_for, dagster_password={"env": "PGSECRET"}, max_runs=3)
+    )
+    assert "example.com" not in text
+    assert "PGSECRET" not in text
+
+
+def test_ours_follows_the_settings_as_long_as_nobody_has_changed_it() -> None:
+    written(load_settings())
+    settings = load_settings(**WITH_WORKERS)
+    assert written(settings).read_text("utf-8") == shipped_config(settings)
+
+
+def test_a_changed_one_that_contradicts_the_settings_is_named_and_kept() -> None:
+    config = written(load_settings())
+    config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
+    before = config.read_text("utf-8")
+    with pytest.raises(InvalidInput, match=r"does not do what ELT_ASSETS_DAGSTER_URL asks for"):
+        dagster_home(load_settings(**ON_POSTGRESQL))
+    assert config.read_text("utf-8") == before
+
+
+def test_a_changed_one_that_does_what_settings_ask_for_is_left_alone() -> None:
+    config = written(load_settings(**WITH_WORKERS))
+    config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
+    before = config.read_text("utf-8")
+    assert written(load_settings(**WITH_WORKERS)).read_text("utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "missing"),
+    [({}, "ELT_ASSETS_DAGSTER_URL"), (ON_POSTGRESQL, "ELT_ASSETS_BROKER_URL")],
+)
+def test_a_command_without_the_servers_settings_does_not_cut_it_off(
+    asked_for: dict[str, str], missing: str
+) -> None:
+    before = written(load_settings(**WITH_WORKERS)).read_text("utf-8")
+    with pytest.raises(InvalidInput, match=f"for {missing}, which is not set"):
+        dagster_home(load_settings(**asked_for))
+    assert (load_settings().dagster_path / "dagster.yaml").read_text("utf-8") == before
+
+
+def test_a_persons_own_folder_must_do_what_settings_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(InvalidInput, match="the section `storage`"):
+        dagster_home(load_settings(**ON_POSTGRESQL))
+    (tmp_path / "dagster.yaml").write_text("storage: [", "utf-8")
+    with pytest.raises(InvalidInput, match="is no YAML"):
+        dagster_home(load_settings(**ON_POSTGRESQL))
+    (tmp_path / "dagster.yaml").write_text(shipped_config(load_settings(**ON_POSTGRESQL)), "utf-8")
+    assert dagster_home(load_settings(**ON_POSTGRESQL)) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("module", "asked_for", "cure"),
+    [
+        ("dagster_postgres", ON_POSTGRESQL, r"pip install 'elt-assets\[postgres-instance\]'"),
+        ("dagster_celery", WITH_WORKERS, r"pip install 'elt-assets\[celery\]'"),
+    ],
+)
+def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+    module: str, asked_for: dict[str, str], cure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "elt_assets.orchestration.instance.config_file.find_spec",
+        lambda name: None if name == module else real(name),
+    )
+    with pytest.raises(InvalidInput, match=cure):
+        dagster_home(load_settings(**asked_for))
+
+
+def test_nothing_of_workers_or_postgresql_is_loaded_unless_settings_ask_for_it() -> None:
+    """Each costs a command a second, and comes with an extra."""
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, elt_assets.definitions, elt_assets.orchestration.instance.opening\n"
+            "import elt_assets.monitoring.health_report\n"
+            "import elt_assets.monitoring.configuration_check\n"
+            "import elt_assets.cli.commands.server.dev, elt_assets.cli.commands.server.worker\n"
+            "from elt_assets.orchestration.instance.opening import open_instance\n"
+            "from elt_assets.config.settings import load_settings\n"
+            "open_instance(load_settings()).dispose()\n"
+            "print({name.partition('.')[0] for name in sys.modules} & {'celery', 'kombu', 'redis', "
+            "'psycopg2', 'dagster_celery', 'dagster_postgres', 'dagster_k8s', 'kubernetes'})",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout == "set()\n"

@@ -1,0 +1,166 @@
+"""The event log answers as Dagster's own does, from the same files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from elt_assets.config.settings import load_settings
+from elt_assets.orchestration.instance.config_file import shipped_config
+from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.instance.sqlite_event_log import PooledSqliteEventLogStorage
+
+LATEST = dg.AssetKey("users_latest")
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(load_settings(home=tmp_path)) as found:
+        yield found
+
+
+def materialize(instance: dg.DagsterInstance, partition: str) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(LATEST, partition=partition))
+
+
+@dg.asset(name="users_latest", partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def a_table() -> None:
+    """Something to materialize."""
+
+
+def test_an_installation_keeps_its_events_in_it(instance: dg.DagsterInstance) -> None:
+    assert isinstance(instance.event_log_storage, PooledSqliteEventLogStorage)
+
+
+def test_a_command_uses_the_event_log_that_its_dagster_home_names(tmp_path: Path) -> None:
+    chosen = yaml.safe_load(shipped_config(load_settings()))
+    del chosen["event_log_storage"]
+    settings = load_settings(home=tmp_path)
+    settings.dagster_path.mkdir(parents=True)
+    (settings.dagster_path / "dagster.yaml").write_text(yaml.safe_dump(chosen), encoding="utf-8")
+    with open_instance(settings) as instance:
+        assert not isinstance(instance.event_log_storage, PooledSqliteEventLogStorage)
+
+
+def test_dagster_s_own_storage_reads_what_was_written(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    dg.materialize([a_table], instance=instance, partition_key="a")
+    materialize(instance, "b")
+    run = instance.get_runs()[0]
+    written = [event.message for event in instance.all_logs(run.run_id)]
+    settings = load_settings(home=tmp_path)
+    plain = yaml.safe_load(shipped_config(load_settings()))
+    del plain["event_log_storage"]
+    config = settings.dagster_path / "dagster.yaml"
+    config.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    with open_instance(settings) as other:
+        assert other.get_materialized_partitions(LATEST) == {"a", "b"}
+        assert [event.message for event in other.all_logs(run.run_id)] == written
+
+
+def test_another_process_sees_events_while_the_writer_has_them_open(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    materialize(instance, "a")
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import dagster as dg\n"
+            "with dg.DagsterInstance.get() as instance:\n"
+            "    print(*instance.get_materialized_partitions(dg.AssetKey('users_latest')))",
+        ],
+        env={**os.environ, "DAGSTER_HOME": str(load_settings(home=tmp_path).dagster_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split() == ["a"]
+
+
+def test_who_watches_a_run_hears_of_it_while_it_goes_on(instance: dg.DagsterInstance) -> None:
+    heard = threading.Event()
+    run = instance.create_run_for_job(
+        dg.Definitions([a_table]).resolve_implicit_global_asset_job_def()
+    )
+    storage = instance.event_log_storage
+    instance.report_engine_event("one", run)
+    storage.watch(run.run_id, None, lambda *_: heard.set())
+    try:
+        instance.report_engine_event("two", run)
+        assert heard.wait(30)
+    finally:
+        storage.end_watch(run.run_id, next(iter(storage._watchers[run.run_id])))
+
+
+def test_the_databases_of_old_runs_are_closed(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    for _ in range(12):
+        dg.materialize([a_table], instance=instance, partition_key="a")
+    folder = str(load_settings(home=tmp_path).dagster_path / "history" / "runs")
+    held = {
+        target
+        for number in os.listdir("/proc/self/fd")
+        if (target := _target(number)).startswith(folder) and target.endswith(".db")
+    }
+    assert f"{folder}/index.db" in held
+    assert len(held) <= 9
+
+
+def test_wiping_the_event_log_leaves_nothing_open_or_behind(instance: dg.DagsterInstance) -> None:
+    dg.materialize([a_table], instance=instance, partition_key="a")
+    instance.event_log_storage.wipe()
+    assert instance.get_materialized_partitions(LATEST) == set()
+    materialize(instance, "b")
+    assert instance.get_materialized_partitions(LATEST) == {"b"}
+
+
+def test_what_tables_there_are_is_looked_up_once_and_not_for_every_event(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def watch(name: str) -> None:
+        real = getattr(SqliteEventLogStorage, name)
+
+        def watched(*arguments: object) -> object:
+            asked.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(SqliteEventLogStorage, name, watched)
+
+    watch("has_table")
+    watch("_has_asset_key_col_on_connection")
+    storage = instance.event_log_storage
+    for partition in ("a", "b"):
+        materialize(instance, partition)
+        assert storage.has_table("asset_event_tags")
+    assert sorted(asked) == ["_has_asset_key_col_on_connection", "has_table"]
+    assert not storage.has_table("no_such_table")
+
+
+def test_events_are_told_by_many_threads_at_once(instance: dg.DagsterInstance) -> None:
+    threads = [
+        threading.Thread(target=materialize, args=(instance, f"p{number}")) for number in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(instance.get_materialized_partitions(LATEST)) == 20
+
+
+def _target(number: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{number}")
+    except OSError:
+        return ""

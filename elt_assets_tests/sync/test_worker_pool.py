@@ -1,0 +1,217 @@
+"""Threads that work off a list: how many at once, in which order, and who waits without a seat."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from contextvars import copy_context
+
+import pytest
+
+from elt_assets.connectors import slot
+from elt_assets.sync.service import always, nothing
+from elt_assets.sync.worker_pool import Crew
+
+
+def crew(
+    work: Callable[[int], int],
+    tasks: Iterable[int],
+    *,
+    seats: int = 2,
+    may_begin: Callable[[], bool] = always,
+) -> Crew[int, int]:
+    return Crew(work, tasks, seats=seats, stop=threading.Event(), may_begin=may_begin)
+
+
+def test_everything_is_done_once() -> None:
+    assert sorted(crew(lambda n: n * n, range(100), seats=7).results(nothing)) == [
+        n * n for n in range(100)
+    ]
+
+
+def test_tasks_begin_in_their_order() -> None:
+    begun: list[int] = []
+    made = crew(lambda n: begun.append(n) or n, [3, 1, 2, 9, 5], seats=1)  # type: ignore[func-returns-value]
+    assert list(made.results(nothing)) == begun == [3, 1, 2, 9, 5]
+
+
+def test_who_waits_lets_the_next_one_begin_and_is_seated_again_before_another_begins() -> None:
+    """With one seat: the first gives it up, the second works, and the third is after the first."""
+    over, order = threading.Event(), []
+
+    def work(number: int) -> int:
+        order.append(f"{number} begins")
+        if number == 1:
+            with slot.waiting(30):
+                over.wait()
+            order.append("1 goes on")
+        elif number == 2:
+            over.set()
+            while not made._coming_back:
+                threading.Event().wait(0.001)
+        return number
+
+    made = crew(work, [1, 2, 3], seats=1)
+    assert sorted(made.results(nothing)) == [1, 2, 3]
+    assert order == ["1 begins", "2 begins", "1 goes on", "3 begins"]
+
+
+def test_no_more_work_at_once_than_there_are_seats_however_many_wait() -> None:
+    working: set[int] = set()
+    most = 0
+    guard = threading.Lock()
+
+    def at_work(number: int) -> None:
+        nonlocal most
+        with guard:
+            working.add(number)
+            most = max(most, len(working))
+        threading.Event().wait(0.001)
+        with guard:
+            working.discard(number)
+
+    def work(number: int) -> int:
+        at_work(number)
+        for _ in range(number % 3):
+            with slot.waiting(2):
+                threading.Event().wait(0.002)
+            at_work(number)
+        return number
+
+    assert sorted(crew(work, range(60), seats=3).results(nothing)) == list(range(60))
+    assert most <= 3
+
+
+def test_a_short_wait_keeps_the_seat() -> None:
+    order: list[int] = []
+
+    def work(number: int) -> int:
+        with slot.waiting(slot.WORTH_LEAVING / 2):
+            threading.Event().wait(0.01)
+        order.append(number)
+        return number
+
+    list(crew(work, [1, 2, 3], seats=1).results(nothing))
+    assert order == [1, 2, 3]
+
+
+def test_who_waits_for_a_helper_that_waits_leaves_the_seat_too() -> None:
+    """A page is fetched by another thread, and that one is told to be patient."""
+    second_begins, first_fetched = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number == 2:
+            second_begins.set()
+            return 2
+
+        def fetch() -> None:
+            with slot.waiting(30):
+                second_begins.wait()
+            first_fetched.set()
+
+        context = copy_context()
+        helper = threading.Thread(target=lambda: context.run(fetch))
+        helper.start()
+        with slot.blocked():
+            first_fetched.wait()
+        helper.join()
+        return 1
+
+    assert sorted(crew(work, [1, 2], seats=1).results(nothing)) == [1, 2]
+
+
+def test_only_so_many_wait_without_a_seat() -> None:
+    """Four for one seat: the one that works and three that wait; the fifth must not begin."""
+    begun: list[int] = []
+    everybody_waits, enough = threading.Semaphore(0), threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        with slot.waiting(30):
+            everybody_waits.release()
+            enough.wait()
+        return number
+
+    made = crew(work, range(6), seats=1)
+    results = made.results(nothing)
+    done = threading.Thread(target=lambda: list(results))
+    done.start()
+    for _ in range(4):
+        everybody_waits.acquire()
+    assert (begun, made.left) == ([0, 1, 2, 3], [4, 5])
+    enough.set()
+    done.join()
+    assert sorted(begun) == list(range(6))
+
+
+def test_nothing_begins_once_nothing_may_and_what_is_left_is_told() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        return number
+
+    made = crew(work, range(9), seats=1, may_begin=lambda: len(done) < 4)
+    assert list(made.results(nothing)) == [0, 1, 2, 3]
+    assert made.left == [4, 5, 6, 7, 8]
+
+
+def test_one_begins_even_if_none_may_any_more() -> None:
+    made = crew(lambda number: number, range(5), seats=4, may_begin=lambda: False)
+    assert list(made.results(nothing)) == [0]
+    assert made.left == [1, 2, 3, 4]
+
+
+def test_what_a_task_raises_ends_all_and_is_raised() -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise KeyboardInterrupt
+        return number
+
+    made = crew(work, range(1000), seats=1)
+    with pytest.raises(KeyboardInterrupt):
+        list(made.results(nothing))
+    assert made.left[-1] == 999
+
+
+def test_who_stops_listening_leaves_alone_what_has_not_begun() -> None:
+    stop = threading.Event()
+    made = Crew(
+        lambda number: number and stop.wait() and number,
+        range(9),
+        seats=1,
+        stop=stop,
+        may_begin=always,
+    )
+    with closing(made.results(nothing)) as results:
+        assert next(results) == 0
+    assert made.left == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_who_waits_when_all_is_stopped_goes_on_at_once() -> None:
+    stopped, waits = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number == 1:
+            waits.wait()
+            return 1
+        with slot.waiting(30):
+            waits.set()
+            stopped.wait()
+        return 0
+
+    made = Crew(work, [0, 1], seats=1, stop=stopped, may_begin=always)
+    with closing(made.results(nothing)) as results:
+        assert next(results) == 1
+
+
+def test_the_caller_has_a_turn_while_it_waits() -> None:
+    turns, seen = [], threading.Event()
+
+    def turn() -> None:
+        turns.append(1)
+        seen.set()
+
+    assert list(crew(lambda n: seen.wait() and n, [7]).results(turn)) == [7]
+    assert turns

@@ -1,0 +1,1 @@
+"""Real servers, installations and watchers that the tests start from."""
