@@ -46,7 +46,7 @@ from elt_assets.sync.extract.extraction import Extraction
 from elt_assets.sync.extract.page_reuse import Before
 from elt_assets.sync.extract.staging import ExtractionState, extraction_state
 from elt_assets.sync.extract.stored_source import StoredSource
-from elt_assets.sync.extract.sync_mode import Plan, choose_plan
+from elt_assets.sync.extract.sync_mode import Plan, choose_plan, watermark
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.outcome import (
     Certificate,
@@ -423,7 +423,7 @@ class _Attempt:
                 base=base,
                 counts=self.outcome(Status.APPLIED).counts,
                 delete_mode=self.engine.safeguards_of(integration).delete_mode,
-                watermark=self._watermark(),
+                watermark=self._watermark(row),
                 full_at=self._full_at(row, base),
             )
             try:
@@ -560,10 +560,22 @@ class _Attempt:
     def _mode(self) -> Mode:
         return self.state.plan.mode if self.state else Mode.FULL
 
-    def _watermark(self) -> str | None:
+    def _watermark(self, row: SyncRow) -> str | None:
         # What an incomplete extraction has not seen may be older than what it has, and what
         # was withheld must be listed again.
-        return self.found.newest if self.found and self._conclusive() else None
+        if self.found is None or not self._conclusive():
+            return None
+        fetched = self._fetched_by(row)
+        return None if fetched is None else watermark(self.found.newest, fetched.started_at)
+
+    def _fetched_by(self, row: SyncRow) -> SyncRow | None:
+        """The sync that asked the provider for the records of `row`; None if it is not known."""
+        fetched: SyncRow | None = row
+        while fetched is not None and fetched.again_of is not None:
+            fetched = ledger.find(
+                self.engine.database, self.request.stream, self.request.ref, fetched.again_of
+            )
+        return fetched
 
     def _full_at(self, row: SyncRow, base: Version) -> str | None:
         if self._mode() is not Mode.FULL or not self.certificate.complete:

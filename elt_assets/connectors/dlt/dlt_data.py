@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef, Secrets
-from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 
 _NAME = r"[A-Za-z_]\w*"
@@ -57,6 +57,12 @@ class DltStream(_Model):
     )
     page_size: int = Field(1_000, ge=1, le=50_000, description="Records of one page.")
     fields: Fields
+    unordered: Unsorted = []
+
+    @model_validator(mode="after")
+    def _sets(self) -> DltStream:
+        check_unordered(self.fields, self.unordered)
+        return self
 
 
 class DltData(_Model):

@@ -60,7 +60,7 @@ class DltSource(ListsOnly):
         self._what = f"resource {self._name!r} of {config.source}"
         self._secrets = secrets
         self._limits = limits
-        self._fields = parsed(self._stream.fields)
+        self._fields = parsed(self._stream.fields, self._stream.unordered)
 
     @property
     def records(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.mapping.expressions import parse_keys
-from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput
 
@@ -80,9 +80,11 @@ class FileStream(_Model):
         "", description="JSON: where the list is, e.g. data.items; empty when the file is it."
     )
     fields: Fields
+    unordered: Unsorted = []
 
     @model_validator(mode="after")
     def _consistent(self) -> FileStream:
+        check_unordered(self.fields, self.unordered)
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
             raise ValueError("columns names one twice")
         return self

@@ -56,7 +56,7 @@ class FilesSource(ListsOnly):
     ) -> None:
         self._stream = config.streams[stream]
         self._folder = Folder.of(config, ref, None if own is None else own.home)
-        self._fields = parsed(self._stream.fields)
+        self._fields = parsed(self._stream.fields, self._stream.unordered)
         self._limits = limits
         self._max_pages = limits.max_pages
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from elt_assets.connectors.mapping.expressions import (
+    All,
     Alternatives,
     Comparison,
     Expression,
     Joined,
     Literal,
     Path,
+    Unordered,
     Where,
 )
 
@@ -27,6 +29,8 @@ def holds(expression: Expression, record: Any) -> bool:
     if isinstance(expression, Comparison):
         value = _at(expression.path, record)
         return _equal(value, expression.literal) is not expression.negated
+    if isinstance(expression, All):
+        return all(holds(one, record) for one in expression.comparisons)
     text = text_at(expression, record)
     return text is None or text.lower() not in _FALSE
 
@@ -34,8 +38,10 @@ def holds(expression: Expression, record: Any) -> bool:
 def text_at(expression: Expression, record: Any) -> str | None:
     """The scalar that an expression finds in the record, as text."""
     match expression:
-        case Comparison():
+        case Comparison() | All():
             return str(holds(expression, record)).lower()
+        case Unordered(value):
+            return text_at(value, record)
         case Path():
             value = _at(expression, record)
             if isinstance(value, bool):

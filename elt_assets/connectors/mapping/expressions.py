@@ -3,7 +3,8 @@
 Belongs here: the grammar, its parser and the parsed form. Does not: evaluating it (the
 engine compiles it to SQL, so that no record becomes a Python object).
 
-    expression = path ( "==" | "!=" ) literal  |  value { "||" value }
+    expression = comparison { "&&" comparison }  |  value { "||" value }
+    comparison = path ( "==" | "!=" ) literal
     value      = part { "+" part }             part = path | 'text'
     path       = step { "." key | select }     step = key | select
     select     = "[" position "]"  |  "[" key ( "==" | "!=" ) literal "]"
@@ -13,7 +14,8 @@ engine compiles it to SQL, so that no record becomes a Python object).
 
 `$parent` is the key of whom a record was listed under, such as a member's group;
 `emails[primary == true].value` is the first member of a list where the condition holds;
-`a || b` is the first of the two that is there and not empty; `first + ' ' + last` joins
+`a == 1 && b == 2` is true where both are; `a || b` is the first of the two that is there and
+not empty; `first + ' ' + last` joins
 texts, leaving out what is missing and white space around the whole.
 """
 
@@ -65,6 +67,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class All:
+    """Whether every comparison holds."""
+
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """Texts one after the other; the parts that are plain `str` are written as they are."""
 
@@ -78,8 +87,15 @@ class Alternatives:
     options: tuple[Path | Joined, ...]
 
 
-Value = Path | Joined | Alternatives
-Expression = Value | Comparison
+@dataclass(frozen=True, slots=True)
+class Unordered:
+    """A list whose order means nothing, by the integration's word: it is no part of a grammar."""
+
+    value: Path | Joined | Alternatives
+
+
+Value = Path | Joined | Alternatives | Unordered
+Expression = Value | Comparison | All
 
 _KEY = re.compile(r"@[\w$:-]+(?:\.[\w$:-]+)*|[\w@$:-]+")
 _POSITION = re.compile(r"\[(\d{1,9})\]", re.ASCII)
@@ -89,6 +105,7 @@ _QUOTED_OR_BARE = re.compile(rf"{_STRING.pattern}|{_KEY.pattern}")
 _TEXT = re.compile(r"'((?:[^']|'')*)'")
 _PLUS = re.compile(r"\s*\+\s*")
 _OR = re.compile(r"\s*\|\|\s*")
+_AND = re.compile(r"\s*&&\s*")
 _CONDITION = re.compile(r"\[\s*")
 _CLOSING = re.compile(r"\s*\]")
 
@@ -97,12 +114,9 @@ def parse(text: str) -> Expression:
     """Read an expression. Raises `InvalidInput` naming the position of the first mistake."""
     source = text.strip()
     value, position = _joined(source, 0)
-    if isinstance(value, Path) and (operator := _OPERATOR.match(source, position)):
-        literal, position = _literal(source, operator.end())
-        if position < len(source):
-            raise _mistake(source, operator.end(), _EXPECTED_LITERAL)
-        return Comparison(value, literal, negated=operator[1] == "!=")
-    options = [value]
+    if isinstance(value, Path) and _OPERATOR.match(source, position):
+        return _comparisons(source)
+    options: list[Path | Joined] = [value]
     while following := _OR.match(source, position):
         value, position = _joined(source, following.end())
         options.append(value)
@@ -116,6 +130,10 @@ def speaks_of_parent(expression: Expression) -> bool:
     match expression:
         case Comparison(path=path):
             return path == PARENT
+        case All(comparisons):
+            return any(speaks_of_parent(one) for one in comparisons)
+        case Unordered(value):
+            return speaks_of_parent(value)
         case Joined(parts):
             return PARENT in parts
         case Alternatives(options):
@@ -126,7 +144,7 @@ def speaks_of_parent(expression: Expression) -> bool:
 def parse_path(text: str) -> Path:
     """Read a path alone, without a comparison. Raises `InvalidInput`."""
     expression = parse(text)
-    if isinstance(expression, Comparison):
+    if isinstance(expression, Comparison | All):
         raise InvalidInput(f"{text!r} compares; here only a path like data.items can stand")
     if not isinstance(expression, Path):
         raise InvalidInput(f"{text!r} is more than a path; here only one like data.items can stand")
@@ -171,6 +189,25 @@ def written(segments: tuple[Segment, ...]) -> str:
             key = segment if _KEY.fullmatch(segment) else json.dumps(segment, ensure_ascii=False)
             text += f".{key}" if text else key
     return text
+
+
+def _comparisons(source: str) -> Comparison | All:
+    found: list[Comparison] = []
+    position = 0
+    while True:
+        path, position = _path(source, position)
+        operator = _OPERATOR.match(source, position)
+        if operator is None:
+            raise _mistake(source, position, "expected '==' or '!='")
+        literal, position = _literal(source, operator.end())
+        found.append(Comparison(path, literal, negated=operator[1] == "!="))
+        following = _AND.match(source, position)
+        if following is None:
+            break
+        position = following.end()
+    if position < len(source):
+        raise _mistake(source, operator.end(), _EXPECTED_LITERAL)
+    return found[0] if len(found) == 1 else All(tuple(found))
 
 
 _EXPECTED_LITERAL = 'expected "text", a number, true, false or null after it'

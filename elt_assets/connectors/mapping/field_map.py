@@ -7,12 +7,21 @@ expression (expressions).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from elt_assets.connectors.mapping.expressions import Joined, Path, parse
+from elt_assets.connectors.mapping.expressions import (
+    All,
+    Alternatives,
+    Comparison,
+    Expression,
+    Joined,
+    Path,
+    Unordered,
+    parse,
+)
 from elt_assets.connectors.source import FieldMap
 from elt_assets.errors import InvalidInput
 
@@ -23,9 +32,29 @@ _KEYS = {
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
-def parsed(fields: dict[str, str]) -> FieldMap:
-    """The map as the engine takes it."""
-    return {name: parse(text) for name, text in fields.items()}
+def parsed(fields: Mapping[str, str], unordered: Collection[str] = ()) -> FieldMap:
+    """The map as the engine takes it; the lists in `unordered` fields are sets."""
+    return {
+        name: _as_set(parse(text)) if name in unordered else parse(text)
+        for name, text in fields.items()
+    }
+
+
+def check_unordered(fields: Mapping[str, str], unordered: Collection[str]) -> None:
+    """Raise `ValueError` for a name in `unordered` that is not a field with a value."""
+    for name in unordered:
+        if name not in fields:
+            raise ValueError(f"unordered has {name!r}, which is not among fields")
+        if isinstance(parse(fields[name]), Comparison | All):
+            raise ValueError(f"unordered has {name!r}, which is true or false and no list")
+
+
+def _as_set(expression: Expression) -> Expression:
+    return (
+        Unordered(expression)
+        if isinstance(expression, Path | Joined | Alternatives)
+        else expression
+    )
 
 
 def _checked(fields: dict[str, str]) -> dict[str, str]:
@@ -78,4 +107,11 @@ Fields = Annotated[
         "required: external_id, of group_memberships group_external_id and member_external_id."
     ),
     AfterValidator(_checked),
+]
+
+Unsorted = Annotated[
+    list[str],
+    Field(
+        description="Fields whose lists have no order, such as roles: another order is no change."
+    ),
 ]

@@ -31,7 +31,12 @@ from elt_assets.connectors.mapping.expressions import (
     parse_keys,
     speaks_of_parent,
 )
-from elt_assets.connectors.mapping.field_map import check_streams, key_fields
+from elt_assets.connectors.mapping.field_map import (
+    Unsorted,
+    check_streams,
+    check_unordered,
+    key_fields,
+)
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.connectors.priority import Priority
 from elt_assets.connectors.source import Incremental
@@ -473,9 +478,11 @@ class RestStream(Strict):
         "required: external_id, of group_memberships group_external_id and member_external_id, of "
         "signin_events event_id."
     )
+    unordered: Unsorted = []
 
     @model_validator(mode="after")
     def _consistent(self) -> RestStream:
+        check_unordered(self.fields, self.unordered)
         for name in self.fields:
             if not _FIELD_NAME.fullmatch(name):
                 raise ValueError(

@@ -28,6 +28,7 @@ from elt_assets.connectors.http.rate_limit import Throttle
 from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import parse, parse_condition, parse_keys
+from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
@@ -84,7 +85,7 @@ class RestSource:
         }
         self._since = described.incremental
         self._records = parse_keys(described.records)
-        self._fields = {name: parse(text) for name, text in described.fields.items()}
+        self._fields = parsed(described.fields, described.unordered)
         if self._since is not None:
             self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type

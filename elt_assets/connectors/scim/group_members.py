@@ -140,7 +140,8 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
     try:
         page = msgspec.json.decode(body, type=_Groups)
         for group in page.groups or ():
-            if group.damage is not None or not isinstance(group.id, str) or not group.id:
+            key = _key(group.id)
+            if group.damage is not None or key is None:
                 unreadable += 1
                 continue
             if bytes(group.members) == b"null":
@@ -149,7 +150,16 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
             if count:
                 # Bytes stay bytes: only the brackets go.
                 lists.append(bytes(group.members).strip()[1:-1])
-                parents.append((group.id, count))
+                parents.append((key, count))
     except msgspec.ValidationError:
         raise PageUnreadable("a page has a group whose members are not a list") from None
     return b"[" + b",".join(lists) + b"]", tuple(parents), unreadable
+
+
+def _key(value: Any) -> str | None:
+    """A group's id as the mapping of groups reads it, whole numbers in digits."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value) or None

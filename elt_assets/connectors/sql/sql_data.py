@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef
-from elt_assets.connectors.mapping.field_map import Fields, check_streams
+from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.connectors.sql.select import check_select
 
@@ -87,6 +87,12 @@ class SqlStream(_Model):
     )
     page_size: int = Field(5_000, ge=1, le=50_000, description="Rows of one page.")
     fields: Fields
+    unordered: Unsorted = []
+
+    @model_validator(mode="after")
+    def _sets(self) -> SqlStream:
+        check_unordered(self.fields, self.unordered)
+        return self
 
 
 class SqlData(_Model):

@@ -50,7 +50,7 @@ class SqlSource(ListsOnly):
         self._own = own
         self._secrets = secrets
         self._limits = limits
-        self._fields = parsed(self._stream.fields)
+        self._fields = parsed(self._stream.fields, self._stream.unordered)
 
     @property
     def records(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 from pydantic import ByteSize, TypeAdapter
 
+from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.storage.warehouse.pandas_lookup import remember_absent_pandas
 from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
 
@@ -157,6 +158,7 @@ class Instances:
         try:
             # Times without an offset are UTC, wherever the machine stands.
             root.execute("SET GLOBAL TimeZone = 'UTC'")
+            add_canonical_json(root)
             self._set_up(root)
         except BaseException:
             root.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
+from elt_assets.sync.detect.baseline import forget_changes_of_form
 from elt_assets.sync.detect.log_repair import catch_up
 from elt_assets.sync.extract.record_mapping import key_text
 from elt_assets.sync.outcome import Mode
@@ -150,6 +151,7 @@ class Detection:
             sync | {"stream": self._stream.name},
         )
         self._latest.load_of("SELECT id FROM found_changes WHERE change_type <> 'INSERT'")
+        forget_changes_of_form(self._warehouse, self._stream)
         return self.found()
 
     def found(self) -> Found:

@@ -17,6 +17,7 @@ from elt_assets.connectors.mapping.expressions import speaks_of_parent
 from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.sync.extract.record_mapping import mapping_query
 from elt_assets.sync.extract.staging import PAGES, incoming, pages_table
 from elt_assets.sync.streams import Stream
@@ -115,6 +116,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
     columns = [column.name for column in stream.columns]
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        add_canonical_json(connection)
         connection.register(PAGES, pages_table(ref, [page]))
         rows = connection.execute(
             f"""

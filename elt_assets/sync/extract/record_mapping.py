@@ -16,6 +16,7 @@ from typing import Protocol
 
 from elt_assets.connectors.mapping.expressions import (
     PARENT,
+    All,
     Alternatives,
     Comparison,
     Expression,
@@ -23,20 +24,19 @@ from elt_assets.connectors.mapping.expressions import (
     Literal,
     Path,
     Segment,
+    Unordered,
     Value,
     Where,
 )
+from elt_assets.sync.extract import scalars
+from elt_assets.sync.extract.scalars import SCALAR
 from elt_assets.sync.streams import Column, Kind, Stream
 
 LONGEST_TEXT = 65_536
-LONGEST_KEY = 1_024
 UNREADABLE = "$unreadable"
 """A connector puts `{"$unreadable": reason, …}` in the place of a record that no JSON parser
 takes, with the members that could be read: the key is often among them."""
 
-_SCALAR = "NOT IN ('OBJECT', 'ARRAY', 'BOOLEAN', 'NULL')"
-"""What holds of the JSON type of a text or a number. By what it is not, because DuckDB turns
-a list of six constants into a join, and that costs more than mapping a thousand records."""
 _UPDATED_AT = "source_updated_at"
 _DELETED = "deleted"
 """The field that makes a record a tombstone: the provider says that its subject is deleted."""
@@ -112,7 +112,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
             *,
             {_lines([f"{sql} AS {name}," for name, sql in keys.items()], 12)}
             {_lines([f"{value.sql} AS {name}," for name, value in content.items()], 12)}
-            {updated_at.sql} AS {_UPDATED_AT},
+            {updated_at} AS {_UPDATED_AT},
             {tombstone.sql} AS {_DELETED},
             {attributes} AS attributes
         FROM found
@@ -126,7 +126,6 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
             END AS key_reason,
             CASE
                 {_lines(content_reasons, 16)}
-                WHEN {updated_at.problem} THEN {updated_at.complaint}
                 WHEN {tombstone.problem} THEN {tombstone.complaint}
             END AS content_reason
         FROM mapped
@@ -297,6 +296,8 @@ class _Pointers:
 
     def find(self, value: Value) -> _Found:
         """SQL for what a value of the field map is in a record."""
+        if isinstance(value, Unordered):
+            return self.find(value.value)
         if value == PARENT:
             return _Computed(
                 "parent", "CASE WHEN parent IS NOT NULL THEN 'VARCHAR' END", "to_json(parent)"
@@ -355,7 +356,7 @@ class _Pointers:
             if isinstance(part, str):
                 continue
             found = self.find(part)
-            texts.append(f"CASE WHEN {found.form} {_SCALAR} THEN {found.text} END")
+            texts.append(f"CASE WHEN {found.form} {SCALAR} THEN {found.text} END")
         there = iter(texts)
         parts = [
             sql_literal(part) if isinstance(part, str) else next(there) for part in joined.parts
@@ -400,14 +401,14 @@ def _content(column: Column, expression: Expression | None, pointers: _Pointers)
 
 
 def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
-    if isinstance(expression, Comparison):
+    if isinstance(expression, Comparison | All):
         return _Value(f"({_comparison(expression, pointers)})::VARCHAR", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
     return _Value(
         # A text too long is not passed on: hashing and quoting it takes many times its size.
         f"CASE WHEN {form} NOT IN ('OBJECT', 'ARRAY', 'NULL')"
-        f" AND strlen({text}) <= {4 * LONGEST_TEXT} THEN {text} END",
+        f" AND strlen({text}) <= {4 * LONGEST_TEXT} THEN nullif({text}, '') END",
         f"({form} IN ('OBJECT', 'ARRAY') OR contains({text}, chr(0))"
         # The length in bytes is there, characters have to be counted.
         f" OR (strlen({text}) > {LONGEST_TEXT} AND length({text}) > {LONGEST_TEXT}))",
@@ -422,11 +423,7 @@ def _key(expression: Expression | None, pointers: _Pointers) -> str:
     if not isinstance(expression, Path | Joined):
         return "NULL::VARCHAR"
     found = pointers.find(expression)
-    text, form = found.text, found.form
-    return (
-        f"CASE WHEN {form} {_SCALAR} AND {text} <> '' AND NOT contains({text}, chr(0))"
-        f" AND length({text}) <= {LONGEST_KEY} THEN {text} END"
-    )
+    return scalars.key(found.text, found.form)
 
 
 def _twice(expression: Expression | None) -> list[str]:
@@ -457,47 +454,25 @@ def _may_stand_twice(name: str) -> str:
 
 
 def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
-    if isinstance(expression, Comparison):
+    if isinstance(expression, Comparison | All):
         return _Value(f"({_comparison(expression, pointers)})", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
-    value = (
-        f"CASE WHEN {form} IN ('BOOLEAN', 'VARCHAR', 'UBIGINT')"
-        f" THEN try_cast({text} AS BOOLEAN) END"
-    )
     return _Value(
-        value,
-        f"(coalesce({form}, 'NULL') <> 'NULL' AND {column.name} IS NULL)",
+        scalars.truth(text, form),
+        f"({column.name} IS NULL AND NOT {scalars.blank(text, form)})",
         f"'{column.name} is ' || {_spoken(form)} || ' that means neither true nor false'",
     )
 
 
-def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
-    if expression is None or isinstance(expression, Comparison):
-        return _Value("NULL::TIMESTAMP", "false")
+def _timestamp(expression: Expression | None, pointers: _Pointers) -> str:
+    """SQL for when a record was changed. One that cannot be read costs the time alone."""
+    if expression is None or isinstance(expression, Comparison | All):
+        return "NULL::TIMESTAMP"
     found = pointers.find(expression)
-    text, form = found.text, found.form
-    # Numbers are seconds since 1970, or milliseconds where seconds would be past the year 5000.
-    number = f"try_cast({text} AS DOUBLE)"
-    # A cast to TIMESTAMP would drop the offset in silence. The session's zone is UTC.
-    zoned = pointers.column(
-        "read_moment", f"CASE WHEN {form} = 'VARCHAR' THEN try_cast({text} AS TIMESTAMPTZ) END"
-    )
-    value = (
-        f"CASE WHEN {form} = 'VARCHAR'"
-        f" THEN CASE WHEN isfinite({zoned}) THEN make_timestamp(epoch_us({zoned})) END"
-        f" WHEN {form} {_SCALAR} AND {number} BETWEEN 0 AND 1e14"
-        f" THEN make_timestamp((CASE WHEN {number} > 1e11 THEN {number} * 1e3"
-        f" ELSE {number} * 1e6 END)::BIGINT)"
-        f" END"
-    )
-    return _Value(
-        value,
-        f"(coalesce({form}, 'NULL') <> 'NULL' AND nullif({text}, '') IS NOT NULL"
-        f" AND {_UPDATED_AT} IS NULL)",
-        f"'{_UPDATED_AT} is ' || {_spoken(form)}"
-        f" || ' that is no time (ISO 8601 or seconds since 1970)'",
-    )
+    # A column: inside of a CASE DuckDB would work it out each time.
+    zoned = pointers.column("read_moment", scalars.zoned(found.text, found.form))
+    return scalars.moment(found.text, found.form, zoned)
 
 
 def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
@@ -505,15 +480,32 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
     for name, expression in extra.items():
         value = (
             f"to_json({_comparison(expression, pointers)})"
-            if isinstance(expression, Comparison)
-            else pointers.find(expression).json
+            if isinstance(expression, Comparison | All)
+            else _attribute(expression, pointers)
         )
         members.append(f"{sql_literal(name)}, {value}")
     # Names are sorted by the caller: the same values must always give the same text.
     return f"json_object({', '.join(members)})"
 
 
-def _comparison(expression: Comparison, pointers: _Pointers) -> str:
+def _attribute(expression: Value, pointers: _Pointers) -> str:
+    """SQL for a value as JSON in its one form, which is null for an empty text.
+
+    DuckDB writes whole numbers, texts and constants in one form itself.
+    """
+    found = pointers.find(expression)
+    function = "canonical_set" if isinstance(expression, Unordered) else "canonical_json"
+    return (
+        f"CASE WHEN {found.form} IN ('OBJECT', 'ARRAY', 'DOUBLE')"
+        f" THEN {function}({found.json}::VARCHAR)::JSON"
+        f" WHEN {found.text} <> '' OR {found.form} <> 'VARCHAR' THEN {found.json} END"
+    )
+
+
+def _comparison(expression: Comparison | All, pointers: _Pointers) -> str:
+    if isinstance(expression, All):
+        parts = [_comparison(one, pointers) for one in expression.comparisons]
+        return f"({' AND '.join(parts)})"
     found = pointers.find(expression.path)
     return _equality(found.text, found.form, expression.literal, expression.negated)
 
@@ -529,7 +521,7 @@ def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
     else:
         # A text that looks like the number is not the number, as everywhere in JSON.
         equal = (
-            f"coalesce({form} {_SCALAR} AND {form} <> 'VARCHAR'"
+            f"coalesce({form} {SCALAR} AND {form} <> 'VARCHAR'"
             f" AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
         )
     return f"NOT {equal}" if negated else equal

@@ -7,7 +7,7 @@ keeping the watermark (ledger).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import PermanentError
@@ -24,6 +24,8 @@ class Plan:
 
 
 EVERYTHING = Plan()
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Times before it stand for "never", and some cannot be counted back from."""
 
 
 def choose_plan(
@@ -38,8 +40,9 @@ def choose_plan(
     Everything, unless the provider can say what changed, everything has been read once and
     the time to read it again (`full_every`) has not come, nor was the integration configured
     anew since (`configured_at`): what it lists would then not tell what is mapped otherwise
-    now. Raises `PermanentError` when `requested` asks for what the integration is not
-    configured for.
+    now. A watermark that has not come yet is a provider's mistake: nothing says what was
+    changed before it and not seen. Raises `PermanentError` when `requested` asks for what the
+    integration is not configured for.
     """
     if incremental is None:
         if requested is Mode.INCREMENTAL:
@@ -50,13 +53,21 @@ def choose_plan(
         return EVERYTHING
     if requested is Mode.FULL or version.watermark is None or version.full_at is None:
         return EVERYTHING
-    if version.full_at <= configured_at:
+    if version.full_at <= configured_at or version.watermark > now:
         return EVERYTHING
     due = _time(version.full_at) + incremental.full_every <= _time(now)
     if due and requested is None:
         return EVERYTHING
-    since = _time(version.watermark) - incremental.overlap
+    since = max(_time(version.watermark), _EARLIEST + incremental.overlap) - incremental.overlap
     return Plan(Mode.INCREMENTAL, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+
+
+def watermark(newest: str | None, began: str) -> str | None:
+    """How far an extraction that `began` then has seen, its newest change being `newest`.
+
+    Never later than its beginning: a time in the future would hide every change until then.
+    """
+    return None if newest is None else min(newest, began)
 
 
 def _time(text: str) -> datetime:

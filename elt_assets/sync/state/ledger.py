@@ -509,7 +509,8 @@ def advance(
 ) -> bool:
     """Compare and set: make `row` the newest settled sync if the version is still `expected`.
 
-    A watermark only rises, and stays where it is None; `full_at` becomes what is given.
+    A watermark only rises, and stays where it is None; one that lies behind the beginning of
+    `row` was a provider's mistake and is forgotten. `full_at` becomes what is given.
     """
     key = _key(stream, ref)
     if expected.version == 0:
@@ -521,7 +522,8 @@ def advance(
             (*key, row.ordinal, row.sync_id, now(), watermark, full_at),
         )
     else:
-        risen = max(filter(None, (watermark, expected.watermark)), default=None)
+        known = expected.watermark if (expected.watermark or "") <= row.started_at else None
+        risen = max(filter(None, (watermark, known)), default=None)
         changed = transaction.execute(
             f"""
             UPDATE integration_versions

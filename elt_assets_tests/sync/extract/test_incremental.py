@@ -9,6 +9,7 @@ import pytest
 
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import PermanentError, ProviderUnavailable
+from elt_assets.sync import clock
 from elt_assets.sync.extract.sync_mode import EVERYTHING, Plan, choose_plan
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.state.ledger import Version
@@ -50,6 +51,13 @@ def world(company: Company) -> World:
             Plan(Mode.INCREMENTAL, "2026-11-21T11:55:00.000000Z"),
         ),
         (Mode.INCREMENTAL, WEEKLY, Version(3, 3, None, READ.full_at), EVERYTHING),
+        (None, WEEKLY, Version(3, 3, "2999-01-01T00:00:00.000000Z", READ.full_at), EVERYTHING),
+        (
+            None,
+            WEEKLY,
+            Version(3, 3, "0001-01-01T00:00:00.000000Z", READ.full_at),
+            Plan(Mode.INCREMENTAL, "1970-01-01T00:00:00.000000Z"),
+        ),
     ],
 )
 def test_the_plan_follows_configuration_history_and_request(
@@ -165,6 +173,33 @@ def test_an_interrupted_reading_continues_from_the_same_moment(
     company.sync(sync_id="s2", pages_per_batch=1)
     assert set(world.asked_since) == {"2026-10-31T23:55:00.000000Z"}
     assert company.users() == expected(world.records)
+
+
+@pytest.mark.parametrize("mode", [Mode.FULL, Mode.INCREMENTAL])
+def test_a_change_time_in_the_future_hides_no_later_change(
+    company: Company, world: World, mode: Mode
+) -> None:
+    world.records[2] = person(2, updated="2999-01-01T00:00:00.000000Z")
+    company.sync(sync_id="s2", mode=mode)
+    began = company.platform.database.rows("SELECT started_at FROM syncs WHERE sync_id = 's2'")
+    world.asked_since.clear()
+    world.records[4] = person(4, updated=clock.now(), name="Renamed")
+    assert company.sync(sync_id="s3").mode is Mode.INCREMENTAL
+    (since,) = set(world.asked_since)
+    assert since is not None
+    assert since <= began[0]["started_at"]
+    assert company.users() == expected(world.records)
+
+
+def test_a_future_watermark_of_an_earlier_release_is_read_over_and_forgotten(
+    company: Company, world: World
+) -> None:
+    with company.platform.database.transaction() as transaction:
+        transaction.execute("UPDATE integration_versions SET watermark = '2999-01-01T00:00:00Z'")
+    world.records[4] = person(4, updated=clock.now(), name="Renamed")
+    assert company.sync(sync_id="s2").mode is Mode.FULL
+    assert company.users() == expected(world.records)
+    assert company.sync(sync_id="s3").mode is Mode.INCREMENTAL
 
 
 def test_everything_is_read_again_when_it_is_time(company: Company, world: World) -> None:

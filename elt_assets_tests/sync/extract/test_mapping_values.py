@@ -11,6 +11,7 @@ import pytest
 
 from elt_assets.connectors.mapping.evaluate import holds, text_at
 from elt_assets.connectors.mapping.expressions import Comparison, parse
+from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.sync.extract.record_mapping import mapping_query
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.extract.test_record_mapping import names_of
@@ -28,6 +29,7 @@ def mapped(record: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
     )
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        add_canonical_json(connection)
         connection.register("incoming", pa.table({"raw": [json.dumps({"id": "u1"} | record)]}))
         found = connection.execute(query)
         names = [column[0] for column in found.description or ()]

@@ -1,0 +1,80 @@
+"""JSON in one form, so that equal values have equal texts, as functions of DuckDB.
+
+Members of objects are sorted by name, and numbers that are equal are written alike (after
+RFC 8785; integers keep all their digits). DuckDB itself keeps the order that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+from duckdb.func import PythonUDFType
+
+_EXACT = 2**53
+"""Every integer up to here is a double of its own."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def canonical(text: str) -> str:
+    """The one text of a JSON value."""
+    return _rewritten(text, lambda value: value)
+
+
+def canonical_set(text: str) -> str:
+    """The one text of a JSON list whose order means nothing; of any other value, `canonical`."""
+    return _rewritten(
+        text, lambda value: sorted(value, key=_encode) if isinstance(value, list) else value
+    )
+
+
+def canonical_members(text: str) -> str:
+    """The one text of an object's members; a member that is an empty text is null."""
+    return _rewritten(
+        text,
+        lambda value: (
+            {name: None if member == "" else member for name, member in value.items()}
+            if isinstance(value, dict)
+            else value
+        ),
+    )
+
+
+def add_canonical_json(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give the connection's instance canonical_json, canonical_set and canonical_members."""
+    for name, function in (
+        ("canonical_json", canonical),
+        ("canonical_set", canonical_set),
+        ("canonical_members", canonical_members),
+    ):
+        connection.create_function(
+            name, _over_columns(function), ["varchar"], "varchar", type=PythonUDFType.ARROW
+        )
+
+
+def _over_columns(function: Callable[[str], str]) -> Callable[[pa.ChunkedArray], pa.Array]:
+    def applied(column: pa.ChunkedArray) -> pa.Array:
+        texts = column.to_pylist()
+        return pa.array([None if one is None else function(one) for one in texts], pa.string())
+
+    return applied
+
+
+def _rewritten(text: str, change: Callable[[Any], Any]) -> str:
+    try:
+        return _encode(change(_decode(text))).decode()
+    except (msgspec.DecodeError, RecursionError):
+        # Nested too deeply, or something that only DuckDB takes for JSON: it stays as it is.
+        return text
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode

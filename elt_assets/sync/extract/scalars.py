@@ -1,0 +1,136 @@
+"""SQL that reads one scalar of a provider's record: a key, true or false, a moment.
+
+Each function takes SQL for the value's text and for its JSON type as DuckDB names it, and
+gives SQL that is NULL where the value cannot be read.
+"""
+
+from __future__ import annotations
+
+SCALAR = "NOT IN ('OBJECT', 'ARRAY', 'BOOLEAN', 'NULL')"
+"""What holds of the JSON type of a text or a number. By what it is not, because DuckDB turns
+a list of six constants into a join, and that costs more than mapping a thousand records."""
+
+LONGEST_KEY = 1_024
+"""Characters."""
+
+_EXACT = 2**53
+"""Every integer below is a double of its own; above, two ids become one."""
+
+_SPACE = "chr(32) || chr(9) || chr(10) || chr(13) || chr(160)"
+
+_FIRST, _LAST = (
+    f"TIMESTAMPTZ '{moment}+00'" for moment in ("0001-01-01 00:00:00", "9999-12-31 23:59:59.999999")
+)
+"""What can be written with a year of four digits, as everywhere in the platform."""
+
+_ISO_PARTS = ("year", "month", "day", "hour", "minute", "second", "fraction", "zone")
+_ISO = (
+    r"^(\d{4})-?(\d{2})-?(\d{2})(?:[T_ ]|, *)?(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d+))?)?"
+    r" *(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?(?:\[[^\]]*\])?$"
+)
+"""RFC 3339 with its exceptions and ISO 8601's basic format, in capitals."""
+
+
+def key(text: str, form: str) -> str:
+    """The text of a key, as it is. A whole number has one, however it is written.
+
+    A floating point number from 2^53 on is none: it may be the id of several records.
+    """
+    number = f"abs(try_cast({text} AS DOUBLE))"
+    whole = f"regexp_full_match({text}, '-?[0-9]+')"
+    return (
+        f"CASE WHEN {form} {SCALAR} AND {text} <> '' AND NOT contains({text}, chr(0))"
+        f" AND length({text}) <= {LONGEST_KEY}"
+        f" THEN CASE WHEN {form} <> 'DOUBLE' OR {whole} THEN {text}"
+        # What SQL's double cannot hold is infinite here.
+        f" WHEN {number} < {_EXACT} THEN regexp_replace({text}, '\\.0$', '') END END"
+    )
+
+
+def truth(text: str, form: str) -> str:
+    """True or false, in the spellings that providers use, with spaces around them."""
+    spelled = f"lower(trim({text}, {_SPACE}))"
+    return (
+        f"CASE WHEN {form} NOT IN ('OBJECT', 'ARRAY', 'NULL')"
+        f" THEN coalesce(try_cast({text} AS BOOLEAN), CASE"
+        f" WHEN {spelled} = 'on' OR {spelled} = '1.0' THEN true"
+        f" WHEN {spelled} = 'off' OR {spelled} = '0.0' THEN false"
+        f" ELSE try_cast({spelled} AS BOOLEAN) END) END"
+    )
+
+
+def blank(text: str, form: str) -> str:
+    """Whether there is nothing, or a text of nothing but spaces."""
+    return (
+        f"(coalesce({form}, 'NULL') = 'NULL'"
+        f" OR ({form} = 'VARCHAR' AND trim({text}, {_SPACE}) = ''))"
+    )
+
+
+def zoned(text: str, form: str) -> str:
+    """What DuckDB itself takes for a moment. A cast to TIMESTAMP would drop the offset."""
+    return f"CASE WHEN {form} = 'VARCHAR' THEN try_cast({text} AS TIMESTAMPTZ) END"
+
+
+def moment(text: str, form: str, zoned: str) -> str:
+    """A moment as TIMESTAMP in UTC, where the session's zone is UTC.
+
+    It may be RFC 3339 or ISO 8601 (extended or basic, any offset, second 60), a date, or time
+    since 1970 in seconds, milli-, micro- or nanoseconds, each as text or as a number. A time
+    without an offset is UTC. `zoned` is a column with what `zoned` gives.
+    """
+    digits = f"regexp_full_match(trim({text}, {_SPACE}), '[0-9]+(\\.[0-9]+)?')"
+    return (
+        f"CASE WHEN {zoned} IS NOT NULL THEN CASE"
+        f" WHEN {zoned} BETWEEN {_FIRST} AND {_LAST} THEN make_timestamp(epoch_us({zoned})) END"
+        f" WHEN {form} = 'VARCHAR' AND NOT {digits} THEN {_spelled(text)}"
+        f" WHEN {form} {SCALAR} THEN {_counted(text)} END"
+    )
+
+
+def _counted(text: str) -> str:
+    """A moment out of digits: a date, a date with a time, or time since 1970 by its size."""
+    digits = f"trim({text}, {_SPACE})"
+    number = f"try_cast({text} AS DOUBLE)"
+    return (
+        # Neither is a time since 1970: such seconds are all of August 1970, such
+        # milliseconds are past the year 2500.
+        f"CASE WHEN regexp_full_match({digits}, '(19|20|21)[0-9]{{6}}')"
+        f" AND try_strptime({digits}, '%Y%m%d') IS NOT NULL THEN strptime({digits}, '%Y%m%d')"
+        f" WHEN regexp_full_match({digits}, '(19|20|21)[0-9]{{12}}')"
+        f" AND try_strptime({digits}, '%Y%m%d%H%M%S') IS NOT NULL"
+        f" THEN strptime({digits}, '%Y%m%d%H%M%S')"
+        f" WHEN {number} BETWEEN 0 AND 1e11 THEN make_timestamp(({number} * 1e6)::BIGINT)"
+        f" WHEN {number} BETWEEN 1e11 AND 1e14 THEN make_timestamp(({number} * 1e3)::BIGINT)"
+        f" WHEN {number} BETWEEN 1e14 AND 1e17 THEN make_timestamp({number}::BIGINT)"
+        f" WHEN {number} BETWEEN 1e17 AND 1e20 THEN make_timestamp(({number} / 1e3)::BIGINT)"
+        f" END"
+    )
+
+
+def _spelled(text: str) -> str:
+    """A moment in a form that DuckDB's cast does not know, put together again for it."""
+    names = ", ".join(f"'{name}'" for name in _ISO_PARTS)
+    parts = f"regexp_extract(upper(trim({text}, {_SPACE})), '{_ISO}', [{names}])"
+    read = f"list_transform([{parts}], lambda p: {_composed('p')})[1]"
+    return f"CASE WHEN {read} BETWEEN {_FIRST} AND {_LAST} THEN {read} END"
+
+
+def _composed(p: str) -> str:
+    zone = (
+        f"CASE WHEN length({p}.zone) = 5 THEN {p}.zone[1:3] || ':' || {p}.zone[4:5]"
+        f" WHEN {p}.zone[1:1] IN ('+', '-') THEN {p}.zone ELSE 'Z' END"
+    )
+    # Second 60 is the first one of the next minute.
+    seconds = (
+        f"CASE {p}.second WHEN '' THEN '00' WHEN '60' THEN '59'"
+        f" ELSE {p}.second || '.' || {p}.fraction[1:6] || '0' END"
+    )
+    written = (
+        f"{p}.year || '-' || {p}.month || '-' || {p}.day || ' '"
+        f" || {p}.hour || ':' || {p}.minute || ':' || {seconds} || {zone}"
+    )
+    return (
+        f"CASE WHEN {p}.year <> '' THEN make_timestamp(epoch_us(try_cast({written} AS TIMESTAMPTZ))"
+        f" + CASE {p}.second WHEN '60' THEN 1000000 ELSE 0 END) END"
+    )
