@@ -91,7 +91,7 @@ def test_a_change_tells_everything_before_and_after_in_its_own_kind(company: Com
         "active": True,
         "attributes": {"team": {"name": "red", "since": None}},
     }
-    two = one | {"email": "", "active": False, "attributes": {"team": [1, 2.5]}}
+    two = one | {"email": None, "active": False, "attributes": {"team": [1, 2.5]}}
     of_one = [
         change
         for change in company.platform.changes(USERS, ACME)
