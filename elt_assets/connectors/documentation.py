@@ -385,11 +385,25 @@ What stands on the right of `fields`:
 | `emails[primary == true].value` | the first member where it holds (`==`, `!=`) |
 | `"a.b"` | a key that has a dot or a space in it; keys that begin with `@` need no quotes |
 | `status == "ACTIVE"`, `blocked != true` | true or false |
+| `suspended != true && archived != true` | true where every comparison holds |
 | `displayName \\|\\| userName` | the first that is there and not empty |
 | `firstName + ' ' + lastName` | texts joined; what is missing is left out |
 
 A comparison is about the kind, too: `level == 1` is true of the number and not of the text "1",
 `level == "1"` the other way round.
+
+Values are read as they are meant:
+
+- A key is text, as it is, Unicode included. A number is written in digits: 101 and 101.0 are the
+  same key. A floating point number from 2^53 on is no key, since it may be the id of two records.
+- An empty text is null, but for keys and inside of nested values.
+- True and false may be spelled true, t, yes, y, on, 1, 1.0 and false, f, no, n, off, 0, 0.0, in
+  any case and with spaces around them.
+- `source_updated_at` takes RFC 3339 and ISO 8601 (also basic, with any offset; UTC without one)
+  and time since 1970 in seconds, milli-, micro- or nanoseconds, as text or as a number. A time that
+  cannot be read costs the time and not the record.
+- Nested values compare by what they mean: the order of an object's members is no difference.
+  Where the order of a list is none either, name the field in the stream's `unordered: [roles]`.
 
 `external_id` must be a path to an id that never changes and is never given to somebody else; not
 a login name. `deleted` is a tombstone: an expression that is true of a record whose user left.

@@ -136,7 +136,7 @@ def test_groups_are_read_without_their_members_and_members_without_the_rest(
     ("group", "total", "reason"),
     [
         ({"id": None, "members": []}, 3, "1 groups could not be read"),
-        ({"id": 7, "members": [{"value": "u"}]}, 3, "1 groups could not be read"),
+        ({"id": True, "members": [{"value": "u"}]}, 3, "1 groups could not be read"),
         ({"id": "g", "members": None}, 4, "the provider counts 4 groups and listed 3"),
     ],
 )
@@ -223,3 +223,11 @@ def test_groups_of_a_server_that_we_did_not_write_are_synced(
         (row["group_external_id"], row["member_external_id"])
         for row in platform.records(GROUP_MEMBERSHIPS, REF)
     } == expected
+
+
+@pytest.mark.parametrize("number", [7, 7.0])
+def test_a_group_whose_id_is_a_number_has_its_members(provider: Provider, number: float) -> None:
+    groups = [{"id": number, "members": [{"value": 11}, {"value": 12}]}]
+    provider.answer = lambda _: as_json({"totalResults": 1, "Resources": groups})
+    (page,) = pages(opened(provider.url))
+    assert page.parents == (("7", 2),)
