@@ -45,7 +45,7 @@ def test_every_example_is_accepted_by_a_provider(example: dict[str, object]) -> 
 
 def test_every_pagination_of_the_table_is_accepted() -> None:
     shown = shown_types("**How does it go on?**")
-    assert len(shown) == 8
+    assert len(shown) == 9
     for pagination in shown:
         catalog.validate("rest", rest(pagination))
 
@@ -95,6 +95,6 @@ def test_every_expression_of_the_table_can_be_read() -> None:
         for row in re.findall(r"(?m)^\| (`.*?) \| [a-z]", table)
         for text in re.findall(r"`(.*?)`", row)
     ]
-    assert len(shown) == 8
+    assert len(shown) == 9
     for text in shown:
         parse(text)
