@@ -8,7 +8,11 @@ from text that leaves the process. Does not: deciding where a secret may be sent
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +21,7 @@ from elt_assets.errors import SecretMissing
 
 _SHORTEST_REDACTED = 4
 _SHORTEST_TOLD_APART = 8
+_LONGEST = 2**16
 REDACTED = "[secret]"
 
 
@@ -35,26 +40,71 @@ class SecretRef(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class AllowedSecret:
+    """An entry of the operator's list; `name` may end with `*`, `organization` None means any."""
+
+    organization: str | None
+    kind: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `[ORG=]env:NAME` or `[ORG=]file:PATH`. Raises `ValueError`."""
+        before, equals, after = text.partition("=")
+        organization, reference = (before, after) if equals else (None, before)
+        kind, _, name = reference.partition(":")
+        absolute = kind == "file" and name.startswith("/")
+        if not name or organization == "" or not (kind == "env" or absolute):
+            raise ValueError(
+                f"{text!r} is not a secret: write env:NAME or file:/PATH, each with a * at its "
+                "end for all that begin so, and acme= in front for one organization"
+            )
+        return cls(organization, kind, name)
+
+    def covers(self, organization_id: str, kind: str, name: str) -> bool:
+        """Whether the organization may use this secret."""
+        if self.kind != kind or self.organization not in (None, organization_id):
+            return False
+        wanted = self.name
+        if kind == "file":
+            # Both as they are read: a link in a listed folder may lead out of it.
+            wanted = str(Path(wanted).parent.resolve() / Path(wanted).name)
+            name = str(Path(name).resolve())
+        if wanted.endswith("*"):
+            return name.startswith(wanted[:-1])
+        return name == wanted
+
+
 class Secrets:
     """Resolves references of one sync and remembers the values to keep them out of text."""
 
     def __init__(self) -> None:
         self._values: set[str] = set()
+        self._guard: Callable[[SecretRef], None] | None = None
+
+    def guard(self, check: Callable[[SecretRef], None]) -> None:
+        """From now on resolve only what `check` lets pass."""
+        self._guard = check
 
     def resolve(self, ref: SecretRef) -> str:
         """The secret itself. Raises `SecretMissing` naming the reference, never a value."""
+        if self._guard is not None:
+            self._guard(ref)
         if ref.env is not None:
             value = os.environ.get(ref.env, "")
             if not value:
                 raise SecretMissing(f"environment variable {ref.env} is not set; set it and retry")
         else:
             try:
-                value = Path(str(ref.file)).expanduser().read_text(encoding="utf-8").strip()
+                value = _content(Path(str(ref.file)).expanduser()).decode().strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise SecretMissing(
                     f"secret file {ref.file} cannot be read ({type(error).__name__}); "
                     "create it or correct the path"
                 ) from None
+            except ValueError as error:
+                raise SecretMissing(f"secret file {ref.file} {error}; correct the path") from None
             if not value:
                 raise SecretMissing(f"secret file {ref.file} is empty; put the secret into it")
         self.remember(value)
@@ -79,3 +129,17 @@ class Secrets:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, REDACTED)
         return text
+
+
+def _content(path: Path) -> bytes:
+    # Without waiting: opening a pipe would last until another process opens it, too.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("is not a file that holds text")
+        found = os.read(descriptor, _LONGEST + 1)
+    finally:
+        os.close(descriptor)
+    if len(found) > _LONGEST:
+        raise ValueError(f"is larger than {_LONGEST:,} bytes, the most that a secret may have")
+    return found

@@ -26,7 +26,7 @@ from elt_assets.config.broker_address import BrokerAddress
 from elt_assets.config.database_address import DatabaseAddress
 from elt_assets.config.egress import Egress
 from elt_assets.config.safeguards import DeleteMode, Safeguards
-from elt_assets.config.secret_refs import SecretRef
+from elt_assets.config.secret_refs import AllowedSecret, SecretRef
 from elt_assets.errors import InvalidInput
 
 
@@ -177,10 +177,11 @@ class Settings(BaseSettings):
     )
     page_records: int = Field(100_000, ge=1, description="Most records in one page.")
     record_bytes: int = Field(16 * 2**20, ge=1024, description="Largest record in a page, bytes.")
-    egress: str = Field(
-        "any",
+    egress: str | None = Field(
+        None,
         description="Where integrations may connect to: any, or a list of public, networks such as "
-        "10.1.0.0/16, and networks of one organization such as acme=10.2.0.0/16.",
+        "10.1.0.0/16, and networks of one organization such as acme=10.2.0.0/16. If unset, any, "
+        "and public under strict tenant rules.",
     )
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
@@ -250,6 +251,19 @@ class Settings(BaseSettings):
         description="OTLP/HTTP address that traces are sent to, such as "
         "http://127.0.0.1:4318/v1/traces; needs elt-assets[tracing].",
     )
+    tenant_rules: Literal["trusted", "strict"] = Field(
+        "trusted",
+        description="trusted where the operator writes provider_data, strict where tenants may.",
+    )
+    tenant_secrets: str = Field(
+        "",
+        description="Secrets that strict rules allow besides those with the organization's prefix: "
+        "env:NAME, file:/PATH, with * at the end for all that begin so, acme=… for one "
+        "organization; separated by commas.",
+    )
+    allow_code: bool = Field(
+        False, description="Let provider_data name code that is imported and run (provider dlt)."
+    )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )
@@ -284,8 +298,16 @@ class Settings(BaseSettings):
 
     @field_validator("egress")
     @classmethod
-    def _a_policy(cls, text: str) -> str:
-        Egress.parse(text)
+    def _a_policy(cls, text: str | None) -> str | None:
+        if text is not None:
+            Egress.parse(text)
+        return text
+
+    @field_validator("tenant_secrets")
+    @classmethod
+    def _secrets_by_name(cls, text: str) -> str:
+        for entry in filter(None, (entry.strip() for entry in text.split(","))):
+            AllowedSecret.parse(entry)
         return text
 
     @field_validator("alert_webhook", "alert_slack")
@@ -368,6 +390,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _strict_rules_end_at_the_machine(self) -> Self:
+        if self.tenant_rules == "strict" and self.egress_policy.anything:
+            raise ValueError(
+                "ELT_ASSETS_TENANT_RULES=strict does not go with ELT_ASSETS_EGRESS=any, which "
+                "lets tenants reach this machine and its networks: write public, and the networks "
+                "that are open, such as public,acme=10.2.0.0/16"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mail_has_a_way(self) -> Self:
         if self.alert_email_to and not (self.smtp_host and self.alert_email_from):
             raise ValueError(
@@ -384,7 +416,13 @@ class Settings(BaseSettings):
     @property
     def egress_policy(self) -> Egress:
         """Where integrations may connect to."""
-        return Egress.parse(self.egress)
+        return Egress.parse(self.egress or ("public" if self.tenant_rules == "strict" else "any"))
+
+    @property
+    def tenant_secret_list(self) -> tuple[AllowedSecret, ...]:
+        """The secrets that strict rules allow besides those with the organization's prefix."""
+        entries = (entry.strip() for entry in self.tenant_secrets.split(","))
+        return tuple(AllowedSecret.parse(entry) for entry in entries if entry)
 
     @property
     def safeguards(self) -> Safeguards:

@@ -21,6 +21,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Source
+from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 
@@ -131,9 +132,20 @@ def providers() -> list[str]:
     return sorted({*_KINDS, *presets()})
 
 
-def validate(provider: str, provider_data: object) -> dict[str, Any]:
-    """`provider_data` as it is stored. Raises `InvalidInput` naming each wrong field."""
+def validate(
+    provider: str,
+    provider_data: object,
+    *,
+    rules: TenantRules | None = None,
+    ref: IntegrationRef | None = None,
+) -> dict[str, Any]:
+    """`provider_data` as it is stored. Raises `InvalidInput` naming each wrong field.
+
+    With `rules`, also for what the integration `ref` must not refer to.
+    """
     config = _parsed(_kind(provider), provider_data)
+    if rules is not None:
+        rules.check(provider, config, ref)
     return config.model_dump(mode="json", exclude_unset=True)
 
 
@@ -170,6 +182,8 @@ def open_source(
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
+    limits.rules.check(provider, config, ref)
+    secrets.guard(partial(limits.rules.check_secret, ref=ref))
     if ref is not None:
         limits = limits.for_organization(ref.organization_id)
     offered = _names(getattr(config, "streams", None))

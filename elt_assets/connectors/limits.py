@@ -11,6 +11,7 @@ from typing import Self
 
 from elt_assets.config.settings import Settings
 from elt_assets.connectors.http.outgoing import ANYWHERE, Outgoing
+from elt_assets.connectors.tenant_rules import TRUSTED, TenantRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class FetchLimits:
     """Further tries that all pages of one extraction may use together."""
     files: FileLimits = FileLimits()
     """Limits of a file, for sources that read files."""
+    rules: TenantRules = TRUSTED
+    """What the configuration may refer to."""
     page_timeout: float = 300.0
     """Seconds for one page, with all its tries and the waits between them."""
     time_budget: float = 7200.0
@@ -85,6 +88,7 @@ class FetchLimits:
                 group_bytes=settings.parquet_group_bytes,
                 open_bytes=settings.parquet_open_bytes,
             ),
+            rules=TenantRules.of(settings),
             outgoing=Outgoing(settings.egress_policy),
         )
 

@@ -37,6 +37,12 @@ class OwnPlaces:
     folders: tuple[Path, ...] = ()
     databases: tuple[DatabasePlace, ...] = ()
 
+    def holds(self, status: os.stat_result, besides: Path | None = None) -> bool:
+        """Whether this is a file of the platform, by device and inode, but for one folder."""
+        return any(
+            os.path.samestat(status, other) for other in _files((self.home, *self.folders), besides)
+        )
+
     def refuse_file(self, path: Path) -> None:
         """Raise `PermanentError` if `path` leads to a file of the platform, also by a hard link."""
         real = path.resolve()
@@ -101,9 +107,12 @@ def _linked(file: Path, folders: Iterable[Path]) -> bool:
     )
 
 
-def _files(folders: Iterable[Path]) -> Iterator[os.stat_result]:
+def _files(folders: Iterable[Path], besides: Path | None = None) -> Iterator[os.stat_result]:
     for folder in folders:
-        for place, _, names in os.walk(folder):
+        for place, inner, names in os.walk(folder):
+            if besides is not None and Path(place) == besides:
+                inner.clear()
+                continue
             for name in names:
                 with suppress(OSError):
                     yield os.stat(os.path.join(place, name), follow_symlinks=False)

@@ -22,6 +22,7 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.connectors.source import Source
+from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
@@ -75,7 +76,7 @@ class Platform:
         self.settings = settings
         self.database = database
         self.warehouses = warehouses
-        self.registry = Registry(database)
+        self.registry = Registry(database, TenantRules.of(settings))
         self._engine = Engine(
             database=database,
             warehouses=warehouses,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from elt_assets.connectors.files.files_data import FilesData
 from elt_assets.connectors.files.folder import File, Folder, fingerprint
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.errors import PermanentError, RetryableError
 from elt_assets.identifiers import IntegrationRef
 
@@ -47,10 +48,10 @@ class Drop:
         for file in self.files:
             digest.update(f"{file.name}\n{file.size}\n".encode())
             try:
-                with self.folder.path_of(file).open("rb") as content:
+                with self.folder.open(file) as content:
                     while piece := content.read(_PIECE):
                         digest.update(piece)
-            except OSError:
+            except (OSError, PermanentError):
                 raise RetryableError(f"{file.name} cannot be read") from None
         return digest.hexdigest()[:16]
 
@@ -65,7 +66,7 @@ def complete_drop(
     """
     try:
         config = FilesData.model_validate(provider_data)
-        folder = Folder.of(config, ref, home)
+        folder = Folder.of(config, ref, OwnPlaces(home))
         files = {file for stream in config.streams.values() for file in folder.files(stream)}
     except (PermanentError, RetryableError, ValidationError):
         return None

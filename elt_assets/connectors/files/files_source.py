@@ -55,7 +55,7 @@ class FilesSource(ListsOnly):
         limits: FetchLimits,
     ) -> None:
         self._stream = config.streams[stream]
-        self._folder = Folder.of(config, ref, None if own is None else own.home)
+        self._folder = Folder.of(config, ref, own, limits.rules)
         self._fields = parsed(self._stream.fields, self._stream.unordered)
         self._limits = limits
         self._max_pages = limits.max_pages
@@ -133,7 +133,7 @@ class FilesSource(ListsOnly):
         path = self._folder.path_of(file)
         try:
             # The readers put their own buffers in front of it.
-            return path.open("rb", buffering=0)
+            return self._folder.open(file)
         except FileNotFoundError:
             raise _changed(file, "is gone") from None
         except PermissionError:

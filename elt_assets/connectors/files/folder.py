@@ -1,7 +1,7 @@
 """Which files a stream consists of at the moment, and whether they are complete.
 
-Belongs here: finding them, their identity, and what is not touched: files still being
-written, files outside the folder, the platform's own. Does not: opening any of them.
+Belongs here: finding and opening them, their identity, and what is not touched: files still
+being written, files outside the folder, the platform's own. Does not: reading any of them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,24 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from elt_assets.connectors.files.files_data import FilesData, FileStream
+from elt_assets.connectors.own_places import OwnPlaces
+from elt_assets.connectors.tenant_rules import (
+    TRUSTED,
+    TenantRules,
+    drop_folder,
+    is_system,
+)
 from elt_assets.errors import PermanentError, RetryableError
 from elt_assets.identifiers import IntegrationRef
 
 # How programs that write or transfer files name one that is not there in full.
 _UNFINISHED = (".incomplete", ".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload")
 _MOST_FILES = 1_000
+_MOST_SEEN = 100_000
+"""Names that are looked at, so that a folder of millions costs no more."""
 
 Moment = Callable[[], float]
 Wait = Callable[[float], None]
@@ -50,17 +60,30 @@ class Folder:
     """The folder of one integration, and the one it must not read."""
 
     path: Path
-    forbidden: Path | None = None
+    own: OwnPlaces | None = None
     settle_seconds: float = 0
+    organization: str | None = None
+    """Whose drops may be read; nobody's when None."""
+    only_names: bool = False
+    """Whether a file with another name elsewhere is refused, wherever that is."""
 
     @classmethod
-    def of(cls, config: FilesData, ref: IntegrationRef | None, home: Path | None) -> Folder:
+    def of(
+        cls,
+        config: FilesData,
+        ref: IntegrationRef | None,
+        own: OwnPlaces | None,
+        rules: TenantRules = TRUSTED,
+    ) -> Folder:
         """The folder that provider_data means. Raises `PermanentError` when there is none."""
         if config.directory is not None:
-            return cls(Path(config.directory), home, config.settle_seconds)
-        if ref is None or home is None:
+            path = Path(config.directory)
+        elif ref is None or own is None:
             raise PermanentError("the integration has no drop folder here; give a directory")
-        return cls(drop_folder(home, ref), home, config.settle_seconds)
+        else:
+            path = drop_folder(own.home, ref)
+        organization = None if ref is None else ref.organization_id
+        return cls(path, own, config.settle_seconds, organization, rules.strict)
 
     def files(self, stream: FileStream) -> list[File]:
         """The stream's files in the order of their names, complete or not."""
@@ -71,25 +94,26 @@ class Folder:
 
     def matching(self, pattern: str) -> list[File]:
         """The files whose names match, in their order, complete or not."""
+        found: list[File] = []
         try:
-            found = [
-                File.of(path.relative_to(self.path).as_posix(), status)
-                for path in self.path.glob(pattern)
-                if not _is_passed_over(path.name) and stat.S_ISREG((status := path.stat()).st_mode)
-            ]
+            for seen, path in enumerate(self.path.glob(pattern)):
+                if seen >= _MOST_SEEN or len(found) > _MOST_FILES:
+                    raise PermanentError(
+                        f"more than {_MOST_FILES:,} files (or {_MOST_SEEN:,} names) match "
+                        f"{pattern!r} in {self.path}, the most that are one listing: write a "
+                        "narrower path"
+                    )
+                if _is_passed_over(path.name) or not stat.S_ISREG((status := path.stat()).st_mode):
+                    continue
+                found.append(File.of(path.relative_to(self.path).as_posix(), status))
         except FileNotFoundError:
             raise RetryableError(
                 f"a file in {self.path} went away while it was looked at"
             ) from None
         except OSError as error:
             raise PermanentError(f"folder {self.path} cannot be read ({error.strerror})") from None
-        if len(found) > _MOST_FILES:
-            raise PermanentError(
-                f"{len(found):,} files match {pattern!r} in {self.path}; "
-                f"at most {_MOST_FILES:,} are one listing: write a narrower path"
-            )
         for file in found:
-            self._check_place(file)
+            self._check_place(file, self.path_of(file).resolve())
         return sorted(found, key=lambda file: file.name)
 
     def complete_files(
@@ -121,21 +145,68 @@ class Folder:
         """Where the file lies."""
         return self.path / file.name
 
-    def _check_place(self, file: File) -> None:
+    def open(self, file: File) -> IO[bytes]:
+        """The file's bytes, unbuffered. Raises `PermanentError` for another than was found.
+
+        What is opened is looked at again: a link may have taken its place since.
+        """
+        path = self.path_of(file)
+        # Without waiting: opening a pipe would last until another process opens it, too.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PermanentError(f"{file.name} is no regular file any more; it is not read")
+            self._check_place(file, _place(descriptor, path))
+            if status.st_nlink > 1:
+                self._check_other_names(file, status)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return open(descriptor, "rb", buffering=0)
+
+    def _check_place(self, file: File, place: Path) -> None:
         # Whoever may drop a file may drop a link, too.
-        place, folder = self.path_of(file).resolve(), self.path.resolve()
+        folder = self.path.resolve()
         if not place.is_relative_to(folder):
             raise PermanentError(f"{file.name} is a link out of {self.path}; it is not followed")
-        if self.forbidden is None:
+        if is_system(place):
+            raise PermanentError(f"{place} is a process or device of this machine; it is not read")
+        if self.own is None:
             return
-        home = self.forbidden.resolve()
-        if place.is_relative_to(home) and not folder.is_relative_to(home / "drops"):
+        drops = self.own.home.resolve() / "drops"
+        if not any(
+            place.is_relative_to(each.resolve()) for each in (self.own.home, *self.own.folders)
+        ):
+            return
+        if not place.is_relative_to(drops):
             raise PermanentError(f"{file.name} is a file of the platform itself; it is not read")
+        if self.organization is None or not place.is_relative_to(drops / self.organization):
+            raise PermanentError(
+                f"{file.name} is in the drop folder of another organization; it is not read"
+            )
+
+    def _check_other_names(self, file: File, status: os.stat_result) -> None:
+        if self.only_names:
+            raise PermanentError(
+                f"{file.name} has another name elsewhere (a hard link); under "
+                "ELT_ASSETS_TENANT_RULES=strict such a file is not read: copy it instead"
+            )
+        if self.own is None:
+            return
+        drops = self.own.home / "drops"
+        mine = None if self.organization is None else drops / self.organization
+        if self.own.holds(status, besides=mine):
+            raise PermanentError(
+                f"{file.name} is another name (a hard link) of a file of the platform or of "
+                "another organization; it is not read"
+            )
 
 
-def drop_folder(home: Path, ref: IntegrationRef) -> Path:
-    """The integration's own folder for files."""
-    return home / "drops" / ref.organization_id / ref.integration_id
+def _place(descriptor: int, path: Path) -> Path:
+    """Where what was opened really is."""
+    found = Path(f"/proc/self/fd/{descriptor}")
+    return found.readlink() if found.exists() else path.resolve()
 
 
 def fingerprint(files: Sequence[File]) -> str:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from elt_assets.config.settings import Settings
 from elt_assets.connectors.files.files_data import FilesData
 from elt_assets.connectors.files.folder import File, Folder
+from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.errors import SyncError
 from elt_assets.sync.state.registry import Integration
 
@@ -34,7 +35,7 @@ def past_files(settings: Settings, integration: Integration, before: float) -> l
         config = FilesData.model_validate(integration.provider_data)
         if config.directory is not None:
             return []
-        folder = Folder.of(config, integration.ref, settings.home)
+        folder = Folder.of(config, integration.ref, OwnPlaces(settings.home))
         read: set[File] = set()
         there: set[File] = set()
         for stream in config.streams.values():

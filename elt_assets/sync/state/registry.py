@@ -11,6 +11,12 @@ from typing import Any
 import msgspec
 
 from elt_assets.connectors import catalog
+from elt_assets.connectors.tenant_rules import (
+    TRUSTED,
+    TenantRules,
+    environment_names,
+    foreign_prefixes,
+)
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
@@ -44,8 +50,9 @@ class Integration(msgspec.Struct, frozen=True):
 class Registry:
     """The table `connected_integrations`."""
 
-    def __init__(self, database: OperationalDatabase) -> None:
+    def __init__(self, database: OperationalDatabase, rules: TenantRules = TRUSTED) -> None:
         self._database = database
+        self.rules = rules
 
     def add(
         self, ref: IntegrationRef, provider: str, provider_data: object, *, if_absent: bool = False
@@ -56,10 +63,12 @@ class Registry:
         an integration that exists already or is being removed, or one whose name differs from
         it in case alone.
         """
-        checked = catalog.validate(provider, provider_data)
+        checked = catalog.validate(provider, provider_data, rules=self.rules, ref=ref)
         moment = now()
         with self._database.transaction(_NAMES) as transaction:
             _refuse_other_case(transaction, ref)
+            if self.rules.strict:
+                self._refuse_shared_prefixes(transaction, ref, checked)
             added = transaction.execute(
                 """
                 INSERT INTO connected_integrations (
@@ -129,15 +138,44 @@ class Registry:
         `NotFound`, or `InvalidInput` for provider_data that does not fit its provider.
         """
         known = self.get(ref)
-        checked = catalog.validate(known.provider, provider_data)
+        checked = catalog.validate(known.provider, provider_data, rules=self.rules, ref=ref)
         if checked == known.provider_data:
             return False
         with self._database.transaction(ref.partition_key) as transaction:
+            if self.rules.strict:
+                self._refuse_shared_prefixes(transaction, ref, checked)
             transaction.execute(
                 f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
                 (msgspec.json.encode(checked).decode(), now(), *_key(ref)),
             )
         return True
+
+    def _refuse_shared_prefixes(
+        self, transaction: Transaction, ref: IntegrationRef, provider_data: dict[str, Any]
+    ) -> None:
+        """Raise `InvalidInput` where the prefix of a secret does not say whose it is."""
+        rows = transaction.rows(
+            "SELECT organization_id, id, provider_data FROM connected_integrations"
+        )
+        known = {
+            IntegrationRef(row["organization_id"], row["id"]): row["provider_data"] for row in rows
+        }
+        known[ref] = msgspec.json.encode(provider_data).decode()
+        organizations = {other.organization_id for other in known}
+        new = ref.organization_id not in {other.organization_id for other in known if other != ref}
+        for other, data in known.items():
+            if other != ref and not new:
+                continue
+            names = (
+                name
+                for name in environment_names(msgspec.json.decode(data))
+                if not self.rules.lists(other, "env", name)
+            )
+            for name, owner in foreign_prefixes(names, other, organizations):
+                raise InvalidInput(
+                    f"{other} refers to secret env:{name}, whose prefix is organization {owner}'s "
+                    "too: name the variable otherwise, or add it to ELT_ASSETS_TENANT_SECRETS"
+                )
 
     def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
         """Switch the integration on or off. Raises `NotFound`."""

@@ -11,6 +11,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
+from elt_assets.connectors.tenant_rules import TenantRules
 
 PEOPLE = "elt_assets_tests.connectors.dlt.people_sources"
 FIELDS = {"external_id": "id", "name": "name", "email": "contact.email"}
@@ -45,6 +46,7 @@ def opened(data: dict[str, Any], secrets: Secrets | None = None, **limits: Any) 
         "timeout": 10.0,
         "page_bytes": 1 << 20,
         "max_pages": 100,
+        "rules": TenantRules(allow_code=True),
         **limits,
     }
     return catalog.open_source(

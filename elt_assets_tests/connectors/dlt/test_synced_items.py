@@ -14,6 +14,12 @@ pytest.importorskip("dlt", reason="dlt is not installed")
 REF = IntegrationRef("acme", "dlt")
 
 
+@pytest.fixture(autouse=True)
+def code_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any platform is opened."""
+    monkeypatch.setenv("ELT_ASSETS_ALLOW_CODE", "true")
+
+
 class _Stop:
     """Ends the process's work, as a signal would, after so many batches."""
 
