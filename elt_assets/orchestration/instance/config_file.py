@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from importlib import resources
@@ -25,6 +26,7 @@ _DISTRIBUTED_FILE = "dagster.distributed.yaml"
 _STAMP = "# Written by elt-assets, unchanged as long as this is its digest: "
 _STORAGE = "SettingsPostgresStorage"
 _LAUNCHER = "WorkerRunLauncher"
+_OWN_MODULES = re.compile(r"""^[^#\n]*\bmodule:\s*["']?(elt_assets(?:\.\w+)+)""", re.MULTILINE)
 
 
 def shipped_config(settings: Settings) -> str:
@@ -66,9 +68,12 @@ def refuse_contradiction(
 ) -> None:
     """Raise `InvalidInput` if the dagster.yaml at `path` does what settings do not ask for.
 
-    Unless it `may_be_written_anew`, also if it does not do what they ask for.
+    Unless it `may_be_written_anew`, also if it does not do what they ask for, or names a module
+    that this version of elt_assets does not have.
     """
     text = _read(path)
+    if not may_be_written_anew:
+        _refuse_missing_modules(path, text)
     for url, name, section, needed in (
         (settings.dagster_url, "ELT_ASSETS_DAGSTER_URL", "storage", _STORAGE),
         (settings.broker_url, "ELT_ASSETS_BROKER_URL", "run_launcher", _LAUNCHER),
@@ -97,6 +102,24 @@ def refuse_what_is_not_installed(settings: Settings) -> None:
         if url is not None and find_spec(module) is None:
             raise InvalidInput(
                 f"{name} needs what is not installed: pip install 'elt-assets[{extra}]'"
+            )
+
+
+def _refuse_missing_modules(path: Path, text: str) -> None:
+    """Raise `InvalidInput` if `text` names a module of elt_assets that is not there.
+
+    Dagster would end with a traceback; the file was written by a version with another layout.
+    """
+    for module in _OWN_MODULES.findall(text):
+        try:
+            found = find_spec(module)
+        except ModuleNotFoundError:
+            found = None
+        if found is None:
+            raise InvalidInput(
+                f"{path} names the module {module}, which this version of elt_assets does not "
+                "have. Take the section that names it from the dagster.yaml of an empty home, or "
+                "delete the file"
             )
 
 

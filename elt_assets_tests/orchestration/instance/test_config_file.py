@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -93,6 +94,37 @@ def test_a_persons_own_folder_must_do_what_settings_ask_for(
         dagster_home(load_settings(**ON_POSTGRESQL))
     (tmp_path / "dagster.yaml").write_text(shipped_config(load_settings(**ON_POSTGRESQL)), "utf-8")
     assert dagster_home(load_settings(**ON_POSTGRESQL)) == tmp_path
+
+
+@pytest.mark.parametrize("module", ["elt_assets.former_event_log", "elt_assets.gone.event_log"])
+def test_a_changed_one_that_names_a_module_of_an_older_layout_is_one_clear_line(
+    module: str,
+) -> None:
+    config = written(load_settings())
+    current = "elt_assets.orchestration.instance.sqlite_event_log"
+    text = config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1")
+    assert current in text
+    config.write_text(text.replace(current, module))
+    before = config.read_text("utf-8")
+    with pytest.raises(InvalidInput) as refused:
+        dagster_home(load_settings())
+    assert f"{config} names the module {module}, which this version" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert config.read_text("utf-8") == before
+
+
+def test_one_of_ours_with_the_modules_of_an_older_layout_is_written_again() -> None:
+    config = written(load_settings())
+    body, stamp, _ = config.read_text("utf-8").rpartition("\n# Written by elt-assets")
+    body = body.replace(
+        "elt_assets.orchestration.instance.sqlite_event_log", "elt_assets.former_event_log"
+    )
+    digest = hashlib.sha256(body.encode()).hexdigest()[:16]
+    config.write_text(
+        f"{body}{stamp}, unchanged as long as this is its digest: {digest}\n", "utf-8"
+    )
+    assert "elt_assets.former_event_log" in config.read_text("utf-8")
+    assert written(load_settings()).read_text("utf-8") == shipped_config(load_settings())
 
 
 @pytest.mark.parametrize(
