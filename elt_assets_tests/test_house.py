@@ -31,16 +31,6 @@ SQLITE_IN_DUCKDB = re.compile(
 )
 
 
-def modules_without_a_charter(folder: Path) -> list[str]:
-    """Modules whose docstring does not say what belongs there. Packages need only a docstring."""
-    return [
-        str(path.relative_to(folder))
-        for path in sorted(folder.rglob("*.py"))
-        if path.name not in ("__init__.py", "__main__.py")
-        and "elong" not in (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
-    ]
-
-
 def program_text(path: Path) -> Iterator[str]:
     """What of a file can reach a database: strings that are used, or a script less its comments."""
     text = path.read_text("utf-8")
@@ -128,20 +118,6 @@ def planted(folder: Path, **files: str) -> Path:
         stem, _, suffix = name.rpartition("__")
         (package / f"{stem}.{suffix}").write_text(text, "utf-8")
     return package
-
-
-def test_every_module_says_what_belongs_in_it() -> None:
-    assert modules_without_a_charter(PACKAGE) == []
-
-
-def test_a_planted_module_without_a_charter_is_caught(tmp_path: Path) -> None:
-    package = planted(
-        tmp_path,
-        silent__py="x = 1\n",
-        vague__py='"""Some code."""\n',
-        good__py='"""People.\n\nBelongs here: people. Does not: cars.\n"""\n',
-    )
-    assert modules_without_a_charter(package) == ["silent.py", "vague.py"]
 
 
 def test_no_name_in_the_package_says_nothing() -> None:
