@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
 
     home: Path = Field(Path(".elt_assets"), description="Folder that holds everything written.")
+    group_access: Literal["none", "read", "write"] = Field(
+        "none",
+        description="What the group of the home folder may do with the files in it; volumes that "
+        "several accounts share (fsGroup) need write.",
+    )
     operational_url: str | None = Field(
         None,
         description="PostgreSQL that applications read, postgresql://user@host:5432/database; "

@@ -12,7 +12,15 @@ from elt_assets.config.settings import InvalidSettings, Settings, load_settings
 from elt_assets.errors import EltAssetsError
 from elt_assets.monitoring.health_report import Check, disk, warehouse, workers
 from elt_assets.storage.from_settings import operational_database
+from elt_assets.storage.home import GroupAccess, loose
 from elt_assets.storage.operational.database import OperationalDatabase
+
+_LISTED = 10
+_AND: dict[GroupAccess, str] = {
+    "none": "",
+    "read": ", and its group to read",
+    "write": " and its group",
+}
 
 
 def configuration() -> Iterator[Check]:
@@ -23,12 +31,26 @@ def configuration() -> Iterator[Check]:
         yield from (Check("settings", False, mistake) for mistake in error.mistakes)
         return
     yield Check("settings", True, f"valid; the home folder is {settings.home}")
+    yield _rights(settings)
     yield from _operational(settings)
     yield disk(settings)
     yield warehouse(settings)
     yield _dagster(settings)
     if settings.broker_address is not None:
         yield workers(settings.broker_address)
+
+
+def _rights(settings: Settings) -> Check:
+    found = [*loose(settings)]
+    if not found:
+        return Check("permissions", True, f"only this account{_AND[settings.group_access]}")
+    return Check(
+        "permissions",
+        False,
+        f"{len(found):,} files and folders are open to others: {found[0]}; run elt-assets config "
+        "secure",
+        sample=tuple(found[:_LISTED]),
+    )
 
 
 def _operational(settings: Settings) -> Iterator[Check]:

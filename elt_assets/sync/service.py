@@ -26,6 +26,7 @@ from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.storage.home import prepare_home
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.former_layout import bring_up_to_date
 from elt_assets.storage.warehouse.warehouse import Warehouses
@@ -89,7 +90,7 @@ class Platform:
             faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
             show_values=settings.show_personal_values,
         )
-        prepare_home(settings.home)
+        prepare_home(settings)
         bring_up_to_date(settings)
         database.migrate(**operational_tables(database.dialect))
 
@@ -102,7 +103,7 @@ class Platform:
     ) -> Self:
         """Open the installation, creating its home and bringing its schema up to date."""
         settings = settings or load_settings()
-        prepare_home(settings.home)
+        prepare_home(settings)
         return cls(
             settings,
             operational_database(settings),
@@ -505,13 +506,3 @@ def own_places(settings: Settings) -> OwnPlaces:
             for place in address.places()
         ),
     )
-
-
-def prepare_home(home: Path) -> None:
-    """Create the folder of everything the platform writes, readable by its owner only."""
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise InvalidInput(
-            f"the home folder {home} cannot be made ({error.strerror}); set ELT_ASSETS_HOME"
-        ) from None

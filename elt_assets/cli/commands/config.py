@@ -54,34 +54,45 @@ def check(as_json: bool) -> int:
 )
 @as_json
 def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_json: bool) -> None:
-    """Decide who may read the latest tables in PostgreSQL, and apply it.
+    """Take away rights that are too many: on files, and on the latest tables in PostgreSQL.
 
-    The decision is stored in the database; no other command changes it. Every other role loses
-    its rights on these tables.
+    Files of the home folder are left to this account, and to its group as GROUP_ACCESS says.
+    Who may read the latest tables is stored in the database; no other command changes it, and
+    every other role loses its rights on these tables.
     """
     if reader is not None and no_reader:
         raise click.UsageError("give --reader or --no-reader, not both")
 
+    from elt_assets.storage.home import secure_files
     from elt_assets.storage.operational.postgres_access import Access
     from elt_assets.storage.operational.postgres_database import PostgresDatabase
     from elt_assets.sync.admin.reader_access import secure_readers, wished
     from elt_assets.sync.service import Platform
 
     settings = load_settings()
+    # First: a home that anybody can write to is not opened.
+    tightened = secure_files(settings)
     with Platform.open(settings) as platform:
         database = platform.database
         stored = database.access() if isinstance(database, PostgresDatabase) else None
         wish = wished(settings, stored)
-        secured = secure_readers(
-            database,
-            Access(
-                None if no_reader else reader or wish.reader,
-                wish.row_security if row_security is None else row_security,
-            ),
+        access = Access(
+            None if no_reader else reader or wish.reader,
+            wish.row_security if row_security is None else row_security,
         )
+        revoked: list[str] = []
+        if access != Access() or isinstance(database, PostgresDatabase):
+            revoked = secure_readers(database, access)
     if as_json:
-        print_json(secured)
+        print_json(
+            {
+                "files": tightened,
+                "reader": access.reader,
+                "row_security": access.row_security,
+                "revoked": revoked,
+            }
+        )
         return
-    click.echo(f"Secured: {Access(secured.reader, secured.row_security)}.")
-    for role in secured.revoked:
-        note(f"{role} may read them no more")
+    click.echo(f"Secured: {tightened:,} files had too many rights; {access}.")
+    for role in revoked:
+        note(f"{role} may read the latest tables no more")

@@ -20,6 +20,7 @@ from elt_assets.orchestration.instance.config_file import (
     refuse_what_is_not_installed,
 )
 from elt_assets.orchestration.instance.database_check import look_at_instance
+from elt_assets.storage.home import prepare_home
 
 # A command's own standard error shows progress. Capturing it into a file, as Dagster does
 # by default, would take the terminal away and start two processes a run.
@@ -50,8 +51,8 @@ def dagster_home(settings: Settings) -> Path:
         refuse_contradiction(home / CONFIG_FILE, settings)
         return home
     home = settings.dagster_path
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    home.mkdir(exist_ok=True, mode=0o700)
+    prepare_home(settings)
+    home.mkdir(exist_ok=True)
     follow(home / CONFIG_FILE, settings)
     return home
 

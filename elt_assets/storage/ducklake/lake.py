@@ -363,7 +363,7 @@ class LakeWarehouses(Warehouses):
 
     def _make_folder(self) -> None:
         try:
-            Path(self._data).mkdir(parents=True, exist_ok=True, mode=0o700)
+            Path(self._data).mkdir(parents=True, exist_ok=True, mode=0o770)
         except OSError as error:
             raise PermanentError(
                 f"the folder {self._data} cannot be made ({error.strerror}); "

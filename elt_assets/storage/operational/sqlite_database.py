@@ -11,9 +11,11 @@ extension, then, and no copying of the live file.
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import adbc_driver_sqlite.dbapi as adbc
@@ -116,7 +118,11 @@ class SqliteDatabase(OperationalDatabase):
 
     def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
         """See `OperationalDatabase`. Raises `DatabaseMoved` when it was closed by `retire`."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
+        # SQLite would keep the group from writing, whatever the umask. No descriptor is opened:
+        # closing one would drop the locks of this process.
+        with suppress(OSError):
+            os.mknod(self._path, 0o660 | stat.S_IFREG)
         scripts = migrations()
         with self.transaction() as transaction:
             self._refuse_moved(transaction)

@@ -108,8 +108,8 @@ def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int
 @contextmanager
 def _making(ref: Place, lock: Path) -> Iterator[FileIO]:
     with refused_by_system(ref, lock):
-        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        note = FileIO(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
+        note = FileIO(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660), "r+")
     with note:
         fcntl.flock(note, fcntl.LOCK_EX)
         yield note

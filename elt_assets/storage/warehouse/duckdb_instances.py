@@ -153,7 +153,7 @@ class Instances:
             if self._idle:
                 return self._idle.pop()
         # DuckDB makes the folder itself, and not those above it.
-        self._spill.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._spill.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
         root = duckdb.connect(":memory:", config=self._config)
         try:
             # Times without an offset are UTC, wherever the machine stands.

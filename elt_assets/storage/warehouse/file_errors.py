@@ -38,7 +38,7 @@ _DAMAGE = (
 def make_folder(ref: Place, folder: Path) -> None:
     """Make the folder and those above it, for nobody but its owner."""
     with refused_by_system(ref, folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o770)
 
 
 @contextmanager

@@ -342,7 +342,7 @@ class FileWarehouses(Warehouses):
     def inspect(self) -> str:
         """See `Warehouses`."""
         try:
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._root.mkdir(parents=True, exist_ok=True, mode=0o770)
             with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe-") as probe:
                 probe.write(b"x")
                 probe.flush()

@@ -51,7 +51,7 @@ def backup(platform: Platform, folder: Path) -> Backup:
         raise InvalidInput(f"{folder} exists already; name a new folder for the backup")
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True, mode=0o700)
+    unfinished.mkdir(parents=True, mode=0o770)
     settings = platform.settings.model_copy(update={"home": unfinished})
     copy_to_file(platform.database, settings.database_path)
     database = SqliteDatabase(settings.database_path)

@@ -52,7 +52,7 @@ def archive(settings: Settings, integration: Integration, path: Path) -> int:
     """Move one past file into the archive; return how many bytes that frees."""
     ref = integration.ref
     folder = settings.archive_path / ref.organization_id / ref.integration_id
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o770)
     status = path.stat()
     # Names come again, month after month.
     name = f"{path.stem}.{status.st_mtime_ns}{path.suffix}"

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -31,6 +33,7 @@ from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import STREAMS, Stream
 
 FILE = "data.parquet"
+_DEPTH = 3  # folders between the export folder and a file
 
 
 class Table(StrEnum):
@@ -68,7 +71,7 @@ def export(
     """
     folder = folder.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o770)
     except OSError as error:
         raise InvalidInput(f"{folder} cannot be made ({error.strerror})") from None
     wanted = [found.ref for found in platform.registry.all()] if refs is None else list(refs)
@@ -176,14 +179,26 @@ _QUERIES: Mapping[Table, Callable[[Stream], str]] = {
 
 def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Path) -> int:
     """Write the query's rows to a new file in the place of `to`; return how many they are."""
-    to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    to.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
     unfinished = to.with_name(f".{to.name}.unfinished")
     literal = str(unfinished).replace("'", "''")
     done = source.execute(
         f"COPY ({query}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)", dict(parameters)
     ).fetchone()
+    _open_as_the_folder_is(to, unfinished)
     os.replace(unfinished, to)
     return 0 if done is None else int(done[0])
+
+
+def _open_as_the_folder_is(to: Path, unfinished: Path) -> None:
+    """Give what is written the rights of the export folder: who made that knows its readers."""
+    partitions = to.parents[:_DEPTH]
+    mode = stat.S_IMODE(to.parents[_DEPTH].stat().st_mode)
+    for folder in partitions:
+        # One that another account made has that account's rights.
+        with suppress(PermissionError):
+            folder.chmod(mode)
+    unfinished.chmod(mode & 0o666)
 
 
 def _name(stream: Stream, table: Table) -> str:

@@ -8,22 +8,12 @@ Belongs here: what settings and the stored decision come to. Does not: SQL
 
 from __future__ import annotations
 
-import msgspec
-
 from elt_assets.config.settings import Settings
 from elt_assets.errors import InvalidInput
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.postgres_access import Access, secure
 from elt_assets.storage.operational.postgres_database import PostgresDatabase
 from elt_assets.sync.state.store_tables import operational_tables
-
-
-class Secured(msgspec.Struct, frozen=True):
-    """The access that is in force now, and the roles that lost theirs."""
-
-    reader: str | None
-    row_security: bool
-    revoked: list[str]
 
 
 def wished(settings: Settings, stored: Access | None) -> Access:
@@ -37,8 +27,11 @@ def wished(settings: Settings, stored: Access | None) -> Access:
     )
 
 
-def secure_readers(database: OperationalDatabase, access: Access) -> Secured:
-    """Store and apply `access`. Raises `InvalidInput` where no role reads the database."""
+def secure_readers(database: OperationalDatabase, access: Access) -> list[str]:
+    """Store and apply `access`; the roles that may read no more.
+
+    Raises `InvalidInput` where no role reads the database.
+    """
     if not isinstance(database, PostgresDatabase):
         raise InvalidInput(
             f"{database} is a file, which no role reads; unset ELT_ASSETS_OPERATIONAL_READER and "
@@ -46,8 +39,7 @@ def secure_readers(database: OperationalDatabase, access: Access) -> Secured:
         )
     tables = operational_tables(database.dialect)["readable"]
     with database.transaction() as transaction:
-        revoked = secure(transaction, tables, access)
-    return Secured(access.reader, access.row_security, revoked)
+        return secure(transaction, tables, access)
 
 
 def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[bool, str]:

@@ -1,0 +1,98 @@
+"""The home folder, and who of this machine's users may do what with the files in it.
+
+New files get their rights from the process's umask, because DuckDB, SQLite and Dagster make files
+of their own.
+
+Belongs here: making the home, refusing one that anybody can write to, finding and mending loose
+rights. Does not: what is in the files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from elt_assets.config.settings import Settings
+from elt_assets.errors import InvalidInput
+
+GroupAccess = Literal["none", "read", "write"]
+
+_GROUP: dict[GroupAccess, int] = {"none": 0, "read": 0o050, "write": 0o070}
+_EVERYBODY_WRITES = 0o002
+
+
+def prepare_home(settings: Settings) -> None:
+    """Create the home, and give what this process makes the rights that the settings say.
+
+    Raises `InvalidInput` for a home that every user of the machine can write to.
+    """
+    allowed = _allowed(settings)
+    os.umask(0o777 & ~allowed)
+    home = settings.home
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        found = home.stat()
+    except OSError as error:
+        raise InvalidInput(
+            f"the home folder {home} cannot be made ({error.strerror}); set ELT_ASSETS_HOME"
+        ) from None
+    if found.st_mode & _EVERYBODY_WRITES:
+        raise InvalidInput(
+            f"every user of this machine can write to the home folder {home} (mode "
+            f"{stat.S_IMODE(found.st_mode):04o}): run elt-assets config secure, or chmod "
+            f"{allowed:04o} {home}"
+        )
+    # One that belongs to another account is a volume, whose rights its maker has chosen.
+    if found.st_uid == os.geteuid():
+        _tighten(home, found, allowed)
+
+
+def loose(settings: Settings) -> Iterator[str]:
+    """Files and folders of the home with more rights than the settings say; a line for each."""
+    for path, found in _files(settings):
+        if stat.S_IMODE(found.st_mode) & ~_fitting(found, _allowed(settings)):
+            yield f"{path} has mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def secure_files(settings: Settings) -> int:
+    """Take away what rights are too many, from the home down; how many files that was."""
+    return sum(_tighten(path, found, _allowed(settings)) for path, found in _files(settings))
+
+
+def _allowed(settings: Settings) -> int:
+    return 0o700 | _GROUP[settings.group_access]
+
+
+def _fitting(found: os.stat_result, allowed: int) -> int:
+    """What a file or folder may have; that a folder hands on its group is no right."""
+    if stat.S_ISDIR(found.st_mode):
+        return allowed | stat.S_ISGID
+    return allowed & 0o666
+
+
+def _tighten(path: Path, found: os.stat_result, allowed: int) -> bool:
+    mode = stat.S_IMODE(found.st_mode)
+    fitting = mode & _fitting(found, allowed)
+    if fitting == mode:
+        return False
+    path.chmod(fitting)
+    return True
+
+
+def _files(settings: Settings) -> Iterator[tuple[Path, os.stat_result]]:
+    """Everything under the home but dropped files: their senders need rights of their own."""
+    home = settings.home
+    if not home.is_dir():
+        return
+    yield home, home.stat()
+    for place, folders, names in os.walk(home):
+        if Path(place) == home and settings.drops_path.name in folders:
+            folders.remove(settings.drops_path.name)
+        for name in (*folders, *names):
+            path = Path(place, name)
+            found = path.lstat()
+            if not stat.S_ISLNK(found.st_mode):
+                yield path, found
