@@ -180,7 +180,7 @@ class Settings(BaseSettings):
         description="What of a row group must be in memory at once: a page of each column, its "
         "dictionary, its lists, bytes.",
     )
-    page_records: int = Field(100_000, ge=1, description="Most records in one page.")
+    page_records: int = Field(500_000, ge=1, description="Most records in one page.")
     record_bytes: int = Field(16 * 2**20, ge=1024, description="Largest record in a page, bytes.")
     egress: str | None = Field(
         None,

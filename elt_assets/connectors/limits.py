@@ -58,7 +58,7 @@ class FetchLimits:
     """Seconds for one page, with all its tries and the waits between them."""
     time_budget: float = 7200.0
     """Seconds of one attempt to read an integration; what is committed then is kept."""
-    page_records: int = 100_000
+    page_records: int = 500_000
     """Most records in one page."""
     record_bytes: int = 16 * 2**20
     """Largest record in a page."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.connectors.json.json_limits import decode
+
 _SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}", re.ASCII)
 _PLACES = (
@@ -29,13 +31,14 @@ _SLOW_DOWN = re.compile(rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"', re.I
 def complaint(body: bytes) -> str:
     """`; invalid_token`, or nothing where the body has no code that can be repeated."""
     try:
-        document = msgspec.json.decode(body)
+        document = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     if not isinstance(document, dict):
         return ""
     said = [code for code in (_code(document, place) for place in _PLACES) if code][:1]
-    if _SCIM_ERROR in (document.get("schemas") or ()):
+    schemas = document.get("schemas")
+    if isinstance(schemas, list) and _SCIM_ERROR in schemas:
         detail = document.get("detail")
         if isinstance(detail, str) and "@" not in detail and detail.isprintable():
             said.append(detail[:_LONGEST_DETAIL].rstrip(". "))

@@ -2,13 +2,15 @@
 
 Belongs here: where a value starts and ends, and whether the text stops before it is
 closed. Does not: decoding anything, or deciding what a broken page means (envelope) or
-what becomes of a broken record (salvage). Used on the slow path only.
+what becomes of a broken record (salvage). All but `has_long_number` is for the slow path.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+
+import msgspec
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -19,6 +21,18 @@ _TOKEN = re.compile(
     rb'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([^\s,:\[\]{}"]++)|([,:\[\]{}]))', re.DOTALL
 )
 _TRAILING_SPACE = re.compile(rb"[ \t\r\n]*+\Z")
+
+LONGEST_NUMBER = 1_000
+"""Digits. Python refuses whole numbers of more than 4,300."""
+_SAMPLE = LONGEST_NUMBER // 10
+_DIGITS_AT_SAMPLES = re.compile(rb"[0-9]{9}")
+_BUT_LONG_NUMBERS = re.compile(
+    rb'(?:"(?:[^"\\]++|\\.)*+"|[^"0-9]++|[0-9]{1,%d}+(?![0-9]))*+' % (LONGEST_NUMBER - 1),
+    re.DOTALL,
+)
+
+_MOST_MEMBERS = 100_000
+"""Members of an object that a list is looked for in; a few microseconds each."""
 
 Span = tuple[int, int]
 
@@ -118,6 +132,49 @@ def elements(text: bytes, position: int) -> tuple[list[Span], int]:
         found.append((position, skip_value(text, position)))
         position = _next(text, found[-1][1], b"]")
     return found, position + 1
+
+
+def list_start(body: bytes, keys: tuple[str, ...]) -> int:
+    """Where the value at `keys` starts. Raises `NotBalanced` unless there is exactly one."""
+    position = skip_space(body, 0)
+    for key in keys:
+        wanted = []
+        for number, ((first, last), (value, _)) in enumerate(members(body, position)):
+            if number >= _MOST_MEMBERS:
+                raise NotBalanced("too many members")
+            if name_of(body[first:last]) == key:
+                wanted.append(value)
+        if len(wanted) != 1:
+            raise NotBalanced(f"{len(wanted)} members of that name")
+        position = wanted[0]
+    return position
+
+
+def has_more_than(text: bytes, position: int, most: int) -> bool:
+    """Whether the list at `position` has more than `most` values; what follows is not read."""
+    position = _opened(text, position, b"[")
+    for _ in range(most + 1):
+        if text[position : position + 1] == b"]":
+            return False
+        position = _next(text, skip_value(text, position), b"]")
+    return True
+
+
+def name_of(quoted: bytes) -> str | None:
+    """The text of a member's name, or None if it cannot be read."""
+    try:
+        return msgspec.json.decode(quoted, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def has_long_number(text: bytes) -> bool:
+    """Whether a number in the text has so many digits that readers of JSON refuse it."""
+    # Nine digits at every hundredth place come of nothing else, and cost nothing to look for.
+    if not _DIGITS_AT_SAMPLES.search(text[::_SAMPLE]):
+        return False
+    others = _BUT_LONG_NUMBERS.match(text)
+    return others is not None and text[others.end() : others.end() + 1].isdigit()
 
 
 def ends_early(text: bytes) -> bool:

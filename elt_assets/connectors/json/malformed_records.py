@@ -24,6 +24,8 @@ from elt_assets.connectors.json import json_scan
 UNREADABLE = "$unreadable"
 """The key that makes a record a marker; its value is the reason, in words."""
 
+_MOST_DAMAGED = 10_000
+"""Records of a page that are looked into; a page with more of them is damaged as a whole."""
 _SEARCHED_DEPTH = 8
 """How deep inside a damaged record sound values are looked for; a key is never deeper."""
 
@@ -34,11 +36,18 @@ def salvage(body: bytes, records: tuple[str, ...]) -> bytes | None:
     Raises nothing: a page that cannot be saved is judged by what the strict decoder said.
     """
     try:
-        start = _list_start(body, records)
+        start = json_scan.list_start(body, records)
         spans, end = json_scan.elements(body, start)
     except json_scan.NotBalanced:
         return None
-    kept = [_sound_or_marker(body[first:last]) for first, last in spans]
+    kept = []
+    damaged = 0
+    for first, last in spans:
+        record = body[first:last]
+        kept.append(_sound_or_marker(record))
+        damaged += kept[-1] is not record
+        if damaged > _MOST_DAMAGED:
+            return None
     return b"".join((body[:start], b"[", b",".join(kept), b"]", body[end:]))
 
 
@@ -66,6 +75,8 @@ def reason_unreadable(value: bytes) -> str | None:
         return "nested too deep"
     except msgspec.DecodeError:
         return _complaint(text)
+    if json_scan.has_long_number(value):
+        return f"a number of {json_scan.LONGEST_NUMBER:,} digits or more"
     return None
 
 
@@ -87,27 +98,6 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _list_start(body: bytes, records: tuple[str, ...]) -> int:
-    position = json_scan.skip_space(body, 0)
-    for key in records:
-        wanted = [
-            value
-            for (first, last), (value, _) in json_scan.members(body, position)
-            if _name(body[first:last]) == key
-        ]
-        if len(wanted) != 1:
-            raise json_scan.NotBalanced(f"{len(wanted)} members of that name")
-        position = wanted[0]
-    return position
-
-
-def _name(quoted: bytes) -> str | None:
-    try:
-        return msgspec.json.decode(quoted, type=str)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
 def _sound_or_marker(record: bytes) -> bytes:
     reason = reason_unreadable(record)
     return record if reason is None else marker(record, reason)
@@ -120,7 +110,7 @@ def _sound_members(text: bytes, depth: int) -> list[bytes]:
     """
     found = {}
     for (name_start, name_end), (start, end) in json_scan.members(text, 0):
-        name = _name(text[name_start:name_end])
+        name = json_scan.name_of(text[name_start:name_end])
         if name is None or name in found:
             raise json_scan.NotBalanced("a name that is unreadable or stands twice")
         found[name] = _member(text[name_start:name_end], _sound_value(text[start:end], depth))

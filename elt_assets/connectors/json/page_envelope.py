@@ -8,6 +8,7 @@ following the cursor (pagination).
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.json import json_scan
+from elt_assets.connectors.json.json_limits import USUAL_LIMITS, PageLimits, TooComplex, decode
 from elt_assets.connectors.json.malformed_records import salvage
 from elt_assets.connectors.mapping.expressions import Literal, written
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
@@ -49,6 +51,7 @@ class EnvelopeReader:
         cursor: Keys | None = None,
         total: Keys | None = None,
         *,
+        limits: PageLimits = USUAL_LIMITS,
         marked: bool = False,
         may_be_absent: bool = False,
         empty_if: tuple[Keys, Literal] | None = None,
@@ -57,6 +60,7 @@ class EnvelopeReader:
 
         It also is where something else says what the page is (`empty_if`, a place and a value).
         """
+        self._limits = limits
         self._empty_if = empty_if
         may_be_absent = may_be_absent or empty_if is not None
         self._marked = marked
@@ -92,6 +96,7 @@ class EnvelopeReader:
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if not body or body.isspace():
             raise PageUnreadable(f"{what} is empty")
+        self._limits.check_count(body, self._records, what)
         body, page = self._decode(body, what)
         for keys in self._errors:
             found = self._value(page, keys, what)
@@ -106,6 +111,7 @@ class EnvelopeReader:
             if total != 0 and not self._says_what_it_is(page, what):
                 raise self._misshapen(body, what)
             records = []
+        self._limits.check_records(records, what)
         mark = _mark(records) if self._marked and records else None
         return Envelope(body, len(records), self._next(page, what), total, mark)
 
@@ -121,11 +127,14 @@ class EnvelopeReader:
             page = self._decoder.decode(body)
             if not body.isascii():
                 body.decode("utf-8")
-            return body, page
+            if not json_scan.has_long_number(body):
+                return body, page
         except msgspec.ValidationError:
             raise self._misshapen(body, what) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
+        with suppress(json_scan.NotBalanced):
+            self._limits.check_marks(body, self._records, what)
         saved = salvage(body, self._records)
         if saved is not None:
             try:
@@ -188,7 +197,7 @@ class EnvelopeReader:
         if raw is None:
             return None
         try:
-            return msgspec.json.decode(raw)
+            return decode(raw)
         except (msgspec.DecodeError, RecursionError):
             raise PageUnreadable(f"{what} has something unreadable at {written(keys)!r}") from None
 
@@ -249,7 +258,7 @@ def _walk(body: bytes, keys: Keys, wanted: str) -> str | None:
     raw: bytes | msgspec.Raw = body
     for depth, key in enumerate(keys):
         try:
-            inside = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            inside = decode(raw, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return _found(raw, keys[:depth])
         if key not in inside:
@@ -265,7 +274,11 @@ def _walk(body: bytes, keys: Keys, wanted: str) -> str | None:
 
 def _found(raw: bytes | msgspec.Raw, keys: Keys) -> str:
     try:
-        return f"{kind(msgspec.json.decode(raw))}{_place(keys)}"
+        return f"{kind(decode(raw))}{_place(keys)}"
+    except TooComplex:
+        # All of a list or an object, but for its size, is in its first byte.
+        listed = bytes(raw).lstrip()[:1] == b"["
+        return f"{'a large list' if listed else 'a large object'}{_place(keys)}"
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return f"something unreadable{_place(keys)}"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from elt_assets.connectors.json.json_scan import has_long_number
 from elt_assets.connectors.json.malformed_records import marker, reason_unreadable
 
 _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])
@@ -32,7 +33,11 @@ def json_list(records: Sequence[bytes]) -> bytes:
 
 def _is_sound(body: bytes, records: int) -> bool:
     try:
-        return len(_LIST.decode(body)) == records and (body.isascii() or bool(body.decode()))
+        return (
+            len(_LIST.decode(body)) == records
+            and (body.isascii() or bool(body.decode()))
+            and not has_long_number(body)
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.mapping.evaluate import holds, text_at
 from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.connectors.source import Presence
@@ -107,6 +108,6 @@ def _is_json(kind: str) -> bool:
 
 def _decoded(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

@@ -18,6 +18,7 @@ import msgspec
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.http_client import NotThere
+from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import parse
@@ -27,7 +28,7 @@ from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.provider_data import ParentStream, RestData
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence, Source
-from elt_assets.errors import PermanentError, ProviderUnavailable
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
 _LONGEST_REASON = 300
@@ -261,11 +262,16 @@ def open_rest(
     return NestedSource(config, stream, parent, ref=ref, secrets=secrets, limits=limits)
 
 
-def _records(page: Page, path: tuple[str, ...]) -> list[Any]:
-    records = msgspec.json.decode(page.body)
+def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:
+    """The records one after the other: all of them as objects take many times the page."""
+    place: bytes | msgspec.Raw = page.body
     for key in path:
-        records = records.get(key) or []
-    return list(records)
+        place = msgspec.json.decode(place, type=dict[str, msgspec.Raw]).get(key, b"null")
+    for record in msgspec.json.decode(place, type=list[msgspec.Raw] | None) or ():
+        try:
+            yield decode(record)
+        except msgspec.DecodeError:
+            raise PageUnreadable("a record that has a list is too large to be read") from None
 
 
 def _after(page: Page, parent: Parent, place: Place, done: Place) -> Place:

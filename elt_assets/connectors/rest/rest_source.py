@@ -25,6 +25,7 @@ from elt_assets.connectors.http.jwt_assertion import AssertionGrant
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin, Origins
 from elt_assets.connectors.http.rate_limit import Throttle
+from elt_assets.connectors.json.json_limits import PageLimits, decode
 from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import parse, parse_condition, parse_keys
@@ -93,6 +94,7 @@ class RestSource:
         self._wanted = _page_size(self._params | dict(self._paginator.step(None).params))
         self._envelope = EnvelopeReader(
             self._records,
+            limits=PageLimits(limits.page_records, limits.record_bytes),
             cursor=self._paginator.cursor,
             total=parse_keys(described.total_path) if described.total_path is not None else None,
             # Cursors that repeat a page do harm to nobody; counted pages then have no end.
@@ -268,7 +270,7 @@ class RestSource:
 
         def read(response: Response) -> Any:
             try:
-                return msgspec.json.decode(response.body)
+                return decode(response.body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise PageUnreadable(f"{what} is not JSON") from None
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from elt_assets.connectors.json.json_limits import USUAL_LIMITS
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
 from elt_assets.connectors.rest.rest_source import RestSource
@@ -146,6 +147,7 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
                 continue
             if bytes(group.members) == b"null":
                 continue
+            USUAL_LIMITS.check_count(bytes(group.members), (), "a group")
             count = len(msgspec.json.decode(group.members, type=list[msgspec.Raw]))
             if count:
                 # Bytes stay bytes: only the brackets go.
