@@ -1,11 +1,9 @@
-"""A seat: the right of one integration to be worked on, given up while it can only wait.
+"""A slot of the worker pool, released while its holder can only wait.
 
-Belongs here: telling whoever handed out the seat that its holder waits, from wherever the
-waiting happens. Does not: who gets the seat meanwhile (sync.worker_pool), or why anybody waits.
-
-A provider that asks for half a minute of patience must not keep another integration from
-being synced. Waiting happens deep down in a connector, and often in a thread that fetches
-ahead for the one that syncs; both find the seat in their context.
+A provider that asks a client to come back in half a minute must not keep another integration
+from being synced. The wait happens deep inside a connector, often in a thread that prefetches
+pages for the one that syncs. Both find the slot in their context. `sync.worker_pool` decides
+which task gets a released slot.
 """
 
 from __future__ import annotations
@@ -16,34 +14,34 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 WORTH_LEAVING = 1.0
-"""Seconds. For a shorter wait the seat is kept: coming back may take longer than that."""
+"""Seconds. A shorter wait keeps its slot: acquiring one again may take longer than the wait."""
 
 
-class Seat:
-    """One integration's seat, held by the thread that makes it.
+class Slot:
+    """One integration's slot, held by the thread that creates this object.
 
-    `leave` gives the seat to somebody else at once; `come_back` returns when there is one again.
+    `release` makes the slot free at once; `reacquire` blocks until a slot is free.
     """
 
-    def __init__(self, leave: Callable[[], None], come_back: Callable[[], None]) -> None:
-        self._leave = leave
-        self._come_back = come_back
+    def __init__(self, release: Callable[[], None], reacquire: Callable[[], None]) -> None:
+        self._release = release
+        self._reacquire = reacquire
         self._holder = threading.get_ident()
         self._lock = threading.Lock()
         self._helpers_waiting = 0
         self._blocked = 0
-        self._away = False
+        self._released = False
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around a wait, in the holder's thread or in that of a helper."""
+        """Wrap a wait, in the holder's thread or in one that prefetches for it."""
         if threading.get_ident() == self._holder:
             with self._blocked_by_a_wait():
                 yield
             return
         with self._lock:
             self._helpers_waiting += 1
-            self._leave_if_idle()
+            self._release_if_idle()
         try:
             yield
         finally:
@@ -52,58 +50,58 @@ class Seat:
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Around one thread's dependence on another: if that one waits, so do both."""
+        """Wrap a wait for another thread: while that thread waits, both are idle."""
         with self._lock:
             self._blocked += 1
-            self._leave_if_idle()
+            self._release_if_idle()
         try:
             yield
         finally:
             with self._lock:
                 self._blocked -= 1
-                away, self._away = self._away, False
-            if away:
-                self._come_back()
+                released, self._released = self._released, False
+            if released:
+                self._reacquire()
 
     @contextmanager
     def _blocked_by_a_wait(self) -> Iterator[None]:
-        self._leave()
+        self._release()
         try:
             yield
         finally:
-            self._come_back()
+            self._reacquire()
 
-    def _leave_if_idle(self) -> None:
-        if self._blocked and self._helpers_waiting and not self._away:
-            self._away = True
-            self._leave()
-
-
-_seat: ContextVar[Seat | None] = ContextVar("seat", default=None)
+    def _release_if_idle(self) -> None:
+        if self._blocked and self._helpers_waiting and not self._released:
+            self._released = True
+            self._release()
 
 
-def take(seat: Seat) -> None:
-    """Let this context, and those copied from it, know the seat."""
-    _seat.set(seat)
+_slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
+
+
+def take(slot: Slot) -> None:
+    """Set the slot of this context and of those copied from it."""
+    _slot.set(slot)
 
 
 @contextmanager
 def waiting(seconds: float) -> Iterator[None]:
-    """Around a wait of so many seconds; without a seat, or for a short one, nothing happens."""
-    seat = _seat.get()
-    if seat is None or seconds < WORTH_LEAVING:
+    """Wrap a wait of `seconds`. Does nothing without a slot, or for a short wait."""
+    slot = _slot.get()
+    if slot is None or seconds < WORTH_LEAVING:
         yield
         return
-    with seat.waiting():
+    with slot.waiting():
         yield
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Around the wait for what another thread fetches or makes."""
-    seat = _seat.get()
-    if seat is None:
+    """Wrap the wait for what another thread fetches or computes."""
+    slot = _slot.get()
+    if slot is None:
         yield
         return
-    with seat.blocked():
+    with slot.blocked():
         yield

@@ -49,7 +49,7 @@ from elt_assets.sync.state.store_tables import (
     warehouse_layout,
 )
 from elt_assets.sync.streams import STREAMS, Stream
-from elt_assets.sync.worker_pool import Crew
+from elt_assets.sync.worker_pool import WorkerPool
 
 T = TypeVar("T")
 
@@ -176,18 +176,18 @@ class Platform:
         ]
         # DuckDB, ADBC and sockets release the interpreter: threads are enough. A caller who stops
         # listening sets `stop`: those under way end after the batch they are at.
-        crew = Crew(
+        pool = WorkerPool(
             self._engine.sync,
             requests,
-            seats=self.settings.concurrency,
+            slots=self.settings.concurrency,
             stop=stop,
             may_begin=may_begin,
         )
-        with closing(crew.results(meanwhile)) as outcomes:
+        with closing(pool.results(meanwhile)) as outcomes:
             for outcome in outcomes:
                 if outcome is not None:
                     yield outcome
-        for request in crew.left:
+        for request in pool.left:
             left(request.ref)
 
     def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:

@@ -1,10 +1,7 @@
-"""A crew: threads that work off a list in its order, a given number of them at once.
+"""A worker pool: threads that process a list of tasks in its order, a fixed number at a time.
 
-Belongs here: handing out tasks and seats, and collecting results. Does not: what a task is,
-or which order is a good one.
-
-A task whose holder can only wait gives up its seat (`elt_assets.connectors.slot`), and the next one
-of the list begins: the crew grows by a thread. Who comes back is seated before anybody begins.
+A task that can only wait releases its slot (`connectors.slot`), and the next task of the list
+starts in another thread. A task that wants its slot back goes before tasks that have not started.
 """
 
 from __future__ import annotations
@@ -18,22 +15,22 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from elt_assets.connectors import slot
-from elt_assets.connectors.slot import Seat
+from elt_assets.connectors.slot import Slot
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _MOMENT = 1.0
-"""Seconds after which a caller who waits for results gets a turn of its own."""
-_WAITING_ROOM = 3
-"""Tasks that may wait without a seat, for each seat. A waiting one holds a file and a few
-pages; more of them keep their seats, so that memory stays bounded."""
+"""Seconds after which a caller that waits for results is called back."""
+_WAITING_PER_SLOT = 3
+"""Tasks that may wait without a slot, for each slot. A waiting task holds a file and a few
+pages; further ones keep their slots, so that memory stays bounded."""
 
 
-class Crew(Generic[T, R]):
-    """Does `work` on `tasks`, at most `seats` at once; begins one only if `may_begin`.
+class WorkerPool(Generic[T, R]):
+    """Runs `work` on each of `tasks`, at most `slots` at a time, while `may_begin` allows it.
 
-    The first is begun in any case: who comes too late each time would never get anywhere.
+    The first task always starts, so that a run whose budget is spent still makes progress.
     """
 
     def __init__(
@@ -41,35 +38,35 @@ class Crew(Generic[T, R]):
         work: Callable[[T], R],
         tasks: Iterable[T],
         *,
-        seats: int,
+        slots: int,
         stop: threading.Event,
         may_begin: Callable[[], bool],
     ) -> None:
         self._work = work
         self._tasks = deque(tasks)
-        self._seats = seats
+        self._slots = slots
         self._stop = stop
         self._may_begin = may_begin
         self._context = copy_context()
         self._changed = threading.Condition()
-        self._seated = self._coming_back = self._members = 0
+        self._occupied = self._reacquiring = self._threads_busy = 0
         self._begun = False
         self._results: SimpleQueue[tuple[R] | Future[None]] = SimpleQueue()
         self._threads = ThreadPoolExecutor(
-            max(1, seats * (1 + _WAITING_ROOM)), thread_name_prefix="sync"
+            max(1, slots * (1 + _WAITING_PER_SLOT)), thread_name_prefix="sync"
         )
 
     def results(self, meanwhile: Callable[[], None]) -> Generator[R]:
-        """Each result as it comes; `meanwhile` is called about once a second, in this thread.
+        """Yield each result as it arrives; call `meanwhile` about once a second, in this thread.
 
-        Whoever stops listening leaves alone what has not begun and waits for what has. What
-        a task raises ends all of them and is raised here. For one use.
+        A caller that closes the generator starts no further task and waits for the running ones.
+        An exception of one task ends all of them and is raised here. Can be used once.
         """
         with self._threads:
             try:
                 with self._changed:
-                    self._seat_more()
-                while self._members:
+                    self._fill_slots()
+                while self._threads_busy:
                     try:
                         result = self._results.get(timeout=_MOMENT)
                     except Empty:
@@ -79,7 +76,7 @@ class Crew(Generic[T, R]):
                             yield result[0]
                         else:
                             with self._changed:
-                                self._members -= 1
+                                self._threads_busy -= 1
                             result.result()
                     meanwhile()
             finally:
@@ -89,42 +86,42 @@ class Crew(Generic[T, R]):
 
     @property
     def left(self) -> list[T]:
-        """The tasks that were not begun, in order."""
+        """The tasks that were not started, in order."""
         return list(self._tasks)
 
-    def _seat_more(self) -> None:
-        """Fill free seats while there is something to begin; the lock is held."""
+    def _fill_slots(self) -> None:
+        """Start tasks in the free slots. The caller holds the lock."""
         if not self._more_to_begin():
             return
-        free = self._seats - self._seated - self._coming_back
-        room = self._seats * (1 + _WAITING_ROOM) - self._members
+        free = self._slots - self._occupied - self._reacquiring
+        room = self._slots * (1 + _WAITING_PER_SLOT) - self._threads_busy
         for _ in range(min(free, room, len(self._tasks))):
-            self._seated += 1
-            self._members += 1
-            self._threads.submit(self._member).add_done_callback(self._results.put)
+            self._occupied += 1
+            self._threads_busy += 1
+            self._threads.submit(self._work_through).add_done_callback(self._results.put)
 
-    def _member(self) -> None:
-        """One thread's work; it begins and ends seated."""
+    def _work_through(self) -> None:
+        """Run tasks in one thread, which holds a slot when it starts and when it ends."""
         try:
             while (task := self._next()) is not None:
-                self._results.put((self._context.copy().run(self._seated_at, task[0]),))
+                self._results.put((self._context.copy().run(self._run_in_slot, task[0]),))
         except BaseException:
             self._stop.set()
             raise
         finally:
             with self._changed:
-                self._seated -= 1
+                self._occupied -= 1
                 self._changed.notify_all()
-                self._seat_more()
+                self._fill_slots()
 
-    def _seated_at(self, task: T) -> R:
-        slot.take(Seat(self._leave, self._come_back))
+    def _run_in_slot(self, task: T) -> R:
+        slot.take(Slot(self._release, self._reacquire))
         return self._work(task)
 
     def _next(self) -> tuple[T] | None:
-        """The next task, unless nothing is to begin, or somebody comes back and has none."""
+        """The next task; none while nothing may start or a waiting task wants its slot back."""
         with self._changed:
-            if self._coming_back or not self._more_to_begin():
+            if self._reacquiring or not self._more_to_begin():
                 return None
             self._begun = True
             return (self._tasks.popleft(),)
@@ -134,15 +131,15 @@ class Crew(Generic[T, R]):
             not self._stop.is_set() and bool(self._tasks) and (not self._begun or self._may_begin())
         )
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._changed:
-            self._seated -= 1
+            self._occupied -= 1
             self._changed.notify_all()
-            self._seat_more()
+            self._fill_slots()
 
-    def _come_back(self) -> None:
+    def _reacquire(self) -> None:
         with self._changed:
-            self._coming_back += 1
-            self._changed.wait_for(lambda: self._seated < self._seats or self._stop.is_set())
-            self._coming_back -= 1
-            self._seated += 1
+            self._reacquiring += 1
+            self._changed.wait_for(lambda: self._occupied < self._slots or self._stop.is_set())
+            self._reacquiring -= 1
+            self._occupied += 1

@@ -1,4 +1,4 @@
-"""Threads that work off a list: how many at once, in which order, and who waits without a seat."""
+"""The worker pool: how many tasks run at once, in which order, and which wait without a slot."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import pytest
 
 from elt_assets.connectors import slot
 from elt_assets.sync.service import always, nothing
-from elt_assets.sync.worker_pool import Crew
+from elt_assets.sync.worker_pool import WorkerPool
 
 
-def crew(
+def pool(
     work: Callable[[int], int],
     tasks: Iterable[int],
     *,
-    seats: int = 2,
+    slots: int = 2,
     may_begin: Callable[[], bool] = always,
-) -> Crew[int, int]:
-    return Crew(work, tasks, seats=seats, stop=threading.Event(), may_begin=may_begin)
+) -> WorkerPool[int, int]:
+    return WorkerPool(work, tasks, slots=slots, stop=threading.Event(), may_begin=may_begin)
 
 
 def test_everything_is_done_once() -> None:
-    assert sorted(crew(lambda n: n * n, range(100), seats=7).results(nothing)) == [
+    assert sorted(pool(lambda n: n * n, range(100), slots=7).results(nothing)) == [
         n * n for n in range(100)
     ]
 
 
 def test_tasks_begin_in_their_order() -> None:
     begun: list[int] = []
-    made = crew(lambda n: begun.append(n) or n, [3, 1, 2, 9, 5], seats=1)  # type: ignore[func-returns-value]
+    made = pool(lambda n: begun.append(n) or n, [3, 1, 2, 9, 5], slots=1)  # type: ignore[func-returns-value]
     assert list(made.results(nothing)) == begun == [3, 1, 2, 9, 5]
 
 
-def test_who_waits_lets_the_next_one_begin_and_is_seated_again_before_another_begins() -> None:
-    """With one seat: the first gives it up, the second works, and the third is after the first."""
+def test_a_waiting_task_lets_the_next_start_and_gets_its_slot_back_before_others_start() -> None:
+    """With one slot: the first task releases it, the second runs, the third follows the first."""
     over, order = threading.Event(), []
 
     def work(number: int) -> int:
@@ -48,16 +48,16 @@ def test_who_waits_lets_the_next_one_begin_and_is_seated_again_before_another_be
             order.append("1 goes on")
         elif number == 2:
             over.set()
-            while not made._coming_back:
+            while not made._reacquiring:
                 threading.Event().wait(0.001)
         return number
 
-    made = crew(work, [1, 2, 3], seats=1)
+    made = pool(work, [1, 2, 3], slots=1)
     assert sorted(made.results(nothing)) == [1, 2, 3]
     assert order == ["1 begins", "2 begins", "1 goes on", "3 begins"]
 
 
-def test_no_more_work_at_once_than_there_are_seats_however_many_wait() -> None:
+def test_no_more_tasks_run_than_there_are_slots_however_many_wait() -> None:
     working: set[int] = set()
     most = 0
     guard = threading.Lock()
@@ -79,11 +79,11 @@ def test_no_more_work_at_once_than_there_are_seats_however_many_wait() -> None:
             at_work(number)
         return number
 
-    assert sorted(crew(work, range(60), seats=3).results(nothing)) == list(range(60))
+    assert sorted(pool(work, range(60), slots=3).results(nothing)) == list(range(60))
     assert most <= 3
 
 
-def test_a_short_wait_keeps_the_seat() -> None:
+def test_a_short_wait_keeps_its_slot() -> None:
     order: list[int] = []
 
     def work(number: int) -> int:
@@ -92,11 +92,11 @@ def test_a_short_wait_keeps_the_seat() -> None:
         order.append(number)
         return number
 
-    list(crew(work, [1, 2, 3], seats=1).results(nothing))
+    list(pool(work, [1, 2, 3], slots=1).results(nothing))
     assert order == [1, 2, 3]
 
 
-def test_who_waits_for_a_helper_that_waits_leaves_the_seat_too() -> None:
+def test_waiting_for_a_helper_that_waits_releases_the_slot_too() -> None:
     """A page is fetched by another thread, and that one is told to be patient."""
     second_begins, first_fetched = threading.Event(), threading.Event()
 
@@ -118,11 +118,11 @@ def test_who_waits_for_a_helper_that_waits_leaves_the_seat_too() -> None:
         helper.join()
         return 1
 
-    assert sorted(crew(work, [1, 2], seats=1).results(nothing)) == [1, 2]
+    assert sorted(pool(work, [1, 2], slots=1).results(nothing)) == [1, 2]
 
 
-def test_only_so_many_wait_without_a_seat() -> None:
-    """Four for one seat: the one that works and three that wait; the fifth must not begin."""
+def test_the_number_of_tasks_that_wait_without_a_slot_is_bounded() -> None:
+    """Four for one slot: the one that works and three that wait; the fifth must not begin."""
     begun: list[int] = []
     everybody_waits, enough = threading.Semaphore(0), threading.Event()
 
@@ -133,7 +133,7 @@ def test_only_so_many_wait_without_a_seat() -> None:
             enough.wait()
         return number
 
-    made = crew(work, range(6), seats=1)
+    made = pool(work, range(6), slots=1)
     results = made.results(nothing)
     done = threading.Thread(target=lambda: list(results))
     done.start()
@@ -152,13 +152,13 @@ def test_nothing_begins_once_nothing_may_and_what_is_left_is_told() -> None:
         done.append(number)
         return number
 
-    made = crew(work, range(9), seats=1, may_begin=lambda: len(done) < 4)
+    made = pool(work, range(9), slots=1, may_begin=lambda: len(done) < 4)
     assert list(made.results(nothing)) == [0, 1, 2, 3]
     assert made.left == [4, 5, 6, 7, 8]
 
 
 def test_one_begins_even_if_none_may_any_more() -> None:
-    made = crew(lambda number: number, range(5), seats=4, may_begin=lambda: False)
+    made = pool(lambda number: number, range(5), slots=4, may_begin=lambda: False)
     assert list(made.results(nothing)) == [0]
     assert made.left == [1, 2, 3, 4]
 
@@ -169,7 +169,7 @@ def test_what_a_task_raises_ends_all_and_is_raised() -> None:
             raise KeyboardInterrupt
         return number
 
-    made = crew(work, range(1000), seats=1)
+    made = pool(work, range(1000), slots=1)
     with pytest.raises(KeyboardInterrupt):
         list(made.results(nothing))
     assert made.left[-1] == 999
@@ -177,10 +177,10 @@ def test_what_a_task_raises_ends_all_and_is_raised() -> None:
 
 def test_who_stops_listening_leaves_alone_what_has_not_begun() -> None:
     stop = threading.Event()
-    made = Crew(
+    made = WorkerPool(
         lambda number: number and stop.wait() and number,
         range(9),
-        seats=1,
+        slots=1,
         stop=stop,
         may_begin=always,
     )
@@ -201,7 +201,7 @@ def test_who_waits_when_all_is_stopped_goes_on_at_once() -> None:
             stopped.wait()
         return 0
 
-    made = Crew(work, [0, 1], seats=1, stop=stopped, may_begin=always)
+    made = WorkerPool(work, [0, 1], slots=1, stop=stopped, may_begin=always)
     with closing(made.results(nothing)) as results:
         assert next(results) == 1
 
@@ -213,5 +213,5 @@ def test_the_caller_has_a_turn_while_it_waits() -> None:
         turns.append(1)
         seen.set()
 
-    assert list(crew(lambda n: seen.wait() and n, [7]).results(turn)) == [7]
+    assert list(pool(lambda n: seen.wait() and n, [7]).results(turn)) == [7]
     assert turns

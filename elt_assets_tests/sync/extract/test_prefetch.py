@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from elt_assets.connectors import slot
-from elt_assets.connectors.slot import Seat
+from elt_assets.connectors.slot import Slot
 from elt_assets.sync.extract.prefetch import made_ahead
 
 ROOM = 100
@@ -127,9 +127,9 @@ def test_who_leaves_while_the_maker_waits_for_room_leaves_no_thread_behind() -> 
     assert threading.active_count() == before
 
 
-def test_a_seat_is_given_up_while_the_maker_waits_and_nobody_else_works() -> None:
+def test_a_slot_is_released_while_producer_and_consumer_both_wait() -> None:
     left, came_back = threading.Event(), threading.Event()
-    slot.take(Seat(left.set, came_back.set))
+    slot.take(Slot(left.set, came_back.set))
 
     def items() -> Iterator[Thing]:
         yield Thing(0)
@@ -142,9 +142,9 @@ def test_a_seat_is_given_up_while_the_maker_waits_and_nobody_else_works() -> Non
     assert came_back.is_set()
 
 
-def test_a_seat_is_kept_while_there_is_something_to_use() -> None:
+def test_a_slot_is_kept_while_there_is_an_item_to_use() -> None:
     left, go_on = threading.Event(), threading.Event()
-    slot.take(Seat(left.set, left.set))
+    slot.take(Slot(left.set, left.set))
     waits = threading.Event()
 
     def items() -> Iterator[Thing]:
