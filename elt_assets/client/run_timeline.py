@@ -1,8 +1,4 @@
-"""What the runs of one sync tell so far: which integrations are where, and what went wrong.
-
-Belongs here: folding a run's events into its integrations. Does not: fetching events
-(server) or showing anything (cli).
-"""
+"""The timeline of a run: the stage and the failures of each integration, from the run's events."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import msgspec
 
 from elt_assets.client.signin_timeline import told
 from elt_assets.client.web_server import Run
-from elt_assets.orchestration.assets.failed_partitions import TROUBLE, Trouble
+from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.progress_log import from_text
 from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
 from elt_assets.orchestration.assets.signin.signin_step import is_failure
@@ -26,7 +22,7 @@ _STAGES = {
     for stream in STREAMS.values()
     for stage in Stage
 }
-# Metadata of the events, as reporting labels it, to fields of the counts.
+# Labels of the events' metadata to fields of the counts.
 _COUNTS = {
     "fetched": "fetched",
     "staged": "staged",
@@ -41,7 +37,7 @@ _COUNTS = {
 }
 
 
-class Story:
+class RunTimeline:
     """One run as far as its events have been read."""
 
     def __init__(self, run: Run, integrations: Sequence[str]) -> None:
@@ -49,14 +45,14 @@ class Story:
         self.integrations = list(integrations)
         self.settled: dict[str, Outcome] = {}
         self.loaded: set[str] = set()
-        """Days that the run carries and has brought to an end, where it is one of days."""
-        self.troubles: dict[str, Trouble] = {}
+        """Days that a run of sign-in events has loaded."""
+        self.failures: dict[str, FailureDetails] = {}
         self.complaint: str | None = None
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         self._reasons: dict[tuple[str, str], str] = {}
 
-    def hear(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome | str]:
-        """Take in what happened next; returns what is worth showing of it, in order."""
+    def read(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome | str]:
+        """Process the next events; return what is worth showing of them, in order."""
         news: list[Progress | Outcome | str] = []
         for event in events:
             lines = told(event)
@@ -70,7 +66,7 @@ class Story:
                 case "ObservationEvent":
                     news += self._observed(event)
                 case "ExecutionStepFailureEvent" | "RunFailureEvent" if event["error"]:
-                    # What the run's own log has said is plainer than the exception after it.
+                    # The run's own message is clearer than the exception that follows it.
                     if not is_failure(self.complaint or ""):
                         self.complaint = event["error"]["message"]
                 case "RunCanceledEvent":
@@ -79,12 +75,12 @@ class Story:
 
     @property
     def unsettled(self) -> list[str]:
-        """Integrations that the run did not bring to an end, failed ones included."""
+        """Integrations that the run did not settle, failed ones included."""
         done = self.settled.keys() | self.loaded
         return [key for key in self.integrations if key not in done]
 
     def _complain(self, lines: Iterable[str]) -> None:
-        """Keep what a run says by itself: one line for each asset of it that failed."""
+        """Collect the run's own failure messages, one line for each asset that failed."""
         for line in lines:
             earlier = f"{self.complaint}; " if is_failure(self.complaint or "") else ""
             self.complaint = earlier + line
@@ -127,34 +123,37 @@ class Story:
     def _observed(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
         stream, _ = _STAGES.get(event["assetKey"]["path"][-1], ("", None))
         for entry in event["metadataEntries"]:
-            if entry["label"] == TROUBLE:
-                trouble = msgspec.json.decode(entry["jsonString"], type=Trouble)
-                self.troubles[trouble.partition] = trouble
+            if entry["label"] == FAILURE_DETAILS:
+                details = msgspec.json.decode(entry["jsonString"], type=FailureDetails)
+                self.failures[details.partition] = details
                 return [
                     Outcome(
-                        partition=trouble.partition,
+                        partition=details.partition,
                         stream=stream,
-                        sync_id=trouble.sync_id,
+                        sync_id=details.sync_id,
                         status=Status.FAILED,
-                        error=trouble.error,
-                        retryable=trouble.retryable,
+                        error=details.error,
+                        retryable=details.retryable,
                         run_id=self.run.run_id,
                     )
                 ]
         return []
 
 
-def left_over(stories: Sequence[Story]) -> dict[str, list[str]]:
-    """The integrations, by job, that some run of a sync began or failed and none has settled.
+def left_over(timelines: Sequence[RunTimeline]) -> dict[str, list[str]]:
+    """The integrations, by job, that no run of a sync has settled. A job is a stream.
 
-    A job is a stream. A run that succeeded has left out only what is disabled or has no such
-    stream.
+    A successful run skips only integrations that are disabled or do not have the stream.
     """
-    settled = {(story.run.job, key) for story in stories for key in (*story.settled, *story.loaded)}
+    settled = {
+        (timeline.run.job, key)
+        for timeline in timelines
+        for key in (*timeline.settled, *timeline.loaded)
+    }
     left: dict[str, dict[str, None]] = {}
-    for story in stories:
-        if story.run.status != "SUCCESS":
-            for key in story.unsettled:
-                if (story.run.job, key) not in settled:
-                    left.setdefault(story.run.job, {})[key] = None
+    for timeline in timelines:
+        if timeline.run.status != "SUCCESS":
+            for key in timeline.unsettled:
+                if (timeline.run.job, key) not in settled:
+                    left.setdefault(timeline.run.job, {})[key] = None
     return {job: list(keys) for job, keys in left.items()}

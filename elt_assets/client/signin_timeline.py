@@ -1,7 +1,7 @@
 """What the run of a day of sign-in events tells so far, as lines for whoever watches it.
 
 Belongs here: turning a run's events into text, and several runs into one line. Does not: runs
-that sync integrations (story), or showing anything (cli).
+that sync integrations (run_timeline), or showing anything (cli).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from elt_assets.config.broker_address import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
 from elt_assets.monitoring.broker_check import listening_workers, look_at_broker
-from elt_assets.orchestration.alerts.issues import grouped, open_matters
+from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.clock import now
@@ -160,7 +160,7 @@ def workers(address: BrokerAddress) -> Check:
 
 def _integrations(platform: Platform) -> Iterator[Check]:
     """What single integrations suffer from; one line for all of one cause."""
-    alerts = grouped(open_matters(platform).open)
+    alerts = grouped(open_issues(platform).open)
     for kind, fine in (("failure", "no sync waits for a person"), ("quarantine", "none is open")):
         found = [alert for alert in alerts if alert.kind == kind]
         yield Check(

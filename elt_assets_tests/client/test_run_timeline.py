@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.run_timeline import Story, left_over
+from elt_assets.client.run_timeline import RunTimeline, left_over
 from elt_assets.client.signin_timeline import days_over
 from elt_assets.client.web_server import Run
-from elt_assets.orchestration.assets.failed_partitions import TROUBLE, Trouble
+from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.progress_log import as_text
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.sync.outcome import Outcome, Progress, Status
@@ -17,10 +17,10 @@ from elt_assets.sync.outcome import Outcome, Progress, Status
 KEYS = ["org:a", "org:b", "org:c", "org:d"]
 
 
-def story(status: str = "FAILURE", first: str = "org:a", last: str = "org:c") -> Story:
+def timeline(status: str = "FAILURE", first: str = "org:a", last: str = "org:c") -> RunTimeline:
     tags = {RANGE_START_TAG: first, RANGE_END_TAG: last}
     run = Run("run-1", "sync", status, tags, 0.0)
-    return Story(run, run.integrations(KEYS))
+    return RunTimeline(run, run.integrations(KEYS))
 
 
 def materialized(partition: str, table: str, **facts: int | str) -> dict[str, Any]:
@@ -45,26 +45,26 @@ def settled(partition: str, status: str = "applied") -> list[dict[str, Any]]:
 
 
 def failed(partition: str) -> dict[str, Any]:
-    trouble = Trouble(partition, "monday", "page 1: 401", retryable=False)
+    details = FailureDetails(partition, "monday", "page 1: 401", retryable=False)
     return {
         "__typename": "ObservationEvent",
         "partition": partition,
         "assetKey": {"path": ["users_latest"]},
         "metadataEntries": [
             {"label": "status"},
-            {"label": TROUBLE, "jsonString": msgspec.json.encode(trouble).decode()},
+            {"label": FAILURE_DETAILS, "jsonString": msgspec.json.encode(details).decode()},
         ],
     }
 
 
 def test_a_range_is_the_keys_between_its_ends() -> None:
-    assert story().integrations == ["org:a", "org:b", "org:c"]
-    assert story(last="org:gone").integrations == []
+    assert timeline().integrations == ["org:a", "org:b", "org:c"]
+    assert timeline(last="org:gone").integrations == []
 
 
 def test_what_two_tables_say_is_one_outcome() -> None:
-    told = story()
-    *_, outcome = told.hear(settled("org:a"))
+    told = timeline()
+    *_, outcome = told.read(settled("org:a"))
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.sync_id) == (Status.APPLIED, "monday")
     counts = outcome.counts
@@ -75,34 +75,36 @@ def test_what_two_tables_say_is_one_outcome() -> None:
 def test_progress_is_read_out_of_the_log() -> None:
     under_way = [Progress("org:b", "extract", 2, 200)]
     event = {"__typename": "LogMessageEvent", "message": as_text(under_way)}
-    assert story().hear([event, {"__typename": "LogMessageEvent", "message": "hello"}]) == under_way
+    assert (
+        timeline().read([event, {"__typename": "LogMessageEvent", "message": "hello"}]) == under_way
+    )
 
 
 def test_a_failed_integration_brings_its_trouble_along() -> None:
-    told = story()
-    (outcome,) = told.hear([failed("org:b")])
+    told = timeline()
+    (outcome,) = told.read([failed("org:b")])
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.stream) == (Status.FAILED, "users")
-    assert told.troubles["org:b"].error == "page 1: 401"
+    assert told.failures["org:b"].error == "page 1: 401"
 
 
 def test_left_over_is_what_no_run_of_the_sync_has_settled() -> None:
-    first, second = story(), story(status="SUCCESS", first="org:b", last="org:b")
-    first.hear([*settled("org:a"), failed("org:b")])
+    first, second = timeline(), timeline(status="SUCCESS", first="org:b", last="org:b")
+    first.read([*settled("org:a"), failed("org:b")])
     assert left_over([first]) == {"sync": ["org:b", "org:c"]}
-    second.hear(settled("org:b"))
+    second.read(settled("org:b"))
     assert left_over([first, second]) == {"sync": ["org:c"]}
 
 
 def test_what_a_successful_run_left_out_is_disabled_and_not_left_over() -> None:
-    told = story(status="SUCCESS")
-    told.hear(settled("org:a"))
+    told = timeline(status="SUCCESS")
+    told.read(settled("org:a"))
     assert left_over([told]) == {}
 
 
-def of_a_day(status: str) -> Story:
+def of_a_day(status: str) -> RunTimeline:
     run = Run("run-1", "load_signin_events", status, {PARTITION_TAG: "2026-03-02"}, 0.0)
-    return Story(run, run.integrations([]))
+    return RunTimeline(run, run.integrations([]))
 
 
 def logged(message: str) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def summed_up(day: str) -> dict[str, Any]:
 def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
     told = of_a_day("FAILURE")
     failure = "api_events of 2026-03-02 failed: 403; skipped because of it: signin_events"
-    lines = told.hear(
+    lines = told.read(
         [
             logged("under way: a.csv: 5 rows, 1 a second"),
             logged("of no interest"),
@@ -139,9 +141,9 @@ def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
 def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
     failed, again, neighbour = of_a_day("FAILURE"), of_a_day("SUCCESS"), of_a_day("SUCCESS")
     neighbour.integrations = ["2026-03-03"]
-    neighbour.hear([summed_up("2026-03-02"), summed_up("2026-03-03")])
+    neighbour.read([summed_up("2026-03-02"), summed_up("2026-03-03")])
     assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
-    again.hear([summed_up("2026-03-02")])
+    again.read([summed_up("2026-03-02")])
     assert left_over([failed, neighbour, again]) == {}
 
 

@@ -1,8 +1,7 @@
-"""Alerts: what a person must know, said once, for many integrations together.
+"""Open issues: problems that a person must know of, reported once and grouped by cause.
 
-Belongs here: which matters are open, what has become of those that were said, and grouping
-them by cause. Does not: saying it (channels), when to look (alert_sensor) or what is
-wrong (the ledger knows; of days of events, event_alerts).
+An issue is open until the ledger shows that it is resolved. `sensors.alert_sensor` sends alerts
+about issues, and `signin_issues` finds those of sign-in events.
 """
 
 from __future__ import annotations
@@ -23,13 +22,12 @@ _LONGEST = 300
 _TRIES_BEFORE_ALARM = 3
 
 
-class Matter(msgspec.Struct, frozen=True):
-    """Something about one integration, or one day of events, that is open.
+class Issue(msgspec.Struct, frozen=True):
+    """An open problem of one integration, or of one day of sign-in events.
 
-    `of` says which of them `partition` is. `key` tells it from others of its kind, and stays
-    the same from one sync to the next: what fails every day for one reason is one matter.
-    `cause` is without what differs between those that suffer the same; `example` is how this
-    one puts it.
+    `of` names what `partition` is. `key` identifies the issue and stays the same from one sync
+    to the next: a sync that fails every day for one reason is one issue. `cause` leaves out what
+    differs between partitions with the same problem; `example` is this partition's own message.
     """
 
     key: str
@@ -51,36 +49,34 @@ class Alert(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The message in one line, naming a few of them."""
+        """The message in one line, with the first few partitions."""
         named = ", ".join(self.partitions[:_NAMED])
         more = f" and {self.count - _NAMED} more" if self.count > _NAMED else ""
         noun = self.of if self.count == 1 else f"{self.of}s"
         return f"{self.kind}: {self.count} {noun} ({named}{more}): {self.cause}"
 
 
-class Matters(msgspec.Struct, frozen=True):
-    """What is open now, and about whose failures nothing can be said yet."""
+class OpenIssues(msgspec.Struct, frozen=True):
+    """The issues that are open now, and the partitions whose state is not known yet."""
 
-    open: list[Matter]
+    open: list[Issue]
     undecided: frozenset[str] = frozenset()
 
-    def __add__(self, other: Matters) -> Matters:
-        """Both together."""
-        return Matters([*self.open, *other.open], self.undecided | other.undecided)
+    def __add__(self, other: OpenIssues) -> OpenIssues:
+        """The issues of both."""
+        return OpenIssues([*self.open, *other.open], self.undecided | other.undecided)
 
 
-def open_matters(platform: Platform) -> Matters:
-    """What waits for a person: withheld deletes, syncs that will not mend by themselves, and
-    integrations that fell behind for no such reason.
+def open_issues(platform: Platform) -> OpenIssues:
+    """Withheld changes, syncs that need a person, and integrations that are stale without a cause.
 
-    A failure that may pass counts after its third attempt. A disabled integration waits for
-    nobody.
+    A retryable failure becomes an issue with its third attempt. A disabled integration has none.
     """
     withheld = platform.quarantined()
     entries = platform.registry.all(enabled=True) if withheld else ()
     enabled = {entry.ref.partition_key for entry in entries}
     found = [
-        Matter(
+        Issue(
             f"quarantine/{row.partition}/{row.stream}",
             "quarantine",
             row.partition,
@@ -101,57 +97,57 @@ def open_matters(platform: Platform) -> Matters:
             found.append(_failure(row))
         else:
             undecided.add(row.partition)
-    explained = {matter.partition for matter in found}
-    return Matters(
+    explained = {issue.partition for issue in found}
+    return OpenIssues(
         [*found, *_stale(platform, explained)],
         frozenset(undecided),
     )
 
 
-def changes_since(said: Iterable[Matter], now: Matters) -> tuple[list[Matter], list[Matter]]:
-    """What is newly open, and what was said and is over, as matters of kind 'recovered'.
+def changes_since(reported: Iterable[Issue], now: OpenIssues) -> tuple[list[Issue], list[Issue]]:
+    """The issues that are new, and the reported ones that are resolved, with kind 'recovered'.
 
-    A failed sync that is being tried again is neither over nor new.
+    A failed sync that is being retried is neither.
     """
-    said = list(said)
-    said_keys = {matter.key for matter in said}
-    open_keys = {matter.key for matter in now.open}
-    new = [matter for matter in now.open if matter.key not in said_keys]
-    over = [
-        msgspec.structs.replace(matter, kind="recovered")
-        for matter in said
-        if matter.key not in open_keys and matter.partition not in now.undecided
+    reported = list(reported)
+    reported_keys = {issue.key for issue in reported}
+    open_keys = {issue.key for issue in now.open}
+    new = [issue for issue in now.open if issue.key not in reported_keys]
+    resolved = [
+        msgspec.structs.replace(issue, kind="recovered")
+        for issue in reported
+        if issue.key not in open_keys and issue.partition not in now.undecided
     ]
-    return new, over
+    return new, resolved
 
 
-def still_said(
-    said: Iterable[Matter], new: Iterable[Matter], over: Iterable[Matter]
-) -> list[Matter]:
-    """What counts as said once `new` and `over` have been."""
-    gone = {matter.key for matter in over}
-    return [*(matter for matter in said if matter.key not in gone), *new]
+def reported_after(
+    reported: Iterable[Issue], new: Iterable[Issue], resolved: Iterable[Issue]
+) -> list[Issue]:
+    """The reported issues after `new` and `resolved` have been sent."""
+    gone = {issue.key for issue in resolved}
+    return [*(issue for issue in reported if issue.key not in gone), *new]
 
 
-def grouped(matters: Iterable[Matter]) -> list[Alert]:
-    """One alert for each kind and cause, the widest first."""
-    together: dict[tuple[str, str, str], list[Matter]] = {}
-    for matter in matters:
-        together.setdefault((matter.kind, matter.of, matter.cause), []).append(matter)
+def grouped(issues: Iterable[Issue]) -> list[Alert]:
+    """One alert for each kind and cause, those with the most partitions first."""
+    together: dict[tuple[str, str, str], list[Issue]] = {}
+    for issue in issues:
+        together.setdefault((issue.kind, issue.of, issue.cause), []).append(issue)
     alerts = []
     for (kind, of, cause), alike in together.items():
-        partitions = tuple(sorted({matter.partition for matter in alike}))
-        examples = {matter.example for matter in alike}
-        # As somebody would read it in the ledger, if all say it in the same words.
-        said = examples.pop() if len(examples) == 1 else cause
-        alerts.append(Alert(kind, said or cause, len(partitions), partitions, of))
+        partitions = tuple(sorted({issue.partition for issue in alike}))
+        examples = {issue.example for issue in alike}
+        # The ledger's own words, if all partitions have the same.
+        text = examples.pop() if len(examples) == 1 else cause
+        alerts.append(Alert(kind, text or cause, len(partitions), partitions, of))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
 
 
-def _failure(row: SyncRow) -> Matter:
+def _failure(row: SyncRow) -> Issue:
     error = (row.error or "failed without a reason").removeprefix(f"{row.partition}: ")
     cause = cause_of(row.error, row.organization_id, row.connected_integration_id)
-    return Matter(
+    return Issue(
         f"failure/{row.partition}/{row.stream}/{cause}",
         "failure",
         row.partition,
@@ -160,10 +156,10 @@ def _failure(row: SyncRow) -> Matter:
     )
 
 
-def _stale(platform: Platform, explained: Collection[str]) -> list[Matter]:
+def _stale(platform: Platform, explained: Collection[str]) -> list[Issue]:
     late = {one.partition: one.stale_hours for one in overdue(platform)}
     return [
-        Matter(
+        Issue(
             f"stale/{partition}",
             "stale",
             partition,

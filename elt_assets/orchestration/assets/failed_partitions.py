@@ -1,10 +1,7 @@
-"""What Dagster is told of an integration that failed: attempts, errors, dead letters.
+"""The observation of a failed partition: attempts, errors and dead letters of its sync.
 
-Belongs here: the observation of a failed partition, and looking up what goes into it. Does
-not: what a success says (reporting), or deciding that something failed (the engine).
-
-Dagster has no event for one failed partition of a range. The observation is where its page
-in the web UI, and a client that has no access to the stores, find out why.
+Dagster has no event for one failed partition of a range. The observation shows the failure on the
+partition's page in the web UI, and to clients that have no access to the stores.
 """
 
 from __future__ import annotations
@@ -24,8 +21,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.state import ledger
 from elt_assets.sync.streams import Stream
 
-TROUBLE = "trouble"
-"""Label of the metadata entry that holds the `Trouble` as JSON."""
+FAILURE_DETAILS = "failure_details"
+"""Label of the metadata entry that holds the `FailureDetails` as JSON."""
 
 _LISTED = 10
 
@@ -39,15 +36,15 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A record that could not be used: where it came and why; nothing of the person."""
+    """A record that could not be used: its position and the reason, without personal data."""
 
     batch: int
     seq: int
     reason: str
 
 
-class Trouble(msgspec.Struct, frozen=True):
-    """Everything about one integration's failure that a person asks first."""
+class FailureDetails(msgspec.Struct, frozen=True):
+    """What a person needs to know first about the failed sync of one integration."""
 
     partition: str
     sync_id: str
@@ -58,10 +55,10 @@ class Trouble(msgspec.Struct, frozen=True):
     dead_letters: tuple[DeadLetter, ...] = ()
 
 
-def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
-    """The failed outcome with what the ledger and the warehouse know of it.
+def failure_details(platform: Platform, stream: Stream, outcome: Outcome) -> FailureDetails:
+    """The details of a failed outcome, from the ledger and the warehouse.
 
-    What cannot be read is left out: this is said about a failure, and must not be one.
+    What cannot be read is left out: reporting a failure must not fail.
     """
 
     def plain(error: str) -> str:
@@ -74,7 +71,7 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
         attempts = ledger.errors(platform.database, stream, ref, outcome.sync_id)
         if outcome.counts.rejected:
             letters = platform.rejected(stream, ref, outcome.sync_id, _LISTED)
-    return Trouble(
+    return FailureDetails(
         partition=outcome.partition,
         sync_id=outcome.sync_id,
         error=plain(outcome.error or "failed without a reason"),
@@ -90,12 +87,14 @@ def look_up(platform: Platform, stream: Stream, outcome: Outcome) -> Trouble:
     )
 
 
-def failed_observation(stream: Stream, outcome: Outcome, trouble: Trouble) -> dg.AssetObservation:
-    """The event: readable where a person looks, whole where a program does."""
+def failed_observation(
+    stream: Stream, outcome: Outcome, details: FailureDetails
+) -> dg.AssetObservation:
+    """The event: a summary for people, and all details as JSON for programs."""
     return dg.AssetObservation(
         asset_key(stream, Stage.LATEST),
         partition=outcome.partition,
-        description=trouble.error,
+        description=details.error,
         metadata={
             "status": str(outcome.status),
             "sync_id": outcome.sync_id,
@@ -103,17 +102,17 @@ def failed_observation(stream: Stream, outcome: Outcome, trouble: Trouble) -> dg
             "attempts": dg.MetadataValue.md(
                 "\n".join(
                     f"- attempt {one.attempt}, {one.failed_at}: {' '.join(one.error.split())}"
-                    for one in trouble.attempts
+                    for one in details.attempts
                 )
                 or "none recorded"
             ),
             "dead_letters": dg.MetadataValue.md(
                 "\n".join(
                     f"- batch {one.batch}, record {one.seq}: {' '.join(one.reason.split())}"
-                    for one in trouble.dead_letters
+                    for one in details.dead_letters
                 )
                 or "none"
             ),
-            TROUBLE: dg.MetadataValue.json(msgspec.to_builtins(trouble)),
+            FAILURE_DETAILS: dg.MetadataValue.json(msgspec.to_builtins(details)),
         },
     )

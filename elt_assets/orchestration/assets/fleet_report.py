@@ -106,7 +106,7 @@ def page(state: FleetState) -> str:
 
 
 def _headline(state: FleetState) -> str:
-    trouble = [
+    problems = [
         f"**{count:,} {what}**"
         for count, what in (
             (state.failed, "failed"),
@@ -116,7 +116,7 @@ def _headline(state: FleetState) -> str:
         if count
     ]
     disabled = f" ({state.disabled:,} more are disabled)" if state.disabled else ""
-    return f"{state.enabled:,} integrations{disabled}: {', '.join(trouble) or 'all is well'}."
+    return f"{state.enabled:,} integrations{disabled}: {', '.join(problems) or 'all is well'}."
 
 
 def _changes(state: FleetState) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 import dagster as dg
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.orchestration.assets.failed_partitions import failed_observation, look_up
+from elt_assets.orchestration.assets.failed_partitions import failed_observation, failure_details
 from elt_assets.orchestration.assets.materializations import failure, materializations, summary
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
 from elt_assets.orchestration.assets.run_timings import RunSeconds, told
@@ -114,8 +114,8 @@ class RunReport:
 
     def _observed(self, outcome: Outcome) -> dg.AssetObservation:
         """What a person, or a client far away, asks about an integration that failed."""
-        found = look_up(self._platform, self._stream, outcome)
-        return failed_observation(self._stream, outcome, found)
+        details = failure_details(self._platform, self._stream, outcome)
+        return failed_observation(self._stream, outcome, details)
 
 
 def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:

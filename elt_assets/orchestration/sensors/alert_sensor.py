@@ -1,7 +1,6 @@
-"""The alert sensor: tells a person what newly waits for one, and when it is over.
+"""The alert sensor: sends an alert when an issue opens and when it is resolved.
 
-Belongs here: remembering what was said, and to whom. Does not: what there is to say (issues)
-or saying it (channels).
+Its cursor records which issues were reported to which channel.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -13,24 +12,24 @@ import msgspec
 from elt_assets.errors import EltAssetsError
 from elt_assets.orchestration.alerts.channels import channels
 from elt_assets.orchestration.alerts.issues import (
-    Matter,
+    Issue,
     changes_since,
     grouped,
-    open_matters,
-    still_said,
+    open_issues,
+    reported_after,
 )
-from elt_assets.orchestration.alerts.signin_issues import event_matters
+from elt_assets.orchestration.alerts.signin_issues import signin_issues
 from elt_assets.sync.service import Platform
 
 TICKS = "ticks"
-"""The channel that is always there: what a tick of the sensor says of itself."""
+"""The channel that always exists: the message of the sensor's own tick."""
 
 
 def alert_sensor() -> dg.SensorDefinition:
     """The sensor that alerts; it runs unless stopped in the UI.
 
-    What was said to whom is in its cursor, which outlives the daemon: nothing is said twice.
-    A channel that does not take a message is told again at the next tick, it alone.
+    The cursor outlives the daemon, so nothing is reported twice. A channel that rejects a message
+    gets it again at the next tick; the others do not.
     """
 
     @dg.sensor(
@@ -45,38 +44,38 @@ def alert_sensor() -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> dg.SkipReason:
-        said_to = _remembered(context.cursor)
-        said_by_anyone = (matter for said in said_to.values() for matter in said)
-        now = open_matters(platform) + event_matters(context.instance, said_by_anyone)
-        told: dict[str, list[Matter]] = {}
-        complaints: list[str] = []
+        reported_to = _reported(context.cursor)
+        reported_anywhere = (issue for issues in reported_to.values() for issue in issues)
+        now = open_issues(platform) + signin_issues(context.instance, reported_anywhere)
+        sent: dict[str, list[Issue]] = {}
+        rejections: list[str] = []
         lines: list[str] = []
         configured = channels(platform.settings)
         for name, send in [(TICKS, None), *((one.name, one.send) for one in configured)]:
-            said = said_to.get(name, [])
-            new, over = changes_since(said, now)
-            alerts = grouped([*new, *over])
+            reported = reported_to.get(name, [])
+            new, resolved = changes_since(reported, now)
+            alerts = grouped([*new, *resolved])
             if alerts and send is not None:
                 try:
                     send(alerts)
                 except EltAssetsError as error:
-                    complaints.append(str(error))
-                    told[name] = said
+                    rejections.append(str(error))
+                    sent[name] = reported
                     continue
-            told[name] = still_said(said, new, over)
+            sent[name] = reported_after(reported, new, resolved)
             lines = lines or [alert.text for alert in alerts]
-        if complaints and len(complaints) == len(configured):
-            raise dg.Failure("; ".join(complaints))
-        context.update_cursor(msgspec.json.encode(told).decode())
-        said_now = [*lines, *(f"{complaint}; tried again" for complaint in complaints)]
-        return dg.SkipReason("\n".join(said_now) or f"nothing new; {len(now.open)} open")
+        if rejections and len(rejections) == len(configured):
+            raise dg.Failure("; ".join(rejections))
+        context.update_cursor(msgspec.json.encode(sent).decode())
+        messages = [*lines, *(f"{rejection}; tried again" for rejection in rejections)]
+        return dg.SkipReason("\n".join(messages) or f"nothing new; {len(now.open)} open")
 
     return sensor
 
 
-def _remembered(cursor: str | None) -> dict[str, list[Matter]]:
-    """What was said, by channel. What cannot be read was said by an older release: once more."""
+def _reported(cursor: str | None) -> dict[str, list[Issue]]:
+    """The reported issues by channel; none if an older release wrote the cursor."""
     try:
-        return msgspec.json.decode(cursor or "{}", type=dict[str, list[Matter]])
+        return msgspec.json.decode(cursor or "{}", type=dict[str, list[Issue]])
     except msgspec.DecodeError:
         return {}

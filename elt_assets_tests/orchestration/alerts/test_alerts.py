@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.alerts.channels import SIGNATURE_HEADER
-from elt_assets.orchestration.alerts.issues import grouped, open_matters
+from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
 from elt_assets.sync.service import Platform
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -160,8 +160,8 @@ def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) ->
     company.connect(ref, World(people(3), fail_at={0: ProviderUnavailable("503")}))
     for attempts in range(1, 4):
         company.sync(ref)
-        matters = open_matters(company.platform)
-        assert len(grouped(matters.open)) == (attempts == 3)
+        issues = open_issues(company.platform)
+        assert len(grouped(issues.open)) == (attempts == 3)
 
 
 def test_what_fails_every_day_for_one_reason_is_said_once(
@@ -216,7 +216,7 @@ def test_a_cursor_of_an_older_release_says_everything_once_more(
 
 def test_the_cause_that_all_share_word_for_word_is_quoted_as_it_is(company: Company) -> None:
     break_everybody(company, 2)
-    (alert,) = grouped(open_matters(company.platform).open)
+    (alert,) = grouped(open_issues(company.platform).open)
     assert alert.text.endswith("page 1: 401")
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from elt_assets.orchestration.alerts.issues import Matter, changes_since, grouped, still_said
-from elt_assets.orchestration.alerts.signin_issues import event_matters
+from elt_assets.orchestration.alerts.issues import Issue, changes_since, grouped, reported_after
+from elt_assets.orchestration.alerts.signin_issues import signin_issues
 from elt_assets.orchestration.jobs.signin_jobs import JOB
 from elt_assets.orchestration.partitions import PARTITION_TAG
 
@@ -20,7 +20,7 @@ class Days:
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
-        self.said: list[Matter] = []
+        self.said: list[Issue] = []
 
     def run(
         self,
@@ -60,9 +60,9 @@ class Days:
 
     def look(self) -> list[str]:
         """What is newly said."""
-        now = event_matters(self.instance, self.said)
+        now = signin_issues(self.instance, self.said)
         new, over = changes_since(self.said, now)
-        self.said = still_said(self.said, new, over)
+        self.said = reported_after(self.said, new, over)
         return [alert.text for alert in grouped([*new, *over])]
 
 

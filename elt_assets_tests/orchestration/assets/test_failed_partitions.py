@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 import msgspec
 
-from elt_assets.orchestration.assets.failed_partitions import TROUBLE, Trouble
+from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets_tests.testbed.fleet import TOKEN, Fleet
 
 
-def trouble(observation: dg.AssetObservation) -> Trouble:
-    return msgspec.convert(observation.metadata[TROUBLE].value, Trouble)
+def details(observation: dg.AssetObservation) -> FailureDetails:
+    return msgspec.convert(observation.metadata[FAILURE_DETAILS].value, FailureDetails)
 
 
 def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
@@ -18,7 +18,7 @@ def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
     fleet.directory.failures["dir-01"].extend([503, 404])
     run = fleet.run(keys)
     (observed,) = fleet.observations(run.run_id, of_partitions=True)
-    told = trouble(observed)
+    told = details(observed)
     assert (observed.partition, told.partition) == (keys[1], keys[1])
     assert [one.attempt for one in told.attempts] == [1, 2]
     assert "503" in told.attempts[0].error
@@ -33,7 +33,7 @@ def test_dead_letters_are_told_without_the_person(fleet: Fleet) -> None:
     fleet.directory.people["dir-00"][:2] = [{"name": "Secret Person"}, {"name": "Secret Person"}]
     run = fleet.run(keys)
     (observed,) = fleet.observations(run.run_id, of_partitions=True)
-    told = trouble(observed)
+    told = details(observed)
     assert told.rejected == 2
     assert "external_id" in told.dead_letters[0].reason
     assert "Secret Person" not in repr(observed)

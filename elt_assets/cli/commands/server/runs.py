@@ -19,7 +19,7 @@ from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from elt_assets.client.run_timeline import Story
+    from elt_assets.client.run_timeline import RunTimeline
     from elt_assets.client.web_server import Job, Run, Server
 
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -55,17 +55,17 @@ def server_at(url: str) -> Server:
     return Server(url)
 
 
-def stories_of(server: Server, runs: Sequence[Run]) -> list[Story]:
+def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
     """What each of the runs tells."""
-    from elt_assets.client.run_timeline import Story
+    from elt_assets.client.run_timeline import RunTimeline
 
     keys = server.partition_keys()
-    stories = []
+    timelines = []
     for run in runs:
-        story = Story(run, run.integrations(keys))
-        story.hear(server.events(run.run_id)[0])
-        stories.append(story)
-    return stories
+        timeline = RunTimeline(run, run.integrations(keys))
+        timeline.read(server.events(run.run_id)[0])
+        timelines.append(timeline)
+    return timelines
 
 
 @click.command(
@@ -109,16 +109,16 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
 def status(name: str, url: str, as_json: bool) -> None:
     """Show how a run, or every run of a sync, stands, by integration."""
     server = server_at(url)
-    stories = stories_of(server, server.runs_of(name))
+    timelines = timelines_of(server, server.runs_of(name))
     if as_json:
-        print_json({"runs": [_told(story) for story in stories]})
+        print_json({"runs": [_told(timeline) for timeline in timelines]})
         return
-    print_table(_COLUMNS, [_row(story.run, _ended(story)) for story in stories])
-    for story in stories:
-        for trouble in story.troubles.values():
-            note(f"{trouble.partition} failed: {trouble.error}")
-        if story.complaint and not story.troubles:
-            note(story.complaint)
+    print_table(_COLUMNS, [_row(timeline.run, _ended(timeline)) for timeline in timelines])
+    for timeline in timelines:
+        for details in timeline.failures.values():
+            note(f"{details.partition} failed: {details.error}")
+        if timeline.complaint and not timeline.failures:
+            note(timeline.complaint)
 
 
 @click.command(
@@ -165,8 +165,8 @@ def resume(name: str, url: str, as_json: bool) -> None:
         )
     if not any(run.ends for run in runs):
         raise InvalidInput(f"{newest.job} works on no integrations; start it again instead")
-    stories = stories_of(server, runs)
-    left = left_over(stories)
+    timelines = timelines_of(server, runs)
+    left = left_over(timelines)
     if not left:
         note("nothing is left to continue: every integration is settled")
     keys = server.partition_keys()
@@ -184,7 +184,9 @@ def resume(name: str, url: str, as_json: bool) -> None:
             sync_id=newest.sync_id,
             more_tags={RESUMES_TAG: last.run_id},
             # What this sync has settled is reported again and not touched.
-            carried={key for story in stories if story.run.job == job for key in story.settled},
+            carried={
+                key for timeline in timelines if timeline.run.job == job for key in timeline.settled
+            },
         )["runs"]
     if left or as_json:
         _introduce(started, as_json)
@@ -364,25 +366,25 @@ def _row(run: Run, settled: str = "") -> list[Any]:
     ]
 
 
-def _ended(story: Story) -> str:
+def _ended(timeline: RunTimeline) -> str:
     """`17 of 20; 16 applied, 1 quarantined, 3 failed`."""
     statuses: dict[str, int] = {}
-    for outcome in story.settled.values():
+    for outcome in timeline.settled.values():
         statuses[outcome.status] = statuses.get(outcome.status, 0) + 1
-    if story.troubles:
-        statuses["failed"] = len(story.troubles)
+    if timeline.failures:
+        statuses["failed"] = len(timeline.failures)
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
-    done = len(story.settled) + len(story.loaded)
-    return f"{done} of {len(story.integrations)}" + (by_status and f"; {by_status}")
+    done = len(timeline.settled) + len(timeline.loaded)
+    return f"{done} of {len(timeline.integrations)}" + (by_status and f"; {by_status}")
 
 
-def _told(story: Story) -> dict[str, Any]:
+def _told(timeline: RunTimeline) -> dict[str, Any]:
     return {
-        **_plain(story.run),
-        "integrations": story.integrations,
-        "settled": [outcome.as_json() for outcome in story.settled.values()],
-        "failed": list(story.troubles.values()),
-        "complaint": story.complaint,
+        **_plain(timeline.run),
+        "integrations": timeline.integrations,
+        "settled": [outcome.as_json() for outcome in timeline.settled.values()],
+        "failed": list(timeline.failures.values()),
+        "complaint": timeline.complaint,
     }
 
 

@@ -19,9 +19,9 @@ from elt_assets.cli.console.progress import Display, display
 from elt_assets.sync.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from elt_assets.client.run_timeline import Story
+    from elt_assets.client.run_timeline import RunTimeline
     from elt_assets.client.web_server import Server
-    from elt_assets.orchestration.assets.failed_partitions import Trouble
+    from elt_assets.orchestration.assets.failed_partitions import FailureDetails
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 
@@ -36,41 +36,44 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 @as_json
 def watch(name: str, url: str, as_json: bool) -> int:
     """Follow a run, or every run of a sync, until its end; then tell what failed, and why."""
-    from elt_assets.client.run_timeline import Story, left_over
+    from elt_assets.client.run_timeline import RunTimeline, left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
     server = server_at(url)
     runs = server.runs_of(name)
     keys = server.partition_keys()
-    stories = [Story(run, run.integrations(keys)) for run in runs]
-    syncs = sum(len(story.integrations) for story in stories if story.run.job != DAYS)
+    timelines = [RunTimeline(run, run.integrations(keys)) for run in runs]
+    syncs = sum(len(timeline.integrations) for timeline in timelines if timeline.run.job != DAYS)
     with display(syncs) as shown:
-        _follow(server, stories, shown)
-    settled = [outcome for story in stories for outcome in story.settled.values()]
-    troubles = {
-        (story.run.job, key): found for story in stories for key, found in story.troubles.items()
+        _follow(server, timelines, shown)
+    settled = [outcome for timeline in timelines for outcome in timeline.settled.values()]
+    failures = {
+        (timeline.run.job, key): found
+        for timeline in timelines
+        for key, found in timeline.failures.items()
     }
-    left = [(job, key) for job, keys in left_over(stories).items() for key in keys]
-    failed = [troubles[one] for one in left if one in troubles]
+    left = [(job, key) for job, keys in left_over(timelines).items() for key in keys]
+    failed = [failures[one] for one in left if one in failures]
     if as_json:
         print_json(
             {
                 "runs": [
-                    {"run_id": story.run.run_id, "status": story.run.status} for story in stories
+                    {"run_id": timeline.run.run_id, "status": timeline.run.status}
+                    for timeline in timelines
                 ],
                 "sync": [outcome.as_json() for outcome in settled],
                 "failed": failed,
-                "unsettled": [key for job, key in left if (job, key) not in troubles],
+                "unsettled": [key for job, key in left if (job, key) not in failures],
             }
         )
     elif settled:
         show(settled)
-    for trouble in failed:
-        _explain(trouble)
-    return _status(stories, settled, left, name)
+    for details in failed:
+        _explain(details)
+    return _status(timelines, settled, left, name)
 
 
-def _follow(server: Server, stories: list[Story], shown: Display) -> None:
+def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> None:
     """Ask until every run is over, less and less often while nothing happens."""
     from elt_assets.client.signin_timeline import days_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
@@ -78,15 +81,15 @@ def _follow(server: Server, stories: list[Story], shown: Display) -> None:
     places: dict[str, str | None] = {}
     queued: set[str] = set()
     wait = _FIRST_WAIT
-    going = list(stories)
+    going = list(timelines)
     while going:
         wait = min(wait * 1.5, _LONGEST_WAIT)
-        for story in list(going):
-            run_id = story.run.run_id
+        for timeline in list(going):
+            run_id = timeline.run.run_id
             # The status first: what a run that is over has still to tell is then in its events.
-            story.run = server.run(run_id)
+            timeline.run = server.run(run_id)
             events, places[run_id] = server.events(run_id, places.get(run_id))
-            for news in story.hear(events):
+            for news in timeline.read(events):
                 wait = _FIRST_WAIT
                 if isinstance(news, str):
                     note(news)
@@ -94,41 +97,44 @@ def _follow(server: Server, stories: list[Story], shown: Display) -> None:
                     shown.settled(news)
                 else:
                     shown.progress(news)
-            if story.run.finished:
-                going.remove(story)
-                if story.run.job == DAYS:
-                    note(days_over([one.run for one in stories]))
-            elif story.run.status == "QUEUED" and run_id not in queued:
+            if timeline.run.finished:
+                going.remove(timeline)
+                if timeline.run.job == DAYS:
+                    note(days_over([one.run for one in timelines]))
+            elif timeline.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)
                 note(f"run {run_id} waits in the queue; `{program()} queues` shows for what")
         if going:
             time.sleep(wait)
 
 
-def _explain(trouble: Trouble) -> None:
+def _explain(details: FailureDetails) -> None:
     """What a person needs to know about one failed integration."""
-    cure = "it is tried again by itself" if trouble.retryable else "it waits for a person"
-    note(f"{trouble.partition} failed, {cure}:")
-    for one in trouble.attempts or ():
+    cure = "it is tried again by itself" if details.retryable else "it waits for a person"
+    note(f"{details.partition} failed, {cure}:")
+    for one in details.attempts or ():
         note(f"  attempt {one.attempt} at {one.failed_at}: {one.error}")
-    if not trouble.attempts:
-        note(f"  {trouble.error}")
-    if trouble.rejected:
-        note(f"  {trouble.rejected:,} dead letters (`{program()} rejected {trouble.partition}`):")
-    for letter in trouble.dead_letters:
+    if not details.attempts:
+        note(f"  {details.error}")
+    if details.rejected:
+        note(f"  {details.rejected:,} dead letters (`{program()} rejected {details.partition}`):")
+    for letter in details.dead_letters:
         note(f"    batch {letter.batch}, record {letter.seq}: {letter.reason}")
 
 
 def _status(
-    stories: list[Story], settled: list[Outcome], left: list[tuple[str, str]], name: str
+    timelines: list[RunTimeline], settled: list[Outcome], left: list[tuple[str, str]], name: str
 ) -> int:
-    stopped = [story for story in stories if story.run.status != "SUCCESS"]
-    for story in stopped:
-        if not story.troubles:
-            note(f"run {story.run.run_id} ended as {story.run.status}: {story.complaint or '?'}")
+    stopped = [timeline for timeline in timelines if timeline.run.status != "SUCCESS"]
+    for timeline in stopped:
+        if not timeline.failures:
+            run = timeline.run
+            note(f"run {run.run_id} ended as {run.status}: {timeline.complaint or '?'}")
     if left:
         note(f"{len(left):,} not settled; `{program()} resume {name}` continues them, only them")
-    if left or any(story.run.status != "SUCCESS" and not story.integrations for story in stopped):
+    if left or any(
+        timeline.run.status != "SUCCESS" and not timeline.integrations for timeline in stopped
+    ):
         return FAILED
     if any(outcome.status is Status.QUARANTINED for outcome in settled):
         return QUARANTINED
