@@ -157,6 +157,7 @@ wrong: no ids, empty addresses, a count that disagrees.
 | user name and password | `{type: basic, username: svc, password: {env: PASSWORD}}` |
 | OAuth 2.0 client credentials | `oauth2_client_credentials`, as below |
 | OAuth 2.0 refresh token | `oauth2_refresh_token`: the same and `refresh_token: {file: …}` |
+| the same, replaced with each use | the file must be writable: the new token goes into it |
 | a JWT that your key signs (RFC 7523) | `oauth2_jwt_bearer` with `token_url`, `key`, `issuer` |
 
 ```yaml
@@ -248,7 +249,9 @@ that it is the same does not say that nothing follows.
 **Limits.** `rate_limit.requests_per_second` spaces requests. `Retry-After` (seconds or a date) and
 `X-RateLimit-Remaining`/`-Reset` (also `X-Rate-Limit-*` and `RateLimit-*`) are kept to: a used-up
 quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one
-continues. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
+continues. `Retry-After` may also be a fraction, milliseconds or a clock time; a 403 or a 200 that
+says "too many requests" in its body counts as one. Integrations that use the same app (address,
+client or secret, and rate) share one budget, across threads and all processes on this home. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
 
 ## Groups and who is in them
 

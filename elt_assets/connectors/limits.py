@@ -7,6 +7,7 @@ defaults (settings) or their enforcement (http_client, exchange, rest_source).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from elt_assets.config.settings import Settings
@@ -64,6 +65,8 @@ class FetchLimits:
     """Largest record in a page."""
     outgoing: Outgoing = ANYWHERE
     """Where connections may lead."""
+    budgets: Path | None = None
+    """Folder in which the processes of an installation share the rate limits of an app."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -90,6 +93,7 @@ class FetchLimits:
             ),
             rules=TenantRules.of(settings),
             outgoing=Outgoing(settings.egress_policy),
+            budgets=settings.home / "budgets",
         )
 
     def for_organization(self, organization_id: str) -> Self:

@@ -147,9 +147,14 @@ def sendable(ref: SecretRef, secrets: Secrets) -> str:
     Checked here because the HTTP library's own complaint quotes the value.
     """
     value = secrets.resolve(ref)
-    if not _HEADER_VALUE.fullmatch(value):
+    if not is_sendable(value):
         raise SecretMissing(
             f"{named(ref)} holds characters that cannot be sent (a line break or non-ASCII); "
             "store the secret alone"
         )
     return value
+
+
+def is_sendable(value: str) -> bool:
+    """Whether a header can carry it: one line of ASCII."""
+    return _HEADER_VALUE.fullmatch(value) is not None

@@ -25,7 +25,20 @@ _PLACES = (
     ("scimType",),
 )
 _LONGEST_DETAIL = 200
-_SLOW_DOWN = re.compile(rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"', re.IGNORECASE)
+_SLOW_DOWN = re.compile(
+    rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"'
+    rb"|rate.?limit.{0,20}exceeded|exceeded.{0,30}rate.?limit|too many requests",
+    re.IGNORECASE,
+)
+_SECONDARY = re.compile(rb"secondary.rate.limit|abuse detection", re.IGNORECASE)
+_TOO_MANY = frozenset(
+    {"ratelimited", "ratelimitexceeded", "userratelimitexceeded", "toomanyrequests", "throttled"}
+)
+_LONGEST_ERROR = 4_096
+"""Bytes. A longer answer holds records."""
+_UNSAID_WAIT = 60.0
+"""Seconds that GitHub wants to be left alone at least when it does not say how long.
+https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api (2026-11)"""
 
 
 def complaint(body: bytes) -> str:
@@ -46,8 +59,30 @@ def complaint(body: bytes) -> str:
 
 
 def asks_to_slow_down(body: bytes) -> bool:
-    """Whether a refusal is about a quota, as Google says it with a 403 and no header."""
-    return _SLOW_DOWN.search(body) is not None
+    """Whether a refusal is about a quota, as Google and GitHub say it with a 403."""
+    return _SLOW_DOWN.search(body) is not None or _SECONDARY.search(body) is not None
+
+
+def unsaid_wait(body: bytes) -> float | None:
+    """How long to wait by the provider's documentation where its answer names no time."""
+    return _UNSAID_WAIT if _SECONDARY.search(body) is not None else None
+
+
+def is_refusal_in_disguise(body: bytes) -> bool:
+    """Whether a 200 says that there were too many requests, as Slack's `ratelimited`."""
+    if len(body) > _LONGEST_ERROR:
+        return False
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    if not isinstance(document, dict):
+        return False
+    codes = (_code(document, place) for place in _PLACES)
+    return any(code and code.lower().translate(_PLAIN) in _TOO_MANY for code in codes)
+
+
+_PLAIN = str.maketrans("", "", "_-. ")
 
 
 def _code(document: Any, place: tuple[str, ...]) -> str | None:

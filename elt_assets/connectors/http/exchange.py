@@ -31,6 +31,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from elt_assets.connectors.http.content_coding import inflating
 from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.http.open_sockets import OpenSockets
 from elt_assets.connectors.http.origin import Origin
@@ -262,12 +263,13 @@ def _body(
     answer: urllib3.BaseHTTPResponse, message: Message, exchange: _Exchange, room: int
 ) -> bytes:
     """The decompressed body, or an error as soon as it is known to break a limit."""
-    encoding = answer.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("gzip", "x-gzip", "identity", ""):
+    try:
+        inflate = inflating(answer.headers.get("content-encoding", ""))
+    except LookupError as error:
+        coding = str(error.args[0])[:20]
         raise PageUnreadable(
-            f"{message.what} is compressed as {encoding[:20]!r}, which was not asked for"
-        )
-    inflate = _Gunzip() if encoding in ("gzip", "x-gzip") else None
+            f"{message.what} is compressed as {coding!r}, which was not asked for"
+        ) from None
     chunks: list[bytes] = []
     size = received = 0
     while chunk := answer.read1(_CHUNK, decode_content=False):
@@ -275,7 +277,7 @@ def _body(
         try:
             chunk = chunk if inflate is None else inflate.feed(chunk, room - size + 1)
         except zlib.error:
-            raise ProviderUnavailable(f"{message.what} has a damaged gzip body") from None
+            raise ProviderUnavailable(f"{message.what} has a damaged compressed body") from None
         chunks.append(chunk)
         size += len(chunk)
         if size > room or received > room:
@@ -287,7 +289,7 @@ def _body(
         # Headers that break off look like an answer without a body.
         raise ProviderUnavailable(f"{message.what} ends before its first byte")
     if inflate is not None and received and not inflate.finished:
-        raise ProviderUnavailable(f"{message.what} stops in the middle of its gzip body")
+        raise ProviderUnavailable(f"{message.what} stops in the middle of its compressed body")
     return b"".join(chunks)
 
 
@@ -349,28 +351,6 @@ def _unreachable(
                 f"{what}: the answer of {origin} was cut short ({_reason(error)})"
             )
     return ProviderUnavailable(f"{what}: cannot reach {origin}: {why}")
-
-
-class _Gunzip:
-    """Gzip with a bound on what one call may give, so that a small body cannot fill memory."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last member was whole."""
-        return self._member.eof
-
-    def feed(self, data: bytes, most: int) -> bytes:
-        """Decompress `data`, giving up once more than `most` bytes have come out."""
-        found = b""
-        while data and len(found) < most:
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-            found += self._member.decompress(data, most - len(found))
-            data = self._member.unconsumed_tail or self._member.unused_data
-        return found
 
 
 def _declares_its_length(answer: urllib3.BaseHTTPResponse) -> bool:

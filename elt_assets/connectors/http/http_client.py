@@ -17,17 +17,21 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 import tenacity
-import urllib3
-from urllib3.exceptions import InvalidHeader
 from urllib3.util import parse_url
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import slot
 from elt_assets.connectors.http.auth import Authenticator, Credentials
-from elt_assets.connectors.http.error_bodies import asks_to_slow_down, complaint
+from elt_assets.connectors.http.error_bodies import (
+    asks_to_slow_down,
+    complaint,
+    is_refusal_in_disguise,
+    unsaid_wait,
+)
 from elt_assets.connectors.http.exchange import Answer, Message, Wire
 from elt_assets.connectors.http.origin import Origin
-from elt_assets.connectors.http.rate_limit import Throttle, seconds_until_refilled
+from elt_assets.connectors.http.rate_limit import seconds_asked_for, seconds_until_refilled
+from elt_assets.connectors.http.throttle import Throttle
 from elt_assets.connectors.json.page_envelope import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
@@ -213,7 +217,9 @@ class Client:
             wanted=_is_success,
         )
         unchanged = answer.status == 304 and request.etag is not None
-        if not (unchanged or _is_success(answer.status) or answer.status in request.answers):
+        if not (unchanged or _is_success(answer.status) or answer.status in request.answers) or (
+            _is_success(answer.status) and is_refusal_in_disguise(answer.body)
+        ):
             raise self._refusal(answer, request)
         wait = seconds_until_refilled(answer.headers, self._connections)
         if wait is not None:
@@ -235,11 +241,15 @@ class Client:
     def _refusal(self, answer: Answer, request: Request) -> ProviderRefused | ProviderUnavailable:
         status, body = answer.status, answer.body
         said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
-        seconds = _retry_after(answer.headers.get("retry-after"))
+        seconds = seconds_asked_for(answer.headers)
         if seconds is None:
             seconds = seconds_until_refilled(answer.headers, 1)
-        # 403 is what some answer when a quota is used up.
-        limited = status == 403 and (seconds is not None or asks_to_slow_down(body))
+        if seconds is None:
+            seconds = unsaid_wait(body)
+        # Some answer so when a quota is used up.
+        limited = _is_success(status) or (
+            status == 403 and (seconds is not None or asks_to_slow_down(body))
+        )
         if status in _TRY_AGAIN or status >= 500 or limited:
             if not seconds:
                 return ProviderUnavailable(said)
@@ -309,12 +319,3 @@ def _target(location: str | None) -> str:
         return f" to {Origin.of(location)}" if location else ""
     except ValueError:
         return ""
-
-
-def _retry_after(value: str | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        return float(urllib3.Retry().parse_retry_after(value))
-    except (InvalidHeader, ValueError, OverflowError):
-        return None

@@ -41,6 +41,7 @@ class AssertionGrant:
     algorithm: str
     key_id: str | None
     fields: Mapping[str, str]
+    refresh_token: None = None
 
     @property
     def named_secret(self) -> str:

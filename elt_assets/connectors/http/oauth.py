@@ -3,23 +3,27 @@
 Belongs here: the token request, a client's own grants (client credentials or refresh
 token), the token's age, and the words for a token endpoint that refuses. Does not: signing
 assertions (assertion), sending the token (http) or storing it: it lives as long as the
-source and is redacted from then on.
+source and is redacted from then on. A refresh token that replaces the one that was used goes
+back into the file that holds it.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
+from elt_assets.config.secret_file import alone_with, replace_secret
 from elt_assets.config.secret_refs import SecretRef, Secrets
-from elt_assets.connectors.http.auth import Credentials, named, sendable
+from elt_assets.connectors.http.auth import Credentials, is_sendable, named, sendable
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.http.exchange import Message, Wire
 from elt_assets.connectors.http.origin import Origin
@@ -28,6 +32,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 
 _LARGEST_ANSWER = 1 << 20
+_LONGEST_TOKEN = 1 << 14
 _UNSAID_LIFETIME = 300.0
 """Seconds. A token without `expires_in` is asked for again after this long."""
 _RENEWED_BEFORE = 60.0
@@ -36,8 +41,20 @@ _RENEWED_BEFORE = 60.0
 
 class _Token(msgspec.Struct):
     access_token: str
-    token_type: str = "Bearer"  # noqa: S105 (a kind, not a secret)
+    token_type: str | None = None
     expires_in: float | str | None = None
+    refresh_token: str | None = None
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds that it may be used. Raises `ValueError`."""
+        said = self.expires_in
+        if said is None or (isinstance(said, str) and not said.strip()):
+            return _UNSAID_LIFETIME
+        seconds = float(said)
+        if not math.isfinite(seconds):
+            raise ValueError("an end that never comes")
+        return seconds
 
 
 class Grant(Protocol):
@@ -54,6 +71,10 @@ class Grant(Protocol):
     @property
     def to_check(self) -> str:
         """What may be wrong when the endpoint refuses."""
+
+    @property
+    def refresh_token(self) -> SecretRef | None:
+        """Where a refresh token is kept that each answer may replace."""
 
     def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
         """Form fields and headers of the token request. Raises `SecretMissing`."""
@@ -135,6 +156,21 @@ class OAuth2:
         return True
 
     def _ask(self, secrets: Secrets) -> tuple[str, float]:
+        """The next access token. A refresh token that may be good for one use is used alone."""
+        kept = self._grant.refresh_token
+        if kept is None or kept.file is None:
+            return self._exchanged(secrets)
+        path = Path(kept.file).expanduser()
+        try:
+            with alone_with(path, 2 * self._limits.timeout):
+                return self._exchanged(secrets)
+        except TimeoutError:
+            raise ProviderUnavailable(
+                f"{named(kept)} is used by another sync for more than "
+                f"{2 * self._limits.timeout:g} s"
+            ) from None
+
+    def _exchanged(self, secrets: Secrets) -> tuple[str, float]:
         grant = self._grant
         fields, headers = grant.request(secrets)
         body = urlencode(fields)
@@ -157,23 +193,48 @@ class OAuth2:
         text = answer.body
         if answer.status == 429 or answer.status >= 500:
             raise ProviderUnavailable(f"{what} answered {answer.status}")
-        if answer.status != 200:
+        if not _is_given(answer.status):
             raise ProviderRefused(
                 f"{what} answered {answer.status} ({described(text)}{complaint(text)}); "
                 f"check {grant.to_check}"
             )
         try:
             token = msgspec.json.decode(text, type=_Token)
-            lifetime = float(_UNSAID_LIFETIME if token.expires_in is None else token.expires_in)
+            lifetime = token.lifetime
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
             raise PageUnreadable(f"{what} gave no access_token ({described(text)})") from None
         secrets.remember(token.access_token)
-        if token.token_type.lower() != "bearer":
+        if token.refresh_token and token.refresh_token != fields.get("refresh_token"):
+            self._keep(token.refresh_token, what, secrets)
+        if token.token_type is not None and token.token_type.strip().lower() != "bearer":
             raise PageUnreadable(f"{what} gave a token that is not of type Bearer")
         if not token.access_token.isascii() or not token.access_token.isprintable():
             raise PageUnreadable(f"{what} gave a token that no header can carry")
         return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)
 
+    def _keep(self, refresh_token: str, what: str, secrets: Secrets) -> None:
+        """Store the refresh token that replaces the one that was used."""
+        secrets.remember(refresh_token)
+        kept = self._grant.refresh_token
+        if kept is None:
+            return
+        if kept.file is None:
+            raise ProviderRefused(
+                f"{what} replaces the refresh token with each use, and {named(kept)} cannot take "
+                "the new one; authorize again, put the token into a file that the platform may "
+                "write, and refer to it as refresh_token: {file: PATH}"
+            )
+        if len(refresh_token) > _LONGEST_TOKEN or not is_sendable(refresh_token):
+            raise PageUnreadable(f"{what} gave a refresh token that cannot be sent back")
+        try:
+            replace_secret(Path(kept.file).expanduser(), refresh_token)
+        except OSError as error:
+            raise ProviderRefused(
+                f"{what} replaced the refresh token, and the new one cannot be written to "
+                f"{named(kept)} ({error.strerror}); let the platform write there, authorize again "
+                "and store the token"
+            ) from None
+
 
 def _is_given(status: int) -> bool:
-    return status == 200
+    return status in (200, 201)

@@ -18,13 +18,13 @@ from urllib.parse import quote, unquote_plus
 
 import msgspec
 
-from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.http.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
 from elt_assets.connectors.http.http_client import Client, Request, Response
 from elt_assets.connectors.http.jwt_assertion import AssertionGrant
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin, Origins
-from elt_assets.connectors.http.rate_limit import Throttle
+from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.json.json_limits import PageLimits, decode
 from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader
 from elt_assets.connectors.limits import FetchLimits
@@ -124,7 +124,7 @@ class RestSource:
                 secrets=secrets,
                 auth=self._auth,
                 headers=config.headers,
-                throttle=Throttle(config.rate_limit.requests_per_second),
+                throttle=_throttle(config, limits),
                 connections=config.rate_limit.concurrency,
             )
         )
@@ -524,6 +524,27 @@ def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
                 ),
                 limits,
             )
+
+
+def _throttle(config: RestData, limits: FetchLimits) -> Throttle:
+    """Shared with every integration that uses the same app at the same rate."""
+    rate = config.rate_limit.requests_per_second
+    return Throttle(rate, budget(limits.budgets, *_app(config, rate)))
+
+
+def _app(config: RestData, rate: float | None) -> tuple[object, ...]:
+    """What a provider counts requests by, as the configuration names it; nothing if nobody asks."""
+    match config.auth:
+        case None:
+            return ()
+        case ClientCredentialsAuth(client_id=name) | RefreshTokenAuth(client_id=name):
+            who: str | SecretRef | None = name
+        case JwtBearerAuth(issuer=issuer, key=key):
+            who = issuer or key
+        case BearerAuth(token=ref) | ApiKeyAuth(key=ref) | BasicAuth(password=ref):
+            who = ref
+    named = who.model_dump() if isinstance(who, SecretRef) else who
+    return str(Origin.of(config.api_endpoint)), config.auth.type, named, rate
 
 
 _SHOWN_KEY = 64

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
+import struct
 import time
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
-from elt_assets.connectors.http.rate_limit import seconds_until_refilled
+from elt_assets.connectors.http.error_bodies import asks_to_slow_down, unsaid_wait
+from elt_assets.connectors.http.rate_limit import seconds_asked_for, seconds_until_refilled
+from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput, PageUnreadable, ProviderRefused, ProviderUnavailable
@@ -134,9 +144,110 @@ def test_a_refresh_token_is_exchanged(provider: Provider) -> None:
     assert tokens.forms == [{"grant_type": "refresh_token", "refresh_token": SECRET}]
 
 
+def rotating(provider: Provider, first: str) -> list[str]:
+    """Let the provider take each refresh token once; the tokens that it gave."""
+    given = [first]
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path != "/oauth/token":
+            return as_json(people(1))
+        form = dict(parse_qsl(asked.body.decode()))
+        if form["refresh_token"] != given[-1]:
+            return as_json({"error": "invalid_grant"}, 400)
+        given.append(f"refresh-{len(given)}")
+        token = {"access_token": f"access-{len(given)}", "refresh_token": given[-1]}
+        return as_json(token | {"token_type": "Bearer", "expires_in": 0})
+
+    provider.answer = answer
+    return given
+
+
+def with_refresh_token(provider: Provider, ref: dict[str, str]) -> dict[str, Any]:
+    data = directory_data("none", OAUTH, provider.url)
+    data["auth"] |= {"type": "oauth2_refresh_token", "refresh_token": ref}
+    return data
+
+
+def test_a_refresh_token_that_is_replaced_goes_back_into_its_file(
+    provider: Provider, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept" / "token"
+    kept.parent.mkdir()
+    kept.write_text("refresh-first\n")
+    link = tmp_path / "token"
+    link.symlink_to(kept)
+    given = rotating(provider, "refresh-first")
+    secrets = Secrets()
+    for _ in range(3):
+        assert count(opened(with_refresh_token(provider, {"file": str(link)}), secrets)) == 1
+        assert kept.read_text() == given[-1]
+    assert len(given) == 4
+    assert link.is_symlink()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in kept.parent.iterdir()] == ["token"]
+    assert secrets.redact(given[-1]) == "[secret]"
+
+
+def test_syncs_that_share_a_refresh_token_use_each_one_once(
+    provider: Provider, tmp_path: Path
+) -> None:
+    kept = tmp_path / "token"
+    kept.write_text("refresh-first")
+    given = rotating(provider, "refresh-first")
+    data = with_refresh_token(provider, {"file": str(kept)})
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda _: count(opened(data)), range(12))) == [1] * 12
+    assert len(given) == 13
+    assert kept.read_text() == given[-1]
+
+
+def test_a_variable_cannot_take_a_refresh_token_that_is_replaced(provider: Provider) -> None:
+    rotating(provider, SECRET)
+    with pytest.raises(ProviderRefused, match=r"environment variable TEST_SECRET cannot take") as e:
+        count(opened(with_refresh_token(provider, {"env": "TEST_SECRET"})))
+    assert "refresh_token: {file: PATH}" in str(e.value)
+
+
+@pytest.mark.parametrize("new", ["two\nlines", "é", " spaces ", "x" * 20_000])
+def test_a_refresh_token_that_cannot_be_sent_is_not_kept(
+    provider: Provider, tmp_path: Path, new: str
+) -> None:
+    kept = tmp_path / "token"
+    kept.write_text("refresh-first")
+    provider.answer = lambda _: as_json({"access_token": "a", "refresh_token": new})
+    with pytest.raises(PageUnreadable, match="refresh token that cannot be sent back"):
+        count(opened(with_refresh_token(provider, {"file": str(kept)})))
+    assert kept.read_text() == "refresh-first"
+
+
+@pytest.mark.parametrize(
+    ("status", "more"),
+    [
+        (201, {}),
+        (200, {"token_type": None}),
+        (200, {"token_type": " bearer "}),
+        (200, {"expires_in": "3600"}),
+        (200, {"expires_in": ""}),
+        (200, {"expires_in": None}),
+    ],
+)
+def test_an_access_token_may_be_given_in_other_words(
+    provider: Provider, status: int, more: dict[str, Any]
+) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/oauth/token":
+            return as_json({"access_token": "a"} | more, status)
+        return as_json(people(1))
+
+    provider.answer = answer
+    assert count(opened(directory_data("none", OAUTH, provider.url))) == 1
+    assert [asked.path for asked in provider.asked].count("/oauth/token") == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
+        (as_json({"access_token": "x", "expires_in": "NaN"}), PageUnreadable, "no access_token"),
         (as_json({"error": "invalid_client"}, 401), ProviderRefused, "answered 401"),
         (as_json({}, 503), ProviderUnavailable, "answered 503"),
         (as_json({"token": "x"}), PageUnreadable, "gave no access_token"),
@@ -203,6 +314,55 @@ def test_a_used_up_quota_is_read_from_the_headers(
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "4.6"}, 4.6),
+        ({"retry-after": " 5 "}, 5),
+        ({"retry-after": "0"}, 0),
+        ({"retry-after": "1500ms"}, 1.5),
+        ({"retry-after": "7s"}, 7),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"x-ms-retry-after-ms": "1200"}, 1.2),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "nan"}, None),
+        (
+            {
+                "retry-after": formatdate(2_000_000_030, usegmt=True),
+                "date": formatdate(2_000_000_000, usegmt=True),
+            },
+            30,
+        ),
+        (
+            {
+                "retry-after": "2033-05-18T03:33:50Z",
+                "date": formatdate(2_000_000_000, usegmt=True),
+            },
+            30,
+        ),
+        ({"retry-after": "2000000030", "date": formatdate(2_000_000_000, usegmt=True)}, 30),
+        ({"retry-after": "2000000030000", "date": formatdate(2_000_000_000, usegmt=True)}, 30),
+        ({"retry-after": formatdate(1_000_000_000, usegmt=True)}, 0),
+    ],
+)
+def test_when_to_come_back_is_understood_however_it_is_said(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    found = seconds_asked_for(headers)
+    assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_too_many_at_once_is_no_quota_that_is_refilled_later() -> None:
+    headers = {
+        "x-rate-limit-limit": "0",
+        "x-rate-limit-remaining": "0",
+        "x-rate-limit-reset": str(NOW + 9000),
+    }
+    assert seconds_until_refilled(headers, 1) is None
+
+
 def test_a_used_up_quota_is_waited_out_before_the_next_request(provider: Provider) -> None:
     at: list[float] = []
     serve = directory(people(200), "cursor", "bearer", provider.url)
@@ -259,6 +419,116 @@ def test_a_403_that_means_slow_down_is_tried_again(
 
     provider.answer = answer
     assert count(opened(directory_data("none", "bearer", provider.url))) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+        "You have triggered an abuse detection mechanism. Please wait.",
+    ],
+)
+def test_a_secondary_limit_without_a_time_means_a_minute(message: str) -> None:
+    body = json.dumps({"message": message}).encode()
+    assert asks_to_slow_down(body)
+    assert unsaid_wait(body) == 60
+    assert unsaid_wait(b'{"message": "API rate limit exceeded"}') is None
+    assert not asks_to_slow_down(b'{"message": "Must have admin rights to the organization"}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"ok": False, "error": "ratelimited"},
+        {"error": {"code": "TooManyRequests"}},
+        {"errorCode": "rate_limit_exceeded"},
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0.02"}])
+def test_a_200_that_means_slow_down_is_tried_again(
+    provider: Provider, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    serve = directory(people(1), "none", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        if asked.number > 1:
+            return serve(asked)
+        reply = as_json(body)
+        reply.headers.update(headers)
+        return reply
+
+    provider.answer = answer
+    assert count(opened(directory_data("none", "bearer", provider.url))) == 1
+    assert len(provider.asked) == 2
+
+
+def test_all_integrations_of_an_app_share_its_budget(provider: Provider, tmp_path: Path) -> None:
+    """Across threads here; processes take the same lock on the same file."""
+    at: list[float] = []
+    serve = directory(people(100), "none", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        at.append(time.monotonic())
+        return serve(asked)
+
+    provider.answer = answer
+    data = directory_data("none", "bearer", provider.url)
+    data["rate_limit"] = {"requests_per_second": 20, "concurrency": 4}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: count(opened(data, budgets=tmp_path / "budgets")), range(8)))
+    assert max(at) - min(at) >= 7 * 0.05 - 0.01
+    (file,) = (tmp_path / "budgets").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_moment_that_cannot_be_meant_stops_no_app(tmp_path: Path) -> None:
+    throttle = Throttle(None, tmp_path / "app")
+    throttle.hold(1e9)
+    assert throttle.reserve() <= 3600
+    (tmp_path / "app").write_bytes(struct.pack("<d", time.time() + 1e9))
+    assert throttle.reserve() == 0
+    (tmp_path / "app").write_bytes(b"?")
+    assert throttle.reserve() == 0
+
+
+def test_another_app_or_no_app_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    assert budget(tmp_path) is None
+    assert budget(None, "a") is None
+    assert budget(tmp_path, "a", 1) == budget(tmp_path, "a", 1) != budget(tmp_path, "a", 2)
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent"),
+    [
+        ("UTF-8", bytes),
+        ("utf8, identity", bytes),
+        ("none", bytes),
+        ("gzip", bytes),
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("gzip, utf-8", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("deflate", bytes),
+    ],
+)
+def test_a_body_is_read_whatever_its_coding_is_called(
+    provider: Provider, coding: str, sent: Callable[[bytes], bytes]
+) -> None:
+    serve = directory(people(300), "none", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        reply = serve(asked)
+        return Reply(sent(reply.body), headers=reply.headers | {"Content-Encoding": coding})
+
+    provider.answer = answer
+    assert count(opened(directory_data("none", "bearer", provider.url))) == 300
+
+
+def test_a_body_in_an_unknown_coding_is_refused(provider: Provider) -> None:
+    provider.answer = lambda _: Reply(b"[]", headers={"Content-Encoding": "br"})
+    with pytest.raises(PageUnreadable, match="compressed as 'br', which was not asked for"):
+        count(opened(directory_data("none", "bearer", provider.url)))
 
 
 def test_all_pages_share_one_budget_of_further_tries(provider: Provider) -> None:
