@@ -251,7 +251,8 @@ that it is the same does not say that nothing follows.
 quota is waited out for up to a minute, and a longer wait ends the attempt, which a later one
 continues. `Retry-After` may also be a fraction, milliseconds or a clock time; a 403 or a 200 that
 says "too many requests" in its body counts as one. Integrations that use the same app (address,
-client or secret, and rate) share one budget, across threads and all processes on this home. All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
+client or secret, and rate) share one budget, across threads and all processes on this home.
+All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
 
 ## Groups and who is in them
 
