@@ -1,4 +1,4 @@
-"""Safeguards: how much a sync may delete or reject before a person is asked.
+"""Safeguards: how much harm a sync may do, or reject, before a person is asked.
 
 Belongs here: the limits, their defaults and what an integration may override. Does not:
 judging a sync by them (sync.detect.delete_guard).
@@ -25,16 +25,48 @@ class Safeguards(BaseModel):
     max_delete_count: int = Field(
         500, ge=0, description="Largest number of rows one sync may delete."
     )
+    max_removal_share: float = Field(
+        0.50, ge=0, le=1, description="Largest share of the group memberships one sync may remove."
+    )
+    max_removal_count: int = Field(
+        5_000, ge=0, description="Largest number of group memberships one sync may remove."
+    )
+    max_deactivate_share: float = Field(
+        0.20, ge=0, le=1, description="Largest share of the latest rows one sync may deactivate."
+    )
+    max_deactivate_count: int = Field(
+        500, ge=0, description="Largest number of rows one sync may deactivate."
+    )
+    max_loss_share: float = Field(
+        0.20,
+        ge=0,
+        le=1,
+        description="Largest share of the latest rows that one sync may leave without a value "
+        "that they have, such as the e-mail address.",
+    )
+    max_loss_count: int = Field(
+        500, ge=0, description="Largest number of rows that may lose such a value in one sync."
+    )
+    max_identity_share: float = Field(
+        0.50,
+        gt=0,
+        le=1,
+        description="Share of old keys gone and of listed keys new from which on the keys "
+        "themselves count as changed; then neither deletes nor inserts are applied.",
+    )
+    guarded_attributes: tuple[str, ...] = Field(
+        (),
+        description="Attributes whose loss counts like that of the e-mail address and the name.",
+    )
     max_reject_share: float = Field(
         0.05, ge=0, le=1, description="Largest share of unusable records before a sync fails."
     )
     delete_confirmation: Confirmation | None = Field(
         None,
-        description="How a missing record is confirmed before its row is deleted: 'probe' asks "
-        "the provider for the single record, 'grace' waits for a second complete extraction "
-        "without it, 'none' trusts the first. Unset: 'none' where pages cannot shift while they "
-        "are read, 'probe' or 'grace' where they can, where an extraction was interrupted, or "
-        "where a provider that declares a total lists records twice.",
+        description="The second witness of a delete: 'probe' asks the provider for the single "
+        "record, 'grace' waits for a second complete extraction without it, 'none' trusts the "
+        "first, which only a snapshot may say. Unset: 'none' for a snapshot, else 'probe' where "
+        "the provider answers for one record and 'grace' where it does not.",
     )
     delete_mode: DeleteMode = Field(
         "hard", description="'soft' keeps deleted rows and sets their deleted_at."
@@ -59,6 +91,24 @@ class SafeguardOverrides(BaseModel):
         None, ge=0, le=1, description=_described("max_delete_share")
     )
     max_delete_count: int | None = Field(None, ge=0, description=_described("max_delete_count"))
+    max_removal_share: float | None = Field(
+        None, ge=0, le=1, description=_described("max_removal_share")
+    )
+    max_removal_count: int | None = Field(None, ge=0, description=_described("max_removal_count"))
+    max_deactivate_share: float | None = Field(
+        None, ge=0, le=1, description=_described("max_deactivate_share")
+    )
+    max_deactivate_count: int | None = Field(
+        None, ge=0, description=_described("max_deactivate_count")
+    )
+    max_loss_share: float | None = Field(None, ge=0, le=1, description=_described("max_loss_share"))
+    max_loss_count: int | None = Field(None, ge=0, description=_described("max_loss_count"))
+    max_identity_share: float | None = Field(
+        None, gt=0, le=1, description=_described("max_identity_share")
+    )
+    guarded_attributes: tuple[str, ...] | None = Field(
+        None, description=_described("guarded_attributes")
+    )
     max_reject_share: float | None = Field(
         None, ge=0, le=1, description=_described("max_reject_share")
     )

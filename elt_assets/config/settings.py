@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -24,10 +25,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from elt_assets.config.broker_address import BrokerAddress
 from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.durations import duration
 from elt_assets.config.egress import Egress
 from elt_assets.config.safeguards import DeleteMode, Safeguards
 from elt_assets.config.secret_refs import AllowedSecret, SecretRef
 from elt_assets.errors import InvalidInput
+
+
+def _length_of_time(value: Any) -> Any:
+    """A number is seconds; a text such as 15m or 6h is a length of time."""
+    if isinstance(value, str):
+        return timedelta(seconds=float(value)) if value.strip().isdecimal() else duration(value)
+    return value
 
 
 class InvalidSettings(InvalidInput):
@@ -207,10 +216,28 @@ class Settings(BaseSettings):
     )
     max_delete_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
     max_delete_count: int = Field(500, ge=0, description="See safeguards.")
+    max_removal_share: float = Field(0.50, ge=0, le=1, description="See safeguards.")
+    max_removal_count: int = Field(5_000, ge=0, description="See safeguards.")
+    max_deactivate_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
+    max_deactivate_count: int = Field(500, ge=0, description="See safeguards.")
+    max_loss_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
+    max_loss_count: int = Field(500, ge=0, description="See safeguards.")
+    max_identity_share: float = Field(0.50, gt=0, le=1, description="See safeguards.")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
     delete_mode: DeleteMode = Field("hard", description="See safeguards.")
     max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
     stale_hours: float = Field(26.0, gt=0, description="See safeguards.")
+    confirm_after: Annotated[timedelta, BeforeValidator(_length_of_time)] = Field(
+        timedelta(minutes=15),
+        ge=timedelta(0),
+        description="After how long missing records are looked for a second time by a further "
+        "sync, and how long a file must have stood as it is.",
+    )
+    confirm_every: Annotated[timedelta, BeforeValidator(_length_of_time)] = Field(
+        timedelta(hours=6),
+        gt=timedelta(0),
+        description="The shortest time between two such syncs of one integration.",
+    )
     max_resume_hours: float = Field(
         24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
     )
@@ -431,14 +458,9 @@ class Settings(BaseSettings):
 
     @property
     def safeguards(self) -> Safeguards:
-        """The installation's limits on deletes and rejects."""
-        return Safeguards(
-            max_delete_share=self.max_delete_share,
-            max_delete_count=self.max_delete_count,
-            max_reject_share=self.max_reject_share,
-            delete_mode=self.delete_mode,
-            stale_hours=self.stale_hours,
-        )
+        """The installation's limits on harm and rejects."""
+        own = type(self).model_fields.keys() & Safeguards.model_fields.keys()
+        return Safeguards(**{name: getattr(self, name) for name in own})
 
     @property
     def operational_address(self) -> DatabaseAddress | None:

@@ -114,7 +114,8 @@ class Source(Protocol):
 
         `listed` are keys that this sync listed: one of them is the control, and if it is not
         answered as present, every answer is UNKNOWN. At most one request for each missing
-        key and one for the control.
+        key and one for the control. A key of several columns, as that of a membership, is a
+        JSON array of texts.
         Raises `ProviderUnavailable` or `ProviderRefused`.
         """
 
@@ -158,6 +159,18 @@ class AsksWhetherChanged(Protocol):
         """A page with `known` in full. Raises as `pages` does, and `ProviderUnavailable` if the
         provider has changed it since it said that it had not.
         """
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A source that may be read while it is still being written, such as a file on its way.
+
+    A second listing confirms the first only some time later.
+    """
+
+    @property
+    def settles(self) -> bool:
+        """True."""
 
 
 @runtime_checkable

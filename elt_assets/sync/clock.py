@@ -13,6 +13,11 @@ def now() -> str:
     return _text(datetime.now(UTC))
 
 
+def text(moment: datetime) -> str:
+    """A moment in that form."""
+    return _text(moment.astimezone(UTC))
+
+
 def ago(span: timedelta) -> str:
     """The time `span` before now, in the same form."""
     return _text(datetime.now(UTC) - span)

@@ -26,7 +26,7 @@ from elt_assets.config.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Source
+from elt_assets.connectors.source import Settles, Source
 from elt_assets.errors import (
     EltAssetsError,
     PermanentError,
@@ -37,14 +37,19 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
 from elt_assets.sync.apply.apply_transaction import Application, Superseded, VersionMoved
-from elt_assets.sync.clock import now
+from elt_assets.sync.clock import ago, now
 from elt_assets.sync.detect import delete_guard
-from elt_assets.sync.detect.change_detection import Detection, Found
-from elt_assets.sync.detect.delete_confirmation import confirm_deletes, way_to_confirm
+from elt_assets.sync.detect.change_detection import Detection, Found, HarmfulUpdates, has_missing
+from elt_assets.sync.detect.delete_confirmation import (
+    EarlierAbsence,
+    confirm_deletes,
+    second_witness,
+)
 from elt_assets.sync.extract import page_reuse
+from elt_assets.sync.extract.certificate import ListedKeys, contradicted, with_keys
 from elt_assets.sync.extract.extraction import Extraction
 from elt_assets.sync.extract.page_reuse import Before
-from elt_assets.sync.extract.staging import ExtractionState, extraction_state
+from elt_assets.sync.extract.staging import ExtractionState, extraction_state, repeated_keys
 from elt_assets.sync.extract.stored_source import StoredSource
 from elt_assets.sync.extract.sync_mode import Plan, choose_plan, watermark
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
@@ -57,7 +62,7 @@ from elt_assets.sync.outcome import (
     Stage,
     Status,
 )
-from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state import change_log, latest_table, ledger, rejections
 from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.ledger import SyncRow, Version
 from elt_assets.sync.state.registry import Integration, Registry, gone, registered
@@ -118,6 +123,7 @@ class Engine:
     safeguards: Safeguards
     max_recoveries: int
     max_resume: timedelta
+    confirm_after: timedelta
     open_source: SourceOpener = catalog.open_source
     faults: Faults = NO_FAULTS
     show_values: bool = False
@@ -212,7 +218,10 @@ class _Attempt:
     certificate: Certificate = field(default_factory=Certificate)
     resumed_batches: int = 0
     found: Found | None = None
-    verdict: delete_guard.Verdict | None = None
+    harmful: HarmfulUpdates = field(default_factory=HarmfulUpdates)
+    verdict: delete_guard.Verdict = field(default_factory=delete_guard.Verdict)
+    ended_rejections: tuple[str, ...] = ()
+    requests: int = 0
     sample: tuple[dict[str, object], ...] = ()
     latest_after: int | None = None
     version: int | None = None
@@ -249,11 +258,11 @@ class _Attempt:
     def outcome(self, status: Status) -> Outcome:
         """What this attempt has to tell, as `status`."""
         state, found = self.state, self.found
-        withheld = self.verdict is not None and not self.verdict.deletes_pass
         counts = Counts(
             fetched=state.fetched if state else 0,
             staged=state.staged if state else 0,
             rejected=state.rejected if state else 0,
+            requests=self.requests,
         )
         if found is not None:
             counts = msgspec.structs.replace(
@@ -262,8 +271,13 @@ class _Attempt:
                 unique=found.unique,
                 inserts=found.inserts,
                 updates=found.updates,
-                deletes=0 if withheld else found.deletes,
-                withheld_deletes=found.deletes if withheld else 0,
+                deletes=found.deletes,
+                withheld_deletes=found.withheld_deletes,
+                withheld_updates=found.withheld_updates,
+                withheld_inserts=found.withheld_inserts,
+                kept_rows=found.kept,
+                deactivations=self.harmful.deactivations,
+                losses=self.harmful.losing,
                 shielded_deletes=found.shielded,
                 pending_deletes=found.pending,
                 tombstones=found.tombstones,
@@ -282,7 +296,7 @@ class _Attempt:
             resumed_batches=self.resumed_batches,
             batches=state.batches if state else 0,
             version=self.version,
-            reasons=self.verdict.reasons if self.verdict else (),
+            reasons=self.verdict.reasons,
             run_id=self.request.run_id,
             reached=self.reached,
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
@@ -344,6 +358,7 @@ class _Attempt:
             raise
         finally:
             self.resumed_batches = extraction.resumed_batches
+            self.requests += extraction.requests
         self.reached = Stage.STAGING
         problem = delete_guard.too_many_rejected(
             self.state.fetched, self.state.rejected, self.engine.safeguards_of(integration)
@@ -357,7 +372,7 @@ class _Attempt:
             return self._kept(warehouse, self.again_of).plan
         source = self._source(integration)
         try:
-            return choose_plan(
+            plan = choose_plan(
                 request.mode,
                 source.incremental,
                 ledger.version(self.engine.database, request.stream, request.ref),
@@ -366,19 +381,25 @@ class _Attempt:
             )
         finally:
             source.close()
+        confirming = plan.mode is Mode.FULL and has_missing(warehouse, request.stream)
+        return replace(plan, confirming=confirming)
 
     def _records(self, warehouse: Warehouse, integration: Integration) -> Source:
         source = self._source(integration)
         stream, again = self.request.stream, self.again_of
         if again is None:
             return source
-        certificate = self._kept(warehouse, again).certificate
+        kept = self._kept(warehouse, again)
+        certificate = kept.certificate
         if certificate is None:
             raise PermanentError(
                 f"sync {again} has not fetched everything yet; continue it with "
                 f"`elt-assets sync {self.request.ref} --sync-id {again}`"
             )
-        return StoredSource(warehouse.reading(), stream, again, certificate, source)
+        doubts = kept.doubts
+        if repeated := repeated_keys(warehouse, stream, again):
+            doubts = (*doubts, f"{repeated} keys came on more than one page when it was fetched")
+        return StoredSource(warehouse.reading(), stream, again, certificate, source, doubts)
 
     def _kept(self, warehouse: Warehouse, sync_id: str) -> ExtractionState:
         try:
@@ -428,7 +449,10 @@ class _Attempt:
             )
             try:
                 with _stage("apply"):
-                    return application.run(partial(self._settled, base=base, started=started))
+                    return application.run(
+                        partial(self._settled, base=base, started=started),
+                        also=self._end_rejections,
+                    )
             except Superseded:
                 return self._supersede()
             except VersionMoved:
@@ -448,31 +472,19 @@ class _Attempt:
             warehouse, database, request.stream, request.ref, request.sync_id, base.version
         )
         found = self._found_again(warehouse, base)
-        if found is None:
+        if found is not None:
+            self.certificate = self._with_keys(ListedKeys(found.unique, 0))
+        else:
             found = detection.compare(self._mode())
-        # Changes alone may well be nothing but tombstones; a listing of everybody may not.
-        listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
-        self.verdict = delete_guard.verdict(
-            self.certificate,
-            unique=listed,
-            deletes=found.deletes,
-            latest=found.latest_before,
-            safeguards=safeguards,
-            history=ledger.listed_before(database, request.stream, request.ref)
-            if listed == 0
-            else (),
-        )
-        if found.deletes and self.verdict.deletes_pass:
-            self._confirm(detection, found, integration, safeguards)
-            found = detection.found()
+            self.certificate = self._with_keys(detection.keys(found, self._rejected()))
+            found = self._judged(detection, found, integration, safeguards)
         self.found = found
         detection.write(
             found,
-            deletes_pass=self.verdict.deletes_pass,
             complete=self.certificate.complete and self._mode() is Mode.FULL,
             now=now(),
         )
-        if found.changed:
+        if found.changes:
             self.sample = change_log.sample(
                 warehouse,
                 request.stream,
@@ -512,7 +524,7 @@ class _Attempt:
         if old is None or not old.whole or old.version != base.version:
             return None
         row = ledger.find(database, stream, ref, old.sync_id)
-        if row is None or not page_reuse.settled_plainly(row.counts):
+        if row is None or not (row.certificate.complete and page_reuse.settled_plainly(row.counts)):
             return None
         if latest_table.count(database, stream, ref) != row.counts.latest:
             return None
@@ -533,21 +545,90 @@ class _Attempt:
             newest=base.watermark,
         )
 
-    def _confirm(
+    def _rejected(self) -> int:
+        return self.state.rejected if self.state else 0
+
+    def _with_keys(self, keys: ListedKeys) -> Certificate:
+        # The sealed certificate, so that a repeated detection adds nothing twice.
+        sealed = self.state.certificate if self.state else None
+        return with_keys(sealed or self.certificate, keys, self._mode())
+
+    def _judged(
         self,
         detection: Detection,
         found: Found,
         integration: Integration,
         safeguards: Safeguards,
+    ) -> Found:
+        """Withhold, keep or confirm what can harm; the counts afterwards."""
+        request, database = self.request, self.engine.database
+        stream, ref = request.stream, request.ref
+        self.harmful, self.ended_rejections = HarmfulUpdates(), ()
+        rejected = rejections.standing(database, stream, ref, now())
+        if not (found.updates or found.deletes or rejected):
+            return found
+        if found.updates:
+            self.harmful = detection.assess(
+                attributes=safeguards.guarded_attributes,
+                everything=self._configured_anew(detection),
+            )
+        if rejected:
+            self.ended_rejections = tuple(detection.keep_rejected(rejected))
+            found, self.harmful = detection.found(), detection.harmful_updates()
+        # Changes alone may well be nothing but tombstones; a listing of everybody may not.
+        listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
+        self.verdict = delete_guard.judge(
+            self.certificate,
+            delete_guard.Harms(
+                latest=found.latest_before,
+                unique=listed,
+                inserts=found.inserts,
+                missing=found.missing,
+                deletes=found.deletes,
+                deactivations=self.harmful.deactivations,
+                losing=self.harmful.losing,
+                losses=self.harmful.losses,
+            ),
+            safeguards,
+            recent=ledger.recent_harm(database, stream, ref, ago(timedelta(hours=24))),
+            removals=stream.removals,
+            history=ledger.listed_before(database, stream, ref) if listed == 0 else (),
+        )
+        if self.verdict.withheld:
+            detection.withhold(self.verdict.withheld)
+            found, self.harmful = detection.found(), detection.harmful_updates()
+        if found.deletes:
+            self._confirm(detection, integration, safeguards)
+            found = detection.found()
+        return found
+
+    def _configured_anew(self, detection: Detection) -> bool:
+        """Whether the latest table was made by another configuration than this extraction."""
+        request = self.request
+        last = ledger.newest_plain(self.engine.database, request.stream, request.ref)
+        return last is None or not detection.same_configuration(last)
+
+    def _confirm(
+        self, detection: Detection, integration: Integration, safeguards: Safeguards
     ) -> None:
         source = self._source(integration)
         try:
-            way = way_to_confirm(
-                safeguards.delete_confirmation, source, self.certificate, found.duplicates
+            witness = second_witness(
+                safeguards.delete_confirmation, self.certificate, probes=source.probes
             )
-            confirm_deletes(detection, way, source, repeated=self._repeated())
+            settle = self.engine.confirm_after if isinstance(source, Settles) else timedelta()
+            present = confirm_deletes(
+                detection, witness, source, EarlierAbsence(ago(settle), self._repeated())
+            )
         finally:
+            self.requests += source.requests
             source.close()
+        self.certificate = contradicted(self.certificate, present)
+
+    def _end_rejections(self, transaction: Transaction) -> None:
+        if self.ended_rejections:
+            request = self.request
+            rejections.end(transaction, request.stream, request.ref, self.ended_rejections)
 
     def _repeated(self) -> int | None:
         """The version made by the sync whose records are mapped again."""
@@ -580,11 +661,12 @@ class _Attempt:
     def _full_at(self, row: SyncRow, base: Version) -> str | None:
         if self._mode() is not Mode.FULL or not self.certificate.complete:
             return base.full_at
-        # Changes alone would not say again who was missing: read everything until it is settled.
-        return row.started_at if self._conclusive() else None
+        # A listing of changes does not name the missing: read everything until that is settled.
+        settled = self.found is not None and self.found.pending == 0
+        return row.started_at if self._conclusive() and settled else None
 
     def _conclusive(self) -> bool:
-        return self.certificate.complete and self.verdict is not None and self.verdict.deletes_pass
+        return self.certificate.complete and self.found is not None and not self.found.withheld
 
     def _settled(self, latest_after: int, base: Version, started: float) -> Outcome:
         self.latest_after = latest_after
@@ -622,7 +704,8 @@ def _tell(outcome: Outcome) -> None:
         "inserted": counts.inserts,
         "updated": counts.updates,
         "deleted": counts.deletes,
-        "withheld": counts.withheld_deletes,
+        "withheld": counts.withheld,
+        "pending": counts.pending_deletes,
     }
     tracing.annotate(**facts)
     if outcome.status is Status.FAILED:
@@ -647,7 +730,7 @@ def _recorded(row: SyncRow) -> Outcome:
 
 
 def _final_status(counts: Counts) -> Status:
-    if counts.withheld_deletes:
+    if counts.withheld:
         return Status.QUARANTINED
     if counts.inserts + counts.updates + counts.deletes:
         return Status.APPLIED

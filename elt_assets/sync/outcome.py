@@ -48,10 +48,13 @@ class Stage(StrEnum):
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """The recorded proof that an extraction is complete, or every reason why it is not.
+    """Whether a listing is complete, and every reason why not.
 
     `extraction_runs` is how many attempts the records come from; where the source is not
-    `resumable` it is always one, and an interrupted attempt began again.
+    `resumable` it is always one, and an interrupted attempt began again. `distinct` is the
+    number of different keys listed, `repeated` how many of them came on more than one page;
+    both are None until the records have been compared. `snapshot` says that the listing is one
+    consistent state of the provider.
     """
 
     complete: bool = False
@@ -64,15 +67,30 @@ class Certificate(msgspec.Struct, frozen=True):
     extraction_runs: int = 1
     unreadable_keys: int = 0
     resumable: bool = True
+    snapshot: bool = False
+    distinct: int | None = None
+    repeated: int | None = None
+
+    @property
+    def coverage(self) -> float | None:
+        """Distinct keys listed as a share of the provider's total; None where it gives none."""
+        if not self.declared_total or self.distinct is None:
+            return None
+        return self.distinct / self.declared_total
 
 
 class Counts(msgspec.Struct, frozen=True):
     """Records of one sync, counted where they were, not derived from each other.
 
     Rows that the provider no longer lists are `deletes` when they were deleted,
-    `withheld_deletes` when a person must decide, `pending_deletes` when another extraction
-    must confirm, and `shielded_deletes` when something proves that the user exists.
-    `tombstones` are records by which the provider says that a record is deleted.
+    `withheld_deletes` when a person must decide, `pending_deletes` when a second witness is
+    missing, `shielded_deletes` when something proves that the user exists, and `kept_rows`
+    where a person has rejected the change and the rejection still lasts (updates and inserts
+    included). `withheld_updates` and `withheld_inserts` wait for a person. `deactivations`
+    and `losses` are the applied updates that set `active` to false, or a guarded value to
+    null. `tombstones` are records by which the provider says that a record is deleted.
+    `requests` were sent to the provider, all attempts together. `future_times` are records
+    whose change time lies in the future.
     """
 
     fetched: int = 0
@@ -90,6 +108,33 @@ class Counts(msgspec.Struct, frozen=True):
     unchanged: int = 0
     latest_before: int = 0
     latest: int = 0
+    withheld_updates: int = 0
+    withheld_inserts: int = 0
+    kept_rows: int = 0
+    deactivations: int = 0
+    losses: int = 0
+    requests: int = 0
+    future_times: int = 0
+
+    @property
+    def withheld(self) -> int:
+        """Changes that wait for a person."""
+        return self.withheld_deletes + self.withheld_updates + self.withheld_inserts
+
+
+class RecentHarm(msgspec.Struct, frozen=True):
+    """What the syncs of the last 24 hours applied that can harm.
+
+    `latest` rows stood before the first of them.
+    """
+
+    latest: int = 0
+    deletes: int = 0
+    deactivations: int = 0
+    losses: int = 0
+
+
+NO_RECENT_HARM = RecentHarm()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -99,7 +144,7 @@ class Outcome(msgspec.Struct, frozen=True):
     `seconds` holds the time of each stage of this attempt ('extract', 'stage', 'detect',
     'apply'); `run_id` is the run that settled the sync, `retryable` says of a failed one
     whether trying again can help; `reached` is the furthest stage whose table is filled;
-    `reasons` say why deletes were withheld; `sample` holds a few
+    `reasons` say why changes were withheld; `sample` holds a few
     changes (change_type, external_id, names of changed fields).
     """
 
@@ -138,9 +183,13 @@ class Outcome(msgspec.Struct, frozen=True):
             "updates": counts.updates,
             "deletes": counts.deletes,
             "withheld_deletes": counts.withheld_deletes,
+            "withheld_updates": counts.withheld_updates,
+            "withheld_inserts": counts.withheld_inserts,
+            "pending_deletes": counts.pending_deletes,
             "unchanged": counts.unchanged,
             "latest": counts.latest,
             "resumed_batches": self.resumed_batches,
+            "requests": counts.requests,
             "certificate": {
                 "complete": self.certificate.complete,
                 "reasons": list(self.certificate.reasons),

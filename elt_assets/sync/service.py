@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,17 +27,18 @@ from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.storage.home import prepare_home
-from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.storage.warehouse.former_layout import bring_up_to_date
 from elt_assets.storage.warehouse.warehouse import Warehouses
 from elt_assets.sync.apply.compensation import Compensation
 from elt_assets.sync.apply.rebuild import Rebuilt, rebuild
+from elt_assets.sync.clock import text
 from elt_assets.sync.engine import Engine, Request, SourceOpener
 from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.extract.staging import staged_and_unique
 from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
-from elt_assets.sync.state import change_log, latest_table, ledger, registry
+from elt_assets.sync.state import change_log, latest_table, ledger, registry, rejections
 from elt_assets.sync.state.dead_letters import rejected
 from elt_assets.sync.state.fencing import forget_fence
 from elt_assets.sync.state.ledger import SyncRow
@@ -63,6 +64,10 @@ def always() -> bool:
     return True
 
 
+REJECTION_LASTS = timedelta(days=30)
+"""How long a rejection lasts where nothing else is said."""
+
+
 class Platform:
     """One installation. Use as a context manager, or call `close`."""
 
@@ -86,6 +91,7 @@ class Platform:
             safeguards=settings.safeguards,
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),
+            confirm_after=settings.confirm_after,
             open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
             faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
             show_values=settings.show_personal_values,
@@ -265,22 +271,48 @@ class Platform:
         return found
 
     def quarantined(self, ref: IntegrationRef | None = None) -> list[SyncRow]:
-        """Syncs whose withheld deletes wait for a decision, newest first."""
+        """Syncs whose withheld changes wait for a decision, newest first."""
         return ledger.quarantined(self.database, ref)
 
+    def rejections(self, ref: IntegrationRef | None = None) -> list[Row]:
+        """Rejections that last, one row a decision: see `sync.state.rejections.sets`."""
+        return rejections.sets(self.database, ref)
+
     def approve(self, ref: IntegrationRef, decided_by: str) -> list[Outcome]:
-        """Apply the withheld deletes of the integration. Raises `InvalidInput` if none wait."""
+        """Apply the withheld changes of the integration. Raises `InvalidInput` if none wait."""
         return [
             self._compensating(row, partial(_approve, row=row, decided_by=decided_by))
             for row in self._waiting(ref)
         ]
 
-    def reject(self, ref: IntegrationRef, decided_by: str) -> list[SyncRow]:
-        """Keep the users whose deletes were withheld. Raises `InvalidInput` if none wait."""
+    def reject(
+        self, ref: IntegrationRef, decided_by: str, until: datetime | None = None
+    ) -> list[SyncRow]:
+        """Keep the rows whose changes were withheld as they are, `until` a moment.
+
+        30 days by default. Raises `InvalidInput` if none wait or the moment has passed.
+        """
+        moment = datetime.now(UTC)
+        until = until or moment + REJECTION_LASTS
+        if until <= moment:
+            raise InvalidInput(f"a rejection until {until:%Y-%m-%d %H:%M} UTC has ended already")
         rows = self._waiting(ref)
         for row in rows:
-            self._compensating(row, partial(_reject, row=row, decided_by=decided_by))
+            decision = rejections.Decision(row.sync_id, decided_by, text(moment), text(until))
+            self._compensating(row, partial(_reject, row=row, decision=decision))
         return rows
+
+    def reopen(self, ref: IntegrationRef) -> int:
+        """End the rejections of an integration; return of how many changes.
+
+        Its next sync asks about them again. Raises `InvalidInput` if it has none.
+        """
+        self.registry.get(ref)
+        with self.database.transaction(ref.partition_key) as transaction:
+            ended = rejections.reopen(transaction, ref)
+        if not ended:
+            raise InvalidInput(f"{ref}: nothing is rejected that could be reopened")
+        return ended
 
     def undo(
         self, stream: Stream, ref: IntegrationRef, sync_id: str, *, force: bool = False
@@ -308,7 +340,7 @@ class Platform:
         return ledger.errors(self.database, STREAMS[row.stream], ref, row.sync_id)
 
     def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
-        """A few of the deletes that a quarantined sync withheld: keys, no values."""
+        """A few of the changes that a quarantined sync withheld: keys and names of fields."""
         ref = IntegrationRef(row.organization_id, row.connected_integration_id)
         stream = STREAMS[row.stream]
         if row.version is None or not self.warehouses.exists(ref):
@@ -486,8 +518,8 @@ def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outco
     return compensation.approve(row, decided_by)
 
 
-def _reject(compensation: Compensation, row: SyncRow, decided_by: str) -> None:
-    compensation.reject(row, decided_by)
+def _reject(compensation: Compensation, row: SyncRow, decision: rejections.Decision) -> None:
+    compensation.reject(row, decision)
 
 
 def own_places(settings: Settings) -> OwnPlaces:

@@ -25,13 +25,16 @@ class Kind(StrEnum):
 class Column:
     """One column that a provider's record fills.
 
-    `unmapped` is the value when the integration maps no field to it.
+    `unmapped` is the value when the integration maps no field to it. A `guarded` value is
+    missed when it is lost; where the column `activates`, false takes a person's access away.
     """
 
     name: str
     description: str
     kind: Kind = Kind.TEXT
     unmapped: str | bool | None = None
+    guarded: bool = False
+    activates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Stream:
     description: str
     key: tuple[Column, ...]
     content: tuple[Column, ...]
+    removals: bool = False
+    """Whether rows go as a matter of routine, as memberships do."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -94,13 +99,14 @@ USERS = Stream(
     description="People with an account at the provider.",
     key=(Column("external_id", "The provider's own immutable id of the user."),),
     content=(
-        Column("name", "Display name."),
-        Column("email", "Primary e-mail address."),
+        Column("name", "Display name.", guarded=True),
+        Column("email", "Primary e-mail address.", guarded=True),
         Column(
             "active",
             "Whether the account may sign in; true where the provider does not say.",
             kind=Kind.BOOLEAN,
             unmapped=True,
+            activates=True,
         ),
     ),
 )
@@ -110,7 +116,7 @@ GROUPS = Stream(
     description="Groups, teams or roles that the provider sorts people into.",
     key=(Column("external_id", "The provider's own immutable id of the group."),),
     content=(
-        Column("name", "Display name."),
+        Column("name", "Display name.", guarded=True),
         Column("description", "What the group is for, in the provider's words."),
     ),
 )
@@ -126,6 +132,7 @@ GROUP_MEMBERSHIPS = Stream(
         Column("kind", "What the member is, in the provider's words, such as User or Group."),
         Column("role", "The member's role in the group, where the provider has roles."),
     ),
+    removals=True,
 )
 
 STREAMS: dict[str, Stream] = {stream.name: stream for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS)}

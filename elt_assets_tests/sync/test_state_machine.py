@@ -84,8 +84,16 @@ class Oracle:
         listed = expected(list(newest.values()))
         proven = listed.keys() | {record["id"] for record in records if "id" in record}
         missing = self.latest.keys() - proven
-        complete = all("id" in record for record in records)
+        complete = all("id" in record for record in records) and not (
+            self._needs_two_absences and self._on_two_pages()
+        )
         before = self.latest
+        unlisted = before.keys() - listed.keys()
+        joined = listed.keys() - before.keys()
+        # Everybody gone and others there: the keys have changed, not the people.
+        if missing and len(before) > 1 and unlisted == before.keys() and len(joined) > 1:
+            self._missed_once -= listed.keys()
+            return Status.QUARANTINED
         self.latest = self.latest | listed
         self._missed_once -= listed.keys()
         if missing and not (complete and listed):
@@ -97,6 +105,14 @@ class Oracle:
                 self._missed_once = missing - gone
         self.latest = {key: user for key, user in self.latest.items() if key not in gone}
         return Status.UNCHANGED if self.latest == before else Status.APPLIED
+
+    def _on_two_pages(self) -> bool:
+        """Whether a usable record came on more than one page: the pages may have shifted."""
+        pages = [
+            {r["id"] for r in page if "id" in r and isinstance(r.get("name"), str | None)}
+            for page in self.pages.values()
+        ]
+        return sum(map(len, pages)) > len(set().union(*pages))
 
 
 class Provider:
@@ -369,6 +385,10 @@ def restart(company: Company, boundaries: Boundaries) -> None:
 OPEN_LIMITS: dict[str, object] = {
     "max_delete_share": 1,
     "max_delete_count": 1_000_000,
+    "max_deactivate_share": 1,
+    "max_deactivate_count": 1_000_000,
+    "max_loss_share": 1,
+    "max_loss_count": 1_000_000,
     "max_reject_share": 1,
 }
 

@@ -19,6 +19,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.connectors.mapping.expressions import Path as FieldPath
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
+from elt_assets.errors import PositionRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.service import Platform
@@ -87,7 +88,9 @@ class World:
 
     `fail_at` raises its error when that page is asked for; `served` lists the positions of
     all pages that were handed out; `on_page` is called before each page. `alive` is what it
-    answers about single records, None when it cannot be asked.
+    answers about single records, None when it cannot be asked. It gives `doubts` with its last
+    page, refuses the position of the second page `refuse_positions` times, and counts in
+    `otherwise` how often it was to list in another way.
     """
 
     records: list[Any] = field(default_factory=list)
@@ -103,9 +106,15 @@ class World:
     snapshot: bool = True
     alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
+    doubts: tuple[str, ...] = ()
+    refuse_positions: int = 0
+    otherwise: int = 0
 
     def page(self, number: int, since: str | None = None) -> Page:
         self.on_page(number)
+        if number == 1 and self.refuse_positions:
+            self.refuse_positions -= 1
+            raise PositionRefused("the provider no longer takes the position of page 2")
         if number in self.fail_at:
             raise self.fail_at[number]
         start = number * self.page_size
@@ -120,6 +129,7 @@ class World:
             next=None if last else {"page": number + 1},
             total=self.total,
             cut_short=self.cut_short if last else None,
+            doubts=self.doubts if last else (),
         )
 
 
@@ -130,6 +140,7 @@ class WorldSource:
     world: World
     fields: FieldMap = field(default_factory=lambda: FIELDS)
     records: tuple[str, ...] = ("items",)
+    requests: int = 0
 
     @property
     def incremental(self) -> Incremental | None:
@@ -149,16 +160,17 @@ class WorldSource:
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         alive = self.world.alive or {}
+        self.requests += 1 + len(missing)
         return {key: alive.get(key, Presence.GONE) for key in missing}
 
-    @property
-    def requests(self) -> int:
-        return 0
+    def otherwise(self) -> None:
+        self.world.otherwise += 1
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         number = 0 if cursor is None else cursor["page"]
         while True:
             page = self.world.page(number, since)
+            self.requests += 1
             yield page
             if page.next is None:
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from elt_assets.config.durations import duration
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
@@ -104,18 +105,6 @@ def _condition(value: str) -> str:
 def _expression(value: str) -> str:
     _said(lambda: parse(value))
     return value
-
-
-_DURATION = re.compile(r"([1-9]\d{0,5})\s*([smhd])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def duration(text: str) -> timedelta:
-    """A length of time as people write it: 30s, 5m, 12h, 7d. Raises `ValueError`."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise ValueError("write a length of time such as 30s, 5m, 12h or 7d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _duration(value: str) -> str:

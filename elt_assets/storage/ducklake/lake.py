@@ -114,6 +114,9 @@ class LakeWarehouse(Warehouse):
     def create(self, layout: Layout) -> None:
         """Nothing: all integrations share what was made with the lake."""
 
+    def extend(self, layout: Layout) -> None:
+        """Nothing: the catalog is extended when it is prepared."""
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """See `Warehouse`: records first, then the books that name them.

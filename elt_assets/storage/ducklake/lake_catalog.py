@@ -26,8 +26,9 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from elt_assets.config.database_address import DatabaseAddress
 from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import Transaction
 from elt_assets.storage.operational.postgres_database import PostgresDatabase, Session
-from elt_assets.storage.warehouse.warehouse import TENANT, Layout
+from elt_assets.storage.warehouse.warehouse import TENANT, Layout, Table
 
 _VERSION = 1
 """Of what this module makes; tables of integrations have their own."""
@@ -130,13 +131,27 @@ class LakeCatalog:
                     continue
                 key = f", PRIMARY KEY ({', '.join((*TENANT, *table.key))})" if table.key else ""
                 transaction.execute(
-                    f"CREATE TABLE IF NOT EXISTS {table.name} ({tenant}{table.columns}{key})"
+                    f"CREATE TABLE IF NOT EXISTS {table.name} ({tenant}{table.all_columns}{key})"
                 )
+                for column in self._lacking(transaction, table):
+                    transaction.execute(f"ALTER TABLE {table.name} ADD COLUMN {column}")
                 if not table.key:
                     transaction.execute(
                         f"CREATE INDEX IF NOT EXISTS {table.name}_tenant"
                         f" ON {table.name} ({', '.join(TENANT)})"
                     )
+
+    def _lacking(self, transaction: Transaction, table: Table) -> list[str]:
+        """Columns that a table of an earlier release lacks; adding one locks the table."""
+        if not table.added:
+            return []
+        rows = transaction.rows(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = ? AND table_name = ?",
+            (self.schema, table.name),
+        )
+        known = {row["column_name"] for row in rows}
+        return [column for column in table.added if column.split()[0] not in known]
 
     @contextmanager
     def leased(self, ref: IntegrationRef, *, read_only: bool) -> Iterator[Lease]:

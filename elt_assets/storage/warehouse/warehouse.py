@@ -50,13 +50,21 @@ class Table(msgspec.Struct, frozen=True):
     """A table of the warehouse: the SQL of its columns, those of `TENANT` left out.
 
     `key` are the columns by which an integration's rows differ, if any do. `records` says
-    that it holds records and not books.
+    that it holds records and not books. `added` are nullable columns (name and type) of books
+    that tables made by an earlier release lack.
     """
 
     name: str
     columns: str
     key: tuple[str, ...] = ()
     records: bool = False
+    added: tuple[str, ...] = ()
+
+    @property
+    def all_columns(self) -> str:
+        """SQL of all columns, those of `TENANT` left out."""
+        # On lines of their own: a comment may end the columns before them.
+        return "\n, ".join((self.columns, *self.added))
 
 
 class View(msgspec.Struct, frozen=True):
@@ -116,6 +124,10 @@ class Warehouse(ABC):
     @abstractmethod
     def create(self, layout: Layout) -> None:
         """Make the tables and views, if they have to be made for each integration."""
+
+    @abstractmethod
+    def extend(self, layout: Layout) -> None:
+        """Add the columns that tables made by an earlier release lack."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:

@@ -124,9 +124,15 @@ class FileWarehouse(Warehouse):
         for table in layout.tables:
             tenant = "".join(f"{column} VARCHAR NOT NULL, " for column in TENANT * table.records)
             key = f", PRIMARY KEY ({', '.join(table.key)})" if table.key else ""
-            self.execute(f"CREATE TABLE {table.name} ({tenant}{table.columns}{key})")
+            self.execute(f"CREATE TABLE {table.name} ({tenant}{table.all_columns}{key})")
         for view in layout.views:
             self.execute(f"CREATE VIEW {view.name} AS {view.query}")
+
+    def extend(self, layout: Layout) -> None:
+        """Add the columns that the file's tables lack."""
+        for table in layout.tables:
+            for column in table.added:
+                self.execute(f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS {column}")
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit what the block writes, or nothing of it."""

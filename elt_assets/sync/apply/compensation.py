@@ -1,7 +1,7 @@
 """Compensating syncs: changes made from the change log itself, without a provider.
 
-Belongs here: approving withheld deletes and undoing a sync, each as a new entry of log and
-ledger, applied like any other. Does not: rebuilding the latest table (rebuild).
+Approving withheld changes and undoing a sync are new entries of log and ledger, applied like any
+other. Rebuilding the latest table is `rebuild`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from elt_assets.sync.apply.apply_transaction import Application, VersionMoved
 from elt_assets.sync.clock import now
 from elt_assets.sync.detect.log_repair import catch_up
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
-from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state import change_log, ledger, rejections
 from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.state.ledger import SyncRow, Version
 from elt_assets.sync.state.registry import gone, registered
+from elt_assets.sync.state.rejections import Decision
 from elt_assets.sync.streams import Stream
 
 
@@ -39,7 +40,7 @@ class Compensation:
     delete_mode: DeleteMode
 
     def approve(self, quarantined: SyncRow, decided_by: str) -> Outcome:
-        """Apply exactly the deletes that `quarantined` withheld and that still hold.
+        """Apply exactly the changes that `quarantined` withheld and that still hold.
 
         A row that changed or went since is left alone. Raises `InvalidInput` when a newer
         sync has settled or somebody decided already.
@@ -49,22 +50,34 @@ class Compensation:
             f"approve-{quarantined.sync_id}",
             select=f"""
                 SELECT
-                    withheld.id, {self._keys("withheld")}, {self._no_content()},
-                    'DELETE' AS change_type, current.image AS "before"
+                    withheld.id, {self._columns("withheld")},
+                    withheld.change_type, current.image AS "before"
                 FROM {self.stream.withheld} AS withheld
-                JOIN latest_rows AS current ON current.id = withheld.id
+                LEFT JOIN latest_rows AS current ON current.id = withheld.id
                 WHERE withheld.sync_id = $withheld_by
-                    AND {self._hash_of('withheld."before"')} = current.content_hash
+                    AND CASE withheld.change_type
+                        WHEN 'INSERT' THEN current.id IS NULL
+                        ELSE {self._hash_of('withheld."before"')} = current.content_hash
+                    END
             """,
             parameters={"withheld_by": quarantined.sync_id},
             also=lambda applying: self._decide(applying, quarantined, "approved", decided_by),
         )
 
-    def reject(self, quarantined: SyncRow, decided_by: str) -> None:
-        """Keep the users; record who decided. Raises `InvalidInput` like `approve`."""
+    def reject(self, quarantined: SyncRow, decision: Decision) -> None:
+        """Keep the rows as they are while the rejection lasts.
+
+        Raises `InvalidInput` like `approve`.
+        """
         self._still_open(quarantined)
+        changes = self.warehouse.execute(
+            f"SELECT id::VARCHAR, change_type FROM {self.stream.withheld}"
+            " WHERE sync_id = $sync_id AND version = $version",
+            {"sync_id": quarantined.sync_id, "version": quarantined.version},
+        ).fetchall()
         with self.database.transaction(self.ref.partition_key) as deciding:
-            self._decide(deciding, quarantined, "rejected", decided_by)
+            rejections.add(deciding, self.stream, self.ref, changes, decision)
+            self._decide(deciding, quarantined, "rejected", decision.by)
 
     def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
         """Reverse what `undone` changed.
@@ -235,12 +248,9 @@ class Compensation:
     ) -> None:
         ledger.decide(deciding, self.stream, self.ref, quarantined.sync_id, decision, decided_by)
 
-    def _keys(self, table: str) -> str:
-        return ", ".join(f"{table}.{column.name}" for column in self.stream.key)
-
-    def _no_content(self) -> str:
-        names = [column.name for column in self.stream.content]
-        return ", ".join(f"NULL AS {name}" for name in [*names, "attributes", "content_hash"])
+    def _columns(self, table: str) -> str:
+        names = [column.name for column in self.stream.columns]
+        return ", ".join(f"{table}.{name}" for name in [*names, "attributes", "content_hash"])
 
     def _hash_of(self, image: str) -> str:
         columns = change_log.columns_of_image(self.stream.content, image)

@@ -7,22 +7,27 @@ provider (confirm) or writing the operational database (latest).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.detect.baseline import forget_changes_of_form
+from elt_assets.sync.detect.delete_guard import Harm
 from elt_assets.sync.detect.log_repair import catch_up
+from elt_assets.sync.extract.certificate import ListedKeys
 from elt_assets.sync.extract.record_mapping import key_text
+from elt_assets.sync.extract.staging import repeated_keys
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.state import change_log
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.streams import Kind, Stream
 
 _CONTROLS = 1_000
 """Listed keys that a source may choose the control of its probes from."""
+_POINTER = "replace(replace(name, '~', '~0'), '/', '~1')"
+"""SQL for an attribute's name as a step of a JSON pointer (RFC 6901)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,9 @@ class Found:
 
     `deletes` are rows that the provider does not list, or says are deleted (`tombstones`);
     `shielded` ones are proven to exist by a rejected record or by the provider's own word,
-    `pending` ones wait for a second complete extraction. `newest` is the latest change
-    among the records, by the provider's time (ISO 8601, UTC).
+    `pending` ones wait for a second witness, `kept` changes were rejected by a person, and
+    `withheld_…` wait for one. `missing` rows are not listed, whatever became of them. `newest`
+    is the latest change among the records, by the provider's time (ISO 8601, UTC).
     """
 
     staged: int
@@ -45,6 +51,11 @@ class Found:
     pending: int
     latest_before: int
     newest: str | None
+    kept: int = 0
+    withheld_inserts: int = 0
+    withheld_updates: int = 0
+    withheld_deletes: int = 0
+    missing: int = 0
 
     @property
     def duplicates(self) -> int:
@@ -52,14 +63,29 @@ class Found:
         return self.staged - self.unique
 
     @property
-    def changed(self) -> bool:
-        """Whether there is anything to log."""
-        return self.inserts + self.updates + self.deletes > 0
+    def changes(self) -> int:
+        """Changes to be logged and applied."""
+        return self.inserts + self.updates + self.deletes
+
+    @property
+    def withheld(self) -> int:
+        """Changes that wait for a person."""
+        return self.withheld_inserts + self.withheld_updates + self.withheld_deletes
 
     @property
     def unchanged(self) -> int:
         """Records that are in the latest table as they are."""
-        return self.unique - self.tombstones - self.inserts - self.updates
+        listed = self.unique - self.tombstones
+        return listed - self.inserts - self.updates - self.withheld_inserts - self.withheld_updates
+
+
+@dataclass(frozen=True, slots=True)
+class HarmfulUpdates:
+    """Updates that set `active` to false, and those that set a guarded value to null, by name."""
+
+    deactivations: int = 0
+    losing: int = 0
+    losses: Mapping[str, int] = field(default_factory=dict)
 
 
 class Detection:
@@ -126,7 +152,10 @@ class Detection:
                 CASE WHEN latest.id IS NULL THEN 'INSERT' ELSE 'UPDATE' END AS change_type,
                 current.batch,
                 current.seq,
-                false AS said
+                false AS said,
+                false AS withheld,
+                false AS deactivates,
+                []::VARCHAR[] AS loses
             FROM current_records AS current
             LEFT JOIN latest_rows AS latest ON latest.id = current.id
             WHERE NOT current.tombstone
@@ -138,7 +167,10 @@ class Detection:
                 CASE WHEN rejected.id IS NULL THEN 'DELETE' ELSE 'SHIELDED' END,
                 NULL,
                 NULL,
-                current.id IS NOT NULL
+                current.id IS NOT NULL,
+                false,
+                false,
+                []
             FROM latest_rows AS latest
             LEFT JOIN current_records AS current ON current.id = latest.id
             LEFT JOIN (
@@ -162,7 +194,8 @@ class Detection:
                 """
                 SELECT
                     staged, "unique", tombstones, inserts, updates, deletes, shielded, pending,
-                    (SELECT count(*) FROM latest_rows), newest
+                    (SELECT count(*) FROM latest_rows), newest,
+                    kept, withheld_inserts, withheld_updates, withheld_deletes, missing
                 FROM (
                     SELECT
                         coalesce(sum(versions), 0)::BIGINT AS staged,
@@ -173,17 +206,181 @@ class Detection:
                 )
                 CROSS JOIN (
                     SELECT
-                        count(*) FILTER (change_type = 'INSERT') AS inserts,
-                        count(*) FILTER (change_type = 'UPDATE') AS updates,
-                        count(*) FILTER (change_type = 'DELETE') AS deletes,
+                        count(*) FILTER (change_type = 'INSERT' AND NOT withheld) AS inserts,
+                        count(*) FILTER (change_type = 'UPDATE' AND NOT withheld) AS updates,
+                        count(*) FILTER (change_type = 'DELETE' AND NOT withheld) AS deletes,
                         count(*) FILTER (change_type = 'SHIELDED') AS shielded,
-                        count(*) FILTER (change_type = 'PENDING') AS pending
+                        count(*) FILTER (change_type = 'PENDING') AS pending,
+                        count(*) FILTER (change_type LIKE 'KEPT%') AS kept,
+                        count(*) FILTER (change_type = 'INSERT' AND withheld) AS withheld_inserts,
+                        count(*) FILTER (change_type = 'UPDATE' AND withheld) AS withheld_updates,
+                        count(*) FILTER (change_type = 'DELETE' AND withheld) AS withheld_deletes,
+                        count(*) FILTER (
+                            change_type IN ('DELETE', 'SHIELDED', 'PENDING', 'KEPT DELETE')
+                            AND NOT said
+                        ) AS missing
                     FROM found_changes
                 )
                 """,
                 {},
             )
         )
+
+    def keys(self, found: Found, rejected: int) -> ListedKeys:
+        """How many different keys were listed, and how many came on more than one page."""
+        (only_rejected,) = (
+            one_row(
+                self._warehouse,
+                """
+                SELECT count(DISTINCT id) + count(*) FILTER (id IS NULL)
+                FROM rejected_records
+                WHERE stream = $stream AND sync_id = $sync_id
+                    AND (id IS NULL OR id NOT IN (SELECT id FROM current_records))
+                """,
+                {"stream": self._stream.name, "sync_id": self._sync_id},
+            )
+            if rejected
+            else (0,)
+        )
+        repeated = 0
+        if found.duplicates:
+            repeated = repeated_keys(self._warehouse, self._stream, self._sync_id)
+        return ListedKeys(found.unique + only_rejected, repeated)
+
+    def assess(self, *, attributes: Sequence[str], everything: bool) -> HarmfulUpdates:
+        """Find the updates that deactivate or lose a guarded value.
+
+        `attributes` are guarded besides the stream's own columns; with `everything` all
+        columns and attributes are, as after a change of the configuration.
+        """
+        guarded = [
+            column.name
+            for column in self._stream.content
+            if column.kind is Kind.TEXT and (column.guarded or everything)
+        ]
+        activating = [
+            f"((image ->> '/{column.name}')::BOOLEAN AND NOT staged.{column.name})"
+            for column in self._stream.content
+            if column.activates
+        ]
+        lost = [
+            f"CASE WHEN nullif(image ->> '/{name}', '') IS NOT NULL AND staged.{name} IS NULL"
+            f" THEN '{name}' END"
+            for name in guarded
+        ]
+        which = "true" if everything else "list_contains($attributes::VARCHAR[], name)"
+        self._warehouse.execute(
+            f"""
+            UPDATE found_changes
+            SET deactivates = harm.deactivates, loses = harm.loses
+            FROM (
+                SELECT
+                    found.id,
+                    coalesce({" OR ".join(activating) or "false"}, false) AS deactivates,
+                    list_concat(
+                        list_filter([{", ".join(lost) or "NULL"}]::VARCHAR[],
+                            lambda name: name IS NOT NULL),
+                        list_filter(
+                            coalesce(json_keys(image, '/attributes'), []),
+                            lambda name: {which}
+                                AND nullif(image ->> ('/attributes/' || {_POINTER}), '') IS NOT NULL
+                                AND (staged.attributes ->> ('/' || {_POINTER})) IS NULL
+                        )
+                    ) AS loses
+                FROM found_changes AS found
+                JOIN latest_images ON latest_images.id = found.id
+                JOIN {self._stream.staging} AS staged
+                    ON staged.sync_id = $sync_id
+                    AND staged.batch = found.batch
+                    AND staged.seq = found.seq
+                    AND staged.id = found.id
+                WHERE found.change_type = 'UPDATE'
+            ) AS harm
+            WHERE found_changes.id = harm.id AND (harm.deactivates OR len(harm.loses) > 0)
+            """,
+            {"sync_id": self._sync_id} | ({} if everything else {"attributes": [*attributes]}),
+        )
+        return self.harmful_updates()
+
+    def harmful_updates(self) -> HarmfulUpdates:
+        """Count the updates that `assess` found and that are neither kept nor withheld."""
+        applied = "change_type = 'UPDATE' AND NOT withheld"
+        deactivations, losing = one_row(
+            self._warehouse,
+            f"""
+            SELECT count(*) FILTER (deactivates), count(*) FILTER (len(loses) > 0)
+            FROM found_changes
+            WHERE {applied}
+            """,
+            {},
+        )
+        losses = self._warehouse.execute(
+            f"""
+            SELECT name, count(*)
+            FROM (SELECT unnest(loses) AS name FROM found_changes WHERE {applied})
+            GROUP BY name
+            """
+        ).fetchall()
+        return HarmfulUpdates(deactivations, losing, dict(losses))
+
+    def same_configuration(self, sync_id: str) -> bool:
+        """Whether this sync and `sync_id` were fetched with one configuration, for all we know."""
+        (different,) = one_row(
+            self._warehouse,
+            """
+            SELECT count(*) < 2 OR count(DISTINCT fingerprint) > 1
+            FROM extractions
+            WHERE stream = $stream AND sync_id IN ($sync_id, $other)
+            """,
+            {"stream": self._stream.name, "sync_id": self._sync_id, "other": sync_id},
+        )
+        return not different
+
+    def keep_rejected(self, rejected: Sequence[tuple[str, str]]) -> list[str]:
+        """Keep the rows whose change a person has rejected: (id, change_type).
+
+        An update is kept only while it harms, so call this after `assess`. Returns the ids
+        of rejected deletes that the sync lists again: for these the rejection has ended.
+        """
+        self._warehouse.execute(
+            "CREATE OR REPLACE TEMP TABLE rejected_ids AS"
+            " SELECT unnest($ids::VARCHAR[])::UUID AS id, unnest($types::VARCHAR[]) AS change_type",
+            {"ids": [one[0] for one in rejected], "types": [one[1] for one in rejected]},
+        )
+        self._warehouse.execute(
+            """
+            UPDATE found_changes
+            SET change_type = 'KEPT ' || found_changes.change_type
+            FROM rejected_ids
+            WHERE rejected_ids.id = found_changes.id
+                AND rejected_ids.change_type = found_changes.change_type
+                AND (
+                    found_changes.change_type <> 'UPDATE'
+                    OR found_changes.deactivates
+                    OR len(found_changes.loses) > 0
+                )
+            """
+        )
+        back = self._warehouse.execute(
+            """
+            SELECT id::VARCHAR
+            FROM rejected_ids
+            JOIN current_records USING (id)
+            WHERE change_type = 'DELETE' AND NOT tombstone
+            """
+        ).fetchall()
+        return [row[0] for row in back]
+
+    def withhold(self, harms: Collection[Harm]) -> None:
+        """Keep these kinds of harm from being applied; they wait for a person."""
+        which = {
+            Harm.DELETE: "change_type = 'DELETE'",
+            Harm.DEACTIVATION: "change_type = 'UPDATE' AND deactivates",
+            Harm.LOSS: "change_type = 'UPDATE' AND len(loses) > 0",
+            Harm.IDENTITY: "change_type = 'INSERT' OR (change_type = 'DELETE' AND NOT said)",
+        }
+        conditions = " OR ".join(f"({which[harm]})" for harm in sorted(harms))
+        self._warehouse.execute(f"UPDATE found_changes SET withheld = true WHERE {conditions}")
 
     def candidates(self) -> list[tuple[str, str]]:
         """(id, key) of the rows that would be deleted for not being listed.
@@ -196,7 +393,7 @@ class Detection:
             SELECT id::VARCHAR, {key}
             FROM found_changes
             JOIN latest_images USING (id)
-            WHERE change_type = 'DELETE' AND NOT said
+            WHERE change_type = 'DELETE' AND NOT withheld AND NOT said
             ORDER BY id
             """
         ).fetchall()
@@ -230,32 +427,44 @@ class Detection:
         """Keep these rows for now: the provider could not say."""
         self._mark(ids, "PENDING")
 
-    def hold_back_newly_missing(self, repeated: int | None) -> None:
-        """Keep rows that are missing for the first time; a second complete extraction decides.
+    def hold_back_newly_missing(
+        self, repeated: int | None, *, ids: Iterable[str] | None = None, missed_before: str
+    ) -> None:
+        """Keep rows, or those of `ids`, that no earlier complete extraction has missed.
 
-        Records that are looked at once more say nothing new about whom the sync that fetched
-        them found missing, at version `repeated`.
+        Only an extraction before the moment `missed_before` counts. Records that are mapped
+        once more say nothing new about the rows that the sync that fetched them found missing,
+        at version `repeated`.
         """
         self._warehouse.execute(
             """
             UPDATE found_changes
             SET change_type = 'PENDING'
-            WHERE change_type = 'DELETE' AND NOT said AND id NOT IN (
-                SELECT id
-                FROM missing_records
-                WHERE stream = $stream
-                    AND version <= $base
-                    AND version IS DISTINCT FROM $repeated
-                    AND (until IS NULL OR until > $base)
-            )
+            WHERE change_type = 'DELETE' AND NOT said AND NOT withheld
+                AND ($ids IS NULL OR list_contains($ids::VARCHAR[], id::VARCHAR))
+                AND id NOT IN (
+                    SELECT id
+                    FROM missing_records
+                    WHERE stream = $stream
+                        AND version <= $base
+                        AND version IS DISTINCT FROM $repeated
+                        AND (until IS NULL OR until > $base)
+                        AND (since IS NULL OR since <= $missed_before::TIMESTAMP)
+                )
             """,
-            {"stream": self._stream.name, "base": self._base_version, "repeated": repeated},
+            {
+                "stream": self._stream.name,
+                "base": self._base_version,
+                "repeated": repeated,
+                "ids": None if ids is None else [*ids],
+                "missed_before": missed_before,
+            },
         )
 
-    def write(self, found: Found, *, deletes_pass: bool, complete: bool, now: str) -> None:
-        """Log the changes, or the deletes as withheld, and remember who is missing.
+    def write(self, found: Found, *, complete: bool, now: str) -> None:
+        """Log the changes, those withheld apart, and which rows are missing.
 
-        Only a `complete` extraction says anything about who is missing.
+        Only a `complete` extraction says anything about what is missing.
         """
         with self._warehouse.transaction():
             behind = change_log.drop_unapplied(
@@ -264,14 +473,12 @@ class Detection:
             if behind:
                 self._latest.load()
                 catch_up(self._warehouse, self._stream, self._base_version, now)
-            kept = "true" if deletes_pass else "change_type <> 'DELETE'"
-            if found.changed:
-                changes = found.inserts + found.updates + found.deletes
-                self._append(self._stream.cdc, kept, changes, now)
-            if not deletes_pass:
-                self._append(self._stream.withheld, "change_type = 'DELETE'", found.deletes, now)
-            if deletes_pass and complete:
-                self._remember_missing(found)
+            if found.changes:
+                self._append(self._stream.cdc, "NOT withheld", found.changes, now)
+            if found.withheld:
+                self._append(self._stream.withheld, "withheld", found.withheld, now)
+            if complete and not found.withheld_deletes:
+                self._remember_missing(found, now)
             else:
                 self._forget_seen()
 
@@ -306,27 +513,36 @@ class Detection:
             count=count,
         )
 
-    def _remember_missing(self, found: Found) -> None:
+    def _remember_missing(self, found: Found, now: str) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.
 
         Like the log, what is written here holds only once this version is reached: rows of
         later versions are left-overs of attempts that were never applied.
         """
         known = {"stream": self._stream.name, "version": self.version}
+        if found.pending:
+            self._warehouse.execute(
+                """
+                CREATE OR REPLACE TEMP TABLE pending_rows AS
+                SELECT found.id, coalesce(min(missed.since), $now::TIMESTAMP) AS since
+                FROM found_changes AS found
+                LEFT JOIN missing_records AS missed
+                    ON missed.id = found.id AND missed.stream = $stream AND missed.until IS NULL
+                WHERE found.change_type = 'PENDING'
+                GROUP BY found.id
+                """,
+                {"stream": self._stream.name, "now": now},
+            )
         self._warehouse.update("missing_records", "until = $version", "stream = $stream", known)
         if found.pending:
             self._warehouse.insert(
                 "missing_records",
-                "SELECT $stream AS stream, id, $version AS version"
-                " FROM found_changes WHERE change_type = 'PENDING'",
+                "SELECT $stream AS stream, id, $version AS version, since FROM pending_rows",
                 known,
             )
 
     def _forget_seen(self) -> None:
-        """Let those start anew whom an extraction lists that says nothing about the others.
-
-        That somebody was missing before is disproved by seeing them, however incompletely.
-        """
+        """End the waiting of rows that this extraction lists, however incomplete it is."""
         self._warehouse.update(
             "missing_records",
             "until = $version",
@@ -344,3 +560,13 @@ class Detection:
             """,
             {"ids": list(ids), "change_type": change_type},
         )
+
+
+def has_missing(warehouse: Warehouse, stream: Stream) -> bool:
+    """Whether rows wait for a second complete listing that lacks them."""
+    (waiting,) = one_row(
+        warehouse,
+        "SELECT count(*) FROM missing_records WHERE stream = $stream AND until IS NULL",
+        {"stream": stream.name},
+    )
+    return bool(waiting)

@@ -1,53 +1,81 @@
-"""Confirming deletes: is a record that was not listed really gone?
+"""Confirming deletes: every missing record needs a second witness besides the listing.
 
-Belongs here: choosing a way to confirm and carrying it out on a detection. Does not: how a
-provider is asked for one record (connectors), or the limits (guard).
+In this order: a tombstone, a valid probe, absence from a second complete listing. Only a
+snapshot is its own witness. How a provider is asked for one record is the connectors' matter;
+the limits are in `guard`.
 
-Index pagination hides a live user when somebody before it leaves while pages are read; an
-extraction that was interrupted and continued later saw the provider at two moments.
+Source of the need: pages that are counted hide a living user when an earlier one leaves while
+they are read, and tokens that look opaque are often counts in disguise.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from elt_assets.config.safeguards import Confirmation
 from elt_assets.connectors.source import Presence, Source
+from elt_assets.errors import PermanentError
 from elt_assets.sync.detect.change_detection import Detection
 from elt_assets.sync.outcome import Certificate
 
 
-def way_to_confirm(
-    chosen: Confirmation | None, source: Source, certificate: Certificate, duplicates: int
-) -> Confirmation:
-    """What the integration chose, or else what its pagination and this extraction call for.
+@dataclass(frozen=True, slots=True)
+class EarlierAbsence:
+    """Which earlier absence counts as a witness.
 
-    Records that came twice, in a listing as long as the provider's own count, may stand in
-    the place of somebody who was skipped.
+    Not the one found by the sync that made the version `repeated`, whose records are mapped
+    once more, and none after the moment `before` (ISO 8601, UTC).
     """
-    if chosen is not None:
-        return chosen
-    skipped = duplicates > 0 and certificate.declared_total is not None
-    if source.snapshot and certificate.extraction_runs == 1 and not skipped:
+
+    before: str
+    repeated: int | None = None
+
+
+def second_witness(
+    chosen: Confirmation | None, certificate: Certificate, *, probes: bool
+) -> Confirmation:
+    """How missing records are confirmed: what the integration chose, or the best there is.
+
+    A snapshot that was read in one attempt needs no second witness. Raises `PermanentError`
+    when the integration wants none and its listing is no snapshot.
+    """
+    if chosen == "none" and not certificate.snapshot:
+        raise PermanentError(
+            "delete_confirmation 'none' is refused: this listing is no snapshot, so a record that "
+            "it lacks may still be there. Remove it from safeguards, or declare `snapshot: true` "
+            "on the stream if one listing is one consistent state of the provider"
+        )
+    if chosen == "none":
         return "none"
-    return "probe" if source.probes else "grace"
+    if chosen is None and certificate.snapshot and certificate.extraction_runs == 1:
+        return "none"
+    if chosen == "grace" or not probes:
+        return "grace"
+    return "probe"
 
 
 def confirm_deletes(
-    detection: Detection, way: Confirmation, source: Source, *, repeated: int | None = None
-) -> None:
-    """Hold back or shield what is not confirmed.
+    detection: Detection, witness: Confirmation, source: Source, earlier: EarlierAbsence
+) -> int:
+    """Hold back or shield what is not confirmed; return how many rows are there after all.
 
-    `repeated` is the version made by the sync whose records are looked at once more. A probe
-    that gets no clear answer holds the row back until a next extraction.
+    A probe without a clear answer says nothing: then an earlier absence decides.
     Raises what the source raises.
     """
-    if way == "none":
-        return
-    if way == "grace" or not source.probes:
-        detection.hold_back_newly_missing(repeated)
-        return
-    candidates = detection.candidates()
-    if not candidates:
-        return
-    answers = source.probe([key for _, key in candidates], detection.listed())
-    detection.shield(i for i, key in candidates if answers[key] is Presence.PRESENT)
-    detection.hold_back(i for i, key in candidates if answers[key] is Presence.UNKNOWN)
+    if witness == "none":
+        return 0
+    unclear: list[str] | None = None
+    present: list[str] = []
+    if witness == "probe":
+        candidates = detection.candidates()
+        if not candidates:
+            return 0
+        answers = source.probe([key for _, key in candidates], detection.listed())
+        present = [i for i, key in candidates if answers[key] is Presence.PRESENT]
+        unclear = [i for i, key in candidates if answers[key] is Presence.UNKNOWN]
+        detection.shield(present)
+    if unclear is None or unclear:
+        detection.hold_back_newly_missing(
+            earlier.repeated, ids=unclear, missed_before=earlier.before
+        )
+    return len(present)

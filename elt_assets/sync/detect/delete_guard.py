@@ -1,72 +1,170 @@
-"""The guard: whether a sync's deletes may pass, and whether too much was rejected.
+"""The guard: which harmful changes of a sync may pass, and whether too much was rejected.
 
-Belongs here: the pure decisions and their reasons, in the operator's words. Does not:
-finding deletes or keeping withheld ones (detect), confirming them (confirm) or approving
-them (quarantine).
+Pure decisions with their reasons, in the operator's words. Harmful changes are found in
+`detect`, confirmed in `confirm` and kept for a decision in `change_log`.
+
+People seldom change together, so a change of many at once is more often a fault of a provider
+or of a configuration than the truth. A kind of harm above its limit is withheld whole; the rest
+of the sync is applied. Limits hold for one sync and for all syncs of the last 24 hours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from math import floor
 
 from elt_assets.config.safeguards import Safeguards
-from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.outcome import NO_RECENT_HARM, Certificate, RecentHarm
 
 SMALL = 10
 """Up to this many rows a share says nothing: one leaver of four is a quarter."""
 
 
+class Harm(StrEnum):
+    """A kind of change that can harm the person whose row it changes."""
+
+    DELETE = "delete"
+    DEACTIVATION = "deactivation"
+    LOSS = "loss"
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Harms:
+    """What a sync would do that can harm.
+
+    `latest` rows stand now and `unique` valid records were listed. `missing` rows are not
+    listed, whatever is known about them; `deletes` of them, and of those that the provider
+    says are deleted, would go. Updates that set `active` to false are `deactivations`;
+    `losses` count updates by the guarded value that they set to null, and `losing` counts
+    these updates once each. Changes that a person has rejected are in none of these.
+    """
+
+    latest: int
+    unique: int
+    inserts: int = 0
+    missing: int = 0
+    deletes: int = 0
+    deactivations: int = 0
+    losing: int = 0
+    losses: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most a share of the rows and at most a count of them.
+
+    With 10 rows or fewer half of them, at least one, whatever the share. A share of zero means
+    that every such change is asked for, and a share of one that only the count limits.
+    """
+
+    share: float
+    count: int
+
+    def allowed(self, rows: int) -> int:
+        """How many of `rows` may change without asking."""
+        if self.share == 0:
+            return 0
+        if self.share == 1:
+            return self.count
+        allowed = floor(rows * self.share)
+        if rows <= SMALL:
+            allowed = max(allowed, rows // 2, 1)
+        return min(allowed, self.count)
+
+    def rule(self, rows: int) -> str:
+        """The rule that holds for `rows`, for messages."""
+        if rows <= SMALL and self.share > 0:
+            return f"half of {SMALL} or fewer"
+        return f"{self.share:.0%}, {self.count} at most"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether deletes pass, and if not, every reason why."""
+    """Which kinds of harm are withheld, and every reason why."""
 
-    deletes_pass: bool
+    withheld: frozenset[Harm] = frozenset()
     reasons: tuple[str, ...] = ()
 
+    @property
+    def deletes_pass(self) -> bool:
+        """Whether the deletes may be applied."""
+        return Harm.DELETE not in self.withheld
 
-def verdict(
+
+def judge(
     certificate: Certificate,
-    *,
-    unique: int,
-    deletes: int,
-    latest: int,
+    harms: Harms,
     safeguards: Safeguards,
+    *,
+    recent: RecentHarm = NO_RECENT_HARM,
+    removals: bool = False,
     history: Sequence[int] = (),
 ) -> Verdict:
-    """Judge `deletes` of the `latest` rows, given `unique` valid records in the extraction.
+    """Decide which harmful changes of a sync may be applied.
 
+    `removals` says that deletes of this stream are routine, as those of memberships are.
     `history` holds how many valid records earlier syncs found, newest first.
     """
-    if deletes == 0:
-        return Verdict(deletes_pass=True)
-    reasons = list(certificate.reasons)
-    if not certificate.complete and not reasons:
-        reasons.append("the extraction has no complete certificate")
-    if unique == 0:
-        reasons.append(_nobody(latest, history))
-    allowed = allowed_deletes(latest, safeguards)
-    if deletes > allowed:
-        reasons.append(
-            f"{deletes} of {latest} would be deleted and at most {allowed} may be"
-            f" ({_rule(latest, safeguards)})"
+    found: list[tuple[Harm, str]] = []
+    if harms.deletes:
+        found += [(Harm.DELETE, reason) for reason in _doubts(certificate, harms, history)]
+        limit = delete_limit(safeguards, removals=removals)
+        found += _above(Harm.DELETE, "deleted", harms.deletes, recent.deletes, limit, harms, recent)
+    found += _above(
+        Harm.DEACTIVATION,
+        "deactivated",
+        harms.deactivations,
+        recent.deactivations,
+        Limit(safeguards.max_deactivate_share, safeguards.max_deactivate_count),
+        harms,
+        recent,
+    )
+    losses = ", ".join(f"{name} {count}" for name, count in sorted(harms.losses.items()))
+    found += _above(
+        Harm.LOSS,
+        f"left without a value that they have ({losses})",
+        harms.losing,
+        recent.losses,
+        Limit(safeguards.max_loss_share, safeguards.max_loss_count),
+        harms,
+        recent,
+    )
+    if identities_changed(harms, safeguards.max_identity_share, complete=certificate.complete):
+        reason = (
+            f"{harms.missing} of {harms.latest} rows are gone and {harms.inserts} of "
+            f"{harms.unique} listed keys are new: the provider or the mapping may have changed "
+            "the key of everybody"
         )
-    return Verdict(deletes_pass=not reasons, reasons=tuple(reasons))
+        found += [(Harm.IDENTITY, reason)]
+    return Verdict(
+        frozenset(harm for harm, _ in found), tuple(dict.fromkeys(reason for _, reason in found))
+    )
 
 
-def allowed_deletes(latest: int, safeguards: Safeguards) -> int:
-    """How many of `latest` rows one sync may delete without asking.
+def delete_limit(safeguards: Safeguards, *, removals: bool) -> Limit:
+    """The limit of deletes: of rows that stand for people, or of routine removals."""
+    if removals:
+        return Limit(safeguards.max_removal_share, safeguards.max_removal_count)
+    return Limit(safeguards.max_delete_share, safeguards.max_delete_count)
 
-    The smaller of the share and the count; with 10 rows or fewer half of them, at least
-    one. A limit of zero means that every delete is asked for.
+
+def identities_changed(harms: Harms, share: float, *, complete: bool = True) -> bool:
+    """Whether at least `share` of the old keys are gone and as much of the listed ones is new.
+
+    With 10 rows or fewer only if none of at least two old keys is left. A listing that is not
+    `complete` must be at least that `share` as long as the table, or it says little of the rest.
     """
-    if safeguards.max_delete_share == 0:
-        return 0
-    allowed = floor(latest * safeguards.max_delete_share)
-    if latest <= SMALL:
-        allowed = max(allowed, latest // 2, 1)
-    return min(allowed, safeguards.max_delete_count)
+    if harms.latest < 2 or not harms.inserts or not harms.missing:
+        return False
+    if not complete and harms.unique < share * harms.latest:
+        return False
+    if harms.latest <= SMALL:
+        return harms.missing == harms.latest and harms.inserts > 1
+    gone = harms.missing >= share * harms.latest
+    return gone and harms.inserts >= share * harms.unique
 
 
 def too_many_rejected(fetched: int, rejected: int, safeguards: Safeguards) -> str | None:
@@ -87,12 +185,40 @@ def too_many_rejected(fetched: int, rejected: int, safeguards: Safeguards) -> st
     )
 
 
-def _rule(latest: int, safeguards: Safeguards) -> str:
-    if latest <= SMALL and safeguards.max_delete_share > 0:
-        return f"half of {SMALL} or fewer"
-    return f"{safeguards.max_delete_share:.0%}, {safeguards.max_delete_count} at most"
+def _doubts(certificate: Certificate, harms: Harms, history: Sequence[int]) -> list[str]:
+    """Why the listing itself is no witness of a delete."""
+    reasons = list(certificate.reasons)
+    if not certificate.complete and not reasons:
+        reasons.append("the extraction has no complete certificate")
+    if harms.unique == 0:
+        usual = f"; its last syncs listed {', '.join(map(str, history))}" if history else ""
+        reasons.append(
+            f"the provider listed nobody and the latest table holds {harms.latest}{usual}"
+        )
+    return reasons
 
 
-def _nobody(latest: int, history: Sequence[int]) -> str:
-    usual = f"; its last syncs listed {', '.join(map(str, history))}" if history else ""
-    return f"the provider listed nobody and the latest table holds {latest}{usual}"
+def _above(
+    harm: Harm,
+    what: str,
+    count: int,
+    before: int,
+    limit: Limit,
+    harms: Harms,
+    recent: RecentHarm,
+) -> list[tuple[Harm, str]]:
+    """The reason why `count` changes, after `before` in the last 24 hours, are too many."""
+    if count == 0:
+        return []
+    rows = max(harms.latest, recent.latest)
+    allowed = limit.allowed(rows)
+    if before + count <= allowed:
+        return []
+    earlier = f", after {before} in the last 24 hours," if before else ""
+    return [
+        (
+            harm,
+            f"{count} of {harms.latest} would be {what}{earlier} and at most {allowed} may be"
+            f" ({limit.rule(rows)})",
+        )
+    ]

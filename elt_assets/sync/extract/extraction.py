@@ -21,8 +21,14 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from elt_assets.connectors.source import AsksWhetherChanged, Page, Source
-from elt_assets.errors import Stopped, SyncError, TimeBudgetSpent, WriteInterrupted
+from elt_assets.connectors.source import AsksWhetherChanged, ListsOtherwise, Page, Source
+from elt_assets.errors import (
+    PositionRefused,
+    Stopped,
+    SyncError,
+    TimeBudgetSpent,
+    WriteInterrupted,
+)
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.clock import now
@@ -42,6 +48,7 @@ from elt_assets.sync.fault_injection import Faults
 from elt_assets.sync.outcome import Certificate, Progress, ProgressListener
 from elt_assets.sync.streams import Stream
 from elt_assets.telemetry import tracing
+from elt_assets.telemetry.logs import logger
 
 WRITE_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 2**20
@@ -79,6 +86,8 @@ class Extraction:
     """Whether the file may be replaced meanwhile: not while the source reads from it."""
     resumed_batches: int = 0
     begun: bool = False
+    requests: int = 0
+    """Requests sent to the provider by this attempt."""
 
     def run(self) -> tuple[ExtractionState, Certificate]:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
@@ -100,32 +109,50 @@ class Extraction:
         return extraction_state(self.warehouse, self.stream, self.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
+        try:
+            return self._fetch(state)
+        except PositionRefused as refused:
+            logger.warning("position refused, the extraction begins again", reason=str(refused))
+            return self._fetch(self._begun_again())
+
+    def _begun_again(self) -> ExtractionState:
+        self.resumed_batches = 0
+        return begin_again(self.warehouse, self.stream, self.sync_id)
+
+    def _fetch(self, state: ExtractionState) -> ExtractionState:
         with closing(self.open_source()) as source:
-            if state.batches and not source.resumable:
-                state = begin_again(self.warehouse, self.stream, self.sync_id)
-                self.resumed_batches = 0
-            state = replace(state, resumable=source.resumable)
-            before = self.before()
-            landing = Landing(
-                self.warehouse,
-                self.stream,
-                self.ref,
-                self.sync_id,
-                fields=source.fields,
-                records=source.records,
-                before=before,
-            )
-            if (
-                isinstance(source, AsksWhetherChanged)
-                and (known := landing.known_pages())
-                and self._may_ask_whether_changed(state, before)
-            ):
-                source.recall(known)
-            leaving = threading.Event()
-            groups = self._groups(self._pages(source, state, leaving))
-            working_out = _worked_out(landing, groups, state.batches, source)
-            with closing(made_ahead(working_out, _AHEAD_BYTES, leaving)) as coming:
-                return self._land(landing, state, coming)
+            try:
+                return self._fetch_from(source, state)
+            finally:
+                self.requests += source.requests
+
+    def _fetch_from(self, source: Source, state: ExtractionState) -> ExtractionState:
+        if state.batches and not source.resumable:
+            state = self._begun_again()
+        state = replace(state, resumable=source.resumable, snapshot=source.snapshot)
+        if state.plan.confirming and isinstance(source, ListsOtherwise):
+            source.otherwise()
+        before = self.before()
+        landing = Landing(
+            self.warehouse,
+            self.stream,
+            self.ref,
+            self.sync_id,
+            fields=source.fields,
+            records=source.records,
+            before=before,
+        )
+        if (
+            isinstance(source, AsksWhetherChanged)
+            and (known := landing.known_pages())
+            and self._may_ask_whether_changed(state, before)
+        ):
+            source.recall(known)
+        leaving = threading.Event()
+        groups = self._groups(self._pages(source, state, leaving))
+        working_out = _worked_out(landing, groups, state.batches, source)
+        with closing(made_ahead(working_out, _AHEAD_BYTES, leaving)) as coming:
+            return self._land(landing, state, coming)
 
     def _may_ask_whether_changed(self, state: ExtractionState, before: Before | None) -> bool:
         """Whether a page may be left unsent because its provider says that it is as it was.
@@ -169,7 +196,9 @@ class Extraction:
             with attempt:
                 if attempt.retry_state.attempt_number > 1:
                     # A write that reported a failure may have been committed all the same.
-                    state = replace(self.state(), resumable=state.resumable)
+                    state = replace(
+                        self.state(), resumable=state.resumable, snapshot=state.snapshot
+                    )
                 if state.batches == batch.number:
                     state = self._commit(landing, state, batch)
                     self._tell(state)

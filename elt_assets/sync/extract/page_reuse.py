@@ -134,4 +134,6 @@ def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: Before) -> boo
 
 def settled_plainly(counts: Counts) -> bool:
     """Whether a sync left the latest table as its records say: nothing kept that they lack."""
-    return not (counts.withheld_deletes or counts.shielded_deletes or counts.pending_deletes)
+    return not (
+        counts.withheld or counts.shielded_deletes or counts.pending_deletes or counts.kept_rows
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import accumulate
 
 import msgspec
 import pyarrow as pa
@@ -33,7 +34,8 @@ class ExtractionState:
     """An extraction as the checkpoints tell it.
 
     `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch,
-    `resumable` whether another attempt could go on from there.
+    `resumable` whether another attempt could go on from there, `snapshot` whether the source
+    lists one consistent state. `doubts` are what its pages gave against their completeness.
 
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
     that the source stopped there (`cut_short` says why).
@@ -47,11 +49,13 @@ class ExtractionState:
     unreadable_keys: int = 0
     declared_totals: tuple[int, ...] = ()
     cut_short: str | None = None
+    doubts: tuple[str, ...] = ()
     cursor: Cursor | None = None
     plan: Plan = EVERYTHING
     run: int = 1
     landed_by: frozenset[int] = frozenset()
     resumable: bool = True
+    snapshot: bool = False
     certificate: Certificate | None = None
 
     @property
@@ -103,13 +107,15 @@ def begin_extraction(
                 """
                 SELECT
                     $stream AS stream, $sync_id AS sync_id, $fingerprint AS fingerprint,
-                    1 AS runs, $mode AS mode, $since AS since, $now::TIMESTAMP AS started_at
+                    1 AS runs, $mode AS mode, $since AS since, $confirming AS confirming,
+                    $now::TIMESTAMP AS started_at
                 """,
                 known
                 | {
                     "fingerprint": fingerprint,
                     "mode": str(chosen.mode),
                     "since": chosen.since,
+                    "confirming": chosen.confirming,
                     "now": now(),
                 },
             )
@@ -137,7 +143,8 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
             coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
             coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
             coalesce(b.totals, []), b.cut_short, b.cursor,
-            coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since
+            coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since,
+            coalesce(b.doubts, []), coalesce(e.confirming, false)
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -148,6 +155,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
                 sum(rejected)::BIGINT AS rejected,
                 sum(unreadable_keys)::BIGINT AS unreadable_keys,
                 list_distinct(flatten(list(declared_totals))) AS totals,
+                flatten(list(doubts ORDER BY batch) FILTER (doubts IS NOT NULL)) AS doubts,
                 arg_max(cut_short, batch) AS cut_short,
                 -- arg_max would skip the NULL that marks the end.
                 arg_max_null(cursor, batch) AS cursor,
@@ -172,7 +180,8 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
         landed_by=frozenset(row[9]),
         run=row[10],
         certificate=None if row[11] is None else msgspec.json.decode(row[11], type=Certificate),
-        plan=Plan(Mode(row[12]), row[13]),
+        plan=Plan(Mode(row[12]), row[13], confirming=row[15]),
+        doubts=tuple(dict.fromkeys(row[14])),
     )
 
 
@@ -184,6 +193,30 @@ def staged_and_unique(warehouse: Warehouse, stream: Stream, sync_id: str) -> tup
         {"sync_id": sync_id},
     )
     return staged, unique
+
+
+def repeated_keys(warehouse: Warehouse, stream: Stream, sync_id: str) -> int:
+    """How many keys one sync listed on more than one page."""
+    (repeated,) = one_row(
+        warehouse,
+        f"""
+        SELECT count(*)
+        FROM (
+            SELECT staged.id
+            FROM {stream.staging} AS staged
+            JOIN extraction_batches AS b
+                ON b.stream = $stream AND b.sync_id = $sync_id AND b.batch = staged.batch
+            WHERE staged.sync_id = $sync_id
+            GROUP BY staged.id
+            HAVING count(DISTINCT (
+                staged.batch,
+                len(list_filter(b.page_starts, lambda start: start <= staged.seq))
+            )) > 1
+        )
+        """,
+        {"stream": stream.name, "sync_id": sync_id},
+    )
+    return int(repeated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +235,8 @@ class Batch:
     rejected: int = 0
     unreadable_keys: int = 0
     declared_totals: frozenset[int]
+    doubts: tuple[str, ...] = ()
+    page_starts: tuple[int, ...] = ()
     digest: str
     records_of: str
     known_pages: str | None
@@ -265,6 +300,8 @@ class Landing:
             fetched=fetched,
             staged=fetched,
             declared_totals=frozenset(totals),
+            doubts=tuple(dict.fromkeys(doubt for page in pages for doubt in page.doubts)),
+            page_starts=first_positions(pages),
             digest=digest,
             records_of=self._sync_id,
             known_pages=page_reuse.recorded(self._mapping, pages, digests),
@@ -314,6 +351,7 @@ class Landing:
                 $pages AS pages, $fetched AS fetched, $staged AS staged, $rejected AS rejected,
                 $unreadable_keys AS unreadable_keys,
                 $declared_totals::BIGINT[] AS declared_totals, $cut_short AS cut_short,
+                $doubts::VARCHAR[] AS doubts, $page_starts::BIGINT[] AS page_starts,
                 $run AS run, $digest AS digest, $records_of AS records_of,
                 $known_pages AS known_pages, $now::TIMESTAMP AS created_at
             """,
@@ -333,6 +371,8 @@ class Landing:
                 "unreadable_keys": batch.unreadable_keys,
                 "declared_totals": sorted(batch.declared_totals),
                 "cut_short": batch.last.cut_short,
+                "doubts": [*batch.doubts],
+                "page_starts": [*batch.page_starts],
                 "run": state.run,
             },
         )
@@ -346,6 +386,7 @@ class Landing:
             unreadable_keys=state.unreadable_keys + batch.unreadable_keys,
             declared_totals=tuple(sorted({*state.declared_totals, *batch.declared_totals})),
             cut_short=batch.last.cut_short,
+            doubts=tuple(dict.fromkeys((*state.doubts, *batch.doubts))),
             cursor=cursor,
             landed_by=state.landed_by | {state.run},
         )
@@ -473,21 +514,22 @@ def pages_table(ref: IntegrationRef, pages: Sequence[Page]) -> pa.Table:
     Each page's records are numbered after those before it. `parents` holds the parent of
     every record, or is NULL.
     """
-    first_seqs, position = [], 0
-    for page in pages:
-        first_seqs.append(position)
-        position += page.count
     bodies = pa.array([page.body for page in pages], pa.large_binary())
     parents = pa.array([_parents(page) for page in pages], pa.list_(pa.string()))
     return pa.table(
         {
-            "first_seq": first_seqs,
+            "first_seq": first_positions(pages),
             "body": bodies.cast(pa.large_string()),
             "parents": parents,
             "organization_id": [ref.organization_id] * len(pages),
             "connected_integration_id": [ref.integration_id] * len(pages),
         }
     )
+
+
+def first_positions(pages: Sequence[Page]) -> tuple[int, ...]:
+    """The number of the first record of each page among the records of all of them."""
+    return tuple(accumulate((page.count for page in pages[:-1]), initial=0))
 
 
 def _parents(page: Page) -> list[str] | None:

@@ -23,7 +23,7 @@ class StoredSource:
     """Records of the sealed extraction `sync_id`, mapped by today's configuration.
 
     `provider` lends its field map and answers for single records; what the first reading
-    learned about completeness (`certificate`) holds for the second.
+    learned about completeness (`certificate`, `doubts`) holds for the second.
     """
 
     warehouse: Queries
@@ -31,6 +31,7 @@ class StoredSource:
     sync_id: str
     certificate: Certificate
     provider: Source
+    doubts: tuple[str, ...] = ()
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -108,6 +109,7 @@ class StoredSource:
                     next=None,
                     total=self.certificate.declared_total,
                     cut_short=self.certificate.cut_short,
+                    doubts=self.doubts,
                     parents=parents,
                 )
                 return

@@ -21,6 +21,8 @@ class Plan:
 
     mode: Mode = Mode.FULL
     since: str | None = None
+    confirming: bool = False
+    """Whether it lists in another way than the one before, of which it confirms the deletes."""
 
 
 EVERYTHING = Plan()

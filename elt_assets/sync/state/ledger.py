@@ -14,7 +14,7 @@ import msgspec
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.sync.clock import now
-from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, RecentHarm, Status
 from elt_assets.sync.streams import Stream
 
 STAGES = ("extract", "stage", "detect", "apply")
@@ -544,6 +544,52 @@ def advance(
     return changed == 1
 
 
+def newest_plain(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> str | None:
+    """The newest extraction that was applied with nothing withheld; None if there is none."""
+    rows = database.rows(
+        f"SELECT sync_id FROM syncs WHERE {_ONE_STREAM} AND status IN (?, ?) AND mode <> ?"
+        " ORDER BY ordinal DESC LIMIT 1",
+        (
+            *_key(stream, ref),
+            str(Status.APPLIED),
+            str(Status.UNCHANGED),
+            str(Mode.COMPENSATING),
+        ),
+    )
+    return str(rows[0]["sync_id"]) if rows else None
+
+
+def recent_harm(
+    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, since: str
+) -> RecentHarm:
+    """What extractions that settled after `since` did that can harm; decisions do not count."""
+    rows = database.rows(
+        f"""
+        SELECT coalesce(sum(deletes), 0) AS deletes,
+            coalesce(sum(deactivations), 0) AS deactivations,
+            coalesce(sum(losses), 0) AS losses,
+            coalesce(max(latest_before), 0) AS latest
+        FROM syncs
+        WHERE {_ONE_STREAM} AND finished_at > ? AND mode <> ? AND status IN (?, ?, ?)
+        """,
+        (
+            *_key(stream, ref),
+            since,
+            str(Mode.COMPENSATING),
+            str(Status.APPLIED),
+            str(Status.UNCHANGED),
+            str(Status.QUARANTINED),
+        ),
+    )
+    found = rows[0]
+    return RecentHarm(
+        latest=int(found["latest"]),
+        deletes=int(found["deletes"]),
+        deactivations=int(found["deactivations"]),
+        losses=int(found["losses"]),
+    )
+
+
 def old(
     database: OperationalDatabase,
     stream: Stream,
@@ -584,7 +630,7 @@ def drop(
 
 def forget(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete every row of the integration; only offboarding does this."""
-    for table in ("syncs", "sync_errors", "integration_versions"):
+    for table in ("syncs", "sync_errors", "integration_versions", "rejected_changes"):
         transaction.execute(
             f"DELETE FROM {table} WHERE organization_id = ? AND connected_integration_id = ?",
             (ref.organization_id, ref.integration_id),

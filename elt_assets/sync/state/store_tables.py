@@ -17,8 +17,10 @@ from elt_assets.storage.operational.dialect import Dialect
 from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
 from elt_assets.sync.streams import STREAMS, Kind, Stream
 
-WAREHOUSE_SCHEMA = 5
+WAREHOUSE_SCHEMA = 6
 """Raised by one with every change of the warehouse's tables."""
+_EXTENDABLE = frozenset({5})
+"""Schemas whose tables lack nothing but columns that `Table.added` names."""
 
 _COMMON = (
     Table(
@@ -35,6 +37,7 @@ _COMMON = (
         certificate VARCHAR           -- JSON
         """,
         key=("stream", "sync_id"),
+        added=("confirming BOOLEAN",),  # lists in another way than the one before
     ),
     Table(
         "extraction_batches",
@@ -57,6 +60,10 @@ _COMMON = (
         created_at      TIMESTAMP NOT NULL
         """,
         key=("stream", "sync_id", "batch"),
+        added=(
+            "doubts VARCHAR[]",  # why its pages are not known to be complete
+            "page_starts BIGINT[]",  # the seq with which each of its pages begins
+        ),
     ),
     Table(
         "rejected_records",
@@ -94,6 +101,7 @@ _COMMON = (
         version BIGINT NOT NULL,     -- made by the sync of this version
         until   BIGINT               -- and no longer valid from this version on
         """,
+        added=("since TIMESTAMP",),  # when they were first missed
     ),
     Table("warehouse_schema", "version INTEGER NOT NULL, stream VARCHAR NOT NULL"),
     # Where the log begins: what was before is one baseline of the rows that stood then.
@@ -129,6 +137,8 @@ def prepare_warehouse(warehouse: Warehouse, ref: IntegrationRef, stream: Stream)
     Raises `WarehouseDamaged` when the warehouse was written by another schema.
     """
     made = _made_for(warehouse, str(ref))
+    if made and min(made.values()) in _EXTENDABLE:
+        _extend(warehouse)
     if stream.name in made:
         return
     with warehouse.transaction():
@@ -156,6 +166,7 @@ OPERATIONAL_TABLES = (
     "sync_errors",
     "integration_versions",
     "integration_fences",
+    "rejected_changes",
     *(stream.latest for stream in STREAMS.values()),
 )
 """Everything that the operational database holds: the registry, the ledger, the latest tables."""
@@ -203,18 +214,27 @@ def latest_table(stream: Stream, dialect: Dialect) -> str:
     )
 
 
-def _made_for(warehouse: Warehouse, complaint: str) -> set[str]:
+def _extend(warehouse: Warehouse) -> None:
+    with warehouse.transaction():
+        warehouse.extend(Layout(_COMMON))
+        warehouse.update(
+            "warehouse_schema", "version = $version", "true", {"version": WAREHOUSE_SCHEMA}
+        )
+
+
+def _made_for(warehouse: Warehouse, complaint: str) -> dict[str, int]:
+    """The streams that the warehouse has tables of, and the schema of these."""
     try:
         made = warehouse.execute("SELECT version, stream FROM warehouse_schema").fetchall()
     except duckdb.CatalogException:
-        return set()
+        return {}
     for version, _ in made:
-        if version != WAREHOUSE_SCHEMA:
+        if version != WAREHOUSE_SCHEMA and version not in _EXTENDABLE:
             raise WarehouseDamaged(
                 f"{complaint}: its warehouse has schema {version}, this release writes "
                 f"{WAREHOUSE_SCHEMA}; run the other release, or move it away and sync again"
             )
-    return {stream for _, stream in made}
+    return {stream: version for version, stream in made}
 
 
 def _of_stream(stream: Stream) -> Layout:

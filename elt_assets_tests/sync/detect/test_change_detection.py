@@ -52,7 +52,8 @@ def test_the_answer_does_not_depend_on_where_pages_and_batches_are_cut(
     first: list[dict[str, Any]], second: list[dict[str, Any]], page_size: int, batch: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        company = Company(Path(folder) / "home", max_delete_share=1, **fresh_stores())
+        limits = {f"max_{harm}_share": 1 for harm in ("delete", "deactivate", "loss")}
+        company = Company(Path(folder) / "home", **limits, **fresh_stores())
         world = company.connect(world=World(first, page_size=page_size))
         for sync_id, records in (("s1", first), ("s2", second)):
             world.records = records

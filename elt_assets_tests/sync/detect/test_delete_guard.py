@@ -5,11 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elt_assets.config.safeguards import Safeguards
-from elt_assets.sync.detect.delete_guard import Verdict, allowed_deletes, too_many_rejected, verdict
-from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.detect.delete_guard import (
+    Harm,
+    Harms,
+    Limit,
+    Verdict,
+    delete_limit,
+    identities_changed,
+    judge,
+    too_many_rejected,
+)
+from elt_assets.sync.outcome import NO_RECENT_HARM, Certificate, RecentHarm
 
 COMPLETE = Certificate(complete=True, terminal_page=True, records=100, pages=10)
 DEFAULTS = Safeguards()
+NO_DELETES = frozenset({Harm.DELETE})
 
 
 def judged(
@@ -21,18 +31,16 @@ def judged(
     safeguards: Safeguards = DEFAULTS,
     history: tuple[int, ...] = (),
 ) -> Verdict:
-    return verdict(
+    return judge(
         certificate,
-        unique=unique,
-        deletes=deletes,
-        latest=latest,
-        safeguards=safeguards,
+        Harms(unique=unique, deletes=deletes, missing=deletes, latest=latest),
+        safeguards,
         history=history,
     )
 
 
 def test_a_few_deletes_of_a_complete_extraction_pass() -> None:
-    assert judged() == Verdict(deletes_pass=True)
+    assert judged() == Verdict()
 
 
 @pytest.mark.parametrize(
@@ -45,17 +53,21 @@ def test_without_deletes_there_is_nothing_to_guard(certificate: Certificate) -> 
 
 def test_an_incomplete_certificate_gives_its_own_reasons() -> None:
     reasons = ("page limit of 8 reached", "1 rejected records have no readable key")
-    assert judged(Certificate(reasons=reasons)) == Verdict(False, reasons)
+    assert judged(Certificate(reasons=reasons)) == Verdict(NO_DELETES, reasons)
 
 
 def test_a_certificate_that_is_incomplete_without_a_reason_still_stops_deletes() -> None:
-    assert judged(Certificate()) == Verdict(False, ("the extraction has no complete certificate",))
+    assert judged(Certificate()) == Verdict(
+        NO_DELETES, ("the extraction has no complete certificate",)
+    )
 
 
 def test_an_empty_listing_deletes_nobody_whatever_the_limits_allow() -> None:
     open_door = Safeguards(max_delete_share=1, max_delete_count=10**9)
     found = judged(unique=0, deletes=3, latest=3, safeguards=open_door)
-    assert found == Verdict(False, ("the provider listed nobody and the latest table holds 3",))
+    assert found == Verdict(
+        NO_DELETES, ("the provider listed nobody and the latest table holds 3",)
+    )
 
 
 def test_an_empty_listing_is_seen_beside_what_was_usual() -> None:
@@ -82,7 +94,7 @@ def test_an_empty_listing_is_seen_beside_what_was_usual() -> None:
     ],
 )
 def test_so_many_of_so_many_may_go_at_once(latest: int, allowed: int) -> None:
-    assert allowed_deletes(latest, DEFAULTS) == allowed
+    assert delete_limit(DEFAULTS, removals=False).allowed(latest) == allowed
     if latest:
         assert judged(deletes=allowed, latest=latest).deletes_pass
         assert not judged(deletes=allowed + 1, latest=latest).deletes_pass
@@ -172,3 +184,134 @@ def test_a_reject_limit_of_zero_fails_for_the_first() -> None:
 
 def test_a_reject_limit_of_one_never_fails() -> None:
     assert too_many_rejected(1000, 1000, Safeguards(max_reject_share=1)) is None
+
+
+def harmed(
+    recent: RecentHarm = NO_RECENT_HARM, safeguards: Safeguards = DEFAULTS, **harms: int
+) -> Verdict:
+    recent: RecentHarm = RecentHarm(), safeguards: Safeguards = DEFAULTS, **harms: int
+) -> Verdict:  # noqa: B008
+    """The verdict on a sync that deletes nothing, of 100 rows unless said otherwise."""
+    found = Harms(**{"latest": 100, "unique": 100} | harms)
+    return judge(COMPLETE, found, safeguards, recent=recent)
+
+
+def test_a_fifth_may_be_deactivated_and_no_more() -> None:
+    assert harmed(deactivations=20) == Verdict()
+    assert harmed(deactivations=21) == Verdict(
+        frozenset({Harm.DEACTIVATION}),
+        ("21 of 100 would be deactivated and at most 20 may be (20%, 500 at most)",),
+    )
+
+
+def test_a_fifth_may_lose_a_value_and_no_more() -> None:
+    lost = Harms(100, 100, losing=21, losses={"name": 1, "email": 20})
+    assert judge(COMPLETE, lost, DEFAULTS) == Verdict(
+        frozenset({Harm.LOSS}),
+        (
+            "21 of 100 would be left without a value that they have (email 20, name 1) and at "
+            "most 20 may be (20%, 500 at most)",
+        ),
+    )
+    assert harmed(losing=20) == Verdict()
+
+
+def test_each_kind_of_harm_has_a_limit_of_its_own() -> None:
+    limits = Safeguards(max_deactivate_count=1, max_loss_count=2)
+    assert harmed(safeguards=limits, deactivations=1, losing=2) == Verdict()
+    assert harmed(safeguards=limits, deactivations=2).withheld == {Harm.DEACTIVATION}
+    assert harmed(safeguards=limits, losing=3).withheld == {Harm.LOSS}
+    assert harmed(safeguards=limits, deactivations=2, losing=3).withheld == {
+        Harm.DEACTIVATION,
+        Harm.LOSS,
+    }
+    assert harmed(safeguards=Safeguards(max_deactivate_share=0), deactivations=1).withheld
+    assert harmed(safeguards=Safeguards(max_loss_share=0), losing=1).withheld
+
+
+def test_withheld_deactivations_do_not_stop_deletes() -> None:
+    found = Harms(100, 99, missing=1, deletes=1, deactivations=50)
+    verdict = judge(COMPLETE, found, DEFAULTS)
+    assert verdict.withheld == {Harm.DEACTIVATION}
+    assert verdict.deletes_pass
+
+
+def test_harm_of_the_last_day_counts() -> None:
+    recent = RecentHarm(latest=100, deletes=19, deactivations=19, losses=19)
+    assert harmed(recent, deactivations=1, losing=1) == Verdict()
+    assert harmed(recent, deactivations=2).reasons == (
+        "2 of 100 would be deactivated, after 19 in the last 24 hours, and at most 20 may be "
+        "(20%, 500 at most)",
+    )
+    assert harmed(recent, losing=2).withheld == {Harm.LOSS}
+    found = Harms(81, 79, missing=2, deletes=2)
+    assert judge(COMPLETE, found, DEFAULTS, recent=recent).withheld == NO_DELETES
+    assert judge(COMPLETE, found, DEFAULTS) == Verdict()
+
+
+def test_what_was_done_before_asks_for_nothing_by_itself() -> None:
+    assert harmed(RecentHarm(latest=100, deletes=90, deactivations=90, losses=90)) == Verdict()
+
+
+def test_the_share_is_of_the_rows_that_stood_before_the_last_day() -> None:
+    found = Harms(90, 80, missing=10, deletes=10)
+    assert judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=100, deletes=10)) == Verdict()
+    assert judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=99, deletes=10)) != Verdict()
+
+
+def test_memberships_go_as_a_matter_of_routine() -> None:
+    found = Harms(100, 50, missing=50, deletes=50)
+    assert judge(COMPLETE, found, DEFAULTS, removals=True) == Verdict()
+    assert judge(COMPLETE, found, DEFAULTS).withheld == NO_DELETES
+    more = Harms(100, 49, missing=51, deletes=51)
+    assert judge(COMPLETE, more, DEFAULTS, removals=True).withheld == NO_DELETES
+    many = Harms(100_000, 94_999, missing=5_001, deletes=5_001)
+    assert judge(COMPLETE, many, DEFAULTS, removals=True).withheld == NO_DELETES
+
+
+@pytest.mark.parametrize(
+    ("latest", "unique", "inserts", "missing", "changed"),
+    [
+        (100, 100, 50, 50, True),
+        (100, 100, 49, 50, False),
+        (100, 100, 50, 49, False),
+        (11, 11, 6, 6, True),
+        (11, 11, 5, 6, False),
+        (11, 11, 6, 5, False),
+        (10, 10, 10, 10, True),
+        (10, 10, 9, 9, False),
+        (2, 2, 2, 2, True),
+        (2, 1, 1, 2, False),
+        (1, 1, 2, 1, False),
+        (100, 300, 200, 0, False),
+        (100, 0, 0, 100, False),
+    ],
+)
+def test_most_keys_new_and_most_old_ones_gone_is_another_identity(
+    latest: int, unique: int, inserts: int, missing: int, changed: bool
+) -> None:
+    harms = Harms(latest, unique, inserts, missing)
+    assert identities_changed(harms, 0.5) == changed
+    verdict = judge(COMPLETE, harms, DEFAULTS)
+    assert (Harm.IDENTITY in verdict.withheld) == changed
+
+
+def test_a_short_incomplete_listing_says_nothing_about_the_keys() -> None:
+    cut = Certificate(reasons=("page limit of 1 reached",))
+    short = Harms(100, 49, inserts=49, missing=100)
+    assert Harm.IDENTITY not in judge(cut, short, DEFAULTS).withheld
+    assert Harm.IDENTITY in judge(COMPLETE, short, DEFAULTS).withheld
+    long = Harms(100, 50, inserts=50, missing=100)
+    assert Harm.IDENTITY in judge(cut, long, DEFAULTS).withheld
+
+
+def test_changed_identities_are_said_in_numbers() -> None:
+    assert judge(COMPLETE, Harms(100, 90, inserts=60, missing=70), DEFAULTS).reasons == (
+        "70 of 100 rows are gone and 60 of 90 listed keys are new: the provider or the mapping "
+        "may have changed the key of everybody",
+    )
+
+
+@pytest.mark.parametrize(("rows", "allowed"), [(0, 1), (3, 1), (10, 5), (11, 5), (20, 10)])
+def test_a_limit_is_at_least_half_of_a_few_rows(rows: int, allowed: int) -> None:
+    assert Limit(0.5, 500).allowed(rows) == allowed
