@@ -189,8 +189,6 @@ def test_a_reject_limit_of_one_never_fails() -> None:
 def harmed(
     recent: RecentHarm = NO_RECENT_HARM, safeguards: Safeguards = DEFAULTS, **harms: int
 ) -> Verdict:
-    recent: RecentHarm = RecentHarm(), safeguards: Safeguards = DEFAULTS, **harms: int
-) -> Verdict:  # noqa: B008
     """The verdict on a sync that deletes nothing, of 100 rows unless said otherwise."""
     found = Harms(**{"latest": 100, "unique": 100} | harms)
     return judge(COMPLETE, found, safeguards, recent=recent)
