@@ -296,6 +296,11 @@ class Settings(BaseSettings):
     allow_code: bool = Field(
         False, description="Let provider_data name code that is imported and run (provider dlt)."
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Names besides localhost under which the web UI and the health endpoint are "
+        "reached, separated by commas.",
+    )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -18,6 +19,7 @@ from elt_assets.client.web_server import Server
 from elt_assets.config.settings import Settings
 from elt_assets.monitoring.health_report import report
 from elt_assets.monitoring.metrics import FleetCollector, exposition
+from elt_assets.orchestration.web.request_guard import Access, RequestGuard
 
 _GRACE = 5
 """Seconds that answers under way have when the endpoint is stopped."""
@@ -41,13 +43,17 @@ def application(settings: Settings, server: Server | None) -> Starlette:
     def index(_: Request) -> Response:
         return PlainTextResponse("/health  /ready  /metrics\n")
 
+    access = Access.of(
+        settings.allowed_hosts, read_only=True, probed=frozenset({"/health", "/ready"})
+    )
     return Starlette(
         routes=[
             Route("/", index),
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", metrics),
-        ]
+        ],
+        middleware=[Middleware(RequestGuard, access=access)],
     )
 
 

@@ -54,6 +54,11 @@ class DltSource(ListsOnly):
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
+        if not limits.outgoing.egress.anything:
+            raise PermanentError(
+                "provider dlt opens connections of its own, which ELT_ASSETS_EGRESS cannot hold to "
+                "the addresses that are open; describe the provider as rest instead"
+            )
         self._config = config
         self._stream = config.streams[stream]
         self._name = self._stream.resource or stream

@@ -74,6 +74,11 @@ def dev(port: int, health_port: int | None, workers: int) -> None:
                 supervisor.start(child)
             for _ in range(workers):
                 supervisor.start(worker_process(settings, slots=1))
+            if settings.egress_policy.anything:
+                note(
+                    "integrations may connect anywhere, to this machine and its networks too; "
+                    "ELT_ASSETS_EGRESS=public closes these"
+                )
             note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
             supervisor.watch()
         finally:
@@ -87,7 +92,15 @@ def _children(port: int, health: tuple[str, int]) -> tuple[Child, ...]:
     return (
         Child(
             "the web server",
-            (*run, "dagster_webserver", *_DEFINITIONS, "-h", _HOST, "-p", str(port)),
+            (
+                *run,
+                "elt_assets.orchestration.web",
+                *_DEFINITIONS,
+                "-h",
+                _HOST,
+                "-p",
+                str(port),
+            ),
         ),
         Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
         Child(

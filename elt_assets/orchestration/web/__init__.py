@@ -1,0 +1,1 @@
+"""Dagster's web server as `dev` runs it: behind a guard against requests from elsewhere."""

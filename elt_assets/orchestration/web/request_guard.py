@@ -1,0 +1,130 @@
+"""Which requests a server without authentication answers: those that no other site can cause.
+
+Belongs here: the decision, and the ASGI layer that asks for it before a request is served. Does
+not: who a person is; a proxy in front decides that.
+
+A page of another site, opened by somebody on this machine, can make a browser send requests to
+loopback: with a foreign Origin, with a foreign Host (DNS rebinding), and without asking first
+only what needs no preflight (GET, or POST of a form or of text). An integration's own requests
+are GETs and forms too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a server answers."""
+
+    hosts: frozenset[str]
+    """Names under which it is reached, without ports."""
+    read_only: bool = False
+    probed: frozenset[str] = frozenset()
+    """Paths that are answered under any name: an orchestrator's probes send what they like."""
+
+    @classmethod
+    def of(
+        cls, allowed_hosts: str, *, read_only: bool = False, probed: frozenset[str] = frozenset()
+    ) -> Access:
+        """Access under loopback names and those of a list separated by commas."""
+        named = {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
+        return cls(LOOPBACK | named, read_only, probed)
+
+    def refusal(
+        self, kind: str, method: str, path: str, query: str, headers: Mapping[str, str]
+    ) -> tuple[HTTPStatus, str] | None:
+        """Why a request is not answered, or None. `kind` is http or websocket."""
+        host = headers.get("host", "")
+        if path not in self.probed and not self._is_known(host):
+            return (
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "this server is not known under that name; add the name to "
+                "ELT_ASSETS_ALLOWED_HOSTS",
+            )
+        origin = headers.get("origin")
+        if origin is not None and not _is_same(origin, host):
+            return HTTPStatus.FORBIDDEN, "a page of another site may not ask this"
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (
+            method in _READING and headers.get("sec-fetch-mode") == "navigate"
+        ):
+            return HTTPStatus.FORBIDDEN, "another site may not ask this"
+        if kind != "http":
+            return None
+        if method not in (_READING if self.read_only else _SAFE):
+            if self.read_only:
+                return HTTPStatus.METHOD_NOT_ALLOWED, "this server is only read from"
+            if _media_type(headers.get("content-type", "")) != "application/json":
+                return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json"
+        elif path.rstrip("/").endswith("/graphql") and _has_query(query):
+            return HTTPStatus.METHOD_NOT_ALLOWED, "send a query by POST, as application/json"
+        return None
+
+    def _is_known(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        # A name can be made to lead anywhere, an address cannot: what is read only need not care.
+        return name in self.hosts or (self.read_only and _is_address(name))
+
+
+class RequestGuard:
+    """An ASGI layer that answers what `access` refuses, and hands on the rest."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        refused = self._access.refusal(
+            scope["type"],
+            scope.get("method", "GET"),
+            scope["path"],
+            scope["query_string"].decode("latin-1"),
+            Headers(scope=scope),
+        )
+        if refused is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refused[1]})
+        else:
+            await PlainTextResponse(f"{refused[1]}\n", refused[0])(scope, receive, send)
+
+
+def _is_same(origin: str, host: str) -> bool:
+    scheme, _, rest = origin.lower().partition("://")
+    return scheme in ("http", "https") and rest == host.lower()
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _has_query(query: str) -> bool:
+    return any(name == "query" for name, _ in parse_qsl(query, keep_blank_values=True))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
