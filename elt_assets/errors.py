@@ -10,9 +10,17 @@ who can act. It never carries a secret or a person's data.
 
 from __future__ import annotations
 
+from elt_assets.foreign_text import visible
+
 
 class EltAssetsError(Exception):
-    """Base of all errors the platform raises on purpose; its text is fit for a user."""
+    """Base of all errors the platform raises on purpose; its text is fit for a user.
+
+    What it quotes of a provider can steer nothing and has an end.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class InvalidInput(EltAssetsError):

@@ -20,6 +20,7 @@ from elt_assets.client.web_server import HEARTBEAT_TOLERANCE, Queue, Server
 from elt_assets.config.broker_address import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.foreign_text import inert
 from elt_assets.monitoring.broker_check import listening_workers, look_at_broker
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
@@ -29,6 +30,7 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.state.store_tables import warehouse_layout
 
 _LISTED = 10
+_LONGEST = 4_000
 _BUSY_WAIT = 2.0
 
 
@@ -64,12 +66,16 @@ class Report(msgspec.Struct, frozen=True):
             "status": "ok" if self.ok else "failing",
             "ready": self.ready,
             "at": self.at,
-            "reasons": [f"{check.name}: {check.detail}" for check in self.checks if not check.ok],
+            "reasons": [
+                f"{check.name}: {inert(check.detail, _LONGEST)}"
+                for check in self.checks
+                if not check.ok
+            ],
             "checks": [
                 {
                     "name": check.name,
                     "status": "ok" if check.ok else "failing",
-                    "detail": check.detail,
+                    "detail": inert(check.detail, _LONGEST),
                     "needed": check.needed,
                     "sample": list(check.sample),
                 }

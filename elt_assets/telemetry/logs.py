@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from elt_assets.config.secret_refs import REDACTED, Secrets
+from elt_assets.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 
 Format = Literal["console", "json"]
@@ -32,6 +33,7 @@ PERSONAL = frozenset(
 )
 """Fields of a record that hold a person's data; their values never reach a log."""
 
+_TRACES = frozenset({"exception", "stack"})
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token$|authorization|api_?key|credential", re.I)
 _MAIL = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+\.[A-Za-z]{2,}")
 _CREDENTIALS = re.compile(r"(?i)\b(bearer|basic|token)(\s+|=)[A-Za-z0-9._~+/=-]{8,}")
@@ -105,6 +107,8 @@ def _clean(key: str, value: Any, secrets: Secrets | None) -> Any:
         return REDACTED
     if isinstance(value, str):
         text = secrets.redact(value) if secrets else value
+        # A trace has lines; anything else that came with one would pass for another record.
+        text = visible(text if key in _TRACES else text.replace("\n", "\\n"))
         text = _CREDENTIALS.sub(rf"\1\2{REDACTED}", text)
         return _MAIL.sub("[mail]", _URL_LOGIN.sub(REDACTED, text))
     if isinstance(value, dict):

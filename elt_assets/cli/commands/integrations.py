@@ -6,9 +6,7 @@ provider_data (connectors) or deleting data (the platform).
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import suppress
 from typing import IO, Any
 
 import click
@@ -17,9 +15,11 @@ import yaml
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.console.stream_option import of_stream
 from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.config import documents
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput
+from elt_assets.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.registry import Integration
@@ -131,7 +131,10 @@ def show(integration: str, as_json: bool) -> None:
         print_json(document)
         return
     click.echo(
-        yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False),
+        visible(
+            yaml.safe_dump(document, sort_keys=False, allow_unicode=True, default_flow_style=False),
+            most=10_000_000,
+        ),
         nl=False,
     )
 
@@ -234,20 +237,7 @@ def _document(data: IO[str]) -> object:
         raise InvalidInput(
             f"{name} is not UTF-8 text: give provider_data as YAML or JSON"
         ) from None
-    # JSON is tried first: YAML does not take the tabs that JSON may be indented with.
-    try:
-        if text.lstrip().startswith("{"):
-            with suppress(json.JSONDecodeError):  # a YAML mapping may begin with a brace too
-                return json.loads(text)
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidInput(f"{name}{place}: not YAML or JSON ({error.problem})") from None
-    except yaml.YAMLError:
-        raise InvalidInput(f"{name}: not YAML or JSON (unprintable characters)") from None
-    except RecursionError:
-        raise InvalidInput(f"{name}: nested too deeply to be provider_data") from None
+    return documents.load(text, name)
 
 
 def _summary(integration: Integration) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Belongs here: printing, and making text from outside safe to print. Does not: wh
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from elt_assets.foreign_text import json_text, visible
+
 _STYLES = {
     "applied": "green",
     "unchanged": "green",
@@ -43,9 +43,7 @@ def printable(text: str) -> str:
 
     Names come from providers: one that holds an escape sequence must not steer the terminal.
     """
-    return _CONTROL.sub(
-        lambda found: " " if found[0] == "\n" else found[0].encode("unicode_escape").decode(), text
-    )
+    return visible(text.replace("\n", " "))
 
 
 def program() -> str:
@@ -58,7 +56,7 @@ def program() -> str:
 
 def print_json(document: Any) -> None:
     """Print the one JSON document of a command."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    click.echo(json_text(msgspec.json.format(msgspec.json.encode(document).decode(), indent=2)))
 
 
 def note(text: str) -> None:
@@ -92,7 +90,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         values = [row[position] for row in rows if row[position] is not None]
         numeric = bool(values) and all(type(value) in (int, float) for value in values)
         table.add_column(
-            column,
+            printable(column),
             justify="right" if numeric else "left",
             overflow="fold",
             # The first column is the one that is copied into the next command.

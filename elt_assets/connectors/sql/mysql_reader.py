@@ -23,6 +23,7 @@ from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.server import ServerAddress
 from elt_assets.connectors.sql.sql_data import SqlStream
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
+from elt_assets.foreign_text import SHOWN, visible
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -192,6 +193,5 @@ def _our_errors() -> Iterator[None]:
             ) from None
         said = str(error.args[1]) if len(error.args) > 1 else type(error).__name__
         kind = ProviderRefused if code in _REFUSALS else ProviderUnavailable
-        raise kind(
-            f"MySQL: {said.splitlines()[0] if said else 'no answer'} (error {code})"
-        ) from None
+        line = visible(said.splitlines()[0], SHOWN) if said else "no answer"
+        raise kind(f"MySQL: {line} (error {code})") from None

@@ -19,6 +19,7 @@ from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.server import ServerAddress
 from elt_assets.connectors.sql.sql_data import SqlStream
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
+from elt_assets.foreign_text import SHOWN, visible
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -198,7 +199,7 @@ def _our_errors() -> Iterator[None]:
             raise ProviderUnavailable(
                 "the query took longer than statement_timeout; an index on the key helps"
             ) from None
-        said = _said(str(error), state)
+        said = visible(_said(str(error), state), SHOWN)
         if not state and "authentication failed" not in said and "does not exist" not in said:
             raise ProviderUnavailable(f"PostgreSQL: {said}") from None
         if state.startswith(_PASSING):

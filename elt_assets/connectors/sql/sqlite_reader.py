@@ -18,6 +18,7 @@ from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlStream
 from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
+from elt_assets.foreign_text import SHOWN, visible
 
 
 class SqliteReader:
@@ -125,4 +126,4 @@ def _ours(error: Error) -> ProviderRefused | ProviderUnavailable:
         return ProviderUnavailable("SQLite: the database file stayed locked")
     if "JSON cannot hold BLOB" in said:
         return ProviderRefused("the key column holds bytes; use hex() of it in the query")
-    return ProviderRefused(f"SQLite: {said}")
+    return ProviderRefused(f"SQLite: {visible(said, SHOWN)}")

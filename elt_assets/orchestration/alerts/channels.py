@@ -97,12 +97,14 @@ class Slack:
         """Send them as one message, a paragraph each."""
         from slack_sdk.webhook import WebhookClient
 
-        # Names and errors come from outside: nothing in them may mention a channel or a link.
+        # An alert's text is inert; what is left are Slack's own marks.
         text = "\n".join(_lines(alerts))
         for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(character, escaped)
         try:
-            answer = WebhookClient(self._url, timeout=_TIMEOUT, retry_handlers=[]).send(text=text)
+            answer = WebhookClient(self._url, timeout=_TIMEOUT, retry_handlers=[]).send_dict(
+                {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
+            )
         except OSError as error:
             raise RetryableError(f"Slack did not answer: {type(error).__name__}") from None
         if answer.status_code != 200:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
+from elt_assets.foreign_text import inert
 from elt_assets.sync.admin.fleet_state import cause_of
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.outcome import Status
@@ -140,7 +141,8 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
         examples = {issue.example for issue in alike}
         # The ledger's own words, if all partitions have the same.
         text = examples.pop() if len(examples) == 1 else cause
-        alerts.append(Alert(kind, text or cause, len(partitions), partitions, of))
+        # For webhooks, Slack, mail and health: nothing in it is a link or a mention.
+        alerts.append(Alert(kind, inert(text or cause), len(partitions), partitions, of))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
 
 
@@ -152,7 +154,7 @@ def _failure(row: SyncRow) -> Issue:
         "failure",
         row.partition,
         cause,
-        " ".join(error.split())[:_LONGEST],
+        inert(error, _LONGEST),
     )
 
 

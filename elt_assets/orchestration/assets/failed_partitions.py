@@ -14,6 +14,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.errors import EltAssetsError
+from elt_assets.foreign_text import inert, markdown
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.outcome import Outcome, Stage
@@ -94,21 +95,21 @@ def failed_observation(
     return dg.AssetObservation(
         asset_key(stream, Stage.LATEST),
         partition=outcome.partition,
-        description=details.error,
+        description=inert(details.error),
         metadata={
             "status": str(outcome.status),
             "sync_id": outcome.sync_id,
             "retryable": outcome.retryable,
             "attempts": dg.MetadataValue.md(
                 "\n".join(
-                    f"- attempt {one.attempt}, {one.failed_at}: {' '.join(one.error.split())}"
+                    f"- attempt {one.attempt}, {one.failed_at}: {markdown(one.error)}"
                     for one in details.attempts
                 )
                 or "none recorded"
             ),
             "dead_letters": dg.MetadataValue.md(
                 "\n".join(
-                    f"- batch {one.batch}, record {one.seq}: {' '.join(one.reason.split())}"
+                    f"- batch {one.batch}, record {one.seq}: {markdown(one.reason)}"
                     for one in details.dead_letters
                 )
                 or "none"

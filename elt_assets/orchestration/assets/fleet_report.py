@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import dagster as dg
 
+from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.charts import bars, data_uri, stacked
 from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
 from elt_assets.sync.admin.fleet_state import DAYS, FleetState, Ranked, fleet_state
@@ -172,7 +173,4 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, Link):
         return f"[{_cell(value.partition)}]({value.address})"
-    text = str(value)
-    for character in "\\`|<>[]*_":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return markdown(str(value))

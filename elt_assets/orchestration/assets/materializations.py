@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from elt_assets.foreign_text import inert, markdown
 from elt_assets.orchestration.assets.table_specs import asset_key, column_lineage
 from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
 from elt_assets.sync.streams import Stream
@@ -52,7 +53,7 @@ def failure(outcomes: Sequence[Outcome]) -> dg.Failure | None:
     failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
     if not failed:
         return None
-    lines = [_without_newlines(_named(outcome)) for outcome in failed[:_LISTED_FAILURES]]
+    lines = [inert(_named(outcome)) for outcome in failed[:_LISTED_FAILURES]]
     if len(failed) > len(lines):
         lines.append(f"… and {len(failed) - len(lines)} more")
     rest = "" if len(failed) == len(outcomes) else "; the others are settled"
@@ -178,7 +179,7 @@ def _certificate(certificate: Certificate) -> str:
 
 
 def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _sample(changes: Sequence[Mapping[str, Any]]) -> str:
@@ -191,16 +192,9 @@ def _sample(changes: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    for character in "\\`|<>[]*_":
-        text = text.replace(character, f"\\{character}")
-    return _without_newlines(text)
+    return markdown(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
 def _named(outcome: Outcome) -> str:
     error = outcome.error or "failed without a reason"
     return error if error.startswith(outcome.partition) else f"{outcome.partition}: {error}"
-
-
-def _without_newlines(text: str) -> str:
-    return " ".join(text.split())

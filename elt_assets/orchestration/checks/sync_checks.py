@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.admin import audit
@@ -95,7 +96,7 @@ def _result(
             "looked_at": finding.looked_at,
             "offending": finding.offending,
             "sample": dg.MetadataValue.md(
-                "\n".join(f"- {line}" for line in finding.sample) or "none"
+                "\n".join(f"- {markdown(line)}" for line in finding.sample) or "none"
             ),
         },
     )

@@ -37,7 +37,7 @@ def test_the_page_names_trouble_first_and_leads_to_the_partition() -> None:
         "**10 failed**, **1 quarantined**, **7 not up to date**."
     )
     assert "[org-001:okta](/assets/users_latest?view=partitions&partition=org-001%3Aokta)" in text
-    assert "| 10 | the provider's \\| and \\[link\\](x) |" in text
+    assert "| 10 | the provider's \\| and \\[link\\]\\(x\\) |" in text
 
 
 def test_the_pictures_are_in_the_page_and_small() -> None:

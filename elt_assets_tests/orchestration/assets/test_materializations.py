@@ -78,7 +78,7 @@ def test_a_key_cannot_write_markup_into_the_page() -> None:
     )
     rows = str(metadata(outcome(sample=sample), Stage.CDC)["sample"]).splitlines()
     assert len(rows) == 3
-    assert rows[2] == r"| INSERT | \<b\>\| \[x\](http://evil) | name |"
+    assert rows[2] == r"| INSERT | \<b\>\| \[x\]\(http\[:\]//evil\) | name |"
 
 
 def test_no_changes_and_changes_that_were_not_sampled_are_told_apart() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import EventAsset
 from elt_assets.signin_events.pipeline import SCHEMA
 from elt_assets.signin_events.results import (
@@ -125,7 +126,7 @@ def named(what: str, error: str | None) -> str:
 
 def _listed(lines: Iterable[str]) -> dg.MetadataValue[Any]:
     """Lines as a list, and how many more there are."""
-    every = [" ".join(line.split()) for line in lines]
+    every = [markdown(line) for line in lines]
     shown = [f"- {line}" for line in every[:_LISTED]]
     if len(every) > _LISTED:
         shown.append(f"- … and {len(every) - _LISTED} more")

@@ -1,0 +1,72 @@
+"""Text from outside, made harmless for the place where it is shown.
+
+Belongs here: length, characters that steer a terminal or reverse what is read, links, mentions and
+Markdown. Does not: secrets and personal data (telemetry.logs), or deciding what is shown.
+
+Names, keys and error messages come from providers. Whatever one of them contains, it must appear
+as text: no link that somebody clicks, no image that is fetched, no mention, no colour.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 8_000
+"""Characters of one error message; a database may send 200,000."""
+
+SHOWN = 500
+"""Characters of it in a list, an alert or a table."""
+
+# C0 but for newline, DEL and C1; soft hyphen, Arabic letter mark, Mongolian separator; zero width,
+# marks and embeddings of direction, line separators, invisible operators, isolates; byte order
+# mark, annotations, halves of surrogate pairs, tags. The joiners U+200C and U+200D spell names.
+_ACTIVE = (
+    "\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
+)
+_ACTIVE_CHARACTER = re.compile(f"[{_ACTIVE}]")
+_SCHEME = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{0,30}):(?=//)")
+_BARE_SCHEME = re.compile(r"\b(javascript|vbscript|data|mailto|tel|file|sms):(?=\S)", re.IGNORECASE)
+_WWW = re.compile(r"\bwww\.", re.IGNORECASE)
+_HOST_AND_PATH = re.compile(r"(?<![\w/])((?:[\w-]+\.)+)([a-zA-Z]{2,24})(?=/)")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|~$&])")
+_BLOCK = re.compile(r"^(\d{0,9})([-+=.])")
+"""What begins a list or a heading where it begins a line."""
+
+
+def visible(text: str, most: int = LONGEST) -> str:
+    """The text with characters that act shown as escapes, and cut after `most` characters."""
+    if len(text) > most:
+        text = f"{text[:most]}… ({len(text) - most:,} more characters)"
+    return _ACTIVE_CHARACTER.sub(_escaped, text)
+
+
+def inert(text: str, most: int = SHOWN) -> str:
+    """The text on one line, in which nothing is a link or a mention."""
+    # Cut before it is taken apart: the text may have any length.
+    whole = f"{text[:most]}… ({len(text) - most:,} more characters)" if len(text) > most else text
+    line = visible(" ".join(whole.split()))
+    line = _SCHEME.sub(r"\1[:]", line)
+    line = _BARE_SCHEME.sub(r"\1[:]", line)
+    line = _WWW.sub("www[.]", line)
+    line = _HOST_AND_PATH.sub(lambda found: f"{found[1][:-1]}[.]{found[2]}", line)
+    return line.replace("@", "[at]")
+
+
+def markdown(text: str, most: int = SHOWN) -> str:
+    """The text for Markdown, in which it is text and nothing else."""
+    return _BLOCK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", inert(text, most)))
+
+
+def json_text(document: str) -> str:
+    """A JSON document in which characters that act are written as escapes; it means the same."""
+    return _ACTIVE_CHARACTER.sub(_json_escaped, document)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", errors="surrogatepass").decode()
+
+
+def _json_escaped(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", errors="surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
