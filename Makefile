@@ -38,11 +38,12 @@ test: $(READY) ## Run the tests, on every core
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
 
-check: $(READY) ## Check style, types, import contracts and that Dagster can load the definitions
+check: $(READY) ## Check style, types, prose, import contracts and that Dagster loads the definitions
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m elt_assets_tests.prose
 	@PYTHONWARNINGS='ignore:Function `definitions_validate_command`' \
 		$(BIN)/dagster definitions validate -w workspace.yaml
 

@@ -80,7 +80,7 @@ def run(
 
 
 def in_a_thread(work: Callable[[], T]) -> Future[T]:
-    """Run `work` beside the main thread, whose signal handlers Dagster would otherwise replace.
+    """Run `work` outside the main thread, whose signal handlers Dagster would otherwise replace.
 
     Dagster takes an interrupt for a failed step and retries it: Ctrl-C would go unanswered.
     """

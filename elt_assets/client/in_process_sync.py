@@ -77,7 +77,7 @@ def run_sync(
             ):
                 result = job.execute_in_process(
                     instance=instance,
-                    # Whoever waits for the command waits for all of it.
+                    # The caller waits for the whole command, so the run has no time budget.
                     tags={SYNC_ID_TAG: sync_id, RUN_BUDGET_TAG: NO_BUDGET, **partition_tags(keys)},
                     run_config=_run_config(stream, config),
                     raise_on_error=False,

@@ -1,4 +1,4 @@
-"""What the run of a day of sign-in events tells so far, as lines for whoever watches it.
+"""The timeline of a run that loads days of sign-in events, as lines of text.
 
 Belongs here: turning a run's events into text, and several runs into one line. Does not: runs
 that sync integrations (run_timeline), or showing anything (cli).

@@ -1,8 +1,8 @@
 """Which addresses an integration's connections may lead to.
 
 Belongs here: the policy, and the decision about one resolved address. Does not: resolving or
-connecting (connectors.http.outgoing). A name proves nothing: whoever owns it points it where they
-like, from one moment to the next. So the decision is about the address that is connected to.
+connecting (connectors.http.outgoing). A name proves nothing: its owner can point it anywhere,
+from one moment to the next. So the decision is about the address that is connected to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A file that holds one secret and is given the next one, such as a rotating refresh token.
 
-Whoever uses such a secret has the file for that time, so that no process uses one that
-another is replacing. Reading secrets is `secret_refs`'.
+A process that uses such a secret locks the file for that time, so that no process uses one
+that another is replacing. Reading secrets is `secret_refs`'.
 """
 
 from __future__ import annotations

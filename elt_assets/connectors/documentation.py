@@ -241,8 +241,8 @@ the parameter, as in `{param: filter, value: 'lastUpdated gt "{since}"', field: 
 in with the integration's own; other braces stay as they are.
 
 **Unchanged pages.** Where a provider marks its answers with an `ETag`, the next sync asks for each
-page only if it changed (`If-None-Match`); an answer of 304 is enough. Everything is asked for
-anew after a failed or quarantined sync, in a further attempt, after a change of the configuration,
+page only if it changed (`If-None-Match`); an answer of 304 is enough. Everything is requested
+again after a failed or quarantined sync, in a further attempt, after a change of the configuration,
 and with `sync --full`. With `link_header` and a cursor in a header the last page is always sent:
 that it is the same does not say that nothing follows.
 
@@ -256,7 +256,7 @@ All pages of an extraction share `ELT_ASSETS_FETCH_RETRY_BUDGET` further tries.
 
 ## Groups and who is in them
 
-Beside `users` there are `groups` and `group_memberships`. An integration reads what it is
+Next to `users` there are `groups` and `group_memberships`. An integration reads what it is
 configured for; what it does not offer is nobody's failure. Each stream has its own syncs, limits,
 change log and tables (`groups_latest`, `group_memberships_latest`), and `--stream` shows them:
 `elt-assets records group_memberships acme:okta`.
@@ -337,7 +337,7 @@ streams:
 ```
 
 The query is one SELECT; anything else is refused when it is configured, and the session is
-read-only besides. Pages are read in the order of `key`, which the database is asked about first:
+also read-only. Pages are read in the order of `key`, which the database is asked about first:
 a key that repeats or is null would lose rows, so it is refused. The database's own count of rows
 goes into the certificate. A server is read in one snapshot, and a sync that goes on after an
 interruption in a second one: if the count differs then, its deletes wait for a decision. Servers

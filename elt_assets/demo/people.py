@@ -259,7 +259,7 @@ _TRAITS = struct.Struct(">6HI")
 _CHANGED = struct.Struct(">QI")
 _CHANGE = struct.Struct(">II")
 
-# Each name beside what it adds to an e-mail address, which is ASCII.
+# Each name with what it adds to an e-mail address, which is ASCII.
 _Names = tuple[tuple[str, str], ...]
 
 

@@ -1,6 +1,6 @@
 """How the platform is told to read the embedded provider: provider_data for provider `rest`.
 
-Belongs here: that one mapping, beside the server whose shape it describes. Does not:
+Belongs here: that one mapping, next to the server whose shape it describes. Does not:
 registering it (cli) or validating it (connectors).
 """
 

@@ -31,7 +31,7 @@ class OpenProtocol(HttpToolsProtocol):
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """The connection that a request came on; whoever writes to it awaits `gone` in the end."""
+    """The connection of a request. A handler that writes to it awaits `gone` at the end."""
 
     transport: asyncio.Transport
     receive: Receive

@@ -67,7 +67,7 @@ class Snapshot:
         """Records numbered above `after`, the last number if more follow, and the total.
 
         The place in the list is a number that nobody else gets, not a count of records:
-        whoever leaves or joins while a client pages can neither hide nor repeat another.
+        a person who leaves or joins while a client pages can neither hide nor repeat another.
         """
         numbers = self._numbers if status is None else self._having(status)
         start = bisect_right(numbers, after)
@@ -79,7 +79,7 @@ class Snapshot:
     def counted_page(self, first: int, limit: int, status: str | None) -> tuple[list[Record], int]:
         """Records from the `first`th on (from 0), and the total.
 
-        Here the place in the list is a count: whoever leaves before it moves all others.
+        Here the place in the list is a count: a person who leaves before it moves all others.
         """
         numbers = self._numbers if status is None else self._having(status)
         taken = numbers[first : first + limit]

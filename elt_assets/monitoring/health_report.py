@@ -88,7 +88,7 @@ class Report(msgspec.Struct, frozen=True):
 def opened(settings: Settings) -> Iterator[Platform]:
     """The platform for one look: opening proves that the database can be read and written.
 
-    It is opened anew each time, so that a database that was restored or lost is seen as it is,
+    It is opened again each time, so that a database that was restored or lost is seen as it is,
     and waits for nobody long.
     """
     database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)

@@ -46,7 +46,7 @@ _PREFIX = "elt_assets"
 
 
 class FleetCollector(Collector):
-    """Reads the numbers anew for every scrape, at most every few seconds."""
+    """Reads the numbers again for every scrape, at most every few seconds."""
 
     def __init__(self, settings: Settings, server: Server | None = None) -> None:
         self._settings = settings

@@ -101,7 +101,7 @@ class EventPipeline:
 
         Several at once; one's failure is its result (`failed`, `retryable`) and costs the
         others nothing. An interrupted reading goes on after its last committed page; one of
-        a day that was read in full begins anew, and replaces it once it is complete.
+        a day that was read in full begins again, and replaces it once it is complete.
         Raises `Stopped`.
         """
         periods = [(entry, Period.of(day)) for entry in self._chosen(refs)]
@@ -171,7 +171,7 @@ class EventPipeline:
         return [row[0] for row in rows]
 
     def refresh(self, *, stop: Interruption | None = None) -> int:
-        """Make `signin_events` and all summaries anew beside the old ones and swap them in.
+        """Rebuild `signin_events` and all summaries next to the old ones and swap them in.
 
         For changed precedences or schemas. Returns the number of events.
         """
@@ -196,7 +196,7 @@ class EventPipeline:
         return reports.fetched(self._analytics, day, run_id)
 
     def errors(self, day: date | None = None) -> list[dict[str, Any]]:
-        """What attempts to fetch have met, of days that were not read in full anew since."""
+        """Errors of extractions, for days that were not read in full since."""
         return reports.errors(self._analytics, day)
 
     def events(
@@ -236,7 +236,7 @@ class EventPipeline:
         return reports.export_rejected(self._analytics, target)
 
     def arrivals(self, now: datetime | None = None) -> list[Arrival]:
-        """Days with export files that stand still, for whoever waits for some."""
+        """Days with export files that no longer change."""
         return self._files.arrivals(now)
 
     def forget(self, ref: IntegrationRef) -> None:

@@ -232,14 +232,14 @@ class _Attempt:
 
     def run(self, integration: Integration) -> Outcome:
         request, engine = self.request, self.engine
-        # The file's lock comes first: whoever holds it is the only one syncing, and the
+        # The file's lock comes first: its holder is the only one that syncs, and the
         # order in which extractions begin is the order in which they get it.
         with engine.warehouses.open(request.ref) as warehouse:
             prepare_warehouse(warehouse, request.ref, request.stream)
             row = self._open(warehouse)
             if row.status.settled:
                 return _recorded(row)
-            # It may have been configured anew while this sync waited for the file.
+            # It may have been configured again while this sync waited for the file.
             integration = engine.registry.get(request.ref)
             if row.attempts > engine.max_recoveries + 1:
                 raise PermanentError(

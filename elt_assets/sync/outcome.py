@@ -52,7 +52,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
     `extraction_runs` is how many attempts the records come from; where the source is not
     `resumable` it is always one, and an interrupted attempt began again. `distinct` is the
-    number of different keys listed, `repeated` how many of them came on more than one page;
+    number of distinct keys listed, `repeated` how many of them came on more than one page;
     both are None until the records have been compared. `snapshot` says that the listing is one
     consistent state of the provider.
     """
@@ -82,10 +82,10 @@ class Certificate(msgspec.Struct, frozen=True):
 class Counts(msgspec.Struct, frozen=True):
     """Records of one sync, counted where they were, not derived from each other.
 
-    Rows that the provider no longer lists are `deletes` when they were deleted,
-    `withheld_deletes` when a person must decide, `pending_deletes` when a second witness is
-    missing, `shielded_deletes` when something proves that the user exists, and `kept_rows`
-    where a person has rejected the change and the rejection still lasts (updates and inserts
+    Rows that the provider no longer lists are `deletes` when they were deleted and
+    `withheld_deletes` when a person must decide. They are `pending_deletes` when a second witness
+    is missing and `shielded_deletes` when something proves that the user exists. `kept_rows` are
+    those where a person has rejected the change and the rejection still lasts (updates and inserts
     included). `withheld_updates` and `withheld_inserts` wait for a person. `deactivations`
     and `losses` are the applied updates that set `active` to false, or a guarded value to
     null. `tombstones` are records by which the provider says that a record is deleted.

@@ -325,7 +325,7 @@ class Platform:
         return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
 
     def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
-        """Make the latest rows anew from the change log. Raises `NotFound` or `InvalidInput`."""
+        """Rebuild the latest rows from the change log. Raises `NotFound` or `InvalidInput`."""
         self.registry.get(ref)
         if not self.warehouses.exists(ref):
             raise InvalidInput(f"{ref} has no change log yet; sync it first")
@@ -490,7 +490,7 @@ class Platform:
         """
         self.registry.get(ref)
         # The registry's row goes last: a removal that was interrupted can be repeated. It is
-        # marked first: whoever waits for the file would find a new one in its place as soon
+        # marked first: a sync that waits for the file would find a new one in its place as soon
         # as the old one is gone, and must not begin before the row is.
         with self.database.transaction(ref.partition_key) as transaction:
             registry.begin_removal(transaction, ref)

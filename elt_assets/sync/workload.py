@@ -7,7 +7,7 @@ Does not: which integrations are due (daily_schedule, registry_sensor), how many
 Higher priority goes first. Within a priority organizations take turns, by the work each has
 been given so far: one with thousands of integrations does not make one with a single
 integration wait. Within an organization the largest goes first, because a large one begun
-last would keep a run going alone; where work was left over, whoever waits longest does.
+last would keep a run going alone. Integrations that a run left over go by their waiting time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def in_turn(loads: Iterable[Load], *, longest_waiting_first: bool = False) -> li
 
 
 def _taking_turns(ranked: Iterable[Load]) -> list[Load]:
-    """Whoever was given least work so far is next; who is level, in the order of `ranked`."""
+    """The organization with the least work so far is next; ties keep the order of `ranked`."""
     queues: dict[str, list[tuple[int, Load]]] = {}
     for place, load in enumerate(ranked):
         queues.setdefault(load.organization_id, []).append((place, load))

@@ -1,4 +1,4 @@
-"""Traces: run → integration → stage → page, for whoever collects them.
+"""Traces: run → integration → stage → page.
 
 Belongs here: opening spans, and the one exporter. Does not: deciding what a span is worth
 (who opens it decides). Off unless `begin` was called with an endpoint; OpenTelemetry is then

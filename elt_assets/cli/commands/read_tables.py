@@ -152,7 +152,7 @@ def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
 
 
 def _flat(row: SyncRow) -> dict[str, Any]:
-    """A row of the ledger with its counts beside the rest."""
+    """A row of the ledger, its counts on the same level as the other fields."""
     fields: dict[str, Any] = msgspec.to_builtins(row)
     return {"partition": row.partition, **fields, **fields.pop("counts")}
 

@@ -139,7 +139,7 @@ def summary(day: date | None, as_json: bool) -> None:
 
 @events.command(epilog="Example: elt-assets events refresh")
 def refresh() -> None:
-    """Make all events and summaries anew from what was fetched, and swap them in.
+    """Rebuild all events and summaries from what was fetched, and swap them in.
 
     For a changed mapping or precedence. Nothing is fetched, and readers see the old tables
     until the new ones are complete.

@@ -43,7 +43,7 @@ def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: b
 @of_stream
 @as_json
 def rebuild(integration: str, stream: Stream, as_json: bool) -> None:
-    """Make the latest table of one integration anew from its change log."""
+    """Rebuild the latest table of one integration from its change log."""
     with existing_platform() as platform:
         rebuilt = platform.rebuild(stream, registered(platform, integration))
     if as_json:

@@ -1,4 +1,4 @@
-"""What commands end with, beside 0 for done and 2, click's own, for wrong usage.
+"""Exit statuses of commands, except 0 for success and 2, click's own, for wrong usage.
 
 Belongs here: the numbers alone.
 """

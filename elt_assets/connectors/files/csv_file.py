@@ -43,7 +43,7 @@ def chunks(
             most=limits.columns,
         )
     if at:
-        # Where the header is, nothing can be sought in a stream; it is read anew then.
+        # Where the header is, nothing can be sought in a stream; it is then read again.
         lines = Lines(text, at) if text.seekable else _skipped(lines, at)
     width = len(names)
     bounded = _Rows(lines, name)

@@ -166,7 +166,7 @@ class Folder:
         return open(descriptor, "rb", buffering=0)
 
     def _check_place(self, file: File, place: Path) -> None:
-        # Whoever may drop a file may drop a link, too.
+        # A tenant that may drop a file may drop a link, too.
         folder = self.path.resolve()
         if not place.is_relative_to(folder):
             raise PermanentError(f"{file.name} is a link out of {self.path}; it is not followed")

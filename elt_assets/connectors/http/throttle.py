@@ -1,4 +1,4 @@
-"""Spacing the requests of an app, whoever sends them: threads, workers, integrations.
+"""Spacing the requests of an app across the threads, workers and integrations that send them.
 
 Providers count requests by app and token, not by integration. Whatever uses the same one
 therefore shares when the next request may start, in a small file that all processes of an
@@ -32,7 +32,7 @@ class _Moment(Protocol):
 
 
 class Throttle:
-    """Spaces requests evenly, whoever sends them. Safe to share among threads."""
+    """Spaces requests evenly, from any number of senders. Safe to share among threads."""
 
     def __init__(self, requests_per_second: float | None, shared: Path | None = None) -> None:
         """`shared` is the file of an app's budget, if others may use the same app."""

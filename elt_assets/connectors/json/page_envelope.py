@@ -72,7 +72,7 @@ class EnvelopeReader:
             proof = None if empty_if is None else empty_if[0]
             for keys in filter(None, (records, cursor, total, proof)):
                 _plant(tree, keys)
-            # A list beside an error is a partial answer, and a short listing deletes people.
+            # A list next to an error is a partial answer, and a short listing deletes people.
             # It may stand in any object on the way to the list.
             self._errors = tuple(
                 (*above, key)

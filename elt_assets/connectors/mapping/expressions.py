@@ -54,7 +54,7 @@ class Path:
 
 
 PARENT = Path(("$parent",))
-"""Whom the record was listed under: not in the record, but beside it (`Page.parents`)."""
+"""The parent under which the record was listed; it comes with the page (`Page.parents`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def parse(text: str) -> Expression:
 
 
 def speaks_of_parent(expression: Expression) -> bool:
-    """Whether an expression looks beside the record, at whom it was listed under."""
+    """Whether an expression reads the parent under which the record was listed."""
     match expression:
         case Comparison(path=path):
             return path == PARENT

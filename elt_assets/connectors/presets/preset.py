@@ -125,7 +125,7 @@ class Preset(BaseModel):
 
 
 class PresetData(Strict):
-    """What every preset takes beside its own questions."""
+    """The options that every preset takes, in addition to its own questions."""
 
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."

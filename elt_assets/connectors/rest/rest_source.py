@@ -266,7 +266,7 @@ class RestSource:
                 ahead.close()
 
     def document(self, what: str, path: str) -> Any:
-        """One JSON document beside the records. Raises as `pages` does."""
+        """One JSON document other than the pages of records. Raises as `pages` does."""
 
         def read(response: Response) -> Any:
             try:

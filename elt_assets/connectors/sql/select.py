@@ -1,7 +1,7 @@
 """What a query may be: one SELECT that reads, and nothing else.
 
 Belongs here: refusing everything else before it is stored, by a real parser. Does not:
-rights; the session is read-only besides, and the database's own grants are the last word.
+rights; the session is read-only too, and the database's own grants are the last word.
 """
 
 from __future__ import annotations

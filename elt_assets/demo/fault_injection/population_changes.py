@@ -36,7 +36,7 @@ def _join(exchange: Exchange) -> None:
 
 
 def _leaves(place: int) -> Callable[[Exchange], object]:
-    """Somebody leaves: the first of all (read already) or the last (not read yet)."""
+    """A person leaves: the first in the list (read already) or the last (not read yet)."""
 
     def begin(exchange: Exchange) -> object:
         numbers = _numbers(exchange)

@@ -47,7 +47,7 @@ class RunSeconds:
         """Seconds by what they were spent on.
 
         Those of the stages are of all workers together, so they may be more than the total;
-        those of Dagster are of the run's own thread, beside which the workers go on.
+        those of Dagster are of the run's own thread, while the workers continue.
         """
         before = {} if record is None else _before(record, self._begun_at)
         seconds = {

@@ -81,7 +81,7 @@ def daily_events() -> dg.ScheduleDefinition:
 
 
 def hourly_events() -> dg.ScheduleDefinition:
-    """What is new today, every hour; for whoever cannot wait for tomorrow, and switches it on."""
+    """Load today's new events every hour. Off unless a person switches it on."""
 
     @dg.schedule(
         name="hourly_signin_events",

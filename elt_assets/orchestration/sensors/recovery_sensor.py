@@ -40,7 +40,7 @@ from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS, Stream
 from elt_assets.sync.workload import Load, loads
 
-# A run that ends writes its ledger row a moment after it lets go of the file.
+# A run that ends writes its ledger row a moment after it closes the file.
 SETTLING = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=1)
 
@@ -99,7 +99,7 @@ def taking_over(
     known: Mapping[str, Load],
     limits: RangeLimits,
 ) -> list[dg.RunRequest]:
-    """Runs that begin what `run` has left: whoever waits longest goes first.
+    """Runs for the integrations that `run` has left; those that wait longest go first.
 
     Who began the run's sync is not left, and whom another sync has brought up to date since
     the run began (ISO 8601, UTC) need not be synced again.

@@ -105,8 +105,8 @@ def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         if surplus:
             running = context.instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
             surplus = deletable(partitions, surplus, [run.tags for run in running])
-        # The cursor is when the newest integration seen so far was registered: whoever adds
-        # the partition, a person's command or this sensor, the first sync is asked for once.
+        # The cursor is when the newest integration seen so far was registered: whether
+        # a command or this sensor adds the partition, the first sync is requested once.
         since = context.cursor or ""
         new = [entry for entry in entries if entry.enabled and entry.created_at > since]
         requested = [

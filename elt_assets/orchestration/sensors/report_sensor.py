@@ -1,4 +1,4 @@
-"""When the fleet report is made anew: once syncs have settled and none is under way.
+"""When the fleet report is renewed: once syncs have settled and none is under way.
 
 Belongs here: the decision and the sensor around it. Does not: the report (assets).
 

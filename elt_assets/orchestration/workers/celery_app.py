@@ -1,6 +1,6 @@
 """The Celery application that the daemon and the workers share.
 
-Belongs here: how messages travel, and the application for whoever sends or receives them. Does
+Belongs here: how messages travel, and the application of senders and receivers. Does
 not: what a message makes a worker do (tasks).
 """
 
@@ -26,7 +26,7 @@ _CONNECTION = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    # Of whoever sends: the daemon tries again by itself, and others wait for it meanwhile.
+    # The producer retries once, and so does the daemon; others wait for it meanwhile.
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0.2,

@@ -57,7 +57,7 @@ def forget(analytics: Analytics, ref: IntegrationRef, *, organizations: Collecti
 def _make_due(
     connection: duckdb.DuckDBPyConnection, condition: str, names: Mapping[str, str]
 ) -> None:
-    """Somebody else may have told of the same events, and the days have to be counted anew."""
+    """Another integration may have the same events, so the days have to be counted again."""
     rows = connection.execute(
         f"SELECT DISTINCT event_day, ingested_day FROM signin_events WHERE {condition}", names
     ).fetchall()

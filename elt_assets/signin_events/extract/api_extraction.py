@@ -195,8 +195,8 @@ class _Attempt:
         self._resumed_pages = reading.pages
         source = self._open(reading.period)
         try:
-            # Closing ends waits and requests, and itself waits until they have: whoever asks to
-            # stop is not to wait for that.
+            # Closing ends waits and requests, and itself waits until they have: a caller that
+            # requests a stop must not wait for that.
             closing = threading.Thread(target=source.close, daemon=True)
             with self._stop.reaching(closing.start):
                 for group, failure in self._batches(source, reading.cursor):

@@ -80,7 +80,7 @@ def in_parts(
             with file.path.open("rb", buffering=0) as raw, os.fdopen(target, "wb", 0) as pipe:
                 _hand_over(part, raw.fileno(), pipe.fileno(), content)
         except BrokenPipeError:
-            return  # whoever read it has ended, for a reason of its own
+            return  # the reader has ended, for a reason of its own
         except OSError as error:
             failures.append(error)
 

@@ -33,7 +33,7 @@ PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
 
 STREAMING_MEMORY = "128MB"
 """What DuckDB may use while a file streams through it: with lines of the usual length, the process
-stays below 400 MiB. More makes it no quicker. Compressing takes memory beside it, by the length of
+stays below 400 MiB. More makes it no quicker. Compressing takes further memory, by the length of
 values."""
 
 STREAMING_THREADS = 2

@@ -1,4 +1,4 @@
-"""Who was a user on a day: the users pipeline's own answer, for whoever joins events with it.
+"""Who was a user on a day, from the users pipeline, to be joined with that day's events.
 
 Belongs here: asking each integration's change log for the state at the end of a day. Does
 not: events.

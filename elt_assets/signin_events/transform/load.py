@@ -165,7 +165,7 @@ class Loading:
         )
 
     def refresh(self, *, stop: Interruption) -> int:
-        """Make the table anew from everything that is normalized, and swap it in."""
+        """Rebuild the table from everything that is normalized, and swap it in."""
         with self._analytics.writing(stop) as connection, in_any_order(connection):
             days = _days(connection)
             _contest(connection, EVERY_RECORD)
@@ -244,7 +244,7 @@ def day_state(connection: duckdb.DuckDBPyConnection, day: date) -> tuple[int, in
 
 
 def _duplicates(connection: duckdb.DuckDBPyConnection, day: date) -> int:
-    """Records of the day beside the ones whose content stands in the table."""
+    """Records of the day other than the ones whose content stands in the table."""
     (count,) = one_row(
         connection,
         f"""

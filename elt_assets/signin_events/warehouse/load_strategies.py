@@ -5,8 +5,8 @@ that loads one says so, and why.
 
 `delete_then_insert` replaces a part that can be named, such as a day: the rows that belong
 to it are known to be all of it. `upsert` corrects rows by their key, wherever they lie, and
-leaves those alone that are right. `refresh` makes a whole table anew beside the old one,
-for as long as it takes, and puts it in its place in a moment.
+leaves those alone that are right. `refresh` builds a whole table next to the old one,
+however long that takes, and replaces the old one at once.
 
 The first two are called inside the caller's transaction, so that what depends on the rows
 is committed with them; the last one has its own.
@@ -121,8 +121,8 @@ def refresh(
 ) -> int:
     """Replace `table` by the rows of `query`; how many they are.
 
-    Whoever reads meanwhile sees the old table, whole, or the new one, whole. What an
-    interrupted refresh left beside is replaced by the next one.
+    A concurrent reader sees the whole old table or the whole new one. The next refresh
+    replaces what an interrupted one left.
     """
     beside = f"{table}_beside"
     connection.execute(f"DROP TABLE IF EXISTS {beside}")

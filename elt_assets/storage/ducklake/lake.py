@@ -376,7 +376,7 @@ class LakeWarehouses(Warehouses):
     def _make(self, root: duckdb.DuckDBPyConnection) -> None:
         if self._s3 is None:
             self._make_folder()
-        # Alone only where there is something to make: whoever begins to work would else wait
+        # Alone only where there is something to make: a sync that begins would otherwise wait
         # until everything that is being added is there.
         if not self._catalog.has_lake():
             # Attaching makes a lake, and two at once would make one each.

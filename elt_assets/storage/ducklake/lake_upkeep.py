@@ -89,8 +89,8 @@ def _forgetting(schema: str) -> str:
     the next rows' for those of all: everybody else's would be seen no more. So they become the
     widest. Files have their own to be found by.
 
-    Whoever has read the bounds goes on from them, and would write them again, until the number
-    of the next file is another one. And of rows that are kept in the catalog itself, those that
+    A process that has read the bounds continues from them, and would write them again, until
+    the next file has another number. And of rows that are kept in the catalog itself, those that
     were deleted stay although no state is left in which they were there.
     """
     named = " AND ".join(

@@ -218,7 +218,7 @@ class OperationalDatabase(ABC):
 
     @abstractmethod
     def _begin(self, connection: Connection, on: str) -> None:
-        """Begin a transaction about `on`, as the first of all who want to."""
+        """Begin a transaction about `on`, before all others that wait for one."""
 
     @abstractmethod
     def _look(self, connection: Connection) -> None:

@@ -7,7 +7,7 @@ Where SQLite has one writer, a transaction here takes advisory locks that end wi
 shared lock on the whole, and one of its own on what it is about (`on`). So two transactions
 about one integration never overlap, those about different ones do, and one that names nothing
 (a migration, a move) is alone. Each statement sees what was committed before it began (READ
-COMMITTED): the first one after the lock sees everything of whoever held it before, which a
+COMMITTED): the first one after the lock sees everything that its previous holder wrote, which a
 snapshot taken with the lock would not. What an apply compares and sets is one UPDATE of one
 row, which the server locks; the locks are there for what reads first and writes then (the
 order of extractions, the names of integrations, the count after an apply).
@@ -111,7 +111,7 @@ class PostgresTransaction(Transaction):
                 try:
                     part = self._fetched()
                 except (adbc_driver_manager.Error, OSError) as error:
-                    # Whoever reads the stream (DuckDB) makes an error of its own of this one.
+                    # The reader of the stream (DuckDB) replaces this error by one of its own.
                     failed.append(error)
                     raise
 

@@ -203,7 +203,7 @@ class SqliteDatabase(OperationalDatabase):
     def retire(self, transaction: Transaction, tables: Iterable[str], successor: str) -> None:
         """Let nobody write to these tables any more, nor open the file: `successor` has them now.
 
-        Triggers do that, so that it holds for whoever has the file open already, too.
+        Triggers do that, so that it holds for processes that have the file open already, too.
         """
         reason = f"{_MOVED}{successor}".replace("'", "''")
         for table in tables:

@@ -1,6 +1,6 @@
 """A DuckDB file on the disk, seen from outside.
 
-Belongs here: the log beside it, which file it is and whether anybody wrote to it, that one
+Belongs here: the log next to it, which file it is and whether anybody wrote to it, that one
 process at a time makes one, and taking one away. Does not: opening it (warehouse_files).
 
 Never read such a file with plain file I/O while anybody may have it open: closing any
@@ -21,11 +21,11 @@ from elt_assets.storage.warehouse.file_errors import refused_by_system
 from elt_assets.storage.warehouse.warehouse import Place
 
 _UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
-_MAKING = ".making"  # locked by whoever makes a file, and says which one
+_MAKING = ".making"  # locked by the process that makes a file; it names the file
 
 
 def log_of(path: Path) -> Path:
-    """The file's write-ahead log, which DuckDB has beside it now and then."""
+    """The file's write-ahead log, which DuckDB keeps next to it now and then."""
     return path.with_name(path.name + ".wal")
 
 
@@ -46,7 +46,7 @@ def rewritten(path: Path) -> Path:
 
 
 def unlink(path: Path) -> None:
-    """Remove a file that nobody has open, and what DuckDB may have left beside it.
+    """Remove a file that nobody has open, and what DuckDB may have left next to it.
 
     The log first: once the file has gone a new one may be made, and that has a log of its own.
     """

@@ -44,7 +44,7 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
 def _check(source: str) -> None:
     """Load it once where its signature must be right.
 
-    DuckDB works that out anew for every instance, from the whole 40 MB of a file; that takes
+    DuckDB works that out again for every instance, from the whole 40 MB of a file; that takes
     longer than all else that an instance needs.
     """
     with closing(duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})) as own:

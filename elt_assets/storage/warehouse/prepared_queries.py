@@ -2,7 +2,7 @@
 
 Belongs here: preparing, running and forgetting them. Does not: what a query asks.
 
-DuckDB plans a query anew whenever a table it reads was made or replaced since, or it takes
+DuckDB plans a query again whenever a table it reads was made or replaced since, or it takes
 parameters; for a small batch that is twice the work of running it. A query without
 parameters over an object that answers with other Arrow data each time is planned once.
 """

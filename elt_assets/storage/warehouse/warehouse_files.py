@@ -57,11 +57,11 @@ from elt_assets.storage.warehouse.warehouse import (
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
 LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
 # By default DuckDB writes what its version 0.10 can read. Statistics of every column then take 3 kB
-# instead of 64 bytes, and have to be converted each time a file is opened or let go of. From 1.4 on
+# instead of 64 bytes, and have to be converted each time a file is opened or closed. From 1.4 on
 # it tries a compression that takes a tenth of a large first sync and makes no file smaller.
 STORAGE_VERSION = "v1.2.0"
 _LARGE = 32 * 2**20  # bytes from which a file is to have large blocks
-# A row group that is not full is written anew whenever the log is emptied into the file. Six times
+# A row group that is not full is written again whenever the log is emptied into the file. Six times
 # as many of them as DuckDB would make, and that happens often enough to need little memory.
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
 _WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that must have gone
@@ -166,7 +166,7 @@ class FileWarehouse(Warehouse):
         self._grow(self._attached)
 
     def unload(self) -> None:
-        """Open a large file anew: DuckDB remembers each row group that it wrote."""
+        """Open a large file again: DuckDB remembers each row group that it wrote."""
         self._unload(self._attached)
 
     def make_room(self, added: int) -> None:
@@ -199,7 +199,7 @@ class FileWarehouses(Warehouses):
             threads=threads,
             memory_limit=memory_limit,
             spill=root / spill,
-            # By default DuckDB writes the file anew, compressed, after every few batches of a
+            # By default DuckDB writes the file again, compressed, after every few batches of a
             # large integration; that took half of its time.
             options={"wal_autocheckpoint": log_size},
         )
@@ -264,7 +264,7 @@ class FileWarehouses(Warehouses):
         except WarehouseBusy:
             return True
         except SyncError:
-            # Damaged or unreadable, which whoever syncs next will say; but not held.
+            # Damaged or unreadable, which the next sync will report; but not held.
             return False
 
     @contextmanager
@@ -485,7 +485,7 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
 def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     """Empty the file's write-ahead log; the file's size.
 
-    Letting go of the file then touches no log: by then that may be its successor's.
+    Closing the file then touches no log: by then that may be its successor's.
     """
     connection.execute(f"CHECKPOINT {ALIAS}")
     return path.stat().st_size

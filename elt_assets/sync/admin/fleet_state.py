@@ -136,7 +136,7 @@ def _hours_since_settled(
 ) -> list[tuple[float | None, float]]:
     """For every enabled integration, of its stream that is furthest behind; None for never.
 
-    Beside it the hours after which that integration counts as not up to date.
+    With it, the hours after which that integration counts as not up to date.
     """
     own = database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = database.rows(

@@ -1,4 +1,4 @@
-"""Rebuilding: the latest table made anew from the change log.
+"""Rebuild the latest table from the change log.
 
 Belongs here: replaying an integration's log and swapping the result in. Does not: the
 replay's SQL (change_log) or the swap's (latest).

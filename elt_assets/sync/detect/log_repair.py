@@ -4,7 +4,7 @@ Belongs here: finding what the log lacks and logging it as a baseline. Does not:
 own statements (change_log), or a log that is ahead of the table (`drop_unapplied`).
 
 The table is ahead where a process died between applying and marking the log (then nothing
-is lacking but the mark), where the warehouse file was lost or made anew, and where a power
+is lacking but the mark), where the warehouse file was lost or made again, and where a power
 cut took the end of it. A log that did not say so would rebuild people away.
 """
 

@@ -158,7 +158,7 @@ class Extraction:
         """Whether a page may be left unsent because its provider says that it is as it was.
 
         Not in a second attempt and not after a failure: an unchanged page leads on to where it
-        led before, and if that is what fails, only a page sent anew helps.
+        led before, and if that is what fails, only a page that is sent again helps.
         """
         return (
             before is not None

@@ -41,8 +41,8 @@ def made_ahead(items: Iterator[T], room: int, leaving: threading.Event) -> Gener
     """The items in order, made while those before them are used.
 
     None is begun while what waits and what is used takes `room` bytes or more. Only one thread at
-    a time is in `items`. Close it: whoever leaves waits for the item under way, and `leaving`,
-    which is set then, is to make that short.
+    a time is in `items`. Close it: a consumer that stops waits for the item
+    under way; `leaving`, which is set then, should make that short.
     """
     line = _Line[T](room)
     # No thread starts before it is given something to do.
@@ -109,7 +109,7 @@ class _Line(Generic[T]):
             self._changed.notify_all()
             is_there = self._is_there()
         if not is_there:
-            # Whoever makes it may itself only wait.
+            # The producer may itself only wait.
             with slot.blocked(), self._changed:
                 self._changed.wait_for(self._is_there)
         with self._changed:

@@ -275,7 +275,7 @@ class Landing:
         return [page for one in batches if one.mapping == self._mapping for page in one.pages]
 
     def work_out(self, number: int, pages: Sequence[Page], again: Callable[[Page], Page]) -> Batch:
-        """What batch `number` (from 0) will hold. Writes nothing, so it may run beside `land`.
+        """The content of batch `number` (from 0). Writes nothing, so it may run during `land`.
 
         `again` gives a page in full that is known to be unchanged; it is asked where the
         batch is not what it was.

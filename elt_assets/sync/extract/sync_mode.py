@@ -41,7 +41,7 @@ def choose_plan(
 
     Everything, unless the provider can say what changed, everything has been read once and
     the time to read it again (`full_every`) has not come, nor was the integration configured
-    anew since (`configured_at`): what it lists would then not tell what is mapped otherwise
+    again since (`configured_at`): what it lists would then not tell what is mapped otherwise
     now. A watermark that has not come yet is a provider's mistake: nothing says what was
     changed before it and not seen. Raises `PermanentError` when `requested` asks for what the
     integration is not configured for.

@@ -1,4 +1,4 @@
-"""Rows of the latest table as temporary tables beside the warehouse's, to be compared there.
+"""Rows of the latest table as temporary tables of the warehouse, to be compared there.
 
 Belongs here: bringing them over, as much of them as is needed. Does not: the statements that
 read them (latest) or any comparison (detect, catch_up, compensate, audit).
@@ -28,7 +28,7 @@ _HASHES = "id::VARCHAR::UUID AS id, content_hash::VARCHAR AS content_hash"
 
 @dataclass(frozen=True, slots=True)
 class LatestImages:
-    """One integration's rows, to be brought beside its warehouse."""
+    """One integration's latest rows, to be copied into its warehouse."""
 
     warehouse: Warehouse
     database: OperationalDatabase

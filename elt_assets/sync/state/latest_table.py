@@ -125,7 +125,7 @@ def apply_changes(
 def replace_all(
     transaction: Transaction, stream: Stream, ref: IntegrationRef, rows: pa.RecordBatchReader
 ) -> None:
-    """Make `rows` the integration's only rows: built beside, swapped in this transaction.
+    """Make `rows` the integration's only rows: loaded aside, swapped in this transaction.
 
     Columns of `rows`: id, the stream's columns, attributes, content_hash, first_seen,
     last_updated.

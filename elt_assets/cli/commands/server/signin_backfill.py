@@ -1,4 +1,4 @@
-"""`elt-assets backfill signin_events`: days of sign-in events anew, through the server's daemon.
+"""`elt-assets backfill signin_events`: load days again through the server's daemon.
 
 Belongs here: which days a person means. Does not: launching runs (`elt_assets.client`), or
 days in this process (`events load`).
@@ -37,7 +37,7 @@ def signin_events(
     url: str,
     as_json: bool,
 ) -> None:
-    """Load days of sign-in events anew, from all APIs and files; each day is a run of its own.
+    """Load days of sign-in events again, from all APIs and files; each day is a run of its own.
 
     `status NAME` then lists the days that failed, and `resume NAME` runs them alone again.
     """

@@ -7,7 +7,7 @@ Belongs here: the translation of a day's run into engine calls. Does not: what t
                                         ├→ signin_events → daily_signin_summary
     csv_events → normalized_csv_events ─┘
 
-Whoever is not reached by a failure goes on: a failed API leaves the files' branch alone, up to
+Assets that a failure does not reach continue: a failed API leaves the files' branch alone, up to
 where both meet.
 
 No automation conditions: the graph goes by day, as a whole, at one time (signin_jobs), and only two

@@ -143,7 +143,7 @@ def tell_skipped(context: dg.AssetExecutionContext, asset: EventAsset, error: st
 
 
 def bounded(name: str, timeout: float, work: Work[T], lines: ProgressLines) -> T:
-    """Run `work` beside this thread, which keeps time and can be interrupted by a person."""
+    """Run `work` in another thread; this one keeps time and can be interrupted by a person."""
     stop = Interruption()
     with ThreadPoolExecutor(1, thread_name_prefix=name) as pool:
         future: Future[T] = pool.submit(work, stop, lines.heard)
