@@ -16,10 +16,12 @@ from typing import Any
 
 import click
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.exit_statuses import FAILED, INTERRUPTED
 from elt_assets.cli.console.log_lines import log_to_standard_error
 from elt_assets.cli.console.output import complain, note
 from elt_assets.errors import EltAssetsError
+from elt_assets.sync.state.actor import on_own_behalf
 
 COMMANDS = {
     "demo": ("demo.demo", "Sync demo organizations and compare with their provider."),
@@ -52,6 +54,7 @@ COMMANDS = {
     "quarantine": ("quarantine", "Decide about deletes that were withheld."),
     "undo": ("undo", "Reverse one sync."),
     "export": ("export", "Write Parquet files for analysts."),
+    "audit": ("audit", "Show who decided or changed what."),
     "backup": ("backup", "Copy the installation while it works."),
     "migrate": ("migrate", "Move the operational database to PostgreSQL."),
     "config": ("config", "Check settings and what they lead to."),
@@ -97,6 +100,7 @@ class Invocation:
     epilog="Start with: elt-assets demo",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@as_person
 @click.version_option(package_name="elt-assets", message="%(package)s %(version)s")
 @click.pass_obj
 def cli(invocation: Invocation, debug: bool) -> None:
@@ -128,9 +132,10 @@ def main() -> None:
 def run(arguments: Sequence[str], invocation: Invocation) -> int:
     """Run one command and return its exit status; wrong usage is 2, any other error 1."""
     try:
-        status: Any = cli.main(
-            list(arguments), prog_name="elt-assets", standalone_mode=False, obj=invocation
-        )
+        with on_own_behalf():
+            status: Any = cli.main(
+                list(arguments), prog_name="elt-assets", standalone_mode=False, obj=invocation
+            )
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         description="What the group of the home folder may do with the files in it; volumes that "
         "several accounts share (fsGroup) need write.",
     )
+    audit_key: Annotated[SecretRef | None, NoDecode] = Field(
+        None,
+        description="Where the key of the audit log is kept, env:NAME or file:PATH, which machines "
+        "that share a database must share; audit.key under home if unset.",
+    )
     operational_url: str | None = Field(
         None,
         description="PostgreSQL that applications read, postgresql://user@host:5432/database; "
@@ -361,6 +366,7 @@ class Settings(BaseSettings):
         "broker_password",
         "s3_key_id",
         "s3_secret",
+        "audit_key",
         mode="before",
     )
     @classmethod

@@ -39,6 +39,7 @@ from elt_assets.sync.extract.staging import staged_and_unique
 from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.state import change_log, latest_table, ledger, registry, rejections
+from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.dead_letters import rejected
 from elt_assets.sync.state.fencing import forget_fence
 from elt_assets.sync.state.ledger import SyncRow
@@ -82,7 +83,8 @@ class Platform:
         self.settings = settings
         self.database = database
         self.warehouses = warehouses
-        self.registry = Registry(database, TenantRules.of(settings))
+        self.audit_log = AuditLog(database, settings)
+        self.registry = Registry(database, TenantRules.of(settings), self.audit_log)
         self._engine = Engine(
             database=database,
             warehouses=warehouses,
@@ -280,10 +282,12 @@ class Platform:
 
     def approve(self, ref: IntegrationRef, decided_by: str) -> list[Outcome]:
         """Apply the withheld changes of the integration. Raises `InvalidInput` if none wait."""
-        return [
-            self._compensating(row, partial(_approve, row=row, decided_by=decided_by))
-            for row in self._waiting(ref)
-        ]
+        outcomes = []
+        for row in self._waiting(ref):
+            with self.audit_log.decision("approve", ref, _withheld(row)):
+                act = partial(_approve, row=row, decided_by=decided_by)
+                outcomes.append(self._compensating(row, act))
+        return outcomes
 
     def reject(
         self, ref: IntegrationRef, decided_by: str, until: datetime | None = None
@@ -299,7 +303,8 @@ class Platform:
         rows = self._waiting(ref)
         for row in rows:
             decision = rejections.Decision(row.sync_id, decided_by, text(moment), text(until))
-            self._compensating(row, partial(_reject, row=row, decision=decision))
+            with self.audit_log.decision("reject", ref, {**_withheld(row), "until": text(until)}):
+                self._compensating(row, partial(_reject, row=row, decision=decision))
         return rows
 
     def reopen(self, ref: IntegrationRef) -> int:
@@ -308,8 +313,10 @@ class Platform:
         Its next sync asks about them again. Raises `InvalidInput` if it has none.
         """
         self.registry.get(ref)
-        with self.database.transaction(ref.partition_key) as transaction:
+        with self.audit_log.recording(ref.partition_key) as (transaction, audited):
             ended = rejections.reopen(transaction, ref)
+            if ended:
+                audited("reopen", ref, {"changes": ended})
         if not ended:
             raise InvalidInput(f"{ref}: nothing is rejected that could be reopened")
         return ended
@@ -322,7 +329,9 @@ class Platform:
         row = ledger.find(self.database, stream, ref, sync_id)
         if row is None:
             raise NotFound(f"{ref} has no sync {sync_id}; `elt-assets syncs {ref}` lists them")
-        return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
+        detail = {"stream": stream.name, "sync_id": sync_id, "force": force}
+        with self.audit_log.decision("undo", ref, detail):
+            return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
 
     def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
         """Rebuild the latest rows from the change log. Raises `NotFound` or `InvalidInput`."""
@@ -332,7 +341,8 @@ class Platform:
         with self.warehouses.open(ref) as warehouse:
             self.registry.get(ref)
             prepare_warehouse(warehouse, ref, stream)
-            return rebuild(self.database, warehouse, stream, ref)
+            with self.audit_log.decision("rebuild", ref, {"stream": stream.name}):
+                return rebuild(self.database, warehouse, stream, ref)
 
     def errors(self, row: SyncRow) -> list[dict[str, Any]]:
         """Every failed attempt of a sync: attempt, error, failed_at."""
@@ -506,12 +516,23 @@ class Platform:
     def _forget(self, ref: IntegrationRef) -> None:
         for folder in (self.settings.drops_path, self.settings.archive_path):
             shutil.rmtree(folder / ref.organization_id / ref.integration_id, ignore_errors=True)
-        with self.database.transaction(ref.partition_key) as transaction:
+        with self.audit_log.recording(ref.partition_key) as (transaction, audited):
+            audited("remove", ref)
             for stream in STREAMS.values():
                 latest_table.remove_all(transaction, stream, ref)
             ledger.forget(transaction, ref)
             forget_fence(transaction, ref)
             registry.remove(transaction, ref)
+
+
+def _withheld(row: SyncRow) -> dict[str, Any]:
+    return {
+        "stream": row.stream,
+        "sync_id": row.sync_id,
+        "withheld": row.counts.withheld_deletes
+        + row.counts.withheld_updates
+        + row.counts.withheld_inserts,
+    }
 
 
 def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.config.settings import load_settings
@@ -52,6 +53,7 @@ def check(as_json: bool) -> int:
     default=None,
     help="Show that role one organization at a time, or all of them.",
 )
+@as_person
 @as_json
 def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_json: bool) -> None:
     """Take away rights that are too many: on files, and on the latest tables in PostgreSQL.
@@ -82,7 +84,7 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
         )
         revoked: list[str] = []
         if access != Access() or isinstance(database, PostgresDatabase):
-            revoked = secure_readers(database, access)
+            revoked = secure_readers(database, platform.audit_log, access)
     if as_json:
         print_json(
             {

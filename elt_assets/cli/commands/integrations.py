@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 import yaml
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.console.stream_option import of_stream
 from elt_assets.cli.installation import existing_platform, registered
@@ -47,6 +48,7 @@ def integrations() -> None:
     help="Its provider_data, a YAML or JSON file; - reads standard input.",
 )
 @click.option("--if-absent", is_flag=True, help="Leave it alone if it is registered already.")
+@as_person
 def add(
     organization_id: str, integration_id: str, provider: str, data: IO[str], if_absent: bool
 ) -> None:
@@ -81,6 +83,7 @@ def add(
     required=True,
     help="Its new provider_data, whole, a YAML or JSON file; - reads standard input.",
 )
+@as_person
 def update(integration: str, data: IO[str]) -> None:
     """Replace an integration's provider_data; its users stay as they are until the next sync."""
     provider_data = _document(data)
@@ -166,6 +169,7 @@ def test(integration: str, stream: Stream, as_json: bool) -> None:
 
 @integrations.command(epilog="Example: elt-assets integrations enable org-001:okta-main")
 @named
+@as_person
 def enable(integration: str) -> None:
     """Let an integration take part in syncs again."""
     _set_enabled(integration, True)
@@ -173,6 +177,7 @@ def enable(integration: str) -> None:
 
 @integrations.command(epilog="Example: elt-assets integrations disable org-001:okta-main")
 @named
+@as_person
 def disable(integration: str) -> None:
     """Keep an integration and its data, but sync it no more."""
     _set_enabled(integration, False)
@@ -181,6 +186,7 @@ def disable(integration: str) -> None:
 @integrations.command(epilog="Example: elt-assets integrations remove org-001:okta-main --yes")
 @named
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@as_person
 def remove(integration: str, yes: bool) -> None:
     """Disconnect an integration and delete every trace of its data; this cannot be undone."""
     from elt_assets.signin_events.pipeline import EventPipeline

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.config.settings import load_settings
@@ -28,6 +29,7 @@ from elt_assets.errors import InvalidInput, NotFound
     help="Move histories and fetched records into the lake that settings name, instead.",
 )
 @as_json
+@as_person
 def migrate(url: str | None, warehouse: bool, as_json: bool) -> int:
     """Move the operational database to PostgreSQL, compare every row, and close the old file.
 
@@ -60,10 +62,13 @@ def _move_database(url: str, as_json: bool) -> None:
     from elt_assets.storage.from_settings import operational_database
     from elt_assets.storage.operational.sqlite_database import SqliteDatabase
     from elt_assets.sync.admin.migrate_database import move
+    from elt_assets.sync.state.audit_log import AuditLog
 
     source, target = SqliteDatabase(here.database_path), operational_database(there)
     try:
         moved = move(source, target)
+        rows = {table.table: table.compared for table in moved}
+        AuditLog(target, there).record("migrate", None, {"to": str(target), "rows": rows})
     finally:
         source.close()
         target.close()

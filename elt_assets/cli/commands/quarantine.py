@@ -6,24 +6,21 @@ deletes (sync.detect.delete_guard) or how a decision is carried out (sync.apply.
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 import click
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.sync.state.actor import account, acting_as
 from elt_assets.sync.streams import USERS
 
 _SHOWN = 3
 
-decided_by = click.option(
-    "--by",
-    "decided_by",
-    default=getpass.getuser,
-    show_default="the user of this machine",
-    help="Who decides; kept in the ledger.",
-)
+
+def _decided_by() -> str:
+    return acting_as() or account()
 
 
 @click.group(epilog="Example: elt-assets quarantine list")
@@ -86,12 +83,12 @@ def list_quarantined(as_json: bool) -> None:
 
 @quarantine.command(epilog="Example: elt-assets quarantine approve org-001:okta-main")
 @click.argument("integration", metavar="ORG:ID")
-@decided_by
+@as_person
 @as_json
-def approve(integration: str, decided_by: str, as_json: bool) -> None:
+def approve(integration: str, as_json: bool) -> None:
     """Delete exactly the users whose deletes were withheld and who have not changed since."""
     with existing_platform() as platform:
-        outcomes = platform.approve(registered(platform, integration), decided_by)
+        outcomes = platform.approve(registered(platform, integration), _decided_by())
     if as_json:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
         return
@@ -106,10 +103,10 @@ def approve(integration: str, decided_by: str, as_json: bool) -> None:
 
 @quarantine.command(epilog="Example: elt-assets quarantine reject org-001:okta-main")
 @click.argument("integration", metavar="ORG:ID")
-@decided_by
-def reject(integration: str, decided_by: str) -> None:
+@as_person
+def reject(integration: str) -> None:
     """Keep the users whose deletes were withheld."""
     with existing_platform() as platform:
-        rows = platform.reject(registered(platform, integration), decided_by)
+        rows = platform.reject(registered(platform, integration), _decided_by())
     for row in rows:
         note(f"{row.partition}: {row.counts.withheld_deletes:,} {row.stream} are kept")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json
 from elt_assets.cli.console.stream_option import of_stream
 from elt_assets.cli.installation import existing_platform, registered
@@ -22,6 +23,7 @@ from elt_assets.sync.streams import Stream
 @of_stream
 @click.option("--force", is_flag=True, help="Also where later syncs changed the same records.")
 @as_json
+@as_person
 def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: bool) -> None:
     """Reverse one sync by a new one that restores what was before."""
     with existing_platform() as platform:
@@ -42,6 +44,7 @@ def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: b
 @click.argument("integration", metavar="ORG:ID")
 @of_stream
 @as_json
+@as_person
 def rebuild(integration: str, stream: Stream, as_json: bool) -> None:
     """Rebuild the latest table of one integration from its change log."""
     with existing_platform() as platform:

@@ -43,6 +43,12 @@ class Dialect(Protocol):
     def seconds_between(self, first: str, last: str) -> str:
         """Seconds from one ISO 8601 text to another."""
 
+    def append_only(self, table: str) -> list[str]:
+        """Statements, each of which may be repeated, after which rows are only added."""
+
+    def exclusive(self, table: str) -> list[str]:
+        """Statements that keep other writers out of the table until the transaction ends."""
+
 
 class SqliteDialect:
     """SQLite with its JSON functions."""
@@ -75,6 +81,18 @@ class SqliteDialect:
     def seconds_between(self, first: str, last: str) -> str:
         """See `Dialect`."""
         return f"(julianday({last}) - julianday({first})) * 86400"
+
+    def append_only(self, table: str) -> list[str]:
+        """See `Dialect`."""
+        return [
+            f"CREATE TRIGGER IF NOT EXISTS append_only_{table}_{action.lower()} BEFORE {action} ON"
+            f" {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            for action in ("UPDATE", "DELETE")
+        ]
+
+    def exclusive(self, table: str) -> list[str]:
+        """None: there is one writer."""
+        return []
 
 
 class PostgresDialect:
@@ -114,6 +132,20 @@ class PostgresDialect:
             f"CAST(extract(epoch FROM CAST({last} AS timestamptz) - CAST({first} AS timestamptz))"
             " AS double precision)"
         )
+
+    def append_only(self, table: str) -> list[str]:
+        """See `Dialect`."""
+        return [
+            f"CREATE OR REPLACE FUNCTION append_only_{table}() RETURNS trigger LANGUAGE plpgsql AS"
+            f" 'BEGIN RAISE EXCEPTION ''{table} is append-only''; END'",
+            f"DROP TRIGGER IF EXISTS append_only ON {table}",
+            f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION append_only_{table}()",
+        ]
+
+    def exclusive(self, table: str) -> list[str]:
+        """See `Dialect`."""
+        return [f"LOCK TABLE {table} IN EXCLUSIVE MODE"]
 
 
 def _members(members: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.postgres_access import Access, secure
 from elt_assets.storage.operational.postgres_database import PostgresDatabase
+from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.store_tables import operational_tables
 
 
@@ -27,7 +28,7 @@ def wished(settings: Settings, stored: Access | None) -> Access:
     )
 
 
-def secure_readers(database: OperationalDatabase, access: Access) -> list[str]:
+def secure_readers(database: OperationalDatabase, audit_log: AuditLog, access: Access) -> list[str]:
     """Store and apply `access`; the roles that may read no more.
 
     Raises `InvalidInput` where no role reads the database.
@@ -38,8 +39,11 @@ def secure_readers(database: OperationalDatabase, access: Access) -> list[str]:
             "ELT_ASSETS_OPERATIONAL_ROW_SECURITY, or set ELT_ASSETS_OPERATIONAL_URL"
         )
     tables = operational_tables(database.dialect)["readable"]
-    with database.transaction() as transaction:
-        return secure(transaction, tables, access)
+    with audit_log.recording() as (transaction, audited):
+        revoked = secure(transaction, tables, access)
+        detail = {"reader": access.reader, "row_security": access.row_security, "revoked": revoked}
+        audited("secure", None, detail)
+        return revoked
 
 
 def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[bool, str]:

@@ -6,6 +6,7 @@ Belongs here: statements on `connected_integrations`. Does not: validating provi
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.sync.clock import now
+from elt_assets.sync.state.audit_log import Add, AuditLog
+from elt_assets.sync.state.config_diff import changed_paths
 from elt_assets.sync.streams import Stream
 
 _ONE = "organization_id = ? AND id = ?"
@@ -50,9 +53,21 @@ class Integration(msgspec.Struct, frozen=True):
 class Registry:
     """The table `connected_integrations`."""
 
-    def __init__(self, database: OperationalDatabase, rules: TenantRules = TRUSTED) -> None:
+    def __init__(
+        self,
+        database: OperationalDatabase,
+        rules: TenantRules = TRUSTED,
+        audit_log: AuditLog | None = None,
+    ) -> None:
+        """Without an audit log it is only read."""
         self._database = database
         self.rules = rules
+        self._audit_log = audit_log
+
+    def _recording(self, on: str) -> AbstractContextManager[tuple[Transaction, Add]]:
+        if self._audit_log is None:
+            raise AssertionError("a registry without an audit log is only read")
+        return self._audit_log.recording(on)
 
     def add(
         self, ref: IntegrationRef, provider: str, provider_data: object, *, if_absent: bool = False
@@ -65,7 +80,7 @@ class Registry:
         """
         checked = catalog.validate(provider, provider_data, rules=self.rules, ref=ref)
         moment = now()
-        with self._database.transaction(_NAMES) as transaction:
+        with self._recording(_NAMES) as (transaction, audited):
             _refuse_other_case(transaction, ref)
             if self.rules.strict:
                 self._refuse_shared_prefixes(transaction, ref, checked)
@@ -87,6 +102,8 @@ class Registry:
                 ),
             )
             leaving = not added and not registered(transaction, ref)
+            if added:
+                audited("add", ref, {"provider": provider, "changed": changed_paths({}, checked)})
         if leaving:
             raise InvalidInput(
                 f"{ref} is being removed; once `elt-assets integrations remove {ref}` has ended "
@@ -141,7 +158,8 @@ class Registry:
         checked = catalog.validate(known.provider, provider_data, rules=self.rules, ref=ref)
         if checked == known.provider_data:
             return False
-        with self._database.transaction(ref.partition_key) as transaction:
+        with self._recording(ref.partition_key) as (transaction, audited):
+            audited("update", ref, {"changed": changed_paths(known.provider_data, checked)})
             if self.rules.strict:
                 self._refuse_shared_prefixes(transaction, ref, checked)
             transaction.execute(
@@ -180,7 +198,8 @@ class Registry:
     def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
         """Switch the integration on or off. Raises `NotFound`."""
         self.get(ref)
-        with self._database.transaction(ref.partition_key) as transaction:
+        with self._recording(ref.partition_key) as (transaction, audited):
+            audited("enable" if enabled else "disable", ref)
             transaction.execute(
                 f"UPDATE connected_integrations SET enabled = ?, updated_at = ? WHERE {_ONE}",
                 (int(enabled), now(), *_key(ref)),

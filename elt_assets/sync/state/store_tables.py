@@ -15,6 +15,7 @@ from elt_assets.errors import WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.dialect import Dialect
 from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
+from elt_assets.sync.state import audit_log
 from elt_assets.sync.streams import STREAMS, Kind, Stream
 
 WAREHOUSE_SCHEMA = 6
@@ -167,6 +168,7 @@ OPERATIONAL_TABLES = (
     "integration_versions",
     "integration_fences",
     "rejected_changes",
+    audit_log.TABLE,
     *(stream.latest for stream in STREAMS.values()),
 )
 """Everything that the operational database holds: the registry, the ledger, the latest tables."""
@@ -182,7 +184,10 @@ class OperationalTables(TypedDict):
 def operational_tables(dialect: Dialect) -> OperationalTables:
     """The latest tables of all streams, and that applications read them."""
     return {
-        "also": [latest_table(stream, dialect) for stream in STREAMS.values()],
+        "also": [
+            *(latest_table(stream, dialect) for stream in STREAMS.values()),
+            *audit_log.audit_tables(dialect),
+        ],
         "readable": [stream.latest for stream in STREAMS.values()],
     }
 

@@ -53,7 +53,7 @@ def test_withheld_deletes_are_listed_approved_and_can_be_undone(
 
 
 def test_rejected_deletes_keep_the_users_and_nothing_waits_any_more(quarantined: Command) -> None:
-    assert quarantined("quarantine", "reject", NAME, "--by", "ada").status == 0
+    assert quarantined("quarantine", "reject", NAME, "--as", "ada").status == 0
     assert len(users_of(quarantined)) == 30
     assert quarantined("quarantine", "list", "--json").document == []
     assert "nothing waits" in quarantined("quarantine", "approve", NAME).complaint

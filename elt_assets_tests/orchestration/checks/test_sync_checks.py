@@ -57,5 +57,5 @@ def test_the_command_fails_while_a_person_must_act(quarantined: Path) -> None:
     results = {check["check"]: check["result"] for check in asked.document["checks"]}
     assert results == dict.fromkeys(EVERY, "passed") | {"nothing_is_quarantined": "failed"}
     elt_assets = Command(quarantined.parent, home)
-    assert elt_assets("quarantine", "approve", "acme:main", "--by", "ada").status == 0
+    assert elt_assets("quarantine", "approve", "acme:main", "--as", "ada").status == 0
     assert elt_assets("check").status == 0

@@ -11,7 +11,9 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.state import registry
+from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.registry import Registry
+from elt_assets.sync.state.store_tables import operational_tables
 from elt_assets.sync.streams import STREAMS, USERS
 from elt_assets_tests.sync.worlds import ACME, PROVIDER_DATA
 
@@ -21,14 +23,14 @@ ALIKE = IntegrationRef("a", "bc"), IntegrationRef("ab", "c")
 @pytest.fixture
 def database(backend: str) -> Iterator[OperationalDatabase]:
     made = operational_database(load_settings())
-    made.migrate()
+    made.migrate(**operational_tables(made.dialect))
     yield made
     made.close()
 
 
 @pytest.fixture
 def integrations(database: OperationalDatabase) -> Registry:
-    return Registry(database)
+    return Registry(database, audit_log=AuditLog(database, load_settings()))
 
 
 def test_an_integration_is_found_as_it_was_registered(integrations: Registry) -> None:

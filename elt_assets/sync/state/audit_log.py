@@ -1,0 +1,237 @@
+"""The audit log: who decided or changed what, in entries that cannot be changed unnoticed.
+
+Each entry carries an HMAC over itself and the entry before, with a key that is not in the database.
+An account that can write the database but not read the key can neither change, remove nor insert an
+entry unnoticed; cutting off the newest ones shows against a head that was kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import msgspec
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import Settings
+from elt_assets.errors import InvalidInput
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
+from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.sync.clock import now
+from elt_assets.sync.state.actor import account, acting_as
+
+log = logging.getLogger(__name__)
+
+TABLE = "audit_log"
+KEY_FILE = "audit.key"
+Detail = Mapping[str, Any]
+Add = Callable[..., None]
+
+_COLUMNS = "sequence, at, account, acting_as, action, partition, detail, key_id, mac"
+_FIRST = "beginning"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One decision or change. `partition` is None where it is about no integration."""
+
+    sequence: int
+    at: str
+    account: str
+    acting_as: str | None
+    action: str
+    partition: str | None
+    detail: dict[str, Any]
+    key_id: str
+    mac: str
+
+    @property
+    def head(self) -> str:
+        """What to keep elsewhere, to notice that later entries were cut off."""
+        return f"{self.sequence}:{self.mac}"
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What was found: how many entries, the newest one's head, and a sentence for each flaw."""
+
+    entries: int
+    head: str | None
+    problems: list[str]
+
+
+def audit_tables(dialect: Dialect) -> list[str]:
+    """Statements that make the table, and refuse changes of what it holds."""
+    table = (
+        f"CREATE TABLE IF NOT EXISTS {TABLE} (sequence INTEGER PRIMARY KEY, at TEXT NOT NULL,"
+        " account TEXT NOT NULL, acting_as TEXT, action TEXT NOT NULL, partition TEXT,"
+        " detail TEXT NOT NULL, key_id TEXT NOT NULL, mac TEXT NOT NULL)"
+    )
+    return [table, *dialect.append_only(TABLE)]
+
+
+class AuditLog:
+    """The log of one installation."""
+
+    def __init__(self, database: OperationalDatabase, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+        self._file = settings.home / KEY_FILE
+        self._head_file = settings.home / "audit.head"
+
+    @contextmanager
+    def recording(self, on: str = "") -> Iterator[tuple[Transaction, Add]]:
+        """A transaction, and a function that adds an entry to it: both are committed, or neither.
+
+        The function takes the action, the integration or None, and the detail.
+        """
+        added: list[tuple[str, IntegrationRef | None, Detail]] = []
+
+        def add(action: str, ref: IntegrationRef | None, detail: Detail | None = None) -> None:
+            added.append((action, ref, detail or {}))
+
+        entry = None
+        with self._database.transaction(on) as transaction:
+            yield transaction, add
+            # Last: on a server the lock on the log is held until the transaction ends.
+            for action, ref, detail in added:
+                entry = self._append(transaction, action, ref, detail)
+        if entry is not None:
+            self._publish(entry)
+
+    def record(self, action: str, ref: IntegrationRef | None, detail: Detail | None = None) -> None:
+        """Add one entry."""
+        with self.recording("audit log") as (_, add):
+            add(action, ref, detail)
+
+    @contextmanager
+    def decision(self, action: str, ref: IntegrationRef, detail: Detail) -> Iterator[None]:
+        """Add an entry before the block carries the decision out, and another if that fails."""
+        self.record(action, ref, detail)
+        try:
+            yield
+        except BaseException as error:
+            with suppress(Exception):
+                self.record(f"{action} failed", ref, {**detail, "error": type(error).__name__})
+            raise
+
+    def entries(self) -> list[Entry]:
+        """All entries, oldest first."""
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY sequence")
+        return [_entry(row) for row in rows]
+
+    def verify(self, head: str | None = None) -> Verified:
+        """Compare every entry with its HMAC and its place, and the end with the heads known here.
+
+        Raises `InvalidInput` where the key is missing or `head` is none.
+        """
+        entries = self.entries()
+        key = self._key(entries[-1].key_id if entries else None)
+        problems = _flaws(entries, key)
+        kept = [head] if head is not None else []
+        with suppress(OSError):
+            kept.append(self._head_file.read_text(encoding="ascii").strip())
+        macs = {entry.sequence: entry.mac for entry in entries}
+        for known in dict.fromkeys(kept):
+            sequence, colon, mac = known.partition(":")
+            if not (colon and sequence.isdigit()):
+                raise InvalidInput(f"{known!r} is no head of the audit log: write NUMBER:HMAC")
+            if macs.get(int(sequence)) != mac:
+                problems.append(
+                    f"entry {sequence} is not the one whose head was kept: "
+                    + ("it was replaced" if int(sequence) in macs else "the end was cut off")
+                )
+        return Verified(len(entries), entries[-1].head if entries else None, problems)
+
+    def _append(
+        self, transaction: Transaction, action: str, ref: IntegrationRef | None, detail: Detail
+    ) -> Entry:
+        for statement in transaction.dialect.exclusive(TABLE):
+            transaction.execute(statement)
+        last = transaction.rows(
+            f"SELECT sequence, mac, key_id FROM {TABLE} ORDER BY sequence DESC LIMIT 1"
+        )
+        key = self._key(last[0]["key_id"] if last else None)
+        entry = Entry(
+            sequence=(last[0]["sequence"] if last else 0) + 1,
+            at=now(),
+            account=account(),
+            acting_as=acting_as(),
+            action=action,
+            partition=None if ref is None else ref.partition_key,
+            detail=dict(detail),
+            key_id=_key_id(key),
+            mac="",
+        )
+        entry = msgspec.structs.replace(
+            entry, mac=_mac(key, last[0]["mac"] if last else _FIRST, entry)
+        )
+        values = msgspec.structs.asdict(entry) | {"detail": _text(entry.detail)}
+        transaction.execute(
+            f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            tuple(values.values()),
+        )
+        return entry
+
+    def _publish(self, entry: Entry) -> None:
+        log.info("audit head %s: %s", entry.head, entry.action)
+        # Written to a file of its own first: a crash leaves the head before.
+        unfinished = self._head_file.with_name(f".audit.head.{os.getpid()}")
+        with suppress(OSError):
+            unfinished.write_text(entry.head, encoding="ascii")
+            os.replace(unfinished, self._head_file)
+
+    def _key(self, key_id: str | None) -> bytes:
+        """The key; made when the first entry is. Raises `InvalidInput` where it is another."""
+        if self._settings.audit_key is not None:
+            key = Secrets().resolve(self._settings.audit_key).encode()
+        else:
+            if key_id is None:
+                self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
+                with suppress(FileExistsError):
+                    descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                        file.write(secrets.token_hex(32))
+            key = self._file.read_bytes() if self._file.exists() else b""
+        if key_id is not None and _key_id(key) != key_id:
+            raise InvalidInput(
+                f"the key with which the audit log was begun is not in {self._file}: copy it from "
+                "the machine that has it, or name it in ELT_ASSETS_AUDIT_KEY (env:NAME or "
+                "file:PATH)"
+            )
+        return key
+
+
+def _flaws(entries: list[Entry], key: bytes) -> list[str]:
+    problems: list[str] = []
+    before, expected = _FIRST, 1
+    for entry in entries:
+        if entry.sequence != expected:
+            problems.append(f"entries {expected} to {entry.sequence - 1} were removed")
+            # Without the one before, its own HMAC says nothing.
+        elif not hmac.compare_digest(entry.mac, _mac(key, before, entry)):
+            problems.append(f"entry {entry.sequence} was changed or inserted")
+        before, expected = entry.mac, entry.sequence + 1
+    return problems
+
+
+def _mac(key: bytes, before: str, entry: Entry) -> str:
+    signed = msgspec.structs.asdict(entry) | {"detail": _text(entry.detail), "mac": before}
+    return hmac.new(key, msgspec.json.encode(signed, order="sorted"), hashlib.sha256).hexdigest()
+
+
+def _key_id(key: bytes) -> str:
+    return hmac.new(key, b"audit log", hashlib.sha256).hexdigest()[:16]
+
+
+def _text(detail: Detail) -> str:
+    return msgspec.json.encode(detail, order="sorted").decode()
+
+
+def _entry(row: Row) -> Entry:
+    return msgspec.convert({**row, "detail": msgspec.json.decode(row["detail"])}, Entry)
