@@ -320,6 +320,24 @@ number; a file that grows, changes or is cut short while it is read fails the sy
 at all is an error, never an empty listing. In CSV an empty value is null, and the delimiter is
 found in the header. Text is UTF-8 unless a byte order mark or `encoding` says otherwise.
 
+What spreadsheets add to CSV is understood: a byte order mark, a first line `sep=;`, lines that end
+with a carriage return alone, rows of nothing but delimiters (no records), and columns without a
+name or with one name for two, as long as no field uses them. For the rest of a report:
+
+```yaml
+streams:
+  users:
+    path: report.csv
+    skip_rows: 2                   # lines before the header
+    skip_last: 1                   # rows at the end, such as a total
+    where: 'kind != "device"'      # which rows are records
+    decimal: ","                   # 1.234,5 is stored as 1234.5
+    fields: {external_id: id, name: name}
+```
+
+In Parquet, UUIDs are written as people know them, and bytes that are text are text; other bytes are
+written in base64.
+
 ## A database
 
 ```yaml

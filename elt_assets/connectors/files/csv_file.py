@@ -1,111 +1,120 @@
 """CSV in chunks: a record a row, named by the header, every damaged line by its number.
 
-Belongs here: the header, rows as JSON objects, and what makes a row unreadable. Does not:
-compression and encodings (text).
+Belongs here: rows as JSON objects, which of them are records, and what makes one unreadable.
+Does not: what stands before the records (csv_layout), compression and encodings (text).
 
 A row whose number of values is not the header's is not guessed at: one misplaced comma
 puts every later value under the wrong name. An empty value is null, since CSV cannot say
-which of the two was meant.
+which of the two was meant, and a row of nothing but empty values is no record.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 
 from elt_assets.connectors.files.chunk import BYTES, RECORDS, Chunk, Place, encoded, unreadable
+from elt_assets.connectors.files.csv_layout import RowLines, layout
 from elt_assets.connectors.files.files_data import FileStream
-from elt_assets.connectors.files.text import DamagedLine, Lines, Text
+from elt_assets.connectors.files.text import DamagedLine, Lines, Text, with_line_feeds
 from elt_assets.connectors.limits import FileLimits
-from elt_assets.errors import PageUnreadable
+from elt_assets.connectors.mapping.evaluate import holds
+from elt_assets.connectors.mapping.expressions import Expression, names_used, parse
 
-LONGEST_ROW = BYTES
-"""Bytes of one row, over however many lines it goes."""
-
-_DELIMITERS = ",;\t|"
 _VALUE = 32
 """Bytes that a value takes besides its name and content, about."""
+_WITH_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+")
 
 
 def chunks(
     text: Text, name: str, stream: FileStream, at: Place, limits: FileLimits
 ) -> Iterator[Chunk]:
     """The file's rows behind `at`. Raises `PageUnreadable` for a header that cannot be used."""
+    text = with_line_feeds(text)
     lines = Lines(text, {})
-    if stream.columns is not None:
-        delimiter, names = stream.delimiter or ",", list(stream.columns)
-    else:
-        delimiter, names = header(
-            lines,
-            name,
-            delimiter=stream.delimiter,
-            quote=stream.quote,
-            most=limits.columns,
-        )
+    began = lines.at
+    found = layout(lines, name, stream, _used(stream), limits.columns)
+    first = found.first
     if at:
         # Where the header is, nothing can be sought in a stream; it is then read again.
+        first, began = None, at
         lines = Lines(text, at) if text.seekable else _skipped(lines, at)
-    width = len(names)
-    bounded = _Rows(lines, name)
-    rows = csv.reader(bounded, delimiter=delimiter, quotechar=stream.quote, strict=True)
-    # A record repeats the names, so that a short row of many columns is a large one.
-    row_bytes = sum(len(each) + _VALUE for each in names)
-    records: list[object] = []
-    start, began = lines.line + 1, lines.offset
+    elif first is None:
+        began = lines.at
+    bounded = RowLines(lines, name, first)
+    rows = csv.reader(bounded, delimiter=found.delimiter, quotechar=stream.quote, strict=True)
+    records = _Records(stream, found.names)
+    # What was read and may be one of the last rows, which are no records, is held back.
+    held: list[object] = []
+    ends: list[Place] = []
+    start, offset = began["line"] + 1, began["offset"]
+    if first is not None:
+        start = lines.line
     while True:
         bounded.began = lines.offset
         try:
-            row = next(rows)
-            if len(row) == width:
-                records.append({key: value or None for key, value in zip(names, row, strict=True)})
-            elif row:
-                records.append(
-                    unreadable(
-                        f"{_where(start, lines.line)} has {len(row)} values, not {width}",
-                        lines.raw,
-                    )
-                )
+            record = records.of(next(rows), _where(start, lines.line), lines.raw)
         except StopIteration:
             break
         except (csv.Error, DamagedLine) as error:
             between = " " if isinstance(error, DamagedLine) else ": "
-            records.append(unreadable(f"{_where(start, lines.line)}{between}{error}", lines.raw))
+            record = unreadable(f"{_where(start, lines.line)}{between}{error}", lines.raw)
         start = lines.line + 1
-        if len(records) >= RECORDS or lines.offset - began + len(records) * row_bytes >= BYTES:
-            yield Chunk(encoded(records), len(records), lines.at)
-            records = []
-            began = lines.offset
-    if records:
-        yield Chunk(encoded(records), len(records), lines.at)
+        if record is not None:
+            held.append(record)
+            ends.append(lines.at)
+        ready = len(held) - stream.skip_last
+        size = lines.offset - offset + len(held) * records.row_bytes
+        if ready > 0 and (ready >= RECORDS or size >= BYTES):
+            yield Chunk(encoded(held[:ready]), ready, ends[ready - 1])
+            held, ends = held[ready:], ends[ready:]
+            offset = lines.offset
+    ready = len(held) - stream.skip_last
+    if ready > 0:
+        yield Chunk(encoded(held[:ready]), ready, lines.at)
 
 
-def header(
-    lines: Lines, name: str, *, delimiter: str | None = None, quote: str = '"', most: int
-) -> tuple[str, list[str]]:
-    """The delimiter, guessed unless given, and the columns' names in the first record of the
-    file `name`. Raises `PageUnreadable` when it cannot be used or names more than `most`.
-    """
-    try:
-        first = next(lines, "")
-        if not first.strip():
-            raise PageUnreadable(f"{name} has no header in its first line")
-        delimiter = delimiter or max(_DELIMITERS, key=first.count)
-        # A header may go over several lines, too, if its names are quoted.
-        again = _Rest(first, _Rows(lines, name))
-        row = next(csv.reader(again, delimiter=delimiter, quotechar=quote, strict=True))
-    except (csv.Error, DamagedLine) as error:
-        raise PageUnreadable(f"{name} has a header that cannot be read: {error}") from None
-    if len(row) > most:
-        raise PageUnreadable(
-            f"{name} has {len(row):,} columns; the limit is {most:,} (ELT_ASSETS_FILE_COLUMNS)"
-        )
-    names = [value.strip() for value in row]
-    if "" in names:
-        raise PageUnreadable(f"{name} has a header without a name for column {names.index('') + 1}")
-    twice = sorted({each for each in names if names.count(each) > 1})
-    if twice:
-        raise PageUnreadable(f"{name} has a header that names {', '.join(twice)} twice")
-    return delimiter, names
+class _Records:
+    """Records out of rows."""
+
+    def __init__(self, stream: FileStream, names: list[str | None]) -> None:
+        self._names = names
+        self._kept = [(place, name) for place, name in enumerate(names) if name is not None]
+        self._where: Expression | None = None if stream.where is None else parse(stream.where)
+        self._with_comma = stream.decimal == ","
+        self.row_bytes = sum(len(name) + _VALUE for _, name in self._kept)
+        """A record repeats the names, so that a short row of many columns is a large one."""
+
+    def of(self, row: list[str], where: str, raw: bytes) -> object | None:
+        """The row's record, or what stands for one that cannot be read; None if it has none."""
+        if not any(row):
+            return None
+        if self._with_comma:
+            row = [_with_point(value) for value in row]
+        width = len(self._names)
+        if len(row) != width:
+            short: list[str | None] = [*row[:width], *([None] * (width - len(row)))]
+            if self._where is not None and not holds(self._where, self._named(short)):
+                return None
+            return unreadable(f"{where} has {len(row)} values, not {width}", raw)
+        record = self._named(row)
+        return None if self._where is not None and not holds(self._where, record) else record
+
+    def _named(self, row: list[str] | list[str | None]) -> dict[str, str | None]:
+        return {name: row[place] or None for place, name in self._kept}
+
+
+def _used(stream: FileStream) -> Collection[str]:
+    """Names of the columns that fields, or the choice of rows, are made of."""
+    texts = [*stream.fields.values(), *([] if stream.where is None else [stream.where])]
+    return {name for text in texts for name in names_used(parse(text))}
+
+
+def _with_point(value: str) -> str:
+    if not _WITH_COMMA.fullmatch(value.strip()):
+        return value
+    return value.strip().replace(".", "").replace(",", ".")
 
 
 def _skipped(lines: Lines, at: Place) -> Lines:
@@ -116,41 +125,3 @@ def _skipped(lines: Lines, at: Place) -> Lines:
 
 def _where(first: int, last: int) -> str:
     return f"line {first:,}" if last <= first else f"lines {first:,} to {last:,}"
-
-
-class _Rows:
-    """Lines for a reader of rows, until one row has too many of them."""
-
-    def __init__(self, lines: Lines, name: str) -> None:
-        self._lines = lines
-        self._name = name
-        self.began = 0
-
-    def __iter__(self) -> _Rows:
-        return self
-
-    def __next__(self) -> str:
-        if self._lines.offset - self.began > LONGEST_ROW:
-            raise PageUnreadable(
-                f"{self._name}: the row that ends at line {self._lines.line:,} or later has more "
-                f"than {LONGEST_ROW:,} bytes, the limit of one row; most likely a quote is not "
-                "closed"
-            )
-        return next(self._lines)
-
-
-class _Rest:
-    """`first`, then the lines behind it."""
-
-    def __init__(self, first: str, lines: _Rows) -> None:
-        self._first: str | None = first
-        self._lines = lines
-
-    def __iter__(self) -> _Rest:
-        return self
-
-    def __next__(self) -> str:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return next(self._lines)

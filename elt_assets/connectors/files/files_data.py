@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from elt_assets.config.safeguards import SafeguardOverrides
-from elt_assets.connectors.mapping.expressions import parse_keys
+from elt_assets.connectors.mapping.expressions import All, Comparison, parse, parse_keys
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput
@@ -48,6 +48,20 @@ def _records(value: str) -> str:
     return value
 
 
+def _row_filter(value: str) -> str:
+    try:
+        expression = parse(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+    compared = expression.comparisons if isinstance(expression, All) else (expression,)
+    for one in compared:
+        if not isinstance(one, Comparison):
+            raise ValueError('compare columns with texts, e.g. type != "total"')
+        if not isinstance(one.literal, str | None):
+            raise ValueError('values in CSV are texts: write "1" for 1, or null for none')
+    return value
+
+
 Character = Annotated[str, Field(pattern=r"^[^\r\n\x00]$")]
 
 
@@ -76,6 +90,20 @@ class FileStream(_Model):
     columns: list[str] | None = Field(
         None, min_length=1, description="CSV: names of the columns of a file without a header."
     )
+    skip_rows: int = Field(
+        0, ge=0, le=1000, description="CSV: lines before the header, or before the first record."
+    )
+    skip_last: int = Field(
+        0, ge=0, le=1000, description="CSV: rows at the end that are no records, such as a total."
+    )
+    where: Annotated[str, AfterValidator(_row_filter)] | None = Field(
+        None,
+        description='CSV: which rows are records, e.g. type != "total"; joined by &&. An empty '
+        "value is null.",
+    )
+    decimal: Literal[".", ","] = Field(
+        ".", description="CSV: what stands before a number's fraction; it is stored as a point."
+    )
     records: Annotated[str, AfterValidator(_records)] = Field(
         "", description="JSON: where the list is, e.g. data.items; empty when the file is it."
     )
@@ -85,9 +113,21 @@ class FileStream(_Model):
     @model_validator(mode="after")
     def _consistent(self) -> FileStream:
         check_unordered(self.fields, self.unordered)
+        chosen = [name for name in _OF_CSV if name in self.model_fields_set]
+        if chosen and self._is_another_format():
+            raise ValueError(f"{chosen[0]} is for CSV, which this is not")
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
             raise ValueError("columns names one twice")
         return self
+
+    def _is_another_format(self) -> bool:
+        if self.format is not None:
+            return self.format != "csv"
+        name = self.path.lower().removesuffix(".gz").removesuffix(".zst")
+        return name.endswith((".json", ".jsonl", ".ndjson", ".parquet", ".pq"))
+
+
+_OF_CSV = ("skip_rows", "skip_last", "where", "decimal")
 
 
 class FilesData(_Model):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import IO, Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,6 +34,7 @@ def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterato
     check_footer(raw, name, limits.files)
     with _opened(raw) as file:
         types = [_plain(field.type) for field in file.schema_arrow]
+        uuids = _with_uuids(file)
         rows_at_once = _rows_at_once(file)
         group, row = at.get("group", 0), at.get("row", 0)
         while group < file.num_row_groups:
@@ -46,7 +48,7 @@ def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterato
                         if row >= rows
                         else {"group": group, "row": row}
                     )
-                    yield Chunk(_body(part, types, name), part.num_rows, after)
+                    yield Chunk(_body(part, types, uuids, name), part.num_rows, after)
             group, row = group + 1, 0
 
 
@@ -146,19 +148,71 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _body(batch: pa.RecordBatch, types: list[pa.DataType], name: str) -> bytes:
+def _body(
+    batch: pa.RecordBatch, types: list[pa.DataType], uuids: frozenset[str], name: str
+) -> bytes:
     columns: list[Any] = [
         _whole_microseconds(column if column.type == kind else column.cast(kind))
         for column, kind in zip(batch.columns, types, strict=True)
     ]
+    names = batch.schema.names
     try:
-        values = [column.to_pylist() for column in columns]
+        values = [
+            [_told(value, each in uuids) for value in column.to_pylist()]
+            if _has_bytes(kind)
+            else column.to_pylist()
+            for each, column, kind in zip(names, columns, types, strict=True)
+        ]
     except (ValueError, OverflowError):
         raise PageUnreadable(
             f"{name} has values that JSON cannot hold, such as a year past 9999"
         ) from None
-    names = batch.schema.names
     return encoded([dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)])
+
+
+def _with_uuids(file: pq.ParquetFile) -> frozenset[str]:
+    """Names of the columns that are, or hold, values of the UUID type."""
+    columns = [file.schema.column(index) for index in range(len(file.schema))]
+    return frozenset(
+        column.path.partition(".")[0] for column in columns if column.logical_type.type == "UUID"
+    )
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_bytes(kind.field(index).type) for index in range(kind.num_fields))
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+    )
+
+
+def _told(value: Any, uuids: bool) -> Any:
+    """A value without bytes in it, where they can be told otherwise.
+
+    Writers that leave out the mark of texts are many; what is no text is left to JSON's base64.
+    """
+    match value:
+        case bytes() if uuids and len(value) == 16:
+            return str(UUID(bytes=value))
+        case bytes():
+            try:
+                text = value.decode()
+            except UnicodeDecodeError:
+                return value
+            return value if "\0" in text else text
+        case dict():
+            return {name: _told(member, uuids) for name, member in value.items()}
+        case list():
+            return [_told(member, uuids) for member in value]
+        case tuple():
+            return tuple(_told(member, uuids) for member in value)
+    return value
 
 
 def _whole_microseconds(column: pa.Array) -> pa.Array:

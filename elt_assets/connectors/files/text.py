@@ -80,6 +80,18 @@ def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) 
         yield Text(recoded, "utf-8", seekable=False)
 
 
+def with_line_feeds(text: Text) -> Text:
+    """The same text, whose lines end with a line feed where each ended with a carriage return.
+
+    Both are one byte, so that places stay what they are.
+    """
+    head = text.stream.peek(_BUFFER)
+    if b"\r" not in head or b"\n" in head:
+        return text
+    stream: Stream = io.BufferedReader(_LineFeeds(text.stream), _BUFFER)
+    return Text(stream, text.encoding, text.seekable)
+
+
 class Lines:
     """The lines of a file, decoded, one at a time; `offset` and `line` are behind the last one.
 
@@ -212,6 +224,30 @@ class _Bounded(io.RawIOBase):
         if not self.closed:
             self._stream.close()
         super().close()
+
+
+class _LineFeeds(io.RawIOBase):
+    """A stream with a line feed for each carriage return. Closing it leaves the stream open."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._stream.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read1(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def _one_byte_line_ends(encoding: str) -> bool:

@@ -141,6 +141,23 @@ def speaks_of_parent(expression: Expression) -> bool:
     return expression == PARENT
 
 
+def names_used(expression: Expression) -> set[str]:
+    """Keys of the record itself that an expression looks at."""
+    match expression:
+        case Path(segments):
+            return {segment for segment in segments[:1] if isinstance(segment, str)}
+        case Comparison(path=path):
+            return names_used(path)
+        case All(comparisons):
+            return {name for one in comparisons for name in names_used(one)}
+        case Unordered(value):
+            return names_used(value)
+        case Joined(parts):
+            return {name for one in parts if isinstance(one, Path) for name in names_used(one)}
+        case Alternatives(options):
+            return {name for one in options for name in names_used(one)}
+
+
 def parse_path(text: str) -> Path:
     """Read a path alone, without a comparison. Raises `InvalidInput`."""
     expression = parse(text)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from elt_assets.connectors.files import csv_file, json_file
 from elt_assets.connectors.files.chunk import Chunk
-from elt_assets.connectors.files.csv_file import header
+from elt_assets.connectors.files.csv_layout import header
 from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import Lines
 from elt_assets.connectors.json.malformed_records import UNREADABLE

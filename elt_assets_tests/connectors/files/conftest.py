@@ -14,7 +14,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits, FileLimits
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.connectors.source import Page, Source
+from elt_assets.connectors.source import Cursor, Page, Source
 from elt_assets.identifiers import IntegrationRef
 
 HR = IntegrationRef("acme", "hr")
@@ -87,8 +87,8 @@ def records(pages: list[Page]) -> list[dict[str, Any]]:
     return found
 
 
-def read(source: Source) -> list[dict[str, Any]]:
-    """Everything a source yields, whose last page must say so."""
-    pages = list(source.pages(None))
+def read(source: Source, cursor: Cursor | None = None) -> list[dict[str, Any]]:
+    """Everything a source yields behind `cursor`, whose last page must say so."""
+    pages = list(source.pages(cursor))
     assert [page.next is None for page in pages] == [False] * (len(pages) - 1) + [True]
     return records(pages)

@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.connectors.files import csv_file
 from elt_assets.connectors.files.text import LONGEST_LINE
-from elt_assets.errors import PageUnreadable
+from elt_assets.errors import InvalidInput, PageUnreadable
 from elt_assets_tests.connectors.files.conftest import OpenFiles, drop, read
 
 ANN_AND_BOB = [{"id": "1", "name": "Ann"}, {"id": "2", "name": "Bob"}]
@@ -120,7 +120,7 @@ def test_line_numbers_count_the_lines_inside_quoted_values(folder: Path, users: 
     [
         (b"", "no header"),
         (b"\n1,2\n", "no header"),
-        (b"id,,x\n", "without a name for column 2"),
+        (b"sep=;\r\n", "no header"),
         (b"id,name,id\n", "names id twice"),
         (b'id,"name\n', "header that cannot be read"),
         (b"\x00\x01\x02\x03", "is not text"),
@@ -132,6 +132,119 @@ def test_a_header_that_cannot_be_used_fails_the_file(
     drop(folder, "users.csv", content)
     with pytest.raises(PageUnreadable, match=message):
         read(users())
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "sep=;", '"sep=;"', "\ufeffSEP=;"])
+def test_a_line_of_excels_own_names_the_delimiter(
+    folder: Path, users: OpenFiles, line_end: str, first: str
+) -> None:
+    lines = [*([first] if first else []), "id;name", "1;Ann", "2;Bob", ""]
+    drop(folder, "users.csv", line_end.join(lines))
+    assert read(users()) == ANN_AND_BOB
+    drop(folder, "users.csv", line_end.join(line for line in lines if line != "id;name"))
+    assert read(users(columns=["id", "name"])) == ANN_AND_BOB
+
+
+def test_a_file_of_carriage_returns_continues_where_it_was(
+    folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "RECORDS", 2)
+    drop(folder, "users.csv", "id,name\r" + "".join(f'{n},"N\r{n}"\r' for n in range(7)))
+    whole = read(users())
+    assert [record["id"] for record in whole] == [str(n) for n in range(7)]
+    assert whole[3]["name"] == "N\n3"
+    first = next(iter(users().pages(None)))
+    assert read(users(), first.next) == whole[2:]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found_where_columns_are_named(
+    folder: Path, users: OpenFiles, delimiter: str
+) -> None:
+    row = delimiter.join(["1", '"Ann, a|b;c\t"', "x"])
+    drop(folder, "users.csv", f"{row}\n{row}\n")
+    found = read(users(columns=["id", "name", "team"]))
+    assert found == [{"id": "1", "name": "Ann, a|b;c\t", "team": "x"}] * 2
+
+
+def test_a_quoted_delimiter_in_the_header_is_not_counted(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", '"a,b,c,d";id\nx;1\n')
+    assert read(users()) == [{"a,b,c,d": "x", "id": "1"}]
+
+
+def test_a_row_of_nothing_is_no_record(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", 'id,name\n1,Ann\n,\n"",""\n,,,,\n2,Bob\n' + ",\n" * 100)
+    assert read(users()) == ANN_AND_BOB
+
+
+def test_columns_that_no_field_uses_need_no_name_of_their_own(
+    folder: Path, users: OpenFiles
+) -> None:
+    drop(folder, "users.csv", "id,x,x,name,,\n1,a,b,Ann,,\n2,,,Bob,c,\n")
+    assert read(users()) == ANN_AND_BOB
+    with pytest.raises(PageUnreadable, match="names x twice"):
+        read(users(fields={"external_id": "id", "team": "x"}))
+    with pytest.raises(PageUnreadable, match="names x twice"):
+        read(users(where='x != "a"'))
+
+
+def test_lines_before_the_header_and_rows_at_the_end_are_left_out(
+    folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_file, "RECORDS", 3)
+    rows = "".join(f"{n},N{n}\n" for n in range(8))
+    drop(folder, "users.csv", f"Report;of\n\nid,name\n{rows}Total,8,x\nEnd\n,\n")
+    chosen = {"skip_rows": 2, "skip_last": 2}
+    whole = read(users(**chosen))
+    assert [record["id"] for record in whole] == [str(n) for n in range(8)]
+    pages = list(users(**chosen).pages(None))
+    for number, page in enumerate(pages[:-1], start=1):
+        assert read(users(**chosen), page.next) == whole[3 * number :]
+    drop(folder, "users.csv.gz", gzip.compress((folder / "users.csv").read_bytes()))
+    (folder / "users.csv").unlink()
+    zipped = next(iter(users(**chosen).pages(None)))
+    assert read(users(**chosen), zipped.next) == whole[3:]
+
+
+def test_more_rows_at_the_end_than_there_are_leave_none(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", "id,name\n1,Ann\n")
+    assert read(users(skip_last=2)) == []
+
+
+@pytest.mark.parametrize("total", ["total,,8", "total", "total,8,9,10"])
+def test_rows_are_chosen_by_their_values(folder: Path, users: OpenFiles, total: str) -> None:
+    drop(folder, "users.csv", f"id,name,kind\n1,Ann,person\n9,Printer,thing\n2,Bob,\n{total}\n")
+    found = read(users(where='id != "total" && kind != "thing"'))
+    assert [record["id"] for record in found] == ["1", "2"]
+    assert [record["id"] for record in read(users(where="kind == null && name != null"))] == ["2"]
+
+
+def test_a_number_with_a_comma_gets_a_point(folder: Path, users: OpenFiles) -> None:
+    drop(folder, "users.csv", "id;name;share;pay\n1;Ann, B;-1,50;1.234.567,8\n2;Bob;3;1.234\n")
+    assert read(users(decimal=",")) == [
+        {"id": "1", "name": "Ann, B", "share": "-1.50", "pay": "1234567.8"},
+        {"id": "2", "name": "Bob", "share": "3", "pay": "1.234"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"where": "kind"}, "compare columns with texts"),
+        ({"where": "kind == 1"}, "values in CSV are texts"),
+        ({"where": "kind = 1"}, "where: expression"),
+        ({"skip_rows": -1}, "skip_rows"),
+        ({"decimal": ";"}, "decimal"),
+        ({"path": "users.parquet", "skip_last": 1}, "skip_last is for CSV, which this is not"),
+        ({"format": "jsonl", "where": 'a != "b"'}, "where is for CSV, which this is not"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_one_clear_line(
+    users: OpenFiles, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        users(**changes)
 
 
 def compressed(content: bytes, codec: str) -> bytes:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elt_assets.connectors.files import csv_file
+from elt_assets.connectors.files import csv_layout
 from elt_assets.connectors.limits import FileLimits
 from elt_assets.errors import PageUnreadable
 from elt_assets_tests.connectors.files.conftest import OpenFiles, drop, read, records
@@ -254,7 +254,7 @@ def test_short_rows_of_long_columns_make_small_pages(folder: Path, users: OpenFi
 def test_a_quote_that_is_never_closed_ends_the_reading(
     folder: Path, users: OpenFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "LONGEST_ROW", 10_000)
+    monkeypatch.setattr(csv_layout, "LONGEST_ROW", 10_000)
     drop(folder, "users.csv", "id,name\n1,a\n" + '"\n",' * 10_000 + "\n")
     assert "users.csv: the row that ends at line" in refusal(users())
     drop(folder, "users.csv", '"\n",' * 10_000 + "\n")

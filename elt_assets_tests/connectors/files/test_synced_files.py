@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.files.conftest import HR, drop
 
-PROVIDER_DATA = {
+PROVIDER_DATA: dict[str, Any] = {
     "settle_seconds": 0,
     "streams": {"users": {"path": "users.csv", "fields": {"external_id": "id", "name": "name"}}},
 }
@@ -46,6 +47,20 @@ def test_a_damaged_line_is_a_dead_letter_with_its_number_and_deletes_nobody(
     assert rejected["reason"] == "line 9 has 3 values, not 2"
     assert outcome.status == "quarantined"
     assert len(platform.records(USERS, HR)) == 50
+
+
+def test_a_line_with_a_total_makes_nothing_incomplete_once_it_is_left_out(
+    platform: Platform, folder: Path
+) -> None:
+    people = "id,name\n" + "".join(f"{n},Ann\n" for n in range(50))
+    drop(folder, "users.csv", people + "Total: 50\n")
+    (outcome,) = platform.sync(USERS, [HR], sync_id="s1")
+    assert (outcome.counts.rejected, outcome.certificate.complete) == (1, False)
+    for number, choice in enumerate(({"skip_last": 1}, {"where": "name != null"}), start=2):
+        stream = PROVIDER_DATA["streams"]["users"] | choice
+        platform.registry.update(HR, PROVIDER_DATA | {"streams": {"users": stream}})
+        (outcome,) = platform.sync(USERS, [HR], sync_id=f"s{number}")
+        assert (outcome.counts.rejected, outcome.certificate.complete) == (0, True)
 
 
 def test_a_stopped_sync_goes_on_behind_the_last_chunk_it_committed(

@@ -1,0 +1,148 @@
+"""How a CSV file is laid out: what stands before its records, and what its columns are called.
+
+Reading the records is `csv_file`'s.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from elt_assets.connectors.files.files_data import FileStream
+from elt_assets.connectors.files.text import DamagedLine, Lines
+from elt_assets.errors import PageUnreadable
+
+_DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""Excel's own first line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The delimiter, and the name of each column; None where a record has no use for it.
+
+    `first` is a line that was looked at and is a record's.
+    """
+
+    delimiter: str
+    names: list[str | None]
+    first: str | DamagedLine | None = None
+
+
+def layout(lines: Lines, name: str, stream: FileStream, used: Collection[str], most: int) -> Layout:
+    """Read what stands before the records of the file `name`.
+
+    Only columns in `used` must have a name that is theirs alone. Raises `PageUnreadable` for a
+    header that cannot be used or has more than `most` columns.
+    """
+    first, separator = _after_separator(lines)
+    for _ in range(stream.skip_rows):
+        first = _line(lines)
+    stated = stream.delimiter or separator
+    if stream.columns is not None:
+        text = first if isinstance(first, str) else ""
+        delimiter = stated or guessed(text, stream.quote, len(stream.columns))
+        return Layout(delimiter, list(stream.columns), first)
+    delimiter, names = _header(lines, first, name, stated, stream.quote, most)
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if both := [each for each in twice if each in used]:
+        raise PageUnreadable(f"{name} has a header that names {', '.join(both)} twice")
+    return Layout(delimiter, [each if each and each not in twice else None for each in names])
+
+
+def header(lines: Lines, name: str, *, most: int) -> tuple[str, list[str]]:
+    """The delimiter and the columns' names, each of them there and its own.
+
+    Raises `PageUnreadable` when it cannot be used or names more than `most`.
+    """
+    delimiter, names = _header(lines, _line(lines), name, None, '"', most)
+    if "" in names:
+        raise PageUnreadable(f"{name} has a header without a name for column {names.index('') + 1}")
+    twice = sorted({each for each in names if names.count(each) > 1})
+    if twice:
+        raise PageUnreadable(f"{name} has a header that names {', '.join(twice)} twice")
+    return delimiter, names
+
+
+def guessed(line: str, quote: str, width: int | None = None) -> str:
+    """The delimiter of a line: one that gives it `width` values, else the most of them."""
+
+    def values(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([line], delimiter=delimiter, quotechar=quote), []))
+        except csv.Error:
+            return 0
+
+    return max(_DELIMITERS, key=lambda one: (values(one) == width, values(one)))
+
+
+def _after_separator(lines: Lines) -> tuple[str | DamagedLine | None, str | None]:
+    first = _line(lines)
+    found = _SEPARATOR.fullmatch(first) if isinstance(first, str) else None
+    return (first, None) if found is None else (_line(lines), found[1])
+
+
+def _line(lines: Lines) -> str | DamagedLine | None:
+    try:
+        return next(lines, None)
+    except DamagedLine as damage:
+        return damage
+
+
+def _header(
+    lines: Lines,
+    first: str | DamagedLine | None,
+    name: str,
+    delimiter: str | None,
+    quote: str,
+    most: int,
+) -> tuple[str, list[str]]:
+    if first is None or (isinstance(first, str) and not first.strip()):
+        raise PageUnreadable(f"{name} has no header in its first line")
+    try:
+        if isinstance(first, DamagedLine):
+            raise first
+        delimiter = delimiter or guessed(first, quote)
+        # A header may go over several lines, too, if its names are quoted.
+        again = RowLines(lines, name, first)
+        row = next(csv.reader(again, delimiter=delimiter, quotechar=quote, strict=True))
+    except (csv.Error, DamagedLine) as error:
+        raise PageUnreadable(f"{name} has a header that cannot be read: {error}") from None
+    if len(row) > most:
+        raise PageUnreadable(
+            f"{name} has {len(row):,} columns; the limit is {most:,} (ELT_ASSETS_FILE_COLUMNS)"
+        )
+    return delimiter, [value.strip().removeprefix("\ufeff") for value in row]
+
+
+LONGEST_ROW = 8 * 2**20
+"""Bytes of one row, over however many lines it goes."""
+
+
+class RowLines:
+    """Lines for a reader of rows, `first` before the others, until a row has too many of them."""
+
+    def __init__(self, lines: Lines, name: str, first: str | DamagedLine | None = None) -> None:
+        self._lines = lines
+        self._name = name
+        self._first = first
+        self.began = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        first, self._first = self._first, None
+        if isinstance(first, DamagedLine):
+            raise first
+        if first is not None:
+            return first
+        if self._lines.offset - self.began > LONGEST_ROW:
+            raise PageUnreadable(
+                f"{self._name}: the row that ends at line {self._lines.line:,} or later has more "
+                f"than {LONGEST_ROW:,} bytes, the limit of one row; most likely a quote is not "
+                "closed"
+            )
+        return next(self._lines)
