@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -147,12 +148,15 @@ def test_a_quarantine_is_an_alert(company: Company, receiver: Receiver) -> None:
     assert Ticks(company.platform)().startswith("quarantine: 1 integration (org-001:okta)")
 
 
-def test_the_receiver_can_tell_who_sent_it(company: Company, receiver: Receiver) -> None:
+def test_the_receiver_can_tell_who_sent_it_and_when(company: Company, receiver: Receiver) -> None:
     break_everybody(company, 1)
+    before = int(time.time())
     Ticks(company.platform)()
     ((headers, body),) = receiver.received
-    expected = hmac.new(b"shared-key", body, hashlib.sha256).hexdigest()
-    assert headers[SIGNATURE_HEADER] == f"sha256={expected}"
+    moment, _, signature = headers[SIGNATURE_HEADER].removeprefix("t=").partition(",v1=")
+    assert before <= int(moment) <= time.time()
+    signed = f"{moment}.".encode() + body
+    assert signature == hmac.new(b"shared-key", signed, hashlib.sha256).hexdigest()
 
 
 def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) -> None:
