@@ -22,6 +22,7 @@ from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations
 from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
 
 
 def crash(folder: Path, seed: int, scale: float) -> Figures:
@@ -48,10 +49,16 @@ def chaos(folder: Path, seed: int, scale: float) -> Figures:
     return figures
 
 
+def hostile(folder: Path, seed: int, scale: float) -> Figures:
+    """Tenants that attack their neighbours by what their provider answers."""
+    return hostile_campaign(folder, max(1, int(2 * scale)))
+
+
 CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {
     "chaos": chaos,
     "crash": crash,
     "concurrency": concurrency,
+    "hostile": hostile,
 }
 
 
