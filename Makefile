@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test campaign check dev clean lock
+.PHONY: help setup demo test campaign check dev licences sbom audit clean lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,15 @@ check: $(READY) ## Check style, types, prose, import contracts and that Dagster 
 
 dev: $(READY) ## Start the web UI and the daemon on http://127.0.0.1:3000
 	@$(BIN)/elt-assets dev $(ARGS)
+
+licences: $(READY) ## List the licence of every dependency
+	@$(BIN)/python .ci/supply_chain.py licences
+
+sbom: $(READY) ## Print a bill of materials (CycloneDX) of what requirements.lock pins
+	@$(BIN)/python .ci/supply_chain.py sbom
+
+audit: $(READY) ## Ask for known weaknesses of what requirements.lock pins; needs the internet
+	@$(UV) tool run pip-audit --requirement requirements.lock --require-hashes --disable-pip $(ARGS)
 
 clean: ## Remove the environment and every cache; your data in .elt_assets stays
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -366,7 +366,8 @@ and database must be given, and a missing password stays missing.
 ## A source made for dlt
 
 Any [dlt](https://dlthub.com) source or resource, of dlt's own or yours, with the extra
-`elt-assets[dlt]` installed:
+`elt-assets[dlt]` installed. It is code that runs inside the platform: set
+`ELT_ASSETS_ALLOW_CODE=true` where that is wanted.
 
 ```yaml
 source: dlt.sources.rest_api:rest_api_source     # package.module:function, imported and executed
