@@ -129,6 +129,29 @@ def test_a_planted_vague_name_is_caught(tmp_path: Path) -> None:
     assert vaguely_named(package) == ["_common.py", "utils.py"]
 
 
+def test_the_tree_has_few_entries_at_the_top_and_few_modules_in_each_folder() -> None:
+    paths = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
+    top = {path.parts[0] for path in paths if not path.parts[0].startswith("__")}
+    assert len(top) <= 16, top
+    modules: dict[str, int] = {}
+    for path in paths:
+        if not path.name.startswith("__"):
+            modules[str(path.parent)] = modules.get(str(path.parent), 0) + 1
+    assert {folder: count for folder, count in modules.items() if count > 16} == {}
+
+
+def test_every_folder_of_tests_is_a_folder_of_the_package() -> None:
+    of_tests = ["benchmarks", "campaign", "deploy", "end_to_end", "mutation", "teaching", "testbed"]
+    tests = ROOT / "elt_assets_tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("*.py")}
+    unknown = [
+        str(folder)
+        for folder in sorted(folders)
+        if not str(folder).startswith(tuple(of_tests)) and not (PACKAGE / folder).is_dir()
+    ]
+    assert unknown == []
+
+
 def test_every_import_contract_breaks_when_its_rule_is_broken(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(PACKAGE, tmp_path / "elt_assets")

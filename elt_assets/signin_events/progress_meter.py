@@ -1,8 +1,4 @@
-"""How far a long step is: rows, rate, share, and the time that is left.
-
-Belongs here: computing them and telling a listener at sensible intervals. Does not: showing
-them.
-"""
+"""The progress of a long step: rows, rate, share and remaining time, reported at intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +15,7 @@ INTERVAL = 2.0
 """Seconds between two signs of life."""
 
 
-class Meter:
+class ProgressMeter:
     """One step's progress on one thing; safe to use from several threads."""
 
     def __init__(
@@ -65,7 +61,7 @@ class Meter:
 @contextmanager
 def watching(
     connection: duckdb.DuckDBPyConnection,
-    meter: Meter,
+    meter: ProgressMeter,
     total: Callable[[], float],
     handed_over: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from elt_assets.signin_events.progress_meter import Meter
+from elt_assets.signin_events.progress_meter import ProgressMeter
 from elt_assets.signin_events.results import EventProgress
 
 
 def test_a_step_tells_at_intervals_how_far_it_is_and_what_is_left() -> None:
     now, told = 100.0, list[EventProgress]()
-    meter = Meter("csv_events", "a.csv", told.append, clock=lambda: now)
+    meter = ProgressMeter("csv_events", "a.csv", told.append, clock=lambda: now)
     meter.at(1, 0.01)
     assert told == []
     now += 10

@@ -61,12 +61,12 @@ def _move_database(url: str, as_json: bool) -> None:
 
     from elt_assets.storage.from_settings import operational_database
     from elt_assets.storage.operational.sqlite_database import SqliteDatabase
-    from elt_assets.sync.admin.migrate_database import move
+    from elt_assets.sync.admin.migrate_database import migrate as migrate_database
     from elt_assets.sync.state.audit_log import AuditLog
 
     source, target = SqliteDatabase(here.database_path), operational_database(there)
     try:
-        moved = move(source, target)
+        moved = migrate_database(source, target)
         rows = {table.table: table.compared for table in moved}
         AuditLog(target, there).record("migrate", None, {"to": str(target), "rows": rows})
     finally:
@@ -91,13 +91,13 @@ def _move_warehouse(as_json: bool) -> int:
         )
 
     from elt_assets.storage.from_settings import file_warehouses, warehouses
-    from elt_assets.sync.admin.migrate_warehouse import move_warehouses
+    from elt_assets.sync.admin.migrate_warehouse import migrate_warehouses
     from elt_assets.sync.state.store_tables import warehouse_layout
 
     source = file_warehouses(settings, settings.warehouse_path)
     target = warehouses(settings, warehouse_layout())
     try:
-        moved = [*move_warehouses(source, target)]
+        moved = [*migrate_warehouses(source, target)]
     finally:
         source.close()
         target.close()

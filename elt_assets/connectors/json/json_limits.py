@@ -1,11 +1,8 @@
-"""How much a JSON page may cost: how many records and values, how large one of them.
-
-Belongs here: the bounds, and noticing that one is broken before anything is built of the page.
-Does not: reading a page (envelope) or finding values in a damaged one (json_scan, salvage).
+"""Limits on what a JSON page may cost: the number of records and values, and their size.
 
 A page of 64 MiB may be 32 million numbers or 21 million empty objects. As Python objects these
 take 20 to 40 times their size, and text that must be searched bracket by bracket takes minutes.
-So whatever decides how much is built is counted in the bytes first.
+So everything that decides how much is built is counted in the bytes first.
 """
 
 from __future__ import annotations

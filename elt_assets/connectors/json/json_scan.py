@@ -1,8 +1,7 @@
-"""Finding values in JSON text that a strict decoder refuses, by its brackets and quotes alone.
+"""Find values in JSON text that a strict decoder refuses, by its brackets and quotes alone.
 
-Belongs here: where a value starts and ends, and whether the text stops before it is
-closed. Does not: decoding anything, or deciding what a broken page means (envelope) or
-what becomes of a broken record (salvage). All but `has_long_number` is for the slow path.
+It finds where a value starts and ends, and whether the text stops before it is closed. All but
+`has_long_number` is for the slow path. `page_envelope` decides what a broken page means.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""Saving a page from one poisonous record: the others go on, that one becomes a marker.
+"""Replace the malformed records of a page by markers, so that the rest of the page can be used.
 
-Belongs here: replacing, in a page that the strict decoder refuses, each record that is not
-JSON (invalid UTF-8, half a surrogate pair, control characters, NaN, nesting without end)
-by a JSON object with the key `$unreadable`. Does not: reading the envelope, or deciding
-what happens to a marker (the engine rejects it, with the reason it carries).
+A record is malformed if it is not JSON: invalid UTF-8, half a surrogate pair, control characters,
+NaN, or unlimited nesting. Its marker is a JSON object with the key `$unreadable`, which the engine
+rejects with the reason that it carries.
 
-A marker keeps whatever of the record can be read, byte for byte under the same names, so
-that the ordinary expressions still find the record's key in it and its user is shielded
-from deletion. A damaged value is null, never a guess: a guessed key would shield the
-wrong user. Where names or brackets are themselves damaged or a name stands twice nothing
-is kept, the key neither: what looks like one record may be two, and only one would be
-shielded.
+A marker keeps whatever of the record can be read, byte for byte under the same names. The ordinary
+expressions still find the record's key in it, so its user is shielded from deletion. A damaged
+value is null, never a guess: a guessed key would shield the wrong user. Nothing is kept, not even
+the key, where names or brackets are damaged or a name occurs twice: what looks like one record may
+be two, and only one would be shielded.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _SEARCHED_DEPTH = 8
 """How deep inside a damaged record sound values are looked for; a key is never deeper."""
 
 
-def salvage(body: bytes, records: tuple[str, ...]) -> bytes | None:
+def replace_malformed(body: bytes, records: tuple[str, ...]) -> bytes | None:
     """`body` with its poisonous records replaced, or None if its list cannot be told apart.
 
     Raises nothing: a page that cannot be saved is judged by what the strict decoder said.

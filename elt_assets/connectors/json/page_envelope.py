@@ -17,7 +17,7 @@ import msgspec
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.json import json_scan
 from elt_assets.connectors.json.json_limits import USUAL_LIMITS, PageLimits, TooComplex, decode
-from elt_assets.connectors.json.malformed_records import salvage
+from elt_assets.connectors.json.malformed_records import replace_malformed
 from elt_assets.connectors.mapping.expressions import Literal, written
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
@@ -135,7 +135,7 @@ class EnvelopeReader:
             pass
         with suppress(json_scan.NotBalanced):
             self._limits.check_marks(body, self._records, what)
-        saved = salvage(body, self._records)
+        saved = replace_malformed(body, self._records)
         if saved is not None:
             try:
                 page = self._decoder.decode(saved)

@@ -14,7 +14,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.failed_partitions import failed_observation, failure_details
 from elt_assets.orchestration.assets.materializations import failure, materializations, summary
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
-from elt_assets.orchestration.assets.run_timings import RunSeconds, told
+from elt_assets.orchestration.assets.run_timings import RunTimings, told
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.service import Platform
@@ -46,7 +46,7 @@ class RunReport:
         self._retry_policy = retry_policy
         self.time = time
         self._handed_on: list[IntegrationRef] = []
-        self._seconds = RunSeconds()
+        self._seconds = RunTimings()
         self._outcomes: list[Outcome] = []
         self._reported = _reported_before(context)
         partitioned = context.has_partition_key or context.has_partition_key_range

@@ -1,7 +1,4 @@
-"""Where the time of a run went: the stages of its syncs, and Dagster.
-
-Belongs here: adding up and the event that tells it. Does not: measuring a stage (the engine).
-"""
+"""Where the time of a run went: the stages of its syncs, and Dagster itself."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from elt_assets.sync.streams import Stream
 _SHOWN = {"extract": "fetch"}
 
 
-class RunSeconds:
+class RunTimings:
     """Adds up over one attempt, from when it is made."""
 
     def __init__(self) -> None:

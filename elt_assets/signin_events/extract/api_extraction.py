@@ -37,7 +37,7 @@ from elt_assets.errors import (
 )
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.interruption import Interruption
-from elt_assets.signin_events.progress_meter import Meter
+from elt_assets.signin_events.progress_meter import ProgressMeter
 from elt_assets.signin_events.results import EventListener, Extraction, ExtractionStatus
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.load_strategies import inserted
@@ -151,7 +151,7 @@ class ApiExtraction:
         attempt = _Attempt(
             self._analytics, self._platform.settings, integration, secrets, run_id, stop
         )
-        meter = Meter("api_events", ref.partition_key, progress)
+        meter = ProgressMeter("api_events", ref.partition_key, progress)
         with logs.bound(ref, f"events-{period.day}", STREAM, secrets):
             try:
                 attempt.run(period, meter)
@@ -188,7 +188,7 @@ class _Attempt:
         self._reading: _Reading | None = None
         self._resumed_pages = 0
 
-    def run(self, period: Period, meter: Meter) -> None:
+    def run(self, period: Period, meter: ProgressMeter) -> None:
         """Fetch what is left and commit it. Raises what the source or the warehouse raises."""
         with self._analytics.writing(self._stop) as connection, transaction(connection):
             reading = self._reading = self._begin(connection, period)
@@ -232,7 +232,7 @@ class _Attempt:
                 values | {"attempt": reading.attempt},
             )
 
-    def result(self, status: ExtractionStatus, period: Period, meter: Meter) -> Extraction:
+    def result(self, status: ExtractionStatus, period: Period, meter: ProgressMeter) -> Extraction:
         """What this attempt has to tell."""
         reading = self._reading or _Reading(1, 1, period)
         return Extraction(

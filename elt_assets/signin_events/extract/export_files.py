@@ -22,7 +22,7 @@ from elt_assets.signin_events.extract.export_file import ExportFile
 from elt_assets.signin_events.extract.file_content import Content, read_beside
 from elt_assets.signin_events.extract.file_rows import Counts, read_csv, read_json_lines
 from elt_assets.signin_events.interruption import Interruption
-from elt_assets.signin_events.progress_meter import Meter, watching
+from elt_assets.signin_events.progress_meter import ProgressMeter, watching
 from elt_assets.signin_events.results import Arrival, EventListener, FileLoad, FileStatus
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert
@@ -106,7 +106,7 @@ class ExportFiles:
         """The one place where a file's failure becomes its result."""
         what = ExportFile(folder.path_of(file), file, day)
         loading = _Loading(self._analytics, what, run_id, stop)
-        meter = Meter("csv_events", str(what), progress)
+        meter = ProgressMeter("csv_events", str(what), progress)
         try:
             return loading.run(meter)
         except Stopped:
@@ -136,7 +136,7 @@ class _Loading:
     run_id: str | None
     stop: Interruption
 
-    def run(self, meter: Meter) -> FileLoad:
+    def run(self, meter: ProgressMeter) -> FileLoad:
         known = self.analytics.rows(
             f"SELECT {_RECORDED} FROM event_files WHERE ingested_day = $day AND file = $file"
             " AND look = $look AND status IN ('loaded', 'duplicate')",
@@ -181,7 +181,7 @@ class _Loading:
                 },
             )
 
-    def _load(self, content: Content, meter: Meter) -> FileLoad:
+    def _load(self, content: Content, meter: ProgressMeter) -> FileLoad:
         read = read_csv if self.file.is_csv else read_json_lines
         try:
             with self.analytics.writing(self.stop) as connection, transaction(connection):
@@ -218,7 +218,7 @@ class _Loading:
         ).fetchone()
         return None if row is None else row[0]
 
-    def _recognised(self, digest: str, same_as: str, meter: Meter) -> FileLoad:
+    def _recognised(self, digest: str, same_as: str, meter: ProgressMeter) -> FileLoad:
         """The file of this name was loaded before and only touched, or another one has it all."""
         with self.analytics.writing(self.stop) as connection, transaction(connection):
             if same_as == str(self.file):
@@ -272,13 +272,13 @@ class _Loading:
             },
         )
 
-    def _recorded(self, row: tuple[Any, ...], meter: Meter) -> FileLoad:
+    def _recorded(self, row: tuple[Any, ...], meter: ProgressMeter) -> FileLoad:
         staged, rejected, same_as = row
         status = FileStatus.UNCHANGED if same_as is None else FileStatus.DUPLICATE
         return self._result(status, Counts(staged, rejected), meter, same_as)
 
     def _result(
-        self, status: FileStatus, counts: Counts, meter: Meter, same_as: str | None = None
+        self, status: FileStatus, counts: Counts, meter: ProgressMeter, same_as: str | None = None
     ) -> FileLoad:
         return FileLoad(
             day=self.file.day,

@@ -15,7 +15,7 @@ from datetime import date
 import duckdb
 
 from elt_assets.signin_events.interruption import Interruption
-from elt_assets.signin_events.progress_meter import Meter, watching
+from elt_assets.signin_events.progress_meter import ProgressMeter, watching
 from elt_assets.signin_events.results import EventListener, Loaded
 from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
@@ -127,7 +127,7 @@ class Loading:
 
     def run(self, day: date, *, progress: EventListener, stop: Interruption) -> Loaded:
         """Everything that follows from the day's records, in one transaction."""
-        meter = Meter("signin_events", day.isoformat(), progress)
+        meter = ProgressMeter("signin_events", day.isoformat(), progress)
         with (
             self._analytics.writing(stop) as connection,
             in_any_order(connection),
@@ -176,7 +176,7 @@ class Loading:
         return rows
 
 
-def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: Meter) -> None:
+def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: ProgressMeter) -> None:
     """The events that the day's records are of, or were of, and who wins them now."""
     connection.execute(
         f"""

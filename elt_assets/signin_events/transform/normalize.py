@@ -25,7 +25,7 @@ from elt_assets.errors import BooksUnbalanced, InvalidInput, PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.extract.api_extraction import STREAM
 from elt_assets.signin_events.interruption import Interruption
-from elt_assets.signin_events.progress_meter import Meter, watching
+from elt_assets.signin_events.progress_meter import ProgressMeter, watching
 from elt_assets.signin_events.results import EventListener, EventSource, Normalized
 from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, conforming
@@ -67,7 +67,7 @@ class Normalization:
         self, source: EventSource, day: date, *, progress: EventListener, stop: Interruption
     ) -> Normalized:
         """Replace what is normalized of the day. Raises what the registry or the file raises."""
-        meter = Meter(f"normalized_{source}_events", day.isoformat(), progress)
+        meter = ProgressMeter(f"normalized_{source}_events", day.isoformat(), progress)
         integrations = {entry.ref: entry for entry in self._platform.registry.all()}
         organizations = sorted({ref.organization_id for ref in integrations})
         with self._analytics.writing(stop) as connection, in_any_order(connection):

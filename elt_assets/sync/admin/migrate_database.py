@@ -1,11 +1,8 @@
-"""Moving: an installation's operational database from its SQLite file to a PostgreSQL server.
+"""Migrate the operational database from its SQLite file to a PostgreSQL server.
 
-Belongs here: which tables move, that nothing changes meanwhile, and that the old file is
-closed. Does not: how rows travel or are compared (storage.operational.table_transfer).
-
-The file's one writer is this move, from the first row read to the last compared: a sync that
-wants to write waits, and is refused once the file is closed. Its records are in its warehouse
-file, which does not move; it goes on when it is tried again with the new setting.
+The migration is the file's only writer, from the first row read to the last row compared. A sync
+that wants to write waits, and is refused once the file is closed. Its records are in its warehouse
+file, which does not move, so it continues when it is retried with the new setting.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from elt_assets.storage.operational.table_transfer import compare_rows, copy_row
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, operational_tables
 
 
-class Moved(msgspec.Struct, frozen=True):
+class MigratedTable(msgspec.Struct, frozen=True):
     """A table that moved: rows copied now, and rows compared one by one."""
 
     table: str
@@ -29,7 +26,7 @@ class Moved(msgspec.Struct, frozen=True):
     compared: int
 
 
-def move(source: SqliteDatabase, target: OperationalDatabase) -> list[Moved]:
+def migrate(source: SqliteDatabase, target: OperationalDatabase) -> list[MigratedTable]:
     """Copy everything into the empty `target` in one transaction, compare it, close `source`.
 
     A target that holds exactly what the source does is one that an interrupted move has left:
@@ -45,7 +42,7 @@ def move(source: SqliteDatabase, target: OperationalDatabase) -> list[Moved]:
             if any(held.values()):
                 _refuse_other_rows(leaving, arriving, columns, target)
             moved = [
-                Moved(
+                MigratedTable(
                     table,
                     0 if any(held.values()) else copy_rows(leaving, arriving, table, declared),
                     compare_rows(leaving, arriving, table, declared),

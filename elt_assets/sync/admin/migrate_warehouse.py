@@ -1,11 +1,8 @@
-"""Moving: integrations' warehouse files into the lake that settings name by now.
+"""Migrate integrations' warehouse files to the lake that the settings name.
 
-Belongs here: going over the files, and that nothing is lost or left half done. Does not: how
-rows travel or are compared (warehouse_copy).
-
-Each integration is a matter of its own. Its file is held from the first row read until it is put
-aside, so that no sync goes on in it meanwhile; interrupted, the move is repeated and finds what
-is done.
+Each integration is migrated independently. Its file stays locked from the first row read until it
+is put aside, so that no sync continues in it. An interrupted migration is repeated, and skips what
+is done. `warehouse_copy` copies and compares the rows.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin.warehouse_copy import contents, copy_tables
 
 
-class MovedWarehouse(msgspec.Struct, frozen=True):
+class MigratedWarehouse(msgspec.Struct, frozen=True):
     """An integration whose history moved, with so many rows; or `error`, why it did not."""
 
     partition: str
@@ -29,13 +26,13 @@ class MovedWarehouse(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-def move_warehouses(source: FileWarehouses, target: Warehouses) -> Iterator[MovedWarehouse]:
+def migrate_warehouses(source: FileWarehouses, target: Warehouses) -> Iterator[MigratedWarehouse]:
     """Copy every file into `target`, compare all rows, and put the file aside."""
     for ref in source.refs():
         try:
-            yield MovedWarehouse(ref.partition_key, _move(source, target, ref))
+            yield MigratedWarehouse(ref.partition_key, _move(source, target, ref))
         except (SyncError, InvalidInput) as error:
-            yield MovedWarehouse(ref.partition_key, error=ref.before(str(error)))
+            yield MigratedWarehouse(ref.partition_key, error=ref.before(str(error)))
 
 
 def _move(source: FileWarehouses, target: Warehouses, ref: IntegrationRef) -> int:

@@ -18,7 +18,7 @@ from elt_assets.storage.operational.database import OperationalDatabase, Transac
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.apply.apply_transaction import Application, VersionMoved
 from elt_assets.sync.clock import now
-from elt_assets.sync.detect.log_repair import catch_up
+from elt_assets.sync.detect.log_repair import repair_log
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.state import change_log, ledger, rejections
 from elt_assets.sync.state.fencing import raise_fence
@@ -151,7 +151,7 @@ class Compensation:
         LatestImages(self.warehouse, self.database, self.stream, self.ref).load()
         with self.warehouse.transaction():
             if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
-                catch_up(self.warehouse, self.stream, base.version, now())
+                repair_log(self.warehouse, self.stream, base.version, now())
             change_log.append(
                 self.warehouse,
                 self.stream,

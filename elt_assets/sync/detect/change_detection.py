@@ -15,7 +15,7 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.detect.baseline import forget_changes_of_form
 from elt_assets.sync.detect.delete_guard import Harm
-from elt_assets.sync.detect.log_repair import catch_up
+from elt_assets.sync.detect.log_repair import repair_log
 from elt_assets.sync.extract.certificate import ListedKeys
 from elt_assets.sync.extract.record_mapping import key_text
 from elt_assets.sync.extract.staging import repeated_keys
@@ -472,7 +472,7 @@ class Detection:
             )
             if behind:
                 self._latest.load()
-                catch_up(self._warehouse, self._stream, self._base_version, now)
+                repair_log(self._warehouse, self._stream, self._base_version, now)
             if found.changes:
                 self._append(self._stream.cdc, "NOT withheld", found.changes, now)
             if found.withheld:

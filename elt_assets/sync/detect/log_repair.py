@@ -1,11 +1,9 @@
-"""Catching up: the change log brought level with a latest table that is ahead of it.
+"""Log repair: add what the change log lacks where the latest table is ahead of it.
 
-Belongs here: finding what the log lacks and logging it as a baseline. Does not: the log's
-own statements (change_log), or a log that is ahead of the table (`drop_unapplied`).
-
-The table is ahead where a process died between applying and marking the log (then nothing
-is lacking but the mark), where the warehouse file was lost or made again, and where a power
-cut took the end of it. A log that did not say so would rebuild people away.
+The table is ahead in three cases: a process died between applying and marking the log, and only
+the mark is missing; the warehouse file was lost or made again; a power cut took the end of it. A
+rebuild from a log without these rows would delete people. What is missing is logged as a baseline.
+`change_log.drop_unapplied` repairs a log that is ahead of the table.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from elt_assets.sync.state import change_log
 from elt_assets.sync.streams import Stream
 
 
-def catch_up(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> None:
+def repair_log(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> None:
     """Make the log amount to `latest_rows`, as they stand at version `applied`; mark it reached.
 
     Call inside a transaction, when the log lacks the mark of `applied`.

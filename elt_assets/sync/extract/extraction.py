@@ -34,7 +34,7 @@ from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.clock import now
 from elt_assets.sync.extract.certificate import certify
 from elt_assets.sync.extract.page_reuse import Before
-from elt_assets.sync.extract.prefetch import made_ahead
+from elt_assets.sync.extract.prefetch import prefetched
 from elt_assets.sync.extract.staging import (
     Batch,
     ExtractionState,
@@ -151,7 +151,7 @@ class Extraction:
         leaving = threading.Event()
         groups = self._groups(self._pages(source, state, leaving))
         working_out = _worked_out(landing, groups, state.batches, source)
-        with closing(made_ahead(working_out, _AHEAD_BYTES, leaving)) as coming:
+        with closing(prefetched(working_out, _AHEAD_BYTES, leaving)) as coming:
             return self._land(landing, state, coming)
 
     def _may_ask_whether_changed(self, state: ExtractionState, before: Before | None) -> bool:

@@ -1,10 +1,7 @@
-"""Working ahead: items are made in a thread while earlier ones are used.
+"""Prefetch: a thread makes the next items while the caller uses earlier ones.
 
-Belongs here: the thread, how far ahead it may be, the order of items and of errors, and leaving
-no thread behind. Does not: what an item is.
-
-Using one takes many times as long now and then (a file's log is emptied); who makes them goes on
-meanwhile, so that both threads have something to do all the time.
+Using an item takes many times as long now and then, because the file's log is emptied. The thread
+continues meanwhile, so that both are busy all the time. Items and errors keep their order.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 
-def made_ahead(items: Iterator[T], room: int, leaving: threading.Event) -> Generator[T]:
+def prefetched(items: Iterator[T], room: int, leaving: threading.Event) -> Generator[T]:
     """The items in order, made while those before them are used.
 
     None is begun while what waits and what is used takes `room` bytes or more. Only one thread at

@@ -39,7 +39,7 @@ def drop_unapplied(warehouse: Warehouse, stream: Stream, ref: IntegrationRef, ap
     """Forget what earlier attempts wrote and never applied; return whether the log is behind.
 
     `applied` is the latest table's version; a log without the mark of that version may lack
-    changes (`catch_up`). Raises `DatabaseDamaged` when the log is further ahead than one
+    changes (`repair_log`). Raises `DatabaseDamaged` when the log is further ahead than one
     attempt can be: the operational database was set back.
     """
     of_stream = {"applied": applied, "stream": stream.name}

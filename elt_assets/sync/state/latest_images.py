@@ -1,10 +1,7 @@
 """Rows of the latest table as temporary tables of the warehouse, to be compared there.
 
-Belongs here: bringing them over, as much of them as is needed. Does not: the statements that
-read them (latest) or any comparison (detect, catch_up, compensate, audit).
-
-A hash tells whether a row differs; its image, which is many times as much, is needed only of
-rows that do.
+A hash shows whether a row differs. Its image is many times as large, and is copied only for rows
+that differ.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.backup import backup
-from elt_assets.sync.admin.migrate_database import copy_to_file, move
+from elt_assets.sync.admin.migrate_database import copy_to_file, migrate
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES
@@ -82,7 +82,7 @@ def test_everything_is_there_and_the_next_sync_finds_it_unchanged(
 ) -> None:
     users = filled.platform.records(USERS, OTHER)
     rows = rows_of(filled.platform.database)
-    moved = move(source_of(filled), target)
+    moved = migrate(source_of(filled), target)
     assert sum(table.copied for table in moved) == sum(table.compared for table in moved) == rows
     with Platform.open(there, filled._open_source) as platform:
         assert platform.records(USERS, OTHER) == users
@@ -99,7 +99,7 @@ def test_the_old_file_is_closed_for_whoever_has_it_open_and_for_who_opens_it(
     filled: Company, target: OperationalDatabase
 ) -> None:
     users = len(filled.users(OTHER))
-    move(source_of(filled), target)
+    migrate(source_of(filled), target)
     filled.worlds["other:main"].records = people(3)
     outcome = filled.sync(OTHER, sync_id="late")
     assert outcome.status is Status.FAILED
@@ -126,7 +126,7 @@ def test_a_sync_waits_while_its_database_moves(
         return begin(on)
 
     monkeypatch.setattr(target, "transaction", begin_and_write)
-    move(source_of(filled), target)
+    migrate(source_of(filled), target)
     assert refused
     other.close()
 
@@ -138,7 +138,7 @@ def test_a_target_that_holds_something_else_is_refused_and_nothing_changed(
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
     before = contents(target)
     with pytest.raises(InvalidInput, match="is not empty, and not what an interrupted move"):
-        move(source_of(filled), target)
+        migrate(source_of(filled), target)
     assert contents(target) == before
     assert filled.sync(OTHER, sync_id="s3").status is Status.UNCHANGED, "the file is still open"
 
@@ -152,8 +152,8 @@ def test_a_move_that_was_interrupted_before_the_file_was_closed_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(SqliteDatabase, "retire", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            move(source_of(filled), target)
-    moved = move(source_of(filled), target)
+            migrate(source_of(filled), target)
+    moved = migrate(source_of(filled), target)
     assert [table.copied for table in moved] == [0] * len(OPERATIONAL_TABLES)
     with pytest.raises(DatabaseMoved):
         source_of(filled).migrate()
@@ -175,7 +175,7 @@ def test_a_row_that_is_lost_on_the_way_stops_the_move(
     lost = row["id"]
     monkeypatch.setattr(migrate_database, "copy_rows", losing)
     with pytest.raises(PermanentError, match=rf"users_latest differs at the row .*{lost}"):
-        move(source_of(filled), target)
+        migrate(source_of(filled), target)
     assert rows_of(target) == 0
     assert filled.sync(OTHER, sync_id="s3").status is Status.UNCHANGED
 
@@ -184,7 +184,7 @@ def test_a_backup_from_postgresql_is_a_home_on_a_file(
     filled: Company, there: Settings, target: OperationalDatabase, tmp_path: Path
 ) -> None:
     before = contents(filled.platform.database)
-    move(source_of(filled), target)
+    migrate(source_of(filled), target)
     with Platform.open(there) as platform:
         assert backup(platform, tmp_path / "copy").left == ()
     with Platform.open(load_settings(home=tmp_path / "copy", operational_url=None)) as restored:

@@ -11,7 +11,7 @@ from elt_assets.errors import RetryableError
 from elt_assets.storage.from_settings import file_warehouses, warehouses
 from elt_assets.sync.admin import migrate_warehouse
 from elt_assets.sync.admin.backup import backup
-from elt_assets.sync.admin.migrate_warehouse import MovedWarehouse, move_warehouses
+from elt_assets.sync.admin.migrate_warehouse import MigratedWarehouse, migrate_warehouses
 from elt_assets.sync.admin.warehouse_copy import contents
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.state.store_tables import warehouse_layout
@@ -35,12 +35,12 @@ def synced(tmp_path: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> World
     return world
 
 
-def move(home: Path) -> list[MovedWarehouse]:
+def move(home: Path) -> list[MigratedWarehouse]:
     settings = load_settings(home=home, lock_wait=0)
     source = file_warehouses(settings, settings.warehouse_path)
     target = warehouses(settings, warehouse_layout())
     try:
-        return [*move_warehouses(source, target)]
+        return [*migrate_warehouses(source, target)]
     finally:
         source.close()
         target.close()

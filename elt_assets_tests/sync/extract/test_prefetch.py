@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.connectors import slot
 from elt_assets.connectors.slot import Slot
-from elt_assets.sync.extract.prefetch import made_ahead
+from elt_assets.sync.extract.prefetch import prefetched
 
 ROOM = 100
 
@@ -47,7 +47,7 @@ class Reached:
 
 def test_items_are_made_while_one_is_used() -> None:
     reached = Reached()
-    with closing(made_ahead(reached.things(9), ROOM, threading.Event())) as coming:
+    with closing(prefetched(reached.things(9), ROOM, threading.Event())) as coming:
         assert next(coming).number == 0
         # Four that wait; nothing is taken meanwhile.
         reached.wait_for(5)
@@ -56,7 +56,7 @@ def test_items_are_made_while_one_is_used() -> None:
 
 def test_no_more_than_four_items_wait() -> None:
     made: list[int] = []
-    with closing(made_ahead(things(made, 20), ROOM, threading.Event())) as coming:
+    with closing(prefetched(things(made, 20), ROOM, threading.Event())) as coming:
         for thing in coming:
             assert len(made) <= thing.number + 1 + 4
     assert len(made) == 21
@@ -64,14 +64,14 @@ def test_no_more_than_four_items_wait() -> None:
 
 def test_none_is_made_while_others_take_all_the_room() -> None:
     made: list[int] = []
-    with closing(made_ahead(things(made, 9, nbytes=ROOM), ROOM, threading.Event())) as coming:
+    with closing(prefetched(things(made, 9, nbytes=ROOM), ROOM, threading.Event())) as coming:
         for thing in coming:
             assert made == list(range(thing.number + 1))
 
 
 def test_two_that_fill_the_room_wait_for_one_to_be_used() -> None:
     reached = Reached()
-    with closing(made_ahead(reached.things(9, nbytes=ROOM // 2), ROOM, threading.Event())) as it:
+    with closing(prefetched(reached.things(9, nbytes=ROOM // 2), ROOM, threading.Event())) as it:
         for thing in it:
             reached.wait_for(min(thing.number + 2, 10))
             assert len(reached.made) <= thing.number + 2
@@ -79,14 +79,14 @@ def test_two_that_fill_the_room_wait_for_one_to_be_used() -> None:
 
 def test_a_single_item_needs_no_thread() -> None:
     before = threading.active_count()
-    with closing(made_ahead(things([], 0), ROOM, threading.Event())) as coming:
+    with closing(prefetched(things([], 0), ROOM, threading.Event())) as coming:
         next(coming)
         assert threading.active_count() == before
         assert not list(coming)
 
 
 def test_no_items_are_none() -> None:
-    assert not list(made_ahead(iter(()), ROOM, threading.Event()))
+    assert not list(prefetched(iter(()), ROOM, threading.Event()))
 
 
 def test_an_error_comes_in_the_place_of_the_item_it_prevented() -> None:
@@ -95,7 +95,7 @@ def test_an_error_comes_in_the_place_of_the_item_it_prevented() -> None:
         yield Thing(1)
         raise ValueError("the third one")
 
-    with closing(made_ahead(items(), ROOM, threading.Event())) as coming:
+    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
         assert [next(coming).number, next(coming).number] == [0, 1]
         with pytest.raises(ValueError, match="the third one"):
             next(coming)
@@ -110,7 +110,7 @@ def test_who_leaves_says_so_and_leaves_no_thread_behind() -> None:
         yield Thing(1)
 
     before = threading.active_count()
-    coming = made_ahead(items(), ROOM, leaving)
+    coming = prefetched(items(), ROOM, leaving)
     next(coming)
     coming.close()
     assert leaving.is_set()
@@ -120,7 +120,7 @@ def test_who_leaves_says_so_and_leaves_no_thread_behind() -> None:
 def test_who_leaves_while_the_maker_waits_for_room_leaves_no_thread_behind() -> None:
     reached = Reached()
     before = threading.active_count()
-    coming = made_ahead(reached.things(20), ROOM, threading.Event())
+    coming = prefetched(reached.things(20), ROOM, threading.Event())
     next(coming)
     reached.wait_for(5)
     coming.close()
@@ -137,7 +137,7 @@ def test_a_slot_is_released_while_producer_and_consumer_both_wait() -> None:
             left.wait()
         yield Thing(1, is_last=True)
 
-    with closing(made_ahead(items(), ROOM, threading.Event())) as coming:
+    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
         assert [thing.number for thing in coming] == [0, 1]
     assert came_back.is_set()
 
@@ -155,7 +155,7 @@ def test_a_slot_is_kept_while_there_is_an_item_to_use() -> None:
             go_on.wait()
         yield Thing(2, is_last=True)
 
-    with closing(made_ahead(items(), ROOM, threading.Event())) as coming:
+    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
         next(coming)
         waits.wait()
         assert next(coming).number == 1
