@@ -1,0 +1,47 @@
+"""The same lies through the real engine and its SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.liar.installation import Installation
+from elt_assets_tests.campaign.liar.lies import LIES
+
+SEED = 20_261_129
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """An empty installation over model providers."""
+    made = Installation(tmp_path / "home")
+    yield made
+    made.close()
+
+
+def test_the_engine_harms_nobody_on_a_few_lies(installation: Installation) -> None:
+    figures = run(installation, 8)
+    assert figures.violations == []
+    assert figures.seen["listings through the engine"] == 40
+
+
+@pytest.mark.campaign
+def test_the_engine_harms_nobody_on_many_lies(
+    installation: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = run(installation, 120)
+    with capsys.disabled():
+        print("", *figures.lines(), sep="\n")
+    assert figures.violations == []
+    assert figures.never_fired(LIES) == []
+
+
+def run(installation: Installation, scenarios: int) -> Figures:
+    """So many integrations, one after the other."""
+    figures = Figures(f"liar through the engine (seed {SEED})")
+    for number in range(scenarios):
+        installation.scenario(SEED + number, figures)
+    return figures
