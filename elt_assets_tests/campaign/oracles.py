@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,11 @@ def _settled(state: State) -> list[Row]:
 
 def _each(oracle: str, state: State, details: Iterable[object]) -> list[Violation]:
     return [Violation(oracle, state.ref.partition_key, str(detail)) for detail in details]
+
+
+def documented_limit(rows: int) -> int:
+    """How many of `rows` one sync may change for the worse, by docs/operations.md.
+
+    20%, at most 500; of ten or fewer half of them, at least one.
+    """
+    return min(500, max(rows // 2, 1) if rows <= 10 else floor(rows * 0.2))

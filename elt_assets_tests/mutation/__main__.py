@@ -20,9 +20,9 @@ from elt_assets_tests.mutation.running import Target, measured, preload, survivo
 
 ROOT = Path(__file__).parents[2]
 MODULES = (
-    "elt_assets/sync/certificate.py",
-    "elt_assets/sync/guard.py",
-    "elt_assets/sync/detect.py",
+    "elt_assets/sync/extract/certificate.py",
+    "elt_assets/sync/detect/delete_guard.py",
+    "elt_assets/sync/detect/change_detection.py",
 )
 """The modules that decide whether a change may harm somebody."""
 
@@ -60,7 +60,7 @@ def complaints(
 def main(modules: tuple[str, ...], workers: int) -> None:
     """Mutate modules (all that judge, if none is named); exit 1 if a mutant survives unexplained.
 
-    Example: python -m elt_assets_tests.mutation elt_assets/sync/guard.py
+    Example: python -m elt_assets_tests.mutation elt_assets/sync/detect/delete_guard.py
     """
     os.chdir(ROOT)
     wrong = 0

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from elt_assets.demo.fault_injection import (
+    false_claims,
     paging_faults,
     population_changes,
     record_faults,
@@ -24,6 +25,7 @@ from elt_assets.demo.fault_injection.fault import (
     Affliction,
     Exchange,
     Fault,
+    OneAnswer,
     Order,
     Page,
     Plan,
@@ -41,6 +43,7 @@ FAULTS: dict[str, Fault] = {
         *paging_faults.FAULTS,
         *record_faults.FAULTS,
         *population_changes.FAULTS,
+        *false_claims.FAULTS,
     )
 }
 
@@ -95,6 +98,10 @@ class Afflictions:
             strayed=affliction.strayed,
         )
 
+    def planned(self, ref: IntegrationRef) -> Affliction | None:
+        """What was ordered for `ref`."""
+        return self._planned.get(ref)
+
     def of(self, ref: IntegrationRef) -> Affliction | None:
         """What the next answer to `ref` suffers."""
         planned = self._planned.get(ref)
@@ -112,12 +119,35 @@ class Chaos:
         self._afflictions = afflictions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (asked := _asked_for_one(scope["path"])) is not None:
+            await self._about_one(*asked, scope, receive, send)
+            return
         ref = _listed(scope["path"])
         affliction = None if ref is None else self._afflictions.of(ref)
         if ref is None or affliction is None:
             await self._app(scope, receive, send)
         else:
             await self._suffer(ref, affliction, scope, receive, send)
+
+    async def _about_one(
+        self, ref: IntegrationRef, key: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer about one user, as long as a plan that concerns single users lasts."""
+        affliction = self._afflictions.planned(ref)
+        orders = [] if affliction is None else affliction.plan.orders
+        faults = [fault for order in orders if (fault := FAULTS[order.fault]).single]
+        if affliction is None or not faults:
+            await self._app(scope, receive, send)
+            return
+        status, body = await _answered(self._app, scope, receive)
+        answer = OneAnswer(status, "application/json", body)
+        for fault in faults:
+            told = answer if fault.single is None else fault.single(key, answer)
+            if told != answer:
+                affliction.fired[fault.name] += 1
+                answer = told
+        headers = {"content-type": answer.content_type}
+        await Response(answer.body, answer.status, headers)(scope, receive, send)
 
     async def _suffer(
         self,
@@ -171,18 +201,22 @@ class Chaos:
     async def _clean(self, exchange: Exchange, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         """The application's own answer, whole."""
         query = {name: value for name, value in exchange.query.items() if value != END}
-        status, parts = 500, []
-
-        async def keep(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                parts.append(message.get("body", b""))
-
         asked = {**scope, "query_string": urlencode(query).encode()}
-        await self._app(asked, receive, keep)
-        return status, b"".join(parts)
+        return await _answered(self._app, asked, receive)
+
+
+async def _answered(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    status, parts = 500, []
+
+    async def keep(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            parts.append(message.get("body", b""))
+
+    await app(scope, receive, keep)
+    return status, b"".join(parts)
 
 
 def _listed(path: str) -> IntegrationRef | None:
@@ -191,6 +225,17 @@ def _listed(path: str) -> IntegrationRef | None:
         case ["", "v1", organization, integration, "users"]:
             try:
                 return IntegrationRef(organization, integration)
+            except InvalidInput:
+                return None
+    return None
+
+
+def _asked_for_one(path: str) -> tuple[IntegrationRef, str] | None:
+    """The integration and the id of the user that this path names."""
+    match path.split("/"):
+        case ["", "v1", organization, integration, "users", key]:
+            try:
+                return IntegrationRef(organization, integration), key
             except InvalidInput:
                 return None
     return None

@@ -2,7 +2,7 @@
 
 Belongs here: the shape of a fault, the plan that a client orders, and one page on its way
 out while faults act on it. Does not: any fault (chaos_wire, chaos_paging, chaos_records,
-chaos_worlds) or serving (chaos).
+chaos_worlds, chaos_lies) or serving (chaos).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,7 @@ class Family(StrEnum):
     AUTH = "auth"
     TIMING = "timing"
     WORLD = "world"
+    LIE = "lie"
 
 
 class Need(StrEnum):
@@ -62,6 +63,16 @@ class Need(StrEnum):
     """It waits for a second extraction before it deletes."""
     CURSOR = "cursor"
     """Each of its pages leads to the next, instead of being counted."""
+    SINGLE = "single"
+    """It asks for single users before it deletes them."""
+
+
+class OneAnswer(NamedTuple):
+    """An answer about one user."""
+
+    status: int
+    content_type: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,8 @@ class Fault:
 
     `fleeting` is allowed where it happens once, `lasting` where it never goes away; None
     means that it does not come in that form. `begin` acts before the page is made, `act` on
-    the page or in place of it; they return False when there was nothing to spoil.
+    the page or in place of it; they return False when there was nothing to spoil. `single`
+    makes another answer of the one about a user, given the id.
     `from_page` is the first page, and `before_last` says that another page must follow.
     `extra` is how many records more than there are people it makes the listing hold.
     """
@@ -81,6 +93,7 @@ class Fault:
     lasting: Endings | None = None
     begin: Callable[[Exchange], object] | None = None
     act: Callable[[Exchange], object] | None = None
+    single: Callable[[str, OneAnswer], OneAnswer] | None = None
     needs: frozenset[Need] = frozenset()
     from_page: int = 1
     before_last: bool = False

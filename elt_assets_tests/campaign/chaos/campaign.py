@@ -136,6 +136,9 @@ class ChainRun:
             end=end,
             outcome=outcome,
             touched=frozenset(suffered.keys) | self._shifted(scenario, start, end),
+            said=frozenset(suffered.keys)
+            if FAULTS[scenario.fault].family is Family.LIE
+            else frozenset(),
         )
         happened = suffered.fired.keys() & {scenario.fault, scenario.companion}
         self._judged(name, scene, self._allowed(scenario) if happened else RIGHT)
@@ -172,6 +175,7 @@ class ChainRun:
             end=failed.end,
             outcome=outcome,
             touched=failed.touched,
+            said=failed.said,
         )
         # A cursor that only the fault knew leads nowhere now, so it may fail again.
         self._judged(f"{name}, continued", scene, _EVERY_ENDING)

@@ -122,7 +122,13 @@ def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]])
     pages = _PAGES[number % len(_PAGES)]
     # Counted pages without a count end at the first empty one, whatever it is empty for.
     total, grace = number % 4 != 3 or pages != "cursors", number % 5 == 1
-    held = (Need.TOTAL, total), (Need.GRACE, grace), (Need.CURSOR, pages == "cursors")
+    single = number % 2 == 0 and not grace
+    held = (
+        (Need.TOTAL, total),
+        (Need.GRACE, grace),
+        (Need.CURSOR, pages == "cursors"),
+        (Need.SINGLE, single),
+    )
     has = {need for need, met in held if met}
     page_size = dice.choice((5, 7, 8, 10))
     return Chain(
@@ -138,7 +144,7 @@ def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]])
             _scenario(dice, *_next(waiting, has), first=place == 0) for place in range(LENGTH)
         ),
         pages=pages,
-        single=pages != "cursors" and number % 4 == 0,
+        single=single,
         heals=number % 2 == 0,
     )
 

@@ -162,6 +162,27 @@ def test_a_listing_of_nobody_that_is_quarantined_counts_as_incomplete() -> None:
     assert found(emptied, INCOMPLETE) == set()
 
 
+@pytest.mark.parametrize("name", ["active", "email"])
+def test_many_who_lose_what_they_still_have_are_caught(name: str) -> None:
+    keys = [f"u{number}" for number in range(20)]
+    whole = {key: {"name": "N", "active": True, "email": "a@b"} for key in keys}
+    limit = 4
+
+    def after(harmed: int) -> Scene:
+        changed = {key: whole[key] | {name: None} for key in keys[:harmed]}
+        lied = scene(whole, whole | changed, whole)
+        return replace(lied, touched=frozenset(keys), said=frozenset(keys))
+
+    assert found(after(limit)) == set()
+    assert found(after(limit + 1)) == {"many harmed"}
+
+
+def test_what_a_provider_claims_of_untouched_people_is_caught() -> None:
+    lied = scene(users("a"), users("a", name="Other"), users("a"))
+    assert found(lied) == {"stale overwrite"}
+    assert found(replace(lied, touched=frozenset("a"), said=frozenset("a"))) == set()
+
+
 def test_every_difference_that_remains_after_healing_is_caught() -> None:
     oracles = [
         violation.oracle

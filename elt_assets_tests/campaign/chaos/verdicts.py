@@ -13,7 +13,7 @@ from typing import Any
 
 from elt_assets.demo.fault_injection.fault import Ending, Endings
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets_tests.campaign.oracles import Violation
+from elt_assets_tests.campaign.oracles import Violation, documented_limit
 
 Users = Mapping[str, Mapping[str, Any]]
 
@@ -23,7 +23,8 @@ class Scene:
     """One sync: the table around it, the provider around it, and what it said.
 
     `touched` are the keys whose records a fault touched: these may have come out as they
-    were before, or not at all if they are new.
+    were before, or not at all if they are new. Of those `said` the provider claimed something
+    well formed that is not so: they may have come out so too, but no more than the limit allows.
     """
 
     before: Users
@@ -32,6 +33,7 @@ class Scene:
     end: Users
     outcome: Outcome
     touched: frozenset[str] = frozenset()
+    said: frozenset[str] = frozenset()
 
     @property
     def ending(self) -> Ending:
@@ -46,7 +48,7 @@ class Scene:
 def judge(scene: Scene, allowed: Endings) -> list[Violation]:
     """Everything wrong with the scene."""
     ending = scene.ending
-    found = [*_false_deletes(scene)]
+    found = [*_false_deletes(scene), *_mass_harm(scene)]
     if ending not in allowed:
         said = scene.outcome.error or "; ".join(scene.outcome.certificate.reasons)
         found += _each(scene, "unexpected ending", [f"{ending} ({said})"])
@@ -78,6 +80,23 @@ def _false_deletes(scene: Scene) -> list[Violation]:
     """Whoever was with the provider all the time and had a row must still have one."""
     alive = scene.start.keys() & scene.end.keys()
     return _each(scene, "false delete", (scene.before.keys() & alive) - scene.after.keys())
+
+
+def _mass_harm(scene: Scene) -> list[Violation]:
+    """Of those who were active, or had an address, and still are so, few may lose it at once."""
+    alive = scene.before.keys() & scene.start.keys() & scene.end.keys() & scene.after.keys()
+    limit = documented_limit(len(scene.before))
+    found = []
+    for name in ("active", "email"):
+        kept = (scene.before, scene.start, scene.end)
+        harmed = [
+            key
+            for key in alive
+            if all(users[key].get(name) for users in kept) and not scene.after[key].get(name)
+        ]
+        if len(harmed) > limit:
+            found += _each(scene, "many harmed", [f"{len(harmed)} lost {name}"])
+    return found
 
 
 def _failed(scene: Scene) -> list[Violation]:
@@ -128,7 +147,11 @@ def _right(scene: Scene) -> list[Violation]:
 
 def _excused(scene: Scene, key: str) -> bool:
     """Whether a touched record is as it was before, or went through more than two versions."""
-    return scene.after[key] == scene.before.get(key) or scene.start.get(key) != scene.end.get(key)
+    return (
+        key in scene.said
+        or scene.after[key] == scene.before.get(key)
+        or scene.start.get(key) != scene.end.get(key)
+    )
 
 
 def _versions(scene: Scene, key: str) -> tuple[object, ...]:

@@ -6,28 +6,22 @@ In memory: no HTTP, no database. What is drawn depends on the seed alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from elt_assets.connectors.source import Presence
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.liar.desk import Desk, Row, Rules
 from elt_assets_tests.campaign.liar.lies import LIES, Lie, fitting
 from elt_assets_tests.campaign.liar.oracles import Scene, Watcher
-from elt_assets_tests.campaign.liar.provider import Paging, Provider, Single
+from elt_assets_tests.campaign.liar.probing import Probing
+from elt_assets_tests.campaign.liar.provider import Paging, Provider
 from elt_assets_tests.campaign.liar.reader import Reading, read
-from elt_assets_tests.campaign.liar.world import KEYS, World, number_of
+from elt_assets_tests.campaign.liar.world import KEYS, World
 
 LISTINGS = 5
 """Listings of one integration, one after the other."""
 _PAGINGS = tuple(Paging)
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-_PRESENCE = {
-    Single.PRESENT: Presence.PRESENT,
-    Single.GONE: Presence.GONE,
-    Single.PROXY: Presence.UNKNOWN,
-}
 
 
 @dataclass(slots=True)
@@ -88,26 +82,7 @@ class Draw:
         return self.restless and self.dice.random() < 0.15
 
 
-@dataclass(slots=True)
-class Probing:
-    """Asks the provider for single people as a source does, and keeps what it was told."""
-
-    provider: Provider
-    probes: bool = True
-    answers: dict[str, Presence] = field(default_factory=dict)
-
-    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """As the seam says: a control first, and nothing is known if that fails."""
-        one = self.provider.one
-        control = bool(listed) and one(number_of(listed[0])) is Single.PRESENT
-        for key in missing:
-            self.answers[key] = _PRESENCE[one(number_of(key)) if control else Single.PROXY]
-        return self.answers
-
-
-def campaign(
-    listings: int, seed: int, rules: Rules | None = None, *, lies: bool = True
-) -> Figures:
+def campaign(listings: int, seed: int, rules: Rules | None = None, *, lies: bool = True) -> Figures:
     """At least so many listings, judged by the product's rules or by others."""
     figures = Figures(f"liar (seed {seed})")
     for number in range(-(-listings // LISTINGS)):

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from elt_assets.connectors.listing import Listing
+from elt_assets.connectors.rest.listing_course import Listing
 from elt_assets.connectors.source import Presence
-from elt_assets.safeguards import Safeguards
-from elt_assets.sync import certificate as certificates
-from elt_assets.sync import confirm, guard
+from elt_assets.config.safeguards import Safeguards
+from elt_assets.sync.extract import certificate as certificates
+from elt_assets.sync.detect import delete_confirmation, delete_guard
 from elt_assets.sync.outcome import Certificate, Mode
 from elt_assets_tests.campaign.liar.reader import ListingOf, Reading
 
@@ -41,9 +41,9 @@ class Rules:
     listing_of: ListingOf = Listing
     certify: Callable[..., Certificate] = certificates.certify
     with_keys: Callable[..., Certificate] = certificates.with_keys
-    second_witness: Callable[..., str] = confirm.second_witness
-    confirm_deletes: Callable[..., int] = confirm.confirm_deletes
-    judge: Callable[..., guard.Verdict] = guard.judge
+    second_witness: Callable[..., str] = delete_confirmation.second_witness
+    confirm_deletes: Callable[..., int] = delete_confirmation.confirm_deletes
+    judge: Callable[..., delete_guard.Verdict] = delete_guard.judge
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Settled:
     """What one sync did, by key."""
 
     certificate: Certificate
-    verdict: guard.Verdict = field(default_factory=guard.Verdict)
+    verdict: delete_guard.Verdict = field(default_factory=delete_guard.Verdict)
     inserted: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     deactivated: set[str] = field(default_factory=set)
@@ -115,7 +115,7 @@ class Desk:
         if updates or missing:
             done.verdict = rules.judge(
                 sealed,
-                guard.Harms(
+                delete_guard.Harms(
                     latest=len(rows),
                     unique=len(listed),
                     inserts=len(done.inserted),
@@ -130,13 +130,13 @@ class Desk:
             )
         withheld = done.verdict.withheld
         passing = set(missing)
-        if withheld & {guard.Harm.DELETE, guard.Harm.IDENTITY}:
+        if withheld & {delete_guard.Harm.DELETE, delete_guard.Harm.IDENTITY}:
             passing = set()
-        if guard.Harm.IDENTITY in withheld:
+        if delete_guard.Harm.IDENTITY in withheld:
             done.inserted = set()
-        if guard.Harm.DEACTIVATION in withheld:
+        if delete_guard.Harm.DEACTIVATION in withheld:
             updates -= done.deactivated
-        if guard.Harm.LOSS in withheld:
+        if delete_guard.Harm.LOSS in withheld:
             updates -= done.lost
         if passing:
             passing = self._confirmed(done, passing, [*listed], source, moment)
@@ -152,7 +152,7 @@ class Desk:
         rules = self.rules
         found = _Missing(missing, listed, self.missing)
         witness = rules.second_witness(None, done.certificate, probes=source.probes)
-        earlier = confirm.EarlierAbsence(_text(moment))
+        earlier = delete_confirmation.EarlierAbsence(_text(moment))
         present = rules.confirm_deletes(found, witness, source, earlier)
         done.certificate = certificates.contradicted(done.certificate, present)
         done.shielded, done.pending = found.shielded, found.pending
@@ -168,7 +168,7 @@ class Desk:
         for key in done.inserted | updates:
             rows[key] = listed[key]
         deletes_withheld = bool(
-            done.verdict.withheld & {guard.Harm.DELETE, guard.Harm.IDENTITY}
+            done.verdict.withheld & {delete_guard.Harm.DELETE, delete_guard.Harm.IDENTITY}
         ) and any(key not in listed for key in rows)
         if done.certificate.complete and not deletes_withheld:
             text = _text(moment)
@@ -178,11 +178,11 @@ class Desk:
         harms = (len(done.deleted), len(done.deactivated), len(done.lost))
         self.harm.append((moment, before, *harms))
 
-    def _recent(self, moment: datetime) -> guard.Recent:
+    def _recent(self, moment: datetime) -> delete_guard.Recent:
         recent = [one for one in self.harm if one[0] > moment - timedelta(hours=24)]
         if not recent:
-            return guard.Recent()
-        return guard.Recent(
+            return delete_guard.Recent()
+        return delete_guard.Recent(
             latest=recent[0][1],
             deletes=sum(one[2] for one in recent),
             deactivations=sum(one[3] for one in recent),

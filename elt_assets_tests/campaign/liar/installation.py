@@ -13,23 +13,25 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.connectors.expressions import Comparison
-from elt_assets.connectors.expressions import Path as FieldPath
-from elt_assets.connectors.listing import BEGINNING, Listing, Progress
+from elt_assets.connectors.mapping.expressions import Comparison
+from elt_assets.connectors.mapping.expressions import Path as FieldPath
+from elt_assets.connectors.rest.listing_course import BEGINNING, Listing, Progress
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.settings import load_settings
-from elt_assets.sync.guard import Harm, Verdict
+from elt_assets.config.settings import load_settings
+from elt_assets.sync.detect.delete_guard import Harm, Verdict
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.platform import Platform
-from elt_assets.sync.stream import USERS
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.figures import Figures
-from elt_assets_tests.campaign.liar.campaign import LISTINGS, Draw, Probing, live, rows_of
+from elt_assets_tests.campaign.liar.campaign import LISTINGS, Draw, live, rows_of
 from elt_assets_tests.campaign.liar.desk import Row, Settled
 from elt_assets_tests.campaign.liar.oracles import Scene, Watcher
+from elt_assets_tests.campaign.liar.probing import Probing
 from elt_assets_tests.campaign.liar.provider import Provider
 from elt_assets_tests.campaign.liar.reader import COURSES, Reading, steps
 from elt_assets_tests.campaign.liar.world import KEYS
+from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.sync.worlds import PROVIDER_DATA
 
 FIELDS: FieldMap = {
@@ -164,7 +166,10 @@ class Installation:
         figures.seen["listings through the engine"] += 1
         reading = situation.reading
         if outcome.status is Status.FAILED or reading is None:
-            figures.seen["failed"] += 1
+            figures.seen["syncs that failed"] += 1
+            if "unexpected error" in (outcome.error or ""):
+                violation = Violation("unexpected error", str(ref), outcome.error or "")
+                figures.judge(f"{ref} listing {number}", [violation])
             return
         after = self._rows(ref)
         scene = Scene(

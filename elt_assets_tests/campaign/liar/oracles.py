@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import floor
 
 from elt_assets.connectors.source import Presence
 from elt_assets_tests.campaign.liar.desk import Settled
 from elt_assets_tests.campaign.liar.explain import fits
 from elt_assets_tests.campaign.liar.reader import Reading
-from elt_assets_tests.campaign.oracles import Violation
+from elt_assets_tests.campaign.oracles import Violation, documented_limit
 
 HARMED = "a user who is there harmed"
 MANY_HARMED = "more users harmed than the limit"
@@ -116,11 +115,3 @@ class Watcher:
 
     def _violation(self, oracle: str, detail: str) -> Violation:
         return Violation(oracle, self.partition, detail)
-
-
-def documented_limit(rows: int) -> int:
-    """How many of `rows` one sync may change for the worse, by docs/operations.md.
-
-    20%, at most 500; of ten or fewer half of them, at least one.
-    """
-    return min(500, max(rows // 2, 1) if rows <= 10 else floor(rows * 0.2))

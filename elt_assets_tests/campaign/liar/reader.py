@@ -1,11 +1,11 @@
-"""Reading a model provider to the end with the product's own `Listing`, as `rest` does over HTTP."""
+"""Reading a model provider to the end with the product's own `Listing`, as over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from elt_assets.connectors.listing import (
+from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
     Course,
     Facts,
@@ -17,7 +17,7 @@ from elt_assets.connectors.listing import (
     Turn,
 )
 from elt_assets.errors import PositionRefused, ProviderRefused, SyncError
-from elt_assets.sync.stage import ExtractionState
+from elt_assets.sync.extract.staging import ExtractionState
 from elt_assets_tests.campaign.liar.provider import Answer, Paging, Provider
 
 MAX_PAGES = 30
@@ -103,9 +103,7 @@ def read(
         reading.begin_again()
         provider.served = []
         try:
-            for _ in steps(
-                provider, size, listing_of(course, BEGINNING), reading, before_page
-            ):
+            for _ in steps(provider, size, listing_of(course, BEGINNING), reading, before_page):
                 pass
         except SyncError:
             reading.failed = True

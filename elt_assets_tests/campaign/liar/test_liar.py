@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
-from elt_assets.connectors.listing import Facts, Listing, Turn
-from elt_assets.sync import certificate, confirm, guard
+from elt_assets.connectors.rest.listing_course import Facts, Listing, Turn
+from elt_assets.sync.extract import certificate
+from elt_assets.sync.detect import delete_guard
 from elt_assets.sync.outcome import Certificate
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.liar import oracles
@@ -80,8 +80,8 @@ def mute(*arguments: Any) -> Certificate:
     return msgspec.structs.replace(certificate.with_keys(*arguments), reasons=())
 
 
-def unlimited(*_: Any, **__: Any) -> guard.Verdict:
-    return guard.Verdict()
+def unlimited(*_: Any, **__: Any) -> delete_guard.Verdict:
+    return delete_guard.Verdict()
 
 
 def hesitant(detection: Any, *_: Any) -> int:
