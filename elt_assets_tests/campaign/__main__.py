@@ -23,6 +23,8 @@ from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign,
 from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
+from elt_assets_tests.campaign.liar.campaign import liar_campaign
+from elt_assets_tests.campaign.liar.campaign import never_often_enough as never_told_often_enough
 
 
 def crash(folder: Path, seed: int, scale: float) -> Figures:
@@ -54,11 +56,19 @@ def hostile(folder: Path, seed: int, scale: float) -> Figures:
     return hostile_campaign(folder, max(1, int(2 * scale)))
 
 
+def liar(_folder: Path, seed: int, scale: float) -> Figures:
+    """Providers that lie in every claim, in memory."""
+    figures = liar_campaign(max(1_000, int(1_000_000 * scale)), seed)
+    figures.missing = sorted(never_told_often_enough(figures, least=max(1, int(2_500 * scale))))
+    return figures
+
+
 CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {
     "chaos": chaos,
     "crash": crash,
     "concurrency": concurrency,
     "hostile": hostile,
+    "liar": liar,
 }
 
 

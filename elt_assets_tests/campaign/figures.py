@@ -42,7 +42,7 @@ class Figures:
     def lines(self) -> list[str]:
         """The figures as text."""
         found = Counter(violation.oracle for _, violation in self.violations)
-        named = ("false delete", "lost", "duplicated")
+        named = ("harmed", "false delete", "lost", "duplicated")
         return [
             f"{self.name}",
             *(f"  {number:>7,}  {name}" for name, number in sorted(self.seen.items())),

@@ -1,8 +1,7 @@
-"""False claims: what a provider says in good form that is not so.
+"""False claims: totals, ends, states and single records that are well formed and not so.
 
-Belongs here: totals, ends, overlaps, caps, states and single records that are claimed wrongly.
-Does not: malformed pages (chaos_paging), damaged records (chaos_records) or real changes of people
-(chaos_worlds).
+Malformed pages are in `paging_faults`, damaged records in `record_faults`, real changes of people
+in `population_changes`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.demo.edits import Edits
 from elt_assets.demo.fault_injection.fault import (
     INCOMPLETE,
     RIGHT,
@@ -22,7 +22,6 @@ from elt_assets.demo.fault_injection.fault import (
     Need,
     OneAnswer,
 )
-from elt_assets.demo.edits import Edits
 from elt_assets.demo.people import person_id
 
 _TOTAL = frozenset({Need.TOTAL})

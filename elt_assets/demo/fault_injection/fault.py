@@ -1,8 +1,7 @@
 """What a fault of the embedded provider is, and the exchange it happens in.
 
 Belongs here: the shape of a fault, the plan that a client orders, and one page on its way
-out while faults act on it. Does not: any fault (chaos_wire, chaos_paging, chaos_records,
-chaos_worlds, chaos_lies) or serving (chaos).
+out while faults act on it. Does not: any fault (the other modules) or serving (chaos).
 """
 
 from __future__ import annotations

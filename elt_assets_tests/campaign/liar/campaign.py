@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.liar.desk import Desk, Row, Rules
@@ -17,9 +18,11 @@ from elt_assets_tests.campaign.liar.probing import Probing
 from elt_assets_tests.campaign.liar.provider import Paging, Provider
 from elt_assets_tests.campaign.liar.reader import Reading, read
 from elt_assets_tests.campaign.liar.world import KEYS, World
+from elt_assets_tests.campaign.shares import in_shares
 
 LISTINGS = 5
 """Listings of one integration, one after the other."""
+_SHARES = 8
 _PAGINGS = tuple(Paging)
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -80,6 +83,13 @@ class Draw:
     def moves(self) -> bool:
         """Whether somebody comes or goes before the next page."""
         return self.restless and self.dice.random() < 0.15
+
+
+def liar_campaign(listings: int, seed: int, processes: int | None = None) -> Figures:
+    """At least so many listings, on as many cores as there are."""
+    shares = [seed + number for number in range(_SHARES)]
+    run = partial(campaign, -(-listings // _SHARES))
+    return in_shares(f"liar (seed {seed})", run, shares, processes)
 
 
 def campaign(listings: int, seed: int, rules: Rules | None = None, *, lies: bool = True) -> Figures:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from elt_assets.config.safeguards import Safeguards
 from elt_assets.connectors.rest.listing_course import Listing
 from elt_assets.connectors.source import Presence
-from elt_assets.config.safeguards import Safeguards
-from elt_assets.sync.extract import certificate as certificates
 from elt_assets.sync.detect import delete_confirmation, delete_guard
+from elt_assets.sync.extract import certificate as certificates
 from elt_assets.sync.outcome import Certificate, Mode
 from elt_assets_tests.campaign.liar.reader import ListingOf, Reading
 

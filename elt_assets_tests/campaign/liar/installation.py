@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.connectors.mapping.expressions import Path as FieldPath
 from elt_assets.connectors.rest.listing_course import BEGINNING, Listing, Progress
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.config.settings import load_settings
 from elt_assets.sync.detect.delete_guard import Harm, Verdict
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import Platform

@@ -14,8 +14,8 @@ from elt_assets_tests.campaign.liar.explain import fits
 from elt_assets_tests.campaign.liar.reader import Reading
 from elt_assets_tests.campaign.oracles import Violation, documented_limit
 
-HARMED = "a user who is there harmed"
-MANY_HARMED = "more users harmed than the limit"
+HARMED = "harmed"
+MANY_HARMED = "more harmed than the limit"
 STAYED = "a leaver stayed without a reason"
 SHORT_BUT_COMPLETE = "a listing that lost a user called complete"
 HONEST_DOUBTED = "an honest listing of a still world doubted"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from elt_assets.connectors.mapping.expressions import Path
 from elt_assets.connectors.http.http_client import Request, Response
+from elt_assets.connectors.mapping.expressions import Path
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
 from elt_assets.connectors.source import Presence
