@@ -151,6 +151,9 @@ class Desk:
     ) -> set[str]:
         rules = self.rules
         found = _Missing(missing, listed, self.missing)
+        if self.missing.keys() & set(listed):
+            # One who was missing is there: the listing before was no witness.
+            found.since = {}
         witness = rules.second_witness(None, done.certificate, probes=source.probes)
         earlier = delete_confirmation.EarlierAbsence(_text(moment))
         present = rules.confirm_deletes(found, witness, source, earlier)
@@ -170,19 +173,20 @@ class Desk:
         deletes_withheld = bool(
             done.verdict.withheld & {delete_guard.Harm.DELETE, delete_guard.Harm.IDENTITY}
         ) and any(key not in listed for key in rows)
+        there = listed.keys() | done.shielded
+        if self.missing.keys() & there:
+            self.missing = {}
         if done.certificate.complete and not deletes_withheld:
             text = _text(moment)
             self.missing = {key: self.missing.get(key, text) for key in done.pending}
-        else:
-            self.missing = {k: since for k, since in self.missing.items() if k not in listed}
         harms = (len(done.deleted), len(done.deactivated), len(done.lost))
         self.harm.append((moment, before, *harms))
 
-    def _recent(self, moment: datetime) -> delete_guard.Recent:
+    def _recent(self, moment: datetime) -> delete_guard.RecentHarm:
         recent = [one for one in self.harm if one[0] > moment - timedelta(hours=24)]
         if not recent:
-            return delete_guard.Recent()
-        return delete_guard.Recent(
+            return delete_guard.RecentHarm()
+        return delete_guard.RecentHarm(
             latest=recent[0][1],
             deletes=sum(one[2] for one in recent),
             deactivations=sum(one[3] for one in recent),

@@ -46,8 +46,8 @@ class Watcher:
     """Follows one integration from listing to listing.
 
     `absences` counts, for each key of the table, listings that lacked it and that an honest
-    provider could have sent, since it was last seen. `waiting` counts, for each leaver, complete
-    listings since.
+    provider could have sent, since anybody was seen who had been missing. `waiting` counts, for
+    each leaver, complete listings since.
     """
 
     absences: dict[str, int] = field(default_factory=dict)
@@ -62,11 +62,11 @@ class Watcher:
         honest = fits(scene.reading)
         present = {key for key, answer in scene.answers.items() if answer is Presence.PRESENT}
         contradicted = bool(present - listed)
-        for key in scene.table - listed:
-            seen = key in present
-            self.absences[key] = 0 if seen else self.absences.get(key, 0) + honest
-        for key in listed & self.absences.keys():
-            del self.absences[key]
+        if any(self.absences.get(key) for key in listed | present):
+            # Somebody who was missing is there: what lacked them may have lacked others.
+            self.absences.clear()
+        for key in scene.table - listed - present:
+            self.absences[key] = self.absences.get(key, 0) + honest
         for key in sorted(settled.deleted & there):
             gone = scene.answers.get(key) is Presence.GONE
             witnessed = gone or self.absences.get(key, 0) > 1
