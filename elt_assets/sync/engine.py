@@ -474,7 +474,7 @@ class _Attempt:
         found = self._found_again(warehouse, base)
         if found is not None:
             self.certificate = self._with_keys(ListedKeys(found.unique, 0))
-        else:
+        if found is None or not self.certificate.complete:
             found = detection.compare(self._mode())
             self.certificate = self._with_keys(detection.keys(found, self._rejected()))
             found = self._judged(detection, found, integration, safeguards)

@@ -96,6 +96,39 @@ def test_a_probe_that_finds_the_record_refutes_the_listing(company: Company) -> 
     )
 
 
+def test_a_listing_that_a_probe_refutes_is_no_witness_against_others(company: Company) -> None:
+    alive = {"u-0028": Presence.UNKNOWN, "u-0029": Presence.UNKNOWN}
+    world = listed(company, alive=alive)
+    world.records = people(28)
+    assert company.sync(sync_id="s2").counts.pending_deletes == 2
+    alive["u-0029"] = Presence.PRESENT
+    outcome = company.sync(sync_id="s3")
+    assert (outcome.counts.pending_deletes, outcome.counts.shielded_deletes) == (1, 1)
+    assert len(company.users()) == 30
+
+
+def test_a_record_that_a_probe_found_is_missing_for_the_first_time_afterwards(
+    company: Company,
+) -> None:
+    alive = {"u-0029": Presence.UNKNOWN}
+    world = listed(company, alive=alive)
+    world.records = people(29)
+    company.sync(sync_id="s2")
+    alive["u-0029"] = Presence.PRESENT
+    company.sync(sync_id="s3")
+    alive["u-0029"] = Presence.UNKNOWN
+    assert company.sync(sync_id="s4").counts.pending_deletes == 1
+    assert company.sync(sync_id="s5").counts.deletes == 1
+
+
+def test_unchanged_pages_with_a_wrong_total_are_incomplete(company: Company) -> None:
+    world = listed(company, total=30)
+    world.total = 31
+    outcome = company.sync(sync_id="s2")
+    assert outcome.error is None
+    assert outcome.certificate.reasons == ("the provider counts 31 records and listed 30",)
+
+
 def test_only_a_snapshot_may_do_without_a_second_witness(company: Company) -> None:
     world = listed(company)
     company.configure(safeguards={"delete_confirmation": "none"})

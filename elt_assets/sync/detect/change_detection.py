@@ -542,12 +542,16 @@ class Detection:
             )
 
     def _forget_seen(self) -> None:
-        """End the waiting of rows that this extraction lists, however incomplete it is."""
+        """End the waiting of rows that are there, however incomplete this extraction is.
+
+        A row is there if it is listed, rejected or found by a probe.
+        """
         self._warehouse.update(
             "missing_records",
             "until = $version",
-            "stream = $stream AND until IS NULL AND id IN ("
-            "SELECT id FROM current_records WHERE NOT tombstone)",
+            "stream = $stream AND until IS NULL AND ("
+            "id IN (SELECT id FROM current_records WHERE NOT tombstone)"
+            " OR id IN (SELECT id FROM found_changes WHERE change_type = 'SHIELDED'))",
             {"stream": self._stream.name, "version": self.version},
         )
 

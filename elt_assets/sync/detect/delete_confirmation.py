@@ -59,7 +59,8 @@ def confirm_deletes(
 ) -> int:
     """Hold back or shield what is not confirmed; return how many rows are there after all.
 
-    A probe without a clear answer says nothing: then an earlier absence decides.
+    A probe without a clear answer says nothing: then an earlier absence decides, unless another
+    probe finds a record that the listing lacks, for then the listing is no witness.
     Raises what the source raises.
     """
     if witness == "none":
@@ -74,7 +75,9 @@ def confirm_deletes(
         present = [i for i, key in candidates if answers[key] is Presence.PRESENT]
         unclear = [i for i, key in candidates if answers[key] is Presence.UNKNOWN]
         detection.shield(present)
-    if unclear is None or unclear:
+    if present and unclear:
+        detection.hold_back(unclear)
+    elif unclear is None or unclear:
         detection.hold_back_newly_missing(
             earlier.repeated, ids=unclear, missed_before=earlier.before
         )

@@ -151,9 +151,6 @@ class Desk:
     ) -> set[str]:
         rules = self.rules
         found = _Missing(missing, listed, self.missing)
-        if self.missing.keys() & set(listed):
-            # One who was missing is there: the listing before was no witness.
-            found.since = {}
         witness = rules.second_witness(None, done.certificate, probes=source.probes)
         earlier = delete_confirmation.EarlierAbsence(_text(moment))
         present = rules.confirm_deletes(found, witness, source, earlier)
@@ -174,8 +171,7 @@ class Desk:
             done.verdict.withheld & {delete_guard.Harm.DELETE, delete_guard.Harm.IDENTITY}
         ) and any(key not in listed for key in rows)
         there = listed.keys() | done.shielded
-        if self.missing.keys() & there:
-            self.missing = {}
+        self.missing = {key: at for key, at in self.missing.items() if key not in there}
         if done.certificate.complete and not deletes_withheld:
             text = _text(moment)
             self.missing = {key: self.missing.get(key, text) for key in done.pending}

@@ -46,8 +46,8 @@ class Watcher:
     """Follows one integration from listing to listing.
 
     `absences` counts, for each key of the table, listings that lacked it and that an honest
-    provider could have sent, since anybody was seen who had been missing. `waiting` counts, for
-    each leaver, complete listings since.
+    provider could have sent, since it was last seen. `waiting` counts, for each leaver, complete
+    listings since.
     """
 
     absences: dict[str, int] = field(default_factory=dict)
@@ -62,15 +62,15 @@ class Watcher:
         honest = fits(scene.reading)
         present = {key for key, answer in scene.answers.items() if answer is Presence.PRESENT}
         contradicted = bool(present - listed)
-        if any(self.absences.get(key) for key in listed | present):
-            # Somebody who was missing is there: what lacked them may have lacked others.
-            self.absences.clear()
+        for key in listed | present:
+            self.absences.pop(key, None)
         for key in scene.table - listed - present:
             self.absences[key] = self.absences.get(key, 0) + honest
         for key in sorted(settled.deleted & there):
             gone = scene.answers.get(key) is Presence.GONE
-            witnessed = gone or self.absences.get(key, 0) > 1
-            if not honest or contradicted or not witnessed:
+            # One who was skipped proves a listing wrong, but not a valid answer about another.
+            absent = self.absences.get(key, 0) > 1 and not contradicted
+            if not honest or not (gone or absent):
                 found.append(self._violation(HARMED, key))
         found += self._above_limits(scene, there)
         lost = there - listed

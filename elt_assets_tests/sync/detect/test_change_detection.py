@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 
 from elt_assets.storage.warehouse import warehouse_files
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
-from elt_assets.sync.outcome import Status
-from elt_assets.sync.state import change_log
+from elt_assets.sync.detect.change_detection import Detection, Found
+from elt_assets.sync.outcome import Mode, Stage, Status
+from elt_assets.sync.state import change_log, ledger
 from elt_assets.sync.state.change_log import changed_fields
 from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.streams import USERS
@@ -221,3 +224,79 @@ def test_a_large_file_is_opened_anew_before_all_of_it_is_compared(
     company.connect(world=World(people(100)))
     assert company.sync(sync_id="s1").status is Status.APPLIED
     assert done == ["opened", "compared"]
+
+
+def gone(world: World, *numbers: int) -> None:
+    """Let the provider list these people no more."""
+    keys = {f"u-{number:04}" for number in numbers}
+    world.records = [record for record in world.records if record["id"] not in keys]
+
+
+@contextmanager
+def compared(
+    company: Company, sync_id: str, mode: Mode = Mode.FULL
+) -> Iterator[tuple[Detection, Found]]:
+    """What the sync staged, compared with the latest table; nothing is decided yet."""
+    platform = company.platform
+    company.sync(sync_id=sync_id, until=Stage.STAGING)
+    base = ledger.version(platform.database, USERS, ACME).version
+    with platform.warehouses.open(ACME) as warehouse:
+        detection = Detection(warehouse, platform.database, USERS, ACME, sync_id, base)
+        yield detection, detection.compare(mode)
+
+
+def kinds(detection: Detection) -> dict[str, str]:
+    """What became of each row, by the number that ends its key; inserts by their place."""
+    rows = detection._warehouse.execute(
+        """
+        SELECT coalesce(image ->> '/external_id', 'new'), change_type
+        FROM found_changes LEFT JOIN latest_images USING (id)
+        """
+    ).fetchall()
+    return dict(rows)
+
+
+def test_each_row_becomes_what_its_record_says(company: Company) -> None:
+    """Absent, said to be deleted, rejected now, rejected then, changed, new and as it was."""
+    world = company.connect(world=World([*people(12), person(12, name=["unusable"])]))
+    company.sync(sync_id="s1")
+    world.records = [person(12), *people(12)]
+    company.sync(sync_id="s2")
+    gone(world, 0, 12)
+    world.records[0] = person(1, status="DELETED")
+    world.records[1] = person(2, name=["unusable"])
+    world.records[2] = person(3, name="Changed", updated="2020-01-02T00:00:00Z")
+    world.records += [
+        person(2, name=["unusable again"]),
+        person(3, name="Old", updated="2020-01-01T00:00:00Z"),
+        person(99, updated="2020-01-01T12:00:00Z"),
+        person(98, status="DELETED"),
+        {"name": "Of nobody"},
+    ]
+    with compared(company, "s3") as (detection, found):
+        assert kinds(detection) == {
+            "u-0000": "DELETE",
+            "u-0001": "DELETE",
+            "u-0002": "SHIELDED",
+            "u-0003": "UPDATE",
+            "u-0012": "DELETE",
+            "new": "INSERT",
+        }
+        assert [key for _, key in detection.candidates()] == ["u-0000", "u-0012"]
+        assert (found.inserts, found.updates, found.deletes, found.shielded) == (1, 1, 3, 1)
+        assert (found.staged, found.unique, found.tombstones, found.pending) == (13, 12, 2, 0)
+        assert (found.missing, found.kept, found.withheld, found.latest_before) == (3, 0, 0, 13)
+        assert (found.duplicates, found.unchanged, found.changes) == (1, 8, 5)
+        assert found.newest == "2020-01-02T00:00:00.000000Z"
+
+
+def test_each_other_row_is_neither_listed_nor_missing_in_a_listing_of_changes(
+    company: Company,
+) -> None:
+    world = company.connect(world=World(people(5)))
+    company.sync(sync_id="s1")
+    world.records = [person(0, status="DELETED"), person(1, name="Changed")]
+    with compared(company, "s2", Mode.INCREMENTAL) as (detection, found):
+        assert kinds(detection) == {"u-0000": "DELETE", "u-0001": "UPDATE"}
+        assert detection.candidates() == []
+        assert (found.missing, found.deletes, found.latest_before) == (0, 1, 5)
