@@ -15,14 +15,17 @@ from typing import Any
 
 import msgspec
 import pymysql
+from pymysql.connections import Connection
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
 
+from elt_assets.connectors.http.deadline import Deadline
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.server import ServerAddress
 from elt_assets.connectors.sql.sql_data import SqlStream
-from elt_assets.errors import ProviderRefused, ProviderUnavailable
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.foreign_text import SHOWN, visible
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -40,6 +43,10 @@ _REFUSALS = (
 _VALUES = frozenset({1264, 1292, 1365, 1366, 1367, 1411, 1690, 3140, 3141})
 
 
+_BESIDES = 1 << 20
+"""Bytes of an answer besides its rows: names of columns, and the rows' framing."""
+
+
 class MysqlReader:
     """One snapshot of the database, so that all pages of a reading agree."""
 
@@ -48,21 +55,27 @@ class MysqlReader:
         stream: SqlStream,
         *,
         server: ServerAddress,
-        connect_timeout: float,
+        limits: FetchLimits,
         statement_timeout: float,
     ) -> None:
+        self._limits = limits
+        # A server that ends a statement by itself has ended it by then.
+        self._patience = statement_timeout + 10
         # The driver puts parameters in the place of %s, and reads %% as %.
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q".replace("%", "%%")
         self._key = ("q.`" + stream.key.replace("`", "``") + "`").replace("%", "%%")
         with _our_errors():
-            self._connection: Any = pymysql.connect(
+            self._connection: Any = _Bounded(
                 **_options(server),
                 charset="utf8mb4",
                 conv=_CONVERSIONS,
                 read_timeout=int(statement_timeout) + 10,
                 defer_connect=True,
             )
-            self._connection.connect(_socket(server, max(1.0, connect_timeout)))
+            with Deadline(limits.timeout) as deadline:
+                one = _socket(server, max(1.0, limits.timeout))
+                deadline.watch(one)
+                self._connection.connect(one)
         try:
             ((version,),), _ = self._fetched("SELECT version()")
             maria = "mariadb" in version.lower()
@@ -107,13 +120,45 @@ class MysqlReader:
 
     def close(self) -> None:
         """End the session."""
-        with _our_errors():
-            self._connection.close()
+        if self._connection.open:
+            with _our_errors():
+                self._connection.close()
 
     def _fetched(self, query: str, bound: tuple[object, ...] = ()) -> tuple[Any, Any]:
-        with _our_errors(), self._connection.cursor() as cursor:
-            cursor.execute(query, bound)
-            return cursor.fetchall(), cursor.description
+        self._connection.room = self._limits.page_bytes + _BESIDES
+        with Deadline(self._patience) as deadline:
+            deadline.watch(self._connection.socket)
+            try:
+                with _our_errors(), self._connection.cursor() as cursor:
+                    cursor.execute(query, bound)
+                    return cursor.fetchall(), cursor.description
+            except ProviderUnavailable:
+                if not deadline.passed:
+                    raise
+                raise ProviderUnavailable(
+                    f"MySQL: the server was still answering after {self._patience:g} s"
+                ) from None
+
+
+class _Bounded(Connection):
+    """A connection that reads so many bytes and no more, however large a row says that it is."""
+
+    room = 1 << 20
+
+    @property
+    def socket(self) -> socket.socket:
+        """What it reads from."""
+        return self._sock  # type: ignore[attr-defined, no-any-return]
+
+    def _read_bytes(self, num_bytes: int) -> bytes:
+        self.room -= num_bytes
+        if self.room < 0:
+            self._force_close()  # type: ignore[attr-defined]
+            raise PageUnreadable(
+                "the server sends more bytes for one page of rows than ELT_ASSETS_PAGE_BYTES "
+                "allows; lower page_size, or leave large columns out"
+            )
+        return super()._read_bytes(num_bytes)  # type: ignore[misc, no-any-return]
 
 
 def _options(server: ServerAddress) -> dict[str, Any]:

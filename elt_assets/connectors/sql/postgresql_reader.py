@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adbc_driver_manager import Error
 
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.sql.reader import Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.server import ServerAddress
@@ -66,7 +67,7 @@ class PostgresReader:
         stream: SqlStream,
         *,
         server: ServerAddress,
-        connect_timeout: float,
+        limits: FetchLimits,
         statement_timeout: float,
     ) -> None:
         # Imported when a session begins: the driver is a large library.
@@ -76,7 +77,7 @@ class PostgresReader:
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q"
         with _our_errors():
             self._connection: Connection = dbapi.connect(
-                _conninfo(server, connect_timeout), autocommit=True
+                _conninfo(server, limits.timeout), autocommit=True
             )
         try:
             self._execute(f"SET statement_timeout = {int(statement_timeout * 1000)}")

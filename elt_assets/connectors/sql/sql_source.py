@@ -138,7 +138,7 @@ class SqlSource(ListsOnly):
             server=server_address(
                 connection, secrets=self._secrets, own=self._own, limits=self._limits
             ),
-            connect_timeout=self._limits.timeout,
+            limits=self._limits,
             statement_timeout=self._config.statement_timeout,
         )
 

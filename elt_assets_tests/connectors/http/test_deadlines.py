@@ -50,8 +50,11 @@ def _silence() -> Iterator[bytes]:
 
 
 @contextmanager
-def server(parts: Drip, pause: float) -> Iterator[str]:
-    """An address that answers every request with `parts`, `pause` seconds apart."""
+def server(parts: Drip, pause: float, *, greets: bool = False) -> Iterator[str]:
+    """An address that answers every request with `parts`, `pause` seconds apart.
+
+    A server that `greets` does not wait for one.
+    """
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -63,7 +66,8 @@ def server(parts: Drip, pause: float) -> Iterator[str]:
                     return
                 with taken:
                     try:
-                        taken.recv(65_536)
+                        if not greets:
+                            taken.recv(65_536)
                         for part in parts():
                             if ended.is_set():
                                 return
