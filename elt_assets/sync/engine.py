@@ -301,6 +301,7 @@ class _Attempt:
             reached=self.reached,
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             sample=self.sample,
+            future_times=0 if found is None else found.future_times,
         )
 
     def _open(self, warehouse: Warehouse) -> SyncRow:
@@ -713,6 +714,11 @@ def _tell(outcome: Outcome) -> None:
         logger.warning("sync failed", error=outcome.error, retryable=outcome.retryable, **facts)
     else:
         logger.info("sync settled", recorded=outcome.recorded, **facts)
+    if outcome.future_times:
+        logger.warning(
+            "records say that they were changed in the future; those times are not believed",
+            records=outcome.future_times,
+        )
 
 
 def fingerprint(integration: Integration) -> str:

@@ -190,10 +190,12 @@ def one_line(outcome: Outcome) -> str:
     match outcome.status:
         case Status.APPLIED | Status.UNCHANGED:
             counts = outcome.counts
+            future = outcome.future_times
             return (
                 f"{name}: {counts.staged:,} staged, {counts.inserts:,} inserted, "
                 f"{counts.updates:,} updated, {counts.deletes:,} deleted, "
                 f"{counts.latest:,} in latest"
+                + (f"; {future:,} records claim to have changed in the future" if future else "")
             )
         case Status.QUARANTINED:
             return f"{name}: {'; '.join(outcome.reasons)}"

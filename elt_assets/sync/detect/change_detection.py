@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
+from elt_assets.sync.clock import ago
 from elt_assets.sync.detect.baseline import forget_changes_of_form
 from elt_assets.sync.detect.delete_guard import Harm
 from elt_assets.sync.detect.log_repair import repair_log
@@ -26,6 +28,8 @@ from elt_assets.sync.streams import Kind, Stream
 
 _CONTROLS = 1_000
 """Listed keys that a source may choose the control of its probes from."""
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far ahead of ours a provider's clock may be before its times are reported."""
 _POINTER = "replace(replace(name, '~', '~0'), '/', '~1')"
 """SQL for an attribute's name as a step of a JSON pointer (RFC 6901)."""
 
@@ -38,7 +42,8 @@ class Found:
     `shielded` ones are proven to exist by a rejected record or by the provider's own word,
     `pending` ones wait for a second witness, `kept` changes were rejected by a person, and
     `withheld_…` wait for one. `missing` rows are not listed, whatever became of them. `newest`
-    is the latest change among the records, by the provider's time (ISO 8601, UTC).
+    is the latest change among the records, by the provider's time (ISO 8601, UTC), and
+    `future_times` counts records whose time has not come yet.
     """
 
     staged: int
@@ -56,6 +61,7 @@ class Found:
     withheld_updates: int = 0
     withheld_deletes: int = 0
     missing: int = 0
+    future_times: int = 0
 
     @property
     def duplicates(self) -> int:
@@ -195,13 +201,15 @@ class Detection:
                 SELECT
                     staged, "unique", tombstones, inserts, updates, deletes, shielded, pending,
                     (SELECT count(*) FROM latest_rows), newest,
-                    kept, withheld_inserts, withheld_updates, withheld_deletes, missing
+                    kept, withheld_inserts, withheld_updates, withheld_deletes, missing,
+                    future_times
                 FROM (
                     SELECT
                         coalesce(sum(versions), 0)::BIGINT AS staged,
                         count(*) AS "unique",
                         count(*) FILTER (tombstone) AS tombstones,
-                        strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS newest
+                        strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS newest,
+                        count(*) FILTER (source_updated_at > $soon::TIMESTAMP) AS future_times
                     FROM current_records
                 )
                 CROSS JOIN (
@@ -222,7 +230,7 @@ class Detection:
                     FROM found_changes
                 )
                 """,
-                {},
+                {"soon": ago(-_CLOCKS_DIFFER)},
             )
         )
 

@@ -180,7 +180,7 @@ def test_a_change_time_in_the_future_hides_no_later_change(
     company: Company, world: World, mode: Mode
 ) -> None:
     world.records[2] = person(2, updated="2999-01-01T00:00:00.000000Z")
-    company.sync(sync_id="s2", mode=mode)
+    assert company.sync(sync_id="s2", mode=mode).as_json()["future_times"] == 1
     began = company.platform.database.rows("SELECT started_at FROM syncs WHERE sync_id = 's2'")
     world.asked_since.clear()
     world.records[4] = person(4, updated=clock.now(), name="Renamed")
