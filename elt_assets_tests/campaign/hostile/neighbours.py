@@ -140,7 +140,7 @@ def main(home: str, honest_url: str, hostile_url: str) -> None:
     status: dict[str, str] = {}
     with Platform.open(settings) as platform:
         for ref, url in places.items():
-            platform.registry.add(ref, "rest", _described(url.rstrip("/")))
+            platform.registry.add(ref, "rest", described(url.rstrip("/")))
         begun = time.monotonic()
         seconds = 0.0
         for outcome in platform.sync(USERS, list(places), sync_id="s1"):
@@ -161,7 +161,8 @@ def main(home: str, honest_url: str, hostile_url: str) -> None:
     )
 
 
-def _described(url: str) -> dict[str, Any]:
+def described(url: str) -> dict[str, Any]:
+    """provider_data of a tenant whose provider is there."""
     return {
         "api_endpoint": url,
         "streams": {

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from elt_assets.config.egress import Egress
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
+from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.connectors.source import Page
 from elt_assets.errors import (
     InvalidInput,
@@ -58,6 +60,12 @@ def test_whatever_a_resource_yields_becomes_pages_of_records(function: str, expe
     assert all(page.count == 2 for page in pages[:-1])
     assert [page.next for page in pages[:-1]] == [{"pages": n} for n in range(1, len(pages))]
     assert (pages[-1].next, pages[-1].cut_short) == (None, None)
+
+
+def test_a_source_that_connects_by_itself_is_refused_where_addresses_are_closed() -> None:
+    closed = Outgoing(Egress.parse("public"))
+    with pytest.raises(PermanentError, match="which ELT_ASSETS_EGRESS cannot hold"):
+        opened(dlt_data("users"), outgoing=closed)
 
 
 def test_arguments_reach_the_function() -> None:
