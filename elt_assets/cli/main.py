@@ -7,6 +7,7 @@ command that only reads does not wait for Dagster (1.4 s).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,9 @@ def cli(invocation: Invocation, debug: bool) -> None:
 def main() -> None:
     """Run the command line of this process and exit with its status."""
     invocation = Invocation()
+    if sys.stdin is None:
+        # Closed by the caller: then there is nothing to read, and nobody to ask.
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (as long as the process)
     for stream in (sys.stdout, sys.stderr):
         # A name that this terminal's encoding cannot show must not end the command.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")

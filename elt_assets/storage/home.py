@@ -32,6 +32,11 @@ def prepare_home(settings: Settings) -> None:
     allowed = _allowed(settings)
     os.umask(0o777 & ~allowed)
     home = settings.home
+    if "?" in str(home):
+        raise InvalidInput(
+            f"the home folder {home} has a '?' in its path, which the address of a SQLite file in "
+            "it cannot have: rename the folder, or set ELT_ASSETS_HOME"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
         found = home.stat()

@@ -26,6 +26,7 @@ from elt_assets.errors import (
     DatabaseBusy,
     DatabaseDamaged,
     DatabaseMoved,
+    DatabaseRefused,
     StorageFull,
     SyncError,
 )
@@ -268,7 +269,14 @@ class SqliteDatabase(OperationalDatabase):
                 f"{self._path} stayed locked by another process; "
                 "let it finish, or stop it, and sync again"
             )
-        if "disk is full" in text or "No space left" in text:
+        writing = any(sign in text for sign in ("disk I/O error", "unable to open", "readonly"))
+        room = _room_of(self._path.parent) if writing else None
+        if room == "read-only" or "readonly" in text:
+            return DatabaseRefused(
+                f"{self._path} cannot be written: its disk or folder is read-only; make it "
+                "writable, or name another one (ELT_ASSETS_HOME)"
+            )
+        if room == "full" or "disk is full" in text or "No space left" in text:
             return StorageFull(f"no space left for {self._path}; free some space and sync again")
         if "malformed" in text or "not a database" in text or "disk I/O error" in text:
             return DatabaseDamaged(
@@ -276,10 +284,21 @@ class SqliteDatabase(OperationalDatabase):
                 "restore it from a backup, or rebuild it from the change logs"
             )
         if "unable to open database file" in text or "failed to open" in text:
-            return DatabaseDamaged(
+            return DatabaseRefused(
                 f"{self._path} cannot be opened; check the folder and its rights"
             )
         return None
+
+
+def _room_of(folder: Path) -> str | None:
+    """Whether the disk is why a file cannot be written; SQLite's own error does not tell."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    if found.f_flag & os.ST_RDONLY:
+        return "read-only"
+    return "full" if found.f_bavail == 0 else None
 
 
 def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.errors import DatabaseBusy, DatabaseDamaged, StorageFull
+from elt_assets.errors import DatabaseBusy, DatabaseDamaged, DatabaseRefused, StorageFull
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets_tests.storage.processes import (
     another_process,
@@ -234,7 +234,7 @@ def test_a_damaged_database_is_named(database: SqliteDatabase, path: Path, damag
 
 def test_a_folder_in_the_place_of_the_database_is_named(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path)
-    with pytest.raises(DatabaseDamaged, match=rf"^{tmp_path} cannot be opened"):
+    with pytest.raises(DatabaseRefused, match=rf"^{tmp_path} cannot be opened"):
         database.migrate()
 
 
