@@ -1,11 +1,8 @@
-"""`elt-assets quarantine …`: look at deletes that were withheld, and decide about them.
-
-Belongs here: the three commands and who is recorded as deciding. Does not: what withholds
-deletes (sync.detect.delete_guard) or how a decision is carried out (sync.apply.compensation).
-"""
+"""`elt-assets quarantine …`: see which changes were withheld, and decide about them."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,7 +10,10 @@ import click
 from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.sync.outcome import Counts
+from elt_assets.sync.service import Platform
 from elt_assets.sync.state.actor import account, acting_as
+from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
 
 _SHOWN = 3
@@ -25,60 +25,106 @@ def _decided_by() -> str:
 
 @click.group(epilog="Example: elt-assets quarantine list")
 def quarantine() -> None:
-    """Decide about deletes that were withheld."""
+    """Decide about changes that were withheld: deletes, deactivations, lost values, new keys."""
 
 
 @quarantine.command("list", epilog="Example: elt-assets quarantine list --json")
 @as_json
 def list_quarantined(as_json: bool) -> None:
-    """Show every sync whose withheld deletes wait for a decision, and whom it would delete."""
+    """Show the syncs whose withheld changes wait for a decision, and the rejections that last."""
     with existing_platform() as platform:
-        waiting: list[dict[str, Any]] = [
+        waiting = [_waiting(platform, row) for row in platform.quarantined()]
+        rejected = [
             {
-                "partition": row.partition,
-                "stream": row.stream,
-                "sync_id": row.sync_id,
-                "withheld_deletes": row.counts.withheld_deletes,
-                "latest": row.counts.latest,
-                "since": row.finished_at,
-                "reasons": list(row.reasons),
-                "sample": [change["external_id"] for change in platform.withheld_sample(row)],
+                "partition": f"{row['organization_id']}:{row['connected_integration_id']}",
+                "state": "rejected",
+                **{
+                    name: row[name]
+                    for name in (
+                        "stream",
+                        "sync_id",
+                        "changes",
+                        "decided_by",
+                        "decided_at",
+                        "until",
+                    )
+                },
             }
-            for row in platform.quarantined()
+            for row in platform.rejections()
         ]
     if as_json:
-        print_json(waiting)
+        print_json([*waiting, *rejected])
         return
-    if not waiting:
+    if waiting:
+        columns: tuple[str, ...] = (
+            "partition",
+            "stream",
+            "sync_id",
+            "withheld",
+            "latest",
+            "since",
+            "reasons",
+            "sample",
+        )
+        print_table(columns, [[_cell(name, row) for name in columns] for row in waiting])
+        note(
+            "`elt-assets quarantine approve ORG:ID` applies these changes, `reject ORG:ID` keeps "
+            "the rows as they are"
+        )
+    else:
         note("nothing waits for a decision")
-        return
-    columns = (
-        "partition",
-        "stream",
-        "sync_id",
-        "withheld_deletes",
-        "latest",
-        "since",
-        "reasons",
-        "sample",
-    )
-    print_table(
-        columns,
-        [
-            [
-                row["partition"],
-                row["stream"],
-                row["sync_id"],
-                row["withheld_deletes"],
-                row["latest"],
-                row["since"],
-                "; ".join(row["reasons"]),
-                ", ".join(row["sample"][:_SHOWN]) + (", …" if len(row["sample"]) > _SHOWN else ""),
+    if rejected:
+        columns = ("partition", "stream", "changes", "decided_by", "decided_at", "until")
+        print_table(columns, [[row[name] for name in columns] for row in rejected])
+        note(
+            "these changes were rejected and are kept from being applied until then; "
+            "`elt-assets quarantine reopen ORG:ID` ends that"
+        )
+
+
+def _waiting(platform: Platform, row: SyncRow) -> dict[str, Any]:
+    sample = platform.withheld_sample(row)
+    return {
+        "partition": row.partition,
+        "state": "waiting",
+        "stream": row.stream,
+        "sync_id": row.sync_id,
+        "withheld_deletes": row.counts.withheld_deletes,
+        "withheld_updates": row.counts.withheld_updates,
+        "withheld_inserts": row.counts.withheld_inserts,
+        "latest": row.counts.latest,
+        "since": row.finished_at,
+        "reasons": list(row.reasons),
+        "sample": [change["external_id"] for change in sample],
+        "changes": list(sample),
+    }
+
+
+def _withheld(counts: Counts) -> str:
+    """The withheld changes by type, as a person reads them."""
+    types = {
+        "deletes": counts.withheld_deletes,
+        "updates": counts.withheld_updates,
+        "inserts": counts.withheld_inserts,
+    }
+    return ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
+
+
+def _cell(name: str, row: dict[str, Any]) -> object:
+    match name:
+        case "withheld":
+            names = ("withheld_deletes", "withheld_updates", "withheld_inserts")
+            return _withheld(Counts(**{one: row[one] for one in names}))
+        case "reasons":
+            return "; ".join(row["reasons"])
+        case "sample":
+            shown = [
+                change["external_id"]
+                + (f" ({', '.join(change['fields'])})" if change["fields"] else "")
+                for change in row["changes"][:_SHOWN]
             ]
-            for row in waiting
-        ],
-    )
-    note("`elt-assets quarantine approve ORG:ID` deletes them, `reject ORG:ID` keeps them")
+            return ", ".join(shown) + (", …" if len(row["changes"]) > _SHOWN else "")
+    return row[name]
 
 
 @quarantine.command(epilog="Example: elt-assets quarantine approve org-001:okta-main")
@@ -86,7 +132,7 @@ def list_quarantined(as_json: bool) -> None:
 @as_person
 @as_json
 def approve(integration: str, as_json: bool) -> None:
-    """Delete exactly the users whose deletes were withheld and who have not changed since."""
+    """Apply exactly the withheld changes, to rows that have not changed since."""
     with existing_platform() as platform:
         outcomes = platform.approve(registered(platform, integration), _decided_by())
     if as_json:
@@ -94,19 +140,38 @@ def approve(integration: str, as_json: bool) -> None:
         return
     for outcome in outcomes:
         which = "" if outcome.stream == USERS.name else f" --stream {outcome.stream}"
+        counts = outcome.counts
+        types = {"deleted": counts.deletes, "updated": counts.updates, "inserted": counts.inserts}
+        done = ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
         note(
-            f"{outcome.partition}: {outcome.counts.deletes:,} {outcome.stream} deleted, "
-            f"{outcome.counts.latest:,} in latest; `elt-assets undo {outcome.partition} "
-            f"--sync-id {outcome.sync_id}{which}` brings them back"
+            f"{outcome.partition}: {outcome.stream}: {done or 'nothing left to apply'}; "
+            f"{counts.latest:,} in latest; `elt-assets undo {outcome.partition} "
+            f"--sync-id {outcome.sync_id}{which}` reverses it"
         )
 
 
-@quarantine.command(epilog="Example: elt-assets quarantine reject org-001:okta-main")
+@quarantine.command(epilog="Example: elt-assets quarantine reject acme:okta --until 2027-01-31")
 @click.argument("integration", metavar="ORG:ID")
 @as_person
-def reject(integration: str) -> None:
-    """Keep the users whose deletes were withheld."""
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]),
+    help="When the rejection ends (UTC). Default: in 30 days.",
+)
+def reject(integration: str, until: datetime | None) -> None:
+    """Keep the rows as they are; the same changes are not asked about again for a while."""
+    moment = None if until is None else until.replace(tzinfo=UTC)
     with existing_platform() as platform:
-        rows = platform.reject(registered(platform, integration), _decided_by())
+        rows = platform.reject(registered(platform, integration), _decided_by(), moment)
     for row in rows:
-        note(f"{row.partition}: {row.counts.withheld_deletes:,} {row.stream} are kept")
+        note(f"{row.partition}: {row.stream}: {_withheld(row.counts)} rejected; the rows stay")
+
+
+@quarantine.command(epilog="Example: elt-assets quarantine reopen org-001:okta-main")
+@click.argument("integration", metavar="ORG:ID")
+@as_person
+def reopen(integration: str) -> None:
+    """End the rejections of an integration; its next sync asks about these changes again."""
+    with existing_platform() as platform:
+        ended = platform.reopen(registered(platform, integration))
+    note(f"{integration}: {ended:,} rejected changes will be asked about again")

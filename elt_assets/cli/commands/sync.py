@@ -23,6 +23,7 @@ from elt_assets.cli.sync_run import run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
+from elt_assets.sync.admin.completeness import incomplete_outcomes
 from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.registry import Integration
@@ -31,7 +32,8 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 @click.command(
     epilog="Example: elt-assets sync org-001:okta-main\n\n"
-    "Exit status: 0 if every integration is up to date, 3 if any was quarantined, 1 if any failed."
+    "Exit status: 0 if every integration is up to date; 3 if any needs a person (quarantined, or "
+    "a listing that is far from complete for the first time); 1 if any failed."
 )
 @click.argument("integrations", nargs=-1, metavar="[ORG:ID]...")
 @click.option("--all", "everything", is_flag=True, help="Every enabled integration.")
@@ -60,6 +62,11 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
     help="Fetch nothing: map the records of the newest sync again, after provider_data was "
     "corrected.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with status 3 whenever a listing is not complete.",
+)
 @as_json
 @click.option(
     "--profile",
@@ -74,6 +81,7 @@ def sync(
     sync_id: str | None,
     full: bool | None,
     retry_rejected: bool,
+    strict: bool,
     as_json: bool,
     profile_path: Path | None,
 ) -> int:
@@ -105,7 +113,18 @@ def sync(
         show(outcomes)
     if profile_path:
         note(f"profile written to {profile_path}; look at it with `snakeviz {profile_path}`")
-    return status_of(outcomes, sync_id)
+    status = status_of(outcomes, sync_id)
+    incomplete = [one for one in outcomes if _is_incomplete(one)]
+    if status or not incomplete:
+        return status
+    with existing_platform() as platform:
+        return QUARANTINED if strict or incomplete_outcomes(platform, incomplete) else 0
+
+
+def _is_incomplete(outcome: Outcome) -> bool:
+    return outcome.status in _FINE and not (
+        outcome.certificate.complete or outcome.mode is Mode.COMPENSATING
+    )
 
 
 _MODES = {None: None, True: Mode.FULL, False: Mode.INCREMENTAL}
@@ -132,17 +151,53 @@ def show(outcomes: Sequence[Outcome]) -> None:
         "inserted": [outcome.counts.inserts for outcome in outcomes],
         "updated": [outcome.counts.updates for outcome in outcomes],
         "deleted": [outcome.counts.deletes for outcome in outcomes],
+        "withheld": [outcome.counts.withheld for outcome in outcomes],
+        "pending": [outcome.counts.pending_deletes for outcome in outcomes],
+        "complete": [_completeness(outcome) for outcome in outcomes],
         # A sync that failed did not look at the latest table; 0 would read as if it were empty.
         "latest": [
             None if outcome.status is Status.FAILED else outcome.counts.latest
             for outcome in outcomes
         ],
     }
-    if not any(columns["rejected"]):
-        del columns["rejected"]
+    for optional in ("rejected", "withheld", "pending"):
+        if not any(columns[optional]):
+            del columns[optional]
     if set(columns["stream"]) <= {USERS.name}:
         del columns["stream"]
     print_table(list(columns), zip(*columns.values(), strict=True))
+    _explain(outcomes)
+
+
+def _completeness(outcome: Outcome) -> str | None:
+    if outcome.status not in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED):
+        return None
+    return "yes" if outcome.certificate.complete else "NO"
+
+
+def _explain(outcomes: Sequence[Outcome]) -> None:
+    """Say what a table cannot: why a listing is incomplete, what waits and until when."""
+    for outcome in [one for one in outcomes if _is_incomplete(one)][:_EXPLAINED]:
+        note(
+            f"{outcome.partition} {outcome.stream}: the listing is not complete: "
+            f"{'; '.join(outcome.certificate.reasons) or 'no reason is recorded'}"
+        )
+    for outcome in [one for one in outcomes if one.counts.withheld][:_EXPLAINED]:
+        note(
+            f"{outcome.partition} {outcome.stream}: {outcome.counts.withheld:,} changes are "
+            f"withheld: {'; '.join(outcome.reasons)}; decide with `elt-assets quarantine list`"
+        )
+    pending = [one for one in outcomes if one.counts.pending_deletes]
+    if pending:
+        due = datetime.now(UTC) + load_settings().confirm_after
+        total = sum(one.counts.pending_deletes for one in pending)
+        note(
+            f"{total:,} deletes wait for a second complete listing; the daemon makes one from "
+            f"{due:%H:%M} UTC on, or run the sync again"
+        )
+
+
+_EXPLAINED = 20
 
 
 def status_of(outcomes: Sequence[Outcome], sync_id: str) -> int:

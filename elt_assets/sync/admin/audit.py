@@ -59,7 +59,8 @@ def books_balance(platform: Platform, stream: Stream) -> Finding:
             fetched = staged + rejected
             AND staged - duplicates = "unique"
             AND (
-                "unique" = inserts + updates + unchanged + tombstones
+                "unique" = inserts + updates + withheld_inserts + withheld_updates
+                    + unchanged + tombstones
                 OR mode = '{Mode.COMPENSATING}'
             )
             AND latest_before + inserts - deletes = latest

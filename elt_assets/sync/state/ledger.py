@@ -559,6 +559,38 @@ def newest_plain(database: OperationalDatabase, stream: Stream, ref: Integration
     return str(rows[0]["sync_id"]) if rows else None
 
 
+def certificate_before(
+    database: OperationalDatabase,
+    stream: Stream,
+    ref: IntegrationRef,
+    sync_id: str,
+    statuses: tuple[Status, ...],
+) -> Certificate | None:
+    """The certificate of the extraction in one of `statuses` before `sync_id`, if there is one."""
+    marks = ", ".join("?" for _ in statuses)
+    rows = database.rows(
+        f"""
+        SELECT certificate
+        FROM syncs
+        WHERE {_ONE_STREAM} AND status IN ({marks}) AND mode <> ? AND ordinal < (
+            SELECT ordinal FROM syncs WHERE {_ONE_SYNC}
+        )
+        ORDER BY ordinal DESC
+        LIMIT 1
+        """,
+        (
+            *_key(stream, ref),
+            *map(str, statuses),
+            str(Mode.COMPENSATING),
+            *_key(stream, ref),
+            sync_id,
+        ),
+    )
+    if not rows or rows[0]["certificate"] is None:
+        return None
+    return msgspec.json.decode(rows[0]["certificate"], type=Certificate)
+
+
 def recent_harm(
     database: OperationalDatabase, stream: Stream, ref: IntegrationRef, since: str
 ) -> RecentHarm:
