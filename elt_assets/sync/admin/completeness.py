@@ -26,7 +26,7 @@ def needs_attention(certificate: Certificate, earlier: Certificate | None) -> bo
         return False
     if earlier is None:
         return True
-    if (certificate.cut_short or not certificate.terminal_page) and earlier.terminal_page:
+    if _was_cut(certificate) and not _was_cut(earlier):
         return True
     if (certificate.repeated or 0) > (earlier.repeated or 0):
         return True
@@ -34,6 +34,10 @@ def needs_attention(certificate: Certificate, earlier: Certificate | None) -> bo
     if coverage is None or coverage >= MOST:
         return False
     return before is None or coverage < before
+
+
+def _was_cut(certificate: Certificate) -> bool:
+    return certificate.cut_short is not None or not certificate.terminal_page
 
 
 def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list[Outcome]:

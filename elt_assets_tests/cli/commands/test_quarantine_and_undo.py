@@ -55,10 +55,24 @@ def test_withheld_deletes_are_listed_approved_and_can_be_undone(
 def test_rejected_deletes_keep_the_users_and_nothing_waits_any_more(quarantined: Command) -> None:
     assert quarantined("quarantine", "reject", NAME, "--as", "ada").status == 0
     assert len(users_of(quarantined)) == 30
-    assert quarantined("quarantine", "list", "--json").document == []
+    (rejected,) = quarantined("quarantine", "list", "--json").document
+    assert (rejected["state"], rejected["changes"]) == ("rejected", 18)
+    assert rejected["decided_by"] == "ada"
     assert "nothing waits" in quarantined("quarantine", "approve", NAME).complaint
     (row, _) = quarantined("syncs", NAME, "--json").document
     assert (row["decision"], row["decided_by"]) == ("rejected", "ada")
+
+
+def test_a_rejection_ends_when_it_is_reopened(quarantined: Command) -> None:
+    past = quarantined("quarantine", "reject", NAME, "--until", "2001-01-01")
+    assert past.status == 1
+    assert "has ended already" in past.complaint
+    assert quarantined("quarantine", "reject", NAME, "--until", "2999-01-01").status == 0
+    assert "2999-01-01" in quarantined("quarantine", "list").out
+    assert sync_without_a_command(quarantined, REF, "s3") is not Status.QUARANTINED
+    assert "18 rejected changes" in quarantined("quarantine", "reopen", NAME).err
+    assert sync_without_a_command(quarantined, REF, "s4") is Status.QUARANTINED
+    assert "nothing is rejected" in quarantined("quarantine", "reopen", NAME).complaint
 
 
 def test_the_past_can_be_read_and_the_table_rebuilt(quarantined: Command) -> None:
