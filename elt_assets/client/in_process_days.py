@@ -1,8 +1,4 @@
-"""Runs of days inside this process: what a command starts and waits for, without a server.
-
-Belongs here: running the job of sign-in events over days against an instance, and what came
-of each. Does not: choosing days or showing anything (cli).
-"""
+"""Runs of days of sign-in events in this process, without a server, and the result of each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Runs inside this process: what a command starts and waits for, without a server.
-
-Belongs here: running the sync job over a set of integrations against an instance. Does
-not: choosing integrations or showing anything (cli).
-"""
+"""Runs of the sync job in this process, without a server."""
 
 from __future__ import annotations
 

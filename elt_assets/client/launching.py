@@ -1,8 +1,6 @@
-"""Launching runs over ranges of partitions, of whatever kind the partitions are.
+"""Launch one run for each range of partitions, with the tags that name the range and its lane.
 
-Belongs here: one run for each range, the tags that name the range and its lane, and what a
-launch that breaks off has started. Does not: deciding which partitions and which ranges (the
-commands, `partitions`), or asking the server (server).
+If launching fails halfway, the error names the runs that were started.
 """
 
 from __future__ import annotations

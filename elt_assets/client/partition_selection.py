@@ -1,7 +1,6 @@
-"""Which integrations a backfill means, by what the web server knows of a table's partitions.
+"""Select the integrations of a backfill by the state of a table's partitions on the web server.
 
-Belongs here: that choice. Does not: the ledger, which only the server's machine can read
-(`elt_assets.sync.admin.freshness`), or launching anything.
+A client cannot read the ledger: only the server's machine can (`sync.admin.freshness`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Why each queued run waits, by the rules that the daemon takes runs out of the queue by.
+"""Why each queued run waits, by the rules of the daemon.
 
-Belongs here: the order of the queue and the reason for each run in it, from what the server
-says is queued, running and limited. Does not: asking the server, or showing anything (cli).
-
-The daemon goes through the queue by priority, then age, and takes each run for which there is
-room: under the limits of its tags, in its pools, and among the runs that may run at once.
+The daemon goes through the queue by priority, then age. It takes each run that fits under the
+limits of its tags, into its pools, and under the limit of concurrent runs.
 """
 
 from __future__ import annotations

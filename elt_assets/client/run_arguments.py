@@ -1,8 +1,4 @@
-"""`key=value` arguments of `start`: what each means, and what a job is told by them.
-
-Belongs here: names, types and limits of arguments, and the run configuration they become.
-Does not: talking to the server.
-"""
+"""The `key=value` arguments of `start`: their types, limits and the run configuration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The timeline of a run that loads days of sign-in events, as lines of text.
-
-Belongs here: turning a run's events into text, and several runs into one line. Does not: runs
-that sync integrations (run_timeline), or showing anything (cli).
-"""
+"""The timeline of a run that loads days of sign-in events, as lines of text."""
 
 from __future__ import annotations
 

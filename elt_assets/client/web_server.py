@@ -1,7 +1,4 @@
-"""The web server seen from afar: what its GraphQL is asked, and what its answers become.
-
-Belongs here: every query, and turning an answer or its absence into values or one clear
-line. Does not: what a sync is (run_timeline), reading arguments, or showing anything (cli).
+"""The client of a web server's GraphQL: every query, and its answer as values or as one error line.
 
 Launching and terminating go through Dagster's own client. It has no call for lists of runs,
 events, partitions or queues: those are plain queries over the same transport.

@@ -1,8 +1,4 @@
-"""Where the workers' broker is: an address of a Redis that never holds its password.
-
-Belongs here: checking such an address, putting the password into it at the last moment, and
-how it is shown to people. Does not: connecting (workers).
-"""
+"""The address of the workers' Redis. It never holds the password, which is added to connect."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Where a PostgreSQL database is, and as whom: an address that never holds its password.
-
-Belongs here: checking such an address, putting the password into it at the last moment, and
-how it is shown to people. Does not: connecting (stores).
-"""
+"""The address of a PostgreSQL database. It never holds the password, which is added to connect."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""YAML and JSON that a person or a tenant wrote: loaded within limits, and without guessing.
-
-Belongs here: size, depth, aliases and keys that stand twice. Does not: what a document means.
+"""Load YAML and JSON that a person or a tenant wrote, with limits on size, depth and aliases.
 
 An alias that refers to a list of aliases is a document of a kilobyte and a billion values. A key
-that stands twice means one thing to the person who reads it first and another to the loader.
+that occurs twice is refused: it means one thing to a reader and another to the loader.
 """
 
 from __future__ import annotations

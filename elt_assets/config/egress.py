@@ -1,8 +1,7 @@
-"""Which addresses an integration's connections may lead to.
+"""The egress policy: the addresses that an integration's connections may lead to.
 
-Belongs here: the policy, and the decision about one resolved address. Does not: resolving or
-connecting (connectors.http.outgoing). A name proves nothing: its owner can point it anywhere,
-from one moment to the next. So the decision is about the address that is connected to.
+It decides about the resolved address, not the name: the owner of a name can point it anywhere,
+from one moment to the next. `connectors.http.outgoing` resolves and connects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Safeguards: how much harm a sync may do, or reject, before a person is asked.
+"""Safeguards: limits on what a sync may change or reject before a person must decide.
 
-Belongs here: the limits, their defaults and what an integration may override. Does not:
-judging a sync by them (sync.detect.delete_guard).
+An integration may override them. `sync.detect.delete_guard` judges a sync by them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
-"""Secrets by reference: {env: NAME} or {file: PATH}, resolved when a request needs them.
+"""References to secrets, {env: NAME} or {file: PATH}, resolved when a request needs them.
 
-Belongs here: the reference model, reading what it points to, and removing resolved values
-from text that leaves the process. Does not: deciding where a secret may be sent
-(connectors) or storing one (nobody does).
+Resolved values are removed from text that leaves the process. No secret is ever stored.
 """
 
 from __future__ import annotations

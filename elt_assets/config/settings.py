@@ -1,7 +1,6 @@
-"""What an installation can be told from outside: one settings model, read when asked for.
+"""The settings of an installation (`ELT_ASSETS_*`), each with its unit, default and limits.
 
-Belongs here: every setting with its unit, default and limits. Does not: settings of one
-integration (its provider_data) or of one run (its Dagster config).
+Settings of one integration are its provider_data; those of one run are its Dagster config.
 """
 
 from __future__ import annotations

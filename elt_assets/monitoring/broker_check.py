@@ -1,8 +1,4 @@
-"""The workers' broker, looked at: is it there, which one is it, and who listens?
-
-Belongs here: questions to Redis and to the workers through it. Does not: sending or carrying out
-runs (workers).
-"""
+"""Check the workers' broker: whether it answers, its version, and which workers listen."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What settings lead to: is everything there, and may we do what we have to?
-
-Belongs here: a look at each thing that is configured, one after the other. Does not: how the
-installation fares (report), or the settings' own rules (settings).
-"""
+"""Check everything that the settings configure: whether it is there and permits what we need."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The HTTP endpoint for monitors: /health, /ready and /metrics.
+"""The HTTP endpoint for monitoring: /health, /ready and /metrics.
 
-Belongs here: routes, statuses and serving them. Does not: what is looked at (report,
-metrics). It has no authentication and listens on loopback unless told otherwise; it names
-integrations and their errors, and no person.
+It has no authentication and listens on loopback by default. It names integrations and their
+errors, but no person.
 """
 
 from __future__ import annotations

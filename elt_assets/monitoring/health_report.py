@@ -1,11 +1,8 @@
-"""The health report: what is wrong now, in lines that say what to do.
+"""The health report: what is wrong now, each in a line that says what to do.
 
-Belongs here: each check and the report over all of them. Does not: serving it (endpoint),
-numbers over time (metrics), or what an audit of the data finds (sync.admin.audit).
-
-A check is of one of two kinds. What the platform needs in order to work at all decides
-about `ready`; what single integrations suffer from makes the report fail too, because a
-person has to act, but a restart would not help.
+A check belongs to one of two kinds. What the platform needs in order to work decides about
+`ready`. Problems of single integrations make the report fail too, because a person must act, but
+a restart would not help.
 """
 
 from __future__ import annotations

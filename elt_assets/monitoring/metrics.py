@@ -1,11 +1,8 @@
-"""Metrics in Prometheus' sense, read from the ledger and the server when somebody asks.
+"""Prometheus metrics, read from the ledger and the server for each scrape.
 
-Belongs here: which numbers there are and what they are called. Does not: keeping counters
-(the ledger has every sync) or judging a number (report).
-
-No label names an integration or an organization: with ten thousand of them every scrape
-would carry ten thousand series, and their names would be in the monitoring system. A label
-is a status, a stream, a kind of provider or a kind of change.
+No label names an integration or an organization: with ten thousand of them every scrape would
+carry ten thousand series, and their names would be in the monitoring system. A label is a status,
+a stream, a kind of provider or a kind of change.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Days as partitions: which there are, and from their keys to dates and back.
-
-Belongs here: the partitions definition of everything that goes by day. Does not: what happens
-on one (assets) or when (signin_jobs).
-"""
+"""Partitions by day, and the conversion between partition keys and dates."""
 
 from __future__ import annotations
 

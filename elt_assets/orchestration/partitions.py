@@ -1,8 +1,7 @@
-"""Partitions: one for every connected integration, and the arithmetic of ranges of them.
+"""Partitions: one for each connected integration, and ranges of them as runs need them.
 
-Belongs here: the partitions definition, which contiguous ranges cover a set of keys, and
-the run tags that name a range. Does not: deciding which integrations are due (schedules,
-sensors) or starting a run.
+The ranges are arithmetic on sorted keys: contiguous ranges that cover a set of keys, and the run
+tags that name a range.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Dagster resources: the stores and the engine, made from settings when a run needs them.
+"""Dagster resources: the stores and the engine, opened and closed once per run.
 
-Belongs here: configuration of the stores as Dagster shows it, and opening and closing once
-a run. Does not: any logic; what assets, sensors and schedules receive is a plain `Platform`
-that has never heard of Dagster.
-
-A field that is not set comes from settings (`ELT_ASSETS_*`) at the time of the run.
+Assets, sensors and schedules get a plain `Platform`, which does not know Dagster. A field that is
+not set comes from the settings (`ELT_ASSETS_*`) at the time of the run.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
-"""Logs: one event with bound facts, as a line for people or as JSON for machines.
+"""Logs: events with bound facts, as lines for people or as JSON for machines.
 
-Belongs here: what a record carries, what is taken out of it, and how it is written. Does
-not: deciding what is worth a record (who logs decides), Dagster's own event log, or traces
-(tracing).
-
-Whatever is logged passes `redacted`: secrets that the sync at hand has resolved, fields that
-hold a person's data, and mail addresses and credentials inside any text, also those of
-libraries' exceptions.
+Everything that is logged passes `redacted`. It removes secrets that the running sync has resolved,
+fields with personal data, and mail addresses and credentials inside any text, including the
+exceptions of libraries.
 """
 
 from __future__ import annotations

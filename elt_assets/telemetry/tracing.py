@@ -1,11 +1,9 @@
 """Traces: run → integration → stage → page.
 
-Belongs here: opening spans, and the one exporter. Does not: deciding what a span is worth
-(who opens it decides). Off unless `begin` was called with an endpoint; OpenTelemetry is then
-imported, and only then. Off, a span is one look at a variable.
-
-Attributes are names and counts: no secret, no record, nobody's data. An error that ends a
-span is recorded by the name of its class, because texts of libraries quote what they met.
+Off unless `begin` is called with an endpoint; only then is OpenTelemetry imported. While it is off,
+a span costs one look at a variable. Attributes are names and counts: no secret, no record, no
+personal data. An error that ends a span is recorded by its class name, because texts of libraries
+quote the data that they met.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
-"""Where alerts go: a webhook, Slack, e-mail; whichever is configured, and all that are.
+"""Alert channels: webhook, Slack and e-mail. An alert goes to each one that is configured.
 
-Belongs here: one class for each channel and how it says it did not get through. Does not:
-what is said (issues), or remembering what was said to whom (alert_sensor).
-
-No error quotes an address: those of webhooks hold a token, and of mailboxes a name.
+No error quotes an address: a webhook's address holds a token, and a mailbox names a person.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Plots: small pictures for pages that show Markdown.
+"""Bar charts as PNG, for pages that show Markdown.
 
-Belongs here: bars, as PNG. Does not: what they are about (fleet_report). Matplotlib is
-imported when a picture is drawn: it takes longer than everything else that starts with us.
+Matplotlib is imported when a chart is drawn: it takes longer than all other imports.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The fleet report: one page that says how all integrations are.
+"""The asset `fleet_report`: one page about the state of all integrations.
 
-Belongs here: the asset, and the page made of the fleet's state. Does not: the questions
-(sync.admin.fleet_state), drawing (plots) or when it is made (report_sensor).
+`sync.admin.fleet_state` has the queries, `sensors.report_sensor` decides when to renew it.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,10 +1,7 @@
-"""What Dagster is told about one integration's sync: events, metadata, the final failure.
+"""Dagster events of a sync: materializations of one partition, and the failure of a run.
 
-Belongs here: turning an `Outcome` into materializations of one partition and many failed
-outcomes into one `Failure`. Does not: running a sync, or when to log what (streams).
-
-Every stored event costs about 10 ms, so each table and partition gets one event that says
-everything, and nothing is logged per page or per batch.
+Every stored event costs about 10 ms. So each table and partition gets one event with everything,
+and nothing is logged per page or per batch.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""Progress in a run's log: now and then what is under way, as text that reads back.
+"""Progress of running syncs in the run's log, as text that clients parse.
 
-Belongs here: how often it is said, and in which words. Does not: what makes progress (the
-engine) or showing it (cli).
-
-Every event is stored, so there is one for all integrations under way, and only when some of
-them got further.
+Every event is stored, so one event covers all running integrations, and only if some of them
+advanced.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""A run's time: how long it may begin integrations, and what is left when that is over.
+"""The time budget of a run: until when it may start integrations, and the tags of the rest.
 
-Belongs here: reading the budget, watching the time, the tags by which a run hands work on.
-Does not: who takes it over (recovery_sensor), or what is begun first (sync.workload).
+`sensors.recovery_sensor` starts runs for integrations that the budget left over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What one attempt of a run reports while integrations settle, and how it ends.
-
-Belongs here: what was reported before, what is told to whom, and the failure at the end.
-Does not: what an event says (reporting) or running a sync (streams).
-"""
+"""The events that one attempt of a run reports while integrations settle, and its failure."""
 
 from __future__ import annotations
 

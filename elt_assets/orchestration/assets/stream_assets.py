@@ -1,8 +1,6 @@
 """The assets of a stream: one computation that brings its three tables up to date.
 
-Belongs here: the factory, and the translation of a run (partition keys, selected tables,
-tags) into engine calls. Does not: what is reported (reporting), what the tables are
-(tables) or anything a sync does (the engine).
+It translates a run (partition keys, selected tables, tags) into calls of the engine.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,8 +1,4 @@
-"""A stream's three tables as Dagster knows them: names, lineage, descriptions, columns.
-
-Belongs here: what is true of a table before any run. Does not: what a run did to it
-(reporting) or how it is filled (the engine).
-"""
+"""The specs of a stream's three tables: names, lineage, descriptions and columns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Asset checks of sign-in events: what holds over all loaded days, for Dagster.
-
-Belongs here: checks, severities, and findings as check results. Does not: what is checked
-(signin_events.admin.event_checks), or checks inside a run that keep bad records from being loaded
-(orchestration.assets.signin.signin_assets).
-"""
+"""Asset checks of sign-in events over all loaded days. `signin_events.admin` has the queries."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

@@ -1,10 +1,7 @@
-"""Standing asset checks: the audits over all integrations, as Dagster shows them.
+"""Standing asset checks: one for each audit of `sync.admin.audit`, over all integrations.
 
-Belongs here: one check for each audit on a stream's latest table, and the job that runs
-them. Does not: what an audit asks (sync.admin.audit).
-
-Dagster's own partitioned checks and freshness policies look at an asset's last event; one
-fresh integration would hide all stale ones. These look at every integration.
+Dagster's own partitioned checks and freshness policies read an asset's last event, where one fresh
+integration would hide all stale ones.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,7 +1,7 @@
-"""The dagster.yaml of an installation: what settings make of the one we ship.
+"""The dagster.yaml of an installation, written from the settings.
 
-Belongs here: putting it together, knowing one that we wrote and nobody has changed, and telling
-where a person's own contradicts the settings. Does not: opening an instance (opening).
+A file that we wrote and nobody changed follows the settings. A changed one is kept, and refused
+where it contradicts them.
 """
 
 from __future__ import annotations

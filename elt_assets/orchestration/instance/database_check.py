@@ -1,7 +1,6 @@
-"""The PostgreSQL that holds Dagster's instance, looked at before Dagster uses it.
+"""Check the PostgreSQL of Dagster's instance before Dagster uses it.
 
-Belongs here: whether it answers, which one it is, what we may do there. Does not: what Dagster
-keeps in it (postgres_storage). Dagster itself tries six times, and says so in thirty lines.
+Dagster itself tries six times and reports the failure in thirty lines.
 """
 
 from __future__ import annotations

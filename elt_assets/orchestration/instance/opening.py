@@ -1,8 +1,4 @@
-"""Dagster's instance: where its files lie, the settings we ship, opening it in a command.
-
-Belongs here: DAGSTER_HOME and dagster.yaml. Does not: anything about runs or partitions,
-and nothing that the web server and the daemon do for themselves.
-"""
+"""Open Dagster's instance in a command, with DAGSTER_HOME and dagster.yaml in place."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""Where Dagster's runs, events and schedules are kept if settings name a PostgreSQL.
+"""Dagster's storage in the PostgreSQL that the settings name, with connections that stay open.
 
-Belongs here: where that database is, read from settings when an instance is opened, and how its
-connections are kept. Does not: what is stored or how it is read, which is dagster-postgres' own
-and inherited. Imported only where dagster.yaml names it.
-
-The address and the reference to its password stay in settings: dagster.yaml, and whatever
-Dagster hands from process to process of it, has neither.
+Only the connections are ours; the rest is inherited from dagster-postgres. The address and the
+reference to its password stay in the settings: dagster.yaml, which Dagster hands from process to
+process, has neither. This module is imported only where dagster.yaml names it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Dagster's own history: runs and their events, which it never prunes by itself.
+"""Delete old runs and their events from Dagster's history, and reclaim their space.
 
-Belongs here: forgetting old runs through the instance, and giving their space back. Does not:
-ticks (Dagster prunes those, see dagster.yaml) or anything of the platform's stores
-(sync.admin.maintenance).
-
-A partition whose newest event goes with its run has no colour any more; with a daily sync
-that is one that was not synced for as long as runs are kept.
+Dagster prunes ticks itself (see dagster.yaml), but not runs. A partition whose newest event goes
+with its run has no colour any more; with a daily sync, that is a partition that was not synced for
+as long as runs are kept.
 """
 
 from __future__ import annotations

@@ -1,14 +1,11 @@
-"""Where Dagster's events are kept: its own SQLite storage, with connections that stay open.
+"""Dagster's SQLite event log, with connections that stay open.
 
-Belongs here: how the event log's databases are connected to. Does not: what is stored or
-how it is read, which is Dagster's own and inherited.
-
-Dagster's storage makes an engine, a connection and two synchronous commits for every
-event, and compiles its statements again each time. A sync of one integration is six
-events, which then cost more than the sync. Here engines stay, so that statements are
-compiled once, and a commit does not wait for the disk: after a power failure the last
-events may be missing from the UI, while what was synced is in the stores, which do wait.
-What tables there are, which Dagster looks up for every event, is remembered.
+Dagster's storage makes an engine, a connection and two synchronous commits for every event, and
+compiles its statements again each time. A sync of one integration has six events, which then cost
+more than the sync. Here engines stay open, so statements are compiled once, and a commit does not
+wait for the disk. After a power failure the last events may be missing from the UI; the stores of
+the synced data do wait for the disk. The list of tables, which Dagster queries for every event, is
+cached. Only the connections are ours; the rest is inherited.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Schedules: when enabled integrations are synced without anybody asking.
-
-Belongs here: turning a tick into run requests. Does not: the arithmetic of ranges
-(partitions) or which integrations exist (the registry says).
-"""
+"""The daily schedule: it turns a tick into run requests for all enabled integrations."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

@@ -1,8 +1,4 @@
-"""The maintenance job: what is old goes, weekly and without anybody asking.
-
-Belongs here: the job, its schedule, and what Dagster shows of a run. Does not: the work
-(sync.admin.maintenance, run_retention).
-"""
+"""The maintenance job and its weekly schedule. `sync.admin.maintenance` does the work."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

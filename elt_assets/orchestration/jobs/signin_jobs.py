@@ -1,8 +1,4 @@
-"""Jobs and schedules of sign-in events: a day is a run.
-
-Belongs here: what can be launched by name, and when that happens by itself. Does not: what a run
-does (assets), runs inside a command (in_process_days), or files that arrive (signin_file_sensor).
-"""
+"""The job and the schedules of sign-in events. A run loads one day."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

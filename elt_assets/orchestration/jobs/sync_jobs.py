@@ -1,8 +1,4 @@
-"""Jobs: what can be launched by name.
-
-Belongs here: job definitions. Does not: when they run (daily_schedule, registry_sensor) or running
-one inside a command (in_process_sync).
-"""
+"""The sync jobs, one for each stream, and the tags of their runs."""
 
 from __future__ import annotations
 

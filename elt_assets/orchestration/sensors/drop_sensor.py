@@ -1,8 +1,4 @@
-"""The drop sensor: a sync for every integration whose folder has new or changed files.
-
-Belongs here: what was seen before, and which of what is there now asks for a sync. Does
-not: looking into folders (connectors.files.drop_watch) or anything on a clock (daily_schedule).
-"""
+"""The drop sensor: starts a sync of each integration whose folder has new or changed files."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

@@ -1,8 +1,7 @@
-"""Recovery: what was interrupted or handed on is continued without anybody asking.
+"""The recovery sensor: continues interrupted syncs, and what a run's time budget left over.
 
-Belongs here: when an interrupted sync is due, which integrations a run handed on, as pure
-decisions, and the sensor around them. Does not: finding interrupted syncs (the platform) or
-continuing one (the engine does, when it is asked for a sync_id it knows).
+When a sync is due and which integrations follow are pure decisions; the sensor applies them. A
+sync continues under its old sync id, so the engine takes up its checkpoints.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,8 +1,4 @@
-"""Sensors: what the platform does on its own when something changed.
-
-Belongs here: mirroring the registry into partitions, as pure decisions and the sensor
-around them. Does not: anything on a clock (daily_schedule).
-"""
+"""The registry sensor: makes partitions follow the registry, and requests first syncs."""
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002

@@ -1,10 +1,8 @@
-"""When the fleet report is renewed: once syncs have settled and none is under way.
+"""The report sensor: renews the fleet report once syncs have settled and none is running.
 
-Belongs here: the decision and the sensor around it. Does not: the report (assets).
-
-Not a schedule: how long the daily sync takes depends on the fleet and on its providers, and
-a report made in the middle of it would call half of them stale. Not an automation
-condition on the tables: each of hundreds of runs would ask for one.
+It is no schedule: the duration of the daily sync depends on the fleet and its providers, and a
+report in the middle of it would call half of them stale. It is no automation condition on the
+tables either: each of hundreds of runs would request a report.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

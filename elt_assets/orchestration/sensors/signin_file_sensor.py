@@ -1,10 +1,7 @@
-"""The event file sensor: a day is loaded again when files of its folder arrive or change.
+"""The file sensor of sign-in events: loads a day again when files in its folder arrive or change.
 
-Belongs here: what was seen before, and which days of what is there now ask for a run. Does
-not: looking into folders (the engine) or anything on a clock (signin_jobs).
-
-A file in the folder of a closed day reopens that day, and events of earlier days that it holds
-reopen these: the load changes what they belong to.
+A file in the folder of a closed day reopens that day. Events of earlier days in it reopen those:
+the load changes what they belong to.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

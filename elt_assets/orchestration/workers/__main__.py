@@ -1,9 +1,6 @@
-"""One worker process, started by `elt-assets worker`.
+"""One worker process, started by `elt-assets worker`, which checks settings and stops it cleanly.
 
 Called as `python -m elt_assets.orchestration.workers SLOTS NAME QUEUE…`.
-
-Belongs here: starting Celery's worker with our application. Does not: checking settings or
-stopping cleanly, which the command does that starts this (cli.commands.server.worker).
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The Celery application that the daemon and the workers share.
-
-Belongs here: how messages travel, and the application of senders and receivers. Does
-not: what a message makes a worker do (tasks).
-"""
+"""The Celery application of producers and workers: how messages travel."""
 
 from __future__ import annotations
 

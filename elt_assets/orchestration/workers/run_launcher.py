@@ -1,11 +1,8 @@
-"""Handing runs to workers, and knowing whether a run's worker still works on it.
+"""The run launcher: sends runs to workers, stops them, and checks that their worker is alive.
 
-Belongs here: sending a run, stopping one, asking after one. Does not: carrying it out (tasks),
-or which run is next, which is Dagster's queue.
-
-dagster-celery's launcher is inherited, its tasks are what is sent. What it asks after a run is the
-result backend, which says "started" of a task whose worker was killed, for ever; here the worker
-that took the run is asked itself.
+It inherits from dagster-celery's launcher and sends its tasks. That launcher queries the result
+backend, which reports "started" for ever for a task whose worker was killed. This one queries the
+worker that took the run.
 """
 
 from __future__ import annotations

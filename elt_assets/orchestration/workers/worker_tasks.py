@@ -1,7 +1,7 @@
-"""What a worker does with a message: carry out a run, or go on with one whose worker is gone.
+"""The task of a worker: carry out a run, or continue one whose worker is gone.
 
-Belongs here: taking note of who carries out a run, and leaving alone what somebody else does.
-Does not: executing a run, which is dagster-celery's and Dagster's own.
+It records which worker carries out a run, and leaves a run alone that another worker has.
+dagster-celery and Dagster execute the run.
 """
 
 from __future__ import annotations

@@ -1,21 +1,17 @@
-"""The assets of sign-in events: two sources, brought into one form, loaded once, summed up.
-
-Belongs here: the translation of a day's run into engine calls. Does not: what the assets are
-(event_tables), how a step is bounded and ends (event_step), what it says (event_reporting).
+"""The assets of sign-in events: two sources, normalized, loaded once and summarized.
 
     api_events → normalized_api_events ─┐
                                         ├→ signin_events → daily_signin_summary
     csv_events → normalized_csv_events ─┘
 
-Assets that a failure does not reach continue: a failed API leaves the files' branch alone, up to
-where both meet.
+A failed API does not stop the branch of the files before both meet.
 
-No automation conditions: the graph goes by day, as a whole, at one time (signin_jobs), and only two
-things start parts of it, of which a condition could know neither: files that arrive outside
-(signin_file_sensor), and late events, whose days the load itself knows. It writes these days in the
-same transaction, and the summary follows in the same run; conditions would launch a run for each of
-them, minutes later, and the tables would disagree until then. They would be the simpler way for an
-asset that somebody derives from these.
+There are no automation conditions. The graph runs by day, as a whole, at one time (`signin_jobs`).
+Only two things start parts of it, and a condition could know neither: files that arrive
+(`signin_file_sensor`), and late events, whose days the load itself knows. The load records these
+days in its transaction, and the summary follows in the same run. Conditions would launch a run for
+each day, minutes later, and the tables would disagree until then. For an asset that is derived
+from these, conditions would be simpler.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

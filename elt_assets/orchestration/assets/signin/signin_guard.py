@@ -1,10 +1,7 @@
-"""The guard before a load: whether what was normalized is what a source usually has.
+"""The guard before a load: whether a source has about as many normalized records as usual.
 
-Belongs here: the decision, and the check by which Dagster holds back what follows. Does not:
-checks of what is loaded already (signin_checks).
-
-A provider that renames a field leaves nothing but dead letters, and a day that was loaded
-before would be emptied by loading it again.
+A provider that renames a field leaves nothing but dead letters, and loading such a day again
+would empty it.
 """
 
 from __future__ import annotations

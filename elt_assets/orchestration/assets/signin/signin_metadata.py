@@ -1,8 +1,4 @@
-"""What a step on sign-in events tells Dagster: source, stage, schema version and counts.
-
-Belongs here: turning results of the engine into metadata. Does not: running a step
-(event_step), or which assets there are (event_tables).
-"""
+"""Dagster metadata of the steps on sign-in events: source, stage, schema version and counts."""
 
 from __future__ import annotations
 

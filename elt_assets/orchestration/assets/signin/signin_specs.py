@@ -1,8 +1,4 @@
-"""The assets of sign-in events as Dagster knows them: names, lineage, queues, columns.
-
-Belongs here: what is true of an asset before any run, and which assets follow from which.
-Does not: what a run does (events, event_step) or says (event_reporting).
-"""
+"""The specs of the assets of sign-in events: names, lineage, queues and columns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""One step on sign-in events: bounded in time, tried again, and what its failure costs others.
-
-Belongs here: running a step's work so that a timeout or a person can end it, its progress in
-the run's log, and the retry or failure at its end. Does not: the work (the engine), or what a
-success says (event_reporting).
-"""
+"""Run one step on sign-in events with a timeout, progress in the run's log, and retries."""
 
 from __future__ import annotations
 
