@@ -1,7 +1,6 @@
-"""Where commands get the platform from, and which integrations they were told to work on.
+"""Open the platform of this installation, and find the integrations that a command names.
 
-Belongs here: opening the platform of this installation and looking up integrations by the
-names that a person typed. Does not: anything that needs Dagster.
+Nothing here imports Dagster.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The `elt-assets` command: its subcommands by name, and how every command ends.
+"""The `elt-assets` command: its subcommands, `--debug`, and how errors become exit statuses.
 
-Belongs here: the group, `--debug`, and turning errors into one line and an exit status. Does
-not: what any command does. Subcommands are imported when they are asked for, so that a
-command that only reads does not wait for Dagster (1.4 s).
+Subcommands are imported when they are called, so that a command that only reads does not wait for
+Dagster (1.4 s).
 """
 
 from __future__ import annotations

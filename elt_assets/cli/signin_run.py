@@ -1,8 +1,4 @@
-"""Running days of sign-in events inside a command, so that it can be stopped.
-
-Belongs here: what happens between a command's decision and the days' results, Ctrl-C included.
-Does not: choosing days or showing results (`signin_events`, `signin_demo`).
-"""
+"""Run days of sign-in events inside a command, so that Ctrl-C can stop them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Running the sync job inside a command, with progress, so that it can be stopped.
-
-Belongs here: what happens between a command's decision to sync and its outcomes, Ctrl-C
-included. Does not: choosing integrations or showing results (`sync`, `demo`).
-"""
+"""Run the sync job inside a command, with progress, so that Ctrl-C can stop it."""
 
 from __future__ import annotations
 

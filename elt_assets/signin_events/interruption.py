@@ -1,8 +1,4 @@
-"""Stopping a step in the middle: from another thread, at once, whatever it waits for.
-
-Belongs here: the request to stop, and reaching what is under way. Does not: deciding when
-(a timeout, a person) or what is kept (transactions do).
-"""
+"""Stop a step from another thread, at once, whatever it waits for."""
 
 from __future__ import annotations
 

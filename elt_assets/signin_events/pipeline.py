@@ -1,9 +1,6 @@
-"""The events pipeline: one installation's days of sign-in events behind one object.
+"""The pipeline of sign-in events: an installation's days behind one object.
 
-Belongs here: the steps as callers see them, in the order in which they are taken. Does not:
-how any of them works (a module each), or when they run (assets, daily_schedule).
-
-    extract_api, extract_files → normalize (one source each) → load → summarize
+extract_api, extract_files → normalize (one source each) → load → summarize
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What a step of the events pipeline did, in numbers: the values handed to everybody else.
-
-Belongs here: results of steps, findings of checks, and listening to progress. Does not:
-deciding or storing any of them.
-"""
+"""The results of the pipeline's steps, findings of checks, and progress, as values."""
 
 from __future__ import annotations
 

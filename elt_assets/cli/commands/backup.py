@@ -1,7 +1,4 @@
-"""`elt-assets backup`: a copy of the installation while it goes on working.
-
-Belongs here: the command and its report. Does not: how the copies agree (sync.admin.backup).
-"""
+"""`elt-assets backup`: copy the installation while it works."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets check`: the standing asset checks, for CI and cron.
-
-Belongs here: running the checks' job in this process and its exit status. Does not: what is
-checked (sync.admin.audit).
-"""
+"""`elt-assets check`: run the standing asset checks, for CI and cron."""
 
 from __future__ import annotations
 

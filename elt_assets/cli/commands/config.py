@@ -1,8 +1,4 @@
-"""`elt-assets config`: settings, and what they lead to.
-
-Belongs here: the commands and their report. Does not: what is looked at
-(monitoring.configuration_check).
-"""
+"""`elt-assets config`: check the settings and what they configure, and secure the home."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets export`: Parquet files for analysts.
-
-Belongs here: the command and its report. Does not: layout and content of the files
-(sync.admin.parquet_export).
-"""
+"""`elt-assets export`: write Parquet files for analysts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets health` and `serve-health`: the report once, or over HTTP.
-
-Belongs here: options, the printed report and its exit status. Does not: what is looked at
-(`elt_assets.monitoring`).
-"""
+"""`elt-assets health` and `serve-health`: print the health report, or serve it over HTTP."""
 
 from __future__ import annotations
 

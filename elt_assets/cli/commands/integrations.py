@@ -1,8 +1,4 @@
-"""`elt-assets integrations …`: connecting, looking at and disconnecting integrations.
-
-Belongs here: reading what a person gives and showing what is registered. Does not: judging
-provider_data (connectors) or deleting data (the platform).
-"""
+"""`elt-assets integrations …`: register, test, show, change and remove integrations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""`elt-assets maintain`: forget what is old and give the space back, now.
+"""`elt-assets maintain`: apply the retention policy and reclaim disk space, now.
 
-Belongs here: the command and how its report is laid out. Does not: the work
-(sync.admin.maintenance, run_history) or the schedule that does it weekly (maintenance_job).
+`orchestration.jobs.maintenance_job` does the same weekly.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""`elt-assets migrate`: from files of one machine to servers.
-
-Belongs here: the command and its reports. Does not: the moves themselves
-(sync.admin.migrate_database, sync.admin.migrate_warehouse).
-"""
+"""`elt-assets migrate`: move an installation from files of one machine to servers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""`elt-assets events`: sign-in events as they are loaded, day by day, and their dead letters.
+"""`elt-assets events`: load sign-in events by day, list them, and handle their dead letters.
 
-Belongs here: what is asked of the events pipeline and how the answer is laid out. Does not:
-backfills on a server (`backfill`), the demo (`event_demo`). Only `load` imports Dagster.
+Only `load` imports Dagster.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""`elt-assets sync`: bring integrations up to date, through Dagster, in this process.
-
-Belongs here: which integrations a command means, its exit status, showing its result. Does
-not: running the job (`running`) or anything about how a sync works.
-"""
+"""`elt-assets sync`: bring integrations up to date, through Dagster, in this process."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets undo` and `elt-assets rebuild`: going back by the change log.
-
-Belongs here: the two commands. Does not: how they are carried out (sync.apply.compensation,
-sync.apply.rebuild).
-"""
+"""`elt-assets undo` and `elt-assets rebuild`: reverse a sync, or rebuild from the change log."""
 
 from __future__ import annotations
 

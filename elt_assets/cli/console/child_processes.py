@@ -1,8 +1,4 @@
-"""Runs child processes together and leaves none behind.
-
-Belongs here: starting, watching and stopping processes. Does not: which processes those are
-(`dev`).
-"""
+"""Run child processes together, stop them together, and leave none behind."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Days on the command line, as 2026-01-05.
-
-Belongs here: reading one, and a stretch of them. Does not: what a command does with them.
-"""
+"""Days and ranges of days as arguments, written 2026-01-05."""
 
 from __future__ import annotations
 

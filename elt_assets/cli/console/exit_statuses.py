@@ -1,7 +1,4 @@
-"""Exit statuses of commands, except 0 for success and 2, click's own, for wrong usage.
-
-Belongs here: the numbers alone.
-"""
+"""Exit statuses of commands, except 0 for success and 2, click's own, for wrong usage."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Log lines of a command: one line each on standard error, tracebacks only for those who ask.
-
-Belongs here: what becomes of the package's own log records in a command. Does not: logs of
-the web server and the daemon, which are Dagster's.
-"""
+"""Log records of a command as lines on standard error, with tracebacks only under `--debug`."""
 
 from __future__ import annotations
 

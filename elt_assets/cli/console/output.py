@@ -1,7 +1,6 @@
-"""What commands print: one JSON document or a table on standard output, the rest on standard error.
+"""Print one JSON document or a table on standard output, and all else on standard error.
 
-Belongs here: printing, and making text from outside safe to print. Does not: what is printed
-(the commands), or live progress (`progress`).
+Text from outside is made safe to print.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Profiling one command into a file that snakeviz, pstats and other cProfile readers load.
-
-Belongs here: collecting the profile of every thread. Does not: spans and seconds by stage,
-which every sync records anyway.
-"""
+"""Profile one command, all threads, into a file that snakeviz, pstats and others load."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Signs of life while integrations sync: a live display on a terminal, plain lines elsewhere.
+"""Progress of running syncs: a live display on a terminal, plain lines elsewhere.
 
-Belongs here: showing progress on standard error. Does not: the result (`output`), or any
-knowledge of how a sync runs. The engine reports from many threads at once; the displays
-take a lock.
+The engine reports from many threads at once; the displays take a lock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Ctrl-C and SIGTERM as something to wait for, instead of an exception out of nowhere.
+"""Ctrl-C and SIGTERM as an event to wait for, instead of an exception anywhere.
 
-Belongs here: turning the two signals into a request that a command can answer in its own
-time, and knowing that somebody insists. Does not: what a command does about it.
+A second signal shows that the person insists.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The option `--stream`, and the argument STREAM: which kind of record a command is about.
-
-Belongs here: reading a stream's name. Does not: what streams there are (sync.streams) or which
-of them an integration offers (the registry).
-"""
+"""The option `--stream` and the argument STREAM."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Erasure: a tenant who leaves takes every event along.
-
-Belongs here: deleting all rows of an integration, or of an organization. Does not: deciding
-who leaves.
-"""
+"""Erasure: delete all events of an integration, or of an organization."""
 
 from __future__ import annotations
 

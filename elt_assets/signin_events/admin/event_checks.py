@@ -1,9 +1,6 @@
-"""Checks of events: what would make somebody doubt the tables, judged from plain numbers.
+"""Checks of the events' tables: pure judgements on counts, and the queries of these counts.
 
-Belongs here: the judgements, pure, and the queries that get their numbers. Does not: running
-them on a schedule or blocking anything (Dagster does).
-
-Each passes while no event was ever loaded: an installation without events is not ill.
+Each check passes while no event was ever loaded: an installation without events is healthy.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Retention: how long the records that events were made of are kept.
+"""Retention of the records that events were made of. Events and summaries stay.
 
-Belongs here: which days are old, and forgetting what was fetched and normalized of them. Does
-not: events and summaries, which stay, or when this is done (maintenance_job).
-
-A day goes as a whole, a good while after anything came for it, and not while a step of it is
-due. What its records said of an event is from then on what stands in the table: loading lets
-that row compete with records that come later (load).
+A day is deleted as a whole, some time after the last record came for it, and not while one of its
+steps is due. From then on, the row in the table stands for what its records said of an event:
+loading lets that row compete with records that arrive later (`transform.load`).
 """
 
 from __future__ import annotations

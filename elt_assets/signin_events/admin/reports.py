@@ -1,8 +1,4 @@
-"""Reading the analytics warehouse: what commands list and operators look at.
-
-Belongs here: listings of events, summaries, days and dead letters, and taking dead letters
-out or off. Does not: changing events.
-"""
+"""Read the analytics warehouse: events, summaries, days and dead letters, for commands."""
 
 from __future__ import annotations
 

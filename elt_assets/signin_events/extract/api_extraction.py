@@ -1,11 +1,8 @@
-"""Extraction from providers: the events of one integration and one period, page by page.
+"""Extract the events of one integration and one period from its provider, page by page.
 
-Belongs here: which period, its checkpoints, resuming and replacing. Does not: fetching
-pages (connectors), or what a record means (normalize).
-
-A reading of a day has a number, its generation. It counts once it is complete, and then
-takes the place of the one before; until then that one stays. The analytics file is open
-only while a batch is committed, never while a provider is waited for.
+An extraction of a day has a number, its generation. It counts once it is complete, and replaces
+the previous one; until then the previous one stays. The analytics file is open only while a batch
+is committed, never while the provider answers.
 """
 
 from __future__ import annotations

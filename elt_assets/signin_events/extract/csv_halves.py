@@ -1,14 +1,11 @@
-"""A large CSV file in two halves, so that two threads read it and each keeps the lines' order.
+"""Split a large CSV file into two halves, so that two threads read it in the order of its lines.
 
-Belongs here: where a file may be cut, and handing each half to DuckDB. Does not: SQL, or
-what becomes of the rows (file_rows).
+DuckDB can keep the order of a file's lines, but then two of its threads wait for each other unless
+they have a multiple of our memory. Reading two halves, each by one thread, costs the memory of two
+threads and keeps the order within each half.
 
-DuckDB either keeps the order of a file's lines, and then two of its threads wait for each
-other unless they have a multiple of our memory, or it does not keep it. Reading two halves,
-each by one thread, costs the memory of two threads and keeps the order within each half.
-
-A line end near the middle is only likely to end a record: it may stand within quotes. It
-does not if every line of the first half turns out to be a record of its own.
+A line end near the middle is only likely to end a record: it may be inside quotes. It is not if
+every line of the first half turns out to be a record of its own.
 """
 
 from __future__ import annotations

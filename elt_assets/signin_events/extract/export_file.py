@@ -1,8 +1,4 @@
-"""One export file: its place, its identity, and its bytes as text.
-
-Belongs here: opening it, and noticing that it changed. Does not: what its lines mean
-(file_rows), or what was loaded of it (export_files).
-"""
+"""One export file: its path, its identity, its text, and whether it changed."""
 
 from __future__ import annotations
 

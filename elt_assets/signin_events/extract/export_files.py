@@ -1,8 +1,6 @@
-"""Extraction from export files: what was loaded of each day's folder, and what is to be.
+"""Load a day's export files, each in one transaction with its checkpoint.
 
-Belongs here: which files, recognising one that was loaded before, and loading it in one
-transaction with its checkpoint. Does not: opening files (export_file), taking them apart
-(file_rows), or what a record means (normalize).
+A file that was loaded before is recognized and skipped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What the bytes of a file say, read in another thread while the file is loaded.
-
-Belongs here: the content's digest, the number of its lines and of those in its first half, and
-how far reading is. Does not: loading, or telling records apart (file_rows).
-"""
+"""Digest and line counts of a file, computed in another thread while the file is loaded."""
 
 from __future__ import annotations
 

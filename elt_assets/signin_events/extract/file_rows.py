@@ -1,11 +1,8 @@
-"""The rows of an export file: CSV read by DuckDB, JSON Lines in chunks, into the warehouse.
+"""Load the rows of an export file: CSV by DuckDB, JSON Lines in chunks.
 
-Belongs here: columns, the lines that are no records, and that none is lost. Does not:
-transactions and checkpoints (export_files), or what a record means (normalize).
-
-DuckDB reads CSV itself: it streams a file of any size through a few buffers and writes down
-which lines it cannot take, and why. Rows of one part stand in the order of its lines. How many
-lines there are is counted by another reader, so that one that lost a line would be noticed.
+DuckDB streams a CSV file of any size through a few buffers and records which lines it cannot parse,
+and why. Rows of one part have the order of its lines. Another reader counts the lines, so that a
+lost line would be noticed.
 """
 
 from __future__ import annotations

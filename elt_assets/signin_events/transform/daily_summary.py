@@ -1,11 +1,8 @@
-"""The daily summary: what happened on a day, by organization, and who was not expected.
+"""The daily summary: events of a day by organization, and users who were not expected.
 
-Belongs here: counting one day's events, and what later days owe to it. Does not: finding
-out who was a user (people) or loading events (load).
-
-A day's rows are replaced as a whole (delete-then-insert). A country is new on the first day
-on which it is seen, so a late event can make it less new on a later day: that day's counts
-of new countries are corrected with it, and nothing else of that day.
+A day's rows are replaced as a whole (delete-then-insert). A country is new on the first day on
+which it occurs, so a late event can make it less new on a later day: that day's counts of new
+countries are corrected with it, and nothing else of that day.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Who was a user on a day, from the users pipeline, to be joined with that day's events.
-
-Belongs here: asking each integration's change log for the state at the end of a day. Does
-not: events.
-"""
+"""The users of a day, from each integration's change log, to be joined with that day's events."""
 
 from __future__ import annotations
 

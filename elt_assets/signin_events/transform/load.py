@@ -1,11 +1,8 @@
-"""Loading: which record of an event counts, and bringing `signin_events` up to date.
+"""Load a day's records into `signin_events`, and decide which record of an event counts.
 
-Belongs here: precedence between records of one event. Does not: judging a record
-(normalize) or counting events (summary).
-
-An event is known by its organization and its id, whatever source tells of it. Rows are
-upserted by that key: a day's records may be of events of other days, and those days' other
-events are not to be touched.
+An event is identified by its organization and its id, whichever source reports it. Rows are
+upserted by that key: a day's records may be of events of other days, whose other events must not
+change.
 """
 
 from __future__ import annotations

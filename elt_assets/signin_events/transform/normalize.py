@@ -1,12 +1,8 @@
-"""Normalization: one day's stored records, of either source, in the declared schema.
+"""Normalize a day's stored records, of either source, to the declared schema.
 
-Belongs here: mapping a provider's records by its integration's fields, judging records by
-the schema, and the dead letters of those that break it. Does not: fetching (the records are
-here, so a corrected configuration needs nothing from the provider), or which of two records
-of one event counts (load).
-
-A day's normalized rows are replaced as a whole (delete-then-insert): all that they come
-from is known to be stored.
+Records that break the schema become dead letters. The records are stored, so a corrected
+configuration needs nothing from the provider. A day's normalized rows are replaced as a whole
+(delete-then-insert): everything that they come from is known to be stored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The analytics warehouse: one DuckDB file of all organizations' events.
+"""The analytics warehouse: one DuckDB file with all organizations' events.
 
-Belongs here: opening it, with its tables, for one statement or transaction at a time, and
-reaching it from another thread. Does not: SQL on events.
+It is opened for one statement or transaction at a time, and can be reached from another thread.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The tables of the analytics warehouse.
+"""The tables of the analytics warehouse, and the number of their layout.
 
-Belongs here: CREATE TABLE statements, made from the declared schema where they hold events,
-and the number of their layout. Does not: queries.
-
-There are no primary keys: DuckDB keeps their index in memory, whole. Loading keeps keys
-unique, and a check looks for those that are not.
+There are no primary keys: DuckDB keeps their index in memory, whole. Loading keeps keys unique, and
+a check finds those that are not.
 """
 
 from __future__ import annotations

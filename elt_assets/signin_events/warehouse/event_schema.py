@@ -1,8 +1,4 @@
-"""The schema of a sign-in event, declared once, and the SQL that brings records into it.
-
-Belongs here: names, types, what is required and allowed, and judging a record by it. Does
-not: where records come from (api, export_files) or where they go (normalize).
-"""
+"""The schema of a sign-in event, declared once, and the SQL that judges records by it."""
 
 from __future__ import annotations
 

@@ -1,15 +1,12 @@
-"""Three ways to bring rows into a table so that doing it twice changes nothing.
+"""Three ways to load rows into a table, each of which may be repeated without effect.
 
-Belongs here: the three, for any table. Does not: which table is loaded how; each module
-that loads one says so, and why.
+`delete_then_insert` replaces a part that can be named, such as a day: the rows that belong to it
+are known to be all of it. `upsert` corrects rows by their key, wherever they are, and leaves
+correct ones alone. `refresh` builds a whole table next to the old one, however long that takes,
+and replaces the old one at once.
 
-`delete_then_insert` replaces a part that can be named, such as a day: the rows that belong
-to it are known to be all of it. `upsert` corrects rows by their key, wherever they lie, and
-leaves those alone that are right. `refresh` builds a whole table next to the old one,
-however long that takes, and replaces the old one at once.
-
-The first two are called inside the caller's transaction, so that what depends on the rows
-is committed with them; the last one has its own.
+The first two run inside the caller's transaction, so that what depends on the rows is committed
+with them; the last one has its own. Each module that loads a table says which one it uses, and why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Days whose next step is due: kept in the warehouse, so that no crash forgets one.
+"""Days whose next step is due, kept in the warehouse, so that no crash forgets one.
 
-Belongs here: noting a day in the transaction that makes a step due, and taking it off in
-the one that does it. Does not: doing anything (load, summary), or when (assets).
+A day is added in the transaction that makes a step due, and removed in the one that does it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""`elt-assets demo --chaos`: syncing in processes that fail and die on purpose, until it is done.
+"""`elt-assets demo --chaos`: sync in child processes that fail and die on purpose, until done.
 
-Belongs here: running one sync again and again in child processes and counting what they
-survived. Does not: the faults (sync.fault_injection) or comparing with the truth (demo).
+It counts what they survived. The faults are those of `sync.fault_injection`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Comparing what the platform holds with what the embedded provider says it holds.
+"""Compare what the platform holds with what the embedded provider holds.
 
-Belongs here: the comparison of two lists of users. Does not: getting either of them. The
-command and the tests use the same one, so that they cannot disagree about what equal means.
+The demo and the tests use this one comparison, so that both mean the same by equal.
 """
 
 from __future__ import annotations

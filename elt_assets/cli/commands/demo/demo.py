@@ -1,8 +1,4 @@
-"""`elt-assets demo`: the whole way from a provider to the latest table, compared with the truth.
-
-Belongs here: the demo's course and what it shows. Does not: any step of it; syncing is
-`sync`'s, people and their changes are the embedded provider's.
-"""
+"""`elt-assets demo`: sync from the embedded provider in rounds, and compare with what it holds."""
 
 from __future__ import annotations
 

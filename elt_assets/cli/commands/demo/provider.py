@@ -1,8 +1,4 @@
-"""`elt-assets provider`: the embedded provider alone, for trying connectors.
-
-Belongs here: its options and where its token is kept. Does not: what it serves
-(`elt_assets.demo`).
-"""
+"""`elt-assets provider`: run the embedded provider alone, for trying connectors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What demos register in an installation, and how they find it again.
-
-Belongs here: registering the embedded provider's integrations, and offboarding those of an
-earlier demo. Does not: any demo's course (`demo`, `event_demo`).
-"""
+"""Register the embedded provider's integrations, and remove those of an earlier demo."""
 
 from __future__ import annotations
 

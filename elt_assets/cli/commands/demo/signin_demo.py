@@ -1,8 +1,4 @@
-"""`elt-assets demo events`: days of sign-ins from two sources, one of which fails, and its repair.
-
-Belongs here: the demo's course and what it shows. Does not: any step of it; loading days is
-`event_running`'s, sign-ins and files are the embedded provider's.
-"""
+"""`elt-assets demo events`: load days of sign-ins from two sources; one fails and is repaired."""
 
 from __future__ import annotations
 

@@ -1,9 +1,5 @@
 """`elt-assets backfill`: bring many partitions of a table up to date through the server's daemon.
 
-Belongs here: what a person types for the tables of streams, and what was launched. Does not:
-launching (`elt_assets.client.launching`), following the runs (`watch`, `status`, `resume`, `cancel`
-take a backfill's name), or which partitions are meant (`elt_assets.client.partition_selection`).
-
 A table whose partitions are of another kind has a command of its own, named in TARGETS.
 """
 

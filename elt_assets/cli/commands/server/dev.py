@@ -1,8 +1,4 @@
-"""`elt-assets dev`: web UI, daemon and health endpoint together, over this installation.
-
-Belongs here: which processes make up a development server and what they are told. Does not:
-running and stopping them (`supervisor`).
-"""
+"""`elt-assets dev`: run web UI, daemon and health endpoint together, over this installation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The remote client: start, status, list, resume, cancel, queues, over the web server.
-
-Belongs here: what a person types and sees. Does not: what the server is asked
-(`elt_assets.client`), or following a run (`watching`).
-"""
+"""`elt-assets start`, `status`, `list`, `resume`, `cancel` and `queues`, over the web server."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets backfill signin_events`: load days again through the server's daemon.
-
-Belongs here: which days a person means. Does not: launching runs (`elt_assets.client`), or
-days in this process (`events load`).
-"""
+"""`elt-assets backfill signin_events`: load days again through the server's daemon."""
 
 from __future__ import annotations
 

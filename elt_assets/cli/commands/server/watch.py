@@ -1,8 +1,4 @@
-"""`elt-assets watch`: a run or a sync on a server, live, until its end.
-
-Belongs here: asking again and again, and what is said at the end. Does not: what the server
-is asked (`elt_assets.client`) or how progress is drawn (`progress`).
-"""
+"""`elt-assets watch`: follow a run or a sync on a server until its end."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""`elt-assets worker`: a process that carries out runs which a server hands out.
-
-Belongs here: what a worker is told and what must be right before it starts. Does not: carrying
-out runs (workers), or running and stopping the process (supervisor).
-"""
+"""`elt-assets worker`: run a worker process, once its settings are checked."""
 
 from __future__ import annotations
 
