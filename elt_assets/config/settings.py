@@ -204,6 +204,9 @@ class Settings(BaseSettings):
     lock_wait: float = Field(30.0, ge=0, description="Seconds to wait for a locked file.")
     warehouse_threads: int = Field(1, ge=1, description="DuckDB threads for one integration.")
     warehouse_memory: str = Field("192MB", description="DuckDB memory limit for one integration.")
+    warehouse_spill: str = Field(
+        "16GB", description="Temporary files that DuckDB may write for one integration."
+    )
     events_path: Path | None = Field(
         None, description="Folder of export files of sign-in events; events/ under home if unset."
     )

@@ -49,6 +49,7 @@ def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
         folder,
         threads=settings.warehouse_threads,
         memory_limit=settings.warehouse_memory,
+        spill_limit=settings.warehouse_spill,
         lock_wait=settings.lock_wait,
     )
 
@@ -71,5 +72,6 @@ def _lake(settings: Settings, address: DatabaseAddress, layout: Layout) -> Wareh
         s3=storage,
         threads=settings.warehouse_threads,
         memory_limit=settings.warehouse_memory,
+        spill_limit=settings.warehouse_spill,
         lock_wait=settings.lock_wait,
     )

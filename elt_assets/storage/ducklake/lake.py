@@ -49,7 +49,7 @@ from elt_assets.storage.ducklake.lake_upkeep import (
     tidy_files,
 )
 from elt_assets.storage.warehouse.duckdb_extensions import CHECKED_ONCE, load_extension
-from elt_assets.storage.warehouse.duckdb_instances import Instance, Instances
+from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
     Layout,
@@ -254,6 +254,7 @@ class LakeWarehouses(Warehouses):
         s3: S3 | None = None,
         threads: int = 1,
         memory_limit: str = "192MB",
+        spill_limit: str = SPILL_LIMIT,
         lock_wait: float = 30.0,
     ) -> None:
         self._address = address
@@ -265,6 +266,7 @@ class LakeWarehouses(Warehouses):
         self._instances = Instances(
             threads=threads,
             memory_limit=memory_limit,
+            spill_limit=spill_limit,
             spill=spill,
             options=CHECKED_ONCE,
             set_up=self._set_up,
@@ -525,6 +527,11 @@ def _translate(text: str, error: duckdb.Error, whose: str) -> SyncError | None:
         )
     if "No space left" in text or "out of disk space" in text.lower():
         return StorageFull(f"{whose}: no space left for it; free some space and sync again")
+    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" in text:
+        return StorageFull(
+            f"{whose}: comparing it needs more temporary files than ELT_ASSETS_WAREHOUSE_SPILL "
+            "allows; raise it, or raise ELT_ASSETS_WAREHOUSE_MEMORY"
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         return RetryableError(
             f"{whose}: the warehouse needs more memory than its limit; "

@@ -23,6 +23,9 @@ from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.storage.warehouse.pandas_lookup import remember_absent_pandas
 from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
 
+SPILL_LIMIT = "16GB"
+"""What one integration may write of what does not fit into memory."""
+
 _TRIMMED_AFTER = 200
 """Integrations after which freed memory is given back; it would grow with the fleet otherwise."""
 
@@ -102,12 +105,14 @@ class Instances:
         *,
         threads: int,
         memory_limit: str,
+        spill_limit: str = SPILL_LIMIT,
         spill: Path,
         options: Mapping[str, str] | None = None,
         set_up: Callable[[duckdb.DuckDBPyConnection], None] = nothing,
     ) -> None:
         remember_absent_pandas()
         self._spill = spill
+        self._spill_limit = int(TypeAdapter(ByteSize).validate_python(spill_limit))
         self._memory = int(TypeAdapter(ByteSize).validate_python(memory_limit))
         self._config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
@@ -158,6 +163,8 @@ class Instances:
         try:
             # Times without an offset are UTC, wherever the machine stands.
             root.execute("SET GLOBAL TimeZone = 'UTC'")
+            # Given with the configuration, DuckDB 1.5.5 reports it and does not keep to it.
+            root.execute(f"SET GLOBAL max_temp_directory_size = '{self._spill_limit}B'")
             add_canonical_json(root)
             self._set_up(root)
         except BaseException:

@@ -96,6 +96,11 @@ def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
         )
     if "No space left" in text or "out of disk space" in text.lower():
         return full(ref, path)
+    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" in text:
+        return StorageFull(
+            f"{ref}: the warehouse needs more temporary files than ELT_ASSETS_WAREHOUSE_SPILL "
+            "allows; raise it, or the memory of the warehouse"
+        )
     if isinstance(error, duckdb.OutOfMemoryException):
         cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
         if isinstance(ref, SharedFile):

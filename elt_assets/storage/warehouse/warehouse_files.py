@@ -38,7 +38,7 @@ from elt_assets.storage.warehouse.database_file import (
     whole_or_made_here,
     written,
 )
-from elt_assets.storage.warehouse.duckdb_instances import Instance, Instances
+from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
 from elt_assets.storage.warehouse.file_errors import make_folder, removed, translated
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
@@ -189,6 +189,7 @@ class FileWarehouses(Warehouses):
         *,
         threads: int = 1,
         memory_limit: str = "192MB",
+        spill_limit: str = SPILL_LIMIT,
         lock_wait: float = 30.0,
         spill: str = ".spill",
         log_size: str = "32MB",
@@ -198,6 +199,7 @@ class FileWarehouses(Warehouses):
         self._instances = Instances(
             threads=threads,
             memory_limit=memory_limit,
+            spill_limit=spill_limit,
             spill=root / spill,
             # By default DuckDB writes the file again, compressed, after every few batches of a
             # large integration; that took half of its time.

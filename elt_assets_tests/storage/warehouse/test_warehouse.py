@@ -573,6 +573,23 @@ def test_too_little_memory_names_the_setting_and_gives_the_file_back(tmp_path: P
     warehouses.close()
 
 
+def test_temporary_files_have_a_limit_and_the_message_names_it(tmp_path: Path) -> None:
+    warehouses = FileWarehouses(
+        tmp_path / "olap", memory_limit="64MB", spill_limit="20MB", lock_wait=0
+    )
+    put(warehouses, ACME)
+    with (
+        pytest.raises(StorageFull, match=r"^acme:main: .*ELT_ASSETS_WAREHOUSE_SPILL"),
+        warehouses.open(ACME) as connection,
+    ):
+        connection.execute(
+            "CREATE TEMP TABLE large AS SELECT i, md5(i::VARCHAR) AS a, md5((i + 1)::VARCHAR) AS b"
+            " FROM range(2000000) AS r (i) ORDER BY a"
+        )
+    assert held(warehouses, ACME) == 1
+    warehouses.close()
+
+
 def test_removing_deletes_the_file_and_what_a_killed_process_left_beside_it(
     warehouses: FileWarehouses, tmp_path: Path
 ) -> None:
