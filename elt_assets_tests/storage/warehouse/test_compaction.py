@@ -26,7 +26,7 @@ DIES = """
 import os, signal, sys, threading
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.storage import warehouse_files
+from elt_assets.storage.warehouse import warehouse_files
 
 root, moment = Path(sys.argv[1]), sys.argv[2]
 ref = IntegrationRef("acme", "main")
