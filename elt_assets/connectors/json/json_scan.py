@@ -15,6 +15,10 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,:\[\]{}"]++')
 _NEST = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# An object or list with none inside it is one token: most of a page is made of such.
+_NEST_OR_FLAT = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"?|[\[{](?:[^\[\]{}"]++|"(?:[^"\\]++|\\.)*+")*+[\]}]|[\[\]{}]', re.DOTALL
+)
 
 _TOKEN = re.compile(
     rb'[ \t\r\n]*+(?:("(?:[^"\\]++|\\.)*+")|([^\s,:\[\]{}"]++)|([,:\[\]{}]))', re.DOTALL
@@ -51,14 +55,14 @@ def skip_value(text: bytes, position: int) -> int:
     start = text[position : position + 1]
     if start in (b"{", b"["):
         depth = 0
-        for token in _NEST.finditer(text, position):
+        for token in _NEST_OR_FLAT.finditer(text, position):
             mark = token[0]
             if mark in (b"{", b"["):
                 depth += 1
             elif mark in (b"}", b"]"):
                 depth -= 1
-                if depth == 0:
-                    return token.end()
+            if depth == 0:
+                return token.end()
         raise NotBalanced("an object or list is not closed")
     found = (_STRING if start == b'"' else _SCALAR).match(text, position)
     if found is None:
