@@ -6,8 +6,14 @@ Belongs here: the session, its SQL, and SQLite's errors in our words. Does not: 
 
 from __future__ import annotations
 
+import os
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import msgspec
@@ -22,7 +28,7 @@ from elt_assets.foreign_text import SHOWN, visible
 
 
 class SqliteReader:
-    """A read-only session; each page is a transaction, so that nobody waits to write."""
+    """A session in a process of its own: no call interrupts a query there, but ending it does."""
 
     def __init__(
         self,
@@ -33,22 +39,93 @@ class SqliteReader:
         timeout: float,
         statement_timeout: float,
     ) -> None:
-        # Imported when a session begins: the driver is a large library.
-        from adbc_driver_sqlite import dbapi
-
         path = Path(connection.path)
         if own is not None:
             own.refuse_file(path)
         if not path.is_file():
             raise PermanentError(f"{path} is not there; correct connection.path")
-        self._from = f"FROM (\n{plain(stream.query)}\n) AS q"
-        self._key = f"q.{_quoted(stream.key)}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Nothing of the platform's environment: the query is a tenant's.
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            self._asked("open", str(path), stream.query, stream.key, timeout, statement_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def survey(self) -> Survey:
+        """Count rows, keys and different keys."""
+        return Survey(*self._asked("survey"))
+
+    def rows(self, after: Key | None, limit: int) -> Rows:
+        """The next rows behind `after`."""
+        return Rows(*self._asked("rows", after, limit))
+
+    def close(self) -> None:
+        """End the session."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _asked(self, *request: Any) -> Any:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise AssertionError("a process without pipes")
+        try:
+            _write(self._process.stdin, request)
+            kind, value = _read(self._process.stdout)
+        except (EOFError, BrokenPipeError):
+            if self._process.wait() == -signal.SIGALRM:
+                raise ProviderUnavailable(
+                    "the query took longer than statement_timeout; an index on the key helps"
+                ) from None
+            raise ProviderUnavailable("SQLite: the process that reads the file ended") from None
+        if kind in _ERRORS:
+            raise _ERRORS[kind](value)
+        return value
+
+
+_ERRORS = {kind.__name__: kind for kind in (PermanentError, ProviderRefused, ProviderUnavailable)}
+
+
+def _write(pipe: IO[bytes], message: Any) -> None:
+    body = msgspec.msgpack.encode(message)
+    pipe.write(struct.pack("<Q", len(body)) + body)
+    pipe.flush()
+
+
+def _read(pipe: IO[bytes]) -> Any:
+    head = pipe.read(8)
+    if len(head) < 8:
+        raise EOFError
+    (size,) = struct.unpack("<Q", head)
+    body = pipe.read(size)
+    if len(body) < size:
+        raise EOFError
+    return msgspec.msgpack.decode(body)
+
+
+class _Session:
+    """A read-only session; each page is a transaction, so that nobody waits to write."""
+
+    def __init__(self, path: str, query: str, key: str, timeout: float) -> None:
+        # Imported when a session begins: the driver is a large library.
+        from adbc_driver_sqlite import dbapi
+
+        self._from = f"FROM (\n{plain(query)}\n) AS q"
+        self._key = f"q.{_quoted(key)}"
         self._connection = None
         try:
-            self._connection = dbapi.connect(f"file:{quote(str(path))}?mode=ro", autocommit=True)
+            self._connection = dbapi.connect(f"file:{quote(path)}?mode=ro", autocommit=True)
             self._fetched(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
             self._fetched("PRAGMA query_only = 1")
-            self._record = self._record_of(stream.key)
+            self._record = self._record_of(key)
         except Error as error:
             self.close()
             raise _ours(error) from None
@@ -127,3 +204,38 @@ def _ours(error: Error) -> ProviderRefused | ProviderUnavailable:
     if "JSON cannot hold BLOB" in said:
         return ProviderRefused("the key column holds bytes; use hex() of it in the query")
     return ProviderRefused(f"SQLite: {visible(said, SHOWN)}")
+
+
+def _serve() -> None:
+    """Answer the questions of a `SqliteReader` until it closes the pipe."""
+    session: _Session | None = None
+    answer: Any
+    seconds = 60.0
+    # Whatever was inherited: this signal ends the process, whatever SQLite is at.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    while True:
+        try:
+            name, *given = _read(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            if name == "open":
+                seconds = given.pop()
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            if session is None:
+                session, answer = _Session(*given), None
+            elif name == "survey":
+                found = session.survey()
+                answer = (found.rows, found.with_key, found.distinct)
+            else:
+                page = session.rows(*given)
+                answer = (page.records, page.last)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            _write(sys.stdout.buffer, ("", answer))
+        except (PermanentError, ProviderUnavailable) as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            _write(sys.stdout.buffer, (type(error).__name__, str(error)))
+
+
+if __name__ == "__main__":
+    _serve()

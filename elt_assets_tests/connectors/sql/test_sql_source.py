@@ -200,3 +200,13 @@ def test_a_locked_file_is_tried_again_later(tmp_path: Path) -> None:
         with pytest.raises(ProviderUnavailable, match="locked"):
             read(source)
         cursor.execute("ROLLBACK")
+
+
+def test_a_query_on_a_file_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    database = SqliteFile(tmp_path / "hr.db")
+    database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n"
+    )
+    with pytest.raises(ProviderUnavailable, match="longer than statement_timeout"):
+        read(opened(database, endless, statement_timeout=0.5))
