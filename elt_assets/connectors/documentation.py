@@ -194,11 +194,32 @@ The token endpoint alone gets what proves the client; the API alone gets the tok
 Every type resumes: an interrupted sync goes on after the last page that was committed. Where
 the place of a page can be told before the one in front of it arrived (page, offset, scim),
 `rate_limit.concurrency` pages are fetched at once; otherwise one page is fetched while the last
-one is written. A short page does not end a listing, because a provider may cap the size that was
-asked for: it ends at the declared total, or else at an empty page.
+one is written.
 
-Counted pages (page, offset, scim, and links that hold page numbers: say `counted: true`) can hide
-somebody: when a user of an earlier page leaves while pages are read, everybody behind moves up.
+**How it ends.** Page, offset and SCIM listings end at an empty page, or at the declared `total` on
+a page that is shorter than the longest one before it: a total that is reached on a full page is
+tried by one more page. `null` instead of the list, 204 and 404 (and 400, where the total was
+reached) end a listing if they follow a page with records; elsewhere they make it incomplete. A
+listing by cursor or link ends where nothing leads on: no token, `""`, `0`, `-1` or one of `stop`;
+`has_more: false` (`more` names another field); or a page that gives its own token again and, asked
+for once more, is the same or empty. An object in the place of the list, with a record's key and
+one more of its fields, is a list of that record.
+
+**Totals.** `total: meta.total` says where the provider's count stands, `total: {header:
+X-Total-Count}` that a response header has it. Numbers, texts and `12.0` are read; a negative total
+is none. A total that is smaller than what was listed is reported as wrong and not used again in
+that sync. Say `total: {path: count, estimate: true}` where the provider only estimates (PostgreSQL
+behind parse-server does): an estimate neither ends a listing nor speaks for or against it.
+
+**One moment.** A record that leaves while pages are read can move another one to a page that was
+read before. Cursors and links may count in disguise (`next_token: "10"`, `_page=2`), so no type of
+pagination is exempt. `snapshot: true` states that all pages of one listing show the same moment,
+as the provider's documentation must promise; a record that such a listing lacks is then deleted
+without a second witness. It is refused for page, offset and SCIM pagination and for lists under
+parents. No preset sets it: none of those providers promises it.
+
+**A position that is no longer taken** (410, an error such as `Directory_ExpiredPageToken`, or 400
+and 404 where an interrupted sync goes on) is dropped, and the listing begins again, once.
 
 **Who left.** A listing alone is not taken for proof that a user left. The stream says how one
 record is asked for, and each missing one is asked for before it is deleted:

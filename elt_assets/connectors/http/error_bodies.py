@@ -39,6 +39,12 @@ _LONGEST_ERROR = 4_096
 _UNSAID_WAIT = 60.0
 """Seconds that GitHub wants to be left alone at least when it does not say how long.
 https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api (2026-11)"""
+_PLACE_NAME = "(?:(?:page|next|skip|continuation)_?token|cursor)"
+_EXPIRED_POSITION = re.compile(
+    rf'"(?:Directory_)?(?:(?:expired|invalid)_?{_PLACE_NAME}|{_PLACE_NAME}_?expired)"'.encode(),
+    re.IGNORECASE,
+)
+"""Microsoft Graph says Directory_ExpiredPageToken, SCIM (RFC 9865) expiredCursor."""
 
 
 def complaint(body: bytes) -> str:
@@ -83,6 +89,11 @@ def is_refusal_in_disguise(body: bytes) -> bool:
 
 
 _PLAIN = str.maketrans("", "", "_-. ")
+
+
+def speaks_of_expired_position(body: bytes) -> bool:
+    """Whether a refusal is about the position that a page was asked for by."""
+    return _EXPIRED_POSITION.search(body) is not None
 
 
 def _code(document: Any, place: tuple[str, ...]) -> str | None:

@@ -26,6 +26,7 @@ from elt_assets.connectors.http.error_bodies import (
     asks_to_slow_down,
     complaint,
     is_refusal_in_disguise,
+    speaks_of_expired_position,
     unsaid_wait,
 )
 from elt_assets.connectors.http.exchange import Answer, Message, Wire
@@ -78,6 +79,18 @@ class NotThere(ProviderRefused):
     def __init__(self, message: str, answer: Response | None = None) -> None:
         super().__init__(message)
         self.answer = answer
+
+
+class Gone(NotThere):
+    """410: there was something at the address."""
+
+
+class BadRequest(ProviderRefused):
+    """400: something about the request is not taken."""
+
+
+class PositionExpired(ProviderRefused):
+    """The answer says in so many words that the position asked for is no longer good."""
 
 
 class Unauthorized(ProviderRefused):
@@ -250,7 +263,9 @@ class Client:
         limited = _is_success(status) or (
             status == 403 and (seconds is not None or asks_to_slow_down(body))
         )
-        if status in _TRY_AGAIN or status >= 500 or limited:
+        # What a server does not implement today it does not implement in a second.
+        broken = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
+        if status in _TRY_AGAIN or broken or limited:
             if not seconds:
                 return ProviderUnavailable(said)
             self._throttle.hold(min(seconds, LONGEST_WAIT))
@@ -262,12 +277,17 @@ class Client:
             )
         said += f" ({described(body)}{complaint(body)})"
         match status:
+            case 400 | 404 | 409 | 410 | 422 if speaks_of_expired_position(body):
+                return PositionExpired(said)
+            case 400:
+                return BadRequest(said)
             case 401:
                 return Unauthorized(f"{said}; {self._auth.advice}")
             case 403:
                 said += f"; the credentials may not read this, or {self._auth.advice}"
             case 404 | 410:
-                return NotThere(
+                missing = Gone if status == 410 else NotThere
+                return missing(
                     f"{said}; check api_endpoint and path",
                     Response(request.url, answer.headers, body, status=status),
                 )

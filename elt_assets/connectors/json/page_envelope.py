@@ -8,6 +8,8 @@ following the cursor (pagination).
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +20,17 @@ from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.json import json_scan
 from elt_assets.connectors.json.json_limits import USUAL_LIMITS, PageLimits, TooComplex, decode
 from elt_assets.connectors.json.malformed_records import replace_malformed
+from elt_assets.connectors.json.record_list import empty_page, with_lone_record
 from elt_assets.connectors.mapping.expressions import Literal, written
+from elt_assets.connectors.rest.listing_course import Missing
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
 Keys = tuple[str, ...]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_KEYS = ("error", "errors")
+_MORE_KEYS = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
+_WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?", re.ASCII)
 _SHOWN_KEYS = 8
 _SHOWN_LENGTH = 40
 _LONGEST_CURSOR = 8192
@@ -38,8 +44,11 @@ class Envelope:
     count: int
     cursor: str | int | None
     total: int | None
-    mark: bytes | None = None
+    mark: str | None = None
     """Equal for two pages only if they begin and end with the same records; None if empty."""
+    more: bool | None = None
+    """Whether the page says in so many words that others follow."""
+    missing: Missing | None = None
 
 
 class EnvelopeReader:
@@ -52,25 +61,30 @@ class EnvelopeReader:
         total: Keys | None = None,
         *,
         limits: PageLimits = USUAL_LIMITS,
-        marked: bool = False,
+        more: Keys | None = None,
         may_be_absent: bool = False,
         empty_if: tuple[Keys, Literal] | None = None,
+        is_record: Callable[[Any], bool] = lambda _: False,
     ) -> None:
-        """`marked` pages can be compared; a list that `may_be_absent` is then empty, as in SCIM.
+        """A list that `may_be_absent` is empty where the total says so, as in SCIM.
 
-        It also is where something else says what the page is (`empty_if`, a place and a value).
+        It is also empty where something else says so (`empty_if`, a place and a value). An object
+        in the place of the list that `is_record` is a list of that one record.
         """
         self._limits = limits
         self._empty_if = empty_if
-        may_be_absent = may_be_absent or empty_if is not None
-        self._marked = marked
+        self._may_be_absent = may_be_absent
+        self._is_record = is_record
         self._records = records
         self._cursor = cursor
         self._total = total
+        self._more: tuple[Keys, ...] = ()
         tree: dict[str, Any] = {}
         if records:
-            proof = None if empty_if is None else empty_if[0]
-            for keys in filter(None, (records, cursor, total, proof)):
+            for keys in filter(None, (records, cursor, total, more)):
+                _plant(tree, keys)
+            self._more = (more,) if more is not None else _more_places(tree, cursor)
+            for keys in self._more:
                 _plant(tree, keys)
             # A list next to an error is a partial answer, and a short listing deletes people.
             # It may stand in any object on the way to the list.
@@ -84,7 +98,7 @@ class EnvelopeReader:
                 _plant(tree, keys)
         else:
             self._errors = ()
-        shape = _struct(tree, records, may_be_absent) if records else list[msgspec.Raw]
+        shape = _struct(tree, records) if records else list[msgspec.Raw] | None
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
         self._slots = {keys: _attributes(tree, keys) for keys in _leaves(tree)}
 
@@ -107,20 +121,48 @@ class EnvelopeReader:
                 )
         records = self._slot(page, self._records) if self._records else page
         total = self._count(page, what)
-        if records is None:
-            if total != 0 and not self._says_what_it_is(page, what):
-                raise self._misshapen(body, what)
-            records = []
+        missing: Missing | None = None
+        if not isinstance(records, list):
+            absent = records is msgspec.UNSET
+            if not self._says_that_it_is_empty(body):
+                if absent and not (self._may_be_absent and total is not None):
+                    raise self._misshapen(body, what)
+                missing = Missing.NULL
+            body, records = empty_page(self._records), []
         self._limits.check_records(records, what)
-        mark = _mark(records) if self._marked and records else None
-        return Envelope(body, len(records), self._next(page, what), total, mark)
+        return Envelope(
+            body,
+            len(records),
+            self._next(page, what),
+            total,
+            _mark(records) if records else None,
+            self._says_more(page, what),
+            missing,
+        )
 
-    def _says_what_it_is(self, page: Any, what: str) -> bool:
+    def nothing(self, missing: Missing) -> Envelope:
+        """What an answer without a page comes to."""
+        return Envelope(empty_page(self._records), 0, None, None, missing=missing)
+
+    def _says_that_it_is_empty(self, body: bytes) -> bool:
         if self._empty_if is None:
             return False
         keys, expected = self._empty_if
-        found = self._value(page, keys, what)
+        found = decode(body)
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                return False
+            found = found[key]
         return type(found) is type(expected) and found == expected
+
+    def _says_more(self, page: Any, what: str) -> bool | None:
+        for keys in self._more:
+            match self._value(page, keys, what):
+                case bool() as found:
+                    return found
+                case str() as text if text.strip().lower() in ("true", "false"):
+                    return text.strip().lower() == "true"
+        return None
 
     def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
         try:
@@ -130,7 +172,10 @@ class EnvelopeReader:
             if not json_scan.has_long_number(body):
                 return body, page
         except msgspec.ValidationError:
-            raise self._misshapen(body, what) from None
+            wrapped = with_lone_record(body, self._records, self._is_record)
+            if wrapped is None:
+                raise self._misshapen(body, what) from None
+            return wrapped, self._decoder.decode(wrapped)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         with suppress(json_scan.NotBalanced):
@@ -186,15 +231,16 @@ class EnvelopeReader:
         if self._total is None:
             return None
         found = self._value(page, self._total, what)
-        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 19:
-            found = int(found)
-        if found is None or (type(found) is int and found >= 0):
-            return found
-        raise PageUnreadable(f"{what} has {kind(found)} at {written(self._total)!r}, not a count")
+        try:
+            return count_of(found)
+        except ValueError:
+            raise PageUnreadable(
+                f"{what} has {kind(found)} at {written(self._total)!r}, not a count"
+            ) from None
 
     def _value(self, page: Any, keys: Keys, what: str) -> Any:
         raw = self._slot(page, keys)
-        if raw is None:
+        if raw is None or raw is msgspec.UNSET:
             return None
         try:
             return decode(raw)
@@ -204,9 +250,26 @@ class EnvelopeReader:
     def _slot(self, page: Any, keys: Keys) -> Any:
         for attribute in self._slots[keys]:
             page = getattr(page, attribute)
-            if page is None:
-                return None
+            if page is None or page is msgspec.UNSET:
+                return page
         return page
+
+
+def count_of(found: object) -> int | None:
+    """A total as providers write it: a number or a text. None if it says that it is not known.
+
+    Raises `ValueError` for what is not a count.
+    """
+    match found:
+        case None | "":
+            return None
+        case bool():
+            raise ValueError
+        case int() | float() if found == int(found):
+            return int(found) if found >= 0 else None
+        case str() if number := _WHOLE_NUMBER.fullmatch(found.strip()):
+            return count_of(int(number[1]))
+    raise ValueError
 
 
 def kind(value: object) -> str:
@@ -314,16 +377,25 @@ def _attributes(tree: dict[str, Any], keys: Keys) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _mark(records: list[msgspec.Raw]) -> bytes:
-    digest = hashlib.blake2b(str(len(records)).encode(), digest_size=16)
+def _more_places(tree: dict[str, Any], cursor: Keys | None) -> tuple[Keys, ...]:
+    """Where pages usually say whether others follow, as far as nothing else stands there."""
+    above = {(), *(() if cursor is None else (cursor[:-1],))}
+    return tuple(
+        (*place, key)
+        for place in sorted(above)
+        for key in _MORE_KEYS
+        if key not in _below(tree, place)
+    )
+
+
+def _mark(records: list[msgspec.Raw]) -> str:
+    digest = hashlib.blake2b(str(len(records)).encode(), digest_size=8)
     digest.update(bytes(records[0]))
     digest.update(bytes(records[-1]))
-    return digest.digest()
+    return digest.hexdigest()
 
 
-def _struct(
-    tree: dict[str, Any], records: Keys, may_be_absent: bool = False
-) -> type[msgspec.Struct]:
+def _struct(tree: dict[str, Any], records: Keys) -> type[msgspec.Struct]:
     """A type that holds exactly the leaves of `tree`, the list of records among them."""
     fields: list[Any] = []
     rename = {}
@@ -333,11 +405,11 @@ def _struct(
         on_the_way = records[:1] == (key,)
         if below is None and on_the_way:
             listed: Any = list[msgspec.Raw]
-            fields.append((name, listed | None, None) if may_be_absent else (name, listed))
+            fields.append((name, listed | None | msgspec.UnsetType, msgspec.UNSET))
         elif below is None:
             fields.append((name, msgspec.Raw, None))
         elif on_the_way:
-            fields.append((name, _struct(below, records[1:], may_be_absent)))
+            fields.append((name, _struct(below, records[1:])))
         else:
             fields.append((name, _struct(below, ()) | None, None))
     return msgspec.defstruct("PageShape", fields, rename=rename, kw_only=True)

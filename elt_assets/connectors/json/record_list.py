@@ -1,12 +1,13 @@
-"""Records that came one by one as a page's list, with a marker for each that is not JSON.
+"""Pages made of records that came otherwise than in a list: one by one, alone, or not at all.
 
-Belongs here: joining JSON texts into a body that every later step can read. Does not:
-where they came from.
+Belongs here: making a body of them that every later step can read, with a marker for each
+record that is not JSON. Does not: where they came from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,28 @@ def sound_list(records: Sequence[bytes], where: Callable[[int], str]) -> bytes:
 def json_list(records: Sequence[bytes]) -> bytes:
     """A JSON list of JSON texts."""
     return b"[" + b",".join(records) + b"]"
+
+
+def empty_page(keys: Sequence[str]) -> bytes:
+    """A page with no records in its list at `keys`."""
+    page: Any = []
+    for key in reversed(keys):
+        page = {key: page}
+    return msgspec.json.encode(page)
+
+
+def with_lone_record(
+    body: bytes | msgspec.Raw, keys: Sequence[str], is_record: Callable[[Any], bool]
+) -> bytes | None:
+    """`body` with a list of one where a record stands alone at `keys`; None if none does."""
+    try:
+        if not keys:
+            return b"[" + bytes(body) + b"]" if is_record(msgspec.json.decode(body)) else None
+        page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        inner = with_lone_record(page[keys[0]], keys[1:], is_record)
+    except (msgspec.DecodeError, KeyError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if inner is None else msgspec.json.encode(page | {keys[0]: msgspec.Raw(inner)})
 
 
 def _is_sound(body: bytes, records: int) -> bool:

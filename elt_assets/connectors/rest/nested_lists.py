@@ -19,6 +19,7 @@ import msgspec
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.http_client import NotThere
 from elt_assets.connectors.json.json_limits import decode
+from elt_assets.connectors.json.record_list import empty_page
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import parse
@@ -158,7 +159,7 @@ class NestedSource(ListsOnly):
             place = place.on_page(page.next, listed)
         if total is not None and total != place.listed:
             place = place.cut(f"the provider counts {total} parents and listed {place.listed}")
-        yield Page(_empty(self.records), 0, next=None, cut_short=place.short)
+        yield Page(empty_page(self.records), 0, next=None, cut_short=place.short)
 
     @property
     def probes(self) -> bool:
@@ -315,10 +316,3 @@ def _digest(parents: list[Parent]) -> str:
 def _usable(step: str) -> bool:
     """Whether a text can be a step of a path: `.` and `..` would lead elsewhere."""
     return step not in (".", "..") and "\0" not in step
-
-
-def _empty(records: tuple[str, ...]) -> bytes:
-    page: Any = []
-    for key in reversed(records):
-        page = {key: page}
-    return msgspec.json.encode(page)

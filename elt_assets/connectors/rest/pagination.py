@@ -1,21 +1,23 @@
 """How the next page is asked for: one small pure object for each type of pagination.
 
-Belongs here: turning a position into a request, and an answer into the next position. A
-position is a JSON value that is enough on its own, so that every type resumes. Does not:
-sending, checking where a link leads (origin), or noticing circles (rest).
+Belongs here: turning a position into a request, and finding where an answer leads. Does not:
+deciding whether the listing goes on there (listing), sending (rest), or checking where a link
+leads (origin).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
-from urllib.parse import urljoin
+from typing import Protocol, TypeVar
+from urllib.parse import quote, urljoin
 
 from elt_assets.connectors.json.page_envelope import Envelope
 from elt_assets.connectors.mapping.expressions import parse_keys
+from elt_assets.connectors.rest.listing_course import Kind, Position
 from elt_assets.connectors.rest.provider_data import (
     CursorPagination,
     LinkHeaderPagination,
@@ -29,8 +31,7 @@ from elt_assets.connectors.rest.provider_data import (
 from elt_assets.connectors.source import KnownPage
 from elt_assets.errors import PageUnreadable
 
-Position = Any
-"""A JSON value: a token, an address, a record's number, or {"number", "seen"} of a page."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,56 +67,52 @@ class Paginator(Protocol):
     """One type of pagination."""
 
     @property
-    def cursor(self) -> tuple[str, ...] | None:
-        """Where a page holds what leads to the next, if it does."""
+    def kind(self) -> Kind:
+        """What leads from one page to the next."""
 
     @property
-    def pages_can_shift(self) -> bool:
-        """Whether who joins or leaves meanwhile moves others from one page to another."""
+    def start(self) -> int:
+        """Number of the first page or record."""
 
-    def step(self, position: Position | None) -> Step:
-        """The request for a position; None is the first page."""
-
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
-        """The position after the answer to `position`; None when it was the last."""
+    @property
+    def cursor(self) -> tuple[str, ...] | None:
+        """Where a page holds what leads to the next, if it does."""
 
     @property
     def next_from(self) -> NextFrom:
         """What says where the next page is."""
 
-    def ahead(self, position: Position, answer: Answer) -> Position | None:
-        """Where the page after the one at `position` starts, told before that is fetched.
+    def step(self, position: Position | None) -> Step:
+        """The request for a position; None is the first page."""
 
-        `answer` is the newest page there is. None when it cannot be told.
-        """
+    def led_to(self, answer: Answer) -> str | int | None:
+        """The token or the whole address that an answer gives for the next page."""
 
-    def fits(self, position: Position) -> bool:
-        """Whether a saved position is one of this type."""
+    def otherwise(self) -> Paginator:
+        """The same pagination with pages of another length, where it asks for a length."""
 
 
-class _OneByOne:
-    """A page is known only from the one before it."""
+class _Fixed:
+    """A pagination that asks for no length of pages."""
 
-    pages_can_shift: bool = False
+    start: int = 0
     next_from = NextFrom.PAGE
 
-    def ahead(self, position: Position, answer: Answer) -> Position | None:
-        """Nobody can tell."""
-        return None
-
-    def fits(self, position: Position) -> bool:
-        """A token or an address."""
-        return isinstance(position, (str, int)) and not isinstance(position, bool)
+    def otherwise(self: T) -> T:
+        """Nothing to change."""
+        return self
 
 
 @dataclass(frozen=True)
-class CursorPaginator(_OneByOne):
+class CursorPaginator(_Fixed):
     """A token in the page or in a header, sent back as a parameter."""
 
     cursor: tuple[str, ...] | None
     param: str
     header: str | None = None
     first: str | None = None
+    stop: frozenset[str] = frozenset()
+    kind: Kind = Kind.TOKEN
 
     @property
     def next_from(self) -> NextFrom:  # type: ignore[override]
@@ -127,152 +124,122 @@ class CursorPaginator(_OneByOne):
         value = self.first if position is None else str(position)
         return Step() if value is None else Step({self.param: value})
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
-        """The token of the page."""
+    def led_to(self, answer: Answer) -> str | int | None:
+        """The token, unless it is one that says that nothing follows."""
+        found: str | int | None = answer.envelope.cursor
         if self.header is not None:
-            return (answer.headers.get(self.header) or "").strip() or None
-        return answer.envelope.cursor
+            found = (answer.headers.get(self.header) or "").strip() or None
+        if found is None or str(found).strip() in _NO_TOKENS | self.stop:
+            return None
+        return found
 
 
 @dataclass(frozen=True)
-class NextUrlPaginator(_OneByOne):
+class NextUrlPaginator(_Fixed):
     """The next page's address in the page."""
 
     cursor: tuple[str, ...]
-    pages_can_shift: bool = False
+    kind: Kind = Kind.ADDRESS
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
+    def led_to(self, answer: Answer) -> str | int | None:
         """The address, resolved against the page that gave it."""
         found = answer.envelope.cursor
         if isinstance(found, int):
             raise PageUnreadable(f"{answer.what} gives a number for the next page's address")
-        return None if found is None else urljoin(answer.url, found)
+        return None if found is None or not found.strip() else _address(answer.url, found)
 
 
 @dataclass(frozen=True)
-class LinkHeaderPaginator(_OneByOne):
+class LinkHeaderPaginator(_Fixed):
     """The next page's address in the `Link` header."""
 
     cursor: tuple[str, ...] | None = None
-    pages_can_shift: bool = False
+    kind: Kind = Kind.ADDRESS
     next_from = NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
+    def led_to(self, answer: Answer) -> str | int | None:
         """The target of the first link whose relation is `next`."""
         try:
             target = next_link(answer.headers.get("link") or "")
         except ValueError as error:
             raise PageUnreadable(f"{answer.what} has a Link header with {error}") from None
-        return None if target is None else urljoin(answer.url, target)
+        return None if target is None else _address(answer.url, target)
 
 
 @dataclass(frozen=True)
-class SinglePage(_OneByOne):
+class SinglePage(_Fixed):
     """Everything in one answer."""
 
     cursor: tuple[str, ...] | None = None
+    kind: Kind = Kind.SINGLE
 
     def step(self, position: Position | None) -> Step:
         """Nothing to add."""
         return Step()
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
+    def led_to(self, answer: Answer) -> str | int | None:
         """Nothing follows."""
         return None
 
 
 @dataclass(frozen=True)
-class PagePaginator:
-    """A page's number. A short page is not the end: a provider may ignore the size asked for."""
+class CountingPaginator:
+    """The number of a page, or of its first record, and how many records a page should hold."""
 
+    kind: Kind
     param: str
     start: int
     size_param: str | None
     size: int
     cursor: tuple[str, ...] | None = None
-    pages_can_shift: bool = True
     next_from = NextFrom.COUNT
 
     def step(self, position: Position | None) -> Step:
-        """Ask for the page of that number."""
-        number = self.start if position is None else position["number"]
-        params = {self.param: str(number)}
+        """Ask for the page or the record of that number."""
+        params = {self.param: str(self.start if position is None else position)}
         if self.size_param is not None:
             params[self.size_param] = str(self.size)
         return Step(params)
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
-        """The next number, until the declared total is reached or a page is empty."""
-        envelope = answer.envelope
-        if envelope.count == 0:
-            return None
-        number, seen = (self.start, 0) if position is None else position.values()
-        return self._unless_done(number + 1, seen + envelope.count, envelope.total)
+    def led_to(self, answer: Answer) -> str | int | None:
+        """The next number follows from the answers before it."""
+        return None
 
-    def ahead(self, position: Position, answer: Answer) -> Position | None:
-        """The number after it."""
-        seen = position["seen"] + answer.envelope.count
-        return self._unless_done(position["number"] + 1, seen, answer.envelope.total)
-
-    def fits(self, position: Position) -> bool:
-        """A number, and how many records came before it."""
-        match position:
-            case {"number": int(), "seen": int()} if len(position) == 2:
-                return True
-        return False
-
-    def _unless_done(self, number: int, seen: int, total: int | None) -> Position | None:
-        return None if total is not None and seen >= total else {"number": number, "seen": seen}
+    def otherwise(self) -> CountingPaginator:
+        """Pages of another length."""
+        return self if self.size_param is None else replace(self, size=another_size(self.size))
 
 
-@dataclass(frozen=True)
-class OffsetPaginator:
-    """The number of a page's first record; the next page starts where this one really ended."""
+def another_size(size: int) -> int:
+    """A page size near `size` whose pages seldom begin where pages of `size` begin."""
+    if size < 3:
+        return 3 - size
+    smaller = range(size - size // 7 - 1, 0, -1)
+    return next(other for other in smaller if math.gcd(other, size) == 1)
 
-    param: str
-    start: int
-    size_param: str
-    size: int
-    cursor: tuple[str, ...] | None = None
-    pages_can_shift: bool = True
-    next_from = NextFrom.COUNT
 
-    def step(self, position: Position | None) -> Step:
-        """Ask for the records from that number on."""
-        offset = self.start if position is None else position
-        return Step({self.param: str(offset), self.size_param: str(self.size)})
+def _address(base: str, found: str) -> str:
+    """A link as an address: whole, and without characters that an address cannot hold."""
+    return urljoin(base, quote(found.strip(), safe=_ADDRESS_CHARACTERS))
 
-    def following(self, position: Position | None, answer: Answer) -> Position | None:
-        """The record after the page's last, until the total is reached or a page is empty."""
-        if answer.envelope.count == 0:
-            return None
-        return self._after(self.start if position is None else position, answer)
 
-    def ahead(self, position: Position, answer: Answer) -> Position | None:
-        """A page further, as long as pages are."""
-        return self._after(position, answer) if answer.envelope.count else None
+_NO_TOKENS = frozenset({"", "0", "-1"})
+"""What providers write where there is no next token."""
 
-    def fits(self, position: Position) -> bool:
-        """A number that is not before the first."""
-        return type(position) is int and position > self.start
-
-    def _after(self, offset: int, answer: Answer) -> Position | None:
-        following, total = offset + answer.envelope.count, answer.envelope.total
-        return None if total is not None and following - self.start >= total else following
-
+_ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
 _NAME = r"[\w!#$&+.^`|~*-]++"
-_VALUE = r"""(?:"((?:[^"\\]|\\.)*+)"|([^\s",;]++))"""
+_VALUE = r"""(?:"((?:[^"\\]|\\.)*+)"|'([^']*+)'|([^\s",;'][^\s",;]*+))"""
 _PARAMETER = re.compile(rf"\s*+;\s*+({_NAME})\s*+(?:=\s*+{_VALUE})?", re.ASCII)
-_TARGET = re.compile(r"[\s,]*+<([^>]*+)>")
+_TARGET = re.compile(r"[\s,;]*+<([^>]*+)>")
 
 
 def next_link(header: str) -> str | None:
@@ -288,10 +255,10 @@ def next_link(header: str) -> str | None:
         while parameter := _PARAMETER.match(header, position):
             position = parameter.end()
             if parameter[1].lower() == "rel" and relation is None:
-                relation = parameter[2] or parameter[3] or ""
+                relation = parameter[2] or parameter[3] or parameter[4] or ""
         if relation is not None and "next" in relation.lower().split():
             return target[1].strip()
-    if header[position:].strip(", \t"):
+    if header[position:].strip(",; \t"):
         raise ValueError(f"unexpected text at position {position + 1}")
     return None
 
@@ -299,18 +266,19 @@ def next_link(header: str) -> str | None:
 def paginator(pagination: Pagination) -> Paginator:
     """The paginator that provider_data describes."""
     match pagination:
-        case CursorPagination(cursor=cursor, header=header, param=param, first=first):
+        case CursorPagination(cursor=cursor, header=header, param=param, first=first, stop=stop):
             keys = None if cursor is None else parse_keys(cursor)
-            return CursorPaginator(keys, param, header, first)
+            return CursorPaginator(keys, param, header, first, frozenset(stop))
         case NextUrlPagination():
-            return NextUrlPaginator(parse_keys(pagination.url), pagination.counted)
-        case LinkHeaderPagination(counted=counted):
-            return LinkHeaderPaginator(pages_can_shift=counted)
+            return NextUrlPaginator(parse_keys(pagination.url))
+        case LinkHeaderPagination():
+            return LinkHeaderPaginator()
         case PagePagination(param=param, start=start, size_param=size_param, size=size):
-            return PagePaginator(param, start, size_param, size)
+            return CountingPaginator(Kind.NUMBERED, param, start, size_param, size)
         case OffsetPagination(param=param, start=start, size_param=size_param, size=size):
-            return OffsetPaginator(param, start, size_param, size)
+            return CountingPaginator(Kind.COUNTED, param, start, size_param, size)
         case ScimPagination(count=count):
-            return OffsetPaginator("startIndex", 1, "count", count)
+            size_param = None if count is None else "count"
+            return CountingPaginator(Kind.COUNTED, "startIndex", 1, size_param, count or 1)
         case NoPagination():
             return SinglePage()

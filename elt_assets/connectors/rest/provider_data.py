@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -253,6 +255,11 @@ class CursorPagination(Strict):
     first: str | None = Field(
         None, max_length=128, description="What the parameter holds for the first page, if sent."
     )
+    stop: list[str] = Field(
+        [],
+        max_length=16,
+        description="Tokens that mean that nothing follows, besides an empty one, 0 and -1.",
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> CursorPagination:
@@ -268,22 +275,16 @@ class NextUrlPagination(Strict):
 
     type: Literal["next_url"]
     url: SomeKeys = Field(description="Where the address stands, e.g. @odata.nextLink.")
-    counted: bool = Field(
-        False, description="Whether the address counts pages, so that who leaves moves others."
-    )
 
 
 class LinkHeaderPagination(Strict):
     """The `Link` header with rel="next" holds the next page's address (RFC 8288)."""
 
     type: Literal["link_header"]
-    counted: bool = Field(
-        False, description="Whether the address counts pages, so that who leaves moves others."
-    )
 
 
 class PagePagination(Strict):
-    """Pages have numbers. The list ends at the declared total or, without one, at an empty page."""
+    """Pages have numbers. The list ends at an empty page or at a short one that reaches `total`."""
 
     type: Literal["page"]
     param: Parameter = Field("page", description="Query parameter that takes the page's number.")
@@ -293,7 +294,7 @@ class PagePagination(Strict):
 
 
 class OffsetPagination(Strict):
-    """A page starts at a record's number. The end is the declared total or an empty page."""
+    """A page starts at a record's number. The list ends as numbered pages do."""
 
     type: Literal["offset"]
     param: Parameter = Field("offset", description="Query parameter that takes the offset.")
@@ -306,7 +307,7 @@ class ScimPagination(Strict):
     """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
 
     type: Literal["scim"]
-    count: int = Field(100, ge=1, le=100_000, description="Records a page.")
+    count: int | None = Field(100, ge=1, le=100_000, description="Records a page; null: not sent.")
 
 
 class NoPagination(Strict):
@@ -324,6 +325,31 @@ Pagination = Annotated[
     | ScimPagination
     | NoPagination,
     Field(discriminator="type"),
+]
+
+
+class DeclaredTotal(Strict):
+    """Where the provider's own count stands, and what it is worth."""
+
+    path: SomeKeys | None = Field(None, description="Where it stands in a page.")
+    header: str | None = Field(None, description="Or the response header, e.g. X-Total-Count.")
+    estimate: bool = Field(
+        False,
+        description="The provider only estimates it: it then proves nothing about completeness.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DeclaredTotal:
+        if (self.path is None) == (self.header is None):
+            raise ValueError("give the total's place as path or as header, one of the two")
+        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        return self
+
+
+Total = Annotated[
+    Annotated[SomeKeys, Tag("path")] | Annotated[DeclaredTotal, Tag("place")],
+    Discriminator(lambda value: "path" if isinstance(value, str) else "place"),
 ]
 
 
@@ -447,7 +473,21 @@ class RestStream(Strict):
     )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
-    total: SomeKeys | None = Field(None, description="The provider's own count of all records.")
+    total: Total | None = Field(
+        None,
+        description="Where the provider's own count of all records stands, e.g. meta.total; or "
+        "{path: meta.total, estimate: true}, or {header: X-Total-Count}.",
+    )
+    more: SomeKeys | None = Field(
+        None,
+        description="Where a page says whether another follows (true or false); has_more and the "
+        "like are found by themselves.",
+    )
+    snapshot: bool = Field(
+        False,
+        description="The provider promises that all pages of one listing show one moment; see "
+        "the section on deletes before you set it.",
+    )
     empty_if: Condition | None = Field(
         None,
         description="What a page says that leaves an empty list out, e.g. "
@@ -483,13 +523,17 @@ class RestStream(Strict):
                 _template(value)
         self._check_parent()
         self._check_paths()
+        self._check_snapshot()
         return self
 
     @property
-    def total_path(self) -> str | None:
+    def declared_total(self) -> DeclaredTotal | None:
         """Where the provider's own count stands; SCIM says where."""
+        if isinstance(self.total, DeclaredTotal):
+            return self.total
         implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
-        return self.total or implied
+        path = self.total or implied
+        return None if path is None else DeclaredTotal(path=path)
 
     def has_place(self, name: str) -> bool:
         """Whether `{name}` stands in the path or in a parameter."""
@@ -511,6 +555,19 @@ class RestStream(Strict):
         if self.incremental is not None or self.single is not None:
             raise ValueError("incremental and single cannot be used together with parent")
 
+    def _check_snapshot(self) -> None:
+        if self.snapshot and isinstance(
+            self.pagination, PagePagination | OffsetPagination | ScimPagination
+        ):
+            raise ValueError(
+                f"snapshot: pagination type {self.pagination.type!r} counts records, so one that "
+                "leaves moves others while pages are read; remove snapshot"
+            )
+        if self.snapshot and self.parent is not None:
+            raise ValueError(
+                "snapshot: lists under parents are read one after the other; remove it"
+            )
+
     def _check_paths(self) -> None:
         records = parse_keys(self.records)
         seen = [records]
@@ -530,10 +587,11 @@ class RestStream(Strict):
                 yield "pagination.cursor", text
             case NextUrlPagination(url=text):
                 yield "pagination.url", text
-        if self.total_path is not None:
-            yield "total", self.total_path
-        if self.empty_if is not None:
-            yield "empty_if", self.empty_if.partition("==")[0]
+        total = self.declared_total
+        if total is not None and total.path is not None:
+            yield "total", total.path
+        if self.more is not None:
+            yield "more", self.more
 
 
 class RateLimit(Strict):
@@ -647,6 +705,7 @@ _TAGS = frozenset(
         *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
         "oauth2_jwt_bearer",
         *("cursor", "next_url", "link_header", "page", "offset", "scim", "none"),
+        "place",
     }
 )
 
@@ -656,7 +715,7 @@ def _place(location: tuple[str | int, ...]) -> str:
     steps = [
         step
         for before, step in zip((None, *location), location, strict=False)
-        if not (before in ("auth", "pagination") and step in _TAGS)
+        if not (before in ("auth", "pagination", "total") and step in _TAGS)
         and step not in ("[key]", "SecretRef", "str")
     ]
     return ".".join(str(step) for step in steps)

@@ -1,8 +1,7 @@
 """Any REST API, as its provider_data describes it: pages in order, from any cursor.
 
-Belongs here: putting pagination, auth and the envelope together, page numbers, the page
-limit, and noticing that a provider goes in circles. Does not: sending (http), or knowing
-any provider by name (presets).
+Belongs here: putting pagination, auth and the envelope together. Does not: sending (http),
+deciding when a listing ends (listing), or knowing any provider by name (presets).
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ import json
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -20,21 +21,48 @@ import msgspec
 
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.http.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
-from elt_assets.connectors.http.http_client import Client, Request, Response
+from elt_assets.connectors.http.http_client import (
+    BadRequest,
+    Client,
+    Gone,
+    NotThere,
+    PositionExpired,
+    Request,
+    Response,
+)
 from elt_assets.connectors.http.jwt_assertion import AssertionGrant
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin, Origins
 from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.json.json_limits import PageLimits, decode
-from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader
+from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, count_of
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import parse, parse_condition, parse_keys
-from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.mapping.evaluate import text_at
+from elt_assets.connectors.mapping.expressions import (
+    Comparison,
+    parse,
+    parse_condition,
+    parse_keys,
+    speaks_of_parent,
+)
+from elt_assets.connectors.mapping.field_map import key_fields, parsed
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
+from elt_assets.connectors.rest.listing_course import (
+    BEGINNING,
+    Course,
+    Facts,
+    Listing,
+    Meaning,
+    Missing,
+    Position,
+    Progress,
+    Refusal,
+    Turn,
+)
 from elt_assets.connectors.rest.page_prefetch import Lookahead
-from elt_assets.connectors.rest.pagination import Answer, NextFrom, Position, paginator
+from elt_assets.connectors.rest.pagination import Answer, NextFrom, another_size, paginator
 from elt_assets.connectors.rest.provider_data import (
     ApiKeyAuth,
     BasicAuth,
@@ -47,7 +75,13 @@ from elt_assets.connectors.rest.provider_data import (
     SingleRecord,
 )
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
-from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
+from elt_assets.errors import (
+    PageUnreadable,
+    PermanentError,
+    PositionRefused,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from elt_assets.identifiers import IntegrationRef
 
 _LONGEST_ETAG = 512
@@ -55,7 +89,7 @@ _LONGEST_ETAG = 512
 
 
 class RestSource:
-    """One stream of one REST integration. A cursor is `{"page": number, "at": position}`."""
+    """One stream of one REST integration. A cursor is the listing's `Progress`."""
 
     def __init__(
         self,
@@ -91,16 +125,23 @@ class RestSource:
             self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type
         self._paginator = paginator(described.pagination)
-        self._wanted = _page_size(self._params | dict(self._paginator.step(None).params))
+        self._course = Course(
+            self._paginator.kind,
+            limits.max_pages,
+            self._paginator.start,
+            described.parent is not None,
+        )
+        self._snapshot = described.snapshot
+        self._total = described.declared_total
         self._envelope = EnvelopeReader(
             self._records,
             limits=PageLimits(limits.page_records, limits.record_bytes),
             cursor=self._paginator.cursor,
-            total=parse_keys(described.total_path) if described.total_path is not None else None,
-            # Cursors that repeat a page do harm to nobody; counted pages then have no end.
-            marked=self._paginator.pages_can_shift,
+            total=_keys(None if self._total is None else self._total.path),
+            more=_keys(described.more),
             may_be_absent=described.pagination.type == "scim",
             empty_if=None if described.empty_if is None else parse_condition(described.empty_if),
+            is_record=self._looks_like_a_record(stream),
         )
         self._auth: Authenticator = (
             authenticator(config, limits) if beside is None else beside._auth
@@ -115,7 +156,7 @@ class RestSource:
             config.allow_plain_http,
         )
         self._known: dict[str, KnownPage] = {}
-        self._unchanged: dict[str, tuple[int, Position | None]] = {}
+        self._unchanged: dict[str, Progress] = {}
         self._client: Client = (
             beside._client
             if beside is not None
@@ -158,13 +199,14 @@ class RestSource:
         """A page that was said to be unchanged, in full."""
         if page.known is None:
             return page
-        number, position = self._unchanged[page.known.asked]
+        progress = self._unchanged[page.known.asked]
         self._known.pop(page.known.asked, None)
-        answer = self._fetch(number, position, None)
-        whole = self._page(answer, number, self._following(number, position, answer))
-        if whole.next != page.next:
+        answer = self._fetch(progress, None)
+        turn = Listing(self._course, progress).take(self._facts(answer, progress.page))
+        whole = self._page(answer, turn)
+        if _place(whole.next) != _place(page.next):
             raise ProviderUnavailable(f"{answer.what} was changed after it was said not to be")
-        return replace(whole, cut_short=page.cut_short)
+        return replace(whole, next=page.next, cut_short=page.cut_short, doubts=page.doubts)
 
     @property
     def client(self) -> Client:
@@ -178,7 +220,7 @@ class RestSource:
 
     def first(self, stop: threading.Event) -> Answer:
         """The answer to the first request, for `pages` to begin with."""
-        return self._fetch(1, None, stop)
+        return self._fetch(BEGINNING, stop)
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -202,8 +244,8 @@ class RestSource:
 
     @property
     def snapshot(self) -> bool:
-        """Counted pages are not: a record that leaves moves others to a page already read."""
-        return not self._paginator.pages_can_shift
+        """Only where the configuration promises it."""
+        return self._snapshot
 
     @property
     def probes(self) -> bool:
@@ -235,35 +277,44 @@ class RestSource:
         """
         if since is not None and self._since is not None:
             self._params |= self._since.params(since)
-        number, position = self._resumed(cursor)
-        circles = _Circles(position, self._limits.max_pages)
-        # In the reader's thread: nothing is left to stop if it fails.
-        answer = self._fetch(number, position, None) if first is None else first()
+        listing = Listing(self._course, self._resumed(cursor))
         ahead: Lookahead[Answer] | None = None
-        furthest = (number, position)
+        furthest = listing.progress
         try:
             while True:
-                following = self._following(number, position, answer)
+                now = listing.progress
+                if ahead is not None:
+                    answer = self._answer(listing, ahead.take)
+                else:
+                    # In the reader's thread: nothing is left to stop if it fails.
+                    answer = self._answer(listing, first or partial(self._fetch, now, None))
+                facts = self._facts(answer, now.page)
+                turn = listing.take(facts)
+                following = turn.next
                 if answer.known is not None:
-                    self._unchanged[answer.known.asked] = (number, position)
-                page = self._page(answer, number, following)
-                if following is None:
+                    self._unchanged[answer.known.asked] = now
+                page = self._page(answer, turn)
+                if following is None or turn.cut_short is not None:
                     yield page
                     return
-                cut_short = circles.found(number, following, answer.envelope.mark)
-                if cut_short is None and ahead is not None:
-                    furthest = self._ask(ahead, furthest, (number + 1, following), answer)
-                yield replace(page, cut_short=cut_short)
-                if cut_short is not None:
-                    return
-                number, position = number + 1, following
+                if ahead is not None:
+                    ahead.weigh(len(answer.envelope.body))
+                    furthest = self._ask(ahead, listing, furthest, facts)
+                yield page
                 if ahead is None:
                     ahead = self._ahead = Lookahead(self._in_flight)
-                    furthest = self._ask(ahead, furthest, (number, position), answer)
-                answer = ahead.take()
+                    ahead.weigh(len(answer.envelope.body))
+                    furthest = self._ask(ahead, listing, following, facts)
         finally:
             if ahead is not None:
                 ahead.close()
+
+    def otherwise(self) -> None:
+        """From now on list with pages of another length, where a length is asked for."""
+        self._paginator = self._paginator.otherwise()
+        sizes = [name for name in self._params if name.lower() in _SIZES]
+        if len(sizes) == 1 and self._params[sizes[0]].isdecimal():
+            self._params[sizes[0]] = str(another_size(int(self._params[sizes[0]])))
 
     def document(self, what: str, path: str) -> Any:
         """One JSON document other than the pages of records. Raises as `pages` does."""
@@ -317,11 +368,11 @@ class RestSource:
 
         request = Request(what, self._url, {**params, **step.params})
         answer = self._client.fetch(request, read)
-        envelope = answer.envelope
-        if envelope.total is None:
-            complete = self._paginator.following(None, answer) is None
+        envelope, total = answer.envelope, self._declared(answer)
+        if total is None:
+            complete = Listing(self._course).take(self._facts(answer, 1)).next is None
         else:
-            complete = envelope.total == envelope.count
+            complete = total == envelope.count
         if not complete:
             return None
         records = msgspec.json.decode(envelope.body)
@@ -330,41 +381,52 @@ class RestSource:
         return list(records)
 
     def _ask(
-        self,
-        ahead: Lookahead[Answer],
-        furthest: tuple[int, Position],
-        wanted: tuple[int, Position],
-        answer: Answer,
-    ) -> tuple[int, Position]:
-        """Ask for the page `wanted` and those expected after it; where the last one starts."""
-        ahead.drop_unless(self._mark(wanted[1]))
-        ahead.weigh(len(answer.envelope.body))
+        self, ahead: Lookahead[Answer], listing: Listing, furthest: Progress, facts: Facts
+    ) -> Progress:
+        """Ask for the page at hand and those expected after it; where the last one starts."""
+        ahead.drop_unless(self._mark(listing.progress))
         if ahead.is_empty:
-            self._start(ahead, *wanted)
-            furthest = wanted
-        while ahead.wants_more and furthest[0] < self._limits.max_pages:
-            position = self._paginator.ahead(furthest[1], answer)
-            if position is None:
+            furthest = listing.progress
+            self._start(ahead, furthest)
+        while ahead.wants_more:
+            following = listing.ahead(furthest, facts)
+            if following is None:
                 break
-            furthest = (furthest[0] + 1, position)
-            self._start(ahead, *furthest)
+            furthest = following
+            self._start(ahead, furthest)
         return furthest
 
-    def _start(self, ahead: Lookahead[Answer], number: int, position: Position) -> None:
-        ahead.ask(self._mark(position), lambda: self._fetch(number, position, ahead.stopped))
+    def _start(self, ahead: Lookahead[Answer], progress: Progress) -> None:
+        ahead.ask(self._mark(progress), lambda: self._fetch(progress, ahead.stopped))
 
-    def _mark(self, position: Position) -> Hashable:
+    def _mark(self, progress: Progress) -> Hashable:
         """What is asked for at a position, whatever else the position remembers."""
-        step = self._paginator.step(position)
+        step = self._paginator.step(progress.at)
         return step.url, tuple(step.params.items())
 
-    def _fetch(
-        self, number: int, position: Position | None, stop: threading.Event | None
-    ) -> Answer:
-        what = f"page {number:,}{self._under}"
-        request = self._request(what, position)
+    def _answer(self, listing: Listing, fetch: Callable[[], Answer]) -> Answer:
+        """The answer to the page at hand, or what its refusal comes to."""
+        try:
+            return fetch()
+        except ProviderRefused as error:
+            refusal = _refusal(error)
+            meaning = Meaning.FAILURE if refusal is None else listing.meaning(refusal)
+            if meaning is Meaning.POSITION_REFUSED:
+                raise PositionRefused(str(error)) from None
+            if meaning is Meaning.FAILURE:
+                raise
+        there = refusal is Refusal.BAD_REQUEST
+        envelope = self._envelope.nothing(Missing.REFUSED if there else Missing.NOT_THERE)
+        return Answer(self._name(listing.progress), self._url, {}, envelope)
+
+    def _name(self, progress: Progress) -> str:
+        return f"page {progress.page:,}{self._under}"
+
+    def _fetch(self, progress: Progress, stop: threading.Event | None) -> Answer:
+        what = self._name(progress)
+        request = self._request(what, progress.at)
         asked = _identity(request)
-        known = self._known.get(asked)
+        known = None if progress.again else self._known.get(asked)
         # Where headers lead on, the last page may have a successor and be the same.
         if known is not None and (
             known.next is not None or self._paginator.next_from is not NextFrom.HEADERS
@@ -375,21 +437,29 @@ class RestSource:
             if response.unchanged and known is not None:
                 envelope = Envelope(b"", known.count, None, known.total)
                 return Answer(what, response.url, response.headers, envelope, asked, known)
-            envelope = self._envelope.read(response.body, what)
+            if response.status != HTTPStatus.NO_CONTENT:
+                envelope = self._envelope.read(response.body, what)
+            else:
+                envelope = self._envelope.nothing(Missing.NO_CONTENT)
             return Answer(what, response.url, response.headers, envelope, asked)
 
         return self._client.fetch(request, read, stop)
 
-    def _page(self, answer: Answer, number: int, following: Position | None) -> Page:
+    def _page(self, answer: Answer, turn: Turn) -> Page:
         envelope = answer.envelope
+        if turn.repeated:
+            envelope = self._envelope.nothing(Missing.NULL)
         return Page(
             envelope.body,
             envelope.count,
-            next=None if following is None else {"page": number + 1, "at": following},
-            total=envelope.total,
-            wanted=self._wanted,
+            next=None if turn.next is None else msgspec.to_builtins(turn.next),
+            total=turn.total,
+            cut_short=turn.cut_short,
+            doubts=turn.doubts,
+            wanted=_page_size(self._params | dict(self._paginator.step(None).params)),
             asked=answer.asked,
-            etag=self._mark_of(answer),
+            # A page that says less when it is not sent again is always sent again.
+            etag=None if turn.doubts or turn.cut_short else self._mark_of(answer),
             known=answer.known,
         )
 
@@ -402,11 +472,39 @@ class RestSource:
             return None
         return etag
 
-    def _following(self, number: int, position: Position | None, answer: Answer) -> Position | None:
+    def _facts(self, answer: Answer, page: int) -> Facts:
+        envelope, known = answer.envelope, answer.known
+        if known is None or self._paginator.next_from is NextFrom.COUNT:
+            following = self._checked(page + 1, answer, self._paginator.led_to(answer))
+        else:
+            following = None if known.next is None else known.next["at"]
+        return Facts(
+            envelope.count,
+            following,
+            envelope.total if known is not None else self._declared(answer),
+            envelope.more,
+            envelope.mark,
+            envelope.missing,
+        )
+
+    def _declared(self, answer: Answer) -> int | None:
+        """The provider's count of all records, as far as it is more than an estimate."""
+        if self._total is None or self._total.estimate:
+            return None
+        if self._total.header is None:
+            return answer.envelope.total
         try:
-            following = self._led_to(position, answer)
-            if following is None:
-                return None
+            return count_of(answer.headers.get(self._total.header))
+        except ValueError:
+            raise PageUnreadable(
+                f"{answer.what} has a header {self._total.header} that is not a count"
+            ) from None
+
+    def _checked(self, page: int, answer: Answer, following: Position | None) -> Position | None:
+        """Where an answer leads for `page`, if it may be stored and followed."""
+        if following is None:
+            return None
+        try:
             following = self._storable(following)
             if self._secrets.stands_in(json.dumps(following, ensure_ascii=False)):
                 raise PageUnreadable(
@@ -415,15 +513,10 @@ class RestSource:
                 )
             # Checked before the page is delivered: a page whose next link must not be
             # followed is not one that can be continued from.
-            self._request(f"page {number + 1:,}{self._under}", following)
+            self._request(f"page {page:,}{self._under}", following)
         except PageUnreadable as error:
             raise PageUnreadable(self._secrets.redact(str(error))) from None
         return following
-
-    def _led_to(self, position: Position | None, answer: Answer) -> Position | None:
-        if answer.known is None or self._paginator.next_from is NextFrom.COUNT:
-            return self._paginator.following(position, answer)
-        return None if answer.known.next is None else answer.known.next["at"]
 
     def _request(self, what: str, position: Position | None) -> Request:
         step = self._paginator.step(position)
@@ -437,17 +530,34 @@ class RestSource:
         link = self._paginator.step(position).url
         return position if link is None else without_parameters(link, self._auth.query_parameters)
 
-    def _resumed(self, cursor: Cursor | None) -> tuple[int, Position | None]:
-        match cursor:
-            case None:
-                return 1, None
-            case {"page": int(number), "at": position} if number > 1:
-                if self._paginator.fits(position):
-                    return number, position
+    def _resumed(self, cursor: Cursor | None) -> Progress:
+        if cursor is None:
+            return BEGINNING
+        try:
+            progress = msgspec.convert(cursor, Progress)
+        except msgspec.ValidationError:
+            progress = BEGINNING
+        if progress.page > 1 and self._course.fits(progress.at):
+            return progress
         raise PermanentError(
             "the saved position is not one of pagination type "
             f"{self._pagination_type!r}; start a new sync"
         )
+
+    def _looks_like_a_record(self, stream: str) -> Callable[[Any], bool]:
+        """Whether an object holds a record: its key, and something of what is known of it."""
+        places = {
+            name: place
+            for name, place in self._fields.items()
+            if not (isinstance(place, Comparison) or speaks_of_parent(place))
+        }
+        keys = places.keys() & key_fields(stream)
+
+        def looks(value: Any) -> bool:
+            found = {name for name, place in places.items() if text_at(place, value)}
+            return isinstance(value, dict) and found >= keys and len(found) > len(keys)
+
+        return looks
 
 
 def _identity(request: Request) -> str:
@@ -456,28 +566,25 @@ def _identity(request: Request) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
-class _Circles:
-    """Notices that a provider leads back to where it was, or that there is no end in sight."""
+def _refusal(error: ProviderRefused) -> Refusal | None:
+    match error:
+        case PositionExpired():
+            return Refusal.EXPIRED
+        case Gone():
+            return Refusal.GONE
+        case NotThere():
+            return Refusal.NOT_THERE
+        case BadRequest():
+            return Refusal.BAD_REQUEST
+    return None
 
-    def __init__(self, position: Position | None, max_pages: int) -> None:
-        # Hashes, not cursors: a cursor may be long, and the page limit bounds their number.
-        self._seen = {_fingerprint(position)}
-        self._max_pages = max_pages
-        self._before: bytes | None = None
 
-    def found(self, number: int, following: Position, mark: bytes | None) -> str | None:
-        """Why to stop after page `number`, or None."""
-        before, self._before = self._before, mark
-        place = _fingerprint(following)
-        known = place in self._seen
-        self._seen.add(place)
-        if known:
-            return f"page {number} leads back to a page already fetched"
-        if mark is not None and mark == before:
-            return f"page {number} repeats page {number - 1}; is its number asked for rightly?"
-        if number >= self._max_pages:
-            return f"page limit of {self._max_pages:,} reached"
-        return None
+def _place(cursor: Cursor | None) -> tuple[Any, Any] | None:
+    return None if cursor is None else (cursor["at"], cursor.get("listed"))
+
+
+def _keys(path: str | None) -> tuple[str, ...] | None:
+    return None if path is None else parse_keys(path)
 
 
 def without_parameters(link: str, names: frozenset[str]) -> str:
@@ -566,8 +673,3 @@ def _shortened(key: str) -> str:
 def _written(value: Scalar) -> str:
     # JSON's spelling of true and false, which is what APIs expect.
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _fingerprint(position: Position | None) -> bytes:
-    text = json.dumps(position).encode()
-    return hashlib.blake2b(text, digest_size=8).digest()

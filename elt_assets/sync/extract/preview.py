@@ -127,7 +127,8 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         ).fetchall()
     found = Preview(
         count=page.count,
-        has_more=page.next is not None,
+        # The page after one that reaches the total is asked for only to try the total.
+        has_more=page.next is not None and (page.total is None or page.total > page.count),
         declared_total=page.total,
         records=[
             dict(zip(columns, row, strict=False))
@@ -141,7 +142,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
         wanted=page.wanted,
     )
-    about_page = warnings(stream, found, source.fields.keys())
+    about_page = [*warnings(stream, found, source.fields.keys()), *page.doubts]
     return msgspec.structs.replace(found, warnings=about_page + _probe(stream, found, source))
 
 

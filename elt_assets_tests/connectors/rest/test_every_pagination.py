@@ -14,7 +14,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Presence, Source
-from elt_assets.errors import PermanentError, ProviderRefused
+from elt_assets.errors import InvalidInput, PermanentError, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
@@ -188,22 +188,25 @@ def test_a_provider_that_ignores_the_page_number_is_cut_short(
     assert "page 2 repeats page 1" in pages[-1].cut_short
 
 
-@pytest.mark.parametrize(
-    ("pagination", "shift"),
-    [(name, name in COUNTED) for name in PAGINATIONS],
-)
-def test_counted_pages_can_shift_and_others_cannot(
-    provider: Provider, pagination: str, shift: bool
+@pytest.mark.parametrize("pagination", PAGINATIONS)
+def test_a_listing_is_a_snapshot_only_where_the_configuration_promises_it(
+    provider: Provider, pagination: str
 ) -> None:
-    assert opened(directory_data(pagination, "bearer", provider.url)).snapshot is not shift
+    assert not opened(directory_data(pagination, "bearer", provider.url)).snapshot
+    promised = directory_data(pagination, "bearer", provider.url, snapshot=True)
+    if pagination in ("page", "offset", "scim"):
+        with pytest.raises(InvalidInput, match=r"snapshot: pagination type .* counts records"):
+            catalog.validate("rest", promised)
+    else:
+        assert opened(promised).snapshot
 
 
 @pytest.mark.parametrize(
     ("pagination", "position"),
     [
-        ("page", 2),
+        ("page", 1),
+        ("page", "2"),
         ("page", {"number": 2}),
-        ("page", {"number": "2", "seen": 1}),
         ("offset", 0),
         ("offset", True),
         ("offset", "https://elsewhere.example/"),
@@ -239,7 +242,8 @@ def test_counted_pages_are_fetched_at_once_up_to_the_concurrency(provider: Provi
     source = opened(data)
     assert ids(list(source.pages(None)), source) == [user["id"] for user in users]
     source.close()
-    assert len(provider.asked) == 10
+    assert len(provider.asked) == 11
+    assert provider.asked[-1].query["offset"] == "1000", "a full page may not be the last"
 
 
 def test_no_more_pages_are_held_than_the_concurrency_allows(provider: Provider) -> None:

@@ -136,7 +136,7 @@ def test_a_link_header_is_followed(provider: Provider, data: Data, users: OpenSo
     pages = everything(source)
     assert ids(pages, source) == [1, 2, 3]
     assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in provider.asked)
-    assert pages[0].next == {"page": 2, "at": f"{provider.url}/v1/users?page=2"}
+    assert pages[0].next["at"] == f"{provider.url}/v1/users?page=2"
 
 
 def test_a_single_page_is_all_there_is(provider: Provider, data: Data, users: OpenSource) -> None:
@@ -228,7 +228,7 @@ def test_an_api_key_that_a_provider_echoes_in_its_links_is_not_kept_in_cursors(
     source = users()
     pages = everything(source)
     assert ids(pages, source) == [1, 2, 3]
-    assert pages[0].next == {"page": 2, "at": f"{provider.url}/v1/users?a=b%20c&page=2"}
+    assert pages[0].next["at"] == f"{provider.url}/v1/users?a=b%20c&page=2"
 
 
 def test_a_missing_secret_names_the_reference_and_sends_nothing(
@@ -560,7 +560,7 @@ def test_a_next_link_to_another_origin_gets_no_credentials(
         (b"<html>Sign in</html>", "page 1 is not JSON (it is an HTML or XML document)"),
         (b"", "page 1 is empty"),
         (b'{"error": "x", "requestId": 1}', "found an object with keys error, requestId"),
-        (b'{"data": {"items": null, "next": null}}', "found null at 'data.items'"),
+        (b'{"data": {"next": null}}', "found an object with keys next at 'data'"),
     ],
 )
 def test_a_200_that_is_no_page_is_permanent(

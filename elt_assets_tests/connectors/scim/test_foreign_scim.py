@@ -22,7 +22,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Source
-from elt_assets.errors import ProviderRefused
+from elt_assets.errors import PositionRefused, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
@@ -188,7 +188,7 @@ def test_its_cursors_continue_an_extraction_that_was_interrupted(storage: Any) -
 
 
 def test_a_cursor_that_it_does_not_know_is_refused_in_its_own_words(storage: Any) -> None:
-    with foreign(storage, CURSORS) as server, pytest.raises(ProviderRefused) as caught:
+    with foreign(storage, CURSORS) as server, pytest.raises(PositionRefused) as caught:
         pages(server.url, cursor={"page": 2, "at": "forged"})
     assert "invalidCursor" in str(caught.value)
 

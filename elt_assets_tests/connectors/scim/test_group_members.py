@@ -229,5 +229,5 @@ def test_groups_of_a_server_that_we_did_not_write_are_synced(
 def test_a_group_whose_id_is_a_number_has_its_members(provider: Provider, number: float) -> None:
     groups = [{"id": number, "members": [{"value": 11}, {"value": 12}]}]
     provider.answer = lambda _: as_json({"totalResults": 1, "Resources": groups})
-    (page,) = pages(opened(provider.url))
+    page, *_ = pages(opened(provider.url))
     assert page.parents == (("7", 2),)
