@@ -138,8 +138,8 @@ class NestedSource(ListsOnly):
             if len(parents) < page.count:
                 nameless = page.count - len(parents)
                 place = place.cut(f"{nameless} records that have lists have no readable key")
-            if page.cut_short is not None:
-                place = place.cut(page.cut_short)
+            for reason in (*page.doubts, *filter(None, [page.cut_short])):
+                place = place.cut(reason)
             total = page.total if page.total is not None else total
             listed = place.listed + page.count
             if place.known != _known(parents, place):
@@ -169,6 +169,11 @@ class NestedSource(ListsOnly):
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Read the lists of the affected parents again, once each."""
         return probe_memberships(missing, listed, self._members, self._parents.client)
+
+    def otherwise(self) -> None:
+        """From now on list parents and their lists with pages of another length."""
+        self._parents.otherwise()
+        self._children.otherwise()
 
     def close(self) -> None:
         """End what is under way and give back connections."""

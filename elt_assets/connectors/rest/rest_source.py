@@ -100,8 +100,13 @@ class RestSource:
         secrets: Secrets,
         limits: FetchLimits,
         beside: RestSource | None = None,
+        canonical: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """`beside` lends its connections and its budget; close it after this one."""
+        """`beside` lends its connections and its budget; close it after this one.
+
+        `canonical` brings the body of a page to the form that the configuration describes.
+        """
+        self._canonical = canonical
         described = config.streams[stream]
         self._limits = limits
         self._endpoint = config.api_endpoint.rstrip("/")
@@ -363,7 +368,7 @@ class RestSource:
         what = "a listing by filter"
 
         def read(response: Response) -> Answer:
-            envelope = self._envelope.read(response.body, what)
+            envelope = self._envelope.read(self._canonical(response.body), what)
             return Answer(what, response.url, response.headers, envelope)
 
         request = Request(what, self._url, {**params, **step.params})
@@ -438,7 +443,7 @@ class RestSource:
                 envelope = Envelope(b"", known.count, None, known.total)
                 return Answer(what, response.url, response.headers, envelope, asked, known)
             if response.status != HTTPStatus.NO_CONTENT:
-                envelope = self._envelope.read(response.body, what)
+                envelope = self._envelope.read(self._canonical(response.body), what)
             else:
                 envelope = self._envelope.nothing(Missing.NO_CONTENT)
             return Answer(what, response.url, response.headers, envelope, asked)

@@ -17,7 +17,15 @@ from elt_assets.connectors.json.json_limits import USUAL_LIMITS
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
 from elt_assets.connectors.rest.rest_source import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence, Source
+from elt_assets.connectors.source import (
+    Cursor,
+    FieldMap,
+    ListsOnly,
+    ListsOtherwise,
+    Page,
+    Presence,
+    Source,
+)
 from elt_assets.errors import PageUnreadable, PermanentError
 
 _FIELDS: FieldMap = {
@@ -103,8 +111,14 @@ class ScimMembers(ListsOnly):
                 sum(count for _, count in parents),
                 next=None if page.next is None else msgspec.to_builtins(place),
                 cut_short=page.cut_short or (short if page.next is None else None),
+                doubts=page.doubts,
                 parents=parents,
             )
+
+    def otherwise(self) -> None:
+        """From now on list groups with pages of another length."""
+        if isinstance(self._groups, ListsOtherwise):
+            self._groups.otherwise()
 
     def close(self) -> None:
         """Give back connections."""

@@ -24,6 +24,7 @@ from elt_assets.connectors.rest.provider_data import (
     mistakes,
 )
 from elt_assets.connectors.rest.rest_source import RestSource
+from elt_assets.connectors.scim.dialect import canonical
 from elt_assets.connectors.scim.group_members import ScimMembers
 from elt_assets.connectors.source import (
     Cursor,
@@ -34,7 +35,7 @@ from elt_assets.connectors.source import (
     Presence,
     Source,
 )
-from elt_assets.errors import PageUnreadable, ProviderRefused
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
 USER_FIELDS = {
@@ -81,6 +82,11 @@ class ScimData(Connection):
         description="What to read. Memberships are the members that /Groups lists with each "
         "group; filter, attributes, fields and incremental are about users.",
     )
+    unsupported: list[Literal["count", "attributes"]] = Field(
+        [],
+        description="Query parameters that the server refuses; they are then not sent. attributes "
+        "includes excludedAttributes.",
+    )
     pagination: Literal["auto", "index", "cursor"] = Field(
         "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
     )
@@ -108,9 +114,10 @@ def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = Fa
     params: dict[str, Any] = {}
     if config.filter is not None:
         params["filter"] = config.filter
-    if config.attributes:
+    selects, sized = (name not in config.unsupported for name in ("attributes", "count"))
+    if config.attributes and selects:
         params["attributes"] = ",".join(config.attributes)
-    pagination: dict[str, Any] = {"type": "scim", "count": count}
+    pagination: dict[str, Any] = {"type": "scim", "count": count if sized else None}
     if cursors:
         # RFC 9865: an empty cursor asks for the first page by cursor.
         pagination = {"type": "cursor", "cursor": "nextCursor", "param": "cursor", "first": ""}
@@ -135,13 +142,13 @@ def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = Fa
     groups: dict[str, Any] = {
         "path": "/Groups",
         # Their members would come along, thousands of them.
-        "params": {"excludedAttributes": "members"},
+        "params": {"excludedAttributes": "members"} if selects else {},
         "records": "Resources",
         "pagination": pagination,
         "total": "totalResults",
         "single": {
             "path": "/Groups/{external_id}",
-            "params": {"excludedAttributes": "members"},
+            "params": {"excludedAttributes": "members"} if selects else {},
         },
         "fields": GROUP_FIELDS,
     }
@@ -154,9 +161,9 @@ def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = Fa
     streams = {
         "users": users,
         "groups": groups,
-        _MEMBER_LISTS: groups | {"params": {"attributes": "id,members"}},
+        _MEMBER_LISTS: groups | {"params": {"attributes": "id,members"} if selects else {}},
     }
-    if cursors:
+    if cursors and sized:
         for stream in streams.values():
             stream["params"] = {**stream["params"], "count": count}
     shared = {name: getattr(config, name) for name in Connection.model_fields}
@@ -191,12 +198,20 @@ class ScimSource:
         limits: FetchLimits,
     ) -> None:
         self._config = config
-        self._open = partial(RestSource, stream=stream, ref=ref, secrets=secrets, limits=limits)
+        self._open = partial(
+            RestSource,
+            stream=stream,
+            ref=ref,
+            secrets=secrets,
+            limits=limits,
+            canonical=canonical,
+        )
         self._plain = self._open(
             rest_data(config, cursors=config.pagination == "cursor", count=config.count)
         )
         self._chosen: RestSource | None = None
         self._recalled: tuple[KnownPage, ...] = ()
+        self._lists_otherwise = False
 
     @property
     def plain(self) -> RestSource:
@@ -247,8 +262,14 @@ class ScimSource:
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         chosen = self._chosen = self._choose(cursor)
+        if self._lists_otherwise:
+            chosen.otherwise()
         chosen.recall(self._recalled)
         yield from chosen.pages(cursor, since)
+
+    def otherwise(self) -> None:
+        """From now on list with pages of another length."""
+        self._lists_otherwise = True
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
         """From now on ask for these only if they changed."""
@@ -288,8 +309,8 @@ class ScimSource:
     def _advertised(self) -> Any:
         try:
             return self._plain.document("the service provider config", "/ServiceProviderConfig")
-        except (ProviderRefused, PageUnreadable):
-            # Not everybody has one or shows it; every provider knows the index.
+        except (ProviderRefused, PageUnreadable, ProviderUnavailable):
+            # Some providers have none (404, 501, 500) or hide it; all know the index.
             return None
 
 

@@ -1,0 +1,70 @@
+"""SCIM as servers write it, and what it comes to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from elt_assets.connectors.scim.dialect import canonical
+
+ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
+
+
+def read(record: Any) -> Any:
+    body = json.dumps({"totalResults": 1, "Resources": [record]}).encode()
+    return json.loads(canonical(body))["Resources"][0]
+
+
+def test_a_page_in_canonical_form_keeps_its_bytes() -> None:
+    body = b'{ "totalResults": 1, "Resources": [ {"id": "1", "emails": [{"value": "a@x"}]} ] }'
+    assert canonical(body) is body
+
+
+def test_names_of_attributes_and_schemas_may_have_any_case() -> None:
+    body = b'{"TotalResults": 1, "resources": [{"ID": 7, "UserName": "ann", "Active": false}]}'
+    assert json.loads(canonical(body)) == {
+        "totalResults": 1,
+        "Resources": [{"id": 7, "userName": "ann", "active": False}],
+    }
+    assert read({"Emails": [{"Value": "a@x", "Primary": True}], "Meta": {"LASTMODIFIED": "t"}}) == {
+        "emails": [{"value": "a@x", "primary": True}],
+        "meta": {"lastModified": "t"},
+    }
+    assert read({ENTERPRISE.upper(): {"Department": "Tools"}}) == {
+        ENTERPRISE: {"department": "Tools"}
+    }
+
+
+def test_attributes_of_other_schemas_keep_their_names() -> None:
+    record = {"urn:acme:User": {"Type": "x", "VALUE": 1}, "Shoe": 43}
+    assert read(record) == record
+
+
+def test_the_canonical_spelling_holds_where_both_stand() -> None:
+    assert read({"userName": "ann", "USERNAME": "other"}) == {"userName": "ann"}
+
+
+@pytest.mark.parametrize("emails", [["a@x"], "a@x", {"value": "a@x"}, ["", "a@x"]], ids=repr)
+def test_addresses_may_be_texts_or_stand_alone(emails: Any) -> None:
+    assert read({"id": "1", "emails": emails})["emails"] == [{"value": "a@x"}]
+
+
+def test_primary_may_be_a_text() -> None:
+    emails = [{"value": "b@x", "primary": "false"}, {"value": "a@x", "primary": "True"}]
+    assert [one["primary"] for one in read({"emails": emails})["emails"]] == [False, True]
+
+
+def test_members_may_be_ids_alone() -> None:
+    assert read({"id": "7", "members": [11, "12"]})["members"] == [{"value": 11}, {"value": "12"}]
+
+
+def test_an_untouched_record_keeps_its_bytes_beside_one_that_is_changed() -> None:
+    body = b'{"Resources": [{"id": 12345678901234567890123, "n": 1.10}, {"ID": "2"}]}'
+    assert b'{"id": 12345678901234567890123, "n": 1.10}' in canonical(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'{"Resources": 3}', b'{"Resources": [1'])
+def test_what_cannot_be_read_is_left_to_the_envelope(body: bytes) -> None:
+    assert canonical(body) == body
