@@ -130,6 +130,8 @@ def _deep(value: Any) -> Any:
 
 
 def _list(value: Any, key: str) -> Any:
+    if key == "members" and not isinstance(value, list):
+        return value
     members = value if isinstance(value, list) else [value]
     found = [_member(one) for one in members]
     if key == "emails":
