@@ -356,6 +356,17 @@ streams:
     fields: {external_id: id, name: name}
 ```
 
+Half of a CSV or JSON Lines file reads like a whole one. So a row that such a file lacks is deleted
+only once the same file has been read again, 15 minutes (`CONFIRM_AFTER`) later; the daemon does
+that by itself. `complete` names what proves at once that a file is there in full, a file next to it
+that is written last:
+
+```yaml
+    complete: {marker: "{name}.done"}   # or checksum: "{name}.sha256", or count: "{name}.count"
+```
+
+Parquet, JSON documents and gzip prove it by themselves.
+
 In Parquet, UUIDs are written as people know them, and bytes that are text are text; other bytes are
 written in base64.
 

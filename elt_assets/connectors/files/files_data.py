@@ -69,6 +69,36 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _sidecar(value: str) -> str:
+    if "/" in value or "\\" in value or "\x00" in value or value in ("", ".", "..", "{name}"):
+        raise ValueError("write the name of a file next to it, such as {name}.done")
+    return value
+
+
+Sidecar = Annotated[str, Field(max_length=255), AfterValidator(_sidecar)]
+
+
+class Completion(_Model):
+    """What proves that a file is there in full: another file next to it, written after it.
+
+    `{name}` stands for the file's own name.
+    """
+
+    marker: Sidecar | None = Field(None, description="A file that is there, e.g. {name}.done.")
+    checksum: Sidecar | None = Field(
+        None, description="A file with the SHA-256 checksum in hexadecimal, e.g. {name}.sha256."
+    )
+    count: Sidecar | None = Field(
+        None, description="A file with the number of records, e.g. {name}.count."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Completion:
+        if self.marker is self.checksum is self.count is None:
+            raise ValueError("name a marker, a checksum or a count")
+        return self
+
+
 class FileStream(_Model):
     """One kind of record and the files that hold it."""
 
@@ -106,6 +136,11 @@ class FileStream(_Model):
     )
     records: Annotated[str, AfterValidator(_records)] = Field(
         "", description="JSON: where the list is, e.g. data.items; empty when the file is it."
+    )
+    complete: Completion | None = Field(
+        None,
+        description="What proves that a file is there in full. Without it a row that a CSV or "
+        "JSON Lines file lacks is deleted once the file has been read again CONFIRM_AFTER later.",
     )
     fields: Fields
     unordered: Unsorted = []

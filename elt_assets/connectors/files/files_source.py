@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.files import csv_file, json_file, parquet_file
 from elt_assets.connectors.files.chunk import Chunk, Place
+from elt_assets.connectors.files.completion import check_complete, proves_itself
 from elt_assets.connectors.files.files_data import FilesData, FileStream, Format
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
@@ -77,12 +80,33 @@ class FilesSource(ListsOnly):
 
     @property
     def snapshot(self) -> bool:
-        """A file that changes while it is read is noticed."""
+        """Whether the files prove that they are there in full; a change meanwhile is noticed."""
+        return self._stream.complete is not None or self._proves_itself()
+
+    @property
+    def settles(self) -> bool:
+        """A file may be on its way still."""
         return True
+
+    def _proves_itself(self) -> bool:
+        try:
+            kind = file_format(self._stream.path, self._stream)
+        except PageUnreadable:
+            return False
+        return proves_itself(self._stream.path, kind)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""
         number, files, at = self._resumed(cursor)
+        total = None
+        if self._stream.complete is not None and cursor is None:
+            total = check_complete(self._folder, files, self._stream.complete)
+        pages = self._listed(number, files, at)
+        # The count comes with the first page, which an interrupted reading has committed.
+        yield from (replace(page, total=total) for page in islice(pages, 1))
+        yield from pages
+
+    def _listed(self, number: int, files: list[File], at: Place) -> Iterator[Page]:
         # One chunk is held back, so that the last one is known to be the last.
         held: tuple[Chunk, Cursor] | None = None
         for index, file in enumerate(files):

@@ -49,6 +49,37 @@ def test_a_damaged_line_is_a_dead_letter_with_its_number_and_deletes_nobody(
     assert len(platform.records(USERS, HR)) == 50
 
 
+def test_rows_that_a_file_lacks_go_once_it_has_stood_for_a_while(
+    platform: Platform, folder: Path
+) -> None:
+    def synced(sync_id: str) -> tuple[int, int]:
+        (outcome,) = platform.sync(USERS, [HR], sync_id=sync_id)
+        return outcome.counts.deletes, outcome.counts.pending_deletes
+
+    drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Ann\n" for n in range(50)))
+    assert synced("s1") == (0, 0)
+    # Half of an upload reads like a whole file.
+    drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Ann\n" for n in range(48)))
+    assert synced("s2") == (0, 2)
+    assert synced("s3") == (0, 2)
+    with platform.warehouses.open(HR) as warehouse, warehouse.transaction():
+        warehouse.update("missing_records", "since = since - INTERVAL 14 MINUTE", "true")
+    assert synced("s4") == (0, 2)
+    with platform.warehouses.open(HR) as warehouse, warehouse.transaction():
+        warehouse.update("missing_records", "since = since - INTERVAL 1 MINUTE", "true")
+    assert synced("s5") == (2, 0)
+
+
+def test_rows_that_a_proven_file_lacks_go_at_once(platform: Platform, folder: Path) -> None:
+    stream = PROVIDER_DATA["streams"]["users"] | {"complete": {"marker": "{name}.done"}}
+    platform.registry.update(HR, PROVIDER_DATA | {"streams": {"users": stream}})
+    for sync_id, people in (("s1", 50), ("s2", 48)):
+        drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Ann\n" for n in range(people)))
+        drop(folder, "users.csv.done", "")
+        (outcome,) = platform.sync(USERS, [HR], sync_id=sync_id)
+    assert outcome.counts.deletes == 2
+
+
 def test_a_line_with_a_total_makes_nothing_incomplete_once_it_is_left_out(
     platform: Platform, folder: Path
 ) -> None:
