@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = (
     "elt_assets/sync/extract/certificate.py",
     "elt_assets/sync/detect/delete_guard.py",
+    "elt_assets/sync/detect/delete_confirmation.py",
     "elt_assets/sync/detect/change_detection.py",
 )
 """The modules that decide whether a change may harm somebody."""

@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -85,6 +86,7 @@ def survivors(
 ) -> list[Mutant]:
     """The mutants that no test of the file notices."""
     starts = _function_lines(target.path.read_text("utf-8"))
+    _importers(target.name)  # here, so that no child has to find them out
     most = 20 + _PATIENCE * sum(baseline.seconds.values())
     text = target.path.read_text("utf-8")
     waiting, alive = list(reversed(mutants)), []
@@ -247,7 +249,8 @@ def _replace(target: Target, text: str) -> None:
             delattr(sys.modules[package], last)
 
 
-def _importers(name: str) -> set[str]:
+@cache
+def _importers(name: str) -> frozenset[str]:
     """The module and all loaded modules of this project that import it, however indirectly."""
     package = name.partition(".")[0]
     imports = {
@@ -258,7 +261,7 @@ def _importers(name: str) -> set[str]:
     found = {name} & sys.modules.keys()
     while more := {one for one, names in imports.items() if names & found} - found:
         found |= more
-    return found
+    return frozenset(found)
 
 
 def _imported(module: ModuleType) -> set[str]:

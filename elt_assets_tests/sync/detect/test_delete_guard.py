@@ -313,3 +313,20 @@ def test_changed_identities_are_said_in_numbers() -> None:
 @pytest.mark.parametrize(("rows", "allowed"), [(0, 1), (3, 1), (10, 5), (11, 5), (20, 10)])
 def test_a_limit_is_at_least_half_of_a_few_rows(rows: int, allowed: int) -> None:
     assert Limit(0.5, 500).allowed(rows) == allowed
+
+
+def test_a_share_of_one_leaves_the_count_alone_to_limit() -> None:
+    assert Limit(1, 500).allowed(100) == 500
+    assert Limit(1, 500).allowed(4) == 500
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "rule"),
+    [
+        (Limit(0.2, 500), 10, "half of 10 or fewer"),
+        (Limit(0.2, 500), 11, "20%, 500 at most"),
+        (Limit(0, 500), 10, "0%, 500 at most"),
+    ],
+)
+def test_a_limit_says_which_rule_holds(limit: Limit, rows: int, rule: str) -> None:
+    assert limit.rule(rows) == rule
