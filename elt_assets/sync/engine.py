@@ -67,7 +67,7 @@ from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.ledger import SyncRow, Version
 from elt_assets.sync.state.registry import Integration, Registry, gone, registered
 from elt_assets.sync.state.store_tables import prepare_warehouse
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.streams import STREAMS, Stream
 from elt_assets.telemetry import logs, tracing
 from elt_assets.telemetry.logs import logger
 
@@ -576,6 +576,7 @@ class _Attempt:
         if rejected:
             self.ended_rejections = tuple(detection.keep_rejected(rejected))
             found, self.harmful = detection.found(), detection.harmful_updates()
+        orphaned, emptied = self._orphaned(detection, found)
         # Changes alone may well be nothing but tombstones; a listing of everybody may not.
         listed = found.unique - (found.tombstones if self._mode() is Mode.FULL else 0)
         self.verdict = delete_guard.judge(
@@ -589,10 +590,12 @@ class _Attempt:
                 deactivations=self.harmful.deactivations,
                 losing=self.harmful.losing,
                 losses=self.harmful.losses,
+                orphaned=orphaned,
+                emptied=emptied,
             ),
             safeguards,
             recent=ledger.recent_harm(database, stream, ref, ago(timedelta(hours=24))),
-            removals=stream.removals,
+            removals=stream.parent is not None,
             history=ledger.listed_before(database, stream, ref) if listed == 0 else (),
         )
         if self.verdict.withheld:
@@ -602,6 +605,16 @@ class _Attempt:
             self._confirm(detection, integration, safeguards)
             found = detection.found()
         return found
+
+    def _orphaned(self, detection: Detection, found: Found) -> tuple[int, int]:
+        """Deletes that would empty parents that still stand, and how many parents."""
+        stream = self.request.stream
+        if stream.parent is None or not found.deletes:
+            return 0, 0
+        parents = latest_table.external_ids(
+            self.engine.database, STREAMS[stream.parent], self.request.ref
+        )
+        return detection.orphaned(parents)
 
     def _configured_anew(self, detection: Detection) -> bool:
         """Whether the latest table was made by another configuration than this extraction."""

@@ -50,8 +50,8 @@ class Stream:
     description: str
     key: tuple[Column, ...]
     content: tuple[Column, ...]
-    removals: bool = False
-    """Whether rows go as a matter of routine, as memberships do."""
+    parent: str | None = None
+    """The stream whose external_id is the first column of the key, as groups of memberships."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -132,7 +132,7 @@ GROUP_MEMBERSHIPS = Stream(
         Column("kind", "What the member is, in the provider's words, such as User or Group."),
         Column("role", "The member's role in the group, where the provider has roles."),
     ),
-    removals=True,
+    parent="groups",
 )
 
 STREAMS: dict[str, Stream] = {stream.name: stream for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS)}

@@ -223,3 +223,28 @@ def test_records_that_are_mapped_again_keep_their_parents(firm: Firm) -> None:
 def test_a_page_that_says_too_little_of_its_parents_is_refused() -> None:
     with pytest.raises(BooksUnbalanced, match="holds 3 records and says under whom 2"):
         pages_table(ACME, [Page(b"[1,2,3]", 3, None, parents=(("g", 2),))])
+
+
+def test_groups_that_are_no_longer_listed_do_not_silently_lose_their_members(firm: Firm) -> None:
+    firm.membership.groups = {f"g{n}": [{"id": f"u{m}"} for m in range(8)] for n in range(5)}
+    firm.of(GROUPS)
+    firm.of(GROUP_MEMBERSHIPS)
+    # Two of five groups are missing: 16 of 40 memberships, below the limit of routine removals.
+    firm.membership.groups = {name: firm.membership.groups[name] for name in ("g0", "g1", "g2")}
+    outcome = firm.of(GROUP_MEMBERSHIPS, "s2")
+    assert (outcome.status, outcome.counts.withheld_deletes) == (Status.QUARANTINED, 16)
+    assert "removed from 2 groups that still stand" in outcome.reasons[0]
+    # Once the groups themselves are gone, so are their memberships.
+    firm.groups_world.records = firm.groups_world.records[:3]
+    firm.configure(safeguards={"max_delete_share": 0.5})
+    assert firm.of(GROUPS, "s3").counts.deletes == 2
+    firm.configure(safeguards={})
+    assert firm.of(GROUP_MEMBERSHIPS, "s4").counts.deletes == 16
+
+
+def test_members_that_leave_a_group_one_by_one_are_routine(firm: Firm) -> None:
+    firm.membership.groups = {f"g{n}": [{"id": f"u{m}"} for m in range(8)] for n in range(5)}
+    firm.of(GROUPS)
+    firm.of(GROUP_MEMBERSHIPS)
+    firm.membership.groups = {name: found[:5] for name, found in firm.membership.groups.items()}
+    assert firm.of(GROUP_MEMBERSHIPS, "s2").counts.deletes == 15

@@ -331,6 +331,29 @@ class Detection:
         ).fetchall()
         return HarmfulUpdates(deactivations, losing, dict(losses))
 
+    def orphaned(self, parents: Collection[str]) -> tuple[int, int]:
+        """Deletes of rows whose parent, one of `parents`, has no row in this listing; and how
+        many such parents there are.
+        """
+        column = self._stream.key[0].name
+        rows, emptied = one_row(
+            self._warehouse,
+            f"""
+            SELECT count(*), count(DISTINCT parent)
+            FROM (
+                SELECT image ->> '/{column}' AS parent
+                FROM found_changes
+                JOIN latest_images USING (id)
+                WHERE change_type = 'DELETE' AND NOT said
+            )
+            WHERE list_contains($parents::VARCHAR[], parent) AND parent NOT IN (
+                SELECT {column} FROM {self._stream.staging} WHERE sync_id = $sync_id
+            )
+            """,
+            {"parents": [*parents], "sync_id": self._sync_id},
+        )
+        return int(rows), int(emptied)
+
     def same_configuration(self, sync_id: str) -> bool:
         """Whether this sync and `sync_id` were fetched with one configuration, for all we know."""
         (different,) = one_row(

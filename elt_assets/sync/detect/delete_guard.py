@@ -39,7 +39,9 @@ class Harms:
     listed, whatever is known about them; `deletes` of them, and of those that the provider
     says are deleted, would go. Updates that set `active` to false are `deactivations`;
     `losses` count updates by the guarded value that they set to null, and `losing` counts
-    these updates once each. Changes that a person has rejected are in none of these.
+    these updates once each. `orphaned` counts the deletes that would leave `emptied` parents,
+    such as groups, without a row although they stand. Changes that a person has rejected are in
+    none of these.
     """
 
     latest: int
@@ -50,6 +52,8 @@ class Harms:
     deactivations: int = 0
     losing: int = 0
     losses: Mapping[str, int] = field(default_factory=dict)
+    orphaned: int = 0
+    emptied: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,15 @@ def judge(
         found += [(Harm.DELETE, reason) for reason in _doubts(certificate, harms, history)]
         limit = delete_limit(safeguards, removals=removals)
         found += _above(Harm.DELETE, "deleted", harms.deletes, recent.deletes, limit, harms, recent)
+    found += _above(
+        Harm.DELETE,
+        f"removed from {harms.emptied} groups that still stand and would be empty",
+        harms.orphaned,
+        0,
+        delete_limit(safeguards, removals=False),
+        harms,
+        recent,
+    )
     found += _above(
         Harm.DEACTIVATION,
         "deactivated",

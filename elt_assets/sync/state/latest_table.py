@@ -166,6 +166,16 @@ def count(source: Transaction | OperationalDatabase, stream: Stream, ref: Integr
     return int(rows[0]["n"])
 
 
+def external_ids(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> list[str]:
+    """The keys of the integration's rows, of a stream whose key is one column."""
+    key = stream.key[0].name
+    rows = database.rows(
+        f"SELECT {key} AS key FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL",
+        _tenant(ref),
+    )
+    return [row["key"] for row in rows]
+
+
 def listing(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> list[Row]:
     """The integration's rows as `users --json` shows them, ordered by key."""
     keys = ", ".join(column.name for column in stream.key)

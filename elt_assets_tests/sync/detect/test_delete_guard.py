@@ -267,6 +267,20 @@ def test_memberships_go_as_a_matter_of_routine() -> None:
     assert judge(COMPLETE, many, DEFAULTS, removals=True).withheld == NO_DELETES
 
 
+def test_groups_that_stand_are_not_emptied_as_a_matter_of_routine() -> None:
+    found = Harms(100, 79, missing=21, deletes=21, orphaned=21, emptied=3)
+    verdict = judge(COMPLETE, found, DEFAULTS, removals=True)
+    assert verdict == Verdict(
+        NO_DELETES,
+        (
+            "21 of 100 would be removed from 3 groups that still stand and would be empty and at "
+            "most 20 may be (20%, 500 at most)",
+        ),
+    )
+    few = Harms(100, 60, missing=40, deletes=40, orphaned=20, emptied=3)
+    assert judge(COMPLETE, few, DEFAULTS, removals=True) == Verdict()
+
+
 @pytest.mark.parametrize(
     ("latest", "unique", "inserts", "missing", "changed"),
     [
