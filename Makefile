@@ -12,16 +12,20 @@ READY := $(VENV)/.ready-$(notdir $(PYTHON))
 UV := $(BIN)/uv --quiet
 UV_PIP_TARGET := --python $(BIN)/python
 
+# Collecting all tests takes longer than these run.
+FAST := client config connectors demo sync/detect sync/extract sync/state sync/test_worker_pool.py \
+	test_errors.py test_identifiers.py
+
 export DAGSTER_DISABLE_TELEMETRY := 1
 # Where it is set, every process compiles Dagster anew, which takes longer than most commands do.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test campaign check dev licences sbom audit clean lock
+.PHONY: help setup demo test test-fast campaign check dev licences sbom audit clean lock
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS=… is passed on:      make demo ARGS='--integrations 20', make test ARGS='-k resume'"
 	@echo "  PYTHON=… chooses Python:  make test PYTHON=python3.13"
@@ -34,6 +38,10 @@ demo: $(READY) ## Sync two demo organizations from an embedded provider and comp
 
 test: $(READY) ## Run the tests, on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-fast: $(READY) ## Run the tests that need no other process, in under a minute
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not campaign and not slow' \
+		-k 'not postgresql' $(addprefix elt_assets_tests/,$(FAST)) $(ARGS)
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)

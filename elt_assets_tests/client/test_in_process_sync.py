@@ -17,6 +17,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import GROUPS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:

@@ -26,6 +26,8 @@ from elt_assets_tests.connectors.directories import (
 )
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply
 
+pytestmark = pytest.mark.slow
+
 REF = IntegrationRef("acme", "main")
 SIZE = 100
 WORKER = """

@@ -16,6 +16,8 @@ from elt_assets.errors import EltAssetsError, InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import read_page, read_truth
 
+pytestmark = pytest.mark.slow
+
 SMALL = Layout(integrations=1, users=15)
 PEOPLE = IntegrationRef("demo-001", "people-001")
 

@@ -15,6 +15,8 @@ from elt_assets.telemetry import tracing
 from elt_assets_tests.connectors.serving import Provider, Reply
 from elt_assets_tests.testbed.fleet import TOKEN, Fleet, opened_fleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(own_home: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:

@@ -9,6 +9,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.dlt.conftest import dlt_data
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("dlt", reason="dlt is not installed")
 
 REF = IntegrationRef("acme", "dlt")

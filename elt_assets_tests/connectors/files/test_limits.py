@@ -21,6 +21,8 @@ from elt_assets.connectors.limits import FileLimits
 from elt_assets.errors import PageUnreadable
 from elt_assets_tests.connectors.files.conftest import OpenFiles, drop, read, records
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 

@@ -14,6 +14,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.files.conftest import HR, drop
 
+pytestmark = pytest.mark.slow
+
 PROVIDER_DATA: dict[str, Any] = {
     "settle_seconds": 0,
     "streams": {"users": {"path": "users.csv", "fields": {"external_id": "id", "name": "name"}}},

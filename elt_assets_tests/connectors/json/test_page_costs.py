@@ -21,6 +21,8 @@ from elt_assets.connectors.source import Source
 from elt_assets.errors import PageUnreadable
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16 * 2**20
 MOST_TIMES = 6
 """A page may take this many times its size, itself included."""

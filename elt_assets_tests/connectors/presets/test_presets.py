@@ -26,6 +26,8 @@ from elt_assets_tests.connectors.provider_behaviour import (
 )
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply
 
+pytestmark = pytest.mark.slow
+
 REF = IntegrationRef("acme", "preset")
 EVERY = pytest.mark.parametrize("name", BEHAVIOURS)
 

@@ -30,6 +30,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
+pytestmark = pytest.mark.slow
+
 REF = IntegrationRef("acme", "main")
 Groups = dict[str, list[str]]
 

@@ -22,6 +22,8 @@ from elt_assets_tests.connectors.directories import (
 )
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
+pytestmark = pytest.mark.slow
+
 REF = IntegrationRef("acme", "main")
 ENDS_IN_THE_PAGE = [name for name in PAGINATIONS if name != "link_header"]
 

@@ -27,6 +27,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("scim2_server", reason="scim2-server is not installed")
 
 TOKEN = "t0ken-of-the-tests"

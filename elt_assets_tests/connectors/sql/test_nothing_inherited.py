@@ -20,6 +20,8 @@ from elt_assets.sync.service import Platform
 from elt_assets_tests.connectors.sql.conftest import SqliteFile, opened, read
 from elt_assets_tests.testbed import servers
 
+pytestmark = pytest.mark.slow
+
 SECRET = "of-the-platform"
 
 

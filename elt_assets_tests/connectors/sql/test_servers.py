@@ -12,6 +12,8 @@ from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
 from elt_assets_tests.connectors.sql.conftest import opened, read
 from elt_assets_tests.testbed.servers import PASSWORD, Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Server:

@@ -12,6 +12,8 @@ from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
 from elt_assets_tests.connectors.sql.conftest import Database, SqliteFile, opened, read, records
 
+pytestmark = pytest.mark.slow
+
 IDS = [3, 1, 4, 15, 9, 2, 6, 53, 58, 97]
 
 

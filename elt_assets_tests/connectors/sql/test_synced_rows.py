@@ -13,6 +13,8 @@ from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.sql.conftest import SqliteFile
 
+pytestmark = pytest.mark.slow
+
 HR = IntegrationRef("acme", "hr")
 
 

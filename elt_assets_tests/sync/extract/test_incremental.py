@@ -15,6 +15,8 @@ from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.state.ledger import Version
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, person
 
+pytestmark = pytest.mark.slow
+
 WEEKLY = Incremental(full_every=timedelta(days=7), overlap=timedelta(minutes=5))
 NOW = "2026-11-22T12:00:00.000000Z"
 READ = Version(3, 3, "2026-11-21T12:00:00.000000Z", "2026-11-20T12:00:00.000000Z")

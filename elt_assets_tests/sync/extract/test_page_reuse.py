@@ -22,6 +22,8 @@ from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 
+pytestmark = pytest.mark.slow
+
 
 def rows(company: Company, sql: str) -> list[tuple[Any, ...]]:
     with company.platform.warehouses.open(ACME, read_only=True) as connection:
