@@ -1,7 +1,6 @@
-"""The embedded provider's process: orders in on standard input, the URL out on standard output.
+"""The embedded provider's process: orders on standard input, the URL on standard output.
 
-Belongs here: what ties the process to the one that started it (process). Does not: a
-command line for people, which is `elt-assets provider`.
+People start it with `elt-assets provider` instead.
 """
 
 from __future__ import annotations

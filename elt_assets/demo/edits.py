@@ -1,8 +1,4 @@
-"""Edits: what a test sets, removes, adds or replaces by hand, laid over the generated people.
-
-Belongs here: the shape of an edit, and what is served once edits lie over a population.
-Does not: remembering which edits lie over which integration (world).
-"""
+"""Edits of a test: records that it sets, removes, adds or replaces in the generated population."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Groups of the embedded provider: one for each department, with the people who work there.
 
-Belongs here: which groups follow from a snapshot's people, and their pages. Does not: people
-(people, world) or routes (server). Nothing is stored: the same people give the same groups.
+Nothing is stored: the same people give the same groups.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What the embedded provider is asked to serve: how many integrations of whom, how large.
-
-Belongs here: the parameters, their limits, and the names that follow from them. Does not:
-the people (people) or what becomes of them while the server runs (world).
-"""
+"""The size of the embedded provider: its organizations, integrations and users, and their names."""
 
 from __future__ import annotations
 

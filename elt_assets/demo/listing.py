@@ -1,8 +1,4 @@
-"""How a snapshot is cut into pages on the wire, by cursors or by counting.
-
-Belongs here: query parameters in, the bytes of a page out, and opaque cursors. Does not:
-routes, authentication or logging (server), or who is in a page (world).
-"""
+"""Cut a snapshot into pages, by cursors or by counting."""
 
 from __future__ import annotations
 

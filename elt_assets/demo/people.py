@@ -1,8 +1,6 @@
-"""The people of the embedded provider: who is in an integration at a round, and what they are.
+"""The people of an integration in a round, and how the platform should map them.
 
-Belongs here: pure functions of (seed, organization, integration, number, round), the JSON
-shape of a person, and how the platform should map one. Does not: anything that remembers,
-serves, or is edited by a test (world, server).
+Pure functions of (seed, organization, integration, number, round).
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The embedded provider as a process of its own, started, asked and stopped from here.
-
-Belongs here: the process's life and a client for its control routes. Does not: anything
-that runs inside it (server, world).
-"""
+"""Start and stop the embedded provider as a process, with a client for its control routes."""
 
 from __future__ import annotations
 

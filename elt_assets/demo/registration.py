@@ -1,8 +1,4 @@
-"""How the platform is told to read the embedded provider: provider_data for provider `rest`.
-
-Belongs here: that one mapping, next to the server whose shape it describes. Does not:
-registering it (cli) or validating it (connectors).
-"""
+"""The provider_data by which the platform reads the embedded provider, as provider `rest`."""
 
 from __future__ import annotations
 

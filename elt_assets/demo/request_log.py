@@ -1,8 +1,4 @@
-"""Which pages were asked for: what tests read to see what a client really did.
-
-Belongs here: remembering requests, in order and up to a limit. Does not: headers, bodies
-or anything else that could hold a secret.
-"""
+"""A log of requested pages, which tests read. It holds no headers, bodies or secrets."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The embedded provider's HTTP side: routes, authentication, errors, and running it.
-
-Belongs here: what is particular to HTTP. Does not: what is served (world), how it is cut
-into pages (listing), or running it as a process of its own (process).
-"""
+"""The HTTP side of the embedded provider: routes, authentication and errors."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
-"""Files that tell of sign-ins: a day's exports of an organization, and what all sources amount to.
+"""Export files of sign-ins: a day's files of an organization, and the truth of API and files.
 
-Belongs here: the lines of each file with everything that goes wrong in such files, writing
-them, and the truth of API and files together. Does not: what the API serves (signins).
-
-Some of a day's lines repeat what the API tells, some tell of the day before, some correct or
-delete what an earlier line told, and some are no use at all.
+Some lines repeat what the API reports, some are of the day before, some correct or delete what an
+earlier line reported, and some are malformed.
 """
 
 from __future__ import annotations

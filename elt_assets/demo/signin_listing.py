@@ -1,8 +1,4 @@
-"""Sign-ins on the wire: the listing of a stretch of time in pages, and days that fail.
-
-Belongs here: query parameters in, a page out, and which days are out of order. Does not: what
-happened (signins) or routes (server).
-"""
+"""The listing of sign-ins of a period in pages, and days that fail."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Sign-ins of the embedded provider's people: what happened on a day, as its API tells it.
+"""The sign-ins of a day, as the API of the embedded provider reports them.
 
-Belongs here: pure functions of (seed, integration, day), and the JSON shape of a sign-in.
-Does not: how a listing is cut into pages (signin_listing), or the files that tell of sign-ins
-too (signin_files). No clock is read: every day has its sign-ins, past or to come.
+Pure functions of (seed, integration, day). No clock is read: every day has its sign-ins.
 """
 
 from __future__ import annotations

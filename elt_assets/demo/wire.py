@@ -1,8 +1,4 @@
-"""The raw connection under an answer, for answers that no well-behaved server would give.
-
-Belongs here: writing bytes, closing, breaking off, and the protocol class that hands the
-transport to an application. Does not: deciding what to write (wire_faults).
-"""
+"""The raw connection under an answer, for answers that no well-behaved server would give."""
 
 from __future__ import annotations
 

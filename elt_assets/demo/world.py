@@ -1,8 +1,6 @@
-"""The served worlds: what each integration holds now, as rounds pass and edits are made.
+"""The current state of each integration, as rounds pass and edits are made.
 
-Belongs here: the mutable state behind the server, and the immutable snapshots of it that
-pages are read from. Does not: how a snapshot is cut into pages (listing), HTTP (server),
-who the people are (people) or what an edit means (edits).
+Pages are read from immutable snapshots of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How many rows go from one engine to another at once.
-
-Belongs here: that number. Does not: anything that moves rows.
-"""
+"""The number of rows that move from one engine to another at once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which stores an installation has: what its settings say.
-
-Belongs here: that choice. Does not: the stores themselves.
-"""
+"""Open the stores that the settings name."""
 
 from __future__ import annotations
 

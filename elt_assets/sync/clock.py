@@ -1,7 +1,4 @@
-"""The one clock: times as the tables hold them.
-
-Belongs here: now, as text, and how long ago such a text is. Does not: measuring durations.
-"""
+"""The clock: the time now as the tables hold it, and how long ago such a time is."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""Failures on purpose: the moments at which a sync can be made to fail, and dice that do it.
+"""Faults on purpose: the points at which a sync can be made to fail, and dice that do it.
 
-Belongs here: the hooks the engine calls and the simulation of the original experiment
-(an API that fails, a database write that fails after it committed, a process that dies).
-Does not: faults of a provider (the embedded provider plays those) or any decision of the
-engine; without faults the hooks do nothing.
+They simulate an API that fails, a database write that fails after it committed, and a process that
+dies. Without faults the hooks do nothing. Faults of a provider are in `demo.fault_injection`.
 """
 
 from __future__ import annotations

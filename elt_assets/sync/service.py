@@ -1,7 +1,7 @@
-"""The platform: an installation's stores and engine behind one object.
+"""The sync service: an installation's stores and engine behind one object.
 
-Belongs here: opening and closing an installation, syncing several integrations at once,
-and the reads that commands and assets need. Does not: one integration's sync (engine).
+It syncs several integrations at once, and has the reads that commands and assets need. `engine`
+syncs one integration.
 """
 
 from __future__ import annotations

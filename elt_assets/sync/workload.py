@@ -1,13 +1,9 @@
-"""Workload: how much work integrations are, and in which order they have their turn.
+"""Workload: the expected work of integrations, and the order in which they are synced.
 
-Belongs here: what the ledger's history lets expect, and the order, which is a pure function.
-Does not: which integrations are due (daily_schedule, registry_sensor), how many fit into one run
-(partitions) or doing the work (service).
-
-Higher priority goes first. Within a priority organizations take turns, by the work each has
-been given so far: one with thousands of integrations does not make one with a single
-integration wait. Within an organization the largest goes first, because a large one begun
-last would keep a run going alone. Integrations that a run left over go by their waiting time.
+Higher priority goes first. Within a priority organizations take turns, by the work that each has
+been given so far: one with thousands of integrations does not make one with a single integration
+wait. Within an organization the largest goes first, because a large one that starts last would keep
+a run going alone. Integrations that a run left over go by their waiting time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Chaos: the embedded provider as it behaves when everything that can go wrong does.
-
-Belongs here: every fault by name, applying a plan to an integration's requests, and the
-control route that orders one. Does not: what any fault does (the other chaos modules).
-"""
+"""Every fault by name, and the plan that applies faults to an integration's requests."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What a fault of the embedded provider is, and the exchange it happens in.
-
-Belongs here: the shape of a fault, the plan that a client orders, and one page on its way
-out while faults act on it. Does not: any fault (the other modules) or serving (chaos).
-"""
+"""A fault of the embedded provider, the plan that a client orders, and the exchange it changes."""
 
 from __future__ import annotations
 

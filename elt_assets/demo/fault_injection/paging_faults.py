@@ -1,8 +1,4 @@
-"""Faults of pagination: cursors, page borders, the shape of the page and the declared total.
-
-Belongs here: everything that spoils how pages hang together. Does not: the records in
-them (chaos_records), the connection (chaos_wire) or real changes of people (chaos_worlds).
-"""
+"""Faults of pagination: cursors, page borders, the shape of the page and the declared total."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Faults that are none: people who join, leave, change and move while pages are read.
+"""Real changes while pages are read: people join, leave, change and move.
 
-Belongs here: edits of the served people in the middle of a listing. Does not: anything
-that makes an answer wrong (the other chaos modules).
+These are no faults: every answer is right at its moment.
 """
 
 from __future__ import annotations

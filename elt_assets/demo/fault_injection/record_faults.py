@@ -1,8 +1,4 @@
-"""Faults in records: what a page may hold that no client wants to find there.
-
-Belongs here: everything that spoils single records, byte by byte. Does not: pages
-(chaos_paging) or real changes of people (chaos_worlds).
-"""
+"""Faults in single records, byte by byte."""
 
 from __future__ import annotations
 

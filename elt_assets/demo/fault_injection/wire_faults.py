@@ -1,8 +1,4 @@
-"""Faults below the page: connections, statuses, encodings, credentials and time.
-
-Belongs here: everything that spoils an answer whatever its page holds. Does not: pages
-(chaos_paging), records (chaos_records) or the people (chaos_worlds).
-"""
+"""Faults below the page: connections, statuses, encodings, credentials and time."""
 
 from __future__ import annotations
 

@@ -1,18 +1,13 @@
-"""The warehouse as a lake: DuckLake, with records as Parquet files in a folder or in S3, and its
-catalog and all books in PostgreSQL.
+"""The warehouse as a DuckLake: records as Parquet files in a folder or in S3, books in PostgreSQL.
 
-Belongs here: opening it, the views through which an integration sees what is its own, and
-writing so that records and books count together. Does not: leases, locks and the books' tables
-(lake_catalog), or looking after the files (lake_upkeep).
+All integrations share the tables, and every row names its integration. Two variables of a
+connection decide what its views show; without them it sees nothing.
 
-All integrations share the tables, and every row says whose it is. What a view shows is chosen
-by two variables of its connection, so that a connection without them sees nothing.
-
-DuckDB writes to one database in a transaction, so records are committed first, under a name of
-their own (`write_id`), and count once the books name them, in the transaction that also moves
-the cursor or marks the version. Whatever dies in between leaves records that nobody sees and
-that upkeep removes. Books are in PostgreSQL proper because DuckLake keeps small changes badly:
-a query of any table reads what its catalog knows of all integrations (measured; docs/scale.md).
+DuckDB writes to one database in a transaction. So records are committed first, under a `write_id`,
+and count once the books name them, in the transaction that also moves the cursor or marks the
+version. A process that dies in between leaves records that nobody sees and that upkeep removes.
+Books are in PostgreSQL proper because DuckLake keeps small changes badly: a query of any table
+reads what its catalog knows of all integrations (measured; docs/scale.md).
 """
 
 from __future__ import annotations

@@ -1,15 +1,12 @@
-"""The lake's catalog database: books, leases and locks on PostgreSQL.
+"""The lake's catalog database on PostgreSQL: books, leases and locks.
 
-Belongs here: what is in that database besides DuckLake's own tables, who may work on an
-integration, and who may write to the lake now. Does not: records, or anything of DuckDB.
+A lease is a lock of the server that ends with its connection, so that a dead worker is noticed at
+once, and a number that rises with every holder (`epoch`). A worker that was cut off and comes back
+still believes that it holds the lock. Its writes carry its number, and are refused (a fencing
+token: Kleppmann, "How to do distributed locking", 2016).
 
-A lease is a lock of the server's that ends with the connection that holds it, so that a worker
-that died is noticed at once, and a number that rises with every holder (`epoch`). A worker that
-was cut off and comes back still believes that it holds the lock; but what it writes says the
-number it had, and is refused (a fencing token: Kleppmann, "How to do distributed locking", 2016).
-
-DuckLake refuses to remove rows of a table while others add to it, whichever rows they are. Who
-adds therefore holds a lock together with all others who add, and who removes holds it alone.
+DuckLake refuses to remove rows of a table while others add to it, whichever rows they are. So
+processes that add hold a lock together, and a process that removes holds it alone.
 """
 
 from __future__ import annotations

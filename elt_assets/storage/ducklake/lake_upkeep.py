@@ -1,7 +1,6 @@
-"""Looking after a lake: what nobody names is removed, small files are merged, old ones deleted.
+"""Upkeep of a lake: remove records that no book names, merge small files, delete old ones.
 
-Belongs here: DuckLake's own means of that, how old a write is, and erasing an integration.
-Does not: who may do so when (`LakeWarehouses` takes the locks of lake_catalog).
+`LakeWarehouses` takes the locks of `lake_catalog` that upkeep needs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The operational database: what the engine asks of it, whichever database that is.
+"""The operational database: what SQLite and PostgreSQL have in common.
 
-Belongs here: transactions, pooled connections, patience with a busy database, and the
-schema's migrations, as far as all databases have them in common. Does not: one database's
-ways (sqlite, postgres) or any statement about integrations, syncs or users (`sync` has them).
+Transactions, pooled connections, retries while it is busy, and migrations of its schema. `sync` has
+the statements about integrations, syncs and users.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""The few things that SQLite and PostgreSQL say differently.
+"""The SQL in which SQLite and PostgreSQL differ.
 
-Belongs here: SQL that the engine's statements are completed with. Does not: statements, or
-anything that both understand: that is written once, where it is used.
-
-All statements mark their parameters by `?`, and declare columns in three words of SQLite:
-TEXT, INTEGER and REAL. PostgreSQL's store translates both.
+All statements mark parameters by `?`, and declare columns as TEXT, INTEGER or REAL, like SQLite.
+PostgreSQL's store translates both.
 """
 
 from __future__ import annotations

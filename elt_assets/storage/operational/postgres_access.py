@@ -1,10 +1,7 @@
-"""Who may read the latest tables on PostgreSQL.
+"""Who may read the latest tables on PostgreSQL: storing, applying and comparing that access.
 
-The wanted access is a row of the database. Only `secure` changes that row; opening the platform
-applies it to tables that are new, and a setting that is absent changes nothing.
-
-Belongs here: storing, applying and comparing that access. Does not: what is wanted
-(sync.admin.reader_access).
+The wanted access is a row of the database. Only `secure` changes that row. Opening the platform
+applies it to new tables, and a setting that is absent changes nothing.
 """
 
 from __future__ import annotations

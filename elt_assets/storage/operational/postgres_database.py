@@ -1,16 +1,13 @@
 """The operational database on a PostgreSQL server, reached through ADBC.
 
-Belongs here: sessions, locks, bulk loading and migrations there, and the server's errors in our
-words. Does not: who may read (postgres_access) and what all databases have in common (operational).
-
-Where SQLite has one writer, a transaction here takes advisory locks that end with it: one
-shared lock on the whole, and one of its own on what it is about (`on`). So two transactions
-about one integration never overlap, those about different ones do, and one that names nothing
-(a migration, a move) is alone. Each statement sees what was committed before it began (READ
-COMMITTED): the first one after the lock sees everything that its previous holder wrote, which a
-snapshot taken with the lock would not. What an apply compares and sets is one UPDATE of one
-row, which the server locks; the locks are there for what reads first and writes then (the
-order of extractions, the names of integrations, the count after an apply).
+Where SQLite has one writer, a transaction here takes advisory locks that end with it: one shared
+lock on the whole, and one of its own on what it is about (`on`). So two transactions about one
+integration never overlap, those about different ones do, and one that names nothing (a migration)
+is alone. Each statement sees what was committed before it began (READ COMMITTED): the first one
+after the lock sees everything that its previous holder wrote, which a snapshot taken with the lock
+would not. What an apply compares and sets is one UPDATE of one row, which the server locks. The
+locks are for transactions that read first and then write: the order of extractions, the names of
+integrations, the count after an apply.
 
 Text is compared byte by byte (COLLATE "C"), as SQLite does, whatever the database's language.
 """

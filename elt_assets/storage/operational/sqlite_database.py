@@ -1,12 +1,9 @@
 """The operational database as a SQLite file, reached through ADBC and through nothing else.
 
-Belongs here: SQLite's connections, its single writer, its errors in our words, and the care
-of its file. Does not: what all databases have in common (operational).
-
-Only ADBC's SQLite library may open this file in a process that syncs. POSIX locks belong
-to the process: a second SQLite library on the same file drops the first one's locks when
-it closes, and a committed row was lost that way. Neither `sqlite3` nor DuckDB's sqlite
-extension, then, and no copying of the live file.
+Only ADBC's SQLite library may open this file in a process that syncs. POSIX locks belong to the
+process: a second SQLite library on the same file drops the first one's locks when it closes, and a
+committed row was lost that way. So neither `sqlite3` nor DuckDB's sqlite extension may be used, and
+the live file must not be copied.
 """
 
 from __future__ import annotations

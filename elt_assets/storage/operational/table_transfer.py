@@ -1,7 +1,4 @@
-"""Copying tables from one operational database to another, and comparing them.
-
-Belongs here: rows of any table on their way between two databases of any kind. Does not:
-which tables, or what becomes of the old database (sync).
+"""Copy tables from one operational database to another, and compare them.
 
 Rows travel as JSON arrays: one text that is never NULL, which every driver can stream.
 """

@@ -1,10 +1,7 @@
-"""A DuckDB file on the disk, seen from outside.
+"""A DuckDB file as the system sees it: its log, its identity, its creation and removal.
 
-Belongs here: the log next to it, which file it is and whether anybody wrote to it, that one
-process at a time makes one, and taking one away. Does not: opening it (warehouse_files).
-
-Never read such a file with plain file I/O while anybody may have it open: closing any
-descriptor of the file drops the process's lock (POSIX).
+Never read such a file with plain file I/O while any code may have it open: closing any descriptor
+of the file drops the process's lock (POSIX).
 """
 
 from __future__ import annotations

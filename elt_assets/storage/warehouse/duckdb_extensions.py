@@ -1,9 +1,7 @@
-"""DuckDB's extensions, from wheels that were installed along with everything else.
+"""Load DuckDB's extensions from wheels that were installed with the package.
 
-Belongs here: finding and loading them. Does not: what they are used for.
-
-DuckDB would download an extension when it is first needed. A machine without a way out cannot,
-and one that can would run code that no lock file pins.
+DuckDB would download an extension when it is first needed. A machine without internet access
+cannot, and one with it would run code that no lock file pins.
 """
 
 from __future__ import annotations

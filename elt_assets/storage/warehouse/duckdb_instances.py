@@ -1,11 +1,8 @@
 """DuckDB instances: made once, kept, and lent to one integration at a time.
 
-Belongs here: an instance's settings, its memory limit, lending and keeping it. Does not: what
-is attached to it (warehouse_files, lake).
-
-Creating an instance costs about 9 ms, attaching a file to one that exists about half a
-millisecond, so instances are kept and lent out; one is never shared by two integrations at
-once, so that a fatal error in one file stays with its integration.
+Creating an instance costs about 9 ms, attaching a file to an existing one about half a millisecond.
+An instance is never shared by two integrations at once, so that a fatal error in one file stays
+with its integration.
 """
 
 from __future__ import annotations

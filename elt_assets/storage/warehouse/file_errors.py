@@ -1,8 +1,4 @@
-"""What DuckDB and the system say of a warehouse file, in our own errors.
-
-Belongs here: which words of theirs mean which error, and what a person does about it. Does
-not: when such a file is opened, made or removed (warehouse_files, database_file).
-"""
+"""Translate errors of DuckDB and the system about a warehouse file to our own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Bringing a home of an earlier release to today's layout.
-
-Belongs here: moving files from where they were. Does not: what is in them (schemas migrate by
-themselves).
-"""
+"""Move the files of a home of an earlier release to today's places. Schemas migrate elsewhere."""
 
 from __future__ import annotations
 

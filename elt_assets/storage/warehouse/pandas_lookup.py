@@ -1,8 +1,8 @@
-"""Ending DuckDB's search for pandas where there is none.
+"""End DuckDB's search for pandas where it is not installed.
 
-Belongs here: that alone. DuckDB's client looks for pandas whenever it binds a parameter,
-to recognise its null values, and does not remember that there was none: some twenty
-searches of the whole module path for one small sync, under a lock that all threads share.
+DuckDB's client looks for pandas whenever it binds a parameter, to recognize its null values, and
+does not cache that there is none: some twenty searches of the whole module path for one small sync,
+under a lock that all threads share.
 """
 
 from __future__ import annotations

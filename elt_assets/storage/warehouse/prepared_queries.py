@@ -1,10 +1,8 @@
 """Queries that are planned once and run many times over data that was just read.
 
-Belongs here: preparing, running and forgetting them. Does not: what a query asks.
-
-DuckDB plans a query again whenever a table it reads was made or replaced since, or it takes
-parameters; for a small batch that is twice the work of running it. A query without
-parameters over an object that answers with other Arrow data each time is planned once.
+DuckDB plans a query again if it takes parameters, or if a table that it reads was made or replaced
+since. For a small batch, planning is twice the work of running. A query without parameters, over an
+object that answers with other Arrow data each time, is planned once.
 """
 
 from __future__ import annotations

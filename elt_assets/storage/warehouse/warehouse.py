@@ -1,13 +1,8 @@
-"""The warehouse: what the engine asks of it, wherever an integration's records are kept.
+"""The warehouse: what the engine needs of it, wherever an integration's records are kept.
 
-Belongs here: an open warehouse of one integration, how its tables are declared and written,
-and the operations on all of them. Does not: one kind's ways (warehouse_files, lake) or any
-statement about syncs and users (`sync` has them).
-
-A table is one of two kinds. *Records* are what was fetched and what changed: many rows, added
-in bulk, never changed, and dropped by what they were added for. *Books* are a few rows about
-them, read and changed all the time. Rows of both that are written in one transaction are there
-together or not at all.
+A table is one of two kinds. *Records* are what was fetched and what changed: many rows, added in
+bulk, never changed, and dropped together. *Books* are a few rows about them, read and changed all
+the time. Rows of both that are written in one transaction are there together or not at all.
 """
 
 from __future__ import annotations

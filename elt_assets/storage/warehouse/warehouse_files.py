@@ -1,12 +1,7 @@
-"""The warehouse as files: one small DuckDB file per integration, opened for one sync at a time,
-and files that all integrations share.
+"""The warehouse as files: one small DuckDB file per integration, and files that all of them share.
 
-Belongs here: where a file lies, opening it, waiting for its lock, closing it on every
-path, rewriting and copying it. Does not: what tables there are, the file as the system
-sees it (database_file), or what DuckDB says of it in our own errors (file_errors).
-
-The file's own lock keeps two syncs of one integration apart: between processes by the
-operating system, inside one process by DuckDB's refusal to attach a file twice.
+The file's own lock keeps two syncs of one integration apart: between processes by the operating
+system, inside one process by DuckDB's refusal to attach a file twice.
 """
 
 from __future__ import annotations

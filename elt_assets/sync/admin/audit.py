@@ -1,9 +1,4 @@
-"""Audits: is what the stores hold what the promises say, over all integrations?
-
-Belongs here: standing questions to both stores, each answered with a count and a sample of
-offending keys. Does not: the judgement of one sync while it runs (guard), or how answers
-are shown (sync_checks, cli).
-"""
+"""Audits of both stores over all integrations: each returns a count and a sample of wrong keys."""
 
 from __future__ import annotations
 

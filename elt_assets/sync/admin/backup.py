@@ -1,11 +1,8 @@
-"""Backup: a folder that is an installation's home as it stood at one moment.
+"""Backup: a folder that is an installation's home as it was at one moment.
 
-Belongs here: copying both stores so that they agree with each other. Does not: how one of
-them is copied (stores), Dagster's history or dropped files, which are not part of it.
-
-The operational database is copied first, in one snapshot; it decides what has happened.
-Each warehouse file is copied later, under its lock, and what it has learned since is cut
-from the copy.
+The operational database is copied first, in one snapshot; it decides what has happened. Each
+warehouse file is copied later, under its lock, and its later changes are cut from the copy.
+Dagster's history and dropped files are not part of a backup.
 """
 
 from __future__ import annotations

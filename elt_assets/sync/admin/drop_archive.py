@@ -1,8 +1,4 @@
-"""The archive of dropped files: those that no listing reads any more, compressed.
-
-Belongs here: telling which files of an integration's own drop folder are past, and moving
-them away. Does not: reading files (connectors) or folders that are not the platform's.
-"""
+"""Compress dropped files that no listing reads any more, in the platform's own drop folders."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""The state of the fleet: what a report over all integrations says, in few and small parts.
-
-Belongs here: the questions to the operational database, answered in counts and top tens however
-many integrations there are. Does not: showing it (orchestration.assets.fleet_report), judging it
-(audit) or anything about one person.
-"""
+"""The state of all integrations in counts and top tens, however many there are."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""How long ago each integration was last brought up to date.
-
-Belongs here: that one reading of the registry and the ledger. Does not: judging it
-(audits, health) or showing it.
-"""
+"""How long ago each integration was last brought up to date, by the registry and the ledger."""
 
 from __future__ import annotations
 

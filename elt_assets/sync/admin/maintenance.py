@@ -1,11 +1,7 @@
-"""Maintenance: what the installation no longer needs is forgotten, and the space given back.
+"""Maintenance: apply the retention policy over all integrations, and reclaim disk space.
 
-Belongs here: going over all integrations and both stores, and the report of what was, or
-would be, done. Does not: what exactly is forgotten (retention, ledger, drop_archive), how a
-file is rewritten (stores) or Dagster's own history (run_retention).
-
-Each integration is a matter of its own: one that is being synced is left for the next time,
-one whose file is damaged is named, and neither keeps the others waiting.
+Each integration is treated alone. One that is being synced is left for the next time, one whose
+file is damaged is named, and neither delays the others.
 """
 
 from __future__ import annotations

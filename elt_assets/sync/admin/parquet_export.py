@@ -1,12 +1,9 @@
-"""Export: both sides of every integration as Parquet files that any analyst's tool reads.
-
-Belongs here: the layout of the files and the queries that fill them. Does not: what the
-tables hold (latest, change_log).
+"""Export the tables of every integration as Parquet files.
 
     FOLDER/users_latest/organization_id=ORG/connected_integration_id=ID/data.parquet
     FOLDER/users_changes/…    FOLDER/users_history/…
 
-Each file appears in one step, complete; a reader sees the old one or the new one.
+Each file is replaced in one step: a reader sees the old one or the new one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Who may read the operational database: deciding it, and comparing it with what is granted.
+"""Who may read the operational database: what is wanted, compared with what is granted.
 
-Where the database is a file, the file's rights are all there is.
-
-Belongs here: what settings and the stored decision come to. Does not: SQL
-(storage.operational.postgres_access).
+Where the database is a file, the file's rights decide. `storage.operational.postgres_access` has
+the SQL.
 """
 
 from __future__ import annotations

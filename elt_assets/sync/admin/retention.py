@@ -1,12 +1,7 @@
-"""Retention: how much of the past one integration's file keeps.
+"""Retention: delete old extractions and the old part of the change log of one integration.
 
-Belongs here: the statements that forget old extractions and the old part of the change log.
-Does not: going over all integrations (maintenance), rewriting files (stores) or Dagster's
-own history.
-
-What is forgotten of the log is replaced by a baseline: the rows as they stood at its last
-version. Replaying, undoing and looking back therefore work within what is kept, and are
-refused, not answered wrongly, before it.
+A baseline replaces what is deleted of the log: the rows as they were at its last version. So
+replaying, undoing and looking back work within what is kept, and are refused before it.
 """
 
 from __future__ import annotations

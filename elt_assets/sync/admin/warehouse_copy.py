@@ -1,8 +1,4 @@
-"""Copying an integration's warehouse, table by table, from one kind of store to another.
-
-Belongs here: which tables, their rows as a stream, and whether they are the same. Does not:
-copying a file as a file (stores), or what the copy is for (backup, warehouse_moving).
-"""
+"""Copy an integration's warehouse, table by table, from one kind of store to another."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Applying: a version of the change log becomes the latest table, once, all or nothing.
+"""Apply a version of the change log to the latest table, once, all or nothing.
 
-Belongs here: the one transaction on the operational database in which changes, version
-and ledger move together. Does not: the statements it is made of (latest, ledger) or where
-changes come from (engine, quarantine, undo).
+Changes, version and ledger move together in one transaction on the operational database.
 """
 
 from __future__ import annotations

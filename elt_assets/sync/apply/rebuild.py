@@ -1,8 +1,4 @@
-"""Rebuild the latest table from the change log.
-
-Belongs here: replaying an integration's log and swapping the result in. Does not: the
-replay's SQL (change_log) or the swap's (latest).
-"""
+"""Rebuild the latest table: replay the change log and swap the result in."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Extraction: pages from a source into committed batches, until the certificate is sealed.
-
-Belongs here: the loop, its checkpoints' rhythm and its resumption. Does not: what a batch's
-transaction writes (stage) or how pages are fetched (connectors).
-"""
+"""Extraction: pages from a source into committed batches, until the certificate is sealed."""
 
 from __future__ import annotations
 

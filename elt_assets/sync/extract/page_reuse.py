@@ -1,11 +1,8 @@
-"""Telling that pages say what they said before, so that it need not be worked out again.
+"""Page reuse: recognize pages that were landed before, and record them as an earlier batch.
 
-Belongs here: recognising pages that were landed before, and what a comparison must find
-when all of them were. Does not: landing (stage) or comparing (detect).
-
-Most integrations have not changed since yesterday. What they list is then recorded as the
-records of an earlier batch instead of being mapped and stored once more, and where all of
-it is what the latest table was made from, there is nothing to compare.
+Most integrations have not changed since yesterday. Their pages are recorded as the records of an
+earlier batch instead of being mapped and stored again. Where the latest table was made from exactly
+these records, there is nothing to compare.
 """
 
 from __future__ import annotations

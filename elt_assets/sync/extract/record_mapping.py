@@ -1,10 +1,7 @@
-"""From a provider's record to a stream's columns, as SQL over raw JSON.
+"""Compile an integration's field map to the SQL that maps, checks, keys and hashes raw records.
 
-Belongs here: compiling an integration's field map into the SQL that picks, checks, keys
-and hashes records. Does not: parsing expressions (connectors) or moving rows (stage).
-
-Python never sees a record: one query maps a whole batch and yields one row a record, with
-a `reason` where it is rejected.
+Python never sees a record: one query maps a whole batch and returns one row for each record, with a
+`reason` where it is rejected.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""Landing a batch: pages into staging, dead letters and the checkpoint, in one transaction.
-
-Belongs here: splitting pages into records, routing good and rejected ones, and the state
-of an extraction as its checkpoints record it. Does not: fetching (extract) or judging
-completeness (certificate).
-"""
+"""Land a batch: staged records, dead letters and the checkpoint, in one transaction."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""A source that reads an earlier extraction's records back from the warehouse.
-
-Belongs here: serving kept records again, so that a corrected mapping can be applied
-without fetching. Does not: deciding when that is wanted (platform).
-"""
+"""A source that reads an earlier extraction's records, to map them again without fetching."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The plan of an extraction: everything, or only what changed since the last one.
-
-Belongs here: the pure choice. Does not: asking a provider for changes (connectors), or
-keeping the watermark (ledger).
-"""
+"""The sync mode: extract everything, or only what changed since the last sync."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""The change log: writing a sync's changes, reading them back, replaying them.
+"""The change log: write a sync's changes, read them back, replay them.
 
-Belongs here: every statement on `<stream>_cdc` and `<stream>_withheld`. Does not: finding
-changes (detect), deciding (guard, quarantine) or the operational table (latest).
-
-A change is logged under the version that the latest table will have once it is applied.
-Changes above the table's own version were therefore never applied: readers leave them out
-and the next writer deletes them.
+A change is logged under the version that the latest table will have once it is applied. Changes
+above the table's own version were never applied: readers leave them out and the next writer deletes
+them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Dead letters: the records that could not be used, with the reason and the record itself.
-
-Belongs here: reading `rejected_records`. Does not: rejecting (mapping, stage).
-"""
+"""Read the dead letters: records that could not be used, with the reason."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
-"""Fences: a worker that was cut off from an integration, and comes back, changes nothing more.
+"""Fencing: a worker that was cut off from an integration and comes back changes nothing more.
 
-Belongs here: the number of the newest holder of each integration, as the operational database
-knows it. Does not: locks and leases themselves (stores).
-
-A lock alone cannot promise that: its holder may lose it, to a network that was away or a machine
-that stood still, and not have heard of it yet. Every holder therefore brings a number that is
-larger than those before it, and the database refuses smaller ones (a fencing token: Kleppmann,
-"How to do distributed locking", 2016).
+A lock alone cannot promise that: its holder may lose it, to a network failure or a machine that
+stood still, and not know yet. So every holder brings a number that is larger than all before it,
+and the database refuses smaller ones (a fencing token: Kleppmann, "How to do distributed locking",
+2016).
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""The latest table: reading one integration's rows, and applying changes to them.
-
-Belongs here: every statement on a stream's operational table. Does not: what the changes
-are (detect) or the ledger (ledger); both take part in the same transaction through the
-caller.
-"""
+"""The latest table: read one integration's rows, and apply changes to them."""
 
 from __future__ import annotations
 

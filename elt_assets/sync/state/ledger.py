@@ -1,8 +1,4 @@
-"""The ledger: one row for every sync, and the version an apply compares and sets.
-
-Belongs here: statements on `syncs` and `integration_versions`, and how a row becomes an
-`Outcome`. Does not: deciding a status (engine).
-"""
+"""The ledger: one row for every sync, and the version that an apply compares and sets."""
 
 from __future__ import annotations
 

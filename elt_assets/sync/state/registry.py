@@ -1,8 +1,4 @@
-"""The registry: which integrations are connected, and how.
-
-Belongs here: statements on `connected_integrations`. Does not: validating provider_data
-(connectors do) or Dagster's partitions, which mirror this table.
-"""
+"""The registry of connected integrations. Dagster's partitions mirror it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The tables of both stores, made from a stream's declaration.
+"""The tables of both stores, made from a stream's declaration, and the warehouse's schema number.
 
-Belongs here: which tables and columns there are, and the warehouse's schema number. Does not:
-queries, how a warehouse makes its tables, and the registry's and ledger's tables (`stores`).
+The registry's and the ledger's tables are made by the migrations of `storage.operational`.
 """
 
 from __future__ import annotations
