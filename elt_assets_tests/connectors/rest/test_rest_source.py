@@ -388,8 +388,9 @@ def test_a_body_always_cut_short_is_never_a_listing(
 
 
 def test_a_gzip_body_that_is_damaged_is_tried_again(provider: Provider, users: OpenSource) -> None:
-    provider.answer = lambda _: Reply(b"not gzip", headers={"Content-Encoding": "gzip"})
-    with pytest.raises(ProviderUnavailable, match="damaged gzip"):
+    damaged = gzip.compress(b"[]")[:10] + b"\x07"
+    provider.answer = lambda _: Reply(damaged, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(ProviderUnavailable, match="damaged compressed body"):
         everything(users())
 
 
