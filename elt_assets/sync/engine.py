@@ -276,6 +276,7 @@ class _Attempt:
                 withheld_updates=found.withheld_updates,
                 withheld_inserts=found.withheld_inserts,
                 kept_rows=found.kept,
+                future_times=found.future_times,
                 deactivations=self.harmful.deactivations,
                 losses=self.harmful.losing,
                 shielded_deletes=found.shielded,
@@ -301,7 +302,6 @@ class _Attempt:
             reached=self.reached,
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             sample=self.sample,
-            future_times=0 if found is None else found.future_times,
         )
 
     def _open(self, warehouse: Warehouse) -> SyncRow:
@@ -727,10 +727,10 @@ def _tell(outcome: Outcome) -> None:
         logger.warning("sync failed", error=outcome.error, retryable=outcome.retryable, **facts)
     else:
         logger.info("sync settled", recorded=outcome.recorded, **facts)
-    if outcome.future_times:
+    if counts.future_times:
         logger.warning(
             "records say that they were changed in the future; those times are not believed",
-            records=outcome.future_times,
+            records=counts.future_times,
         )
 
 

@@ -144,8 +144,7 @@ class Outcome(msgspec.Struct, frozen=True):
     `seconds` holds the time of each stage of this attempt ('extract', 'stage', 'detect',
     'apply'); `run_id` is the run that settled the sync, `retryable` says of a failed one
     whether trying again can help; `reached` is the furthest stage whose table is filled;
-    `reasons` say why changes were withheld; `future_times` counts records that say that they
-    were changed at a time that has not come yet; `sample` holds a few
+    `reasons` say why changes were withheld; `sample` holds a few
     changes (change_type, external_id, names of changed fields).
     """
 
@@ -167,7 +166,6 @@ class Outcome(msgspec.Struct, frozen=True):
     reached: Stage | None = None
     seconds: dict[str, float] = {}
     sample: tuple[dict[str, Any], ...] = ()
-    future_times: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The documented shape of one entry of `sync --json`."""
@@ -190,7 +188,7 @@ class Outcome(msgspec.Struct, frozen=True):
             "pending_deletes": counts.pending_deletes,
             "unchanged": counts.unchanged,
             "latest": counts.latest,
-            "future_times": self.future_times,
+            "future_times": counts.future_times,
             "resumed_batches": self.resumed_batches,
             "requests": counts.requests,
             "certificate": {

@@ -188,7 +188,7 @@ def one_line(outcome: Outcome) -> str:
     match outcome.status:
         case Status.APPLIED | Status.UNCHANGED:
             counts = outcome.counts
-            future = outcome.future_times
+            future = counts.future_times
             return (
                 f"{name}: {counts.staged:,} staged, {counts.inserts:,} inserted, "
                 f"{counts.updates:,} updated, {counts.deletes:,} deleted, "

@@ -20,6 +20,8 @@ MOST_VALUES = 100_000
 """Values in a part of a page that is decoded as a whole: an error, a total, a cursor."""
 MOST_MARKS = 4_000_000
 """Brackets and texts in a page that is searched for what can still be read of it."""
+MOST_DAMAGED_MARKS = 1_000_000
+"""The same in a page that is no JSON: finding its damaged records takes longer."""
 _DENSE = 16
 """Bytes for each comma below which a page is counted exactly before it is decoded: an undecoded
 record takes about 64 bytes."""
@@ -58,15 +60,18 @@ class PageLimits:
                 "ask for fewer records a page"
             ) from None
 
-    def check_marks(self, body: bytes, keys: tuple[str, ...], what: str) -> None:
-        """Raises `TooLarge` if the text has too many marks, or the list at `keys` records.
+    def check_marks(
+        self, body: bytes, keys: tuple[str, ...], what: str, most: int = MOST_MARKS
+    ) -> None:
+        """Raises `TooLarge` if the text has more than `most` marks, or the list at `keys` too
+        many records.
 
         Raises `NotBalanced` where it has no such list.
         """
         marks = body.count(b"[") + body.count(b"{") + body.count(b'"') // 2
-        if marks > MOST_MARKS:
+        if marks > most:
             raise TooLarge(
-                f"{what} has {marks:,} lists, objects and texts, more than the {MOST_MARKS:,} that "
+                f"{what} has {marks:,} lists, objects and texts, more than the {most:,} that "
                 "are looked through; ask for fewer records a page"
             )
         if json_scan.has_more_than(body, json_scan.list_start(body, keys), self.records):

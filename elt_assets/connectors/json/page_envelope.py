@@ -18,7 +18,13 @@ import msgspec
 
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.json import json_scan
-from elt_assets.connectors.json.json_limits import USUAL_LIMITS, PageLimits, TooComplex, decode
+from elt_assets.connectors.json.json_limits import (
+    MOST_DAMAGED_MARKS,
+    USUAL_LIMITS,
+    PageLimits,
+    TooComplex,
+    decode,
+)
 from elt_assets.connectors.json.malformed_records import replace_malformed
 from elt_assets.connectors.json.record_list import empty_page, with_lone_record
 from elt_assets.connectors.mapping.expressions import Literal, written
@@ -179,7 +185,7 @@ class EnvelopeReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         with suppress(json_scan.NotBalanced):
-            self._limits.check_marks(body, self._records, what)
+            self._limits.check_marks(body, self._records, what, MOST_DAMAGED_MARKS)
         saved = replace_malformed(body, self._records)
         if saved is not None:
             try:
