@@ -359,11 +359,8 @@ streams:
 Half of a CSV or JSON Lines file reads like a whole one. So a row that such a file lacks is deleted
 only once the same file has been read again, 15 minutes (`CONFIRM_AFTER`) later; the daemon does
 that by itself. `complete` names what proves at once that a file is there in full, a file next to it
-that is written last:
-
-```yaml
-    complete: {marker: "{name}.done"}   # or checksum: "{name}.sha256", or count: "{name}.count"
-```
+that is written last: `complete: {marker: "{name}.done"}`, `{checksum: "{name}.sha256"}` or
+`{count: "{name}.count"}`.
 
 Parquet, JSON documents and gzip prove it by themselves.
 
