@@ -1,0 +1,114 @@
+"""A foreign server as a process on loopback, and requests to it.
+
+Belongs here: starting, waiting until it answers, ending. Does not: knowing any server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import urllib3
+
+TOKEN = "t0ken-of-the-foreign-tests"
+PATIENCE = 120.0
+"""Seconds until a server must answer."""
+
+
+class Directory(Protocol):
+    """A server's people, changed through its own API."""
+
+    provider: str
+    """What kind of integration reads it."""
+    listing: str
+    """The path of the listing."""
+    url: str
+
+    def data(self, url: str) -> dict[str, Any]:
+        """The provider_data of somebody who has read docs/connectors.md; `url` is the server's."""
+
+    def everybody(self) -> set[str]:
+        """The keys of those that a listing has, whom this test did not let join."""
+
+    def join(self, number: int) -> str:
+        """Somebody joins; their key."""
+
+    def change(self, key: str, name: str) -> None:
+        """Something about somebody changes."""
+
+    def leave(self, key: str) -> None:
+        """Somebody leaves."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """Requests to a server's own API."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pool: urllib3.PoolManager = field(default_factory=urllib3.PoolManager)
+
+    def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request that must succeed; the document that comes back, if any."""
+        sent = None if body is None else json.dumps(body).encode()
+        answer = self.pool.request(
+            method,
+            self.url + path,
+            body=sent,
+            headers={"Content-Type": "application/json", **self.headers},
+            retries=False,
+            timeout=60,
+        )
+        if not 200 <= answer.status < 300:
+            raise AssertionError(f"{method} {path}: {answer.status} {answer.data[:500]!r}")
+        return json.loads(answer.data) if answer.data else None
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], log: Path, answers_at: str, **environment: str
+) -> Iterator[None]:
+    """Run a server until the block ends; it begins once `answers_at` answers anything."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            cwd=log.parent,
+            env={**os.environ, **environment},
+        )
+    try:
+        _wait(process, log, answers_at)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, url: str) -> None:
+    until = time.monotonic() + PATIENCE
+    with urllib3.PoolManager() as pool:
+        while True:
+            if process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"the server does not answer: {log.read_text()[-2000:]}")
+            try:
+                pool.request("GET", url, retries=False, timeout=5)
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.1)
+            else:
+                return

@@ -1,0 +1,142 @@
+"""Servers that we did not write, read while their people leave, join and change.
+
+Not part of `make test`: python -m pytest -m foreign elt_assets_tests/foreign
+installs the servers from PyPI and npm (node and PostgreSQL must be there) and takes a while.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elt_assets.cli.commands.sync import new_sync_id, show, status_of
+from elt_assets.config.settings import load_settings
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
+from elt_assets_tests.foreign.between import between
+from elt_assets_tests.foreign.json_server import json_server
+from elt_assets_tests.foreign.jupyterhub import jupyterhub
+from elt_assets_tests.foreign.parse_server import parse_server
+from elt_assets_tests.foreign.running import TOKEN, Directory
+from elt_assets_tests.foreign.scimmy import scimmy
+from elt_assets_tests.foreign.synapse import synapse
+from elt_assets_tests.foreign.world import Harm, World
+
+pytestmark = pytest.mark.foreign
+
+ROUNDS = int(os.environ.get("FOREIGN_ROUNDS", "100"))
+PEOPLE = 70
+REF = IntegrationRef("acme", "dir")
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Directory]]] = {
+    "JupyterHub": jupyterhub,
+    "Matrix Synapse": synapse,
+    "parse-server": partial(parse_server, estimate=False),
+    "parse-server, estimate declared": partial(parse_server, estimate=True),
+    "json-server": json_server,
+    "SCIMMY on Express 4": partial(scimmy, express=4),
+    "SCIMMY on Express 5": partial(scimmy, express=5),
+}
+NEVER_COMPLETE = {"parse-server", "SCIMMY on Express 5"}
+"""The count is wrong, or the listing never gets past its first page; nobody is deleted then."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """A sync; `said` if the terminal names a reason why its listing is not complete."""
+
+    status: int
+    said: bool
+    outcome: Outcome
+
+
+class Run:
+    """An installation that reads one directory, and what `elt-assets sync` says of it."""
+
+    def __init__(self, platform: Platform, directory: Directory, url: str) -> None:
+        self.platform = platform
+        platform.registry.add(REF, directory.provider, directory.data(url))
+
+    def sync(self) -> Synced:
+        """One sync, as the command shows it."""
+        outcomes = list(self.platform.sync(USERS, [REF], sync_id=new_sync_id()))
+        terminal = io.StringIO()
+        with redirect_stdout(terminal), redirect_stderr(terminal):
+            show(outcomes)
+            status = status_of(outcomes, outcomes[0].sync_id)
+        assert status in (0, 3), (outcomes, terminal.getvalue())
+        (outcome,) = outcomes
+        shown = terminal.getvalue()
+        said = any(reason in shown for reason in outcome.certificate.reasons)
+        return Synced(status, said, outcome)
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """The latest table by key."""
+        return {user["external_id"]: user for user in self.platform.records(USERS, REF)}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_nobody_is_harmed_who_is_there_while_a_listing_is_read(
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "server").mkdir()
+    with SERVERS[name](tmp_path / "server") as directory:
+        world = World(directory, random.Random(7), here=directory.everybody())
+        world.populate(PEOPLE)
+        monkeypatch.setenv("FOREIGN_TOKEN", getattr(directory, "token", TOKEN))
+        # Hundreds leave within minutes here, which the limits would rightly withhold.
+        settings = load_settings(
+            home=tmp_path / "ours", max_delete_share=1, max_delete_count=1_000_000
+        )
+        with (
+            between(directory.url, directory.listing, world.after_page) as url,
+            Platform.open(settings) as platform,
+        ):
+            run = Run(platform, directory, url)
+            run.sync()
+            harm, complete, said, requests = Harm(), 0, 0, 0
+            for _ in range(ROUNDS):
+                before, there = run.users(), set(world.here)
+                world.moving = True
+                synced = run.sync()
+                world.moving = False
+                complete += synced.outcome.certificate.complete
+                said += synced.said
+                requests += synced.outcome.counts.requests
+                harm.judge(there & world.here, before, run.users(), said=synced.said)
+            # Who left leaves within two complete listings.
+            quiet = 0
+            while quiet < 3 and (quiet == 0 or run.users().keys() != world.here):
+                synced = run.sync()
+                quiet += 1
+            found = set(run.users())
+    with capsys.disabled():
+        print(
+            f"\n{name}: {ROUNDS} listings, {requests} requests; {world.left} left, "
+            f"{world.joined} joined, {world.changed} changed while they were read; falsely "
+            f"deleted {len(harm.deleted)}, deactivated {len(harm.deactivated)}, missing with a "
+            f"reason {harm.missing_with_reason}, without one {len(harm.missing)}; "
+            f"{complete} listings complete, {said} shown with a reason why not; "
+            f"right after {quiet} quiet syncs: {found == world.here}"
+        )
+    assert harm.deleted == []
+    assert harm.deactivated == []
+    assert harm.missing == []
+    if name in NEVER_COMPLETE:
+        assert said == ROUNDS
+        assert not synced.outcome.certificate.complete
+    else:
+        assert found == world.here
