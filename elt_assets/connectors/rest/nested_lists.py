@@ -236,14 +236,16 @@ class NestedSource(ListsOnly):
         return parents
 
     def _members(self, parent: str) -> Members | None:
-        """One parent's list, read again; None if its address is not known."""
+        """One parent's list, read again in pages of another length; None without its address."""
         in_path = parent if self._paths is None else self._paths.get(parent)
         if not in_path or not _usable(in_path):
             return None
         member = self._children.fields["member_external_id"]
         keys: set[str] = set()
         count, whole = 0, True
-        for page in self._children.under(parent, in_path).pages(None):
+        again = self._children.under(parent, in_path)
+        again.otherwise()
+        for page in again.pages(None):
             found = [text_at(member, record) for record in _records(page, self.records)]
             keys.update(key for key in found if key)
             count += len(found)
