@@ -40,7 +40,7 @@ test: $(READY) ## Run the tests, on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-fast: $(READY) ## Run the tests that need no other process, in under a minute
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not campaign and not slow' \
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not campaign and not slow and not foreign' \
 		-k 'not postgresql' $(addprefix elt_assets_tests/,$(FAST)) $(ARGS)
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out

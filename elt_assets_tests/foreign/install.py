@@ -16,8 +16,8 @@ import pytest
 
 
 def folder() -> Path:
-    """Where the programs are kept: $ELT_ASSETS_FOREIGN, or a folder of the user's cache."""
-    chosen = os.environ.get("ELT_ASSETS_FOREIGN")
+    """Where the programs are kept: $FOREIGN_SERVERS, or a folder of the user's cache."""
+    chosen = os.environ.get("FOREIGN_SERVERS")
     return Path(chosen) if chosen else Path.home() / ".cache" / "elt_assets" / "foreign"
 
 
