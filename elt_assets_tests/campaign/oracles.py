@@ -106,9 +106,14 @@ def unbalanced(state: State) -> list[Violation]:
             == row["latest"],
         }
         if row["fetched"]:
-            sums["unique = inserted + updated + unchanged + said to be gone"] = (
+            sums["unique = inserted + updated + withheld + unchanged + said to be gone"] = (
                 row["unique"]
-                == row["inserts"] + row["updates"] + row["unchanged"] + row["tombstones"]
+                == row["inserts"]
+                + row["updates"]
+                + row["withheld_inserts"]
+                + row["withheld_updates"]
+                + row["unchanged"]
+                + row["tombstones"]
             )
         for kind, column in counted.items():
             sums[f"{column} = those in the log"] = changes[row["version"], kind] == row[column]

@@ -264,7 +264,7 @@ FAULTS = (
         needs=_CURSOR,
     ),
     _fault("repeated_page", _page_before, RIGHT | INCOMPLETE, needs=_TOTAL, from_page=2),
-    _fault("empty_page_with_a_next", _void_before_the_page, RIGHT, needs=_CURSOR),
+    _fault("empty_page_with_a_next", _void_before_the_page, INCOMPLETE, needs=_CURSOR),
     _fault("empty_pages_without_end", _void_before_the_page, None, INCOMPLETE, needs=_CURSOR),
     _fault("empty_last_page", _empty_last_page, None, RIGHT, needs=_CURSOR),
     _fault(
@@ -322,7 +322,7 @@ FAULTS = (
     _fault(
         "number_for_a_cursor", _number_for_a_cursor, RIGHT, RIGHT, before_last=True, needs=_CURSOR
     ),
-    _fault("cursor_expires", _expired, FAILED, FAILED, from_page=2, needs=_CURSOR),
+    _fault("cursor_expires", _expired, RIGHT, FAILED, from_page=2, needs=_CURSOR),
     _fault("object_for_a_cursor", _next(b'{"after":7}'), FAILED, before_last=True, needs=_CURSOR),
     _fault(
         "huge_cursor", _next(b'"' + b"c" * 9000 + b'"'), FAILED, before_last=True, needs=_CURSOR

@@ -10,7 +10,14 @@ from functools import cache
 
 import msgspec
 
-from elt_assets.demo.fault_injection.fault import FAILED, RIGHT, Exchange, Family, Fault
+from elt_assets.demo.fault_injection.fault import (
+    FAILED,
+    INCOMPLETE,
+    RIGHT,
+    Exchange,
+    Family,
+    Fault,
+)
 from elt_assets.demo.wire import Wire
 
 _ENDLESS = 32 * 2**20
@@ -267,7 +274,14 @@ FAULTS = (
     _passing("status_503_with_an_odd_date", answering(503, retry_after="soon")),
     _final("status_404", answering(404)),
     _final("status_400_that_quotes_the_credentials", _echoing(400)),
-    _final("status_204", answering(204, b"")),
+    # After a page of records it is the end for some providers; the total says whether it is here.
+    Fault(
+        "status_204",
+        Family.HTTP,
+        FAILED | INCOMPLETE,
+        FAILED | INCOMPLETE,
+        act=answering(204, b""),
+    ),
     _final("redirect_elsewhere", _redirected),
     _final("redirect_forever", answering(307, b"", location="?again=1")),
     _final("html_page", answering(200, _HTML, content_type="text/html")),

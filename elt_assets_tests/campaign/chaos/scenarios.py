@@ -162,6 +162,9 @@ def _next(waiting: deque[tuple[Fault, bool]], has: set[Need]) -> tuple[Fault, bo
 def _scenario(dice: random.Random, fault: Fault, lasting: bool, *, first: bool) -> Scenario:
     mass = dice.random() < 0.1
     leave = 0 if first else dice.choice((9, 10)) if mass else dice.randint(0, 3)
+    if fault.single is not None and not first:
+        # Only then is anybody asked for.
+        leave = leave or 1
     return Scenario(
         fault=fault.name,
         lasting=lasting,
