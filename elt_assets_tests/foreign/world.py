@@ -39,7 +39,7 @@ class World:
         if not self.moving:
             return
         if self.dice.random() < 0.6:
-            key = self.dice.choice(sorted(self.here))
+            key = self._anybody()
             self.directory.leave(key)
             self.here.remove(key)
             self.left += 1
@@ -47,9 +47,13 @@ class World:
             self._join()
             self.joined += 1
         if self.dice.random() < 0.4:
-            key = self.dice.choice(sorted(self.here))
+            key = self._anybody()
             self.directory.change(key, f"Another name {self.pages}")
             self.changed += 1
+
+    def _anybody(self) -> str:
+        """One of those who joined; those who were there before run the server."""
+        return self.dice.choice(sorted(self.here - self.directory.everybody()))
 
     def _join(self) -> None:
         self._number += 1
