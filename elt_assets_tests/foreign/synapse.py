@@ -22,7 +22,14 @@ def synapse(folder: Path) -> Iterator[Directory]:
     """A homeserver with one user, its administrator."""
     programs = from_pypi("synapse", "matrix-synapse==1.163.2") / "venv/bin"
     config, port = folder / "homeserver.yaml", free_port()
-    options = ["--server-name", _HOST, "--config-path", config, "--data-directory", folder]
+    options: list[str | Path] = [
+        "--server-name",
+        _HOST,
+        "--config-path",
+        config,
+        "--data-directory",
+        folder,
+    ]
     subprocess.run(
         [
             *(programs / "python", "-m", "synapse.app.homeserver", *options),
@@ -38,9 +45,9 @@ def synapse(folder: Path) -> Iterator[Directory]:
     text = re.sub(r"trusted_key_servers:\n.*\n", "trusted_key_servers: []\n", text)
     config.write_text(text)
     url = f"http://127.0.0.1:{port}"
-    command = [programs / "python", "-m", "synapse.app.homeserver", "-c", config]
+    command: list[str | Path] = [programs / "python", "-m", "synapse.app.homeserver", "-c", config]
     with running(command, folder / "log", f"{url}/_matrix/client/versions"):
-        making = ["-u", "root", "-p", TOKEN, "-a", "-c", config, url]
+        making: list[str | Path] = ["-u", "root", "-p", TOKEN, "-a", "-c", config, url]
         subprocess.run(
             [programs / "register_new_matrix_user", *making],
             check=True,
