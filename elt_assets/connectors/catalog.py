@@ -146,6 +146,16 @@ def validate(
     config = _parsed(_kind(provider), provider_data)
     if rules is not None:
         rules.check(provider, config, ref)
+    safeguards = getattr(config, "safeguards", None)
+    if (
+        safeguards is not None
+        and safeguards.delete_confirmation == "none"
+        and not getattr(config, "has_snapshot", False)
+    ):
+        raise InvalidInput(
+            "safeguards.delete_confirmation: none is for snapshots, and no stream is one; leave it "
+            "out, or declare on the stream why one listing is one consistent state"
+        )
     return config.model_dump(mode="json", exclude_unset=True)
 
 

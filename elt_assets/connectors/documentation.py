@@ -424,7 +424,7 @@ sync (the certificate has `resumable: false`), and dlt's own incremental cursors
 A resource that begins at a moment (`dlt.sources.incremental` with an initial value) or has a limit
 (`add_limit`) does not list everybody, and then nobody is deleted. As nobody can tell how a resource
 pages, a user is deleted when missing from a second listing too;
-`safeguards: {delete_confirmation: none}` says that one is enough.
+`snapshot: true` on the stream promises that one listing is one consistent state.
 
 ## Expressions
 

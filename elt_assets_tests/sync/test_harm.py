@@ -9,7 +9,17 @@ import pytest
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import InvalidInput
 from elt_assets.sync.outcome import Status
-from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
+from elt_assets_tests.sync.worlds import (
+    ACME,
+    PROVIDER_DATA,
+    Company,
+    World,
+    expected,
+    people,
+    person,
+)
+
+USERS_STREAM: dict[str, object] = PROVIDER_DATA["streams"]["users"]  # type: ignore[index]
 
 
 def listed(company: Company, records: int = 30, **world: object) -> World:
@@ -131,7 +141,11 @@ def test_unchanged_pages_with_a_wrong_total_are_incomplete(company: Company) -> 
 
 def test_only_a_snapshot_may_do_without_a_second_witness(company: Company) -> None:
     world = listed(company)
+    unproven = {name: value for name, value in USERS_STREAM.items() if name != "snapshot"}
+    with pytest.raises(InvalidInput, match="no stream is one"):
+        company.configure(streams={"users": unproven}, safeguards={"delete_confirmation": "none"})
     company.configure(safeguards={"delete_confirmation": "none"})
+    # The configuration promises a snapshot, and this listing was none.
     world.records = people(29)
     outcome = company.sync(sync_id="s2")
     assert outcome.status is Status.FAILED

@@ -47,6 +47,7 @@ PROVIDER_DATA = {
             "records": "items",
             "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
             "fields": {"external_id": "id", "name": "name", "email": "email"},
+            "snapshot": True,
         }
     },
 }

@@ -56,6 +56,11 @@ class DltStream(_Model):
         description="Name of the resource in the source; the stream's own name when left out.",
     )
     page_size: int = Field(1_000, ge=1, le=50_000, description="Records of one page.")
+    snapshot: bool = Field(
+        False,
+        description="Promises that one listing is one consistent state, so that a record that it "
+        "lacks is gone.",
+    )
     fields: Fields
     unordered: Unsorted = []
 
@@ -84,6 +89,11 @@ class DltData(_Model):
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
     priority: Priority = 0
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether some stream promises that one listing is one consistent state."""
+        return any(stream.snapshot for stream in self.streams.values())
 
     @model_validator(mode="after")
     def _named(self) -> DltData:

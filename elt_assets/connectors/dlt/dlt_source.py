@@ -84,8 +84,8 @@ class DltSource(ListsOnly):
 
     @property
     def snapshot(self) -> bool:
-        """How a resource pages is not known; one that counts can skip a record."""
-        return False
+        """Only where the configuration promises it: how a resource pages is not known."""
+        return self._stream.snapshot
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield every page, from the first one."""

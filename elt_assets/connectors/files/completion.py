@@ -1,4 +1,4 @@
-"""Proof that a file is there in full: a marker, a checksum or a count next to it, or its format.
+"""Proof that a file is there in full: a marker, a checksum or a count next to it.
 
 Half a CSV file reads like a whole one. Without proof a row that it lacks is confirmed by reading
 the same file again later.
@@ -11,24 +11,14 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from elt_assets.connectors.files.files_data import Completion, Format
+from elt_assets.connectors.files.files_data import Completion
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.errors import RetryableError
 
-_SELF_CONTAINED = frozenset({".gz", ".gzip"})
 _SIDECAR_BYTES = 4096
 _BLOCK = 2**20
 _SHA256 = re.compile(rb"\s*([0-9a-fA-F]{64})\b")
 _COUNT = re.compile(rb"\s*(\d{1,12})\s*")
-
-
-def proves_itself(name: str, kind: Format) -> bool:
-    """Whether half of such a file cannot be read as a whole one.
-
-    A Parquet file ends with its footer, a JSON document with its closing bracket, and gzip
-    (RFC 1952) with a checksum and a length.
-    """
-    return kind in ("parquet", "json") or PurePosixPath(name).suffix.lower() in _SELF_CONTAINED
 
 
 def check_complete(folder: Folder, files: Sequence[File], proof: Completion) -> int | None:

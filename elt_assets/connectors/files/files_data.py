@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.connectors.files.file_format import Format, proves_itself
 from elt_assets.connectors.mapping.expressions import All, Comparison, parse, parse_keys
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput
-
-Format = Literal["csv", "jsonl", "json", "parquet"]
 
 
 def _directory(value: str) -> str:
@@ -155,6 +154,11 @@ class FileStream(_Model):
             raise ValueError("columns names one twice")
         return self
 
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether the files prove that they are there in full."""
+        return self.complete is not None or proves_itself(self.path, self.format)
+
     def _is_another_format(self) -> bool:
         if self.format is not None:
             return self.format != "csv"
@@ -182,6 +186,11 @@ class FilesData(_Model):
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
     priority: Priority = 0
+
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether the files of some stream prove that they are there in full."""
+        return any(stream.has_snapshot for stream in self.streams.values())
 
     @model_validator(mode="after")
     def _named(self) -> FilesData:

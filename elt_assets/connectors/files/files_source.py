@@ -14,14 +14,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import IO
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.files import csv_file, json_file, parquet_file
 from elt_assets.connectors.files.chunk import Chunk, Place
-from elt_assets.connectors.files.completion import check_complete, proves_itself
-from elt_assets.connectors.files.files_data import FilesData, FileStream, Format
+from elt_assets.connectors.files.completion import check_complete
+from elt_assets.connectors.files.file_format import Format, format_of_name
+from elt_assets.connectors.files.files_data import FilesData, FileStream
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits
@@ -30,18 +30,6 @@ from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-
-_FORMATS: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_COMPRESSED = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 
 
 class FilesSource(ListsOnly):
@@ -81,19 +69,12 @@ class FilesSource(ListsOnly):
     @property
     def snapshot(self) -> bool:
         """Whether the files prove that they are there in full; a change meanwhile is noticed."""
-        return self._stream.complete is not None or self._proves_itself()
+        return self._stream.has_snapshot
 
     @property
     def settles(self) -> bool:
         """A file may be on its way still."""
         return True
-
-    def _proves_itself(self) -> bool:
-        try:
-            kind = file_format(self._stream.path, self._stream)
-        except PageUnreadable:
-            return False
-        return proves_itself(self._stream.path, kind)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""
@@ -178,10 +159,7 @@ def file_format(name: str, stream: FileStream) -> Format:
     """The format that is stated or that the name says. Raises `PageUnreadable`."""
     if stream.format is not None:
         return stream.format
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSED:
-        suffixes.pop()
-    found = _FORMATS.get(suffixes[-1]) if suffixes else None
+    found = format_of_name(name)
     if found is None:
         raise PageUnreadable(f"the name {name} does not say its format; state format")
     return found

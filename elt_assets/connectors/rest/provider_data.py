@@ -657,6 +657,11 @@ class RestData(Connection):
 
     streams: dict[str, RestStream] = Field(min_length=1, description="Streams by name: users.")
 
+    @property
+    def has_snapshot(self) -> bool:
+        """Whether some stream promises that one listing is one consistent state."""
+        return any(stream.snapshot for stream in self.streams.values())
+
     @model_validator(mode="after")
     def _named(self) -> RestData:
         check_streams({name: stream.fields for name, stream in self.streams.items()})

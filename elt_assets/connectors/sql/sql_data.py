@@ -111,6 +111,11 @@ class SqlData(_Model):
     )
     priority: Priority = 0
 
+    @property
+    def has_snapshot(self) -> bool:
+        """Every query is read in the order of its key."""
+        return True
+
     @model_validator(mode="after")
     def _consistent(self) -> SqlData:
         check_streams({name: stream.fields for name, stream in self.streams.items()})
