@@ -121,6 +121,16 @@ class Counts(msgspec.Struct, frozen=True):
         """Changes that wait for a person."""
         return self.withheld_deletes + self.withheld_updates + self.withheld_inserts
 
+    @property
+    def withheld_by_type(self) -> str:
+        """The withheld changes in words, such as "3 deletes, 1 updates"."""
+        types = {
+            "deletes": self.withheld_deletes,
+            "updates": self.withheld_updates,
+            "inserts": self.withheld_inserts,
+        }
+        return ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
+
 
 class RecentHarm(msgspec.Struct, frozen=True):
     """What the syncs of the last 24 hours applied that can harm.

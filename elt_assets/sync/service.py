@@ -452,9 +452,16 @@ class Platform:
 
     def reads_changes(self, stream: Stream, integration: Integration) -> bool:
         """Whether the integration is configured to ask for changes alone; nothing is sent."""
+        return self.full_every(stream, integration) is not None
+
+    def full_every(self, stream: Stream, integration: Integration) -> timedelta | None:
+        """How often everything is read where only changes are otherwise; None where all always is.
+
+        Nothing is sent.
+        """
         source = self._source(stream, integration)
         source.close()
-        return source.incremental is not None
+        return None if source.incremental is None else source.incremental.full_every
 
     def _source(self, stream: Stream, integration: Integration) -> Source:
         return self._engine.open_source(
@@ -529,9 +536,7 @@ def _withheld(row: SyncRow) -> dict[str, Any]:
     return {
         "stream": row.stream,
         "sync_id": row.sync_id,
-        "withheld": row.counts.withheld_deletes
-        + row.counts.withheld_updates
-        + row.counts.withheld_inserts,
+        "withheld": row.counts.withheld,
     }
 
 

@@ -100,21 +100,11 @@ def _waiting(platform: Platform, row: SyncRow) -> dict[str, Any]:
     }
 
 
-def _withheld(counts: Counts) -> str:
-    """The withheld changes by type, as a person reads them."""
-    types = {
-        "deletes": counts.withheld_deletes,
-        "updates": counts.withheld_updates,
-        "inserts": counts.withheld_inserts,
-    }
-    return ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
-
-
 def _cell(name: str, row: dict[str, Any]) -> object:
     match name:
         case "withheld":
             names = ("withheld_deletes", "withheld_updates", "withheld_inserts")
-            return _withheld(Counts(**{one: row[one] for one in names}))
+            return Counts(**{one: row[one] for one in names}).withheld_by_type
         case "reasons":
             return "; ".join(row["reasons"])
         case "sample":
@@ -164,7 +154,9 @@ def reject(integration: str, until: datetime | None) -> None:
     with existing_platform() as platform:
         rows = platform.reject(registered(platform, integration), _decided_by(), moment)
     for row in rows:
-        note(f"{row.partition}: {row.stream}: {_withheld(row.counts)} rejected; the rows stay")
+        note(
+            f"{row.partition}: {row.stream}: {row.counts.withheld_by_type} rejected; the rows stay"
+        )
 
 
 @quarantine.command(epilog="Example: elt-assets quarantine reopen org-001:okta-main")

@@ -19,7 +19,7 @@ from elt_assets.cli.sync_run import run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.sync.admin.completeness import incomplete_outcomes
+from elt_assets.sync.admin.completeness import completeness, incomplete_outcomes
 from elt_assets.sync.outcome import Mode, Outcome, Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.registry import Integration
@@ -118,9 +118,7 @@ def sync(
 
 
 def _is_incomplete(outcome: Outcome) -> bool:
-    return outcome.status in _FINE and not (
-        outcome.certificate.complete or outcome.mode is Mode.COMPENSATING
-    )
+    return completeness(outcome.status, outcome.mode, outcome.certificate) is False
 
 
 _MODES = {None: None, True: Mode.FULL, False: Mode.INCREMENTAL}
@@ -166,9 +164,8 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def _completeness(outcome: Outcome) -> str | None:
-    if outcome.status not in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED):
-        return None
-    return "yes" if outcome.certificate.complete else "NO"
+    complete = completeness(outcome.status, outcome.mode, outcome.certificate)
+    return None if complete is None else "yes" if complete else "NO"
 
 
 def _explain(outcomes: Sequence[Outcome]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import one_row
+from elt_assets.sync.admin.completeness import incomplete_listings, lacking_complete_listings
 from elt_assets.sync.admin.freshness import freshness
 from elt_assets.sync.extract.record_mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
@@ -158,14 +159,14 @@ def newest_syncs_succeeded(platform: Platform, stream: Stream) -> Finding:
 
 
 def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
-    """No withheld deletes wait for a decision."""
+    """No withheld changes wait for a decision."""
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
     return _finding(
         "nothing_is_quarantined",
         sum(integration.offers(stream) for integration in platform.registry.all()),
         (
-            f"{row.partition}: {row.counts.withheld_deletes} of {row.counts.latest} would be "
-            "deleted, such as "
+            f"{row.partition}: {row.counts.withheld_by_type} are withheld, "
+            f"{row.counts.latest:,} rows in latest; such as "
             + ", ".join(change["external_id"] for change in platform.withheld_sample(row)[:3])
             for row in waiting
         ),
@@ -197,21 +198,21 @@ def rejects_are_rare(platform: Platform, stream: Stream) -> Finding:
 
 
 def extractions_are_complete(platform: Platform, stream: Stream) -> Finding:
-    """The newest syncs have seen everything: no gate kept them from deleting who is missing."""
-    newest = {
-        key: row
-        for key, row in _newest(platform, stream).items()
-        if row.status in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
-        and row.mode is not Mode.COMPENSATING
-    }
+    """The newest listings are complete: nothing keeps a sync from deleting what they lack."""
+    incomplete = incomplete_listings(platform, stream)
     return _finding(
         "extractions_are_complete",
-        len(newest),
-        (
-            f"{key} ({'; '.join(row.certificate.reasons)})"
-            for key, row in newest.items()
-            if not row.certificate.complete
-        ),
+        len(platform.offering(stream)),
+        (f"{listing.partition} ({listing.why})" for listing in incomplete),
+    )
+
+
+def listings_are_complete_in_time(platform: Platform, stream: Stream) -> Finding:
+    """Every enabled integration has had a complete listing within its time."""
+    return _finding(
+        "listings_are_complete_in_time",
+        len(platform.offering(stream)),
+        lacking_complete_listings(platform, stream),
     )
 
 
@@ -223,6 +224,7 @@ ERRORS: tuple[Audit, ...] = (
     log_replays,
     newest_syncs_succeeded,
     nothing_is_quarantined,
+    listings_are_complete_in_time,
 )
 """What must hold: a person has to act where it does not."""
 

@@ -1,19 +1,34 @@
-"""Whether an incomplete listing needs a person now: when it is first seen, and when it worsens."""
+"""Incomplete listings: which there are, and which of them need a person.
+
+The certificate itself is made in `sync.extract.certificate`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
+from elt_assets.errors import EltAssetsError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.admin.freshness import Freshness, freshness
+from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Certificate, Mode, Outcome, Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state import ledger
-from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.state.listings import SETTLED, Listing, newest_listings
+from elt_assets.sync.streams import STREAMS, Stream
 
 MOST = 0.95
 """A listing of less than this share of the provider's own total is far from complete."""
 
-_SETTLED = (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
+_PERFECT = Certificate(complete=True, terminal_page=True)
+
+
+def completeness(status: Status, mode: Mode, certificate: Certificate) -> bool | None:
+    """Whether the listing of a sync is complete; None where no listing was settled on."""
+    if status not in SETTLED or mode is Mode.COMPENSATING:
+        return None
+    return certificate.complete
 
 
 def needs_attention(certificate: Certificate, earlier: Certificate | None) -> bool:
@@ -36,6 +51,11 @@ def needs_attention(certificate: Certificate, earlier: Certificate | None) -> bo
     return before is None or coverage < before
 
 
+def is_far_from_complete(certificate: Certificate) -> bool:
+    """Whether the listing was cut, repeats keys across pages or covers too little of the total."""
+    return needs_attention(certificate, _PERFECT)
+
+
 def _was_cut(certificate: Certificate) -> bool:
     return certificate.cut_short is not None or not certificate.terminal_page
 
@@ -45,8 +65,7 @@ def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list
     return [
         outcome
         for outcome in outcomes
-        if outcome.status in _SETTLED
-        and outcome.mode is not Mode.COMPENSATING
+        if completeness(outcome.status, outcome.mode, outcome.certificate) is False
         and needs_attention(
             outcome.certificate,
             ledger.certificate_before(
@@ -54,7 +73,61 @@ def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list
                 STREAMS[outcome.stream],
                 IntegrationRef.parse(outcome.partition),
                 outcome.sync_id,
-                _SETTLED,
+                SETTLED,
             ),
         )
     ]
+
+
+def incomplete_listings(platform: Platform, stream: Stream) -> list[Listing]:
+    """The newest listings that are incomplete, of enabled integrations that offer the stream."""
+    found = newest_listings(platform.database, stream, incomplete=True)
+    offering = {ref.partition_key for ref in platform.offering(stream)} if found else set()
+    return [listing for listing in found if listing.partition in offering]
+
+
+def needs_a_person(listing: Listing) -> bool:
+    """Whether an incomplete listing is far from complete, or no earlier one was complete."""
+    return listing.complete_at is None or is_far_from_complete(listing.certificate)
+
+
+def lacking_complete_listings(platform: Platform, stream: Stream) -> list[str]:
+    """Integrations without a complete listing in their time, each with the reason.
+
+    The time is `stale_hours`. Where only changes are read, everything must also have been read
+    completely within `full_every` and `stale_hours`.
+    """
+    listed = {one.partition: one for one in newest_listings(platform.database, stream)}
+    return [
+        f"{one.partition} ({reason})"
+        for one in freshness(platform, stream)
+        if (reason := _lacks(platform, stream, one, listed.get(one.partition)))
+    ]
+
+
+def _lacks(platform: Platform, stream: Stream, one: Freshness, listing: Listing | None) -> str:
+    limit = timedelta(hours=one.stale_hours)
+    complete_at = listing.complete_at if listing else None
+    if max(complete_at or "", one.configured_at) <= ago(limit):
+        since = f"since {complete_at}" if complete_at else "so far"
+        why = "nothing was listed" if listing is None else listing.why
+        if listing is not None and listing.certificate.complete:
+            why = "the newest listing is that old"
+        return f"no complete listing {since}: {why}"
+    full_at = listing.full_at if listing else None
+    if max(full_at or "", one.configured_at) > ago(limit):
+        return ""
+    every = _full_every(platform, stream, one)
+    if every is None or max(full_at or "", one.configured_at) > ago(every + limit):
+        return ""
+    since = f"since {full_at}" if full_at else "so far"
+    return f"only changes were listed, and everything was not read completely {since}"
+
+
+def _full_every(platform: Platform, stream: Stream, one: Freshness) -> timedelta | None:
+    try:
+        integration = platform.registry.get(IntegrationRef.parse(one.partition))
+        return platform.full_every(stream, integration)
+    except EltAssetsError:
+        # Its syncs fail with this error; the checks of failed and of stale ones name it.
+        return None

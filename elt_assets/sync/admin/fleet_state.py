@@ -13,6 +13,8 @@ import msgspec
 from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Status
+from elt_assets.sync.state.listings import Listing, newest_listings
+from elt_assets.sync.streams import STREAMS
 
 TOP = 10
 DAYS = 30
@@ -75,6 +77,8 @@ class FleetState(msgspec.Struct, frozen=True):
     rejecting: tuple[Ranked, ...]
     quarantined: int
     quarantines: tuple[Ranked, ...]
+    incomplete: int
+    incompletes: tuple[Ranked, ...]
 
     @property
     def failed(self) -> int:
@@ -101,6 +105,11 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
     newest = _newest(database)
     lags = _hours_since_settled(database, now, stale_hours)
     quarantined = _quarantined(database)
+    incomplete = [
+        listing
+        for stream in STREAMS.values()
+        for listing in newest_listings(database, stream, incomplete=True)
+    ]
     (registered,) = database.rows(
         "SELECT count(*) FILTER (WHERE enabled = 1) AS enabled, count(*) AS n"
         " FROM connected_integrations"
@@ -120,8 +129,13 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
         rejecting=_rejecting(newest),
         quarantined=len(quarantined),
         quarantines=tuple(
-            Ranked(_partition(row), row["stream"], row["withheld_deletes"], f"of {row['latest']:,}")
+            Ranked(_partition(row), row["stream"], row["withheld"], f"of {row['latest']:,}")
             for row in quarantined[:TOP]
+        ),
+        incomplete=len(incomplete),
+        incompletes=tuple(
+            Ranked(one.partition, one.stream, one.certificate.records, one.why)
+            for one in nlargest(TOP, incomplete, key=_lacking)
         ),
     )
 
@@ -290,10 +304,12 @@ def _rejecting(newest: Sequence[Row]) -> tuple[Ranked, ...]:
 
 
 def _quarantined(database: OperationalDatabase) -> list[Row]:
-    """Newest settled syncs whose withheld deletes wait, those of most people first."""
+    """Newest settled syncs whose withheld changes wait, those with most of them first."""
     return database.rows(
         f"""
-        SELECT s.organization_id, s.connected_integration_id, s.stream, s.withheld_deletes, s.latest
+        SELECT
+            s.organization_id, s.connected_integration_id, s.stream, s.latest,
+            s.withheld_deletes + s.withheld_updates + s.withheld_inserts AS withheld
         FROM syncs AS s
         JOIN integration_versions AS v
             ON v.organization_id = s.organization_id
@@ -301,9 +317,16 @@ def _quarantined(database: OperationalDatabase) -> list[Row]:
             AND v.stream = s.stream
             AND v.sync_id = s.sync_id
         WHERE s.status = '{Status.QUARANTINED}' AND s.decision IS NULL
-        ORDER BY s.withheld_deletes DESC
+        ORDER BY withheld DESC
         """
     )
+
+
+def _lacking(listing: Listing) -> tuple[bool, int]:
+    """What puts an incomplete listing first: that it was cut, and how many records it lacks."""
+    certificate = listing.certificate
+    lacking = (certificate.declared_total or 0) - (certificate.distinct or 0)
+    return not certificate.terminal_page, max(lacking, certificate.repeated or 0)
 
 
 def _partition(row: Row) -> str:

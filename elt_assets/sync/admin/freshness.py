@@ -13,7 +13,8 @@ from elt_assets.sync.streams import STREAMS, Stream
 class Freshness(msgspec.Struct, frozen=True):
     """One stream of an enabled integration.
 
-    `since` is when it last settled, or else when the integration was connected or enabled.
+    `since` is when it last settled, or else when the integration was connected or enabled;
+    `configured_at` is when it was last connected, enabled or configured.
     `provider` is its kind, `records` how many rows it had in the latest table then.
     """
 
@@ -22,6 +23,7 @@ class Freshness(msgspec.Struct, frozen=True):
     since: str
     records: int
     stale_hours: float
+    configured_at: str
 
     @property
     def overdue(self) -> bool:
@@ -47,7 +49,8 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
                 ELSE coalesce(v.settled_at, c.created_at)
             END AS since,
             coalesce(s.latest, 0) AS records,
-            coalesce({own}, ?) AS stale_hours
+            coalesce({own}, ?) AS stale_hours,
+            c.updated_at AS configured_at
         {ledger.ENABLED_AND_NEWEST_SETTLED}
         ORDER BY since
         """,

@@ -240,6 +240,7 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         "mode": str(outcome.mode),
         "run_id": outcome.run_id,
         "certificate": msgspec.json.encode(outcome.certificate).decode(),
+        "complete": int(outcome.certificate.complete),
         "reasons": msgspec.json.encode(outcome.reasons).decode(),
         "resumed_batches": outcome.resumed_batches,
         "batches": outcome.batches,
@@ -404,7 +405,7 @@ def unsettled(database: OperationalDatabase) -> list[SyncRow]:
 
 
 def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None) -> list[SyncRow]:
-    """Syncs whose withheld deletes wait for a decision: the newest settled one of a stream."""
+    """Syncs whose withheld changes wait for a decision: the newest settled one of a stream."""
     condition = (
         "" if ref is None else "AND s.organization_id = ? AND s.connected_integration_id = ?"
     )
@@ -425,6 +426,38 @@ def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None
     return [_sync_row(row) for row in rows]
 
 
+def quarantined_since(database: OperationalDatabase, row: SyncRow) -> str:
+    """When the first of the syncs in a row settled that withheld as many changes as `row`."""
+    counts = row.counts
+    rows = database.rows(
+        f"""
+        SELECT min(finished_at) AS since
+        FROM syncs
+        WHERE {_ONE_STREAM} AND status = '{Status.QUARANTINED}' AND ordinal <= ? AND ordinal > (
+            SELECT coalesce(max(ordinal), 0)
+            FROM syncs
+            WHERE {_ONE_STREAM}
+                AND ordinal < ?
+                AND mode <> '{Mode.COMPENSATING}'
+                AND status IN ('{Status.APPLIED}', '{Status.UNCHANGED}', '{Status.QUARANTINED}')
+                AND NOT (
+                    status = '{Status.QUARANTINED}'
+                    AND decision IS NULL
+                    AND withheld_deletes = ?
+                    AND withheld_updates = ?
+                    AND withheld_inserts = ?
+                )
+        )
+        """,
+        (
+            *(row.organization_id, row.connected_integration_id, row.stream, row.ordinal),
+            *(row.organization_id, row.connected_integration_id, row.stream, row.ordinal),
+            *(counts.withheld_deletes, counts.withheld_updates, counts.withheld_inserts),
+        ),
+    )
+    return str(rows[0]["since"] or row.finished_at)
+
+
 def decide(
     transaction: Transaction,
     stream: Stream,
@@ -433,7 +466,7 @@ def decide(
     decision: str,
     decided_by: str,
 ) -> None:
-    """Record what a person decided about the sync's withheld deletes."""
+    """Record what a person decided about the sync's withheld changes."""
     transaction.execute(
         f"UPDATE syncs SET decision = ?, decided_by = ?, decided_at = ? WHERE {_ONE_SYNC}",
         (decision, decided_by, now(), *_key(stream, ref), sync_id),

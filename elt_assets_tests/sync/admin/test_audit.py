@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from elt_assets.connectors.source import Incremental
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.admin import audit
 from elt_assets.sync.clock import ago
+from elt_assets.sync.outcome import Mode
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
@@ -91,6 +93,63 @@ def test_an_extraction_that_did_not_see_everything_is_found(filled: Company) -> 
     assert "the page cap" in line
 
 
+def test_an_incomplete_listing_stays_found_when_the_next_sync_fails(filled: Company) -> None:
+    world = filled.worlds["other:main"]
+    world.cut_short = "the page cap"
+    filled.sync(OTHER, sync_id="s3")
+    world.fail_at[0] = ProviderUnavailable("away")
+    filled.sync(OTHER, sync_id="s4")
+    (line,) = audit.extractions_are_complete(filled.platform, USERS).sample
+    assert "the page cap" in line
+
+
+def test_no_complete_listing_in_time_is_an_error(filled: Company) -> None:
+    long_ago = ago(timedelta(hours=30))
+    damage(filled, f"UPDATE connected_integrations SET updated_at = '{long_ago}'")
+    filled.worlds["other:main"].cut_short = "the page cap"
+    filled.sync(OTHER, sync_id="s3")
+    assert audit.listings_are_complete_in_time(filled.platform, USERS).passed, "one was just now"
+    damage(filled, f"UPDATE syncs SET finished_at = '{long_ago}' WHERE sync_id <> 's3'")
+    filled.sync(ACME, sync_id="s4")
+    (line,) = audit.listings_are_complete_in_time(filled.platform, USERS).sample
+    assert line.startswith(f"other:main (no complete listing since {long_ago}: ")
+    assert "the page cap" in line
+
+
+def test_an_undo_is_no_listing(filled: Company) -> None:
+    world = filled.worlds["acme:main"]
+    world.cut_short = "the page cap"
+    world.records = people(31)
+    filled.sync(ACME, sync_id="s4")
+    filled.platform.undo(USERS, ACME, "s4")
+    (line,) = audit.extractions_are_complete(filled.platform, USERS).sample
+    assert line.startswith("acme:main (")
+
+
+@pytest.mark.parametrize(("hours", "passes"), [(30, True), (7 * 24 + 30, False)])
+def test_where_changes_are_listed_everything_is_too_within_its_own_time(
+    company: Company, hours: int, passes: bool
+) -> None:
+    records = [person(n, updated="2026-01-01T00:00:00Z") for n in range(3)]
+    incremental = Incremental(timedelta(days=7), timedelta(0))
+    company.connect(ACME, World(records, incremental=incremental))
+    company.sync(sync_id="full")
+    long_ago = ago(timedelta(hours=hours))
+    damage(company, f"UPDATE connected_integrations SET updated_at = '{long_ago}'")
+    damage(company, f"UPDATE syncs SET finished_at = '{long_ago}'")
+    assert company.sync(sync_id="changes", mode=Mode.INCREMENTAL).mode is Mode.INCREMENTAL
+    found = audit.listings_are_complete_in_time(company.platform, USERS)
+    assert found.passed is passes
+    assert found.sample == (
+        ()
+        if passes
+        else (
+            "acme:main (only changes were listed, and everything was not read completely since "
+            f"{long_ago})",
+        )
+    )
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -141,7 +200,14 @@ def test_a_quarantine_is_found_with_some_of_those_it_would_delete(filled: Compan
     filled.worlds["other:main"].records = people(10)
     filled.sync(OTHER, sync_id="s3")
     (line,) = audit.nothing_is_quarantined(filled.platform, USERS).sample
-    assert line.startswith("other:main: 20 of 30 would be deleted, such as u-00")
+    assert line.startswith("other:main: 20 deletes are withheld, 30 rows in latest; such as u-00")
+
+
+def test_a_quarantine_of_updates_is_found_with_what_it_withholds(filled: Company) -> None:
+    filled.worlds["other:main"].records = [person(n, status="LEFT") for n in range(30)]
+    filled.sync(OTHER, sync_id="s3")
+    (line,) = audit.nothing_is_quarantined(filled.platform, USERS).sample
+    assert "29 updates are withheld" in line
 
 
 def test_an_integration_that_nobody_synced_for_a_day_is_stale(filled: Company) -> None:

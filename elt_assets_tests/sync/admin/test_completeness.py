@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from elt_assets.sync.admin.completeness import needs_attention
-from elt_assets.sync.outcome import Certificate
+from elt_assets.sync.admin.completeness import completeness, is_far_from_complete, needs_attention
+from elt_assets.sync.outcome import Certificate, Mode, Status
 
 COMPLETE = Certificate(complete=True, terminal_page=True, declared_total=100, distinct=100)
 
@@ -51,3 +51,36 @@ def test_a_listing_that_worsens_does_again() -> None:
 
 def test_a_listing_without_a_total_has_no_share() -> None:
     assert not needs_attention(incomplete(declared_total=None, distinct=5), COMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("facts", "far"),
+    [
+        ({"distinct": 94}, True),
+        ({"distinct": 95}, False),
+        ({"repeated": 1}, True),
+        ({"terminal_page": False}, True),
+        ({"declared_total": None}, False),
+    ],
+)
+def test_a_listing_is_far_from_complete_however_the_one_before_was(
+    facts: dict[str, object], far: bool
+) -> None:
+    assert is_far_from_complete(incomplete(**facts)) is far
+
+
+@pytest.mark.parametrize(
+    ("status", "mode", "found"),
+    [
+        (Status.APPLIED, Mode.FULL, True),
+        (Status.QUARANTINED, Mode.INCREMENTAL, True),
+        (Status.APPLIED, Mode.COMPENSATING, None),
+        (Status.FAILED, Mode.FULL, None),
+        (Status.SUPERSEDED, Mode.FULL, None),
+    ],
+)
+def test_only_a_settled_listing_is_complete_or_not(
+    status: Status, mode: Mode, found: bool | None
+) -> None:
+    assert completeness(status, mode, COMPLETE) is found
+    assert completeness(status, mode, incomplete()) is (None if found is None else False)

@@ -53,6 +53,27 @@ def test_everything_is_counted_where_it_belongs(fleet: Company) -> None:
     assert (found.changes[-1].inserted, len(found.changes)) == (20 + 21 + 22 + 23, 7)
 
 
+def test_withheld_updates_and_inserts_are_counted_too(company: Company) -> None:
+    world = company.connect(ref(0), World(people(30)))
+    company.sync(ref(0))
+    world.records = [person(n, status="LEFT") for n in range(30)]
+    counts = company.sync(ref(0), sync_id="s2").counts
+    assert (counts.withheld_deletes, counts.withheld_updates) == (0, 30)
+    assert [one.number for one in state(company).quarantines] == [30]
+
+
+def test_the_listings_that_lack_most_are_named_first(company: Company) -> None:
+    for number, total in enumerate((31, 300, 30)):
+        company.connect(ref(number), World(people(30), total=total))
+        company.sync(ref(number))
+    found = state(company)
+    assert found.incomplete == 2
+    assert [(one.partition, one.number, one.remark) for one in found.incompletes] == [
+        ("acme:main-1", 30, "the provider counts 300 records and listed 30"),
+        ("acme:main-0", 30, "the provider counts 31 records and listed 30"),
+    ]
+
+
 def test_one_that_was_last_settled_long_ago_is_stale(fleet: Company) -> None:
     with fleet.platform.database.transaction() as transaction:
         transaction.execute(
