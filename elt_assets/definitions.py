@@ -30,6 +30,7 @@ from elt_assets.orchestration.resources import (
     platform_resource,
 )
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
+from elt_assets.orchestration.sensors.confirmation_sensor import confirmation_sensor
 from elt_assets.orchestration.sensors.drop_sensor import drop_sensor
 from elt_assets.orchestration.sensors.recovery_sensor import recovery_sensor
 from elt_assets.orchestration.sensors.registry_sensor import registry_sensor
@@ -63,6 +64,7 @@ def build_defs(
         sensors=[
             registry_sensor(),
             recovery_sensor(),
+            confirmation_sensor(),
             alert_sensor(),
             drop_sensor(),
             event_file_sensor(),

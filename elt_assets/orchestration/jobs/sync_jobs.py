@@ -39,6 +39,7 @@ class Urgency(IntEnum):
 
     NIGHTLY = -10
     BACKFILL = -5
+    CONFIRMATION = 0
     RECOVERY = 5
     INTERACTIVE = 10
 

@@ -1,0 +1,138 @@
+"""The confirmation sensor: lists an integration again when deletes wait for a second listing.
+
+Which integrations are due is a pure decision over the ledger; the sensor requests their runs. How
+a second listing confirms a delete is decided in `sync.detect.delete_confirmation`.
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
+from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name, sync_jobs
+from elt_assets.orchestration.partitions import (
+    PARTITIONS,
+    RangeLimits,
+    partition_tags,
+    ranges_in_turn,
+)
+from elt_assets.sync.outcome import Mode
+from elt_assets.sync.service import Platform
+from elt_assets.sync.state.listings import CONFIRMING, PendingDeletes, pending_deletes
+from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.workload import Load, loads
+
+_LONGEST_ORIGIN = 50
+_CONFIRMING = re.compile(rf"{CONFIRMING}(\d+)-(.+)")
+
+
+def due(
+    pending: Iterable[PendingDeletes], now: datetime, after: timedelta, every: timedelta
+) -> list[PendingDeletes]:
+    """The pending deletes whose integrations are to be listed again at `now`.
+
+    Their listing is older than `after`, and no confirming sync of the integration began within
+    `every`. Of several streams of one integration the one that waits longest is due.
+    """
+    found: dict[str, PendingDeletes] = {}
+    for one in sorted(pending, key=lambda one: one.since):
+        waited = now - datetime.fromisoformat(one.since) >= after
+        rested = not one.confirmed_at or now - datetime.fromisoformat(one.confirmed_at) >= every
+        if waited and rested:
+            found.setdefault(one.partition, one)
+    return list(found.values())
+
+
+def confirming_sync_id(sync_id: str) -> str:
+    """The name of the sync that confirms the deletes that `sync_id` left pending.
+
+    The same for every integration of that sync, so that neighbours share a run, and the same
+    whenever it is asked for, so that a repeated request repeats nothing.
+    """
+    again = _CONFIRMING.fullmatch(sync_id)
+    number, origin = (int(again[1]) + 1, again[2]) if again else (1, sync_id)
+    if len(origin) > _LONGEST_ORIGIN:
+        origin = hashlib.sha256(origin.encode()).hexdigest()[:16]
+    return f"{CONFIRMING}{number}-{origin}"
+
+
+def confirmation_requests(
+    instance_keys: Sequence[str],
+    pending: Iterable[PendingDeletes],
+    known: Mapping[str, Mapping[str, Load]],
+    limits: RangeLimits,
+) -> list[dg.RunRequest]:
+    """Runs that list everything again; neighbours of one sync and stream share a run.
+
+    `known` has the expected work by stream and partition.
+    """
+    together: dict[tuple[str, str], list[str]] = {}
+    for one in pending:
+        names = one.stream, confirming_sync_id(one.sync_id)
+        together.setdefault(names, []).append(one.partition)
+    return [
+        dg.RunRequest(
+            run_key=f"{sync_id}/{stream}/{keys[0]}...{keys[-1]}",
+            job_name=job_name(STREAMS[stream]),
+            run_config={"ops": {step_name(STREAMS[stream]): {"config": {"mode": Mode.FULL.name}}}},
+            tags={
+                SYNC_ID_TAG: sync_id,
+                **Urgency.CONFIRMATION.tags,
+                **partition_tags(keys),
+            },
+        )
+        for (stream, sync_id), wanted in together.items()
+        for keys in ranges_in_turn(
+            instance_keys, wanted, known[stream], limits, longest_waiting_first=True
+        )
+    ]
+
+
+def confirmation_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
+    """The sensor that requests confirming syncs; it runs unless stopped in the UI.
+
+    It has no cursor: the ledger holds which deletes are pending and when they were looked for.
+    """
+
+    @dg.sensor(
+        name="confirmation_sensor",
+        jobs=list(sync_jobs.values()),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Lists an integration again ELT_ASSETS_CONFIRM_AFTER a sync that left deletes "
+        "waiting for a second complete listing, at most once in ELT_ASSETS_CONFIRM_EVERY.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.SensorResult | dg.SkipReason:
+        settings = platform.settings
+        found = due(
+            _pending(platform), datetime.now(UTC), settings.confirm_after, settings.confirm_every
+        )
+        if not found:
+            return dg.SkipReason("no pending delete is due for a second listing")
+        return dg.SensorResult(
+            run_requests=confirmation_requests(
+                context.instance.get_dynamic_partitions(PARTITIONS),
+                found,
+                {name: loads(platform, STREAMS[name]) for name in {one.stream for one in found}},
+                limits or RangeLimits.of(settings),
+            )
+        )
+
+    return sensor
+
+
+def _pending(platform: Platform) -> list[PendingDeletes]:
+    found = []
+    for stream in STREAMS.values():
+        pending = pending_deletes(platform.database, stream)
+        offering = {ref.partition_key for ref in platform.offering(stream)} if pending else set()
+        found += [one for one in pending if one.partition in offering]
+    return found
