@@ -10,11 +10,20 @@ import msgspec
 from elt_assets.client.signin_timeline import told
 from elt_assets.client.web_server import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
+from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE
 from elt_assets.orchestration.assets.progress_log import from_text
 from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
 from elt_assets.orchestration.assets.signin.signin_step import is_failure
 from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.sync.outcome import Counts, Outcome, Progress, Stage, Status
+from elt_assets.sync.outcome import (
+    Certificate,
+    Counts,
+    Mode,
+    Outcome,
+    Progress,
+    Stage,
+    Status,
+)
 from elt_assets.sync.streams import STREAMS
 
 _STAGES = {
@@ -31,7 +40,12 @@ _COUNTS = {
     "inserted": "inserts",
     "updated": "updates",
     "deleted": "deletes",
-    "withheld": "withheld_deletes",
+    "withheld_deletes": "withheld_deletes",
+    "withheld_updates": "withheld_updates",
+    "withheld_inserts": "withheld_inserts",
+    "pending": "pending_deletes",
+    "kept": "kept_rows",
+    "requests": "requests",
     "unchanged": "unchanged",
     "latest": "latest",
 }
@@ -50,6 +64,7 @@ class RunTimeline:
         self.complaint: str | None = None
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         self._reasons: dict[tuple[str, str], str] = {}
+        self._certificates: dict[tuple[str, str], Certificate] = {}
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome | str]:
         """Process the next events; return what is worth showing of them, in order."""
@@ -103,6 +118,11 @@ class RunTimeline:
         }
         if "reasons" in facts:
             self._reasons[partition, stream] = str(facts["reasons"])
+        if COMPLETE in facts:
+            self._certificates[partition, stream] = Certificate(
+                complete=facts[COMPLETE] == 1,
+                reasons=(str(facts[INCOMPLETE]),) if INCOMPLETE in facts else (),
+            )
         if stage is not Stage.LATEST:
             return [
                 Progress(partition, str(stage), facts.get("batches") or 0, counts.get("fetched", 0))
@@ -114,6 +134,8 @@ class RunTimeline:
             sync_id=facts["sync_id"],
             status=Status(facts["status"]),
             counts=Counts(**counts),
+            mode=Mode(facts.get("mode", Mode.FULL)),
+            certificate=self._certificates.get((partition, stream), Certificate()),
             reasons=tuple(line.removeprefix("- ") for line in reasons.splitlines()),
             run_id=self.run.run_id,
         )

@@ -21,10 +21,12 @@ from elt_assets.foreign_text import inert
 from elt_assets.monitoring.broker_check import listening_workers, look_at_broker
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.clock import now
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.store_tables import warehouse_layout
+from elt_assets.sync.streams import STREAMS
 
 _LISTED = 10
 _LONGEST = 4_000
@@ -173,6 +175,7 @@ def _integrations(platform: Platform) -> Iterator[Check]:
             needed=False,
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
+    yield _listings(platform)
     late = overdue(platform)
     names = tuple(dict.fromkeys(one.partition for one in late))
     yield Check(
@@ -184,6 +187,27 @@ def _integrations(platform: Platform) -> Iterator[Check]:
         else "every enabled integration is up to date",
         needed=False,
         sample=names[:_LISTED],
+    )
+
+
+def _listings(platform: Platform) -> Check:
+    """How many listings are incomplete; it fails where one needs a person."""
+    incomplete = [
+        listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)
+    ]
+    # Those that need a person are named first.
+    incomplete.sort(key=needs_a_person, reverse=True)
+    urgent = sum(map(needs_a_person, incomplete))
+    if not incomplete:
+        return Check("listings", True, "every newest listing is complete", needed=False)
+    first = incomplete[0]
+    return Check(
+        "listings",
+        urgent == 0,
+        f"{len(incomplete):,} listings are not complete, {urgent:,} of them need a person; for "
+        f"example {first.partition} {first.stream}: {first.why}",
+        needed=False,
+        sample=tuple(dict.fromkeys(one.partition for one in incomplete))[:_LISTED],
     )
 
 

@@ -27,6 +27,7 @@ from elt_assets.client.web_server import Server
 from elt_assets.config.settings import Settings
 from elt_assets.errors import EltAssetsError
 from elt_assets.monitoring.health_report import opened
+from elt_assets.sync.admin.completeness import incomplete_listings
 from elt_assets.sync.admin.freshness import freshness
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.outcome import Status
@@ -187,9 +188,18 @@ def _newest(platform: Platform, stream: Stream) -> Iterator[Metric]:
     quarantines = _gauge("open_quarantines", "Quarantines nobody has decided.", ["stream"])
     quarantines.add_metric([stream.name], len(waiting))
     yield quarantines
-    withheld = _gauge("withheld_deletes", "Deletes that wait for a decision.", ["stream"])
-    withheld.add_metric([stream.name], sum(row.counts.withheld_deletes for row in waiting))
-    yield withheld
+    for change, count in (
+        ("deletes", sum(row.counts.withheld_deletes for row in waiting)),
+        ("updates", sum(row.counts.withheld_updates for row in waiting)),
+        ("inserts", sum(row.counts.withheld_inserts for row in waiting)),
+    ):
+        name, text = f"withheld_{change}", f"{change.capitalize()} that wait for a decision."
+        withheld = _gauge(name, text, ["stream"])
+        withheld.add_metric([stream.name], count)
+        yield withheld
+    incomplete = _gauge("incomplete_listings", "Newest listings that are incomplete.", ["stream"])
+    incomplete.add_metric([stream.name], len(incomplete_listings(platform, stream)))
+    yield incomplete
     running = [seconds_since(row.started_at) for row in newest if row.status is Status.EXTRACTING]
     longest = _gauge("longest_running_sync_seconds", "Age of the oldest open sync.", ["stream"])
     longest.add_metric([stream.name], max(running, default=0))

@@ -12,7 +12,7 @@ from elt_assets.client.web_server import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.progress_log import as_text
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.sync.outcome import Certificate, Outcome, Progress, Status
 
 KEYS = ["org:a", "org:b", "org:c", "org:d"]
 
@@ -70,6 +70,39 @@ def test_what_two_tables_say_is_one_outcome() -> None:
     counts = outcome.counts
     assert (counts.staged, counts.rejected, counts.inserts, counts.latest) == (10, 2, 10, 10)
     assert told.unsettled == ["org:b", "org:c"]
+
+
+def test_what_the_listing_lacks_and_what_was_not_applied_is_told() -> None:
+    why = "3 keys came on more than one page"
+    told = timeline()
+    *_, outcome = told.read(
+        [
+            materialized("org:a", "users_staging", complete=0, why_incomplete=why, requests=4),
+            materialized(
+                "org:a",
+                "users_latest",
+                status="quarantined",
+                sync_id="monday",
+                withheld_deletes=1,
+                withheld_updates=2,
+                withheld_inserts=3,
+                pending=4,
+                kept=5,
+            ),
+        ]
+    )
+    assert isinstance(outcome, Outcome)
+    assert outcome.certificate == Certificate(complete=False, reasons=(why,))
+    counts = outcome.counts
+    assert (counts.withheld, counts.pending_deletes, counts.kept_rows) == (6, 4, 5)
+    assert counts.requests == 4
+
+
+def test_a_complete_listing_is_told_to_be_complete() -> None:
+    told = timeline()
+    *_, outcome = told.read([materialized("org:a", "users_staging", complete=1), *settled("org:a")])
+    assert isinstance(outcome, Outcome)
+    assert outcome.certificate.complete
 
 
 def test_progress_is_read_out_of_the_log() -> None:

@@ -69,6 +69,31 @@ def test_an_open_quarantine_is_a_reason(company: Company) -> None:
     assert check(company.platform.settings, "quarantines").ok
 
 
+def test_incomplete_listings_are_counted_and_the_worst_is_named(company: Company) -> None:
+    other = IntegrationRef("acme", "other")
+    for ref in (ACME, other):
+        company.connect(ref, World(people(30), total=30))
+        company.sync(ref)
+    settings = company.platform.settings
+    assert check(settings, "listings").detail == "every newest listing is complete"
+    company.worlds[str(ACME)].total = 31
+    company.sync(sync_id="s2")
+    found = check(settings, "listings")
+    assert found.ok, "it lacks little"
+    assert found.detail == (
+        "1 listings are not complete, 0 of them need a person; for example acme:main users: "
+        "the provider counts 31 records and listed 30"
+    )
+    company.worlds[str(other)].total = 300
+    company.sync(other, sync_id="s2")
+    found = check(settings, "listings")
+    assert not found.ok
+    assert found.detail.startswith("2 listings are not complete, 1 of them need a person")
+    assert "acme:other users: the provider counts 300 records and listed 30" in found.detail
+    assert found.sample == (str(other), str(ACME))
+    assert report(settings).ready, "a restart would not help"
+
+
 def test_the_integration_that_waits_longest_is_named(company: Company) -> None:
     other = IntegrationRef("acme", "other")
     for ref in (ACME, other):

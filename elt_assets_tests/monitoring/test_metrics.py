@@ -40,6 +40,7 @@ def test_what_happened_to_a_fleet_is_counted(company: Company) -> None:
     company.connect(two, World([*people(25), {"name": "nobody"}]))
     company.sync(two)
     company.worlds[str(two)].records = [person(0, name="Renamed"), *people(25)[1:]]
+    company.worlds[str(two)].total = 26
     company.sync(two, sync_id="s2")
     company.connect(three, World(fail_at={0: ProviderRefused("401")}))
     company.sync(three)
@@ -58,6 +59,8 @@ def test_what_happened_to_a_fleet_is_counted(company: Company) -> None:
         ("failing_integrations", "true", "users", 1),
         ("open_quarantines", "users", 1),
         ("withheld_deletes", "users", 27),
+        ("withheld_updates", "users", 0),
+        ("incomplete_listings", "users", 1),
         ("changes_total", "insert", "users", 55),
         ("changes_total", "update", "users", 1),
         ("rejected_records_total", "users", 1),

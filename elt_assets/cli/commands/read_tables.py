@@ -15,6 +15,7 @@ import msgspec
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.console.stream_option import StreamName, of_stream
 from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.sync.admin.completeness import completeness
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS, Stream
 
@@ -136,7 +137,8 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
         return
     facts = ("partition", "stream", "sync_id", "status")
     numbers = ("staged", "rejected", "inserts", "updates", "deletes", "latest")
-    _table(rows, (*facts, *numbers, "started_at", "error"), "syncs")
+    listed = ("complete", "why_incomplete")
+    _table(rows, (*facts, *numbers, *listed, "started_at", "error"), "syncs")
 
 
 @click.command(epilog="Example: elt-assets counts")
@@ -159,9 +161,19 @@ def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
 
 
 def _flat(row: SyncRow) -> dict[str, Any]:
-    """A row of the ledger, its counts on the same level as the other fields."""
+    """A row of the ledger, its counts on the same level as the other fields.
+
+    `complete` is null where a sync settled on no listing.
+    """
     fields: dict[str, Any] = msgspec.to_builtins(row)
-    return {"partition": row.partition, **fields, **fields.pop("counts")}
+    complete = completeness(row.status, row.mode, row.certificate)
+    return {
+        "partition": row.partition,
+        **fields,
+        **fields.pop("counts"),
+        "complete": complete,
+        "why_incomplete": "; ".join(row.certificate.reasons) if complete is False else None,
+    }
 
 
 def _newest(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

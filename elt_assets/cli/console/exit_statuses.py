@@ -5,6 +5,6 @@ from __future__ import annotations
 FAILED = 1
 """An error, or something that failed or waits for a person."""
 QUARANTINED = 3
-"""Deletes wait for a decision."""
+"""A person must decide: changes are withheld, or a listing is far from complete."""
 INTERRUPTED = 130
 """Stopped by Ctrl-C, as shells say it."""

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elt_assets.cli.console.output import note, printable
+from elt_assets.sync.admin.completeness import completeness
 from elt_assets.sync.outcome import Outcome, Progress, Status
 from elt_assets.sync.streams import USERS
 
@@ -194,10 +195,17 @@ def one_line(outcome: Outcome) -> str:
                 f"{counts.updates:,} updated, {counts.deletes:,} deleted, "
                 f"{counts.latest:,} in latest"
                 + (f"; {future:,} records claim to have changed in the future" if future else "")
+                + _incomplete(outcome)
             )
         case Status.QUARANTINED:
-            return f"{name}: {'; '.join(outcome.reasons)}"
+            return f"{name}: {'; '.join(outcome.reasons)}{_incomplete(outcome)}"
         case Status.SUPERSEDED:
             return f"{name}: a sync that began later was applied before it"
     cause = outcome.error or "it has not settled"
     return f"{name}: {cause.removeprefix(f'{outcome.partition}: ')}"
+
+
+def _incomplete(outcome: Outcome) -> str:
+    if completeness(outcome.status, outcome.mode, outcome.certificate) is not False:
+        return ""
+    return f"; the listing is not complete: {'; '.join(outcome.certificate.reasons)}"

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from elt_assets.foreign_text import inert
+from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
 from elt_assets.sync.admin.fleet_state import cause_of
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
+from elt_assets.sync.state import ledger
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS
 
@@ -29,6 +31,7 @@ class Issue(msgspec.Struct, frozen=True):
     `of` names what `partition` is. `key` identifies the issue and stays the same from one sync
     to the next: a sync that fails every day for one reason is one issue. `cause` leaves out what
     differs between partitions with the same problem; `example` is this partition's own message.
+    An issue whose `state` is another than the reported one is reported again.
     """
 
     key: str
@@ -37,6 +40,7 @@ class Issue(msgspec.Struct, frozen=True):
     cause: str
     example: str = ""
     of: str = "integration"
+    state: str = ""
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -69,7 +73,8 @@ class OpenIssues(msgspec.Struct, frozen=True):
 
 
 def open_issues(platform: Platform) -> OpenIssues:
-    """Withheld changes, syncs that need a person, and integrations that are stale without a cause.
+    """Withheld changes, syncs and incomplete listings that need a person, and integrations that
+    are stale without a cause.
 
     A retryable failure becomes an issue with its third attempt. A disabled integration has none.
     """
@@ -77,12 +82,7 @@ def open_issues(platform: Platform) -> OpenIssues:
     entries = platform.registry.all(enabled=True) if withheld else ()
     enabled = {entry.ref.partition_key for entry in entries}
     found = [
-        Issue(
-            f"quarantine/{row.partition}/{row.stream}",
-            "quarantine",
-            row.partition,
-            "deletes wait for a decision (elt-assets quarantine list)",
-        )
+        _quarantine(row, ledger.quarantined_since(platform.database, row))
         for row in withheld
         if row.partition in enabled
     ]
@@ -100,20 +100,20 @@ def open_issues(platform: Platform) -> OpenIssues:
             undecided.add(row.partition)
     explained = {issue.partition for issue in found}
     return OpenIssues(
-        [*found, *_stale(platform, explained)],
+        [*found, *_incomplete(platform), *_stale(platform, explained)],
         frozenset(undecided),
     )
 
 
 def changes_since(reported: Iterable[Issue], now: OpenIssues) -> tuple[list[Issue], list[Issue]]:
-    """The issues that are new, and the reported ones that are resolved, with kind 'recovered'.
+    """The issues to report, and the reported ones that are resolved, with kind 'recovered'.
 
     A failed sync that is being retried is neither.
     """
     reported = list(reported)
-    reported_keys = {issue.key for issue in reported}
+    states = {issue.key: issue.state for issue in reported}
     open_keys = {issue.key for issue in now.open}
-    new = [issue for issue in now.open if issue.key not in reported_keys]
+    new = [issue for issue in now.open if states.get(issue.key) != issue.state]
     resolved = [
         msgspec.structs.replace(issue, kind="recovered")
         for issue in reported
@@ -126,7 +126,8 @@ def reported_after(
     reported: Iterable[Issue], new: Iterable[Issue], resolved: Iterable[Issue]
 ) -> list[Issue]:
     """The reported issues after `new` and `resolved` have been sent."""
-    gone = {issue.key for issue in resolved}
+    new = list(new)
+    gone = {issue.key for issue in (*resolved, *new)}
     return [*(issue for issue in reported if issue.key not in gone), *new]
 
 
@@ -144,6 +145,40 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
         # For webhooks, Slack, mail and health: nothing in it is a link or a mention.
         alerts.append(Alert(kind, inert(text or cause), len(partitions), partitions, of))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
+
+
+def _quarantine(row: SyncRow, since: str) -> Issue:
+    """Reported again on each day on which a sync withheld changes, and when their number changes.
+
+    A further day's report with the same numbers says since when.
+    """
+    today = (row.finished_at or "")[:10]
+    unchanged = f"unchanged since {since[:10]}: " if since[:10] < today else ""
+    wait = "wait for a decision (elt-assets quarantine list)"
+    return Issue(
+        f"quarantine/{row.partition}/{row.stream}",
+        "quarantine",
+        row.partition,
+        f"{unchanged}changes {wait}",
+        f"{unchanged}{row.counts.withheld_by_type} {wait}",
+        state=f"{today} {row.counts.withheld_by_type}",
+    )
+
+
+def _incomplete(platform: Platform) -> list[Issue]:
+    return [
+        Issue(
+            f"incomplete/{listing.partition}/{stream.name}",
+            "incomplete",
+            listing.partition,
+            "a listing is not complete: "
+            + cause_of(listing.why, listing.organization_id, listing.connected_integration_id),
+            inert(f"the listing of {stream.name} is not complete: {listing.why}", _LONGEST),
+        )
+        for stream in STREAMS.values()
+        for listing in incomplete_listings(platform, stream)
+        if needs_a_person(listing)
+    ]
 
 
 def _failure(row: SyncRow) -> Issue:

@@ -62,6 +62,7 @@ def fleet_report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[N
             "stale": state.stale,
             "failed": state.failed,
             "quarantined": state.quarantined,
+            "incomplete": state.incomplete,
             "records": sum(state.records.values()),
             "changes_on_the_last_day": _last_day(state),
         }
@@ -93,8 +94,10 @@ def page(state: FleetState) -> str:
             ],
         )
         or "Nothing.",
-        "## Deletes that wait for a decision",
-        _ranked(state.quarantines, "deletes withheld", "latest rows") or "None.",
+        "## Changes that wait for a decision",
+        _ranked(state.quarantines, "changes withheld", "latest rows") or "None.",
+        "## Listings that are not complete",
+        _ranked(state.incompletes, "records listed", "why") or "None.",
         "## Slowest",
         _ranked(state.slowest, "seconds", "") or "Nothing has been synced.",
         "## Largest",
@@ -111,6 +114,7 @@ def _headline(state: FleetState) -> str:
         for count, what in (
             (state.failed, "failed"),
             (state.quarantined, "quarantined"),
+            (state.incomplete, "listed incompletely"),
             (state.stale, "not up to date"),
         )
         if count

@@ -13,9 +13,14 @@ import dagster as dg
 
 from elt_assets.foreign_text import inert, markdown
 from elt_assets.orchestration.assets.table_specs import asset_key, column_lineage
+from elt_assets.sync.admin.completeness import completeness
 from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
 from elt_assets.sync.streams import Stream
 
+COMPLETE = "complete"
+"""Metadata of a staging table: 1 for a complete listing, else 0; Dagster plots it."""
+INCOMPLETE = "why_incomplete"
+"""Metadata of a staging table: why its listing is not complete."""
 _LISTED_FAILURES = 20
 
 
@@ -25,7 +30,7 @@ def materializations(
     """One event for each selected table that this sync brought up to date.
 
     A settled sync brought all of them up to date, also where the decision was to change
-    nothing (superseded) or to hold deletes back (quarantined): `status` says so. One that
+    nothing (superseded) or to withhold changes (quarantined): `status` says so. One that
     failed did so for the tables before the stage that failed.
 
     With `lineage` each tells which columns its own come from. API clients look for that in a
@@ -75,12 +80,14 @@ def summary(outcomes: Sequence[Outcome], handed_on: int = 0) -> str:
         if (count := sum(outcome.status is status for outcome in outcomes))
     )
     counts = [outcome.counts for outcome in outcomes]
+    incomplete = sum(_is_complete(outcome) is False for outcome in outcomes)
     noun = "integration" if len(outcomes) == 1 else "integrations"
     return (
         f"{len(outcomes)} {noun}: {ended or 'none to sync'}; "
         f"{sum(c.inserts for c in counts)} inserted, {sum(c.updates for c in counts)} updated, "
         f"{sum(c.deletes for c in counts)} deleted, "
-        f"{sum(c.withheld_deletes for c in counts)} deletes withheld"
+        f"{sum(c.withheld for c in counts)} changes withheld"
+        + (f"; {incomplete} listings incomplete" if incomplete else "")
         + (f"; {handed_on} not begun in the run's time and handed on" if handed_on else "")
     )
 
@@ -100,7 +107,11 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         "inserted": counts.inserts,
         "updated": counts.updates,
         "deleted": counts.deletes,
-        "withheld": counts.withheld_deletes,
+        "withheld_deletes": counts.withheld_deletes,
+        "withheld_updates": counts.withheld_updates,
+        "withheld_inserts": counts.withheld_inserts,
+        "pending": counts.pending_deletes,
+        "kept": counts.kept_rows,
         "unchanged": counts.unchanged,
     }
     common = {
@@ -119,6 +130,8 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
             "tombstones": counts.tombstones,
             "batches": outcome.batches,
             "resumed_batches": outcome.resumed_batches,
+            "requests": counts.requests,
+            **_completeness(outcome),
             "certificate": dg.MetadataValue.md(_certificate(outcome.certificate)),
             **_seconds(outcome, "extract", "stage"),
         }
@@ -130,7 +143,6 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
             "dagster/row_count": changed,
             **common,
             **changes,
-            "pending": counts.pending_deletes,
             "shielded": counts.shielded_deletes,
             **({"reasons": dg.MetadataValue.md(_list(outcome.reasons))} if outcome.reasons else {}),
             **({"sample": dg.MetadataValue.md(sample)} if sample else {}),
@@ -144,6 +156,20 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         "latest": counts.latest,
         **_seconds(outcome, "apply"),
     }
+
+
+def _is_complete(outcome: Outcome) -> bool | None:
+    return completeness(outcome.status, outcome.mode, outcome.certificate)
+
+
+def _completeness(outcome: Outcome) -> dict[str, Any]:
+    """Whether the listing is complete, why not, and what share of the provider's total it has."""
+    certificate, complete = outcome.certificate, _is_complete(outcome)
+    if complete is None:
+        return {}
+    reasons = {} if complete else {INCOMPLETE: inert("; ".join(certificate.reasons))}
+    coverage = {} if certificate.coverage is None else {"coverage": round(certificate.coverage, 4)}
+    return {COMPLETE: int(complete), **reasons, **coverage}
 
 
 def _lineage(stream: Stream, stage: Stage) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import threading
 
+import msgspec
+import pytest
 from rich.console import Console
 
-from elt_assets.cli.console.progress import LiveDisplay, PlainDisplay
-from elt_assets.sync.outcome import Counts, Outcome, Progress, Status
+from elt_assets.cli.console.progress import LiveDisplay, PlainDisplay, one_line
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Progress, Status
 
 
 def progress(partition: str, batches: int = 1, records: int = 100) -> Progress:
@@ -22,6 +24,7 @@ def outcome(partition: str, status: Status = Status.APPLIED, error: str | None =
         sync_id="s",
         status=status,
         counts=Counts(fetched=1000, staged=1000, inserts=7, latest=1000),
+        certificate=Certificate(complete=True),
         error=error,
     )
 
@@ -82,6 +85,17 @@ def test_without_a_terminal_a_short_sync_writes_one_line() -> None:
     assert lines == [
         "org:a applied: 1,000 staged, 7 inserted, 0 updated, 0 deleted, 1,000 in latest"
     ]
+
+
+@pytest.mark.parametrize("status", [Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED])
+def test_the_line_of_an_incomplete_listing_says_so_and_why(status: Status) -> None:
+    certificate = Certificate(reasons=("page 2 is empty and not the last one", "another"))
+    incomplete = msgspec.structs.replace(outcome("org:a", status), certificate=certificate)
+    assert one_line(incomplete).endswith(
+        "; the listing is not complete: page 2 is empty and not the last one; another"
+    )
+    compensating = msgspec.structs.replace(incomplete, mode=Mode.COMPENSATING)
+    assert "not complete" not in one_line(compensating)
 
 
 def test_without_a_terminal_a_long_sync_gives_a_sign_of_life_now_and_then() -> None:

@@ -148,6 +148,96 @@ def test_a_quarantine_is_an_alert(company: Company, receiver: Receiver) -> None:
     assert Ticks(company.platform)().startswith("quarantine: 1 integration (org-001:okta)")
 
 
+OKTA = IntegrationRef("org-001", "okta")
+
+
+def quarantined(company: Company) -> World:
+    """An integration whose newest sync withheld 27 deletes."""
+    world = company.connect(OKTA, World(people(30)))
+    company.sync(OKTA, sync_id="s1")
+    world.records = people(3)
+    company.sync(OKTA, sync_id="s2")
+    return world
+
+
+def happened_on(company: Company, sync_id: str, day: str) -> None:
+    with company.platform.database.transaction() as transaction:
+        transaction.execute(
+            "UPDATE syncs SET finished_at = ? WHERE sync_id = ?", (f"{day}T05:20:00Z", sync_id)
+        )
+
+
+def test_a_quarantine_that_lasts_says_each_day_since_when_it_is_unchanged(
+    company: Company,
+) -> None:
+    tick = Ticks(company.platform)
+    world = quarantined(company)
+    happened_on(company, "s2", "2026-01-05")
+    assert "27 deletes wait for a decision" in tick()
+    assert tick() == "nothing new; 1 open"
+    company.sync(OKTA, sync_id="s3")
+    happened_on(company, "s3", "2026-01-06")
+    said = tick()
+    assert said.startswith("quarantine: 1 integration (org-001:okta): unchanged since 2026-01-05:")
+    assert tick() == "nothing new; 1 open"
+    company.sync(OKTA, sync_id="s4")
+    happened_on(company, "s4", "2026-01-07")
+    assert "unchanged since 2026-01-05" in tick()
+    world.records = people(2)
+    company.sync(OKTA, sync_id="s5")
+    happened_on(company, "s5", "2026-01-08")
+    said = tick()
+    assert "28 deletes wait for a decision" in said
+    assert "unchanged" not in said
+
+
+def test_a_second_quarantine_of_one_day_is_said_once(company: Company) -> None:
+    tick = Ticks(company.platform)
+    quarantined(company)
+    happened_on(company, "s2", "2026-01-05")
+    tick()
+    company.sync(OKTA, sync_id="s3")
+    happened_on(company, "s3", "2026-01-05")
+    assert tick() == "nothing new; 1 open"
+
+
+def test_a_quarantine_that_ended_and_began_again_is_new(company: Company) -> None:
+    world = quarantined(company)
+    happened_on(company, "s2", "2026-01-05")
+    world.records = people(30)
+    company.sync(OKTA, sync_id="s3")
+    world.records = people(3)
+    company.sync(OKTA, sync_id="s4")
+    assert "unchanged" not in Ticks(company.platform)()
+
+
+def test_a_listing_far_from_complete_is_an_alert_until_it_is_complete(company: Company) -> None:
+    world = company.connect(OKTA, World(people(30), total=30))
+    company.sync(OKTA, sync_id="s1")
+    tick = Ticks(company.platform)
+    assert tick() == "nothing new; 0 open"
+    world.total = 31
+    company.sync(OKTA, sync_id="s2")
+    assert tick() == "nothing new; 0 open", "it lacks little"
+    world.total = 300
+    company.sync(OKTA, sync_id="s3")
+    assert tick() == (
+        "incomplete: 1 integration (org-001:okta): the listing of users is not complete: the "
+        "provider counts 300 records and listed 30"
+    )
+    company.sync(OKTA, sync_id="s4")
+    assert tick() == "nothing new; 1 open"
+    world.total = 30
+    company.sync(OKTA, sync_id="s5")
+    assert tick().startswith("recovered: 1 integration (org-001:okta)")
+
+
+def test_a_first_listing_that_is_not_complete_is_an_alert(company: Company) -> None:
+    company.connect(OKTA, World(people(30), total=31))
+    company.sync(OKTA, sync_id="s1")
+    assert Ticks(company.platform)().startswith("incomplete: 1 integration (org-001:okta)")
+
+
 def test_the_receiver_can_tell_who_sent_it_and_when(company: Company, receiver: Receiver) -> None:
     break_everybody(company, 1)
     before = int(time.time())

@@ -26,6 +26,8 @@ STATE = FleetState(
     rejecting=(),
     quarantined=1,
     quarantines=(Ranked("org-003:okta", "users", 512, "of 900"),),
+    incomplete=2,
+    incompletes=(Ranked("org-004:scim", "users", 20, "the provider counts 300"),),
 )
 
 
@@ -34,9 +36,10 @@ def test_the_page_names_trouble_first_and_leads_to_the_partition() -> None:
     headline = text.split("\n\n")[1]
     assert headline == (
         "10,000 integrations (3 more are disabled): "
-        "**10 failed**, **1 quarantined**, **7 not up to date**."
+        "**10 failed**, **1 quarantined**, **2 listed incompletely**, **7 not up to date**."
     )
     assert "[org-001:okta](/assets/users_latest?view=partitions&partition=org-001%3Aokta)" in text
+    assert "| users | 20 | the provider counts 300 |" in text
     assert "| 10 | the provider's \\| and \\[link\\]\\(x\\) |" in text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from elt_assets.orchestration.assets.materializations import failure, materializations, summary
-from elt_assets.sync.outcome import Certificate, Counts, Outcome, Stage, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
 from elt_assets.sync.streams import USERS
 
 TABLES = {
@@ -65,6 +65,47 @@ def test_the_certificate_gives_every_reason_why_it_is_not_complete() -> None:
     text = metadata(outcome(certificate=certificate), Stage.STAGING)["certificate"]
     for part in ("Not complete", "declares 7", "1 without", *certificate.reasons):
         assert part in text
+
+
+def test_a_listing_says_whether_it_is_complete_and_how_much_it_covers() -> None:
+    certificate = Certificate(
+        reasons=("10 keys came on more than one page", "the provider counts 40 records"),
+        declared_total=40,
+        distinct=30,
+    )
+    counts = Counts(requests=7)
+    facts = metadata(outcome(certificate=certificate, counts=counts), Stage.STAGING)
+    assert (facts["complete"], facts["coverage"], facts["requests"]) == (0, 0.75, 7)
+    assert facts["why_incomplete"] == "; ".join(certificate.reasons)
+    whole = Certificate(complete=True, declared_total=40, distinct=40)
+    facts = metadata(outcome(certificate=whole), Stage.STAGING)
+    assert (facts["complete"], facts["coverage"], "why_incomplete" in facts) == (1, 1.0, False)
+
+
+@pytest.mark.parametrize(
+    "reported", [outcome(Status.FAILED, reached=Stage.STAGING), outcome(mode=Mode.COMPENSATING)]
+)
+def test_a_sync_that_settled_on_no_listing_calls_none_incomplete(reported: Outcome) -> None:
+    facts = metadata(reported, Stage.STAGING)
+    assert not {"complete", "why_incomplete", "coverage"} & facts.keys()
+    assert "incomplete" not in summary([reported])
+
+
+def test_every_kind_of_change_that_was_not_applied_is_counted() -> None:
+    counts = Counts(
+        withheld_deletes=1, withheld_updates=2, withheld_inserts=3, pending_deletes=4, kept_rows=5
+    )
+    for stage in (Stage.CDC, Stage.LATEST):
+        facts = metadata(outcome(counts=counts), stage)
+        names = ("withheld_deletes", "withheld_updates", "withheld_inserts", "pending", "kept")
+        assert [facts[name] for name in names] == [1, 2, 3, 4, 5]
+
+
+def test_the_summary_counts_incomplete_listings_and_every_withheld_change() -> None:
+    counts = Counts(withheld_deletes=1, withheld_updates=2, withheld_inserts=3)
+    whole = Certificate(complete=True)
+    line = summary([outcome(counts=counts), outcome(counts=counts, certificate=whole)])
+    assert line.endswith("12 changes withheld; 1 listings incomplete")
 
 
 def test_reasons_for_withheld_deletes_stand_with_the_changes() -> None:
@@ -135,7 +176,8 @@ def test_a_failure_of_a_thousand_integrations_stays_readable() -> None:
 
 def test_the_summary_counts_how_integrations_ended() -> None:
     counts = Counts(inserts=2, updates=1, deletes=1, withheld_deletes=3)
-    line = summary([outcome(counts=counts), outcome(Status.FAILED), outcome(counts=counts)])
+    applied = outcome(counts=counts, certificate=Certificate(complete=True))
+    line = summary([applied, outcome(Status.FAILED), applied])
     assert line == (
-        "3 integrations: 2 applied, 1 failed; 4 inserted, 2 updated, 2 deleted, 6 deletes withheld"
+        "3 integrations: 2 applied, 1 failed; 4 inserted, 2 updated, 2 deleted, 6 changes withheld"
     )
