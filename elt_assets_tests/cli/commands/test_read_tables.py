@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.config.settings import load_settings
+from elt_assets.errors import ProviderRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import STREAMS
 from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.connectors.rest.test_nested_lists import Directory, data
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+from elt_assets_tests.sync.worlds import Company, World, people
 
 ACME, PLAIN = IntegrationRef("acme", "main"), IntegrationRef("acme", "plain")
 USERS = {
@@ -70,6 +72,25 @@ def test_every_stream_is_synced_and_can_be_read(elt_assets: Command) -> None:
     ]
     (counted,) = elt_assets("counts", "--stream", "groups", "--json").document
     assert (counted["partition"], counted["latest"]) == ("acme:main", 2)
+
+
+def test_past_syncs_say_whether_their_listing_is_complete(elt_assets: Command) -> None:
+    company = Company(elt_assets.home)
+    world = company.connect(ACME, World(people(30), total=30))
+    company.sync(sync_id="whole")
+    world.total = 300
+    company.sync(sync_id="in-part")
+    world.fail_at[0] = ProviderRefused("401")
+    company.sync(sync_id="refused")
+    company.platform.close()
+    why = "the provider counts 300 records and listed 30"
+    rows = elt_assets("syncs", "--json").document
+    assert [(row["sync_id"], row["complete"], row["why_incomplete"]) for row in rows] == [
+        ("refused", None, None),
+        ("in-part", False, why),
+        ("whole", True, None),
+    ]
+    assert why in elt_assets("syncs").out
 
 
 @pytest.mark.parametrize(
