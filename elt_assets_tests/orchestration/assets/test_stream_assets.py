@@ -251,8 +251,9 @@ def test_metadata_says_what_changed_without_anybodys_data(fleet: Fleet) -> None:
     fleet.directory.people["dir-00"] = [*kept, person(70)]
     result = fleet.run(keys)
     staging, cdc, latest = events = fleet.events(result.run_id)
-    assert [event.metadata["dagster/row_count"].value for event in events] == [12, 3, 12]
-    assert [cdc.metadata[n].value for n in ("inserted", "updated", "deleted")] == [1, 1, 1]
+    assert [event.metadata["dagster/row_count"].value for event in events] == [12, 2, 13]
+    counted = ("inserted", "updated", "deleted", "pending")
+    assert [cdc.metadata[name].value for name in counted] == [1, 1, 0, 1]
     assert latest.metadata["latest_before"].value == 12
     assert "Complete" in str(staging.metadata["certificate"].value)
     assert "| UPDATE | u-1 | name |" in str(cdc.metadata["sample"].value)
