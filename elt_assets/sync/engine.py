@@ -223,6 +223,7 @@ class _Attempt:
     ended_rejections: tuple[str, ...] = ()
     requests: int = 0
     sample: tuple[dict[str, object], ...] = ()
+    withheld_digest: str = ""
     latest_after: int | None = None
     version: int | None = None
     reached: Stage | None = None
@@ -302,6 +303,7 @@ class _Attempt:
             reached=self.reached,
             seconds={stage: round(seconds, 4) for stage, seconds in self.seconds.items()},
             sample=self.sample,
+            withheld_digest=self.withheld_digest,
         )
 
     def _open(self, warehouse: Warehouse) -> SyncRow:
@@ -485,6 +487,10 @@ class _Attempt:
             complete=self.certificate.complete and self._mode() is Mode.FULL,
             now=now(),
         )
+        if found.withheld:
+            self.withheld_digest = change_log.withheld_digest(
+                warehouse, request.stream, detection.version
+            )
         if found.changes:
             self.sample = change_log.sample(
                 warehouse,

@@ -155,7 +155,8 @@ class Outcome(msgspec.Struct, frozen=True):
     'apply'); `run_id` is the run that settled the sync, `retryable` says of a failed one
     whether trying again can help; `reached` is the furthest stage whose table is filled;
     `reasons` say why changes were withheld; `sample` holds a few
-    changes (change_type, external_id, names of changed fields).
+    changes (change_type, external_id, names of changed fields);
+    `withheld_digest` is the same for two syncs that withheld the same changes, '' where none were.
     """
 
     partition: str
@@ -176,6 +177,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reached: Stage | None = None
     seconds: dict[str, float] = {}
     sample: tuple[dict[str, Any], ...] = ()
+    withheld_digest: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The documented shape of one entry of `sync --json`."""

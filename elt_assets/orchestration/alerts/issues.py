@@ -148,9 +148,9 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
 
 
 def _quarantine(row: SyncRow, since: str) -> Issue:
-    """Reported again on each day on which a sync withheld changes, and when their number changes.
+    """Reported again on each day on which a sync withheld changes, and when other ones are.
 
-    A further day's report with the same numbers says since when.
+    A further day's report of the same changes says since when.
     """
     today = (row.finished_at or "")[:10]
     unchanged = f"unchanged since {since[:10]}: " if since[:10] < today else ""
@@ -161,7 +161,7 @@ def _quarantine(row: SyncRow, since: str) -> Issue:
         row.partition,
         f"{unchanged}changes {wait}",
         f"{unchanged}{row.counts.withheld_by_type} {wait}",
-        state=f"{today} {row.counts.withheld_by_type}",
+        state=f"{today} {row.withheld_digest}",
     )
 
 

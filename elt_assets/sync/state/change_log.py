@@ -65,6 +65,20 @@ def drop_unapplied(warehouse: Warehouse, stream: Stream, ref: IntegrationRef, ap
     return bool(marked < applied)
 
 
+def withheld_digest(warehouse: Warehouse, stream: Stream, version: int) -> str:
+    """Which rows' changes were withheld for `version`, of which type, as one value.
+
+    Combined without order, so that memory does not grow with the number of changes.
+    """
+    (digest,) = one_row(
+        warehouse,
+        f"SELECT coalesce(bit_xor(hash(id, change_type)), 0) FROM {stream.withheld}"
+        " WHERE version = $version",
+        {"version": version},
+    )
+    return f"{digest:016x}"
+
+
 def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
     """Forget everything above version `applied`, as if it had not been detected yet."""
     of_stream = {"applied": applied, "stream": stream.name}

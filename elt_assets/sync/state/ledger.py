@@ -64,6 +64,8 @@ class SyncRow(msgspec.Struct, frozen=True):
     decided_at: str | None = None
     again_of: str | None = None
     """The sync whose kept records this one maps again instead of fetching."""
+    withheld_digest: str = ""
+    """See `Outcome`."""
 
     @property
     def partition(self) -> str:
@@ -241,6 +243,7 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         "run_id": outcome.run_id,
         "certificate": msgspec.json.encode(outcome.certificate).decode(),
         "complete": int(outcome.certificate.complete),
+        "withheld_digest": outcome.withheld_digest,
         "reasons": msgspec.json.encode(outcome.reasons).decode(),
         "resumed_batches": outcome.resumed_batches,
         "batches": outcome.batches,
@@ -427,8 +430,7 @@ def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None
 
 
 def quarantined_since(database: OperationalDatabase, row: SyncRow) -> str:
-    """When the first of the syncs in a row settled that withheld as many changes as `row`."""
-    counts = row.counts
+    """When the first of the syncs in a row settled that withheld the same changes as `row`."""
     rows = database.rows(
         f"""
         SELECT min(finished_at) AS since
@@ -443,16 +445,14 @@ def quarantined_since(database: OperationalDatabase, row: SyncRow) -> str:
                 AND NOT (
                     status = '{Status.QUARANTINED}'
                     AND decision IS NULL
-                    AND withheld_deletes = ?
-                    AND withheld_updates = ?
-                    AND withheld_inserts = ?
+                    AND withheld_digest = ?
                 )
         )
         """,
         (
             *(row.organization_id, row.connected_integration_id, row.stream, row.ordinal),
             *(row.organization_id, row.connected_integration_id, row.stream, row.ordinal),
-            *(counts.withheld_deletes, counts.withheld_updates, counts.withheld_inserts),
+            row.withheld_digest,
         ),
     )
     return str(rows[0]["since"] or row.finished_at)
