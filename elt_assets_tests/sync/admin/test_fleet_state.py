@@ -72,6 +72,8 @@ def test_the_listings_that_lack_most_are_named_first(company: Company) -> None:
         ("acme:main-1", 30, "the provider counts 300 records and listed 30"),
         ("acme:main-0", 30, "the provider counts 31 records and listed 30"),
     ]
+    company.platform.registry.set_enabled(ref(1), False)
+    assert [one.partition for one in state(company).incompletes] == ["acme:main-0"]
 
 
 def test_one_that_was_last_settled_long_ago_is_stale(fleet: Company) -> None:
