@@ -198,6 +198,7 @@ def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
     assert statuses.pop(str(EMPTY)) == "quarantined"
     assert set(statuses.values()) == {"unchanged"}
     assert len(statuses) == 17
+    assert all(entry["certificate"]["complete"] for entry in watched["sync"])
     assert "resume monday" in client.said
     assert client("list", "status=ERROR", "limit=1", "org=org-013")[0]["sync_id"] == "monday"
     (waiting,) = client("quarantine", "list", remote=False)
