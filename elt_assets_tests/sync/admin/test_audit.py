@@ -139,6 +139,8 @@ def test_where_changes_are_listed_everything_is_too_within_its_own_time(
     damage(company, f"UPDATE syncs SET finished_at = '{long_ago}'")
     assert company.sync(sync_id="changes", mode=Mode.INCREMENTAL).mode is Mode.INCREMENTAL
     found = audit.listings_are_complete_in_time(company.platform, USERS)
+    company.worlds["acme:main"].incremental = None
+    assert audit.listings_are_complete_in_time(company.platform, USERS).passed, "now all is listed"
     assert found.passed is passes
     assert found.sample == (
         ()
