@@ -29,6 +29,7 @@ COMMANDS = {
     "worker": ("server.worker", "Carry out runs that a server hands out."),
     "provider": ("demo.provider", "Run the embedded provider alone."),
     "integrations": ("integrations", "Connect, look at and disconnect integrations."),
+    "connectors": ("connectors", "Verify that a connector does what a sync relies on."),
     "sync": ("sync", "Bring integrations up to date."),
     "users": ("read_tables", "Show the users of an integration."),
     "records": ("read_tables", "Show the users, groups or group memberships of an integration."),

@@ -517,6 +517,10 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
         about = f"What to read: {offered}. {preset.streams_need.strip()}"
         rows.append(("`streams`", "list", "`[users]`", about))
     yield _table(("field", "type", "default", "meaning"), rows)
+    if preset.limits:
+        yield "\n".join(f"- **Limit.** {limit.strip()}" for limit in preset.limits)
+    sources = ", ".join(f"[{place}]({at})" for place, at in enumerate(preset.sources, 1))
+    yield f"Checked against the provider's documentation on {preset.checked}: {sources}."
 
 
 def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:

@@ -8,6 +8,7 @@ YAML does) or reading pages (rest).
 from __future__ import annotations
 
 import re
+from datetime import date
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -51,6 +52,8 @@ class Ask(BaseModel):
     description: str
     secret: bool = False
     default: str | None = None
+    optional: bool = False
+    """Whether what names it is left out where there is no answer."""
     pattern: str = r"[^\s\\{}?#@]{1,512}"
 
 
@@ -70,18 +73,26 @@ class Preset(BaseModel):
 
     title: str
     documentation: str
+    sources: tuple[str, ...]
+    """Addresses of the provider's documentation that the preset was checked against."""
+    checked: date
+    """When that was."""
     about: str
     asks: dict[str, Ask]
     example: dict[str, Any]
     streams_need: str = ""
     """What reading more than users takes, where there is more."""
+    limits: tuple[str, ...] = ()
+    """What the preset cannot read or tell, each in a sentence."""
     rest: dict[str, Any]
     ways: tuple[Way, ...] = ()
     """Where a provider takes several kinds of credentials; the customer gives those of one."""
 
     def required(self, name: str) -> bool:
         """Whether everybody must answer a question."""
-        return self.asks[name].default is None and not any(name in way.asks for way in self.ways)
+        ask = self.asks[name]
+        chosen = any(name in way.asks for way in self.ways)
+        return ask.default is None and not ask.optional and not chosen
 
     def way(self, given: PresetData) -> Way | None:
         """The way whose questions are answered. Raises `ValueError` unless it is one alone."""
@@ -114,7 +125,8 @@ class Preset(BaseModel):
             )
         way = self.way(given)
         rest = self.rest if way is None else {**self.rest, "auth": way.auth}
-        document = _substituted(rest, values)
+        unanswered = {name for name, ask in self.asks.items() if ask.optional and not values[name]}
+        document = _substituted(_without(rest, unanswered), values)
         users = document["streams"]["users"]
         users["fields"] = {**users["fields"], **given.fields}
         users["params"] = {**users.get("params", {}), **given.params}
@@ -218,6 +230,18 @@ def _text(pattern: str) -> Any:
         return value
 
     return Annotated[str, AfterValidator(check)]
+
+
+def _without(value: Any, names: set[str]) -> Any:
+    """`value` without the members that are nothing but one of these questions."""
+    if not isinstance(value, dict):
+        return value
+    gone = {f"{{{name}}}" for name in names}
+    return {
+        key: _without(inner, names)
+        for key, inner in value.items()
+        if not (isinstance(inner, str) and inner in gone)
+    }
 
 
 def _substituted(value: Any, values: dict[str, Any]) -> Any:

@@ -56,12 +56,16 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is fixed for a listing. Lists under a parent may be null when they are empty."""
+    """What is fixed for a listing. Lists under a parent may be null when they are empty.
+
+    `reach` is how many records the provider lets be paged through, however many there are.
+    """
 
     kind: Kind
     max_pages: int
     start: int = 0
     under_parent: bool = False
+    reach: int | None = None
 
     @property
     def counts(self) -> bool:
@@ -171,6 +175,9 @@ class Listing:
             at = self._led(facts, listed, total)
             if at is not None and facts.count == 0:
                 self._say(doubts, f"page {page} is empty although another page follows", "empty")
+        if self._course.reach is not None and listed >= self._course.reach:
+            far = f"the provider lets {self._course.reach:,} records be paged through at most"
+            return Turn(None, total, tuple(doubts), far)
         if at is None:
             if facts.more:
                 doubts.append(f"page {page} says that more records follow and leads to none")

@@ -7,6 +7,7 @@ Schema and in the documentation, so it is written for the person who fills it in
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.expressions import (
+    All,
+    Comparison,
     parse,
     parse_condition,
     parse_keys,
@@ -135,6 +138,11 @@ FieldExpression = Annotated[str, AfterValidator(_expression)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Parameter = Annotated[str, Field(min_length=1, max_length=128)]
 Scalar = str | int | float | bool
+
+
+def written(value: Scalar) -> str:
+    """A parameter as it is sent, true and false as JSON spells them."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 PERIODICAL = ("signin_events",)
@@ -283,6 +291,14 @@ class LinkHeaderPagination(Strict):
     type: Literal["link_header"]
 
 
+_REACH: int | None = Field(
+    None,
+    ge=1,
+    description="How many records the provider lets be paged through at all; a listing that comes "
+    "so far is incomplete, whatever its total says.",
+)
+
+
 class PagePagination(Strict):
     """Pages have numbers. The list ends at an empty page or at a short one that reaches `total`."""
 
@@ -291,6 +307,7 @@ class PagePagination(Strict):
     start: int = Field(1, ge=0, le=1, description="Number of the first page.")
     size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+    reach: int | None = _REACH
 
 
 class OffsetPagination(Strict):
@@ -301,6 +318,7 @@ class OffsetPagination(Strict):
     start: int = Field(0, ge=0, le=1, description="Number of the first record.")
     size_param: Parameter = Field("limit", description="Parameter that asks for a page size.")
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+    reach: int | None = _REACH
 
 
 class ScimPagination(Strict):
@@ -459,6 +477,36 @@ class ParentStream(Strict):
     )
 
 
+class RequiredPermission(Strict):
+    """A request that tells whether the listing will show everybody.
+
+    For providers that answer 200 and leave out what the credentials may not see.
+    """
+
+    path: StreamPath = Field(description="Path of the request, e.g. /user/memberships/orgs/acme.")
+    params: dict[Parameter, Scalar] = Field({}, description="Its query parameters.")
+    holds: FieldExpression | None = Field(
+        None, description='What its answer must say, e.g. state == "active".'
+    )
+    header: str | None = Field(
+        None, description="Or the response header that lists scopes, e.g. X-OAuth-Scopes."
+    )
+    scopes: list[str] = Field([], description="Scopes that must be in that header.")
+    otherwise: str = Field(
+        max_length=512, description="What is wrong if it does not, and what to do; ends the error."
+    )
+
+    @model_validator(mode="after")
+    def _says_what(self) -> RequiredPermission:
+        if (self.header is None) != (not self.scopes) or (self.header is None) == (
+            self.holds is None
+        ):
+            raise ValueError("give holds, or header and scopes, one of the two")
+        if self.holds is not None and not isinstance(parse(self.holds), Comparison | All):
+            raise ValueError(f'holds: {self.holds!r} compares nothing, as state == "active" does')
+        return self
+
+
 class RestStream(Strict):
     """One kind of record and how it is read."""
 
@@ -497,6 +545,11 @@ class RestStream(Strict):
         None, description="How to ask for changes alone; without it everything is read each time."
     )
     single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    requires: RequiredPermission | None = Field(
+        None,
+        description="A request before the first page that tells whether the credentials see "
+        "everybody; if not, the sync fails.",
+    )
     parent: ParentStream | None = Field(
         None,
         description="Where this is a list for each record of another stream, such as the members "

@@ -63,6 +63,7 @@ from elt_assets.connectors.rest.listing_course import (
 )
 from elt_assets.connectors.rest.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer, NextFrom, another_size, paginator
+from elt_assets.connectors.rest.permission import confirm_permission
 from elt_assets.connectors.rest.provider_data import (
     ApiKeyAuth,
     BasicAuth,
@@ -71,8 +72,8 @@ from elt_assets.connectors.rest.provider_data import (
     JwtBearerAuth,
     RefreshTokenAuth,
     RestData,
-    Scalar,
     SingleRecord,
+    written,
 )
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.errors import (
@@ -121,7 +122,7 @@ class RestSource:
         )
         self._url = filled(self._url, names)
         self._params = {
-            name: filled(_written(value), names) for name, value in described.params.items()
+            name: filled(written(value), names) for name, value in described.params.items()
         }
         self._since = described.incremental
         self._records = parse_keys(described.records)
@@ -135,7 +136,9 @@ class RestSource:
             limits.max_pages,
             self._paginator.start,
             described.parent is not None,
+            getattr(described.pagination, "reach", None),
         )
+        self._required = described.requires
         self._snapshot = described.snapshot
         self._total = described.declared_total
         self._envelope = EnvelopeReader(
@@ -282,6 +285,8 @@ class RestSource:
         """
         if since is not None and self._since is not None:
             self._params |= self._since.params(since)
+        if self._required is not None:
+            confirm_permission(self._client, self._endpoint, self._required)
         listing = Listing(self._course, self._resumed(cursor))
         ahead: Lookahead[Answer] | None = None
         furthest = listing.progress
@@ -673,8 +678,3 @@ def _page_size(params: Mapping[str, str]) -> int | None:
 
 def _shortened(key: str) -> str:
     return key if len(key) <= _SHOWN_KEY else key[: _SHOWN_KEY - 1] + "…"
-
-
-def _written(value: Scalar) -> str:
-    # JSON's spelling of true and false, which is what APIs expect.
-    return value if isinstance(value, str) else json.dumps(value)

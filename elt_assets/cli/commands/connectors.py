@@ -1,0 +1,56 @@
+"""`elt-assets connectors …`: verify that a connector does what a sync relies on."""
+
+from __future__ import annotations
+
+import click
+
+from elt_assets.cli.console.exit_statuses import FAILED
+from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.verify import verify as verified
+
+
+@click.group(epilog="Example: elt-assets connectors verify okta")
+def connectors() -> None:
+    """Verify connectors, your own and those that come with the platform."""
+
+
+@connectors.command(
+    epilog="Example: elt-assets connectors verify acme.yaml --against http://127.0.0.1:8000"
+)
+@click.argument("connector", metavar="PROVIDER|FILE")
+@click.option(
+    "--against",
+    metavar="URL",
+    help="Server to verify against; a preset without it is verified against an emulator of its "
+    "provider, a file against the address that it names.",
+)
+@click.option(
+    "--provider",
+    default="rest",
+    show_default=True,
+    help="Kind of provider whose provider_data FILE holds.",
+)
+@as_json
+def verify(connector: str, against: str | None, provider: str, as_json: bool) -> None:
+    """Run the conformance checks; exit status 1 if one fails.
+
+    PROVIDER is a preset, FILE holds provider_data. The server is read several times and sent
+    wrong credentials once; nothing is written to this installation.
+    """
+
+    def progress(finding: Finding) -> None:
+        note(f"{finding.check}: {finding.verdict}")
+
+    report = verified(connector, provider=provider, against=against, listener=progress)
+    if as_json:
+        print_json(report.document())
+    else:
+        print_table(
+            ("check", "verdict", "detail"),
+            [(one.check, str(one.verdict), one.detail) for one in report.findings],
+        )
+        failed = sum(one.verdict is Verdict.FAILED for one in report.findings)
+        note(f"{connector} against {report.against}: {failed} of {len(report.findings)} failed")
+    if not report.passed:
+        raise SystemExit(FAILED)

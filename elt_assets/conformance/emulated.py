@@ -1,0 +1,335 @@
+"""The checks of a preset against its provider's emulator, each from an empty installation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from elt_assets.conformance.emulators.description import Answer, Emulation, Restriction
+from elt_assets.conformance.emulators.server import Emulator
+from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.workbench import Workbench, kept, keys_of
+from elt_assets.connectors.presets.preset import presets
+from elt_assets.connectors.source import Presence
+from elt_assets.errors import SyncError
+from elt_assets.sync.outcome import Outcome, Status
+
+SLOW = 10.0
+"""Requests a second. A provider that allows fewer needs a rate in its preset."""
+_PLENTY = {"requests_per_second": 1000}
+_FAILED = (Status.FAILED, Status.QUARANTINED)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A preset connected to an emulator."""
+
+    emulator: Emulator
+    bench: Workbench
+    secret_file: Path
+
+    @property
+    def emulation(self) -> Emulation:
+        """What is emulated."""
+        return self.emulator.emulation
+
+
+@contextmanager
+def trial(emulation: Emulation) -> Iterator[Trial]:
+    """An emulator with two and a half pages of accounts, and a preset connected to it."""
+    with Emulator(emulation) as emulator:
+        paging = emulation.paging
+        emulator.populate(int(min(paging.most, paging.reach or paging.most) * 2.4) + 3)
+        data: dict[str, Any] = {"rate_limit": _PLENTY}
+        with _secret_file(emulator.secret) as secret_file:
+            for name, value in emulation.data.items():
+                if value == "{secret}":
+                    data[name] = {"file": str(secret_file)}
+                else:
+                    data[name] = value.replace("{url}", emulator.url)
+            with Workbench(emulation.provider, data) as bench:
+                yield Trial(emulator, bench, secret_file)
+
+
+@contextmanager
+def _secret_file(secret: str) -> Iterator[Path]:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="elt-assets-verify-") as folder:
+        path = Path(folder) / "secret"
+        path.write_text(secret)
+        path.chmod(0o600)
+        yield path
+
+
+def pages(at: Trial) -> Finding:
+    """Everybody is listed, once."""
+    outcome = at.bench.sync()
+    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
+    found = set(at.bench.users())
+    faults = []
+    if outcome.error is not None:
+        faults.append(outcome.error)
+    elif not outcome.certificate.complete:
+        faults.append("the listing is not complete: " + "; ".join(outcome.certificate.reasons))
+    if found != wanted:
+        faults.append(f"{len(wanted - found):,} missing, {len(found - wanted):,} not listed")
+    if outcome.counts.duplicates:
+        faults.append(f"{outcome.counts.duplicates:,} twice")
+    return _finding(
+        "pages", faults, f"{len(found):,} records in {outcome.certificate.pages:,} pages"
+    )
+
+
+def resume(at: Trial) -> Finding:
+    """From the cursor of each page the rest follows."""
+    faults = []
+    with at.bench.source() as source:
+        whole = [(keys_of(page, source), page.next) for page in source.pages(None)]
+    for place, (_, cursor) in enumerate(whole[:-1], 1):
+        if cursor is None:
+            faults.append(f"page {place} has no cursor although another follows")
+            continue
+        with at.bench.source() as source:
+            rest = [key for page in source.pages(kept(cursor)) for key in keys_of(page, source)]
+        wanted = [key for keys, _ in whole[place:] for key in keys]
+        if rest != wanted:
+            faults.append(f"after page {place} came {len(rest):,} records and not {len(wanted):,}")
+    return _finding("resume", faults, f"from {len(whole) - 1} pages")
+
+
+def credentials(at: Trial) -> Finding:
+    """Wrong credentials are an error."""
+    at.secret_file.write_text("wr0ng-secret-of-the-kit")
+    outcome = at.bench.sync()
+    faults = [] if outcome.status is Status.FAILED else [f"the sync is {outcome.status}"]
+    if "wr0ng-secret-of-the-kit" in (outcome.error or ""):
+        faults.append("the error shows the secret")
+    return _finding("credentials", faults, "refused, and the sync fails")
+
+
+def permissions(at: Trial) -> Finding:
+    """Under each documented restriction nothing is deleted or emptied, and a first sync says so."""
+    faults, details = [], []
+    if not at.emulation.restrictions:
+        return Finding(
+            "permissions", Verdict.NOT_APPLICABLE, "none is documented that answers otherwise"
+        )
+    for restriction in at.emulation.restrictions:
+        faults += _harm_under(at.emulation, restriction)
+        silent = _silence_under(at.emulation, restriction)
+        if silent and not restriction.undetectable:
+            faults.append(f"{restriction.name}: a first sync says nothing")
+        elif silent:
+            details.append(f"{restriction.name}: {restriction.undetectable}")
+    told = f"{len(at.emulation.restrictions)} restrictions"
+    if details and not faults:
+        return Finding("permissions", Verdict.WARNED, "; ".join(details))
+    return _finding("permissions", faults, told)
+
+
+def _harm_under(emulation: Emulation, restriction: Restriction) -> list[str]:
+    with trial(emulation) as at:
+        at.bench.sync()
+        before = at.bench.users()
+        at.emulator.restriction = restriction
+        at.bench.sync()
+        at.bench.sync()
+        after = at.bench.users()
+    faults = []
+    if missing := before.keys() - after.keys():
+        faults.append(f"{restriction.name}: {len(missing):,} of {len(before):,} were deleted")
+    for name in emulation.guarded:
+        emptied = sum(
+            before[key].get(name) is not None and after[key].get(name) is None
+            for key in before.keys() & after.keys()
+        )
+        if emptied:
+            faults.append(f"{restriction.name}: {name} was emptied in {emptied:,}")
+    return faults
+
+
+def _silence_under(emulation: Emulation, restriction: Restriction) -> bool:
+    """Whether a first sync and a look at one page both say that all is well."""
+    with trial(emulation) as at:
+        at.emulator.restriction = restriction
+        outcome = at.bench.sync()
+        if outcome.status in _FAILED or not outcome.certificate.complete:
+            return False
+        return not [one for one in at.bench.preview().warnings if "single" not in one]
+
+
+def caps(at: Trial) -> Finding:
+    """Page sizes are within bounds, and a listing that is cut off is not complete."""
+    paging = at.emulation.paging
+    outcome = at.bench.sync()
+    faults = []
+    if paging.size_param is not None:
+        asked = {
+            int(one.query[paging.size_param])
+            for one in at.emulator.asked
+            if one.path == at.emulation.path and paging.size_param in one.query
+        }
+        if asked and max(asked) > paging.most:
+            faults.append(f"{max(asked):,} a page are asked for and {paging.most:,} is the most")
+    if paging.reach is None:
+        return _finding(
+            "caps", faults, f"{paging.most:,} a page; no cap on the whole is documented"
+        )
+    for total_ends in (True, False):
+        for count in (paging.reach, paging.reach + 50):
+            capped = replace(at.emulation, paging=replace(paging, total_ends_at_reach=total_ends))
+            with trial(capped) as at_cap:
+                at_cap.emulator.populate(count)
+                for _ in range(2):
+                    outcome = at_cap.bench.sync()
+                    if outcome.error is None and outcome.certificate.complete:
+                        faults.append(f"{count:,} users are called complete")
+                at_cap.emulator.accounts = at_cap.emulator.accounts[5:]
+                before = set(at_cap.bench.users())
+                outcome = at_cap.bench.sync()
+                beyond = {at_cap.emulator.key(one) for one in at_cap.emulator.accounts}
+                if lost := (before & beyond) - set(at_cap.bench.users()):
+                    faults.append(f"{len(lost):,} of {count:,} users were deleted")
+    return _finding("caps", faults, f"{paging.reach:,} and more are incomplete, never complete")
+
+
+def budget(at: Trial) -> Finding:
+    """The preset's rate is within the documented budget, and a used-up one is waited for."""
+    documented = at.emulation.budget
+    allowed = (
+        SLOW + 1
+        if documented.requests is None
+        else documented.requests / documented.seconds * documented.share
+    )
+    rate = presets()[at.emulation.provider].rest.get("rate_limit", {}).get("requests_per_second")
+    faults = []
+    if allowed <= SLOW and documented.seconds <= 60 and (rate is None or rate > allowed * 1.01):
+        faults.append(f"{rate or 'any number of'} requests a second; {allowed:.2g} are allowed")
+    at.emulator.allowance = 1
+    outcome = at.bench.sync()
+    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
+    if outcome.error is not None or set(at.bench.users()) != wanted:
+        faults.append(f"after a refusal the listing is short: {outcome.error or 'no error'}")
+    if at.emulator.hasty:
+        faults.append(f"{at.emulator.hasty} requests came before the time that the answer named")
+    said = f"{rate:g} requests a second" if rate else "no rate needed"
+    return _finding("budget", faults, f"{said}; a refusal is waited out")
+
+
+def unstable(at: Trial) -> Finding:
+    """A record of the first page leaves while the second is asked for; nobody else leaves."""
+    at.bench.sync()
+    left = at.emulator.listed()[1]
+    begun = at.emulator.pages
+
+    def leave(pages: int) -> None:
+        if pages == begun + 1 and left in at.emulator.accounts:
+            at.emulator.accounts.remove(left)
+
+    at.emulator.after_page = leave
+    at.bench.sync()
+    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
+    lost = wanted - set(at.bench.users())
+    faults = [f"{len(lost):,} who are still there were deleted"] if lost else []
+    return _finding("unstable", faults, "who moved to a page that was read already is kept")
+
+
+def probe(at: Trial) -> Finding:
+    """Present, gone and unknown are told apart."""
+    emulator = at.emulator
+    faults = []
+    with at.bench.source() as source:
+        if not source.probes:
+            return Finding(
+                "probe",
+                Verdict.NOT_APPLICABLE,
+                "records cannot be asked for alone; a second listing confirms deletes",
+            )
+        listed = emulator.listed()
+        here = [emulator.key(one) for one in listed[:3]]
+        hidden = [emulator.key(one) for one in emulator.accounts if not one.state.listed]
+        away = [emulator.key(replace(listed[0], number=10**6 + n)) for n in range(2)]
+        many = [emulator.key(replace(listed[0], number=10**6 + n)) for n in range(30)]
+        wanted = dict.fromkeys(here[1:], Presence.PRESENT) | dict.fromkeys(away, Presence.GONE)
+        answers = source.probe([*wanted], here[:1])
+        faults += [
+            f"{answers[key]} and not {right}"
+            for key, right in wanted.items()
+            if answers[key] is not right
+        ]
+        # One that the listing leaves out may be gone or unknown, but not listed.
+        if hidden and source.probe(hidden[:1], here[:1])[hidden[0]] is Presence.PRESENT:
+            faults.append("one that is not listed is answered as present")
+        answers = source.probe(many, here[:1])
+        if set(answers.values()) != {Presence.GONE}:
+            faults.append("many who left are not all answered as gone")
+        for status in (403, 404):
+            emulator.singles = Answer(status, "<html>a proxy</html>")
+            answer = _probed(source, away[0], here[0])
+            if answer is Presence.GONE:
+                faults.append(f"the {status} of a proxy is taken for the provider's word")
+    return _finding("probe", faults, "present, gone and unknown are told apart")
+
+
+def _probed(source: Any, missing: str, listed: str) -> Presence:
+    try:
+        return Presence(source.probe([missing], [listed])[missing])
+    except SyncError:
+        return Presence.UNKNOWN
+
+
+def fields(at: Trial) -> Finding:
+    """Each state of an account is mapped to what its documentation means."""
+    at.bench.sync()
+    users, faults = at.bench.users(), []
+    for account in at.emulator.listed()[: 2 * len(at.emulation.states)]:
+        wanted = at.emulator.expected(account)
+        found = users.get(at.emulator.key(account), {})
+        faults += [
+            f"{account.state.name}: {name} is {found.get(name)!r} and not {value!r}"
+            for name, value in wanted.items()
+            if found.get(name) != value
+        ]
+    return _finding("fields", list(dict.fromkeys(faults)), f"{len(at.emulation.states)} states")
+
+
+def secrets(at: Trial) -> Finding:
+    """After good and bad syncs no secret or token is in a file, a cursor or an error."""
+    texts = []
+    outcomes: list[Outcome] = [at.bench.sync()]
+    with at.bench.source() as source:
+        texts += [repr(page.next) for page in source.pages(None)]
+    for restriction in at.emulation.restrictions:
+        at.emulator.restriction = restriction
+        outcomes.append(at.bench.sync())
+    at.emulator.restriction = None
+    texts += [outcome.error or "" for outcome in outcomes]
+    faults = []
+    for name, secret in (("the secret", at.emulator.secret), ("a token", at.emulator.token)):
+        faults += [f"{name} is stored in {file}" for file in at.bench.stored(secret)]
+        faults += [f"{name} is shown" for text in texts if secret in text]
+    return _finding("secrets", faults, "in no file, cursor or error")
+
+
+EMULATED: dict[str, Callable[[Trial], Finding]] = {
+    "pages": pages,
+    "resume": resume,
+    "credentials": credentials,
+    "permissions": permissions,
+    "caps": caps,
+    "budget": budget,
+    "unstable": unstable,
+    "probe": probe,
+    "fields": fields,
+    "secrets": secrets,
+}
+
+
+def _finding(check: str, faults: list[str], good: str) -> Finding:
+    if faults:
+        return Finding(check, Verdict.FAILED, "; ".join(dict.fromkeys(faults)))
+    return Finding(check, Verdict.PASSED, good)

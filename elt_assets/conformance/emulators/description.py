@@ -1,0 +1,195 @@
+"""What an emulator of a provider is described by: plain data, one `Emulation` for each provider.
+
+Texts in records, documents and headers hold `{n}`, the account's number, and `{url}`, the
+server's address; a text that begins with `#` becomes a whole number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer; `body` is JSON, or text that is sent as it is with a content type of its own.
+
+    In headers `{reset}` is the epoch second and `{wait}` the seconds until a budget is refilled.
+    """
+
+    status: int = 200
+    body: Json = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where credentials are sent; `value` holds `{secret}`, or `{token}` of the token endpoint."""
+
+    header: str
+    value: str
+    refused: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEndpoint:
+    """Where tokens are issued: the fields that its form must have, `{secret}` among them.
+
+    With `basic` the client's id and secret come by HTTP basic authentication.
+    """
+
+    path: str
+    form: Mapping[str, str]
+    refused: Answer
+    basic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a listing goes on from page to page.
+
+    `position` is the parameter that names a page and `counts` what it holds: the key of the
+    last record, the number of the page or the number of the record. `lead` is where an answer
+    says how to go on: `link` (the Link header), `header NAME`, `body PATH` or `url PATH` (a
+    whole address), or `none`. `last` stands in a body's place after the last page.
+    """
+
+    position: str
+    counts: Literal["key", "page", "record"]
+    lead: str
+    size_param: str | None
+    default: int
+    most: int
+    too_many: Answer | None = None
+    """The answer to a larger page size; None: it is brought down to `most`."""
+    first: int = 0
+    last: Json = None
+    total: str | None = None
+    reach: int | None = None
+    """How many records can be paged through at all."""
+    beyond: Answer | None = None
+    """The answer to a page beyond `reach`; None: an empty page."""
+    total_ends_at_reach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A parameter that chooses the fields of a record; `default` fields come without it.
+
+    `whole` masks (Google's) choose from the whole answer, as in `next,users(id,name)`.
+    """
+
+    param: str
+    default: frozenset[str] | None = None
+    always: frozenset[str] = frozenset()
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """How one record is asked for: `{key}` in the path or, with `param`, in the query."""
+
+    path: str
+    missing: Answer
+    param: str | None = None
+    within: str | None = None
+    """Key of the record in the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A parameter of the listing that names records: `each` finds their keys in it."""
+
+    param: str
+    each: str
+    most: int
+    too_many: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state that an account can be in: how its record differs and whether it is active."""
+
+    name: str
+    changes: Mapping[str, Json] = field(default_factory=dict)
+    active: bool | None = True
+    listed: bool = True
+    expects: Mapping[str, Json] = field(default_factory=dict)
+    """What of the mapped user is different."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """A permission that the credentials lack, and what the provider then leaves out in silence.
+
+    `hides` are paths in a record, `every` keeps each so-many-th record alone, `refuses` answers
+    the listing, and `documents` and `headers` replace those of the emulation.
+    """
+
+    name: str
+    hides: tuple[str, ...] = ()
+    every: int = 1
+    refuses: Answer | None = None
+    documents: Mapping[str, Answer] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    undetectable: str = ""
+    """Why a first sync cannot tell it apart; what is known already must be kept all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many requests in how many seconds the documentation allows, and the answer beyond them.
+
+    `requests` is None where no number is documented. `share` is what one client may use by
+    default. Without `says_when` the answer does not say when to come back.
+    """
+
+    requests: float | None
+    seconds: float
+    refused: Answer
+    share: float = 1.0
+    says_when: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """A provider as its documentation (`sources`, read on `read_on`) describes it."""
+
+    provider: str
+    read_on: str
+    sources: tuple[str, ...]
+    data: Mapping[str, Json]
+    """provider_data that connects to it, with `{url}` and, for secrets, `{secret}`."""
+    gate: Gate
+    path: str
+    record: Mapping[str, Json]
+    key: str
+    expects: Mapping[str, Json]
+    states: tuple[State, ...]
+    paging: Paging
+    budget: Budget
+    records: str = ""
+    """Key of the list in a page; empty: the page is the list."""
+    envelope: Mapping[str, Json] = field(default_factory=dict)
+    token: TokenEndpoint | None = None
+    single: Single | None = None
+    filter: Filter | None = None
+    mask: Mask | None = None
+    enveloped_by: tuple[str, str] | None = None
+    """Parameter and value without which a page is the bare list."""
+    required: Mapping[str, str] = field(default_factory=dict)
+    """Headers that every request must have."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters that the listing must have; `lacks` answers it without them."""
+    lacks: Answer = Answer(400, {"error": "a parameter is missing"})
+    documents: Mapping[str, Answer] = field(default_factory=dict)
+    """Further addresses by path."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of every answer."""
+    not_found: Answer = Answer(404, {"error": "not found"})
+    restrictions: tuple[Restriction, ...] = ()
+    guarded: tuple[str, ...] = ("email", "name")
+    """Fields that a sync under a restriction must not empty."""

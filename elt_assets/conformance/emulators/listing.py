@@ -1,0 +1,187 @@
+"""Pages, positions and masks of an emulated listing: pure functions of the accounts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from elt_assets.conformance.emulators.description import Answer, Paging, State
+
+
+class BadPosition(ValueError):
+    """A position that the emulator did not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account: a number that everything about it follows from, and a state."""
+
+    number: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page: its accounts, and the fields and headers that lead on."""
+
+    accounts: Sequence[Account]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def filled(value: Any, number: int, url: str) -> Any:
+    """A copy of `value` with the placeholders in its texts replaced."""
+    match value:
+        case Mapping():
+            return {key: filled(inner, number, url) for key, inner in value.items()}
+        case list() | tuple():
+            return [filled(inner, number, url) for inner in value]
+        case str() if value.startswith("#"):
+            return int(value[1:].replace("{n}", str(number)))
+        case str():
+            return value.replace("{n}", str(number)).replace("{url}", url)
+    return value
+
+
+def at(record: Any, path: str) -> Any:
+    """The value at a path of keys."""
+    for step in path.split("."):
+        record = record.get(step) if isinstance(record, Mapping) else None
+    return record
+
+
+def without(record: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A copy of `record` that lacks what stands at `path`."""
+    first, _, rest = path.partition(".")
+    left = dict(record)
+    if not rest:
+        left.pop(first, None)
+    elif isinstance(left.get(first), Mapping):
+        left[first] = without(left[first], rest)
+    return left
+
+
+def page_of(
+    paging: Paging, path: str, query: Mapping[str, str], shown: Sequence[Account], url: str
+) -> Found | Answer:
+    """The page that a query asks for. Raises `BadPosition`."""
+    size = paging.default
+    if paging.size_param is not None and paging.size_param in query:
+        size = int(query[paging.size_param])
+        if size > paging.most and paging.too_many is not None:
+            return paging.too_many
+    size = max(1, min(size, paging.most))
+    given = query.get(paging.position)
+    begin = _begin(paging, given or None, shown, size)
+    if paging.reach is not None and begin + size > paging.reach:
+        if paging.beyond is not None:
+            return paging.beyond
+        shown = shown[: paging.reach]
+    accounts = shown[begin : begin + size]
+    more = begin + size < len(shown)
+    fields: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    if paging.total is not None:
+        capped = paging.total_ends_at_reach and paging.reach is not None
+        fields[paging.total] = min(len(shown), paging.reach or 0) if capped else len(shown)
+    following = _following(paging, begin, size, accounts) if more else None
+    kind, _, place = paging.lead.partition(" ")
+    if following is None:
+        if kind == "body" and paging.last is not None:
+            fields[place] = paging.last
+    else:
+        kept = {**query, paging.position: following}
+        address = f"{url}{quote(path)}?{urlencode(kept, safe='$,')}"
+        if kind == "link":
+            headers["Link"] = f'<{url}{quote(path)}>; rel="self", <{address}>; rel="next"'
+        elif kind == "header":
+            headers[place] = following
+        elif kind == "body":
+            fields[place] = following
+        elif kind == "url":
+            fields[place] = address
+    return Found(accounts, fields, headers)
+
+
+def _begin(paging: Paging, given: str | None, shown: Sequence[Account], size: int) -> int:
+    """Where in `shown` a page begins."""
+    if given is None:
+        return 0
+    try:
+        match paging.counts:
+            case "page" if paging.lead.startswith(("header", "body")):
+                return (int(_plain(given)) - paging.first) * size
+            case "page":
+                return (int(given) - paging.first) * size
+            case "record":
+                return int(given) - paging.first
+        after = int(_plain(given))
+    except ValueError:
+        raise BadPosition(given) from None
+    return sum(account.number <= after for account in shown)
+
+
+def _following(paging: Paging, begin: int, size: int, accounts: Sequence[Account]) -> str:
+    """The position of the next page, opaque where a provider's is."""
+    match paging.counts:
+        case "page":
+            number = str(begin // size + 1 + paging.first)
+            return _opaque(number) if paging.lead.startswith(("header", "body")) else number
+        case "record":
+            return str(begin + size + paging.first)
+    return _opaque(str(accounts[-1].number))
+
+
+def _opaque(position: str) -> str:
+    return base64.urlsafe_b64encode(f"position:{position}".encode()).decode()
+
+
+def _plain(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token).decode().removeprefix("position:")
+    except (binascii.Error, UnicodeDecodeError):
+        raise BadPosition(token) from None
+
+
+def masked(body: dict[str, Any], mask: str | None) -> dict[str, Any]:
+    """What of an answer a mask such as `next,users(id,name/fullName)` chooses."""
+    if mask is None:
+        return body
+    chosen: dict[str, Any] = {}
+    for name, inner in _parts(mask):
+        if name not in body:
+            continue
+        value = body[name]
+        if inner is None:
+            chosen[name] = value
+        elif isinstance(value, list):
+            chosen[name] = [masked(one, inner) for one in value]
+        else:
+            found = masked(value, inner)
+            chosen[name] = {**chosen.get(name, {}), **found}
+    return chosen
+
+
+def _parts(mask: str) -> list[tuple[str, str | None]]:
+    """The members of a mask at its top level, each with what it chooses inside."""
+    parts: list[str] = []
+    depth, begin = 0, 0
+    for place, character in enumerate(mask):
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append(mask[begin:place])
+            begin = place + 1
+    parts.append(mask[begin:])
+    found: list[tuple[str, str | None]] = []
+    for part in filter(None, map(str.strip, parts)):
+        if part.endswith(")"):
+            name, _, inner = part[:-1].partition("(")
+            found.append((name, inner))
+        else:
+            name, slash, inner = part.partition("/")
+            found.append((name, inner if slash else None))
+    return found

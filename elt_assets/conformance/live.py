@@ -1,0 +1,286 @@
+"""The checks of a connector against a server that is not ours to control.
+
+It is only read, and with wrong credentials once. What needs a server that misbehaves on demand
+is reported as not checked.
+"""
+
+from __future__ import annotations
+
+import secrets as random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.workbench import Workbench, kept, keys_of
+from elt_assets.connectors.source import Presence
+from elt_assets.errors import SyncError
+from elt_assets.sync.outcome import Status
+
+MOST_RESUMED = 20
+"""Pages from which reading goes on; the provider is asked for all that follow each of them."""
+ROUND = frozenset({50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000})
+
+
+@dataclass
+class Visit:
+    """A connector at a live server, and what its first sync found."""
+
+    provider: str
+    data: dict[str, Any]
+    bench: Workbench
+    keys: list[list[str]]
+    cursors: list[Any]
+
+    @property
+    def listed(self) -> list[str]:
+        """Every key in the order of the listing."""
+        return [key for page in self.keys for key in page]
+
+
+def visit(provider: str, data: Mapping[str, Any], bench: Workbench) -> Visit:
+    """Read everything once. Raises `SyncError` if the server cannot be read at all."""
+    with bench.source() as source:
+        read = [(keys_of(page, source), page.next) for page in source.pages(None)]
+    return Visit(
+        provider, dict(data), bench, [keys for keys, _ in read], [cursor for _, cursor in read]
+    )
+
+
+def pages(at: Visit) -> Finding:
+    """A sync is complete and holds each listed key once; a second listing is the same."""
+    outcome = at.bench.sync()
+    if outcome.error is not None:
+        return Finding("pages", Verdict.FAILED, outcome.error)
+    faults = []
+    if not outcome.certificate.complete:
+        faults.append("not complete: " + "; ".join(outcome.certificate.reasons))
+    if repeated := [key for key, count in Counter(at.listed).items() if count > 1]:
+        faults.append(f"{len(repeated):,} ids are listed more than once")
+    if set(at.bench.users()) != set(at.listed):
+        faults.append(
+            f"{len(set(at.listed)):,} ids are listed and {len(at.bench.users()):,} users stand "
+            f"in the table; {outcome.counts.rejected:,} records were rejected"
+        )
+    if faults:
+        return Finding("pages", Verdict.FAILED, "; ".join(faults))
+    if not at.listed:
+        return Finding("pages", Verdict.WARNED, "the directory is empty")
+    if len(at.keys) < 3:
+        return Finding(
+            "pages",
+            Verdict.WARNED,
+            f"{len(at.listed):,} records on {len(at.keys)} pages; pagination shows from three on",
+        )
+    return Finding("pages", Verdict.PASSED, f"{len(at.listed):,} records on {len(at.keys):,} pages")
+
+
+def resume(at: Visit) -> Finding:
+    """From the cursor of each page the rest follows."""
+    faults, tried = [], at.cursors[:-1][:MOST_RESUMED]
+    for place, cursor in enumerate(tried, 1):
+        with at.bench.source() as source:
+            if not source.resumable:
+                return Finding("resume", Verdict.WARNED, "an interrupted reading begins again")
+            try:
+                rest = [key for page in source.pages(kept(cursor)) for key in keys_of(page, source)]
+            except SyncError as error:
+                faults.append(f"after page {place}: {error}")
+                continue
+        wanted = [key for keys in at.keys[place:] for key in keys]
+        if Counter(rest) != Counter(wanted):
+            faults.append(f"after page {place} came {len(rest):,} records and not {len(wanted):,}")
+    if faults:
+        return Finding("resume", Verdict.FAILED, "; ".join(faults[:3]))
+    if not tried:
+        return Finding("resume", Verdict.NOT_CHECKED, "there is one page")
+    return Finding("resume", Verdict.PASSED, f"from {len(tried)} pages")
+
+
+def credentials(at: Visit) -> Finding:
+    """Wrong credentials are an error."""
+    wrong = at.bench.folder / "wrong-secret"
+    wrong.write_text(secret := f"wr0ng-{random.token_hex(12)}")
+    wrong.chmod(0o600)
+    data, replaced = _with_secret(at.data, wrong)
+    if not replaced:
+        return Finding("credentials", Verdict.NOT_APPLICABLE, "no credentials are sent")
+    with Workbench(at.provider, data) as bench:
+        outcome = bench.sync()
+        if outcome.status is not Status.FAILED:
+            return Finding(
+                "credentials",
+                Verdict.FAILED,
+                f"the sync is {outcome.status} with {len(bench.users()):,} users",
+            )
+    if secret in (outcome.error or ""):
+        return Finding("credentials", Verdict.FAILED, "the error shows the secret")
+    return Finding("credentials", Verdict.PASSED, "refused, and the sync fails")
+
+
+def permissions(at: Visit) -> Finding:
+    """Empty columns are what a missing permission looks like."""
+    if warnings := [text for text in at.bench.preview().warnings if " is empty in " in text]:
+        return Finding("permissions", Verdict.WARNED, "; ".join(warnings))
+    return Finding("permissions", Verdict.NOT_CHECKED, "no column is empty; more needs an emulator")
+
+
+def caps(at: Visit) -> Finding:
+    """A listing that ends on a full last page, or at a round number, may have been cut off."""
+    count = len(at.listed)
+    with at.bench.source() as source:
+        total = next(source.pages(None)).total
+    if total is not None and total > count:
+        return Finding("caps", Verdict.FAILED, f"{count:,} of {total:,} declared are listed")
+    sizes = [len(keys) for keys in at.keys]
+    # A page that is not full, or an empty one, is the provider's own sign of the end.
+    full = bool(sizes) and sizes[-1] > 0 and sizes[-1] == max(sizes)
+    if total is None and full and (len(sizes) > 1 or count in ROUND):
+        return Finding(
+            "caps",
+            Verdict.WARNED,
+            f"{count:,} records, the last page full and nothing after it; is that all of them?",
+        )
+    return Finding(
+        "caps", Verdict.PASSED, f"{count:,} records, and the provider says that they are all"
+    )
+
+
+def budget(at: Visit) -> Finding:
+    """What can be said without using up somebody's budget."""
+    rate = (at.data.get("rate_limit") or {}).get("requests_per_second")
+    told = "no rate is set" if rate is None else f"{rate:g} requests a second"
+    return Finding("budget", Verdict.NOT_CHECKED, f"{told}; a refusal needs an emulator")
+
+
+def unstable(at: Visit) -> Finding:
+    """Two listings in a row have the same order."""
+    with at.bench.source() as source:
+        again = [key for page in source.pages(None) for key in keys_of(page, source)]
+    if again == at.listed:
+        return Finding("unstable", Verdict.PASSED, "a second listing is the same")
+    if Counter(again) == Counter(at.listed):
+        return Finding(
+            "unstable", Verdict.WARNED, "a second listing has another order; sort it if you can"
+        )
+    missing = len(set(at.listed) - set(again))
+    return Finding(
+        "unstable", Verdict.FAILED, f"a second listing lacks {missing:,} of {len(at.listed):,} ids"
+    )
+
+
+def probe(at: Visit) -> Finding:
+    """A listed record is present, and one that never was is gone."""
+    with at.bench.source() as source:
+        if not source.probes:
+            return Finding(
+                "probe",
+                Verdict.WARNED,
+                "records cannot be asked for alone; say with single how, if the provider can tell",
+            )
+        if len(at.listed) < 2:
+            return Finding("probe", Verdict.NOT_CHECKED, "fewer than two records are listed")
+        control, known = at.listed[0], at.listed[-1]
+        never = _never(known, set(at.listed))
+        try:
+            answers = source.probe([known, never], [control])
+        except SyncError as error:
+            return Finding("probe", Verdict.FAILED, str(error))
+    if answers[known] is not Presence.PRESENT:
+        return Finding("probe", Verdict.FAILED, f"a listed record is answered as {answers[known]}")
+    if answers[never] is Presence.PRESENT:
+        return Finding("probe", Verdict.FAILED, "an id that is not listed is answered as present")
+    if answers[never] is Presence.UNKNOWN:
+        return Finding(
+            "probe", Verdict.WARNED, "an id that is not listed is unknown, so nobody is ever gone"
+        )
+    return Finding("probe", Verdict.PASSED, "a listed record is present, an invented one gone")
+
+
+def _never(like: str, listed: set[str]) -> str:
+    """An id that is not listed, made as `like` is made."""
+    other = like
+    while other in listed:
+        other = "".join(random.choice("123456789") if sign.isdigit() else sign for sign in other)
+        if other in listed and not any(sign.isdigit() for sign in other):
+            other += random.choice("abcdefgh")
+    return other
+
+
+def fields(at: Visit) -> Finding:
+    """Every record is usable, and no column is empty or the same throughout."""
+    preview = at.bench.preview()
+    if preview.rejected:
+        reason = preview.rejected[0]["reason"]
+        return Finding(
+            "fields",
+            Verdict.FAILED,
+            f"{len(preview.rejected):,} of {preview.count:,} records are rejected: {reason}",
+        )
+    users = list(at.bench.users().values())
+    with at.bench.source() as source:
+        mapped = sorted(source.fields)
+    odd = []
+    for name in mapped:
+        values = {str(user.get(name)) for user in users}
+        if len(users) >= 10 and len(values) == 1:
+            odd.append(f"{name} is {'empty' if values == {'None'} else 'the same'} in all")
+    if odd:
+        return Finding("fields", Verdict.WARNED, "; ".join(odd))
+    return Finding("fields", Verdict.PASSED, f"{len(mapped)} fields of {len(users):,} users")
+
+
+def secrets(at: Visit) -> Finding:
+    """No secret that the connector was given is in a file or a cursor."""
+    known = [secret for secret in _secrets_of(at.data) if len(secret) >= 4]
+    if not known:
+        return Finding("secrets", Verdict.NOT_APPLICABLE, "no credentials are sent")
+    faults = [f"stored in {file}" for secret in known for file in at.bench.stored(secret)]
+    faults += ["in a cursor" for secret in known if secret in repr(at.cursors)]
+    if faults:
+        return Finding("secrets", Verdict.FAILED, "; ".join(dict.fromkeys(faults)))
+    return Finding("secrets", Verdict.PASSED, "in no file or cursor")
+
+
+LIVE: dict[str, Callable[[Visit], Finding]] = {
+    "pages": pages,
+    "resume": resume,
+    "credentials": credentials,
+    "permissions": permissions,
+    "caps": caps,
+    "budget": budget,
+    "unstable": unstable,
+    "probe": probe,
+    "fields": fields,
+    "secrets": secrets,
+}
+
+
+def _with_secret(value: Any, file: Path) -> tuple[Any, int]:
+    """`value` with each reference to a secret leading to `file`, and how many there are."""
+    if isinstance(value, dict):
+        if len(value) == 1 and value.keys() <= {"env", "file"}:
+            return {"file": str(file)}, 1
+        made = {name: _with_secret(inner, file) for name, inner in value.items()}
+        return {name: one for name, (one, _) in made.items()}, sum(n for _, n in made.values())
+    if isinstance(value, list):
+        parts = [_with_secret(inner, file) for inner in value]
+        return [one for one, _ in parts], sum(n for _, n in parts)
+    return value, 0
+
+
+def _secrets_of(value: Any) -> list[str]:
+    """The values of all references to secrets."""
+    import os
+
+    if isinstance(value, dict):
+        if value.keys() == {"env"}:
+            return [os.environ.get(str(value["env"]), "")]
+        if value.keys() == {"file"} and Path(str(value["file"])).is_file():
+            return [Path(str(value["file"])).read_text("utf-8", "replace").strip()]
+        return [one for inner in value.values() for one in _secrets_of(inner)]
+    if isinstance(value, list):
+        return [one for inner in value for one in _secrets_of(inner)]
+    return []

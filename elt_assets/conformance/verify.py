@@ -1,0 +1,143 @@
+"""Verify one connector: a preset against its emulator, or provider_data against a server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from elt_assets.config import documents
+from elt_assets.conformance.emulated import EMULATED, trial
+from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.live import LIVE, visit
+from elt_assets.conformance.verdict import Finding, Report, Verdict
+from elt_assets.conformance.workbench import Workbench
+from elt_assets.connectors import catalog
+from elt_assets.connectors.presets.preset import presets
+from elt_assets.errors import InvalidInput, NotFound, SyncError
+
+Listener = Callable[[Finding], None]
+
+
+def _unheard(_: Finding) -> None:
+    """The listener of those who wait for the report."""
+
+
+def verify(
+    connector: str,
+    *,
+    provider: str = "rest",
+    against: str | None = None,
+    listener: Listener = _unheard,
+) -> Report:
+    """Verify a preset by name, or the provider_data in a file.
+
+    Raises `InvalidInput` for what cannot be verified, and `SyncError` for a server that cannot be
+    read.
+    """
+    if Path(connector).is_file():
+        data = _read(Path(connector))
+        return _live(connector, provider, _at(data, against), listener)
+    if connector in presets():
+        if against is None:
+            return emulated(connector, listener)
+        data = dict(presets()[connector].example)
+        for name, ask in presets()[connector].asks.items():
+            if (ask.default or "").startswith("https://"):
+                path = urlsplit(ask.default or "").path
+                data[name] = _origin(against) + path
+        return _live(connector, connector, data, listener)
+    if connector in catalog.providers():
+        raise InvalidInput(
+            f"{connector} says nothing of an API by itself: give a file with its provider_data and "
+            f"--provider {connector}"
+        )
+    raise NotFound(
+        f"{connector!r} is neither a file nor a preset (there is: {', '.join(sorted(presets()))})"
+    )
+
+
+def emulated(name: str, listener: Listener = _unheard) -> Report:
+    """Verify a preset against the emulator of its provider."""
+    findings = []
+    for check in EMULATED.values():
+        with trial(EMULATIONS[name]) as at:
+            findings.append(check(at))
+        listener(findings[-1])
+    return Report(name, "emulator", tuple(findings))
+
+
+def _live(name: str, provider: str, data: Mapping[str, Any], listener: Listener) -> Report:
+    stored = catalog.validate(provider, dict(data))
+    for address in dict.fromkeys(_addresses(stored)):
+        _reachable(address)
+    findings: list[Finding] = []
+    against = next(_addresses(stored), "what the file names")
+    with Workbench(provider, stored) as bench:
+        at = visit(provider, stored, bench)
+        for check, run in LIVE.items():
+            try:
+                found = run(at)
+            except SyncError as error:
+                found = Finding(check, Verdict.FAILED, str(error))
+            findings.append(found)
+            listener(found)
+    return Report(name, against, tuple(findings))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = documents.load(path.read_text("utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not UTF-8 text") from None
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path} holds no provider_data, which is an object with fields")
+    return found
+
+
+def _at(data: Mapping[str, Any], against: str | None) -> dict[str, Any]:
+    """`data` with the origin of its API, and of what issues its tokens, replaced."""
+    if against is None:
+        return dict(data)
+    origin = _origin(against)
+    moved = dict(data)
+    if isinstance(moved.get("api_endpoint"), str):
+        path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
+        moved["api_endpoint"] = origin + path
+    auth = moved.get("auth")
+    if isinstance(auth, dict) and isinstance(auth.get("token_url"), str):
+        moved["auth"] = {**auth, "token_url": origin + urlsplit(auth["token_url"]).path}
+    return moved
+
+
+def _origin(against: str) -> str:
+    parts = urlsplit(against)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInput(f"--against {against!r} is not an address such as http://127.0.0.1:8000")
+    return urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    """Every http address in provider_data, the API's own first."""
+    if isinstance(value, Mapping):
+        ordered = sorted(value.items(), key=lambda item: "endpoint" not in str(item[0]))
+        for _, inner in ordered:
+            yield from _addresses(inner)
+    elif isinstance(value, str) and value.startswith(("http://", "https://")):
+        yield value
+
+
+def _reachable(address: str) -> None:
+    """Raise `InvalidInput` if nothing listens there."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=10).close()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidInput(
+            f"nothing answers at {parts.scheme}://{parts.netloc}: {reason}; start the server or "
+            "correct --against"
+        ) from None

@@ -1,0 +1,125 @@
+"""One connector under test: its own installation in a temporary folder, and secrets as files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import load_settings
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.evaluate import text_at
+from elt_assets.connectors.source import Page, Source
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.extract.preview import Preview
+from elt_assets.sync.outcome import Outcome
+from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
+
+REF = IntegrationRef("conformance", "connector")
+
+_APART = dict.fromkeys(
+    (
+        "operational_url",
+        "operational_password",
+        "operational_reader",
+        "warehouse_url",
+        "warehouse_password",
+        "warehouse_data",
+        "dagster_url",
+        "dagster_password",
+        "broker_url",
+        "broker_password",
+        "audit_key",
+        "events_path",
+    )
+)
+"""Settings that lead to the stores of the installation at hand, which a test kit must not touch."""
+
+
+class Workbench:
+    """Syncs one connector into an installation that ends with it."""
+
+    def __init__(self, provider: str, data: Mapping[str, Any]) -> None:
+        self.provider = provider
+        self.data = dict(data)
+        self.folder = Path(tempfile.mkdtemp(prefix="elt-assets-verify-"))
+        self._settings = load_settings(home=self.folder / "home", fetch_first_wait=0.05, **_APART)
+        self._platform = Platform.open(self._settings)
+        self._platform.registry.add(REF, provider, self.data)
+        self._syncs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._platform.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def sync(self) -> Outcome:
+        """Sync the users once."""
+        self._syncs += 1
+        (outcome,) = self._platform.sync(USERS, [REF], sync_id=f"sync-{self._syncs}")
+        return outcome
+
+    def users(self) -> dict[str, dict[str, Any]]:
+        """The table of users by external_id, each with its attributes among its columns."""
+        return {
+            row["external_id"]: {**row["attributes"], **row}
+            for row in self._platform.records(USERS, REF)
+        }
+
+    def preview(self) -> Preview:
+        """One page, mapped."""
+        return self._platform.preview(USERS, REF)
+
+    @contextmanager
+    def source(self) -> Iterator[Source]:
+        """The connector's source of users."""
+        source = catalog.open_source(
+            self.provider,
+            self.data,
+            USERS.name,
+            secrets=Secrets(),
+            limits=FetchLimits.of(self._settings),
+            ref=REF,
+        )
+        with closing(source):
+            yield source
+
+    def stored(self, secret: str) -> list[str]:
+        """Files of the installation that hold a secret."""
+        return sorted(
+            str(path.relative_to(self.folder))
+            for path in (self.folder / "home").rglob("*")
+            if path.is_file() and secret.encode() in path.read_bytes()
+        )
+
+
+def keys_of(page: Page, source: Source) -> list[str]:
+    """The keys of a page's records, in order."""
+    found = msgspec.json.decode(page.body) if page.body else []
+    for step in source.records:
+        found = (found or {}).get(step) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        found = [found]
+    return [str(text_at(source.fields["external_id"], record)) for record in found or []]
+
+
+def kept(cursor: Any) -> Any:
+    """A cursor as it comes back from where checkpoints are kept."""
+    return json.loads(json.dumps(cursor))
