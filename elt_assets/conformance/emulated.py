@@ -135,6 +135,8 @@ def _harm_under(emulation: Emulation, restriction: Restriction) -> list[str]:
     with trial(emulation) as at:
         at.bench.sync()
         before = at.bench.users()
+        if not before:
+            return ["the first sync found nobody"]
         at.emulator.restriction = restriction
         at.bench.sync()
         at.bench.sync()
@@ -222,7 +224,9 @@ def budget(at: Trial) -> Finding:
 
 def unstable(at: Trial) -> Finding:
     """A record of the first page leaves while the second is asked for; nobody else leaves."""
-    at.bench.sync()
+    first = at.bench.sync()
+    if first.error is not None:
+        return Finding("unstable", Verdict.FAILED, first.error)
     left = at.emulator.listed()[1]
     begun = at.emulator.pages
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.presets.preset import Preset, presets
+from elt_assets.connectors.presets.preset import Preset, presets, verdicts
 
 _START = """\
 # Connecting providers
@@ -470,6 +470,40 @@ Providers that ask only for what is particular to you. Each also takes `fields` 
 other places for the usual ones), `params`, `rate_limit`, `safeguards` and `permission_source_name`.
 """
 
+_CONFORMANCE = """
+## Conformance
+
+`elt-assets connectors verify okta` runs the checks below on a preset, against an emulator of its
+provider that was written from the provider's documentation and shares no code with the preset.
+`elt-assets connectors verify acme.yaml` runs them on a configuration of your own against the
+server that it names, and `--against http://127.0.0.1:8000` against another; `--json` prints one
+document, and the exit status is 1 if a check fails. The server is read several times and sent
+wrong credentials once; nothing is written to the installation. What needs a server that
+misbehaves on demand is then "not checked". The same checks are a test for pytest:
+
+```console
+$ pytest --connector acme.yaml --connector-against http://127.0.0.1:8000
+```
+
+| check | what must hold |
+|---|---|
+| pages | every record of every page, once |
+| resume | reading goes on from every page |
+| credentials | wrong credentials are an error and not an empty list |
+| permissions | a permission that hides records or fields deletes and empties nothing |
+| caps | a listing that the provider cuts off is incomplete |
+| budget | the provider's budget is kept and waited for |
+| unstable | records that move between pages are not deleted |
+| probe | a record asked for alone is found, gone or unknown, rightly |
+| fields | fields and states are mapped as documented |
+| secrets | no secret is stored or shown |
+
+How the presets stand (✓ passed, ! passed with a warning, – does not apply; written by
+`python -m elt_assets.conformance.table docs/connectors.md`):
+"""
+
+_SIGNS = {"passed": "✓", "warned": "!", "failed": "**failed**", "not applicable": "–"}
+
 _REFERENCE = """
 ## Reference
 
@@ -489,7 +523,7 @@ def document() -> str:
     parts = [_START, _PRESETS]
     for name, preset in presets().items():
         parts += _preset(name, preset)
-    parts.append(_REFERENCE)
+    parts += [_CONFORMANCE, _verdicts(), _REFERENCE]
     schemas = {name: catalog.schema(name) for name in catalog.providers() if name not in presets()}
     shared = _shared(schemas.values())
     for name, schema in schemas.items():
@@ -521,6 +555,17 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
         yield "\n".join(f"- **Limit.** {limit.strip()}" for limit in preset.limits)
     sources = ", ".join(f"[{place}]({at})" for place, at in enumerate(preset.sources, 1))
     yield f"Checked against the provider's documentation on {preset.checked}: {sources}."
+
+
+def _verdicts() -> str:
+    """Providers by checks."""
+    found = verdicts()
+    checks = list(next(iter(found.values())))
+    rows = [
+        (f"`{name}`", *(_SIGNS.get(found[name][check], "?") for check in checks))
+        for name in sorted(found)
+    ]
+    return _table(("preset", *checks), rows)
 
 
 def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:

@@ -7,6 +7,7 @@ YAML does) or reading pages (rest).
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date
 from functools import cache
@@ -156,6 +157,14 @@ class PresetData(Strict):
     allow_plain_http: bool = Field(
         False, description="Send credentials unencrypted to a host that is not this machine."
     )
+
+
+@cache
+def verdicts() -> dict[str, dict[str, str]]:
+    """What the conformance checks of each preset came to, as they were recorded."""
+    recorded = resources.files("elt_assets.connectors") / "presets" / "conformance.json"
+    found: dict[str, dict[str, str]] = json.loads(recorded.read_text("utf-8"))
+    return found
 
 
 @cache

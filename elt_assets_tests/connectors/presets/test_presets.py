@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -14,10 +13,7 @@ from elt_assets.connectors.presets.preset import presets
 from elt_assets.connectors.source import Source
 from elt_assets.errors import InvalidInput, PageUnreadable, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
-from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.provider_behaviour import (
-    AUTH0,
     BEHAVIOURS,
     SECRET,
     TOKEN,
@@ -70,69 +66,6 @@ def count(source: Source) -> int:
 
 def test_every_preset_has_its_behaviour_described() -> None:
     assert sorted(BEHAVIOURS) == sorted(presets())
-
-
-@EVERY
-def test_a_preset_reads_everybody_as_they_are(
-    provider: Provider, platform: Platform, name: str
-) -> None:
-    behaviour = BEHAVIOURS[name]
-    people = humans(behaviour)
-    provider.answer = serving(behaviour, people, provider)
-    platform.registry.add(REF, name, behaviour.data(provider.url))
-    (outcome,) = platform.sync(USERS, [REF], sync_id="one")
-    assert outcome.error is None
-    assert outcome.certificate.complete
-    found = {
-        record["external_id"]: (record["name"], record["email"], record["active"])
-        for record in platform.records(USERS, REF)
-    }
-    assert found == {
-        (expected := behaviour.expected(human)).external_id: (
-            expected.name,
-            expected.email,
-            expected.active,
-        )
-        for human in people
-    }
-
-
-@EVERY
-def test_a_preset_goes_on_from_every_page(provider: Provider, name: str) -> None:
-    behaviour = BEHAVIOURS[name]
-    people = humans(behaviour)
-    provider.answer = serving(behaviour, people, provider)
-    data = behaviour.data(provider.url)
-    source = opened(name, data)
-    pages = list(source.pages(None))
-    source.close()
-    assert len(pages) >= 3
-    left = len(people)
-    for page in pages[:-1]:
-        left -= page.count
-        source = opened(name, data)
-        continued = list(source.pages(json.loads(json.dumps(page.next))))
-        source.close()
-        assert sum(one.count for one in continued) == left
-        assert SECRET not in json.dumps(page.next)
-        assert TOKEN not in json.dumps(page.next)
-
-
-@EVERY
-def test_a_preset_waits_when_it_is_told_to(provider: Provider, name: str) -> None:
-    behaviour = BEHAVIOURS[name]
-    people = humans(behaviour, 1.5)
-    serve = serving(behaviour, people, provider)
-    limited: list[Asked] = []
-
-    def answer(asked: Asked) -> Reply:
-        if asked.path == behaviour.path and not limited:
-            limited.append(asked)
-            return behaviour.limited()
-        return serve(asked)
-
-    provider.answer = answer
-    assert count(opened(name, behaviour.data(provider.url))) == len(people)
 
 
 @EVERY
@@ -195,18 +128,3 @@ def test_a_domain_that_would_lead_elsewhere_is_refused() -> None:
     for domain in ("acme.okta.com/x", "a@evil.example", "evil.example?x=", "x y"):
         with pytest.raises(InvalidInput, match="domain: does not look like one"):
             catalog.validate("okta", {"domain": domain, "token": {"env": "T"}})
-
-
-def test_a_listing_that_the_provider_ends_early_fails_and_deletes_nobody(
-    provider: Provider, platform: Platform
-) -> None:
-    people = humans(AUTH0, 10)
-    provider.answer = serving(AUTH0, people, provider)
-    platform.registry.add(REF, "auth0", AUTH0.data(provider.url))
-    (outcome,) = platform.sync(USERS, [REF], sync_id="one")
-    assert outcome.counts.latest == 1000
-    provider.answer = serving(AUTH0, [*people, *map(Human, range(2000, 2100))], provider)
-    (outcome,) = platform.sync(USERS, [REF], sync_id="two")
-    assert outcome.status == "failed"
-    assert "invalid_paging" in (outcome.error or "") or "Bad Request" in (outcome.error or "")
-    assert len(platform.records(USERS, REF)) == 1000

@@ -1,0 +1,150 @@
+"""Each check finds the fault that it is there for, planted in an emulator or a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from elt_assets.conformance import emulated
+from elt_assets.conformance.emulated import EMULATED, trial
+from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators.description import Emulation
+from elt_assets.conformance.verdict import Verdict
+from elt_assets.connectors.presets import preset
+from elt_assets.connectors.presets.preset import Preset
+
+OKTA, GITHUB, AUTH0 = EMULATIONS["okta"], EMULATIONS["github"], EMULATIONS["auth0"]
+SLACK, GOOGLE = EMULATIONS["slack"], EMULATIONS["google_workspace"]
+
+
+def found(check: str, emulation: Emulation) -> tuple[Verdict, str]:
+    with trial(emulation) as at:
+        finding = EMULATED[check](at)
+    return finding.verdict, finding.detail
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], None]], None]:
+    """Changes the users stream of a preset for one test."""
+
+    def change(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+        import copy
+
+        every = dict(preset.presets())
+        rest = copy.deepcopy(every[name].rest)
+        edit(rest["streams"]["users"])
+        rest["rate_limit"] = rest.get("rate_limit", {})
+        every[name] = every[name].model_copy(update={"rest": rest})
+        preset.model.cache_clear()
+        from elt_assets.connectors import catalog
+
+        catalog._kind.cache_clear()
+
+        def presets() -> dict[str, Preset]:
+            return every
+
+        monkeypatch.setattr(preset, "presets", presets)
+        monkeypatch.setattr(emulated, "presets", presets)
+
+    return change
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Models that a test made of a changed preset end with it."""
+    yield
+    from elt_assets.connectors import catalog
+
+    preset.model.cache_clear()
+    catalog._kind.cache_clear()
+
+
+def test_a_mask_without_the_next_token_loses_the_other_pages(changed: Any) -> None:
+    changed("google_workspace", lambda users: users["params"].update(fields="users(id,name)"))
+    verdict, detail = found("pages", GOOGLE)
+    assert verdict is Verdict.FAILED
+    assert "missing" in detail
+
+
+def test_a_page_larger_than_the_provider_gives(changed: Any) -> None:
+    changed("onelogin", lambda users: users["params"].update(limit=500))
+    verdict, detail = found("caps", EMULATIONS["onelogin"])
+    assert (verdict, "500 a page are asked for and 50" in detail) == (Verdict.FAILED, True)
+
+
+def test_a_cap_that_nothing_knows_of(changed: Any) -> None:
+    changed("auth0", lambda users: users["pagination"].pop("reach"))
+    verdict, detail = found("caps", AUTH0)
+    assert verdict is Verdict.FAILED
+    assert "1,000 users are called complete" in detail
+
+
+@pytest.mark.parametrize("emulation", [GITHUB, SLACK], ids=lambda one: one.provider)
+def test_a_permission_that_nothing_asks_about(changed: Any, emulation: Emulation) -> None:
+    changed(emulation.provider, lambda users: users.pop("requires"))
+    verdict, detail = found("permissions", emulation)
+    if emulation is GITHUB:
+        assert verdict is Verdict.FAILED
+        assert "a first sync says nothing" in detail
+    else:
+        assert verdict is Verdict.PASSED  # the look at one page warns of empty addresses
+
+
+def test_a_state_that_is_taken_for_inactive(changed: Any) -> None:
+    changed("okta", lambda users: users["fields"].update(active='status == "ACTIVE"'))
+    verdict, detail = found("fields", OKTA)
+    assert verdict is Verdict.FAILED
+    assert "LOCKED_OUT: active is False and not True" in detail
+
+
+def test_a_single_record_that_is_looked_for_in_the_wrong_place(changed: Any) -> None:
+    changed("gitlab", lambda users: users["single"].update(path="/users/{external_id}"))
+    verdict, detail = found("probe", EMULATIONS["gitlab"])
+    assert verdict is Verdict.FAILED
+    assert "unknown and not" in detail
+
+
+def test_an_error_that_is_taken_for_an_empty_directory() -> None:
+    empty = replace(OKTA.gate, refused=replace(OKTA.gate.refused, status=200, body=[]))
+    verdict, detail = found("credentials", replace(OKTA, gate=empty))
+    assert verdict is Verdict.FAILED
+    assert "the sync is" in detail
+
+
+def test_a_rate_above_the_budget() -> None:
+    tight = replace(OKTA.budget, requests=60)
+    verdict, detail = found("budget", replace(OKTA, budget=tight))
+    assert verdict is Verdict.FAILED
+    assert "5 requests a second; 0.5 are allowed" in detail
+
+
+def test_deletes_on_the_word_of_a_listing(changed: Any) -> None:
+    changed("github", lambda users: users.update(snapshot=True))
+    verdict, detail = found("unstable", GITHUB)
+    assert verdict is Verdict.FAILED
+    assert "1 who are still there were deleted" in detail
+
+
+def test_a_token_that_is_kept() -> None:
+    with trial(OKTA) as at:
+        leak = at.bench.folder / "home" / "leak.txt"
+        leak.write_text(f"the token is {at.emulator.secret}")
+        finding = EMULATED["secrets"](at)
+    assert finding.verdict is Verdict.FAILED
+    assert "home/leak.txt" in finding.detail
+
+
+def test_a_cursor_that_leads_elsewhere() -> None:
+    with trial(OKTA) as at:
+        begun = at.emulator.pages
+
+        def shuffle(pages: int) -> None:
+            if pages >= begun + 3:
+                at.emulator.accounts = at.emulator.accounts[:-7]
+
+        at.emulator.after_page = shuffle
+        finding = EMULATED["resume"](at)
+    assert finding.verdict is Verdict.FAILED
