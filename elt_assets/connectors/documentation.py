@@ -144,7 +144,9 @@ streams:
 Write it as `acme.yaml`, replace what differs, and try it:
 `elt-assets integrations add --org acme --id directory --provider rest --data acme.yaml`, then
 `elt-assets integrations test acme:directory`, which shows what it found and warns about what looks
-wrong: no ids, empty addresses, a count that disagrees.
+wrong: no ids, empty addresses, a count that disagrees, links that count. `--all-streams` tests
+every stream that the file has, and `elt-assets connectors verify acme.yaml` looks closer (see
+[Conformance](#conformance)).
 
 **Who asks?** Secrets always by reference, `{env: NAME}` or `{file: PATH}`.
 
@@ -482,7 +484,7 @@ wrong credentials once; nothing is written to the installation. What needs a ser
 misbehaves on demand is then "not checked". The same checks are a test for pytest:
 
 ```console
-$ pytest --connector acme.yaml --connector-against http://127.0.0.1:8000
+$ pytest -p elt_assets.conformance.pytest_plugin --connector acme.yaml
 ```
 
 | check | what must hold |

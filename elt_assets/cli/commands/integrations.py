@@ -9,18 +9,20 @@ import click
 import yaml
 
 from elt_assets.cli.console.as_person import as_person
-from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.cli.console.exit_statuses import FAILED
+from elt_assets.cli.console.output import as_json, complain, note, print_json, print_table
 from elt_assets.cli.console.stream_option import of_stream
 from elt_assets.cli.installation import existing_platform, registered
 from elt_assets.config import documents
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.extract.preview import Preview
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.registry import Integration
-from elt_assets.sync.streams import USERS, Stream
+from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 named = click.argument("integration", metavar="ORG:ID")
 
@@ -141,14 +143,50 @@ def show(integration: str, as_json: bool) -> None:
 @integrations.command(epilog="Example: elt-assets integrations test org-001:okta-main")
 @named
 @of_stream
+@click.option("--all-streams", is_flag=True, help="Test every stream that it is configured for.")
 @as_json
-def test(integration: str, stream: Stream, as_json: bool) -> None:
-    """Fetch one page and show how it is mapped; nothing is written."""
+def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> None:
+    """Fetch one page and show how it is mapped; nothing is written.
+
+    Warns of what looks wrong. With --all-streams a stream that cannot be read is reported and the
+    others are tested all the same; the exit status is then 1.
+    """
     with existing_platform() as platform:
-        found = platform.preview(stream, registered(platform, integration))
+        ref = registered(platform, integration)
+        if all_streams:
+            _test_all(platform, ref, as_json)
+            return
+        found = platform.preview(stream, ref)
     if as_json:
         print_json(found)
         return
+    _show(stream, found)
+
+
+def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> None:
+    """Test each stream of an integration that is synced, that is, not the sign-ins."""
+    offered = catalog.streams(platform.registry.get(ref).provider_data)
+    documents: dict[str, Any] = {}
+    failed = False
+    for stream in (STREAMS[name] for name in offered if name in STREAMS):
+        try:
+            found = platform.preview(stream, ref)
+        except SyncError as error:
+            failed = True
+            documents[stream.name] = {"error": str(error)}
+            complain(f"{stream.name}: {error}")
+            continue
+        documents[stream.name] = found
+        if not as_json:
+            click.echo(f"{stream.name}:")
+            _show(stream, found)
+    if as_json:
+        print_json({"streams": documents})
+    if failed:
+        raise SystemExit(FAILED)
+
+
+def _show(stream: Stream, found: Preview) -> None:
     columns = [column.name for column in stream.columns]
     columns += ["attributes", "source_updated_at"]
     print_table(columns, [[record[column] for column in columns] for record in found.records])

@@ -14,6 +14,7 @@ import duckdb
 import msgspec
 
 from elt_assets.connectors.mapping.expressions import speaks_of_parent
+from elt_assets.connectors.rest.counting_links import counts_in_disguise
 from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
@@ -27,6 +28,8 @@ _NO_PROBE = (
     "complete listing lacks it too; say with single how one record is asked for, if the provider "
     "can tell"
 )
+_ENOUGH = 10
+"""Records from which on one value in all of them is no accident."""
 _LISTS = 20
 """Many groups are empty; after so many it is worth saying that nothing was found."""
 
@@ -70,6 +73,7 @@ def warnings(stream: Stream, preview: Preview, mapped: Collection[str]) -> list[
             "identifies a record"
         )
     found += _empty(preview.records, mapped)
+    found += _constant(preview.records, mapped)
     found += _size(preview)
     total = preview.declared_total
     if total is not None and (total < count or (not preview.has_more and total != count)):
@@ -95,6 +99,22 @@ def _empty(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> lis
             found.append(f"{name} is empty in every record; check fields.{name}")
         elif name == "email" and 2 * empty >= len(values) > 1:
             found.append(f"email is empty in {empty:,} of {len(values):,}; check fields.email")
+    return found
+
+
+def _constant(records: Sequence[Mapping[str, Any]], mapped: Collection[str]) -> list[str]:
+    """Fields of which each record has another value, or some record another one, as a rule."""
+    if len(records) < _ENOUGH:
+        return []
+    found = [
+        f"{name} is the same in every record; check fields.{name}"
+        for name in ("email", "name")
+        if name in mapped
+        and records[0].get(name)
+        and all(record.get(name) == records[0][name] for record in records)
+    ]
+    if "active" in mapped and all(record.get("active") is False for record in records):
+        found.append("no record is active; check fields.active")
     return found
 
 
@@ -142,8 +162,19 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
         wanted=page.wanted,
     )
-    about_page = [*warnings(stream, found, source.fields.keys()), *page.doubts]
+    about_page = [*warnings(stream, found, source.fields.keys()), *page.doubts, *_links(page)]
     return msgspec.structs.replace(found, warnings=about_page + _probe(stream, found, source))
+
+
+def _links(page: Page) -> list[str]:
+    """A warning if what leads to the next page counts although it is no number by its type."""
+    counting = counts_in_disguise(page.next)
+    if counting is None:
+        return []
+    return [
+        f"what leads to the next page counts ({counting}), so a record that leaves while pages are "
+        "read can hide another one; use a cursor of the provider that names a record, if it has one"
+    ]
 
 
 def _first_page(source: Source) -> Page:

@@ -291,3 +291,16 @@ def test_counted_pages_are_known_beforehand_up_to_the_total(course: Course) -> N
 def test_a_position_fits_its_kind(course: Course, good: list[object], bad: list[object]) -> None:
     assert all(course.fits(position) for position in good)
     assert not any(course.fits(position) for position in bad)
+
+
+@pytest.mark.parametrize(("total", "last"), [(1000, 100), (1100, 100), (None, 100), (1000, 40)])
+def test_a_listing_that_comes_as_far_as_the_provider_lets_it_is_cut_short(
+    total: int | None, last: int
+) -> None:
+    course = Course(Kind.NUMBERED, 100, start=1, reach=1000)
+    listing = Listing(course, Progress(page=10, at=10, listed=1000 - last, longest=100))
+    turn = listing.take(Facts(last, total=total))
+    assert turn.next is None
+    assert turn.cut_short == "the provider lets 1,000 records be paged through at most"
+    listing = Listing(course, Progress(page=10, at=10, listed=899, longest=100))
+    assert listing.take(Facts(100, total=999)).cut_short is None

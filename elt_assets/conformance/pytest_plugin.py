@@ -1,0 +1,84 @@
+"""The conformance checks as tests: `pytest -p elt_assets.conformance.pytest_plugin --connector …`.
+
+Each check is a test of its own. One that does not apply, or that needs a server that misbehaves
+on demand, is skipped with its reason.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from elt_assets.conformance.verdict import Report
+
+_REPORT = pytest.StashKey["Report"]()
+
+
+class ConnectorFailed(Exception):
+    """A check failed; the message is its detail."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say which connector to verify, and against what."""
+    group = parser.getgroup("connectors", "conformance of connectors")
+    group.addoption(
+        "--connector", metavar="PROVIDER|FILE", help="Preset, or file with provider_data."
+    )
+    group.addoption("--connector-against", metavar="URL", help="Server to verify against.")
+    group.addoption(
+        "--connector-provider", default="rest", help="Kind of provider of the file; rest if unset."
+    )
+
+
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Add one test for each check."""
+    if config.getoption("--connector") is None:
+        return
+    from elt_assets.conformance.verdict import CHECKS
+
+    items += [ConnectorCheck.from_parent(session, name=name, nodeid=name) for name in CHECKS]
+
+
+class ConnectorCheck(pytest.Item):
+    """One check of the connector."""
+
+    def runtest(self) -> None:
+        """Verify the connector once for all checks, and say what this one came to."""
+        from elt_assets.conformance.verdict import Verdict
+
+        finding = next(one for one in self._report().findings if one.check == self.name)
+        match finding.verdict:
+            case Verdict.FAILED:
+                raise ConnectorFailed(finding.detail)
+            case Verdict.WARNED:
+                warnings.warn(f"{self.name}: {finding.detail}", stacklevel=1)
+            case Verdict.NOT_APPLICABLE | Verdict.NOT_CHECKED:
+                pytest.skip(finding.detail)
+
+    def repr_failure(
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,
+    ) -> str:
+        """The detail alone: a traceback of the kit tells nothing of the connector."""
+        return str(excinfo.value)
+
+    def reportinfo(self) -> tuple[str, int | None, str]:
+        """Where the test is: nowhere but in the options."""
+        return str(self.config.getoption("--connector")), None, f"connector: {self.name}"
+
+    def _report(self) -> Report:
+        from elt_assets.conformance.verify import verify
+
+        if _REPORT not in self.config.stash:
+            self.config.stash[_REPORT] = verify(
+                self.config.getoption("--connector"),
+                provider=self.config.getoption("--connector-provider"),
+                against=self.config.getoption("--connector-against"),
+            )
+        return self.config.stash[_REPORT]

@@ -1,0 +1,114 @@
+"""Credentials that see some of the records fail before a page is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from elt_assets.connectors import catalog
+from elt_assets.connectors.rest.counting_links import counts_in_disguise
+from elt_assets.errors import InvalidInput, ProviderRefused
+from elt_assets_tests.connectors.conftest import OpenSource
+from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json, listing
+
+LISTING = listing([[{"id": 1, "name": "Ada"}]])
+
+
+def serving(check: Reply) -> Answer:
+    def answer(asked: Asked) -> Reply:
+        return check if asked.path == "/v1/me" else LISTING(asked)
+
+    return answer
+
+
+def requires(data: dict[str, Any], **how: Any) -> None:
+    data["streams"]["users"]["requires"] = {"path": "/me", "otherwise": "ask Ada", **how}
+
+
+@pytest.mark.parametrize(
+    ("how", "good", "bad"),
+    [
+        (
+            {"holds": 'state == "active"'},
+            as_json({"state": "active"}),
+            as_json({"state": "pending"}),
+        ),
+        (
+            {"holds": "value[0].enabled != null"},
+            as_json({"value": [{"enabled": False}]}),
+            as_json({"value": [{}]}),
+        ),
+        (
+            {"header": "X-OAuth-Scopes", "scopes": ["read", "email"]},
+            as_json({}, x_oauth_scopes="email, read, write"),
+            as_json({}, x_oauth_scopes="read, write"),
+        ),
+    ],
+)
+def test_a_permission_is_there_or_the_sync_fails(
+    provider: Provider,
+    data: dict[str, Any],
+    users: OpenSource,
+    how: dict[str, Any],
+    good: Reply,
+    bad: Reply,
+) -> None:
+    requires(data, **how)
+    provider.answer = serving(good)
+    assert [page.count for page in users().pages(None)] == [1]
+    provider.answer = serving(bad)
+    with pytest.raises(ProviderRefused, match="the check of permissions failed: ask Ada"):
+        list(users().pages(None))
+
+
+def test_a_refusal_of_the_check_says_what_to_do(
+    provider: Provider, data: dict[str, Any], users: OpenSource
+) -> None:
+    requires(data, holds='state == "active"')
+    provider.answer = serving(as_json({"message": "Not Found"}, 404))
+    with pytest.raises(ProviderRefused, match=r"404.*ask Ada"):
+        list(users().pages(None))
+
+
+def test_an_error_in_an_answer_of_200_is_repeated(
+    provider: Provider, data: dict[str, Any], users: OpenSource
+) -> None:
+    requires(data, header="X-OAuth-Scopes", scopes=["read"])
+    provider.answer = serving(as_json({"ok": False, "error": "invalid_auth"}))
+    with pytest.raises(ProviderRefused, match="answered with an error; invalid_auth"):
+        list(users().pages(None))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({}, "give holds, or header and scopes"),
+        ({"header": "X", "holds": "a == 1"}, "give holds, or header and scopes"),
+        ({"holds": "state"}, "compares nothing"),
+    ],
+)
+def test_a_check_that_checks_nothing_is_refused(
+    data: dict[str, Any], how: dict[str, Any], said: str
+) -> None:
+    requires(data, **how)
+    with pytest.raises(InvalidInput, match=said):
+        catalog.validate("rest", data)
+
+
+@pytest.mark.parametrize(
+    ("at", "counts"),
+    [
+        ("https://acme.example/users?per_page=100&page=2", "page=2"),
+        ("/users?_page=3", "_page=3"),
+        ("https://acme.example/users?startIndex=101&count=100", "startIndex=101"),
+        ("10", "the token 10"),
+        ("https://acme.example/users?after=00u17&limit=200", None),
+        ("b2Zmc2V0", None),
+        (200, None),
+    ],
+)
+def test_links_that_count_are_told_from_those_that_name_a_record(
+    at: object, counts: str | None
+) -> None:
+    assert counts_in_disguise({"at": at}) == counts
