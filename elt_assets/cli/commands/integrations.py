@@ -145,7 +145,7 @@ def show(integration: str, as_json: bool) -> None:
 @of_stream
 @click.option("--all-streams", is_flag=True, help="Test every stream that it is configured for.")
 @as_json
-def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> None:
+def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> int:
     """Fetch one page and show how it is mapped; nothing is written.
 
     Warns of what looks wrong. With --all-streams a stream that cannot be read is reported and the
@@ -154,17 +154,17 @@ def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> 
     with existing_platform() as platform:
         ref = registered(platform, integration)
         if all_streams:
-            _test_all(platform, ref, as_json)
-            return
+            return _test_all(platform, ref, as_json)
         found = platform.preview(stream, ref)
     if as_json:
         print_json(found)
-        return
-    _show(stream, found)
+    else:
+        _show(stream, found)
+    return 0
 
 
-def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> None:
-    """Test each stream of an integration that is synced, that is, not the sign-ins."""
+def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> int:
+    """Test each stream of an integration that is synced, that is, not the sign-ins; the status."""
     offered = catalog.streams(platform.registry.get(ref).provider_data)
     documents: dict[str, Any] = {}
     failed = False
@@ -182,8 +182,7 @@ def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> None:
             _show(stream, found)
     if as_json:
         print_json({"streams": documents})
-    if failed:
-        raise SystemExit(FAILED)
+    return FAILED if failed else 0
 
 
 def _show(stream: Stream, found: Preview) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from elt_assets.sync.state import registry
 from elt_assets_tests.cli.conftest import Command, Process
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 GOOD = """
 permission_source_name: Acme directory
@@ -197,3 +198,44 @@ def test_correcting_what_was_never_registered_makes_no_home(elt_assets: Command)
     refused = elt_assets("integrations", "update", "org-001:okta-main", "--data", "-", stdin=GOOD)
     assert refused.status != 0
     assert not elt_assets.home.exists()
+
+
+def test_every_stream_is_tested_and_one_that_cannot_be_read_hides_no_other(
+    elt_assets: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "t0ken")
+    links = {"id": 7, "name": "Ada", "email": "ada@acme.example"}
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/v1/groups":
+            return as_json({"error": "forbidden"}, 403)
+        following = f'<{provider.url}/v1/users?page=2>; rel="next"'
+        return as_json([{**links, "id": number} for number in range(12)], link=following)
+
+    with Provider(answer) as provider:
+        data = f"""
+            api_endpoint: {provider.url}/v1
+            auth: {{type: bearer, token: {{env: ACME_TOKEN}}}}
+            streams:
+              users:
+                path: /users
+                pagination: {{type: link_header}}
+                fields: {{external_id: id, name: name, email: email}}
+              groups:
+                path: /groups
+                pagination: {{type: link_header}}
+                fields: {{external_id: id, name: name}}
+        """
+        add(elt_assets, data)
+        tested = elt_assets("integrations", "test", "org-001:okta-main", "--all-streams")
+        assert tested.status == 1
+        assert "users:" in tested.out
+        assert "groups: page 1" in tested.err
+        assert "what leads to the next page counts (page=2)" in tested.err
+        assert "email is the same in every record" in tested.err
+        assert "missing records cannot be asked for" in tested.err
+        found = elt_assets("integrations", "test", "org-001:okta-main", "--all-streams", "--json")
+        assert found.status == 1
+        streams = json.loads(found.out)["streams"]
+        assert streams["users"]["count"] == 12
+        assert "answered 403" in streams["groups"]["error"]

@@ -33,7 +33,8 @@ def page(
 
 
 def user(number: int, **values: Any) -> dict[str, Any]:
-    return {"external_id": f"u-{number}", "name": "Ada", "email": "a@x", "attributes": {}} | values
+    known = {"external_id": f"u-{number}", "name": f"Ada {number}", "email": f"a{number}@x"}
+    return known | {"attributes": {}} | values
 
 
 def test_a_preview_shows_the_first_page_as_it_would_be_mapped(company: Company) -> None:
@@ -126,6 +127,10 @@ def test_a_page_that_is_in_order_has_no_warning() -> None:
         (
             page(*map(user, range(100))),
             "exactly 100 records and nothing follows; if there are more, check pagination",
+        ),
+        (
+            page(*(user(number, email="a@x") for number in range(12)), has_more=True),
+            "email is the same in every record; check fields.email",
         ),
         (
             page(*map(user, range(7)), wanted=7),
