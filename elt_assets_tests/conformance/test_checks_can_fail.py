@@ -16,6 +16,8 @@ from elt_assets.conformance.verdict import Verdict
 from elt_assets.connectors.presets import preset
 from elt_assets.connectors.presets.preset import Preset
 
+pytestmark = pytest.mark.slow
+
 OKTA, GITHUB, AUTH0 = EMULATIONS["okta"], EMULATIONS["github"], EMULATIONS["auth0"]
 SLACK, GOOGLE = EMULATIONS["slack"], EMULATIONS["google_workspace"]
 

@@ -9,6 +9,8 @@ from elt_assets.conformance.emulators import EMULATIONS
 from elt_assets.conformance.verdict import CHECKS, Verdict
 from elt_assets.connectors.presets.preset import presets, verdicts
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_preset_has_an_emulator_and_every_check_a_meaning() -> None:
     assert sorted(EMULATIONS) == sorted(presets())

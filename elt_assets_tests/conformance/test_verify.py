@@ -18,6 +18,8 @@ from elt_assets.errors import InvalidInput, SyncError
 from elt_assets_tests.connectors.directories import SECRET, directory, directory_data, people
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 
