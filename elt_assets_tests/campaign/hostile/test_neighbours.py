@@ -26,7 +26,7 @@ def test_an_attack_fails_and_the_neighbours_do_not_notice(tmp_path: Path) -> Non
 
 @pytest.mark.campaign
 def test_no_attack_costs_the_neighbours_half_as_much_again(tmp_path: Path) -> None:
-    figures = hostile_campaign(tmp_path, 2)
+    figures = hostile_campaign(tmp_path, 1)
     print("\n".join(figures.lines()))
     assert not figures.violations, figures.lines()
     assert not figures.missing
