@@ -41,9 +41,17 @@ class Visit:
 
 
 def visit(provider: str, data: Mapping[str, Any], bench: Workbench) -> Visit:
-    """Read everything once. Raises `SyncError` if the server cannot be read at all."""
+    """Read everything once. Raises `SyncError` if not even the first page can be read.
+
+    Where a later one cannot, the checks find out again, each in its own words.
+    """
+    read: list[tuple[list[str], Any]] = []
     with bench.source() as source:
-        read = [(keys_of(page, source), page.next) for page in source.pages(None)]
+        try:
+            read.extend((keys_of(page, source), page.next) for page in source.pages(None))
+        except SyncError:
+            if not read:
+                raise
     return Visit(
         provider, dict(data), bench, [keys for keys, _ in read], [cursor for _, cursor in read]
     )

@@ -18,6 +18,8 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.errors import InvalidInput, NotFound, SyncError
 
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
 Listener = Callable[[Finding], None]
 
 
@@ -39,16 +41,12 @@ def verify(
     """
     if Path(connector).is_file():
         data = _read(Path(connector))
-        return _live(connector, provider, _at(data, against), listener)
+        return _live(connector, provider, _at(provider, data, against), listener)
     if connector in presets():
         if against is None:
             return emulated(connector, listener)
         data = dict(presets()[connector].example)
-        for name, ask in presets()[connector].asks.items():
-            if (ask.default or "").startswith("https://"):
-                path = urlsplit(ask.default or "").path
-                data[name] = _origin(against) + path
-        return _live(connector, connector, data, listener)
+        return _live(connector, connector, _at(connector, data, against), listener)
     if connector in catalog.providers():
         raise InvalidInput(
             f"{connector} says nothing of an API by itself: give a file with its provider_data and "
@@ -97,12 +95,22 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _at(data: Mapping[str, Any], against: str | None) -> dict[str, Any]:
-    """`data` with the origin of its API, and of what issues its tokens, replaced."""
+def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str, Any]:
+    """`data` with the origin of its API, and of what issues its tokens, replaced.
+
+    A preset's rate is for its provider: a server on this machine is read without one.
+    """
     if against is None:
         return dict(data)
     origin = _origin(against)
     moved = dict(data)
+    if provider in presets():
+        for name, ask in presets()[provider].asks.items():
+            if (ask.default or "").startswith("https://"):
+                moved[name] = origin + urlsplit(moved.get(name) or ask.default or "").path
+        if urlsplit(origin).hostname in _THIS_MACHINE:
+            moved.setdefault("rate_limit", {"requests_per_second": 1000})
+        return moved
     if isinstance(moved.get("api_endpoint"), str):
         path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
         moved["api_endpoint"] = origin + path

@@ -213,6 +213,24 @@ is none. A total that is smaller than what was listed is reported as wrong and n
 that sync. Say `total: {path: count, estimate: true}` where the provider only estimates (PostgreSQL
 behind parse-server does): an estimate neither ends a listing nor speaks for or against it.
 
+**What the provider leaves out.** Some lists go no further than a number of records: `reach: 1000`
+in page or offset pagination says so, and a listing that comes so far is incomplete whatever its
+total says. Some APIs answer 200 and leave out whom the credentials may not see. Where another
+request tells, name it, and the sync fails before the first page unless the answer bears it out:
+
+```yaml
+api_endpoint: https://directory.acme.example/v1
+streams:
+  users:
+    path: /users
+    pagination: {type: link_header}
+    fields: {external_id: id, name: name, email: email}
+    requires:
+      path: /me
+      holds: role == "auditor"           # or header: X-OAuth-Scopes and scopes: [users:read]
+      otherwise: "The token must be that of an auditor, who sees everybody"
+```
+
 **One moment.** A record that leaves while pages are read can move another one to a page that was
 read before. Cursors and links may count in disguise (`next_token: "10"`, `_page=2`), so no type of
 pagination is exempt. `snapshot: true` states that all pages of one listing show the same moment,

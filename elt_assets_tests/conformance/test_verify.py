@@ -12,6 +12,8 @@ import yaml
 from click.testing import CliRunner
 
 from elt_assets.cli.main import Invocation, cli
+from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators.server import Emulator
 from elt_assets.conformance.verdict import CHECKS
 from elt_assets.conformance.verify import verify
 from elt_assets.errors import InvalidInput, SyncError
@@ -51,7 +53,9 @@ def verdicts(path: str, provider: Provider) -> dict[str, str]:
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli, ["connectors", "verify", *arguments], obj=Invocation())
+    return CliRunner().invoke(
+        cli, ["connectors", "verify", *arguments], obj=Invocation(), standalone_mode=False
+    )
 
 
 def with_single(answer: Answer, count: int) -> Answer:
@@ -72,7 +76,7 @@ def test_a_good_connector_passes(provider: Provider, tmp_path: Path) -> None:
     provider.answer = with_single(directory(people(250), "cursor", "bearer", provider.url), 250)
     path = file_for(tmp_path, single={"path": "/users/{external_id}"})
     found = run(path, "--against", provider.url, "--json")
-    assert found.exit_code == 0, found.stderr
+    assert found.return_value == 0, found.stderr
     document = json.loads(found.stdout)
     assert document["passed"] is True
     assert [one["check"] for one in document["checks"]] == list(CHECKS)
@@ -133,6 +137,20 @@ def test_a_server_that_answers_for_everybody(provider: Provider, tmp_path: Path)
     assert verdicts(path, provider)["probe"] == "failed"
 
 
+def test_a_server_that_fails_on_a_later_page(provider: Provider, tmp_path: Path) -> None:
+    serve = directory(people(250), "cursor", "bearer", provider.url)
+
+    def answer(asked: Asked) -> Reply:
+        return as_json({"error": "broken"}, 500) if asked.query.get("cursor") else serve(asked)
+
+    provider.answer = answer
+    found = run(file_for(tmp_path), "--against", provider.url, "--json")
+    assert found.return_value == 1
+    stood = {one["check"]: one for one in json.loads(found.stdout)["checks"]}
+    assert stood["pages"]["verdict"] == "failed"
+    assert "answered 500" in stood["pages"]["detail"]
+
+
 def test_a_listing_that_ends_on_a_full_page(provider: Provider, tmp_path: Path) -> None:
     provider.answer = directory(people(300), "next_url", "bearer", provider.url)
     assert verdicts(file_for(tmp_path, "next_url"), provider)["caps"] == "warned"
@@ -182,6 +200,31 @@ def test_the_installation_at_hand_is_not_touched(
     provider.answer = directory(people(30), "cursor", "bearer", provider.url)
     verify(file_for(tmp_path), against=provider.url)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("name", EMULATIONS)
+def test_a_preset_is_verified_against_any_server_of_its_provider(tmp_path: Path, name: str) -> None:
+    with Emulator(EMULATIONS[name]) as emulator:
+        emulator.populate(30)
+        emulator.secret = SECRET
+        data = {
+            field: {"env": "TEST_SECRET"} if value == "{secret}" else value
+            for field, value in EMULATIONS[name].data.items()
+            if not str(value).startswith("{url}")
+        }
+        report = verify(written(tmp_path, data), provider=name, against=emulator.url)
+        listed = len(emulator.listed())
+    assert report.passed, report.document()
+    assert report.findings[0].detail.startswith(f"{listed} records")
+
+
+def test_a_preset_is_verified_by_its_name_and_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(EMULATIONS["okta"]) as emulator:
+        emulator.populate(450)
+        monkeypatch.setenv("OKTA_TOKEN", emulator.secret)
+        found = run("okta", "--against", emulator.url, "--json")
+    assert found.return_value == 0, found.stderr
+    assert json.loads(found.stdout)["against"].startswith(emulator.url)
 
 
 def test_the_checks_are_tests_for_pytest(
