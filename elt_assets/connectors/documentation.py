@@ -216,7 +216,9 @@ behind parse-server does): an estimate neither ends a listing nor speaks for or 
 **What the provider leaves out.** Some lists go no further than a number of records: `reach: 1000`
 in page or offset pagination says so, and a listing that comes so far is incomplete whatever its
 total says. Some APIs answer 200 and leave out whom the credentials may not see. Where another
-request tells, name it, and the sync fails before the first page unless the answer bears it out:
+request tells, name it, and the sync fails before the first page unless the answer bears it out;
+where each page lists the granted scopes in a header, name that and the scopes, `requires: {header:
+X-OAuth-Scopes, scopes: [users:read], otherwise: …}`:
 
 ```yaml
 api_endpoint: https://directory.acme.example/v1
@@ -227,7 +229,7 @@ streams:
     fields: {external_id: id, name: name, email: email}
     requires:
       path: /me
-      holds: role == "auditor"           # or header: X-OAuth-Scopes and scopes: [users:read]
+      holds: role == "auditor"
       otherwise: "The token must be that of an auditor, who sees everybody"
 ```
 

@@ -78,7 +78,6 @@ SLACK = Emulation(
     ),
     needs={"team_id": "T0001"},
     lacks=Answer(200, {"ok": False, "error": "missing_argument"}),
-    documents={"/api/auth.test": Answer(200, {"ok": True, "team_id": "T0001", "user_id": "U1"})},
     headers={"X-OAuth-Scopes": "users:read,users:read.email"},
     not_found=Answer(200, {"ok": False, "error": "unknown_method"}),
     restrictions=(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from elt_assets.connectors.http.error_bodies import complaint
@@ -15,19 +17,18 @@ from elt_assets.errors import PageUnreadable, ProviderRefused
 _WHAT = "the check of permissions"
 
 
-def confirm_permission(client: Client, endpoint: str, required: RequiredPermission) -> None:
-    """Raise `ProviderRefused` unless the provider's answer bears the permission out."""
+def confirm_by_request(client: Client, endpoint: str, required: RequiredPermission) -> None:
+    """Raise `ProviderRefused` unless the answer to the request bears the permission out."""
+    if required.path is None or required.holds is None:
+        return
+    condition = parse(required.holds)
 
     def read(response: Response) -> tuple[bool, str]:
-        said = complaint(response.body)
-        if required.header is not None:
-            granted = (response.headers.get(required.header) or "").replace(",", " ").split()
-            return set(required.scopes) <= set(granted), said
         try:
             answer = decode(response.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise PageUnreadable(f"{_WHAT} is not answered in JSON") from None
-        return required.holds is None or holds(parse(required.holds), answer), said
+        return holds(condition, answer), complaint(response.body)
 
     params = {name: written(value) for name, value in required.params.items()}
     request = Request(_WHAT, f"{endpoint}/{required.path.lstrip('/')}", params)
@@ -41,3 +42,14 @@ def confirm_permission(client: Client, endpoint: str, required: RequiredPermissi
         )
     if not granted:
         raise ProviderRefused(f"{_WHAT} failed: {required.otherwise}")
+
+
+def confirm_by_header(
+    what: str, headers: Mapping[str, str], required: RequiredPermission | None
+) -> None:
+    """Raise `ProviderRefused` if a page lists the scopes that were granted and one is missing."""
+    if required is None or required.header is None:
+        return
+    granted = headers.get(required.header)
+    if granted is not None and not set(required.scopes) <= set(granted.replace(",", " ").split()):
+        raise ProviderRefused(f"{what} was sent without a scope: {required.otherwise}")

@@ -478,18 +478,22 @@ class ParentStream(Strict):
 
 
 class RequiredPermission(Strict):
-    """A request that tells whether the listing will show everybody.
+    """What tells whether the listing shows everybody: another request, or a header of its pages.
 
     For providers that answer 200 and leave out what the credentials may not see.
     """
 
-    path: StreamPath = Field(description="Path of the request, e.g. /user/memberships/orgs/acme.")
+    path: StreamPath | None = Field(
+        None, description="Path of the request, e.g. /user/memberships/orgs/acme."
+    )
     params: dict[Parameter, Scalar] = Field({}, description="Its query parameters.")
     holds: FieldExpression | None = Field(
         None, description='What its answer must say, e.g. state == "active".'
     )
     header: str | None = Field(
-        None, description="Or the response header that lists scopes, e.g. X-OAuth-Scopes."
+        None,
+        description="Or the header in which each page lists the scopes that were granted, e.g. "
+        "X-OAuth-Scopes. A page without it says nothing.",
     )
     scopes: list[str] = Field([], description="Scopes that must be in that header.")
     otherwise: str = Field(
@@ -498,10 +502,11 @@ class RequiredPermission(Strict):
 
     @model_validator(mode="after")
     def _says_what(self) -> RequiredPermission:
-        if (self.header is None) != (not self.scopes) or (self.header is None) == (
-            self.holds is None
-        ):
-            raise ValueError("give holds, or header and scopes, one of the two")
+        by_request = self.path is not None and self.holds is not None
+        by_header = self.header is not None and bool(self.scopes)
+        given = [self.path, self.holds, self.header, self.scopes or None]
+        if by_request is by_header or len([one for one in given if one is not None]) != 2:
+            raise ValueError("give path and holds, or header and scopes")
         if self.holds is not None and not isinstance(parse(self.holds), Comparison | All):
             raise ValueError(f'holds: {self.holds!r} compares nothing, as state == "active" does')
         return self

@@ -63,7 +63,7 @@ from elt_assets.connectors.rest.listing_course import (
 )
 from elt_assets.connectors.rest.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer, NextFrom, another_size, paginator
-from elt_assets.connectors.rest.permission import confirm_permission
+from elt_assets.connectors.rest.permission import confirm_by_header, confirm_by_request
 from elt_assets.connectors.rest.provider_data import (
     ApiKeyAuth,
     BasicAuth,
@@ -286,7 +286,7 @@ class RestSource:
         if since is not None and self._since is not None:
             self._params |= self._since.params(since)
         if self._required is not None:
-            confirm_permission(self._client, self._endpoint, self._required)
+            confirm_by_request(self._client, self._endpoint, self._required)
         listing = Listing(self._course, self._resumed(cursor))
         ahead: Lookahead[Answer] | None = None
         furthest = listing.progress
@@ -451,6 +451,7 @@ class RestSource:
                 envelope = self._envelope.read(self._canonical(response.body), what)
             else:
                 envelope = self._envelope.nothing(Missing.NO_CONTENT)
+            confirm_by_header(what, response.headers, self._required)
             return Answer(what, response.url, response.headers, envelope, asked)
 
         return self._client.fetch(request, read, stop)

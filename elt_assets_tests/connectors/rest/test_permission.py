@@ -23,7 +23,8 @@ def serving(check: Reply) -> Answer:
 
 
 def requires(data: dict[str, Any], **how: Any) -> None:
-    data["streams"]["users"]["requires"] = {"path": "/me", "otherwise": "ask Ada", **how}
+    where = {} if "header" in how else {"path": "/me"}
+    data["streams"]["users"]["requires"] = {"otherwise": "ask Ada", **where, **how}
 
 
 @pytest.mark.parametrize(
@@ -35,14 +36,9 @@ def requires(data: dict[str, Any], **how: Any) -> None:
             as_json({"state": "pending"}),
         ),
         (
-            {"holds": "value[0].enabled != null"},
-            as_json({"value": [{"enabled": False}]}),
-            as_json({"value": [{}]}),
-        ),
-        (
-            {"header": "X-OAuth-Scopes", "scopes": ["read", "email"]},
-            as_json({}, x_oauth_scopes="email, read, write"),
-            as_json({}, x_oauth_scopes="read, write"),
+            {"holds": "value[enabled == null].id == null"},
+            as_json({"value": [{"id": 1, "enabled": False}]}),
+            as_json({"value": [{"id": 1}]}),
         ),
     ],
 )
@@ -74,17 +70,41 @@ def test_a_refusal_of_the_check_says_what_to_do(
 def test_an_error_in_an_answer_of_200_is_repeated(
     provider: Provider, data: dict[str, Any], users: OpenSource
 ) -> None:
-    requires(data, header="X-OAuth-Scopes", scopes=["read"])
+    requires(data, holds="ok == true")
     provider.answer = serving(as_json({"ok": False, "error": "invalid_auth"}))
     with pytest.raises(ProviderRefused, match="answered with an error; invalid_auth"):
         list(users().pages(None))
 
 
 @pytest.mark.parametrize(
+    ("granted", "refused"),
+    [("email, read, write", False), ("read,email", False), ("read, write", True), (None, False)],
+)
+def test_a_page_that_lists_its_scopes_must_have_been_sent_with_all_of_them(
+    provider: Provider,
+    data: dict[str, Any],
+    users: OpenSource,
+    granted: str | None,
+    refused: bool,
+) -> None:
+    requires(data, header="X-OAuth-Scopes", scopes=["read", "email"])
+    page = LISTING(Asked("/v1/users", {}, {}, 1))
+    if granted is not None:
+        page.headers["X-OAuth-Scopes"] = granted
+    provider.answer = lambda _: page
+    if not refused:
+        assert [one.count for one in users().pages(None)] == [1]
+        return
+    with pytest.raises(ProviderRefused, match="page 1 was sent without a scope: ask Ada"):
+        list(users().pages(None))
+    assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({}, "give holds, or header and scopes"),
-        ({"header": "X", "holds": "a == 1"}, "give holds, or header and scopes"),
+        ({}, "give path and holds, or header and scopes"),
+        ({"header": "X", "holds": "a == 1"}, "give path and holds, or header and scopes"),
         ({"holds": "state"}, "compares nothing"),
     ],
 )
