@@ -574,7 +574,8 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
         rows.append(("`streams`", "list", "`[users]`", about))
     yield _table(("field", "type", "default", "meaning"), rows)
     if preset.limits:
-        yield "\n".join(f"- **Limit.** {limit.strip()}" for limit in preset.limits)
+        yield "**What it cannot do, and what to know:**"
+        yield "\n".join(f"- {limit.strip()}" for limit in preset.limits)
     sources = ", ".join(f"[{place}]({at})" for place, at in enumerate(preset.sources, 1))
     yield f"Checked against the provider's documentation on {preset.checked}: {sources}."
 
