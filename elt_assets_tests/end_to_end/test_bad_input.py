@@ -123,7 +123,7 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
         stores.get("database") or operational_database(settings),
         warehouses(settings, warehouse_layout()),
     )
-    token_file = home / "token"
+    token_file = home.with_name("token")
     token_file.write_text(TOKEN)
     town = Town(platform, *providers, token_file)
     for ref in EVERYBODY:

@@ -270,6 +270,7 @@ def test_fragments_of_other_languages_are_only_text_wherever_they_stand(
         row = users[text]
         assert (row["name"], row["email"], row["attributes"]) == (text, text, {"team": text})
     installation.bodies[str(ref)] = page(ordinary)
+    assert installation.sync(ref, "s1-again").counts.pending_deletes == len(FRAGMENTS)
     assert installation.sync(ref, "s2").counts.deletes == len(FRAGMENTS)
     assert installation.users(ref).keys() == {record["id"] for record in ordinary}
     deleted = [change["external_id"] for change in installation.platform.changes(USERS, ref, "s2")]

@@ -28,6 +28,7 @@ def aged(company: Company) -> Company:
     """Six syncs, each of which renames and removes some; the first four are long past."""
     world = company.connect(world=World(people(40)))
     company.sync(sync_id="s0")
+    company.configure(safeguards={"max_delete_share": 0.5})
     for number in range(1, 6):
         world.records = [
             person(0, name=f"Renamed {number}"),
