@@ -36,8 +36,8 @@ def filled(home: Path) -> Company:
 
 
 def modes(folder: Path) -> set[tuple[str, str]]:
-    """(kind, mode) of everything from that folder down."""
-    found = [folder, *folder.rglob("*")]
+    """(kind, mode) of everything from that folder down but the audit log's key."""
+    found = [folder, *(path for path in folder.rglob("*") if path.name != "audit.key")]
     return {
         ("folder" if path.is_dir() else "file", f"{stat.S_IMODE(path.stat().st_mode):04o}")
         for path in found
@@ -71,6 +71,8 @@ def test_files_have_the_rights_that_the_settings_say_whatever_the_umask(
     monkeypatch.setenv("ELT_ASSETS_GROUP_ACCESS", group)
     filled(own_home).platform.close()
     assert modes(own_home) == expected
+    # A secret is its owner's whatever the group may do; AUDIT_KEY shares it.
+    assert stat.S_IMODE((own_home / "audit.key").stat().st_mode) == 0o600
     assert permissions(capsys)[0]
 
 

@@ -166,6 +166,15 @@ def test_everybody_inactive_at_once_waits_for_a_person(company: Company) -> None
     assert company.users() == expected(people(30))
 
 
+def test_an_unknown_state_takes_access_away_like_an_inactive_one(company: Company) -> None:
+    world = listed(company)
+    company.map_from("active", "enabled")
+    world.records = [person(n, enabled=True) for n in range(30)]
+    company.sync(sync_id="s2")
+    world.records = people(30)
+    assert company.sync(sync_id="s3").counts.withheld_updates == 30
+
+
 def test_lost_addresses_are_withheld_row_by_row(company: Company) -> None:
     world = listed(company)
     world.records = [person(n, email=None) for n in range(29)] + [person(29, name="Renamed")]

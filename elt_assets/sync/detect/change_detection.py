@@ -267,7 +267,7 @@ class Detection:
             if column.kind is Kind.TEXT and (column.guarded or everything)
         ]
         activating = [
-            f"((image ->> '/{column.name}')::BOOLEAN AND NOT staged.{column.name})"
+            f"((image ->> '/{column.name}')::BOOLEAN AND staged.{column.name} IS NOT TRUE)"
             for column in self._stream.content
             if column.activates
         ]
