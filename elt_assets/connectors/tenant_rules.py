@@ -86,7 +86,7 @@ class TenantRules:
         if kind == "file":
             path = Path(name).expanduser()
             _refuse_system(path)
-            if self.home is not None and path.resolve().is_relative_to(self.home.resolve()):
+            if self.home is not None and _is_below(path, self.home, except_for="demo"):
                 raise InvalidInput(
                     f"secret file {name} is a file of the platform itself; keep it elsewhere"
                 )
@@ -149,6 +149,12 @@ def is_system(path: Path) -> bool:
     """Whether it leads to what is no stored file: processes, devices, the kernel."""
     places = (path, path.resolve())
     return any(place.is_relative_to(never) for never in _NEVER for place in places)
+
+
+def _is_below(path: Path, home: Path, *, except_for: str) -> bool:
+    """Whether the path leads below the home, but for one of its folders."""
+    place, home = path.resolve(), home.resolve()
+    return place.is_relative_to(home) and not place.is_relative_to(home / except_for)
 
 
 def _refuse_system(path: Path) -> None:

@@ -97,12 +97,16 @@ class History:
                     "records": "items",
                     "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
                     "fields": {"external_id": "id", "name": "name", "email": "email"},
+                    "snapshot": self.way == "none",
                 }
             },
             "safeguards": {
                 "delete_mode": "soft" if self.soft else "hard",
                 # One record of a listing of changes may be all there is.
                 "max_reject_share": 1,
+                # Only deletes are limited here; other harm has tests of its own.
+                **{f"max_{harm}_share": 1 for harm in ("deactivate", "loss")},
+                **{f"max_{harm}_count": 1_000_000 for harm in ("deactivate", "loss")},
                 **({"delete_confirmation": self.way} if self.way else {}),
             },
         }
@@ -169,6 +173,10 @@ class Expectation:
     all_read: bool = False
     listed: tuple[Record, ...] = ()
     everybody: bool = True
+    deleted: int = 0
+    """By all syncs so far, which are within 24 hours; decisions do not count."""
+    largest: int = 0
+    """Most rows that stood before one of them."""
 
     def take(self, step: Step) -> bool:
         """Follow one step; False where the platform has nothing to do and says so."""
@@ -203,35 +211,53 @@ class Expectation:
         known = heard.valid.keys() | heard.rejected | heard.deleted
         unseen = self.users.keys() - known if self.everybody else set()
         said = (self.users.keys() & heard.deleted) - heard.rejected
-        allowed = int(len(self.users) * MOST_DELETES)
-        if len(self.users) <= 10:
-            allowed = max(allowed, len(self.users) // 2, 1)
+        rows = max(len(self.users), self.largest)
+        allowed = int(rows * MOST_DELETES)
+        if rows <= 10:
+            allowed = max(allowed, rows // 2, 1)
+        self.largest = rows
         nobody = self.everybody and not heard.valid
+        incomplete = bool(heard.unreadable) or self._shifted()
         withheld = bool(unseen | said) and (
-            heard.unreadable or nobody or len(unseen | said) > allowed
+            incomplete or nobody or self.deleted + len(unseen | said) > allowed
         )
         self.withheld = {key: self.users[key] for key in unseen | said} if withheld else {}
         pending: set[str] = set()
         if withheld:
             unseen, said = set(), set()
         elif self.history.way == "probe":
+            # A record that is there although it was not listed refutes the listing.
+            incomplete = incomplete or bool(unseen & day.alive)
             unseen -= day.alive
         elif self.history.way == "grace":
             # Looking at the same records again is no second look.
             pending = unseen - self.missing_before
             unseen -= pending
-        if self.everybody and not withheld and not heard.unreadable:
+        if self.everybody and not withheld and not incomplete:
             self.missing = pending
         else:
             self.missing -= heard.valid.keys()
-        if self.everybody and not heard.unreadable:
-            # What was withheld must be said again before changes alone are enough.
-            self.all_read = not withheld
-        if not withheld and not heard.unreadable:
+        if self.everybody and not incomplete:
+            # What was withheld must be said again before changes alone are enough, and what is
+            # pending takes another listing of everybody.
+            self.all_read = not withheld and not pending
+        if not withheld and not incomplete:
             self.watermark = max(self.watermark, heard.newest)
         gone = unseen | said
+        self.deleted += len(gone)
         kept = {key: content for key, content in self.users.items() if key not in gone}
         self.users = kept | heard.valid
+
+    def _shifted(self) -> bool:
+        """Whether a usable record came on more than one page of a listing that is no snapshot."""
+        if self.history.way != "probe" or not self.everybody:
+            return False
+        size = self.history.page_size
+        pages = [
+            _heard(self.listed[start : start + size], FIELDS).valid.keys()
+            for start in range(0, len(self.listed), size)
+        ]
+        return sum(map(len, pages)) > len(set().union(*pages))
 
 
 @dataclass
@@ -390,7 +416,9 @@ def _heard(listing: tuple[Record, ...], fields: FieldMap) -> _Heard:
     valid = {
         key: {
             "name": record["name"],
-            "email": record["email"][0] if isinstance(record["email"], list) else record["email"],
+            # An empty text is no value.
+            "email": (record["email"][0] if isinstance(record["email"], list) else record["email"])
+            or None,
             "active": record["status"] == "ACTIVE",
             "attributes": {"tenant": record["tenant"]},
         }

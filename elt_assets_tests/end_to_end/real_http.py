@@ -43,7 +43,7 @@ class Installation:
 
     def data(self, ref: IntegrationRef) -> dict[str, Any]:
         """provider_data that reads `ref` from the provider."""
-        return provider_data(self.provider.url, ref, {"env": TOKEN_VARIABLE})
+        return provider_data(self.provider.url, ref, {"env": TOKEN_VARIABLE}, single=True)
 
     def sync(
         self, *refs: IntegrationRef, sync_id: str = "s1", **options: Any

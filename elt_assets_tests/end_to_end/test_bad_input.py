@@ -249,7 +249,7 @@ def test_an_endpoint_where_nobody_listens_fails_its_integration_alone(town: Town
 def test_a_listing_without_end_deletes_nobody(town: Town) -> None:
     """A provider that gives the first page again and again."""
     town.people[SICK] = town.people[SICK][:PAGE]
-    town.answer_sick(as_json({"data": {"items": town.people[SICK], "next": "0"}}))
+    town.answer_sick(as_json({"data": {"items": town.people[SICK], "next": "7"}}))
     outcome = town.sync("s2")[SICK]
     assert outcome.status is Status.QUARANTINED
     assert any("leads back" in reason for reason in outcome.reasons)

@@ -269,8 +269,9 @@ def expected(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What the latest table must hold for these provider records."""
     return {
         record["id"]: {
-            "name": record["name"],
-            "email": record["email"],
+            # An empty text is no value.
+            "name": record["name"] or None,
+            "email": record["email"] or None,
             "active": record["status"] == "ACTIVE",
             "attributes": {"team": record["team"]},
         }
