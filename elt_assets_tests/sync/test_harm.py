@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from elt_assets.connectors.source import Presence
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import InvalidInput, ProviderUnavailable
 from elt_assets.sync.outcome import Status
 from elt_assets_tests.sync.worlds import (
     ACME,
@@ -335,3 +335,13 @@ def test_the_requests_of_a_sync_are_counted(company: Company) -> None:
     outcome = company.sync(sync_id="s2")
     # Three pages, a control and one probe.
     assert outcome.counts.requests == 5
+
+
+def test_the_requests_of_all_attempts_are_in_the_ledger(company: Company) -> None:
+    world = company.connect(world=World(people(30), snapshot=False))
+    world.fail_at[2] = ProviderUnavailable("away")
+    assert company.sync(sync_id="s1").status is Status.FAILED
+    del world.fail_at[2]
+    company.sync(sync_id="s1")
+    (row,) = company.platform.syncs(ACME)
+    assert row.counts.requests == 3
