@@ -172,7 +172,9 @@ def _introduce(url: str, layout: Layout, token_path: Path) -> None:
     if ref is None:
         return
     data = yaml.safe_dump(
-        provider_data(url, ref, {"file": str(token_path)}), sort_keys=False, allow_unicode=True
+        provider_data(url, ref, {"file": str(token_path)}, single=True),
+        sort_keys=False,
+        allow_unicode=True,
     )
     click.echo(
         "Connect the first of them with:\n\n"
