@@ -21,6 +21,7 @@ from elt_assets_tests.cli.conftest import Command, Ended, Process, wait_for
 SYNC_KEYS = {
     *("partition", "stream", "sync_id", "status", "fetched", "staged", "rejected"),
     *("duplicates", "inserts", "updates", "deletes", "withheld_deletes", "unchanged", "latest"),
+    *("withheld_updates", "withheld_inserts", "pending_deletes", "future_times", "requests"),
     *("resumed_batches", "certificate", "error"),
 }
 USER_KEYS = {
