@@ -36,7 +36,8 @@ _WAREHOUSE = {
     "extractions": "SELECT * FROM extractions ORDER BY sync_id",
     "batches": "SELECT * FROM extraction_batches ORDER BY sync_id, batch",
     "marks": "SELECT * FROM applied_syncs ORDER BY version",
-    "missing": "SELECT * FROM missing_records ORDER BY version, id",
+    # Without the time at which a row was first missed.
+    "missing": "SELECT * EXCLUDE (since) FROM missing_records ORDER BY version, id",
 }
 _OPERATIONAL = {
     "latest": ("users_latest", "id"),

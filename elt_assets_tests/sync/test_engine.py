@@ -441,7 +441,7 @@ def test_a_listener_who_leaves_stops_the_syncs_at_their_next_batch(company: Comp
 
 def test_changed_values_are_shown_only_where_that_is_switched_on(tmp_path: Path) -> None:
     for shown in (False, True):
-        company = Company(tmp_path / str(shown), show_personal_values=shown)
+        company = Company(tmp_path / "home", show_personal_values=shown)
         ref = IntegrationRef("acme", str(shown))
         company.connect(ref, World([person(1)]))
         (change,) = company.sync(ref).sample
