@@ -38,7 +38,7 @@ def test_the_engine_harms_nobody_on_many_lies(
     assert figures.violations == []
     # A lie about single records is told only if one of them is asked for; the model, which tells
     # each thousands of times, has a least count for every lie.
-    assert len(figures.never_fired(LIES)) <= 2
+    assert set(figures.never_fired(LIES)) <= {"404_for_every_single_record"}
 
 
 def run(installation: Installation, scenarios: int) -> Figures:
