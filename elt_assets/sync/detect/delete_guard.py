@@ -164,7 +164,7 @@ def delete_limit(safeguards: Safeguards, *, removals: bool) -> Limit:
     return Limit(safeguards.max_delete_share, safeguards.max_delete_count)
 
 
-def identities_changed(harms: Harms, share: float, *, complete: bool = True) -> bool:
+def identities_changed(harms: Harms, share: float, *, complete: bool) -> bool:
     """Whether at least `share` of the old keys are gone and as much of the listed ones is new.
 
     With 10 rows or fewer only if none of at least two old keys is left. A listing that is not

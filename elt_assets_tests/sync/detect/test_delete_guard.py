@@ -303,7 +303,7 @@ def test_most_keys_new_and_most_old_ones_gone_is_another_identity(
     latest: int, unique: int, inserts: int, missing: int, changed: bool
 ) -> None:
     harms = Harms(latest, unique, inserts, missing)
-    assert identities_changed(harms, 0.5) == changed
+    assert identities_changed(harms, 0.5, complete=True) == changed
     verdict = judge(COMPLETE, harms, DEFAULTS)
     assert (Harm.IDENTITY in verdict.withheld) == changed
 
