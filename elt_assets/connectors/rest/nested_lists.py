@@ -33,7 +33,7 @@ from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailabl
 from elt_assets.identifiers import IntegrationRef
 
 _LONGEST_REASON = 300
-_MOST_PATHS = 10_000
+_MOST_PATHS = 100_000
 """Parents of which what stands in their lists' addresses is kept, where it is not their key."""
 
 
@@ -99,6 +99,7 @@ class NestedSource(ListsOnly):
         self._key = self._parents.fields["external_id"]
         self._in_path = self._key if parent.in_path is None else parse(parent.in_path)
         self._paths: dict[str, str] | None = None if parent.in_path is None else {}
+        self._again: Iterator[Page] | None = None
         self._ahead: Lookahead[Answer] | None = None
 
     @property
@@ -230,14 +231,29 @@ class NestedSource(ListsOnly):
         """The parents of a page, as far as they can be read."""
         records = _records(page, self._parents.records)
         found = ((text_at(self._key, record), text_at(self._in_path, record)) for record in records)
-        parents = [Parent(key, path) for key, path in found if key and path and _usable(path)]
-        if self._paths is not None and len(self._paths) + len(parents) <= _MOST_PATHS:
-            self._paths |= {parent.key: parent.in_path for parent in parents}
-        return parents
+        return [Parent(key, path) for key, path in found if key and path and _usable(path)]
+
+    def _path(self, parent: str) -> str | None:
+        """The step of a parent in its list's address; None if the parents do not name it."""
+        if self._paths is None:
+            return parent
+        if self._again is None:
+            self._again = self._parents.pages(None)
+        while parent not in self._paths:
+            page = next(self._again, None)
+            if page is None:
+                return None
+            found = {listed.key: listed.in_path for listed in self._read(page)}
+            if len(self._paths) + len(found) <= _MOST_PATHS:
+                self._paths |= found
+        return self._paths[parent]
 
     def _members(self, parent: str) -> Members | None:
         """One parent's list, read again in pages of another length; None without its address."""
-        in_path = parent if self._paths is None else self._paths.get(parent)
+        try:
+            in_path = self._path(parent)
+        except NotThere:
+            return None
         if not in_path or not _usable(in_path):
             return None
         member = self._children.fields["member_external_id"]

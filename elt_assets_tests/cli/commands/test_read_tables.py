@@ -59,8 +59,6 @@ def test_every_stream_is_synced_and_can_be_read(elt_assets: Command) -> None:
         again = elt_assets("sync", "acme:main", "--stream", "group_memberships")
         assert again.status == 0, again
         assert "group_memberships" in again.out
-        assert "1 deletes wait for a second complete listing" in again.err
-        again = elt_assets("sync", "acme:main", "--stream", "group_memberships")
         assert "acme:main group_memberships applied: 2 staged" in again.err
     groups = elt_assets("records", "groups", "acme:main", "--json").document
     assert [group["external_id"] for group in groups] == ["a", "b"]

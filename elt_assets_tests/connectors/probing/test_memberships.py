@@ -14,7 +14,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Presence, Source
-from elt_assets_tests.connectors.rest.test_nested_lists import DATA
+from elt_assets_tests.connectors.rest.test_nested_lists import DATA, Directory
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 PRESENT, GONE, UNKNOWN = Presence.PRESENT, Presence.GONE, Presence.UNKNOWN
@@ -135,6 +135,26 @@ def test_a_list_whose_count_disagrees_or_repeats_says_nothing_of_whom_it_lacks(
     missing = [pair("ops", "u9"), pair("dev", "u9"), pair("all", "u9"), pair("ops", "u3")]
     listed = [pair("all", "u1")]
     assert probed(nested(provider.url), missing, listed) == [UNKNOWN, UNKNOWN, GONE, PRESENT]
+
+
+def test_lists_under_another_name_than_the_key_are_found_through_the_parents(
+    provider: Provider,
+) -> None:
+    directory = Directory({f"g{number}": ["u1", "u2"] for number in range(5)})
+    provider.answer = directory.answer
+    missing, listed = [pair("g4", "u9"), pair("g4", "u2"), pair("old", "u1")], [pair("g0", "u1")]
+    assert probed(by_slug(provider.url), missing, listed) == [GONE, PRESENT, UNKNOWN]
+    assert sorted(directory.asked) == [("", 0), ("", 3), ("g0", 0), ("g4", 0)]
+
+
+def test_without_the_parents_no_list_under_another_name_is_believed(provider: Provider) -> None:
+    provider.answer = lambda _: as_json({"error": "not found"}, 404)
+    assert probed(by_slug(provider.url), [pair("g0", "u2")], [pair("g0", "u1")]) == [UNKNOWN]
+
+
+def by_slug(url: str) -> Source:
+    data = copy.deepcopy(DATA) | {"api_endpoint": url}
+    return catalog.open_source("rest", data, "group_memberships", secrets=Secrets(), limits=LIMITS)
 
 
 def test_a_key_that_is_none_of_a_membership_is_unknown(provider: Provider) -> None:
