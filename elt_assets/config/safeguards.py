@@ -5,16 +5,16 @@ An integration may override them. `sync.detect.delete_guard` judges a sync by th
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 Confirmation = Literal["probe", "grace", "none"]
 DeleteMode = Literal["hard", "soft"]
 
 
-class Safeguards(BaseModel):
-    """The limits that hold for one sync."""
+class Limits(BaseModel):
+    """The limits that an installation sets, which are settings of the same names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,19 +53,8 @@ class Safeguards(BaseModel):
         description="Share of old keys gone and of listed keys new from which on the keys "
         "themselves count as changed; then neither deletes nor inserts are applied.",
     )
-    guarded_attributes: tuple[str, ...] = Field(
-        (),
-        description="Attributes whose loss counts like that of the e-mail address and the name.",
-    )
     max_reject_share: float = Field(
         0.05, ge=0, le=1, description="Largest share of unusable records before a sync fails."
-    )
-    delete_confirmation: Confirmation | None = Field(
-        None,
-        description="The second witness of a delete: 'probe' asks the provider for the single "
-        "record, 'grace' waits for a second complete extraction without it, 'none' trusts the "
-        "first, which only a snapshot may say. Unset: 'none' for a snapshot, else 'probe' where "
-        "the provider answers for one record and 'grace' where it does not.",
     )
     delete_mode: DeleteMode = Field(
         "hard", description="'soft' keeps deleted rows and sets their deleted_at."
@@ -77,46 +66,38 @@ class Safeguards(BaseModel):
     )
 
 
-def _described(name: str) -> str | None:
-    return Safeguards.model_fields[name].description
+class Safeguards(Limits):
+    """The limits that hold for one sync."""
 
-
-class SafeguardOverrides(BaseModel):
-    """What one integration sets for itself; the rest comes from the installation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_delete_share: float | None = Field(
-        None, ge=0, le=1, description=_described("max_delete_share")
-    )
-    max_delete_count: int | None = Field(None, ge=0, description=_described("max_delete_count"))
-    max_removal_share: float | None = Field(
-        None, ge=0, le=1, description=_described("max_removal_share")
-    )
-    max_removal_count: int | None = Field(None, ge=0, description=_described("max_removal_count"))
-    max_deactivate_share: float | None = Field(
-        None, ge=0, le=1, description=_described("max_deactivate_share")
-    )
-    max_deactivate_count: int | None = Field(
-        None, ge=0, description=_described("max_deactivate_count")
-    )
-    max_loss_share: float | None = Field(None, ge=0, le=1, description=_described("max_loss_share"))
-    max_loss_count: int | None = Field(None, ge=0, description=_described("max_loss_count"))
-    max_identity_share: float | None = Field(
-        None, gt=0, le=1, description=_described("max_identity_share")
-    )
-    guarded_attributes: tuple[str, ...] | None = Field(
-        None, description=_described("guarded_attributes")
-    )
-    max_reject_share: float | None = Field(
-        None, ge=0, le=1, description=_described("max_reject_share")
+    guarded_attributes: tuple[str, ...] = Field(
+        (),
+        description="Attributes whose loss counts like that of the e-mail address and the name.",
     )
     delete_confirmation: Confirmation | None = Field(
-        None, description=_described("delete_confirmation")
+        None,
+        description="The second witness of a delete: 'probe' queries the provider for the single "
+        "record, 'grace' waits for a second complete extraction without it, 'none' trusts the "
+        "first extraction and is allowed for a snapshot only. Unset: 'none' for a snapshot, else "
+        "'probe' where the provider answers for one record and 'grace' where it does not.",
     )
-    delete_mode: DeleteMode | None = Field(None, description=_described("delete_mode"))
-    stale_hours: float | None = Field(None, gt=0, description=_described("stale_hours"))
+
+
+class SafeguardOverrides(
+    create_model(  # type: ignore[misc]
+        "_Overrides",
+        __config__=ConfigDict(extra="forbid", frozen=True),
+        **{
+            name: (
+                Annotated[(field.annotation, Field(), *field.metadata)] | None,
+                Field(None, description=field.description),
+            )
+            for name, field in Safeguards.model_fields.items()
+        },
+    )
+):
+    """What one integration sets for itself; the rest comes from the installation."""
 
     def over(self, installation: Safeguards) -> Safeguards:
         """The installation's safeguards with this integration's own in their place."""
-        return installation.model_copy(update=self.model_dump(exclude_none=True))
+        own: dict[str, object] = self.model_dump(exclude_none=True)
+        return installation.model_copy(update=own)

@@ -22,11 +22,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from elt_assets.config.broker_address import BrokerAddress
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import BrokerAddress, DatabaseAddress
 from elt_assets.config.durations import duration
 from elt_assets.config.egress import Egress
-from elt_assets.config.safeguards import DeleteMode, Safeguards
+from elt_assets.config.safeguards import Limits, Safeguards
 from elt_assets.config.secret_refs import AllowedSecret, SecretRef
 from elt_assets.errors import InvalidInput
 
@@ -38,6 +37,20 @@ def _length_of_time(value: Any) -> Any:
     return value
 
 
+def _reference(given: object) -> object:
+    """`env:NAME` or `file:PATH` as the fields of a `SecretRef`."""
+    if not isinstance(given, str):
+        return given
+    kind, colon, place = given.partition(":")
+    if kind not in ("env", "file") or not colon or not place:
+        # The text is not quoted, because it is most likely the password itself.
+        raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
+    return {kind: place}
+
+
+Reference = Annotated[SecretRef | None, NoDecode, BeforeValidator(_reference)]
+
+
 class InvalidSettings(InvalidInput):
     """Settings that cannot be meant; `mistakes` has a line for each."""
 
@@ -46,7 +59,7 @@ class InvalidSettings(InvalidInput):
         self.mistakes = tuple(mistakes)
 
 
-class Settings(BaseSettings):
+class Settings(Limits, BaseSettings):
     """Settings of one installation, from `ELT_ASSETS_*` environment variables."""
 
     model_config = SettingsConfigDict(env_prefix="ELT_ASSETS_", frozen=True)
@@ -57,7 +70,7 @@ class Settings(BaseSettings):
         description="What the group of the home folder may do with the files in it; volumes that "
         "several accounts share (fsGroup) need write.",
     )
-    audit_key: Annotated[SecretRef | None, NoDecode] = Field(
+    audit_key: Reference = Field(
         None,
         description="Where the key of the audit log is kept, env:NAME or file:PATH, which machines "
         "that share a database must share; audit.key under home if unset.",
@@ -67,7 +80,7 @@ class Settings(BaseSettings):
         description="PostgreSQL that applications read, postgresql://user@host:5432/database; "
         "a SQLite file under home if unset.",
     )
-    operational_password: Annotated[SecretRef | None, NoDecode] = Field(
+    operational_password: Reference = Field(
         None, description="Where its password is kept: env:NAME or file:PATH."
     )
     operational_schema: str = Field(
@@ -88,7 +101,7 @@ class Settings(BaseSettings):
         description="PostgreSQL that holds the catalog of a DuckLake warehouse, which machines can "
         "share; a DuckDB file for each integration under home if unset. Needs elt-assets[lake].",
     )
-    warehouse_password: Annotated[SecretRef | None, NoDecode] = Field(
+    warehouse_password: Reference = Field(
         None, description="Where its password is kept: env:NAME or file:PATH."
     )
     warehouse_schema: str = Field(
@@ -107,10 +120,10 @@ class Settings(BaseSettings):
         description="Address of object storage that speaks S3; Amazon's if unset.",
     )
     s3_region: str = Field("us-east-1", description="Its region.")
-    s3_key_id: Annotated[SecretRef | None, NoDecode] = Field(
+    s3_key_id: Reference = Field(
         None, description="Where the name of its access key is kept: env:NAME or file:PATH."
     )
-    s3_secret: Annotated[SecretRef | None, NoDecode] = Field(
+    s3_secret: Reference = Field(
         None, description="Where the access key's secret is kept: env:NAME or file:PATH."
     )
     dagster_url: str | None = Field(
@@ -118,7 +131,7 @@ class Settings(BaseSettings):
         description="PostgreSQL that holds Dagster's runs, events and schedules; files under home "
         "if unset. Needs elt-assets[postgres-instance].",
     )
-    dagster_password: Annotated[SecretRef | None, NoDecode] = Field(
+    dagster_password: Reference = Field(
         None, description="Where its password is kept: env:NAME or file:PATH."
     )
     broker_url: str | None = Field(
@@ -126,7 +139,7 @@ class Settings(BaseSettings):
         description="Redis through which runs reach workers, redis://host:6379/0 or rediss://…; "
         "the server runs them itself if unset. Needs elt-assets[celery].",
     )
-    broker_password: Annotated[SecretRef | None, NoDecode] = Field(
+    broker_password: Reference = Field(
         None, description="Where its password is kept: env:NAME or file:PATH."
     )
     worker_queue: str = Field(
@@ -221,19 +234,7 @@ class Settings(BaseSettings):
     events_settle_seconds: float = Field(
         3.0, ge=0, description="How long an export file must have stood still to be complete."
     )
-    max_delete_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
-    max_delete_count: int = Field(500, ge=0, description="See safeguards.")
-    max_removal_share: float = Field(0.50, ge=0, le=1, description="See safeguards.")
-    max_removal_count: int = Field(5_000, ge=0, description="See safeguards.")
-    max_deactivate_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
-    max_deactivate_count: int = Field(500, ge=0, description="See safeguards.")
-    max_loss_share: float = Field(0.20, ge=0, le=1, description="See safeguards.")
-    max_loss_count: int = Field(500, ge=0, description="See safeguards.")
-    max_identity_share: float = Field(0.50, gt=0, le=1, description="See safeguards.")
-    max_reject_share: float = Field(0.05, ge=0, le=1, description="See safeguards.")
-    delete_mode: DeleteMode = Field("hard", description="See safeguards.")
     max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
-    stale_hours: float = Field(26.0, gt=0, description="See safeguards.")
     confirm_after: Annotated[timedelta, BeforeValidator(_length_of_time)] = Field(
         timedelta(minutes=15),
         ge=timedelta(0),
@@ -361,26 +362,6 @@ class Settings(BaseSettings):
             raise ValueError("not an http(s) address")
         return address
 
-    @field_validator(
-        "operational_password",
-        "warehouse_password",
-        "dagster_password",
-        "broker_password",
-        "s3_key_id",
-        "s3_secret",
-        "audit_key",
-        mode="before",
-    )
-    @classmethod
-    def _a_reference(cls, given: object) -> object:
-        if not isinstance(given, str):
-            return given
-        kind, colon, place = given.partition(":")
-        if kind not in ("env", "file") or not colon or not place:
-            # Not quoted: it is most likely the password itself.
-            raise ValueError("not a reference: write env:NAME or file:PATH, never the password")
-        return {kind: place}
-
     @field_validator("warehouse_url", mode="before")
     @classmethod
     def _no_catalog_of_files(cls, url: object) -> object:
@@ -472,36 +453,27 @@ class Settings(BaseSettings):
     @property
     def safeguards(self) -> Safeguards:
         """The installation's limits on harm and rejects."""
-        own = type(self).model_fields.keys() & Safeguards.model_fields.keys()
-        return Safeguards(**{name: getattr(self, name) for name in own})
+        return Safeguards(**{name: getattr(self, name) for name in Limits.model_fields})
 
     @property
     def operational_address(self) -> DatabaseAddress | None:
         """Where the operational database's server is; None for a SQLite file."""
-        if self.operational_url is None:
-            return None
-        return DatabaseAddress.parse(self.operational_url, self.operational_password)
+        return DatabaseAddress.configured(self.operational_url, self.operational_password)
 
     @property
     def warehouse_address(self) -> DatabaseAddress | None:
         """Where the lake's catalog is; None for a file for each integration."""
-        if self.warehouse_url is None:
-            return None
-        return DatabaseAddress.parse(self.warehouse_url, self.warehouse_password)
+        return DatabaseAddress.configured(self.warehouse_url, self.warehouse_password)
 
     @property
     def dagster_address(self) -> DatabaseAddress | None:
         """Where Dagster's runs and events are; None for files."""
-        if self.dagster_url is None:
-            return None
-        return DatabaseAddress.parse(self.dagster_url, self.dagster_password)
+        return DatabaseAddress.configured(self.dagster_url, self.dagster_password)
 
     @property
     def broker_address(self) -> BrokerAddress | None:
         """Where workers are reached; None for an installation without any."""
-        if self.broker_url is None:
-            return None
-        return BrokerAddress.parse(self.broker_url, self.broker_password)
+        return BrokerAddress.configured(self.broker_url, self.broker_password)
 
     @property
     def database_path(self) -> Path:

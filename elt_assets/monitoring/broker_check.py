@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.errors import EltAssetsError
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import msgspec
 
 from elt_assets.client.web_server import HEARTBEAT_TOLERANCE, Queue, Server
-from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
 from elt_assets.foreign_text import inert

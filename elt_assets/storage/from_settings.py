@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.settings import Settings
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase

@@ -177,7 +177,8 @@ class Engine:
     def safeguards_of(self, integration: Integration) -> Safeguards:
         """The limits that hold for one integration: its own over the installation's."""
         own = integration.provider_data.get("safeguards") or {}
-        return SafeguardOverrides.model_validate(own).over(self.safeguards)
+        overrides: SafeguardOverrides = SafeguardOverrides.model_validate(own)
+        return overrides.over(self.safeguards)
 
     def _failed(self, attempt: _Attempt, message: str, retryable: bool) -> Outcome:
         request = attempt.request

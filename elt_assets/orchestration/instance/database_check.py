@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.errors import EltAssetsError
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.errors import (
     BooksUnbalanced,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import Transaction

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from adbc_driver_manager.dbapi import Connection, Cursor
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.errors import (
     DatabaseBusy,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.errors import (
     BooksUnbalanced,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from elt_assets.config.database_address import DatabaseAddress
+from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import (

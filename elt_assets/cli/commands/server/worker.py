@@ -11,7 +11,7 @@ import click
 from elt_assets.cli.console.child_processes import Child, Supervisor
 from elt_assets.cli.console.output import note
 from elt_assets.cli.console.stop_signals import stopping
-from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.errors import InvalidInput
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elt_assets.config.broker_address import BrokerAddress
+from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
