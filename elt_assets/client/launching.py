@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.web_server import Job, Server
+from elt_assets.client.runs import Job
+from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
 from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
 from elt_assets.orchestration.partitions import partition_tags
 
 
 class Launched(msgspec.Struct, frozen=True):
-    """A run that was started: its range, and how many partitions in it it was started for."""
+    """A run that was started: its range, and how many partitions of the range were wanted."""
 
     job: str
     run_id: str
@@ -38,12 +39,12 @@ def launch_ranges(
     parallel: int | None = None,
     to_go_on: str = "repeat the command to start the rest",
 ) -> list[Launched]:
-    """Start one run of `job` for each range, in this order; a range's keys are neighbours.
+    """Start one run of `job` for each range, in this order; a range's keys are contiguous.
 
-    Keys that are not `wanted` are in a range for nothing but its being one.
-    With `parallel`, no more than so many of them run at once: the run `group`, whose name no
-    other launch has, gets that many lanes, and the queue lets one run at a time into each.
-    Raises what the server says, with how many runs were started before and `to_go_on`.
+    A range may include keys that are not `wanted`, to keep it in one piece.
+    With `parallel`, at most that many runs are active at once: `group`, a name of this launch
+    alone, gets that many lanes, and the queue lets one run at a time into each.
+    Raises the server's error, with the number of runs already started and `to_go_on`.
     """
     launched: list[Launched] = []
     for number, keys in enumerate(ranges):

@@ -23,7 +23,7 @@ _HOUR = 3600.0
 def chosen(
     server: Server, stream: Stream, which: Choice, hours: float, org: str | None
 ) -> list[str]:
-    """The partition keys meant, of one organization or of all; `hours` is when one is stale."""
+    """The selected partition keys; `hours` without a sync make one stale, `org` None means all."""
     table = asset_key(stream, Stage.LATEST).path
     found = pick(server.partition_statuses(table), which, has_all=stream is USERS)
     keys = [key for key in found if org in (None, IntegrationRef.parse(key).organization_id)]
@@ -34,10 +34,10 @@ def chosen(
 
 
 def pick(statuses: PartitionStatuses, which: Choice, *, has_all: bool) -> list[str]:
-    """The partitions that may be meant; what is under way is left alone unless all are.
+    """The candidates for `which`; partitions that are being materialized count for "all" only.
 
-    An integration that never had a record of a stream need not offer it: unless every
-    integration does (`has_all`), it is left to the sensor that asks for first syncs.
+    An integration without a record of a stream may not offer the stream. Unless every
+    integration does (`has_all`), it is left to the sensor that requests first syncs.
     """
     if which == "failed":
         return list(statuses.failed)
@@ -47,5 +47,5 @@ def pick(statuses: PartitionStatuses, which: Choice, *, has_all: bool) -> list[s
 
 
 def stale(keys: list[str], settled_at: Mapping[str, float], before: float) -> list[str]:
-    """Those of `keys` that were last brought up to date `before` then, or never."""
+    """The keys that were last brought up to date before this time, or never."""
     return [key for key in keys if settled_at.get(key, 0.0) < before]

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.signin_timeline import told
-from elt_assets.client.web_server import Run
+from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE
-from elt_assets.orchestration.assets.progress_log import from_text
-from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
-from elt_assets.orchestration.assets.signin.signin_step import is_failure
+from elt_assets.orchestration.assets.progress_log import PROGRESS
+from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, SUMMARY
+from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.jobs.signin_jobs import JOB as SIGNIN_JOB
 from elt_assets.sync.outcome import (
     Certificate,
     Counts,
@@ -27,28 +27,21 @@ from elt_assets.sync.outcome import (
 from elt_assets.sync.streams import STREAMS
 
 _STAGES = {
-    (asset_key(stream, stage).to_user_string()): (stream.name, stage)
+    asset_key(stream, stage).to_user_string(): (stream.name, stage)
     for stream in STREAMS.values()
     for stage in Stage
 }
+_SIGNIN_ASSETS = {asset.name for asset in EVENT_ASSETS}
 # Labels of the events' metadata to fields of the counts.
-_COUNTS = {
-    "fetched": "fetched",
-    "staged": "staged",
-    "rejected": "rejected",
-    "duplicates": "duplicates",
+_COUNTS = {name: name for name in Counts.__struct_fields__} | {
     "inserted": "inserts",
     "updated": "updates",
     "deleted": "deletes",
-    "withheld_deletes": "withheld_deletes",
-    "withheld_updates": "withheld_updates",
-    "withheld_inserts": "withheld_inserts",
     "pending": "pending_deletes",
     "kept": "kept_rows",
-    "requests": "requests",
-    "unchanged": "unchanged",
-    "latest": "latest",
 }
+
+News = Progress | Outcome | str
 
 
 class RunTimeline:
@@ -62,27 +55,28 @@ class RunTimeline:
         """Days that a run of sign-in events has loaded."""
         self.failures: dict[str, FailureDetails] = {}
         self.complaint: str | None = None
+        """Why the run failed: one line for each sign-in asset, else Dagster's message."""
+        self._signin_failures: dict[str, str] = {}
+        self._skipped: dict[str, list[str]] = {}
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         self._reasons: dict[tuple[str, str], str] = {}
         self._certificates: dict[tuple[str, str], Certificate] = {}
 
-    def read(self, events: Iterable[Mapping[str, Any]]) -> list[Progress | Outcome | str]:
+    def read(self, events: Iterable[Mapping[str, Any]]) -> list[News]:
         """Process the next events; return what is worth showing of them, in order."""
-        news: list[Progress | Outcome | str] = []
+        news: list[News] = []
         for event in events:
-            lines = told(event)
-            news += lines
-            self._complain(filter(is_failure, lines))
             match event["__typename"]:
-                case "LogMessageEvent":
-                    news += from_text(event["message"])
+                case "EngineEvent":
+                    news += self._progress(event)
                 case "MaterializationEvent":
                     news += self._materialized(event)
                 case "ObservationEvent":
                     news += self._observed(event)
+                case "ExecutionStepFailureEvent" if event.get("stepKey") in _SIGNIN_ASSETS:
+                    news.append(self._signin_failure(event))
                 case "ExecutionStepFailureEvent" | "RunFailureEvent" if event["error"]:
-                    # The run's own message is clearer than the exception that follows it.
-                    if not is_failure(self.complaint or ""):
+                    if not self._signin_failures:
                         self.complaint = event["error"]["message"]
                 case "RunCanceledEvent":
                     self.complaint = event["message"]
@@ -94,24 +88,37 @@ class RunTimeline:
         done = self.settled.keys() | self.loaded
         return [key for key in self.integrations if key not in done]
 
-    def _complain(self, lines: Iterable[str]) -> None:
-        """Collect the run's own failure messages, one line for each asset that failed."""
-        for line in lines:
-            earlier = f"{self.complaint}; " if is_failure(self.complaint or "") else ""
-            self.complaint = earlier + line
+    def _progress(self, event: Mapping[str, Any]) -> list[News]:
+        progress = _facts(event).get(PROGRESS)
+        if progress is None:
+            return []
+        if self.run.job == SIGNIN_JOB:
+            return [event["message"]]
+        return list(msgspec.convert(progress, list[Progress]))
 
-    def _materialized(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
-        partition = event["partition"]
-        table = event["assetKey"]["path"][-1]
-        if table == SUMMARY.name and partition in self.integrations:
-            self.loaded.add(partition)
+    def _signin_failure(self, event: Mapping[str, Any]) -> str:
+        asset = event["stepKey"]
+        reported = (event.get("failureMetadata") or {}).get("description")
+        error = self._signin_failures.get(asset) or reported or event["error"]["message"]
+        skipped = ", ".join(self._skipped.get(asset, ())) or "nothing"
+        day = self.run.ends[0] if self.run.ends else "?"
+        line = f"{asset} of {day} failed: {error}; skipped because of it: {skipped}"
+        earlier = f"{self.complaint}; " if self.complaint else ""
+        self._signin_failures[asset] = error
+        self.complaint = earlier + line
+        return line
+
+    def _materialized(self, event: Mapping[str, Any]) -> list[News]:
+        partition, table, facts = event["partition"], _table(event), _facts(event)
+        if table in _SIGNIN_ASSETS:
+            if table == SUMMARY.name and partition in self.integrations:
+                self.loaded.add(partition)
+            rows = facts.get("dagster/row_count")
+            done = "reopened by late events" if rows is None else f"{rows:,} rows"
+            return [f"{partition} {table}: {done}"]
         if partition is None or table not in _STAGES:
             return []
         stream, stage = _STAGES[table]
-        facts = {
-            entry["label"]: entry.get("intValue", entry.get("text", entry.get("mdStr")))
-            for entry in event["metadataEntries"]
-        }
         counts = self._counts.setdefault((partition, stream), {})
         counts |= {
             name: facts[label] for label, name in _COUNTS.items() if type(facts.get(label)) is int
@@ -124,9 +131,8 @@ class RunTimeline:
                 reasons=(str(facts[INCOMPLETE]),) if INCOMPLETE in facts else (),
             )
         if stage is not Stage.LATEST:
-            return [
-                Progress(partition, str(stage), facts.get("batches") or 0, counts.get("fetched", 0))
-            ]
+            batches = facts.get("batches") or 0
+            return [Progress(partition, str(stage), batches, counts.get("fetched", 0))]
         reasons = self._reasons.get((partition, stream), "")
         outcome = Outcome(
             partition=partition,
@@ -142,28 +148,31 @@ class RunTimeline:
         self.settled[partition] = outcome
         return [outcome]
 
-    def _observed(self, event: Mapping[str, Any]) -> list[Progress | Outcome]:
-        stream, _ = _STAGES.get(event["assetKey"]["path"][-1], ("", None))
-        for entry in event["metadataEntries"]:
-            if entry["label"] == FAILURE_DETAILS:
-                details = msgspec.json.decode(entry["jsonString"], type=FailureDetails)
-                self.failures[details.partition] = details
-                return [
-                    Outcome(
-                        partition=details.partition,
-                        stream=stream,
-                        sync_id=details.sync_id,
-                        status=Status.FAILED,
-                        error=details.error,
-                        retryable=details.retryable,
-                        run_id=self.run.run_id,
-                    )
-                ]
-        return []
+    def _observed(self, event: Mapping[str, Any]) -> list[News]:
+        facts = _facts(event)
+        if SKIPPED_BY in facts:
+            self._skipped.setdefault(facts[SKIPPED_BY], []).append(_table(event))
+            self._signin_failures[facts[SKIPPED_BY]] = facts[SKIPPED_ERROR]
+        if FAILURE_DETAILS not in facts:
+            return []
+        details = msgspec.convert(facts[FAILURE_DETAILS], FailureDetails)
+        self.failures[details.partition] = details
+        stream, _ = _STAGES.get(_table(event), ("", None))
+        return [
+            Outcome(
+                partition=details.partition,
+                stream=stream,
+                sync_id=details.sync_id,
+                status=Status.FAILED,
+                error=details.error,
+                retryable=details.retryable,
+                run_id=self.run.run_id,
+            )
+        ]
 
 
 def left_over(timelines: Sequence[RunTimeline]) -> dict[str, list[str]]:
-    """The integrations, by job, that no run of a sync has settled. A job is a stream.
+    """The integrations, by job, that no run of a sync has settled. Each stream has a job.
 
     A successful run skips only integrations that are disabled or do not have the stream.
     """
@@ -179,3 +188,17 @@ def left_over(timelines: Sequence[RunTimeline]) -> dict[str, list[str]]:
                 if (timeline.run.job, key) not in settled:
                     left.setdefault(timeline.run.job, {})[key] = None
     return {job: list(keys) for job, keys in left.items()}
+
+
+def _table(event: Mapping[str, Any]) -> str:
+    return str(event["assetKey"]["path"][-1])
+
+
+def _facts(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of an event by label: numbers, texts, and the content of JSON."""
+    return {
+        entry["label"]: msgspec.json.decode(entry["jsonString"])
+        if "jsonString" in entry
+        else entry.get("intValue", entry.get("text", entry.get("mdStr")))
+        for entry in event["metadataEntries"]
+    }

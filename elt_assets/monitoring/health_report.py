@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from elt_assets.client.web_server import HEARTBEAT_TOLERANCE, Queue, Server
+from elt_assets.client.run_queue import HEARTBEAT_TOLERANCE, Queue
+from elt_assets.client.web_server import Server
 from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError

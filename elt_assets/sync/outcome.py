@@ -219,6 +219,9 @@ class Progress(msgspec.Struct, frozen=True):
     batches: int
     records: int
 
+    def __str__(self) -> str:
+        return f"{self.partition} {self.stage}: {self.batches:,} batches, {self.records:,} records"
+
 
 ProgressListener = Callable[[Progress], None]
 

@@ -1,4 +1,4 @@
-"""Ranges become runs with the tags that name them, their lanes and nothing else."""
+"""Launching one run for each range of partitions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from elt_assets.client.graphql import ServerRefused
 from elt_assets.client.launching import Launched, launch_ranges
-from elt_assets.client.web_server import Job, Server, ServerRefused
+from elt_assets.client.runs import Job
+from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
@@ -59,13 +61,13 @@ def test_every_range_is_a_run_of_exactly_its_partitions() -> None:
     ]
 
 
-def test_runs_that_may_be_parallel_are_dealt_to_as_many_lanes() -> None:
+def test_parallel_runs_are_distributed_over_as_many_lanes() -> None:
     with server() as (dagster, tags):
         launch_ranges(dagster, JOB, RANGES, group="monday", parallel=2)
     assert [run["elt_assets/lane"] for run in tags()] == ["monday/0", "monday/1", "monday/0"]
 
 
-def test_a_launch_that_breaks_off_says_what_was_started_and_how_to_go_on() -> None:
+def test_a_launch_that_fails_halfway_says_what_was_started_and_how_to_continue() -> None:
     with (
         server(refused_from=3) as (dagster, _),
         pytest.raises(ServerRefused, match=r"full \(after 2 runs .* the last for a:4; try again\)"),
@@ -73,7 +75,7 @@ def test_a_launch_that_breaks_off_says_what_was_started_and_how_to_go_on() -> No
         launch_ranges(dagster, JOB, RANGES, to_go_on="try again")
 
 
-def test_a_launch_of_which_nothing_was_started_says_only_why() -> None:
+def test_a_launch_that_started_nothing_reports_only_the_error() -> None:
     with (
         server(refused_from=1) as (dagster, _),
         pytest.raises(EltAssetsError, match=r"the disk is full$"),

@@ -1,4 +1,4 @@
-"""Which integrations a backfill means, by how their partitions stand."""
+"""Selecting the integrations of a backfill by the status of their partitions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STATUSES = PartitionStatuses(materialized=("m",), failed=("f",), never=("n",), g
         ("all", False, "fmg"),
     ],
 )
-def test_what_is_under_way_is_left_alone_and_who_has_no_such_records_too(
+def test_partitions_in_progress_and_streams_never_seen_are_left_alone(
     which: Choice, has_all: bool, picked: str
 ) -> None:
     assert pick(STATUSES, which, has_all=has_all) == list(picked)
 
 
-def test_stale_is_who_was_brought_up_to_date_too_long_ago_or_never() -> None:
+def test_an_integration_is_stale_after_a_long_time_or_without_any_sync() -> None:
     assert stale(["old", "new", "never"], {"old": 100.0, "new": 300.0}, 200.0) == ["old", "never"]
 
 
@@ -67,7 +67,7 @@ def dagster(asked: Asked) -> Reply:
         (GROUPS, "stale", None, ["a:2"]),
     ],
 )
-def test_the_server_is_asked_how_partitions_stand_and_when_they_were_made(
+def test_the_selection_uses_the_status_and_time_on_the_server(
     stream: Stream, which: Choice, org: str | None, keys: list[str]
 ) -> None:
     with Provider(dagster) as server:

@@ -1,4 +1,4 @@
-"""The events of a run tell where each of its integrations is."""
+"""The state of each integration of a run, from the events of the run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from elt_assets.client.run_timeline import RunTimeline, left_over
-from elt_assets.client.signin_timeline import days_over
-from elt_assets.client.web_server import Run
+from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
-from elt_assets.orchestration.assets.progress_log import as_text
+from elt_assets.orchestration.assets.progress_log import PROGRESS
+from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.sync.outcome import Certificate, Outcome, Progress, Status
 
@@ -62,7 +62,7 @@ def test_a_range_is_the_keys_between_its_ends() -> None:
     assert timeline(last="org:gone").integrations == []
 
 
-def test_what_two_tables_say_is_one_outcome() -> None:
+def test_the_events_of_two_tables_are_one_outcome() -> None:
     told = timeline()
     *_, outcome = told.read(settled("org:a"))
     assert isinstance(outcome, Outcome)
@@ -72,7 +72,7 @@ def test_what_two_tables_say_is_one_outcome() -> None:
     assert told.unsettled == ["org:b", "org:c"]
 
 
-def test_what_the_listing_lacks_and_what_was_not_applied_is_told() -> None:
+def test_an_outcome_has_its_incomplete_listing_and_its_withheld_changes() -> None:
     why = "3 keys came on more than one page"
     told = timeline()
     *_, outcome = told.read(
@@ -98,22 +98,25 @@ def test_what_the_listing_lacks_and_what_was_not_applied_is_told() -> None:
     assert counts.requests == 4
 
 
-def test_a_complete_listing_is_told_to_be_complete() -> None:
+def test_an_outcome_says_that_its_listing_is_complete() -> None:
     told = timeline()
     *_, outcome = told.read([materialized("org:a", "users_staging", complete=1), *settled("org:a")])
     assert isinstance(outcome, Outcome)
     assert outcome.certificate.complete
 
 
-def test_progress_is_read_out_of_the_log() -> None:
-    under_way = [Progress("org:b", "extract", 2, 200)]
-    event = {"__typename": "LogMessageEvent", "message": as_text(under_way)}
-    assert (
-        timeline().read([event, {"__typename": "LogMessageEvent", "message": "hello"}]) == under_way
-    )
+def progressed(message: str, progress: object) -> dict[str, Any]:
+    entry = {"label": PROGRESS, "jsonString": msgspec.json.encode(progress).decode()}
+    return {"__typename": "EngineEvent", "message": message, "metadataEntries": [entry]}
 
 
-def test_a_failed_integration_brings_its_trouble_along() -> None:
+def test_progress_is_read_from_the_metadata_of_its_event() -> None:
+    progress = [Progress("org:b", "extract", 2, 200)]
+    other = {"__typename": "EngineEvent", "message": "hello", "metadataEntries": []}
+    assert timeline().read([progressed("under way: …", progress), other]) == progress
+
+
+def test_a_failed_integration_has_its_failure_details() -> None:
     told = timeline()
     (outcome,) = told.read([failed("org:b")])
     assert isinstance(outcome, Outcome)
@@ -121,7 +124,7 @@ def test_a_failed_integration_brings_its_trouble_along() -> None:
     assert told.failures["org:b"].error == "page 1: 401"
 
 
-def test_left_over_is_what_no_run_of_the_sync_has_settled() -> None:
+def test_integrations_that_no_run_of_the_sync_settled_are_left_over() -> None:
     first, second = timeline(), timeline(status="SUCCESS", first="org:b", last="org:b")
     first.read([*settled("org:a"), failed("org:b")])
     assert left_over([first]) == {"sync": ["org:b", "org:c"]}
@@ -129,7 +132,7 @@ def test_left_over_is_what_no_run_of_the_sync_has_settled() -> None:
     assert left_over([first, second]) == {"sync": ["org:c"]}
 
 
-def test_what_a_successful_run_left_out_is_disabled_and_not_left_over() -> None:
+def test_an_integration_that_a_successful_run_skipped_is_not_left_over() -> None:
     told = timeline(status="SUCCESS")
     told.read(settled("org:a"))
     assert left_over([told]) == {}
@@ -140,25 +143,45 @@ def of_a_day(status: str) -> RunTimeline:
     return RunTimeline(run, run.integrations([]))
 
 
-def logged(message: str) -> dict[str, Any]:
-    return {"__typename": "LogMessageEvent", "message": message}
+def skipped(asset: str, cause: str, error: str) -> dict[str, Any]:
+    return {
+        "__typename": "ObservationEvent",
+        "partition": "2026-03-02",
+        "assetKey": {"path": [asset]},
+        "metadataEntries": [
+            {"label": SKIPPED_BY, "text": cause},
+            {"label": SKIPPED_ERROR, "text": error},
+        ],
+    }
+
+
+def step_failed(asset: str, description: str | None = None) -> dict[str, Any]:
+    return {
+        "__typename": "ExecutionStepFailureEvent",
+        "stepKey": asset,
+        "error": {"message": "dagster.Failure"},
+        "failureMetadata": description and {"description": description},
+    }
 
 
 def summed_up(day: str) -> dict[str, Any]:
     return materialized(day, "daily_signin_summary", **{"dagster/row_count": 3})
 
 
-def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
+def test_a_day_of_sign_ins_shows_its_progress_results_and_skipped_assets() -> None:
     told = of_a_day("FAILURE")
-    failure = "api_events of 2026-03-02 failed: 403; skipped because of it: signin_events"
+    failure = (
+        "api_events of 2026-03-02 failed: 403; skipped because of it: normalized, signin_events"
+    )
     lines = told.read(
         [
-            logged("under way: a.csv: 5 rows, 1 a second"),
-            logged("of no interest"),
+            progressed("under way: a.csv: 5 rows, 1 a second", [{"what": "a.csv"}]),
             materialized("2026-03-02", "csv_events", **{"dagster/row_count": 1200}),
-            logged(failure),
-            {"__typename": "ExecutionStepFailureEvent", "error": {"message": "Failure"}},
+            skipped("normalized", "api_events", "403"),
+            skipped("signin_events", "api_events", "403"),
+            step_failed("api_events", "403"),
             materialized("2026-03-01", "signin_events"),
+            {"__typename": "RunFailureEvent", "error": {"message": "1 step failed"}},
         ]
     )
     assert lines == [
@@ -171,6 +194,15 @@ def test_a_day_of_events_tells_what_is_under_way_done_and_left_out() -> None:
     assert left_over([told]) == {"load_signin_events": ["2026-03-02"]}
 
 
+def test_a_failure_that_skips_nothing_has_the_description_of_its_step() -> None:
+    told = of_a_day("FAILURE")
+    told.read([step_failed("daily_signin_summary", "the file is locked")])
+    assert told.complaint == (
+        "daily_signin_summary of 2026-03-02 failed: the file is locked; "
+        "skipped because of it: nothing"
+    )
+
+
 def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
     failed, again, neighbour = of_a_day("FAILURE"), of_a_day("SUCCESS"), of_a_day("SUCCESS")
     neighbour.integrations = ["2026-03-03"]
@@ -178,9 +210,3 @@ def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
     assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
     again.read([summed_up("2026-03-02")])
     assert left_over([failed, neighbour, again]) == {}
-
-
-def test_a_backfill_of_days_says_how_many_are_over() -> None:
-    runs = [of_a_day(status).run for status in ("SUCCESS", "STARTED", "QUEUED")]
-    assert days_over(runs) == "1 of 3 days are over"
-    assert days_over([*runs, of_a_day("FAILURE").run]) == "2 of 4 days are over, 1 failed"

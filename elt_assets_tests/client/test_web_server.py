@@ -1,13 +1,17 @@
-"""A server that is not there, or is another one, is one clear line."""
+"""Errors of the web server as one clear line."""
 
 from __future__ import annotations
 
 import socket
 
 import pytest
+from dagster_graphql.schema import create_schema
+from graphql import validate
 
 from elt_assets.cli.main import Invocation, run
-from elt_assets.client.web_server import Server, ServerRefused, ServerSilent
+from elt_assets.client import graphql
+from elt_assets.client.graphql import ServerRefused, ServerSilent
+from elt_assets.client.web_server import Server
 from elt_assets.errors import InvalidInput
 from elt_assets_tests.connectors.serving import Provider, Reply, as_json
 
@@ -29,7 +33,7 @@ def unused_port() -> int:
         ("watch", "x"),
     ],
 )
-def test_every_command_says_that_no_server_is_there(
+def test_every_command_reports_a_missing_server(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = f"http://127.0.0.1:{unused_port()}"
@@ -42,7 +46,7 @@ def test_every_command_says_that_no_server_is_there(
     )
 
 
-def test_another_kind_of_server_is_told_apart() -> None:
+def test_a_server_of_another_kind_is_recognized() -> None:
     with (
         Provider(lambda _: Reply(b"<html>", 200)) as other,
         pytest.raises(ServerSilent, match="does not answer as a Dagster web server does"),
@@ -50,7 +54,7 @@ def test_another_kind_of_server_is_told_apart() -> None:
         Server(other.url).jobs()
 
 
-def test_what_the_server_refuses_is_told_in_its_words() -> None:
+def test_the_error_of_the_server_is_quoted() -> None:
     answer = {"data": {"repositoriesOrError": {"__typename": "PythonError", "message": "no\nway"}}}
     with (
         Provider(lambda _: as_json(answer)) as server,
@@ -59,7 +63,7 @@ def test_what_the_server_refuses_is_told_in_its_words() -> None:
         Server(server.url).jobs()
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_a_text_that_is_not_an_address_is_refused() -> None:
     with pytest.raises(InvalidInput, match="--url 'localhost:3000' is not the address"):
         Server("localhost:3000")
 
@@ -67,13 +71,19 @@ def test_an_address_that_is_none_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("status=SLEEPING",), "status 'SLEEPING' is none"),
+        (("status=SLEEPING",), "no status 'SLEEPING'"),
         (("limit=0",), "limit is '0': give a whole number from 1"),
         (("color=red",), "list has no filter 'color'; it has status, limit, job, org, sync_id"),
     ],
 )
-def test_a_filter_that_is_none_is_refused_before_anything_is_asked(
+def test_an_unknown_filter_is_refused_before_the_server_is_queried(
     arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["list", *arguments, "--url", "http://127.0.0.1:1"], Invocation()) == 1
     assert said in capsys.readouterr().err
+
+
+def test_every_query_fits_the_schema_of_dagsters_web_server() -> None:
+    schema = create_schema().graphql_schema
+    wrong = {name: validate(schema, query) for name, query in graphql.queries().items()}
+    assert not any(wrong.values()), wrong

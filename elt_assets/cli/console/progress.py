@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Protocol, Self
+from contextlib import AbstractContextManager
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -27,35 +27,29 @@ _SECONDS_BETWEEN_LINES = 10.0
 _LINES_AROUND_THE_LIST = 4
 
 
-class Display(Protocol):
-    """Shows how the integrations of one command proceed, from entering to leaving it."""
+class Display(AbstractContextManager["Display"]):
+    """Shows how the integrations of one command advance, while its block lasts."""
 
+    @abstractmethod
     def progress(self, progress: Progress) -> None:
-        """An integration has got further."""
+        """Show that an integration has advanced."""
 
+    @abstractmethod
     def settled(self, outcome: Outcome) -> None:
-        """An integration is done."""
+        """Show the result of an integration."""
 
-    def __enter__(self) -> Self:
-        """Begin."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the terminal as it was."""
 
 
 def display(syncs: int) -> Display:
-    """A display for a command that makes so many syncs, fit for standard error."""
+    """The display on standard error for a command that makes this many syncs."""
     console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
     return LiveDisplay(syncs, console) if console.is_terminal else PlainDisplay()
 
 
-class PlainDisplay:
-    """A line for every integration that is done, and one now and then for one that takes long."""
+class PlainDisplay(Display):
+    """A line for every settled integration, and every ten seconds for one that takes long."""
 
     def __init__(
         self,
@@ -68,16 +62,13 @@ class PlainDisplay:
         self._last: dict[str, float] = {}
 
     def progress(self, progress: Progress) -> None:
-        """Write a line if this integration has been silent for a while."""
+        """Write a line unless the integration's last one is recent."""
         now = self._clock()
         with self._lock:
             if now - self._last.setdefault(progress.partition, now) < _SECONDS_BETWEEN_LINES:
                 return
             self._last[progress.partition] = now
-            self._write(
-                f"{progress.partition} {progress.stage}: {progress.batches:,} batches, "
-                f"{progress.records:,} records"
-            )
+            self._write(str(progress))
 
     def settled(self, outcome: Outcome) -> None:
         """Write the integration's result."""
@@ -85,20 +76,8 @@ class PlainDisplay:
             self._last.pop(outcome.partition, None)
             self._write(one_line(outcome))
 
-    def __enter__(self) -> Self:
-        """Nothing to begin."""
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Nothing to end."""
-
-
-class LiveDisplay:
+class LiveDisplay(Display):
     """One line for each running integration, as many as fit, above a line of totals."""
 
     def __init__(
@@ -112,15 +91,14 @@ class LiveDisplay:
         self._running: dict[str, Progress] = {}
         self._settled: dict[Status, int] = {}
         self._records = 0
-        self._stack = ExitStack()
 
     def progress(self, progress: Progress) -> None:
-        """Remember how far this integration is; the next refresh shows it."""
+        """Keep the progress of the integration for the next refresh."""
         with self._lock:
             self._running[progress.partition] = progress
 
     def settled(self, outcome: Outcome) -> None:
-        """Move this integration from the list to the totals; what is wrong with it stays."""
+        """Move the integration from the list to the totals; print what is wrong with it."""
         if outcome.status not in (Status.APPLIED, Status.UNCHANGED):
             self._console.print(printable(one_line(outcome)), soft_wrap=True)
         with self._lock:
@@ -130,27 +108,21 @@ class LiveDisplay:
 
     def __enter__(self) -> Self:
         """Begin to draw."""
-        self._stack.enter_context(
-            Live(
-                get_renderable=self.picture,
-                console=self._console,
-                refresh_per_second=8,
-                transient=True,
-            )
+        self._live = Live(
+            get_renderable=self.picture,
+            console=self._console,
+            refresh_per_second=8,
+            transient=True,
         )
+        self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take the drawing away again; what remains is the command's own output."""
-        self._stack.close()
+    def __exit__(self, *_: object) -> None:
+        """Remove the drawing, so that only the command's own output remains."""
+        self._live.stop()
 
     def picture(self) -> RenderableType:
-        """What the terminal shows now."""
+        """The current content of the display."""
         with self._lock:
             running = list(self._running.values())
             settled = dict(self._settled)
@@ -183,7 +155,7 @@ class LiveDisplay:
 
 
 def one_line(outcome: Outcome) -> str:
-    """An integration's result in one line of plain words, with the cause if it is not applied."""
+    """An integration's result in one line, with the cause if it is not applied."""
     stream = "" if outcome.stream == USERS.name else f" {outcome.stream}"
     name = f"{outcome.partition}{stream} {outcome.status}"
     match outcome.status:
@@ -194,14 +166,14 @@ def one_line(outcome: Outcome) -> str:
                 f"{name}: {counts.staged:,} staged, {counts.inserts:,} inserted, "
                 f"{counts.updates:,} updated, {counts.deletes:,} deleted, "
                 f"{counts.latest:,} in latest"
-                + (f"; {future:,} records claim to have changed in the future" if future else "")
+                + (f"; {future:,} records have a time of change in the future" if future else "")
                 + _incomplete(outcome)
             )
         case Status.QUARANTINED:
             return f"{name}: {'; '.join(outcome.reasons)}{_incomplete(outcome)}"
         case Status.SUPERSEDED:
-            return f"{name}: a sync that began later was applied before it"
-    cause = outcome.error or "it has not settled"
+            return f"{name}: a sync that began later was applied first"
+    cause = outcome.error or "it is not settled"
     return f"{name}: {cause.removeprefix(f'{outcome.partition}: ')}"
 
 

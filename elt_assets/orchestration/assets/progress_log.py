@@ -1,76 +1,72 @@
-"""Progress of running syncs in the run's log, as text that clients parse.
+"""Progress of running work in the run's log: a line for people, with its data for clients.
 
-Every event is stored, so one event covers all running integrations, and only if some of them
-advanced.
+Every event is stored, so one event covers everything that advanced, and only every few seconds.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
-from elt_assets.sync.outcome import Progress, ProgressListener
+import dagster as dg
+import msgspec
+from dagster._core.events import EngineEventData
+
+P = TypeVar("P")
+
+PROGRESS = "progress"
+"""Label of the metadata entry that holds the progress as JSON."""
 
 _SECONDS_BETWEEN = 5.0
-_TITLE = "under way:"
-_LINE = re.compile(r"(\S+) (\w+): ([\d,]+) batches, ([\d,]+) records")
 
 
-class ProgressLog:
-    """Hears of progress from many threads; writes of it when the run's own thread asks."""
+class ProgressLog(Generic[P]):
+    """Collects progress from many threads; the run's own thread reports the newest of each item."""
 
     def __init__(
         self,
-        write: Callable[[str], None],
-        also: ProgressListener,
+        report: Callable[[Sequence[P]], None],
+        item: Callable[[P], Hashable],
+        every: float = _SECONDS_BETWEEN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._write = write
-        self._also = also
+        self._report = report
+        self._item = item
+        self._every = every
         self._clock = clock
         self._lock = threading.Lock()
-        self._news: dict[str, Progress] = {}
-        self._written = clock()
+        self._news: dict[Hashable, P] = {}
+        self._reported = clock()
 
-    def heard(self, progress: Progress) -> None:
-        """Remember how far an integration is, and pass it on."""
+    def heard(self, progress: P) -> None:
+        """Keep the progress of an item until the next report."""
         with self._lock:
-            self._news[progress.partition] = progress
-        self._also(progress)
+            self._news[self._item(progress)] = progress
 
     def write(self) -> None:
-        """Write what is new, unless that was done a moment ago."""
+        """Report what is new, unless the last report is only seconds old."""
         now = self._clock()
         with self._lock:
-            if not self._news or now - self._written < _SECONDS_BETWEEN:
+            if not self._news or now - self._reported < self._every:
                 return
             news, self._news = self._news, {}
-        self._written = now
-        self._write(as_text(list(news.values())))
+        self._reported = now
+        self._report(list(news.values()))
 
 
-def as_text(progress: list[Progress]) -> str:
-    """One line for each integration."""
-    return "\n".join(
-        [
-            _TITLE,
-            *(
-                f"{one.partition} {one.stage}: {one.batches:,} batches, {one.records:,} records"
-                for one in progress
-            ),
-        ]
-    )
+def reporter(
+    context: dg.AssetExecutionContext, text: Callable[[P], str]
+) -> Callable[[Sequence[P]], None]:
+    """Report progress as one event of the run; `text` is an item in words."""
 
+    def report(progress: Sequence[P]) -> None:
+        context.instance.report_engine_event(
+            f"under way: {'; '.join(map(text, progress))}",
+            context.run,
+            EngineEventData({PROGRESS: dg.MetadataValue.json(msgspec.to_builtins(progress))}),
+            step_key=context.get_step_execution_context().step.key,
+        )
 
-def from_text(message: str) -> list[Progress]:
-    """What `as_text` made a text of; nothing from any other message."""
-    title, *lines = message.splitlines() or [""]
-    if title != _TITLE:
-        return []
-    return [
-        Progress(found[1], found[2], int(found[3].replace(",", "")), int(found[4].replace(",", "")))
-        for found in map(_LINE.fullmatch, lines)
-        if found
-    ]
+    return report

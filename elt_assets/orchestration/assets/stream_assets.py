@@ -14,14 +14,14 @@ from pydantic import Field
 
 from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.orchestration.assets.progress_log import ProgressLog
+from elt_assets.orchestration.assets.progress_log import ProgressLog, reporter
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
 from elt_assets.orchestration.assets.run_report import RunReport
 from elt_assets.orchestration.assets.table_specs import asset_key, table_specs
 from elt_assets.orchestration.partitions import connected_integrations
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.fault_injection import FaultDice
-from elt_assets.sync.outcome import Mode, Outcome, Stage, Status
+from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import Stream
 from elt_assets.sync.workload import in_turn, loads
@@ -143,7 +143,12 @@ def _sync_run(
     sync_id = _refused_for_good(lambda: sync_id_of(context.run))
     # A new run that leaves staging out means the extraction that is already there.
     continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
-    progress = ProgressLog(context.log.info, listener.progress)
+    log: ProgressLog[Progress] = ProgressLog(reporter(context, str), lambda one: one.partition)
+
+    def progress(report: Progress) -> None:
+        log.heard(report)
+        listener.progress(report)
+
     refs: dict[str, list[IntegrationRef]] = {}
     for key in _in_turn(context, stream, platform):
         try:
@@ -173,8 +178,8 @@ def _sync_run(
             mode=config.mode,
             pages_per_batch=config.pages_per_batch,
             max_batches=config.max_batches,
-            progress=progress.heard,
-            meanwhile=progress.write,
+            progress=progress,
+            meanwhile=log.write,
             may_begin=report.time.remains,
             left=report.left,
             faults=FaultDice() if config.faults else None,

@@ -96,9 +96,10 @@ def report(name: str, launched: list[Launched], what: str, as_json: bool) -> Non
 
 def tell_if_not_parallel(server: Server, parallel: int | None) -> None:
     """Say so if the server's queue does not know lanes, which its dagster.yaml has to say."""
+    from elt_assets.client.run_queue import is_lane_limit
     from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
 
-    if parallel and not any(one.key == LANE_TAG and one.each_value for one in server.tag_limits()):
+    if parallel and not any(map(is_lane_limit, server.tag_limits())):
         note(
             f"the server's dagster.yaml has no limit of one run for each value of {LANE_TAG}: not "
             f"{parallel} runs at once, but as many as its queue lets run; see docs/operations.md"

@@ -16,7 +16,8 @@ from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
     from elt_assets.client.run_timeline import RunTimeline
-    from elt_assets.client.web_server import Job, Run, Server
+    from elt_assets.client.runs import Job, Run
+    from elt_assets.client.web_server import Server
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 RESUMES_TAG = "elt_assets/resumes"
@@ -207,8 +208,8 @@ def cancel(name: str, url: str) -> None:
 @as_json
 def queues(url: str, as_json: bool) -> None:
     """Show what waits and why, what runs, and whether the daemon that moves things on is alive."""
-    from elt_assets.client.queue_reasons import explained
-    from elt_assets.client.web_server import RUNNING
+    from elt_assets.client.run_queue import explained
+    from elt_assets.client.runs import RUNNING
 
     server = server_at(url)
     queue = server.queue()
@@ -319,9 +320,7 @@ def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
         match key:
             case "status":
                 if value.upper() not in _STATUSES:
-                    raise InvalidInput(
-                        f"status {value!r} is none: give one of {', '.join(_STATUSES)}"
-                    )
+                    raise InvalidInput(f"no status {value!r}: give one of {', '.join(_STATUSES)}")
                 only["statuses"] = list(_STATUSES[value.upper()])
             case "limit":
                 number = typed(value)

@@ -71,7 +71,6 @@ def watch(name: str, url: str, as_json: bool) -> int:
 
 def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> None:
     """Ask until every run is over, less and less often while nothing happens."""
-    from elt_assets.client.signin_timeline import days_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
     places: dict[str, str | None] = {}
@@ -96,12 +95,21 @@ def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> Non
             if timeline.run.finished:
                 going.remove(timeline)
                 if timeline.run.job == DAYS:
-                    note(days_over([one.run for one in timelines]))
+                    note(_days_over(timelines))
             elif timeline.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)
                 note(f"run {run_id} waits in the queue; `{program()} queues` shows for what")
         if going:
             time.sleep(wait)
+
+
+def _days_over(timelines: list[RunTimeline]) -> str:
+    """How far a backfill of days is: `3 of 14 days are over, 1 failed`."""
+    over = [one.run for one in timelines if one.run.finished]
+    failed = sum(run.status != "SUCCESS" for run in over)
+    return f"{len(over):,} of {len(timelines):,} days are over" + (
+        f", {failed:,} failed" if failed else ""
+    )
 
 
 def _explain(details: FailureDetails) -> None:

