@@ -1,11 +1,8 @@
-"""Open the platform of this installation, and find the integrations that a command names.
-
-Nothing here imports Dagster.
-"""
+"""Open the platform of this installation, and find the integrations that a command names."""
 
 from __future__ import annotations
 
-from elt_assets.config.settings import Settings, load_settings
+from elt_assets.config.settings import load_settings
 from elt_assets.errors import NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
@@ -13,11 +10,7 @@ from elt_assets.sync.service import Platform
 
 
 def existing_platform() -> Platform:
-    """The platform of this installation, for commands that only read.
-
-    Raises `NotFound` instead of leaving an empty installation behind in a folder where
-    somebody merely asked a question.
-    """
+    """The platform of this installation. Raises `NotFound` instead of creating an empty one."""
     settings = load_settings()
     database = operational_database(settings)
     try:
@@ -26,14 +19,11 @@ def existing_platform() -> Platform:
         database.close()
     if not exists:
         raise NotFound(
-            f"{_place(settings)} holds no platform yet: go to the folder that has it, set "
-            "ELT_ASSETS_HOME, or begin with `elt-assets demo` or `elt-assets integrations add`"
+            f"{settings.operational_address or settings.home} holds no platform yet: change to "
+            "its folder, set ELT_ASSETS_HOME, or begin with `elt-assets demo` or `elt-assets "
+            "integrations add`"
         )
     return Platform.open(settings)
-
-
-def _place(settings: Settings) -> str:
-    return str(settings.operational_address or settings.home)
 
 
 def registered(platform: Platform, partition_key: str) -> IntegrationRef:

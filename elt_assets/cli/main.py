@@ -26,41 +26,41 @@ from elt_assets.sync.state.actor import on_own_behalf
 COMMANDS = {
     "demo": ("demo.demo", "Sync demo organizations and compare with their provider."),
     "dev": ("server.dev", "Run web UI, daemon and health endpoint."),
-    "worker": ("server.worker", "Carry out runs that a server hands out."),
+    "worker": ("server.worker", "Carry out runs that a server distributes."),
     "provider": ("demo.provider", "Run the embedded provider alone."),
-    "integrations": ("integrations", "Connect, look at and disconnect integrations."),
-    "connectors": ("connectors", "Verify that a connector does what a sync relies on."),
+    "integrations": ("integrations", "Connect, show, test and disconnect integrations."),
+    "connectors": ("connectors", "Verify that a connector fulfils what a sync relies on."),
     "sync": ("sync", "Bring integrations up to date."),
     "users": ("read_tables", "Show the users of an integration."),
     "records": ("read_tables", "Show the users, groups or group memberships of an integration."),
-    "changes": ("read_tables", "Show who was inserted, updated and deleted, and how."),
+    "changes": ("read_tables", "Show the change log: inserts, updates and deletes."),
     "rejected": ("read_tables", "Show the records that could not be used, and why."),
-    "syncs": ("read_tables", "Show past syncs and how they ended."),
-    "events": ("signin_events", "Load and look at sign-in events, day by day."),
-    "counts": ("read_tables", "Show what is staged, unique, duplicate and in latest."),
+    "syncs": ("read_tables", "Show past syncs and their results."),
+    "events": ("signin_events", "Load and show sign-in events, day by day."),
+    "counts": ("read_tables", "Count staged, unique, duplicate and latest records."),
     "start": ("server.runs", "Start a job on a running server."),
     "backfill": (
         "server.backfill",
         "Bring many partitions of a table up to date through a server.",
     ),
-    "watch": ("server.watch", "Follow a run or a sync until its end."),
-    "status": ("server.runs", "Show how a run or a sync stands."),
+    "watch": ("server.watch", "Follow a run or a sync until it ends."),
+    "status": ("server.runs", "Show the state of a run or a sync."),
     "list": ("server.runs", "List runs."),
-    "resume": ("server.runs", "Continue what failed of a run or a sync."),
+    "resume": ("server.runs", "Continue the failed part of a run or a sync."),
     "cancel": ("server.runs", "Stop a run or a sync; what is committed is kept."),
-    "queues": ("server.runs", "Show what waits, what runs and what the daemon does."),
-    "health": ("health", "Say what is wrong now."),
+    "queues": ("server.runs", "Show queued and running runs, and the daemon."),
+    "health": ("health", "Report what is wrong now."),
     "serve-health": ("health", "Serve /health, /ready and /metrics."),
     "check": ("check", "Run the standing asset checks; for CI and cron."),
-    "quarantine": ("quarantine", "Decide about deletes that were withheld."),
+    "quarantine": ("quarantine", "Decide about withheld changes."),
     "undo": ("undo", "Reverse one sync."),
     "export": ("export", "Write Parquet files for analysts."),
     "audit": ("audit", "Show who decided or changed what."),
-    "backup": ("backup", "Copy the installation while it works."),
-    "migrate": ("migrate", "Move the operational database to PostgreSQL."),
-    "config": ("config", "Check settings and what they lead to."),
-    "maintain": ("maintain", "Forget what is old and give the space back."),
-    "rebuild": ("undo", "Make the latest table anew from the change log."),
+    "backup": ("backup", "Copy the installation while it is in use."),
+    "migrate": ("migrate", "Move an installation to PostgreSQL or a lake."),
+    "config": ("config", "Check the settings, and secure the home."),
+    "maintain": ("maintain", "Apply the retention policy and reclaim disk space."),
+    "rebuild": ("undo", "Rebuild the latest table from the change log."),
 }
 """Command name to its module under `elt_assets.cli.commands`, and its line in `--help`."""
 
@@ -69,7 +69,7 @@ class CommandsByName(click.Group):
     """A group whose subcommands are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the order in which a newcomer meets them."""
+        """Every command, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -77,7 +77,7 @@ class CommandsByName(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"elt_assets.cli.commands.{COMMANDS[cmd_name][0]}")
-        # A command whose name Python or its module needs for something else ends in `_`.
+        # The function of a command whose name is taken in Python or its module ends in `_`.
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(module, f"{name}_", None) or getattr(module, name)
         return command
@@ -90,7 +90,7 @@ class CommandsByName(click.Group):
 
 @dataclass(slots=True)
 class Invocation:
-    """What the end of a command must know about its beginning."""
+    """What error handling needs to know of the command line."""
 
     debug: bool = False
 
@@ -119,16 +119,16 @@ def main() -> None:
     """Run the command line of this process and exit with its status."""
     invocation = Invocation()
     if sys.stdin is None:
-        # Closed by the caller: then there is nothing to read, and nobody to ask.
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (as long as the process)
+        # The caller closed it: there is nothing to read and no person to ask.
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (open until the process ends)
     for stream in (sys.stdout, sys.stderr):
-        # A name that this terminal's encoding cannot show must not end the command.
+        # A character that the terminal cannot encode must not end the command.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
 
     def one_line(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
         complain(f"unexpected {kind.__name__}: {error} (a defect; `--debug` shows where)")
 
-    # A defect ends in one line too, unless --debug puts Python's own hook back.
+    # A defect is reported in one line too, unless --debug restores Python's own hook.
     sys.excepthook = one_line
     sys.exit(run(sys.argv[1:], invocation))
 

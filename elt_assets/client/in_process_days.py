@@ -1,4 +1,4 @@
-"""Runs of days of sign-in events in this process, without a server, and the result of each."""
+"""Run days of sign-in events in this process, without a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elt_assets.sync.service import Platform
 
 
 class DayRun(msgspec.Struct, frozen=True):
-    """How the run of one day ended: which assets failed and why, and which were left out."""
+    """The result of one day's run: the failed assets with their errors, and the skipped ones."""
 
     day: date
     run_id: str
@@ -37,10 +37,10 @@ def run_days(
     files_only: bool = False,
     tags: Mapping[str, str] | None = None,
 ) -> Iterator[DayRun]:
-    """Run the job for each day, one after the other, and say how each ended.
+    """Run the job for each day, one after the other, and yield each result.
 
-    Nothing is raised for a run that fails. Raises `InvalidInput` for a day that is no
-    partition, before any run.
+    A failed run raises nothing. Raises `InvalidInput` before any run for a day that is not a
+    partition.
     """
     days = list(days)
     known = event_days(settings.events_start)
@@ -64,10 +64,10 @@ def run_days(
                 tags=dict(tags or {}),
                 raise_on_error=False,
             )
-            yield _told(day, result, instance)
+            yield _result(day, result, instance)
 
 
-def _told(day: date, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> DayRun:
+def _result(day: date, result: dg.ExecuteInProcessResult, instance: dg.DagsterInstance) -> DayRun:
     guards = {
         evaluation.asset_key.to_user_string(): evaluation.description
         for evaluation in result.get_asset_check_evaluations()
@@ -76,22 +76,22 @@ def _told(day: date, result: dg.ExecuteInProcessResult, instance: dg.DagsterInst
     failed = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         data = event.step_failure_data
-        said = data.user_failure_data and data.user_failure_data.description
+        described = data.user_failure_data and data.user_failure_data.description
         name = event.step_key or JOB
-        failed[name] = said or guards.get(name) or (data.error.message if data.error else "?")
+        failed[name] = described or guards.get(name) or (data.error.message if data.error else "?")
     run_id = result.dagster_run.run_id
     return DayRun(day, run_id, result.success, failed, tuple(_skipped(instance, run_id)))
 
 
 def _skipped(instance: dg.DagsterInstance, run_id: str) -> Iterator[str]:
-    """The assets that the run says it left out."""
-    told = set()
+    """The assets that the run reports as skipped, each once."""
+    found = set()
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION):
         event = entry.dagster_event
         if event is None or event.asset_key is None:
             continue
         observation = event.asset_observation_data.asset_observation
         name = event.asset_key.to_user_string()
-        if SKIPPED_BY in observation.metadata and name not in told:
-            told.add(name)
+        if SKIPPED_BY in observation.metadata and name not in found:
+            found.add(name)
             yield name

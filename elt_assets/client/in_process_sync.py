@@ -1,4 +1,4 @@
-"""Runs of the sync job in this process, without a server."""
+"""Run the sync jobs in this process, without a server."""
 
 from __future__ import annotations
 
@@ -41,13 +41,12 @@ def run_sync(
     mode: Mode | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
 ) -> list[Outcome]:
-    """Run the sync jobs over `refs` and return how each ended, in the order of `refs`.
+    """Run the sync jobs over `refs` and return their outcomes, in the order of `refs`.
 
-    An integration has an outcome for each of `streams` that it offers, one stream after the
-    other. Contiguous integrations share a run. Nothing is raised for a run that fails: what ended
-    it is in the outcomes. A disabled integration has none. `progress` is called from many
-    threads, `settled` from this one, once for each outcome that no retry follows; nothing is
-    retried once `stopped` says so.
+    An integration has an outcome for each of `streams` that it offers; a disabled integration has
+    none. Contiguous integrations share a run. A failed run raises nothing: its error is in the
+    outcomes. `progress` is called from many threads; `settled` from this thread, once for each
+    final outcome. Nothing is retried once `stopped` returns True.
     """
     refs = list(refs)
     outcomes: dict[tuple[str, str], Outcome] = {}
@@ -91,9 +90,9 @@ def run_sync(
 def _offering(
     known: Mapping[IntegrationRef, Integration], stream: Stream, refs: Iterable[IntegrationRef]
 ) -> list[str]:
-    """The keys of those that offer `stream`; who is not registered (any more) is not left out.
+    """The keys of the integrations that offer `stream`, or are not registered.
 
-    The run tells what is wrong with them.
+    The run reports an error for those that are not registered.
     """
     return [ref.partition_key for ref in refs if ref not in known or known[ref].offers(stream)]
 
@@ -109,7 +108,7 @@ def _unexplained(
     sync_id: str,
     outcomes: Mapping[tuple[str, str], Outcome],
 ) -> list[Outcome]:
-    """Failed outcomes for what a run left open when it ended otherwise than by its outcomes."""
+    """Failed outcomes for integrations that a run left open without any failed outcome."""
     explained = any(
         outcome.status is Status.FAILED
         for (partition, name), outcome in outcomes.items()
@@ -142,4 +141,4 @@ def _cause(result: dg.ExecuteInProcessResult) -> str:
             while error.cause is not None:
                 error = error.cause
             return shorten(error.message, _LONGEST_CAUSE, placeholder=" …")
-    return "its log says why"
+    return "see its log"

@@ -16,7 +16,7 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 SYNC = job_name(USERS)
 SYNC_ALL = "sync_all"
-"""What `start` calls the sync job when it is to carry every integration."""
+"""The name in `start` of the sync job over every integration."""
 
 _WHO = ("organization_id", "connected_integration_id")
 _NUMBERS = {"batch_size": "pages_per_batch", "num_batches": "max_batches"}
@@ -27,7 +27,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 @dataclass(frozen=True, slots=True)
 class SyncOrder:
-    """What `start sync` was told. Without names it means every integration."""
+    """The arguments of `start sync`; without names it selects every integration."""
 
     organization_id: str | None = None
     integration_id: str | None = None
@@ -36,12 +36,12 @@ class SyncOrder:
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self, instance_keys: Sequence[str]) -> list[str]:
-        """The integrations meant. Raises `NotFound` if there are none."""
+        """The selected integrations. Raises `NotFound` if there are none."""
         chosen = [key for key in instance_keys if self._means(IntegrationRef.parse(key))]
         if not chosen:
             raise NotFound(
-                f"no integration {self._said()} is known to the server; `elt-assets integrations "
-                "list` on its machine shows what is registered"
+                f"the server knows no integration {self._said()}; run `elt-assets integrations "
+                "list` on its machine"
             )
         return chosen
 
@@ -77,20 +77,17 @@ def pairs(arguments: Iterable[str]) -> dict[str, str]:
 
 
 def sync_order(job: str, given: Mapping[str, str]) -> SyncOrder:
-    """The order that the arguments of `start sync` or `start sync_all` make.
-
-    Raises `InvalidInput` for each mistake before anything is started.
-    """
+    """Parse the arguments of `start sync` or `start sync_all`. Raises `InvalidInput`."""
     unknown = [key for key in given if key not in _KNOWN]
     if unknown:
         raise InvalidInput(f"{job} has no argument {unknown[0]!r}; it has {', '.join(_KNOWN)}")
     organization_id, integration_id = (given.get(name) for name in _WHO)
     if job == SYNC_ALL and (organization_id or integration_id):
-        raise InvalidInput(f"{SYNC_ALL} means every integration; name some with `start {SYNC}`")
+        raise InvalidInput(f"{SYNC_ALL} syncs every integration; name some with `start {SYNC}`")
     if job == SYNC and organization_id is None:
         raise InvalidInput(
             f"{SYNC} needs organization_id=…, and connected_integration_id=… for one integration "
-            f"of it; `start {SYNC_ALL}` means every integration"
+            f"of it; `start {SYNC_ALL}` syncs every integration"
         )
     config: dict[str, Any] = {
         field_name: _positive(key, given[key])
@@ -116,7 +113,7 @@ def sync_order(job: str, given: Mapping[str, str]) -> SyncOrder:
 
 
 def job_config(given: Mapping[str, str]) -> dict[str, Any]:
-    """Run configuration of any other job: dotted keys, values as what they look like.
+    """Run configuration of any other job, from dotted keys and typed values.
 
     `ops.archive.config.days=30` is `{"ops": {"archive": {"config": {"days": 30}}}}`.
     """
@@ -127,13 +124,13 @@ def job_config(given: Mapping[str, str]) -> dict[str, Any]:
         for name in parents:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
-                raise InvalidInput(f"{path}: {name} has a value of its own already")
+                raise InvalidInput(f"{path}: {name} already has a value of its own")
         place[last] = typed(text)
     return config
 
 
 def typed(text: str) -> Any:
-    """`5` as a number, `true` as a truth value, `[1]` and `{}` as JSON, else the text itself."""
+    """`5` as a number, `true` as a boolean, `[1]` and `{}` as JSON, else the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:

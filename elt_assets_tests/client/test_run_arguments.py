@@ -39,7 +39,7 @@ def test_batches_and_mode_become_run_configuration() -> None:
         ("sync", ["organization_id"], "'organization_id' is not an argument: write key=value"),
         ("sync", ["organization_id=a", "organization_id=b"], "organization_id is given twice"),
         ("sync", ["organization_id=a/b"], "organization 'a/b' is not a valid name"),
-        ("sync_all", ["organization_id=a"], "sync_all means every integration"),
+        ("sync_all", ["organization_id=a"], "sync_all syncs every integration"),
         ("sync_all", ["pages=3"], "has no argument 'pages'; it has organization_id"),
         ("sync_all", ["batch_size=0"], "batch_size is '0': give a whole number from 1"),
         ("sync_all", ["num_batches=many"], "num_batches is 'many'"),
@@ -53,7 +53,7 @@ def test_a_mistake_is_named(job: str, arguments: list[str], said: str) -> None:
 
 
 def test_an_integration_that_the_server_does_not_know_is_named() -> None:
-    with pytest.raises(NotFound, match="no integration org-003:okta is known"):
+    with pytest.raises(NotFound, match="knows no integration org-003:okta"):
         chosen("sync", "organization_id=org-003", "connected_integration_id=okta")
 
 
@@ -78,7 +78,7 @@ def test_values_are_what_they_look_like(text: str, value: object) -> None:
 def test_arguments_of_other_jobs_are_their_run_configuration() -> None:
     given = {"ops.archive.config.days": "30", "ops.archive.config.dry_run": "true"}
     assert job_config(given) == {"ops": {"archive": {"config": {"days": 30, "dry_run": True}}}}
-    with pytest.raises(InvalidInput, match="ops has a value of its own already"):
+    with pytest.raises(InvalidInput, match="ops already has a value of its own"):
         job_config({"ops": "1", "ops.archive": "2"})
 
 

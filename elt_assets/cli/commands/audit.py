@@ -1,4 +1,4 @@
-"""`elt-assets audit …`: who decided or changed what, and whether the log of it is whole."""
+"""`elt-assets audit …`: show and verify the log of decisions and changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elt_assets.cli.installation import existing_platform
 
 @click.group(epilog="Example: elt-assets audit list")
 def audit() -> None:
-    """Show who decided or changed what, and verify the log of it."""
+    """Show who decided or changed what, and verify that log."""
 
 
 @audit.command("list", epilog="Example: elt-assets audit list --json")
@@ -45,10 +45,10 @@ def list_entries(as_json: bool) -> None:
     epilog="Example: elt-assets audit verify --head 12:5f0c…\n\n"
     "Exit status: 1 if an entry was changed, removed, inserted or cut off, else 0."
 )
-@click.option("--head", metavar="NUMBER:HMAC", help="A head that was kept, such as one in a log.")
+@click.option("--head", metavar="NUMBER:HMAC", help="An earlier head of the log, kept elsewhere.")
 @as_json
 def verify(head: str | None, as_json: bool) -> int:
-    """Compare every entry with its HMAC and its place in the log, and the end with known heads."""
+    """Check each entry's HMAC and position, and the end of the log against known heads."""
     with existing_platform() as platform:
         found = platform.audit_log.verify(head)
     if as_json:
@@ -56,6 +56,6 @@ def verify(head: str | None, as_json: bool) -> int:
     else:
         for problem in found.problems:
             note(problem)
-        verdict = "is not whole" if found.problems else "is whole"
+        verdict = "is not intact" if found.problems else "is intact"
         click.echo(f"The audit log {verdict}: {found.entries:,} entries, head {found.head}.")
     return FAILED if found.problems else 0

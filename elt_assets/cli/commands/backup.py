@@ -1,4 +1,4 @@
-"""`elt-assets backup`: copy the installation while it works."""
+"""`elt-assets backup`: copy the installation while it is in use."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from elt_assets.sync.admin.backup import backup as copy_installation
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @as_json
 def backup(folder: Path, as_json: bool) -> int:
-    """Copy both stores, as they agree with each other, into a new folder DIR.
+    """Copy both stores, in a consistent state, into a new folder DIR.
 
-    DIR is a home like the original. It holds neither Dagster's history nor dropped files. It
-    appears when it is complete, and is readable by you only.
+    DIR is a home like the original, without Dagster's history and dropped files. It appears when
+    it is complete, and only you can read it.
     """
     with existing_platform() as platform:
         done = copy_installation(platform, folder)

@@ -57,7 +57,7 @@ def _evaluations() -> list[dg.AssetCheckEvaluation]:
     evaluations = result.get_asset_check_evaluations()
     if not evaluations:
         raise EltAssetsError(
-            f"the checks could not run; `elt-assets dev` shows run {result.run_id} and why"
+            f"the checks could not run; `elt-assets dev` shows run {result.run_id} and its errors"
         )
     return list(evaluations)
 

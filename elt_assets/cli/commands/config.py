@@ -10,9 +10,9 @@ from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.config.settings import load_settings
 
 
-@click.group()
+@click.group(epilog="Example: elt-assets config check")
 def config() -> None:
-    """Check settings and what they lead to; decide who may read."""
+    """Check the settings and what they configure; decide who may read."""
 
 
 @config.command(
@@ -20,9 +20,9 @@ def config() -> None:
 )
 @as_json
 def check(as_json: bool) -> int:
-    """Connect to everything that is configured; a line for each thing, and for each mistake.
+    """Connect to everything that is configured; print a line for each, and for each mistake.
 
-    Says version and rights of the operational database, and writes nothing into it.
+    Shows the version of the operational database and the account's rights, and writes nothing.
     """
     from elt_assets.monitoring.configuration_check import configuration
 
@@ -39,8 +39,8 @@ def check(as_json: bool) -> int:
 
 @config.command(
     epilog="Example: elt-assets config secure --reader app_reader --row-security\n\n"
-    "Without options it takes ELT_ASSETS_OPERATIONAL_READER and _ROW_SECURITY; where these are "
-    "unset, what was secured before stays."
+    "Defaults: ELT_ASSETS_OPERATIONAL_READER and _ROW_SECURITY; where these are unset, the "
+    "earlier decision stays."
 )
 @click.option("--reader", metavar="ROLE", help="Role that may read the latest tables.")
 @click.option("--no-reader", is_flag=True, help="Let no role read them.")
@@ -52,11 +52,11 @@ def check(as_json: bool) -> int:
 @as_person
 @as_json
 def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_json: bool) -> None:
-    """Take away rights that are too many: on files, and on the latest tables in PostgreSQL.
+    """Remove excess rights on files, and on the latest tables in PostgreSQL.
 
-    Files of the home folder are left to this account, and to its group as GROUP_ACCESS says.
-    Who may read the latest tables is stored in the database; no other command changes it, and
-    every other role loses its rights on these tables.
+    Files of the home folder stay accessible to this account, and to its group as
+    ELT_ASSETS_GROUP_ACCESS permits. The database stores which role may read the latest tables;
+    only this command changes it, and every other role loses its rights on these tables.
     """
     if reader is not None and no_reader:
         raise click.UsageError("give --reader or --no-reader, not both")
@@ -68,7 +68,7 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
     from elt_assets.sync.service import Platform
 
     settings = load_settings()
-    # First: a home that anybody can write to is not opened.
+    # First, because a home that others can write to is not opened.
     tightened = secure_files(settings)
     with Platform.open(settings) as platform:
         database = platform.database
@@ -93,4 +93,4 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
         return
     click.echo(f"Secured: {tightened:,} files had too many rights; {access}.")
     for role in revoked:
-        note(f"{role} may read the latest tables no more")
+        note(f"{role} can no longer read the latest tables")

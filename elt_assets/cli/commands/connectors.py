@@ -1,4 +1,4 @@
-"""`elt-assets connectors …`: verify that a connector does what a sync relies on."""
+"""`elt-assets connectors …`: verify that a connector fulfils what a sync relies on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elt_assets.conformance.verify import verify as verified
 
 @click.group(epilog="Example: elt-assets connectors verify okta")
 def connectors() -> None:
-    """Verify connectors, your own and those that come with the platform."""
+    """Verify connectors: your own and those of the platform."""
 
 
 @connectors.command(
@@ -22,8 +22,8 @@ def connectors() -> None:
 @click.option(
     "--against",
     metavar="URL",
-    help="Server to verify against; a preset without it is verified against an emulator of its "
-    "provider, a file against the address that it names.",
+    help="Server to verify against. Default: for a preset an emulator of its provider, for a file "
+    "the address that it names.",
 )
 @click.option(
     "--provider",
@@ -33,10 +33,10 @@ def connectors() -> None:
 )
 @as_json
 def verify(connector: str, against: str | None, provider: str, as_json: bool) -> int:
-    """Run the conformance checks; exit status 1 if one fails.
+    """Run the conformance checks; exit with status 1 if one fails.
 
-    PROVIDER is a preset, FILE holds provider_data. The server is read several times and sent
-    wrong credentials once; nothing is written to this installation.
+    PROVIDER is a preset, FILE holds provider_data. The checks read from the server several times
+    and send wrong credentials once; they write nothing to this installation.
     """
 
     def progress(finding: Finding) -> None:

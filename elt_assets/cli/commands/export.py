@@ -16,21 +16,21 @@ from elt_assets.sync.streams import STREAMS
 
 @click.command(
     epilog="Example: elt-assets export /srv/bi/people --table latest\n\n"
-    "Exit status: 1 if an integration's files could not be written; its old ones stay."
+    "Exit status: 1 if an integration's files could not be written; its old files stay."
 )
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
-    "--integration", "integrations", metavar="ORG:ID", multiple=True, help="Only this one."
+    "--integration", "integrations", metavar="ORG:ID", multiple=True, help="Only this integration."
 )
 @click.option(
-    "--stream", "streams", type=click.Choice(list(STREAMS)), multiple=True, help="Only this one."
+    "--stream", "streams", type=click.Choice(list(STREAMS)), multiple=True, help="Only this stream."
 )
 @click.option(
     "--table",
     "tables",
     type=click.Choice([str(table) for table in Table]),
     multiple=True,
-    help="Only this one.",
+    help="Only this kind of table.",
 )
 @as_json
 def export(
@@ -43,8 +43,8 @@ def export(
     """Write every stream's latest rows, changes and history as hive-partitioned Parquet.
 
     DIR/users_latest/organization_id=ORG/connected_integration_id=ID/data.parquet, and so on.
-    Each file is replaced in one step. Without --integration, files of integrations that were
-    removed are deleted. The files hold people's data: DIR is made readable by you only.
+    Each file is replaced in one step. Without --integration, files of removed integrations are
+    deleted. The files hold personal data: only you can read DIR.
     """
     with existing_platform() as platform:
         done = write_files(
@@ -58,7 +58,7 @@ def export(
         print_json(done)
     else:
         print_table(("table", "rows"), list(done.rows.items()))
-        gone = f", {done.removed:,} files of removed ones deleted" if done.removed else ""
+        gone = f", {done.removed:,} files of removed integrations deleted" if done.removed else ""
         note(f"integrations: {done.integrations:,}, in {done.folder}{gone}")
         for line in done.left:
             complain(line)

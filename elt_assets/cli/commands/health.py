@@ -14,19 +14,18 @@ from elt_assets.config.settings import load_settings
 without_server = click.option(
     "--no-server",
     is_flag=True,
-    help="Look at the stores only: no web server and no daemon are meant to run.",
+    help="Check the stores only, where no web server and no daemon should run.",
 )
 
 
 @click.command(
-    epilog="Example: elt-assets health --json\n\n"
-    "Exit status: 1 if anything waits for a person, else 0."
+    epilog="Example: elt-assets health --json\n\nExit status: 1 if anything needs a person, else 0."
 )
 @at_url
 @without_server
 @as_json
 def health(url: str, no_server: bool, as_json: bool) -> int:
-    """Say what is wrong: stores, disk, daemon, failing and overdue integrations."""
+    """Report what is wrong: stores, disk, daemon, failing and overdue integrations."""
     with existing_platform():
         pass
     from elt_assets.client.web_server import Server
@@ -53,7 +52,7 @@ def health(url: str, no_server: bool, as_json: bool) -> int:
 @at_url
 @without_server
 def serve_health(host: str | None, port: int | None, url: str, no_server: bool) -> None:
-    """Serve /health, /ready and /metrics; `elt-assets dev` does so by itself."""
+    """Serve /health, /ready and /metrics; `elt-assets dev` includes this."""
     from elt_assets.client.web_server import Server
     from elt_assets.monitoring.endpoint import serve
 

@@ -29,45 +29,51 @@ named = click.argument("integration", metavar="ORG:ID")
 
 @click.group(epilog="Example: elt-assets integrations list")
 def integrations() -> None:
-    """Connect, look at, switch off and disconnect integrations."""
+    """Connect, show, test, disable and disconnect integrations."""
 
 
 @integrations.command(
     epilog="Example: elt-assets integrations add --org org-001 --id okta-main --provider rest "
     "--data okta-main.yaml"
 )
-@click.option("--org", "organization_id", required=True, help="Organization it belongs to.")
-@click.option("--id", "integration_id", required=True, help="Its name within the organization.")
-@click.option("--provider", required=True, help="Kind of provider; `providers` lists them.")
+@click.option("--org", "organization_id", required=True, help="Organization of the integration.")
+@click.option(
+    "--id", "integration_id", required=True, help="Name of the integration within the organization."
+)
+@click.option(
+    "--provider", required=True, help="Kind of provider; `integrations providers` lists them."
+)
 @click.option(
     "--data",
     type=click.File(encoding="utf-8"),
     required=True,
-    help="Its provider_data, a YAML or JSON file; - reads standard input.",
+    help="File with provider_data, YAML or JSON; - reads standard input.",
 )
-@click.option("--if-absent", is_flag=True, help="Leave it alone if it is registered already.")
+@click.option(
+    "--if-absent", is_flag=True, help="Do nothing if the integration is registered already."
+)
 @as_person
 def add(
     organization_id: str, integration_id: str, provider: str, data: IO[str], if_absent: bool
 ) -> None:
-    """Check provider_data and register the integration. Secrets by reference only."""
+    """Validate provider_data and register the integration. Name secrets by reference only."""
     ref = IntegrationRef(organization_id, integration_id)
     provider_data = catalog.validate(provider, _document(data))
     settings = load_settings()
     with Platform.open(settings) as platform:
         added = platform.registry.add(ref, provider, provider_data, if_absent=if_absent)
-    # Dagster takes 1.4 s to import; what can be refused is refused before that.
+    # Importing Dagster takes 1.4 s; mistakes are reported before that.
     from elt_assets.orchestration.instance.opening import open_instance
     from elt_assets.orchestration.partitions import add_partition_keys
 
     with open_instance(settings) as instance:
         add_partition_keys(instance, [ref])
     if not added:
-        click.echo(f"{ref} is registered already and was left as it is.")
+        click.echo(f"{ref} is registered already and was not changed.")
         return
     click.echo(
-        f"Added {ref}. Look at one page of it with `elt-assets integrations test {ref}`, "
-        f"then bring it up to date with `elt-assets sync {ref}`."
+        f"Added {ref}. See one page of its records with `elt-assets integrations test {ref}`, "
+        f"then sync it with `elt-assets sync {ref}`."
     )
 
 
@@ -79,11 +85,11 @@ def add(
     "--data",
     type=click.File(encoding="utf-8"),
     required=True,
-    help="Its new provider_data, whole, a YAML or JSON file; - reads standard input.",
+    help="File with the complete new provider_data, YAML or JSON; - reads standard input.",
 )
 @as_person
 def update(integration: str, data: IO[str]) -> None:
-    """Replace an integration's provider_data; its users stay as they are until the next sync."""
+    """Replace an integration's provider_data; its users change with the next sync."""
     provider_data = _document(data)
     with existing_platform() as platform:
         ref = registered(platform, integration)
@@ -91,7 +97,7 @@ def update(integration: str, data: IO[str]) -> None:
     if changed:
         click.echo(f"Updated {ref}; its next sync reads everything: `elt-assets sync {ref}`.")
     else:
-        click.echo(f"{ref} has that provider_data already.")
+        click.echo(f"{ref} already has this provider_data.")
 
 
 @integrations.command(name="list", epilog="Example: elt-assets integrations list --json")
@@ -124,7 +130,7 @@ def list_(as_json: bool) -> None:
 @named
 @as_json
 def show(integration: str, as_json: bool) -> None:
-    """Show one integration; secrets are shown as references."""
+    """Show one integration, with its secrets as references."""
     with existing_platform() as platform:
         found = platform.registry.get(IntegrationRef.parse(integration))
     document = {**_summary(found), "provider_data": found.provider_data}
@@ -143,13 +149,13 @@ def show(integration: str, as_json: bool) -> None:
 @integrations.command(epilog="Example: elt-assets integrations test org-001:okta-main")
 @named
 @of_stream
-@click.option("--all-streams", is_flag=True, help="Test every stream that it is configured for.")
+@click.option("--all-streams", is_flag=True, help="Test every stream that is configured.")
 @as_json
 def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> int:
-    """Fetch one page and show how it is mapped; nothing is written.
+    """Fetch one page and show the mapped records, without writing anything.
 
-    Warns of what looks wrong. With --all-streams a stream that cannot be read is reported and the
-    others are tested all the same; the exit status is then 1.
+    Suspicious results cause warnings. With --all-streams every stream is tested; the exit status
+    is 1 if one of them cannot be read.
     """
     with existing_platform() as platform:
         ref = registered(platform, integration)
@@ -164,7 +170,7 @@ def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> 
 
 
 def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> int:
-    """Test each stream of an integration that is synced, that is, not the sign-ins; the status."""
+    """Test each stream that is synced, which excludes sign-ins; return the exit status."""
     offered = catalog.streams(platform.registry.get(ref).provider_data)
     documents: dict[str, Any] = {}
     failed = False
@@ -204,7 +210,7 @@ def _show(stream: Stream, found: Preview) -> None:
 @named
 @as_person
 def enable(integration: str) -> None:
-    """Let an integration take part in syncs again."""
+    """Sync an integration again."""
     _set_enabled(integration, True)
 
 
@@ -212,16 +218,16 @@ def enable(integration: str) -> None:
 @named
 @as_person
 def disable(integration: str) -> None:
-    """Keep an integration and its data, but sync it no more."""
+    """Stop syncing an integration; its data is kept."""
     _set_enabled(integration, False)
 
 
 @integrations.command(epilog="Example: elt-assets integrations remove org-001:okta-main --yes")
 @named
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @as_person
 def remove(integration: str, yes: bool) -> None:
-    """Disconnect an integration and delete every trace of its data; this cannot be undone."""
+    """Disconnect an integration and delete all its data. This cannot be undone."""
     from elt_assets.signin_events.pipeline import EventPipeline
 
     with existing_platform() as platform:
@@ -235,8 +241,8 @@ def remove(integration: str, yes: bool) -> None:
                 abort=True,
                 err=True,
             )
-        # Events first: while the registry knows the integration, an interrupted removal can be
-        # repeated. And once more, for a run that had begun to fetch them.
+        # Events first: an interrupted removal can be repeated while the registry knows the
+        # integration. They are removed again for a run that was fetching them meanwhile.
         with EventPipeline(platform) as events:
             events.forget(ref)
             gone = platform.remove(ref)
@@ -244,8 +250,8 @@ def remove(integration: str, yes: bool) -> None:
     click.echo(f"Removed {ref} and its data.")
     if not gone:
         note(
-            "somebody reads the database just now, so its log still holds deleted rows; "
-            "`elt-assets maintain` empties it"
+            "another process is reading the database, so its write-ahead log still holds deleted "
+            "rows; `elt-assets maintain` empties it"
         )
 
 
@@ -268,7 +274,7 @@ def providers(as_json: bool) -> None:
 
 
 def _document(data: IO[str]) -> object:
-    """What a YAML or JSON file holds. Raises `InvalidInput` with the place of a mistake."""
+    """The content of a YAML or JSON file. Raises `InvalidInput` with the place of a mistake."""
     name = "standard input" if data.name == "<stdin>" else data.name
     try:
         text = data.read()

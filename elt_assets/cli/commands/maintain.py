@@ -14,15 +14,16 @@ from elt_assets.cli.installation import existing_platform
 
 @click.command(
     epilog="Example: elt-assets maintain --dry-run\n\n"
-    "How much is kept: ELT_ASSETS_KEEP_EXTRACTIONS, _KEEP_CHANGES_DAYS, _KEEP_SYNCS_DAYS, "
+    "The retention policy: ELT_ASSETS_KEEP_EXTRACTIONS, _KEEP_CHANGES_DAYS, _KEEP_SYNCS_DAYS, "
     "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS, _KEEP_EVENT_RECORDS_DAYS."
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @as_json
 def maintain(dry_run: bool, as_json: bool) -> None:
-    """Forget old records, changes, syncs and runs; compact files; archive dropped files.
+    """Delete old records, changes, syncs and runs; compact files; archive dropped files.
 
-    An integration that is being synced is left for the next time. It runs weekly by itself.
+    The server does this weekly. An integration that is being synced is skipped until the next
+    time.
     """
     with existing_platform() as platform:
         from elt_assets.orchestration.instance.opening import open_instance
@@ -33,7 +34,7 @@ def maintain(dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_json({"dry_run": dry_run, **msgspec.to_builtins(report)})
         return
-    columns = ("what", "would be concerned" if dry_run else "concerned", "bytes given back")
+    columns = ("what", "would be removed" if dry_run else "removed", "bytes reclaimed")
     print_table(columns, [[work.what, work.count, work.freed_bytes] for work in report.works])
     for line in report.left:
-        note(f"left for the next time: {line}")
+        note(f"skipped until the next time: {line}")

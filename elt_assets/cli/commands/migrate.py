@@ -15,23 +15,23 @@ from elt_assets.errors import InvalidInput, NotFound
     epilog="Example: elt-assets migrate --to postgresql://elt@db.example.com:5432/elt\n\n"
     "Example: elt-assets migrate --warehouse\n\n"
     "The password comes from ELT_ASSETS_OPERATIONAL_PASSWORD (env:NAME or file:PATH), schema "
-    "and reading role from ELT_ASSETS_OPERATIONAL_SCHEMA and _READER. Stop the server before: "
-    "a sync that wants to write meanwhile waits, and fails when it has waited too long."
+    "and reading role from ELT_ASSETS_OPERATIONAL_SCHEMA and _READER. Stop the server first: "
+    "a sync that has to write meanwhile waits, and fails after ELT_ASSETS_LOCK_WAIT."
 )
 @click.option("--to", "url", metavar="URL", help="An empty PostgreSQL database.")
 @click.option(
     "--warehouse",
     is_flag=True,
-    help="Move histories and fetched records into the lake that settings name, instead.",
+    help="Move histories and fetched records into the lake of the settings instead.",
 )
 @as_json
 @as_person
 def migrate(url: str | None, warehouse: bool, as_json: bool) -> int:
     """Move the operational database to PostgreSQL, compare every row, and close the old file.
 
-    With --warehouse move every integration's DuckDB file into the lake of
-    ELT_ASSETS_WAREHOUSE_URL; the old files are put aside. Repeated after an interruption
-    either goes on.
+    With --warehouse, move every integration's DuckDB file into the lake of
+    ELT_ASSETS_WAREHOUSE_URL and rename the old files. After an interruption, repeat the command
+    to continue.
     """
     if (url is None) == (not warehouse):
         raise click.UsageError("say what to move: --to URL or --warehouse")
@@ -50,7 +50,7 @@ def _move_database(url: str, as_json: bool) -> None:
         )
     if not here.database_path.exists():
         raise NotFound(
-            f"{here.home} holds no platform to be moved: set ELT_ASSETS_HOME, or begin on "
+            f"{here.home} holds no platform to move: set ELT_ASSETS_HOME, or begin on "
             f"PostgreSQL with ELT_ASSETS_OPERATIONAL_URL={url}"
         )
     there = load_settings(operational_url=url)
@@ -82,7 +82,7 @@ def _move_warehouse(as_json: bool) -> int:
     settings = load_settings()
     if settings.warehouse_url is None:
         raise InvalidInput(
-            "no lake is named that the files could move into: set ELT_ASSETS_WAREHOUSE_URL and "
+            "the settings name no lake to move the files into: set ELT_ASSETS_WAREHOUSE_URL and "
             "ELT_ASSETS_WAREHOUSE_DATA"
         )
 
@@ -105,7 +105,7 @@ def _move_warehouse(as_json: bool) -> int:
             [(one.partition, one.rows, one.error or "") for one in moved],
         )
     note(
-        f"files that moved are *.moved under {settings.warehouse_path} now: delete them when you "
-        "are content, since they hold people's data"
+        f"the moved files are now *.moved under {settings.warehouse_path}: delete them once you "
+        "have checked the result, because they hold personal data"
     )
     return FAILED if any(one.error for one in moved) else 0

@@ -1,4 +1,4 @@
-"""`elt-assets quarantine …`: see which changes were withheld, and decide about them."""
+"""`elt-assets quarantine …`: show withheld changes, and decide about them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
 
 _SHOWN = 3
+_WAITING = ("partition", "stream", "sync_id", "withheld", "latest", "since", "reasons", "sample")
+_REJECTION = ("changes", "decided_by", "decided_at", "until")
 
 
 def _decided_by() -> str:
@@ -25,30 +27,20 @@ def _decided_by() -> str:
 
 @click.group(epilog="Example: elt-assets quarantine list")
 def quarantine() -> None:
-    """Decide about changes that were withheld: deletes, deactivations, lost values, new keys."""
+    """Decide about withheld changes: deletes, deactivations, lost values, changed keys."""
 
 
 @quarantine.command("list", epilog="Example: elt-assets quarantine list --json")
 @as_json
 def list_quarantined(as_json: bool) -> None:
-    """Show the syncs whose withheld changes wait for a decision, and the rejections that last."""
+    """Show the withheld changes that wait for a decision, and the rejections in force."""
     with existing_platform() as platform:
         waiting = [_waiting(platform, row) for row in platform.quarantined()]
         rejected = [
             {
                 "partition": f"{row['organization_id']}:{row['connected_integration_id']}",
                 "state": "rejected",
-                **{
-                    name: row[name]
-                    for name in (
-                        "stream",
-                        "sync_id",
-                        "changes",
-                        "decided_by",
-                        "decided_at",
-                        "until",
-                    )
-                },
+                **{name: row[name] for name in ("stream", "sync_id", *_REJECTION)},
             }
             for row in platform.rejections()
         ]
@@ -56,17 +48,7 @@ def list_quarantined(as_json: bool) -> None:
         print_json([*waiting, *rejected])
         return
     if waiting:
-        columns: tuple[str, ...] = (
-            "partition",
-            "stream",
-            "sync_id",
-            "withheld",
-            "latest",
-            "since",
-            "reasons",
-            "sample",
-        )
-        print_table(columns, [[_cell(name, row) for name in columns] for row in waiting])
+        print_table(_WAITING, [[_cell(name, row) for name in _WAITING] for row in waiting])
         note(
             "`elt-assets quarantine approve ORG:ID` applies these changes, `reject ORG:ID` keeps "
             "the rows as they are"
@@ -74,11 +56,11 @@ def list_quarantined(as_json: bool) -> None:
     else:
         note("nothing waits for a decision")
     if rejected:
-        columns = ("partition", "stream", "changes", "decided_by", "decided_at", "until")
+        columns = ("partition", "stream", *_REJECTION)
         print_table(columns, [[row[name] for name in columns] for row in rejected])
         note(
-            "these changes were rejected and are kept from being applied until then; "
-            "`elt-assets quarantine reopen ORG:ID` ends that"
+            "these changes are rejected and will not be applied until then; "
+            "`elt-assets quarantine reopen ORG:ID` ends the rejection"
         )
 
 
@@ -122,7 +104,7 @@ def _cell(name: str, row: dict[str, Any]) -> object:
 @as_person
 @as_json
 def approve(integration: str, as_json: bool) -> None:
-    """Apply exactly the withheld changes, to rows that have not changed since."""
+    """Apply exactly the withheld changes, to rows that have not changed since then."""
     with existing_platform() as platform:
         outcomes = platform.approve(registered(platform, integration), _decided_by())
     if as_json:
@@ -149,7 +131,7 @@ def approve(integration: str, as_json: bool) -> None:
     help="When the rejection ends (UTC). Default: in 30 days.",
 )
 def reject(integration: str, until: datetime | None) -> None:
-    """Keep the rows as they are; the same changes are not asked about again for a while."""
+    """Keep the rows as they are, and withhold the same changes until the rejection ends."""
     moment = None if until is None else until.replace(tzinfo=UTC)
     with existing_platform() as platform:
         rows = platform.reject(registered(platform, integration), _decided_by(), moment)
@@ -163,7 +145,7 @@ def reject(integration: str, until: datetime | None) -> None:
 @click.argument("integration", metavar="ORG:ID")
 @as_person
 def reopen(integration: str) -> None:
-    """End the rejections of an integration; its next sync asks about these changes again."""
+    """End the rejections of an integration; its next sync quarantines the changes again."""
     with existing_platform() as platform:
         ended = platform.reopen(registered(platform, integration))
-    note(f"{integration}: {ended:,} rejected changes will be asked about again")
+    note(f"{integration}: {ended:,} rejections ended; the next sync asks for a decision again")

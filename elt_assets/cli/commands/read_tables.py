@@ -1,18 +1,14 @@
-"""Commands that read: users, records, changes, rejected, syncs and counts.
-
-They do not import Dagster, which takes longer than they do.
-"""
+"""Commands that read: users, records, changes, rejected, syncs and counts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 import msgspec
 
-from elt_assets.cli.console.output import as_json, note, print_json, print_table
+from elt_assets.cli.console.output import as_json, print_json, print_rows
 from elt_assets.cli.console.stream_option import StreamName, of_stream
 from elt_assets.cli.installation import existing_platform, registered
 from elt_assets.sync.admin.completeness import completeness
@@ -24,8 +20,8 @@ _TABLE_ROWS = 50
 limited = click.option(
     "--limit",
     type=click.IntRange(min=0),
-    help=f"Show so many at most, of what has an order in time the newest; 0 is all. "
-    f"By default a table shows {_TABLE_ROWS} and JSON all.",
+    help=f"Show at most so many, the newest of what has an order in time; 0 shows all. "
+    f"Default: {_TABLE_ROWS} in a table, all in JSON.",
 )
 
 
@@ -40,7 +36,7 @@ at_moment = click.option(
             "%Y-%m-%dT%H:%M:%S.%fZ",
         ]
     ),
-    help="As they were at this moment, UTC; read from the change log.",
+    help="Show the state at this moment (UTC), from the change log.",
 )
 
 
@@ -50,7 +46,7 @@ at_moment = click.option(
 @limited
 @as_json
 def users(integration: str, as_of: datetime | None, limit: int | None, as_json: bool) -> None:
-    """Show the users of one integration as applications read them (the latest table)."""
+    """Show the users of one integration, as applications read them in the latest table."""
     _show_records(USERS, integration, as_of, limit, as_json)
 
 
@@ -63,7 +59,7 @@ def users(integration: str, as_of: datetime | None, limit: int | None, as_json: 
 def records(
     stream: Stream, integration: str, as_of: datetime | None, limit: int | None, as_json: bool
 ) -> None:
-    """Show users, groups or group_memberships of one integration as applications read them."""
+    """Show users, groups or group_memberships of one integration, as applications read them."""
     _show_records(stream, integration, as_of, limit, as_json)
 
 
@@ -78,7 +74,7 @@ def _show_records(
         return
     shown = found[: _TABLE_ROWS if limit is None else limit or None]
     columns = [*(column.name for column in stream.columns), "attributes", "last_updated"]
-    _table(shown, columns, stream.name.replace("_", " "), len(found) - len(shown))
+    print_rows(shown, columns, stream.name.replace("_", " "), len(found) - len(shown))
 
 
 @click.command(epilog="Example: elt-assets changes demo-001:people-001 --json")
@@ -90,7 +86,7 @@ def _show_records(
 def changes(
     integration: str, sync_id: str | None, stream: Stream, limit: int | None, as_json: bool
 ) -> None:
-    """Show the change log of one integration: who was inserted, updated or deleted, and how."""
+    """Show the change log of one integration: what was inserted, updated or deleted."""
     with existing_platform() as platform:
         log = platform.changes(stream, registered(platform, integration), sync_id)
     if as_json:
@@ -101,7 +97,7 @@ def changes(
         for change in _newest(log, _TABLE_ROWS if limit is None else limit)
     ]
     columns = ("sync_id", "sequence", "change_type", "external_id", "what", "detected_at")
-    _table(shown, columns, "changes", len(log) - len(shown))
+    print_rows(shown, columns, "changes", len(log) - len(shown))
 
 
 @click.command(epilog="Example: elt-assets rejected org-001:okta-main --json")
@@ -110,7 +106,7 @@ def changes(
 @limited
 @as_json
 def rejected(integration: str, stream: Stream, limit: int | None, as_json: bool) -> None:
-    """Show the records of one integration that could not be used, and why (the dead letters)."""
+    """Show the dead letters of one integration: unusable records, with the reason."""
     with existing_platform() as platform:
         letters = platform.rejected(stream, registered(platform, integration))
     if as_json:
@@ -118,13 +114,17 @@ def rejected(integration: str, stream: Stream, limit: int | None, as_json: bool)
         return
     shown = _newest(letters, _TABLE_ROWS if limit is None else limit)
     columns = ("sync_id", "batch", "seq", "key", "reason")
-    _table(shown, columns, "rejected records", len(letters) - len(shown))
+    print_rows(shown, columns, "rejected records", len(letters) - len(shown))
 
 
 @click.command(epilog="Example: elt-assets syncs org-001:okta-main --limit 5")
 @click.argument("integration", metavar="[ORG:ID]", required=False)
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Newest so many."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Show the newest syncs, this many.",
 )
 @as_json
 def syncs(integration: str | None, limit: int, as_json: bool) -> None:
@@ -138,7 +138,7 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
     facts = ("partition", "stream", "sync_id", "status")
     numbers = ("staged", "rejected", "inserts", "updates", "deletes", "latest")
     listed = ("complete", "why_incomplete")
-    _table(rows, (*facts, *numbers, *listed, "started_at", "error"), "syncs")
+    print_rows(rows, (*facts, *numbers, *listed, "started_at", "error"), "syncs")
 
 
 @click.command(epilog="Example: elt-assets counts")
@@ -146,7 +146,7 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
 @of_stream
 @as_json
 def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
-    """Show what stands where: staged by the last sync, unique, duplicates, and in latest now."""
+    """Count records: staged, unique and duplicate in the last sync, and latest now."""
     with existing_platform() as platform:
         refs = (
             [registered(platform, integration)]
@@ -157,13 +157,13 @@ def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    _table(rows, ("partition", "staged", "unique", "duplicates", "latest"), "integrations")
+    print_rows(rows, ("partition", "staged", "unique", "duplicates", "latest"), "integrations")
 
 
 def _flat(row: SyncRow) -> dict[str, Any]:
-    """A row of the ledger, its counts on the same level as the other fields.
+    """A row of the ledger, with its counts on the same level as the other fields.
 
-    `complete` is null where a sync settled on no listing.
+    `complete` is null for a sync that settled without a listing.
     """
     fields: dict[str, Any] = msgspec.to_builtins(row)
     complete = completeness(row.status, row.mode, row.certificate)
@@ -177,24 +177,12 @@ def _flat(row: SyncRow) -> dict[str, Any]:
 
 
 def _newest(rows: list[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
-    """The last of rows that are in the order in which they came about."""
+    """The last rows of a list in order of time."""
     return rows[-limit:] if limit else rows
 
 
-def _table(
-    rows: Sequence[dict[str, Any]], columns: Sequence[str], what: str, hidden: int = 0
-) -> None:
-    """Print rows for people, and how many more there are."""
-    if rows:
-        print_table(columns, [[row[column] for column in columns] for row in rows])
-    else:
-        note(f"no {what}")
-    if hidden > 0:
-        note(f"{hidden:,} more {what}: --limit 0 shows all, --json prints them as JSON")
-
-
 def _what_changed(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    """Old and new value of every field that differs; the name alone for a whole user."""
+    """Old and new value of every field that differs; the name for an insert or a delete."""
     if before is None or after is None:
         return str((after or before or {}).get("name") or "")
     old, new = _fields(before), _fields(after)

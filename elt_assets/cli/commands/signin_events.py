@@ -1,7 +1,4 @@
-"""`elt-assets events`: load sign-in events by day, list them, and handle their dead letters.
-
-Only `load` imports Dagster.
-"""
+"""`elt-assets events`: load sign-in events by day, list them, and handle their dead letters."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ import msgspec
 
 from elt_assets.cli.console.day_arguments import Day, every_day, stretch
 from elt_assets.cli.console.exit_statuses import FAILED
-from elt_assets.cli.console.output import as_json, complain, note, print_json, print_table, program
+from elt_assets.cli.console.output import as_json, complain, note, print_json, print_rows, program
+from elt_assets.cli.foreground import run_days
 from elt_assets.cli.installation import existing_platform
-from elt_assets.cli.signin_run import run
 from elt_assets.config.settings import load_settings
 
 if TYPE_CHECKING:
@@ -39,13 +36,17 @@ _LETTER_COLUMNS = (
 of_day = click.option("--day", type=Day(), metavar="DAY", help="Only this day, UTC.")
 of_organization = click.option("--org", "organization", help="Only this organization.")
 limited = click.option(
-    "--limit", type=click.IntRange(min=0), default=_ROWS, show_default=True, help="0 is all."
+    "--limit",
+    type=click.IntRange(min=0),
+    default=_ROWS,
+    show_default=True,
+    help="Show at most so many; 0 shows all.",
 )
 
 
 @contextmanager
 def pipeline() -> Iterator[EventPipeline]:
-    """The events of this installation, for as long as the block lasts."""
+    """The sign-in events of this installation, open during the block."""
     from elt_assets.signin_events.pipeline import EventPipeline
 
     with existing_platform() as platform, EventPipeline(platform) as events:
@@ -54,7 +55,7 @@ def pipeline() -> Iterator[EventPipeline]:
 
 @click.group(epilog="Example: elt-assets events status")
 def events() -> None:
-    """Sign-in events from APIs and export files: load days, look at them, their dead letters."""
+    """Load and show sign-in events from APIs and export files, and handle their dead letters."""
 
 
 @events.command(
@@ -62,19 +63,17 @@ def events() -> None:
     "Exit status: 1 if a day failed; repeat it alone with --from and --to."
 )
 @stretch(required=True)
-@click.option(
-    "--files-only", is_flag=True, help="Read the days' files again; ask no API for anything."
-)
+@click.option("--files-only", is_flag=True, help="Read the days' files again, without any API.")
 @as_json
 def load(begin: date, end: date, files_only: bool, as_json: bool) -> int:
-    """Load days through Dagster in this process, one after the other; needs no server.
+    """Load days through Dagster in this process, one after the other; no server is needed.
 
-    A day that was loaded before is loaded again, and changes only if its sources have.
+    A day that was loaded before is loaded again, and changes only if its sources changed.
     """
     days = every_day(begin, end)
     with existing_platform():
         pass
-    done = run(days, load_settings(), files_only=files_only, ended=_say)
+    done = run_days(days, load_settings(), files_only=files_only, ended=_report)
     if as_json:
         print_json({"days": done})
     else:
@@ -87,7 +86,7 @@ def load(begin: date, end: date, files_only: bool, as_json: bool) -> int:
 @stretch(required=False)
 @as_json
 def status(begin: date | None, end: date | None, as_json: bool) -> None:
-    """Show each day: what was fetched, rejected and loaded, what failed, and why."""
+    """Show each day: what was fetched, rejected and loaded, and what failed and why."""
     with pipeline() as events:
         found = events.days(begin, end)
         waiting = events.waiting("load")
@@ -97,7 +96,7 @@ def status(begin: date | None, end: date | None, as_json: bool) -> None:
     _print_days(found)
     if waiting:
         note(
-            f"{len(waiting):,} days have records that are not loaded, the first is {waiting[0]}: "
+            f"{len(waiting):,} days have records that are not loaded, first {waiting[0]}: "
             f"{program()} events load --from {waiting[0]} --to {waiting[0]}"
         )
 
@@ -106,7 +105,7 @@ def status(begin: date | None, end: date | None, as_json: bool) -> None:
 @of_day
 @as_json
 def errors(day: date | None, as_json: bool) -> None:
-    """Show what attempts to fetch days from APIs have met, attempt by attempt."""
+    """Show the errors of fetching days from APIs, attempt by attempt."""
     with pipeline() as events:
         found = events.errors(day)
     _show(found, list(found[0]) if found else (), "errors", as_json)
@@ -118,7 +117,7 @@ def errors(day: date | None, as_json: bool) -> None:
 @limited
 @as_json
 def list_(day: date | None, organization: str | None, limit: int, as_json: bool) -> None:
-    """List loaded events, newest first. They hold people's data."""
+    """List loaded events, newest first. They hold personal data."""
     with pipeline() as events:
         found = events.events(day=day, organization=organization, limit=limit or None)
     _show(found, _EVENT_COLUMNS, "events", as_json)
@@ -130,7 +129,7 @@ def list_(day: date | None, organization: str | None, limit: int, as_json: bool)
 @of_day
 @as_json
 def summary(day: date | None, as_json: bool) -> None:
-    """Show sign-ins by day and organization: failures, users, new countries."""
+    """Show sign-ins by day and organization, with failures, users and new countries."""
     with pipeline() as events:
         found = events.summary(day=day)
     _show(found, list(found[0]) if found else (), "summaries", as_json)
@@ -138,19 +137,19 @@ def summary(day: date | None, as_json: bool) -> None:
 
 @events.command(epilog="Example: elt-assets events refresh")
 def refresh() -> None:
-    """Rebuild all events and summaries from what was fetched, and swap them in.
+    """Rebuild all events and summaries from the fetched records, and swap them in.
 
-    For a changed mapping or precedence. Nothing is fetched, and readers see the old tables
-    until the new ones are complete.
+    Use it after a change of mapping or precedence. Nothing is fetched, and readers see the old
+    tables until the new ones are complete.
     """
     with pipeline() as events:
         count = events.refresh()
-    note(f"{count:,} events are made anew")
+    note(f"{count:,} events rebuilt")
 
 
 @events.group(epilog="Example: elt-assets events rejected count")
 def rejected() -> None:
-    """Records that could not be used, and why (the dead letters)."""
+    """Handle dead letters: records that could not be used, with the reason."""
 
 
 @rejected.command("list", epilog="Example: elt-assets events rejected list --day 2026-01-05")
@@ -159,7 +158,7 @@ def rejected() -> None:
 @limited
 @as_json
 def rejected_list(day: date | None, organization: str | None, limit: int, as_json: bool) -> None:
-    """List them, with file and line or integration, and the record in --json."""
+    """List dead letters with file and line or integration; --json adds the record."""
     with pipeline() as events:
         found = events.rejected(day=day, organization=organization, limit=limit or None)
     _show(found, _LETTER_COLUMNS, "dead letters", as_json)
@@ -168,7 +167,7 @@ def rejected_list(day: date | None, organization: str | None, limit: int, as_jso
 @rejected.command("count", epilog="Example: elt-assets events rejected count --json")
 @as_json
 def rejected_count(as_json: bool) -> None:
-    """Count them by day, source and reason."""
+    """Count dead letters by day, source and reason."""
     with pipeline() as events:
         found = events.rejected_counts()
     _show(found, list(found[0]) if found else (), "dead letters", as_json)
@@ -178,20 +177,28 @@ def rejected_count(as_json: bool) -> None:
 @click.argument("day", type=Day(), metavar="DAY")
 @as_json
 def rejected_retry(day: date, as_json: bool) -> None:
-    """Map a day's records again, fetching nothing, after the mapping or registry was corrected."""
+    """Map a day's records again after a correction of mapping or registry; fetch nothing."""
     with pipeline() as events:
         found = events.retry_rejected(day)
     if as_json:
         print_json(found)
         return
     for one in found:
-        note(f"{one.source}: {one.normalized:,} of {one.read:,} fit, {one.rejected:,} do not")
+        note(
+            f"{one.source}: {one.normalized:,} of {one.read:,} accepted, {one.rejected:,} rejected"
+        )
 
 
 @rejected.command("expire", epilog="Example: elt-assets events rejected expire --before 2026-01-01")
-@click.option("--before", type=Day(), metavar="DAY", required=True, help="Days before this one.")
+@click.option(
+    "--before",
+    type=Day(),
+    metavar="DAY",
+    required=True,
+    help="Delete those of days before this one.",
+)
 def rejected_expire(before: date) -> None:
-    """Delete those of old days."""
+    """Delete the dead letters of old days."""
     with pipeline() as events:
         note(f"{events.expire_rejected(before):,} dead letters deleted")
 
@@ -199,13 +206,13 @@ def rejected_expire(before: date) -> None:
 @rejected.command("export", epilog="Example: elt-assets events rejected export letters.parquet")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 def rejected_export(target: Path) -> None:
-    """Write all of them to a new Parquet file. It holds people's data."""
+    """Write all dead letters to a new Parquet file. It holds personal data."""
     with pipeline() as events:
         note(f"{events.export_rejected(target):,} dead letters are in {target}")
 
 
-def _say(day: DayRun) -> None:
-    """One line on standard error for a day that ended."""
+def _report(day: DayRun) -> None:
+    """Report the result of a day on standard error."""
     note(f"{day.day} {'loaded' if day.success else 'failed'}")
     for asset, error in day.failed.items():
         note(f"  {asset}: {error}")
@@ -223,7 +230,7 @@ def _print_days(found: Sequence[DayStatus]) -> None:
     failed = [one.day for one in found if one.failed_extractions or one.failed_files]
     if failed:
         note(
-            f"{len(failed):,} days are incomplete; the newest alone again: "
+            f"{len(failed):,} days are incomplete; load the newest again: "
             f"{program()} events load --from {failed[0]} --to {failed[0]}"
         )
 
@@ -231,7 +238,5 @@ def _print_days(found: Sequence[DayStatus]) -> None:
 def _show(rows: Sequence[dict[str, Any]], columns: Sequence[str], what: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
-    elif rows:
-        print_table(columns, [[row[column] for column in columns] for row in rows])
     else:
-        note(f"no {what}")
+        print_rows(rows, columns, what)

@@ -14,8 +14,8 @@ from elt_assets.cli.console.exit_statuses import FAILED, QUARANTINED
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.console.profiling import profiled
 from elt_assets.cli.console.stream_option import StreamName
+from elt_assets.cli.foreground import run_syncs
 from elt_assets.cli.installation import existing_platform
-from elt_assets.cli.sync_run import run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
@@ -32,19 +32,19 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
     "a listing that is far from complete for the first time); 1 if any failed."
 )
 @click.argument("integrations", nargs=-1, metavar="[ORG:ID]...")
-@click.option("--all", "everything", is_flag=True, help="Every enabled integration.")
+@click.option("--all", "everything", is_flag=True, help="Sync every enabled integration.")
 @click.option(
     "--stream",
     "streams",
     type=StreamName(),
     multiple=True,
-    help=f"Only this kind of record ({', '.join(STREAMS)}), may be repeated. Default: all that an "
-    "integration offers; with --incremental and --retry-rejected users.",
+    help=f"Sync only this kind of record ({', '.join(STREAMS)}); may be repeated. Default: all "
+    "that an integration offers; with --incremental or --retry-rejected, users.",
 )
 @click.option(
     "--sync-id",
-    help="Name of the sync. Repeating a name repeats nothing: what was interrupted continues, "
-    "what is done is reported again. Default: a new name.",
+    help="Name of the sync. With a name that was used before, interrupted integrations continue "
+    "and settled ones are only reported. Default: a new name.",
 )
 @click.option(
     "--full/--incremental",
@@ -55,8 +55,8 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
 @click.option(
     "--retry-rejected",
     is_flag=True,
-    help="Fetch nothing: map the records of the newest sync again, after provider_data was "
-    "corrected.",
+    help="Fetch nothing; map the records of the newest sync again after a correction of "
+    "provider_data.",
 )
 @click.option(
     "--strict",
@@ -68,7 +68,7 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
     "--profile",
     "profile_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a cProfile file (for snakeviz or pstats).",
+    help="Write a cProfile file for snakeviz or pstats.",
 )
 def sync(
     integrations: tuple[str, ...],
@@ -81,7 +81,7 @@ def sync(
     as_json: bool,
     profile_path: Path | None,
 ) -> int:
-    """Bring integrations up to date, through Dagster in this process; needs no server."""
+    """Bring integrations up to date through Dagster in this process; no server is needed."""
     if bool(integrations) == everything:
         raise click.UsageError("name integrations as ORG:ID, or give --all (one of the two)")
     sync_id = checked_name(sync_id, "sync id") if sync_id else new_sync_id()
@@ -100,7 +100,7 @@ def sync(
         if retry_rejected:
             outcomes = _mapped_again(refs, streams)
         elif syncs:
-            outcomes = run(refs, settings, sync_id, _MODES[full], streams, syncs)
+            outcomes = run_syncs(refs, settings, sync_id, _MODES[full], streams, syncs)
         else:
             outcomes = []
     if as_json:
@@ -130,12 +130,12 @@ def _mapped_again(refs: Sequence[IntegrationRef], streams: Sequence[Stream]) -> 
 
 
 def new_sync_id(what: str = "sync") -> str:
-    """A name for a sync that nobody named: readable, in order of time, and unique."""
+    """A new, unique name for a sync, which sorts by time."""
     return f"{what}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Print one row a sync; streams and rejected records only where they tell something."""
+    """Print one row for each sync, without columns that have nothing to show."""
     columns: dict[str, list[Any]] = {
         "integration": [outcome.partition for outcome in outcomes],
         "stream": [outcome.stream for outcome in outcomes],
@@ -148,7 +148,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
         "withheld": [outcome.counts.withheld for outcome in outcomes],
         "pending": [outcome.counts.pending_deletes for outcome in outcomes],
         "complete": [_completeness(outcome) for outcome in outcomes],
-        # A sync that failed did not look at the latest table; 0 would read as if it were empty.
+        # A failed sync did not count the latest table; 0 would look as if it were empty.
         "latest": [
             None if outcome.status is Status.FAILED else outcome.counts.latest
             for outcome in outcomes
@@ -169,7 +169,7 @@ def _completeness(outcome: Outcome) -> str | None:
 
 
 def _explain(outcomes: Sequence[Outcome]) -> None:
-    """Say what a table cannot: why a listing is incomplete, what waits and until when."""
+    """Print what the table cannot hold: why a listing is incomplete, and what waits for what."""
     for outcome in [one for one in outcomes if _is_incomplete(one)][:_EXPLAINED]:
         note(
             f"{outcome.partition} {outcome.stream}: the listing is not complete: "
@@ -194,14 +194,14 @@ _EXPLAINED = 20
 
 
 def status_of(outcomes: Sequence[Outcome], sync_id: str) -> int:
-    """The exit status of a sync, after a line on how to go on if any failed."""
+    """The exit status of a sync; a failed sync also gets a line on how to continue."""
     statuses = {outcome.status for outcome in outcomes}
     failures = [outcome for outcome in outcomes if outcome.status not in _FINE]
     if failures:
         failed = list(dict.fromkeys(outcome.partition for outcome in failures))
         names = "--all" if len(failed) > _NAMED_AT_MOST else " ".join(failed)
         note(
-            f"{len(failures):,} of {len(outcomes):,} failed; what they fetched is kept, continue "
+            f"{len(failures):,} of {len(outcomes):,} failed; what they fetched is kept. Continue "
             f"with `{program()} sync {names} --sync-id {sync_id}`"
         )
         return FAILED
@@ -213,14 +213,14 @@ _FINE = frozenset({Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED, Status.
 
 
 def _named(platform: Platform, partition_keys: Sequence[str]) -> list[Integration]:
-    """The integrations a person typed, each once. Every mistake is found before anything runs."""
+    """The integrations of the command line, each once. Mistakes are found before anything runs."""
     refs = dict.fromkeys(IntegrationRef.parse(key) for key in partition_keys)
     chosen = [platform.registry.get(ref) for ref in refs]
     for integration in chosen:
         if not integration.enabled:
             raise InvalidInput(
-                f"{integration.ref} is disabled; `elt-assets integrations enable "
-                f"{integration.ref}` lets it take part again"
+                f"{integration.ref} is disabled; to sync it again, run `elt-assets integrations "
+                f"enable {integration.ref}`"
             )
     return chosen
 
@@ -233,12 +233,12 @@ def _everything_enabled(platform: Platform) -> list[Integration]:
 
 
 def _refuse_without_streams(integrations: Sequence[Integration], streams: Sequence[Stream]) -> None:
-    """Raise `InvalidInput` if none of the integrations offers a stream that was asked for."""
+    """Raise `InvalidInput` for a stream that none of the integrations offers."""
     for stream in streams:
         if integrations and not any(integration.offers(stream) for integration in integrations):
             raise InvalidInput(
                 f"{integrations[0].ref} {'and the others have' if integrations[1:] else 'has'} no "
-                f"stream {stream.name}; `streams` of provider_data says what is read"
+                f"stream {stream.name}; add it to `streams` in provider_data"
             )
 
 

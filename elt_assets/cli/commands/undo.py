@@ -17,11 +17,13 @@ from elt_assets.sync.streams import Stream
     "--sync-id", required=True, help="The sync to reverse; `elt-assets syncs` lists them."
 )
 @of_stream
-@click.option("--force", is_flag=True, help="Also where later syncs changed the same records.")
+@click.option(
+    "--force", is_flag=True, help="Undo changes of records that later syncs changed again, too."
+)
 @as_json
 @as_person
 def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: bool) -> None:
-    """Reverse one sync by a new one that restores what was before."""
+    """Reverse one sync by a new sync that restores the rows of before."""
     with existing_platform() as platform:
         ref = registered(platform, integration)
         outcome = platform.undo(stream, ref, sync_id, force=force)
@@ -32,7 +34,7 @@ def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: b
     note(
         f"{outcome.partition}: {sync_id} is undone by {outcome.sync_id}: {counts.inserts:,} "
         f"restored, {counts.updates:,} set back, {counts.deletes:,} removed again, "
-        f"{counts.latest:,} in latest. The next sync brings back what the provider says"
+        f"{counts.latest:,} in latest. The next sync applies the provider's state again"
     )
 
 

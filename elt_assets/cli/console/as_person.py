@@ -1,4 +1,4 @@
-"""The option `--as`, by which a command is told on whose behalf it acts."""
+"""The option `--as`: on whose behalf a command acts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elt_assets.sync.state.actor import act_as
 
 
 def _acting(context: click.Context, _: click.Parameter, person: str | None) -> None:
-    # A proxy sets the variable; what is typed, wherever, comes before it.
+    # A proxy sets the variable; the option takes precedence, wherever it is given.
     if person is None and context.parent is None:
         person = os.environ.get("ELT_ASSETS_AS")
     if person:
@@ -22,6 +22,6 @@ as_person = click.option(
     metavar="PERSON",
     expose_value=False,
     callback=_acting,
-    help="On whose behalf, for the audit log; this account is recorded in any case.",
+    help="Person on whose behalf to act, for the audit log, which also records this account.",
 )
-"""What every command has that decides or changes something."""
+"""The option of every command that decides or changes something."""

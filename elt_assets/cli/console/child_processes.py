@@ -1,4 +1,4 @@
-"""Run child processes together, stop them together, and leave none behind."""
+"""Run child processes together, and stop them together with all that they started."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from elt_assets.cli.console.stop_signals import Stop
+from elt_assets.cli.console.output import note
+from elt_assets.cli.console.stop_signals import Stop, stopping
+from elt_assets.config.settings import Settings
 from elt_assets.errors import EltAssetsError
 
 _POLL = 0.2
 _PATIENCE = 30.0
 _PR_SET_PDEATHSIG = 1
-_STANDARD_ERROR = 2  # what servers say is a log, not a result
+_STANDARD_ERROR = 2  # the output of servers is a log, not a result
 
 
 class ChildEnded(EltAssetsError):
@@ -26,17 +30,17 @@ class ChildEnded(EltAssetsError):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to run: the name people know it by, and its command."""
+    """A process to run: its name in messages, and its command."""
 
     name: str
     command: Sequence[str]
 
 
 class Supervisor:
-    """Starts children in process groups of their own and stops every process of those groups.
+    """Starts each child in a process group of its own and stops every process of these groups.
 
-    A group of its own keeps Ctrl-C at the terminal from reaching a child behind the
-    supervisor's back, and finds what a child started and did not clean up.
+    Ctrl-C at the terminal then reaches the supervisor alone, and a process that a child started
+    and did not stop is found.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Supervisor:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The children that run."""
+        """The process ids of the running children."""
         return tuple(process.pid for _, process in self._processes)
 
     def start(self, child: Child) -> None:
@@ -73,11 +77,11 @@ class Supervisor:
                     raise ChildEnded(f"{child.name} ended with status {status}; see its last lines")
 
     def stop(self) -> None:
-        """End every child and whatever it started: ask all at once, kill what does not listen.
+        """End every child and its processes: SIGTERM to all at once, SIGKILL to those that remain.
 
-        Everybody is asked at once because Dagster's code server, asked by its parent, waits
-        for its runs to finish, for hours; a run that is asked itself commits its batch and
-        ends. What has not ended when the patience is over, or somebody insists, is killed.
+        All get the signal at once: Dagster's code server alone would wait for its runs to finish,
+        for hours; a run that gets it commits its batch and ends. SIGKILL follows when the patience
+        is over or the person insists.
         """
         groups = [process.pid for _, process in self._processes]
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
@@ -89,7 +93,7 @@ class Supervisor:
         self._processes.clear()
 
     def _ended(self) -> bool:
-        """Whether every child has; asking also lets the system forget those that have."""
+        """Whether every child has ended; polling also reaps the children that have."""
         return None not in [process.poll() for _, process in self._processes]
 
     def _wait(self, condition: Callable[[], bool]) -> None:
@@ -97,6 +101,23 @@ class Supervisor:
         deadline = time.monotonic() + self._patience
         while not (condition() or self._stop.insisted.is_set() or time.monotonic() > deadline):
             time.sleep(_POLL / 4)
+
+
+@contextmanager
+def supervised(settings: Settings, dagster_home: Path) -> Iterator[Supervisor]:
+    """A supervisor whose children use this installation; at the end of the block they stop."""
+    environment = {
+        **os.environ,
+        "ELT_ASSETS_HOME": str(settings.home),
+        "DAGSTER_HOME": str(dagster_home),
+    }
+    with stopping() as stop:
+        supervisor = Supervisor(environment, stop)
+        try:
+            yield supervisor
+        finally:
+            note("stopping; runs commit their current batches")
+            supervisor.stop()
 
 
 def _alive(group: int) -> bool:
@@ -115,12 +136,12 @@ def _send(group: int, signal_number: int) -> None:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a child does before it runs its command: ask to be ended if the supervisor is killed."""
+    """What a child does before its command: request SIGTERM for when the supervisor is killed."""
     prctl = ctypes.CDLL(None).prctl
 
     def ask() -> None:
-        # A shell starts background jobs deaf to Ctrl-C, and Dagster gives SIGTERM the same
-        # ear; others start them deaf to SIGTERM. They could then not be asked to end.
+        # A shell starts background jobs with SIGINT ignored, and Dagster treats SIGTERM the same
+        # way; other parents ignore SIGTERM. A child that inherits this could not be stopped.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

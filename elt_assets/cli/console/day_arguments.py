@@ -1,4 +1,4 @@
-"""Days and ranges of days as arguments, written 2026-01-05."""
+"""Days and ranges of days as arguments, such as 2026-01-05."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from elt_assets.errors import InvalidInput
 
 
 class Day(click.ParamType[date]):
-    """A day in UTC, or a usage error that says how to write one."""
+    """A day in UTC."""
 
     name = "day"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """The day that `value` stands for."""
+        """Parse a day; anything else is a usage error."""
         if isinstance(value, date):
             return value
         try:
             return date.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no day: write it as 2026-01-05", param, ctx)
+            self.fail(f"{value!r} is not a day: write it as 2026-01-05", param, ctx)
 
 
 def stretch(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options --from and --to, which the command gets as `begin` and `end`."""
+    """The options --from and --to, which the command receives as `begin` and `end`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for name, variable, text in (
@@ -43,7 +43,7 @@ def stretch(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def every_day(begin: date, end: date) -> list[date]:
-    """The days from `begin` to `end`, both of them. Raises `InvalidInput`."""
+    """The days from `begin` to `end`, inclusive. Raises `InvalidInput`."""
     if end < begin:
         raise InvalidInput(f"the last day, {end}, is before the first, {begin}")
     return [date.fromordinal(day) for day in range(begin.toordinal(), end.toordinal() + 1)]

@@ -8,16 +8,16 @@ from elt_assets.cli.console.output import note
 
 
 class OneLine(logging.Handler):
-    """Prints a record's message; with `tracebacks`, what the record says about an error too."""
+    """Prints a record's message, and with `tracebacks` also its traceback."""
 
     def __init__(self, *, tracebacks: bool) -> None:
         super().__init__(logging.WARNING)
         self._tracebacks = tracebacks
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print through standard error as it is now, which a live display may have taken over.
+        """Print to the current standard error, which a live display may have replaced.
 
-        Events with facts are for a log; a command shows their outcome by itself.
+        Structured events are for log files; the command itself reports their outcome.
         """
         if isinstance(record.msg, dict):
             return
@@ -28,7 +28,7 @@ class OneLine(logging.Handler):
 
 
 def log_to_standard_error(*, tracebacks: bool) -> None:
-    """Print the package's warnings and errors, instead of Python's own way of doing it."""
+    """Print the package's warnings and errors in place of Python's default handler."""
     logger = logging.getLogger("elt_assets")
     for handler in logger.handlers[:]:
         if isinstance(handler, OneLine):

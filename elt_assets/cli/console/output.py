@@ -1,13 +1,13 @@
-"""Print one JSON document or a table on standard output, and all else on standard error.
+"""Print one JSON document or a table on standard output, and everything else on standard error.
 
-Text from outside is made safe to print.
+Text from providers is made safe to print.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +31,22 @@ _STYLES = {
     "no": "red",
 }
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-"""What every command has that prints what a program may read."""
+"""The option of every command whose output a program may read."""
 
 _UNBOUNDED = 100_000
-"""Width of a table that goes to a file or a pipe: nothing is wrapped or cut there."""
+"""Width of a table in a file or a pipe, where nothing is wrapped or cut."""
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with control characters shown instead of sent to the terminal.
+    """`text` on one line, with visible control characters.
 
-    Names come from providers: one that holds an escape sequence must not steer the terminal.
+    A provider's record must not send an escape sequence to the terminal.
     """
     return visible(text.replace("\n", " "))
 
 
 def program() -> str:
-    """What to type for `elt-assets` here, for commands that are to be copied."""
+    """How to call `elt-assets` here, for commands that are shown to be copied."""
     if shutil.which("elt-assets"):
         return "elt-assets"
     called = Path(sys.argv[0])
@@ -59,7 +59,7 @@ def print_json(document: Any) -> None:
 
 
 def note(text: str) -> None:
-    """Tell the person at the terminal something that is not the result."""
+    """Print a line that is not part of the result."""
     click.echo(printable(text), err=True)
 
 
@@ -71,8 +71,7 @@ def complain(text: str) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
     """Print rows for people: a table on a terminal, aligned columns anywhere else.
 
-    Columns of numbers are aligned to the right; words that tell a state have a colour on a
-    terminal.
+    Numbers are aligned to the right; on a terminal, states are coloured.
     """
     rows = [list(row) for row in rows]
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
@@ -92,7 +91,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
             printable(column),
             justify="right" if numeric else "left",
             overflow="fold",
-            # The first column is the one that is copied into the next command.
+            # The first column is copied into further commands.
             no_wrap=position == 0,
         )
     for row in rows:
@@ -105,6 +104,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line.rstrip())
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], what: str, hidden: int = 0
+) -> None:
+    """Print these columns of rows for people, and how many rows are `hidden`."""
+    if rows:
+        print_table(columns, [[row[column] for column in columns] for row in rows])
+    else:
+        note(f"no {what}")
+    if hidden > 0:
+        note(f"{hidden:,} more {what}: --limit 0 shows all, --json prints them as JSON")
 
 
 def _cell(value: Any) -> Text:

@@ -1,4 +1,4 @@
-"""Profile one command, all threads, into a file that snakeviz, pstats and others load."""
+"""Profile all threads of a command into a file for snakeviz or pstats."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from elt_assets.errors import InvalidInput
 def profiled(path: Path | None) -> Iterator[None]:
     """Profile the block into `path`; without a path do nothing.
 
-    Before Python 3.12 a profiler sees only the thread that enabled it, and the work of a
-    sync is done in threads, so that each gets a profiler of its own.
+    Before Python 3.12 a profiler sees only the thread that enabled it, so each thread gets its
+    own profiler.
     """
     if path is None:
         yield
         return
     if not path.absolute().parent.is_dir():
-        raise InvalidInput(f"{path}: there is no folder {path.absolute().parent} to write to")
+        raise InvalidInput(
+            f"{path}: the folder {path.absolute().parent} does not exist; create it first"
+        )
     profiles = [cProfile.Profile()]
 
     def profile_this_thread(*_: Any) -> None:

@@ -1,7 +1,4 @@
-"""Ctrl-C and SIGTERM as an event to wait for, instead of an exception anywhere.
-
-A second signal shows that the person insists.
-"""
+"""Ctrl-C and SIGTERM as an event to wait for, instead of an exception at any place."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from types import FrameType
 
 
 class Stop:
-    """A request to stop. `requested` is set by the first signal, `insisted` by the second."""
+    """A request to stop: the first signal sets `requested`, a second one `insisted`."""
 
     def __init__(self) -> None:
         self.requested = threading.Event()
@@ -22,11 +19,11 @@ class Stop:
 
     @property
     def exit_status(self) -> int:
-        """What a process ended by this signal exits with by convention."""
+        """The conventional exit status of a process that this signal ended."""
         return 128 + self.signal_number
 
     def __call__(self, signal_number: int, _: FrameType | None = None) -> None:
-        """Take note of a signal."""
+        """Handle a signal."""
         if self.requested.is_set():
             self.insisted.set()
         self.signal_number = signal.Signals(signal_number)
@@ -35,7 +32,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """The request that Ctrl-C or SIGTERM makes for as long as the block lasts."""
+    """Turn Ctrl-C and SIGTERM into a `Stop` during the block."""
     stop = Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -17,11 +17,11 @@ class StreamName(click.ParamType[Stream]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Stream:
-        """The stream of that name; wrong usage if there is none."""
+        """Parse the name of a stream; an unknown name is a usage error."""
         if isinstance(value, Stream):
             return value
         if value not in STREAMS:
-            self.fail(f"{value!r} is no stream; there is {', '.join(STREAMS)}", param, ctx)
+            self.fail(f"{value!r} is not a stream; choose {', '.join(STREAMS)}", param, ctx)
         return STREAMS[value]
 
 
@@ -30,5 +30,5 @@ of_stream = click.option(
     type=StreamName(),
     default=USERS.name,
     show_default=True,
-    help=f"Which kind of record: {', '.join(STREAMS)}.",
+    help=f"Kind of record: {', '.join(STREAMS)}.",
 )

@@ -66,7 +66,7 @@ def test_adding_twice_is_refused_unless_asked_for(elt_assets: Command) -> None:
     assert "org-001:okta-main is registered already" in add(elt_assets).complaint
     again = add(elt_assets, GOOD.replace("Acme", "Other"), "--if-absent")
     assert again.status == 0
-    assert "left as it is" in again.out
+    assert "was not changed" in again.out
     shown = elt_assets("integrations", "show", "org-001:okta-main", "--json").document
     assert shown["provider_data"]["permission_source_name"] == "Acme directory"
 
@@ -76,7 +76,7 @@ def test_provider_data_is_corrected_without_disconnecting(elt_assets: Command) -
     corrected = GOOD.replace("Acme directory", "Corrected")
     update = ("integrations", "update", "org-001:okta-main", "--data", "-")
     assert "its next sync reads everything" in elt_assets(*update, stdin=corrected).out
-    assert "has that provider_data already" in elt_assets(*update, stdin=corrected).out
+    assert "already has this provider_data" in elt_assets(*update, stdin=corrected).out
     shown = elt_assets("integrations", "show", "org-001:okta-main", "--json").document
     assert shown["provider_data"]["permission_source_name"] == "Corrected"
     refused = elt_assets(*update, stdin="api_endpoint: not an address")

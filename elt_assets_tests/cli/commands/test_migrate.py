@@ -67,7 +67,7 @@ def test_histories_move_into_a_lake_and_are_read_there(
     assert moved.status == 0, moved
     partitions = [one["partition"] for one in moved.document["integrations"]]
     assert partitions == ["acme:main", "other:main"]
-    assert "hold people's data" in moved.err
+    assert "hold personal data" in moved.err
     assert elt_assets("changes", "acme:main", "--json", more=settings).document == before
     checked = elt_assets("config", "check", "--json", more=settings)
     details = {one["name"]: one["detail"] for one in checked.document}
@@ -81,7 +81,7 @@ def test_histories_move_into_a_lake_and_are_read_there(
 def test_there_must_be_something_to_move(elt_assets: Command, settings: dict[str, str]) -> None:
     url = settings.pop("ELT_ASSETS_OPERATIONAL_URL")
     refused = elt_assets("migrate", "--to", url, more=settings)
-    assert "holds no platform to be moved" in refused.complaint
+    assert "holds no platform to move" in refused.complaint
 
 
 def test_every_mistake_in_the_settings_has_a_line(elt_assets: Command) -> None:

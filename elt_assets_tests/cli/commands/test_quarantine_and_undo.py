@@ -70,7 +70,7 @@ def test_a_rejection_ends_when_it_is_reopened(quarantined: Command) -> None:
     assert quarantined("quarantine", "reject", NAME, "--until", "2999-01-01").status == 0
     assert "2999-01-01" in quarantined("quarantine", "list").out
     assert sync_without_a_command(quarantined, REF, "s3") is not Status.QUARANTINED
-    assert "18 rejected changes" in quarantined("quarantine", "reopen", NAME).err
+    assert "18 rejections ended" in quarantined("quarantine", "reopen", NAME).err
     assert sync_without_a_command(quarantined, REF, "s4") is Status.QUARANTINED
     assert "nothing is rejected" in quarantined("quarantine", "reopen", NAME).complaint
 

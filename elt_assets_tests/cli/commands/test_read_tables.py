@@ -97,7 +97,7 @@ def test_past_syncs_say_whether_their_listing_is_complete(elt_assets: Command) -
     ("arguments", "status", "said"),
     [
         (("sync", "acme:plain", "--stream", "groups"), 1, "acme:plain has no stream groups"),
-        (("records", "roles", "acme:main"), 2, f"there is {', '.join(STREAMS)}"),
+        (("records", "roles", "acme:main"), 2, f"choose {', '.join(STREAMS)}"),
         (("integrations", "test", "acme:plain", "--stream", "groups"), 1, "no stream 'groups'"),
         (
             ("sync", "acme:main", "--incremental", "--stream", "groups"),

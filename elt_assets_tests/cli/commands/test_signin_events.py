@@ -121,7 +121,7 @@ def test_a_day_that_makes_no_sense_is_one_line(
     ask("load", "--from", "2026-02-02", "--to", "2026-02-01", status=1)
     with pytest.raises(AssertionError):
         ask("status", "--from", "yesterday")
-    assert "'yesterday' is no day: write it as 2026-01-05" in capsys.readouterr().err
+    assert "'yesterday' is not a day: write it as 2026-01-05" in capsys.readouterr().err
     ask("load", "--from", "2001-01-01", "--to", "2001-01-01", status=1)
 
 

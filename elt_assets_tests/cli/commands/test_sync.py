@@ -38,7 +38,7 @@ def test_mistakes_are_found_before_anything_runs(
         ((FIRST, "people"), "'people' is not an integration: write ORG:ID"),
         ((FIRST, "--sync-id", "a/b"), "sync id 'a/b' is not a valid name"),
         ((FIRST, "--incremental"), f"{FIRST} cannot be synced incrementally"),
-        ((FIRST, "--profile", "no/where"), "there is no folder"),
+        ((FIRST, "--profile", "no/where"), "does not exist"),
     ):
         assert said in elt_assets("sync", *arguments).complaint
     assert elt_assets("syncs", "--json").document == []

@@ -1,6 +1,6 @@
-"""`elt-assets demo --chaos`: sync in child processes that fail and die on purpose, until done.
+"""`elt-assets demo --chaos`: sync in child processes that fail on purpose, and count the faults.
 
-It counts what they survived. The faults are those of `sync.fault_injection`.
+`sync.fault_injection` causes the faults.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST_ATTEMPTS = 200
 
 
 def sync_through_faults(refs: Sequence[IntegrationRef], sync_id: str) -> Counter[str]:
-    """Sync `refs` under `sync_id` until everything is applied; return the faults by name.
+    """Sync `refs` under `sync_id` until everything is applied; return the number of each fault.
 
-    A fault named `crash` ended the process that met it; the next one continued from what
-    was committed. Raises `EltAssetsError` if it does not get there.
+    The fault `crash` ends a process; the next process continues from what was committed.
+    Raises `EltAssetsError` after too many attempts.
     """
     survived: Counter[str] = Counter()
     for attempt in range(1, _MOST_ATTEMPTS + 1):
@@ -40,12 +40,12 @@ def sync_through_faults(refs: Sequence[IntegrationRef], sync_id: str) -> Counter
             return survived
     raise EltAssetsError(
         f"sync {sync_id} was not done after {_MOST_ATTEMPTS} attempts; "
-        "`elt-assets syncs` shows what each integration met"
+        "`elt-assets syncs` shows the errors of each integration"
     )
 
 
 def describe(survived: Counter[str]) -> str:
-    """What was survived, in words."""
+    """The survived faults in words."""
     words = {
         "page": "failures of the provider",
         "after_commit": "failures after a committed write",
@@ -58,18 +58,9 @@ def describe(survived: Counter[str]) -> str:
 def _attempt(refs: Sequence[IntegrationRef], sync_id: str) -> subprocess.CompletedProcess[str]:
     context = click.get_current_context()
     debug = ["--debug"] if getattr(context.obj, "debug", False) else []
+    sync = ["sync", *map(str, refs), "--sync-id", sync_id, "--json"]
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "elt_assets",
-            *debug,
-            "sync",
-            *map(str, refs),
-            "--sync-id",
-            sync_id,
-            "--json",
-        ],
+        [sys.executable, "-m", "elt_assets", *debug, *sync],
         env={**os.environ, "ELT_ASSETS_FAULTS": "true"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

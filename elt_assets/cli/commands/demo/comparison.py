@@ -1,7 +1,4 @@
-"""Compare what the platform holds with what the embedded provider holds.
-
-The demo and the tests use this one comparison, so that both mean the same by equal.
-"""
+"""Compare the records of the platform with those of the embedded provider."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ _FIELDS = ("name", "email", "active")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many users the provider holds, and the external ids that differ between the sides."""
+    """The number of records of the provider, and the keys that differ between the two sides."""
 
     held: int
     missing: tuple[str, ...]
@@ -27,7 +24,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether both sides hold the same users with the same content, each once."""
+        """Whether both sides hold the same records with the same content, each once."""
         return not (self.missing or self.left_over or self.different or self.repeated)
 
     def __str__(self) -> str:
@@ -54,7 +51,7 @@ def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, A
 def compare_stream(
     stream: Stream, records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
 ) -> Comparison:
-    """Compare records of any stream with the provider's truth, in the columns that this has."""
+    """Compare records of any stream with the provider's truth, in the columns of the truth."""
     keys = [column.name for column in stream.key]
     theirs = {" / ".join(record[name] for name in keys): dict(record) for record in truth}
     told = next(iter(theirs.values()), {}).keys()
@@ -70,14 +67,14 @@ def compare_stream(
 def compare_events(
     records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
 ) -> Comparison:
-    """Compare loaded sign-in events with what API and files together tell of, field by field."""
+    """Compare loaded sign-in events with those of API and files together, field by field."""
     theirs = {_event(record): _told(record, record) for record in truth}
     fields = next(iter(theirs.values()), {})
     return _compared(((_event(record), _told(record, fields)) for record in records), theirs)
 
 
 def _told(record: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """These fields of an event; its time as a time, however many digits it was written with."""
+    """These fields of an event, with a parsed time."""
     moment = datetime.fromisoformat(record["occurred_at"])
     return {name: record[name] for name in fields} | {"occurred_at": moment}
 

@@ -22,7 +22,7 @@ from elt_assets.cli.commands.demo.registered_demo import clear_earlier_demo, reg
 from elt_assets.cli.commands.demo.signin_demo import events
 from elt_assets.cli.commands.sync import new_sync_id, status_of
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
-from elt_assets.cli.sync_run import run
+from elt_assets.cli.foreground import run_syncs
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
@@ -34,7 +34,7 @@ from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One sync of everything and what came of it."""
+    """One sync of all integrations, and the comparison of each result."""
 
     number: int
     outcomes: Sequence[Outcome]
@@ -69,45 +69,33 @@ class Round:
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Syncs; before each but the first, people change, leave and join.",
+    help="Number of syncs; people change, leave and join between them.",
 )
 @click.option(
     "--chaos",
     is_flag=True,
-    help="Fail on purpose: pages 2%, committed writes 40%, the process itself 5% after batch 5.",
+    help="Fail on purpose: 2% of pages, 40% of committed writes, 5% of processes after batch 5.",
 )
-@click.option(
-    "--groups", is_flag=True, help="Also sync departments as groups, and who works in them."
-)
+@click.option("--groups", is_flag=True, help="Also sync departments as groups, with their members.")
 @as_json
 @click.pass_context
 def demo(
     context: click.Context,
-    organizations: int,
-    integrations: int,
-    users: int,
-    seed: int,
-    page_size: int,
+    /,
     rounds: int,
     chaos: bool,
     groups: bool,
     as_json: bool,
+    **layout_options: Any,
 ) -> int:
-    """Sync demo organizations from an embedded provider and compare with what it holds.
+    """Sync demo organizations from an embedded provider and compare the results with it.
 
-    Starts a real HTTP server with generated people in a process of its own, registers its
-    integrations, and brings them all up to date through Dagster. Exit status 0 only if every
-    result equals what the provider holds.
+    Starts a real HTTP server with generated people, registers its integrations, and syncs them
+    all through Dagster. The exit status is 0 only if every result equals what the provider holds.
     """
     if context.invoked_subcommand:
         return 0
-    layout = Layout(
-        organizations=organizations,
-        integrations=integrations,
-        users=users,
-        seed=seed,
-        page_size=page_size,
-    )
+    layout = Layout(**layout_options)
     settings = load_settings()
     token_path = token_file_of(settings)
     with Platform.open(settings) as platform:
@@ -120,7 +108,7 @@ def demo(
         refs = list(layout.worlds())
         register(settings, provider.url, refs, token_path, groups=groups)
         note(
-            f"{provider.url} serves {len(refs):,} integrations of {users:,} people each; "
+            f"{provider.url} serves {len(refs):,} integrations of {layout.users:,} people each; "
             f"{rounds:,} rounds"
         )
         for number in range(1, rounds + 1):
@@ -129,8 +117,8 @@ def demo(
             sync_id = new_sync_id()
             if chaos:
                 survived += sync_through_faults(refs, sync_id)
-            # After chaos this reports what is recorded and touches nothing.
-            outcomes = run(refs, settings, sync_id)
+            # After chaos this only reports the recorded results.
+            outcomes = run_syncs(refs, settings, sync_id)
             done.append(_compared(number, outcomes, settings, provider, refs, groups))
             if not as_json:
                 _show(done[-1])
@@ -181,7 +169,7 @@ def _compared(
 
 def _show(done: Round) -> None:
     what = "first sync" if done.number == 1 else "after people changed, left and joined"
-    # Said only where there is more than one.
+    # Shown only where there is more than one stream.
     streams = {outcome.stream for outcome in done.outcomes} != {USERS.name}
     print_table(
         (
@@ -219,17 +207,17 @@ def _show(done: Round) -> None:
 
 def _conclude(equal: bool, refs: Sequence[IntegrationRef], provider_again: str) -> None:
     if not equal:
-        note("The platform does not hold what the provider holds; see above.")
+        note("Some results differ from what the provider holds; see above.")
         return
     click.echo("Every result equals what the provider holds.")
     if not refs:
         return
     elt_assets, first = program(), refs[0]
     click.echo(
-        "What to look at next:\n"
-        f"  {elt_assets} users {first}      the users as applications read them\n"
-        f"  {elt_assets} changes {first}    who was inserted, updated, deleted\n"
-        f"  {elt_assets} dev                             the same in Dagster's web UI\n"
-        "To sync again from there, bring the provider back as it is now:\n"
+        "Next steps:\n"
+        f"  {elt_assets} users {first}      show the users as applications read them\n"
+        f"  {elt_assets} changes {first}    show what was inserted, updated and deleted\n"
+        f"  {elt_assets} dev                             open Dagster's web UI\n"
+        "To sync again, start the provider again in its present state:\n"
         f"  {provider_again}"
     )

@@ -23,13 +23,21 @@ _DEFAULTS = Layout()
 
 
 def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what the embedded provider holds."""
+    """Add the options for the size of the embedded provider."""
     for name, value, text in reversed(
         (
-            ("--organizations", _DEFAULTS.organizations, "Organizations."),
-            ("--integrations", _DEFAULTS.integrations, "Integrations of all organizations."),
-            ("--users", _DEFAULTS.users, "People of each integration."),
-            ("--seed", _DEFAULTS.seed, "The same seed makes the same people."),
+            ("--organizations", _DEFAULTS.organizations, "Number of organizations."),
+            (
+                "--integrations",
+                _DEFAULTS.integrations,
+                "Number of integrations, distributed over the organizations.",
+            ),
+            ("--users", _DEFAULTS.users, "People in each integration."),
+            (
+                "--seed",
+                _DEFAULTS.seed,
+                "Seed of the random people; the same seed makes the same people.",
+            ),
             ("--page-size", _DEFAULTS.page_size, "People on a page."),
         )
     ):
@@ -48,63 +56,40 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @world_options
 @click.option(
     "--round",
-    "round_",
     type=int,
     default=1,
     show_default=True,
-    help="Rounds of change lived through.",
+    help="Round of changes to start in.",
 )
 @click.option(
     "--signins",
     type=int,
     default=_DEFAULTS.signins,
     show_default=True,
-    help="Sign-ins of an integration on a day.",
+    help="Sign-ins in an integration in a day.",
 )
 @click.option(
     "--chaos",
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Share of requests for pages that fail at first: 0.02 is a provider with bad days.",
+    help="Share of page requests that fail at first, such as 0.02.",
 )
 @click.option(
     "--latency",
     type=click.FloatRange(0, 60_000),
     default=0.0,
     show_default=True,
-    help="Milliseconds before each answer, as of a provider far away.",
+    help="Milliseconds before each answer.",
 )
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File with the bearer token; made if absent. Default: demo/token under ELT_ASSETS_HOME.",
+    help="File with the bearer token, created if absent. Default: demo/token in ELT_ASSETS_HOME.",
 )
-def provider(
-    port: int,
-    organizations: int,
-    integrations: int,
-    users: int,
-    seed: int,
-    page_size: int,
-    round_: int,
-    signins: int,
-    chaos: float,
-    latency: float,
-    token_file: Path | None,
-) -> None:
+def provider(port: int, token_file: Path | None, **layout_options: Any) -> None:
     """Serve generated people over HTTP on loopback until Ctrl-C."""
-    layout = Layout(
-        organizations=organizations,
-        integrations=integrations,
-        users=users,
-        seed=seed,
-        page_size=page_size,
-        round=round_,
-        signins=signins,
-        chaos=chaos,
-        latency=latency,
-    )
+    layout = Layout(**layout_options)
     token_path = (token_file or token_file_of(load_settings())).absolute()
     try:
         serve(
@@ -118,22 +103,22 @@ def provider(
 
 
 def token_file_of(settings: Settings) -> Path:
-    """Where the demo keeps the embedded provider's token."""
+    """The file in which the demo keeps the embedded provider's token."""
     return settings.home / "demo" / "token"
 
 
 def token_in(path: Path) -> str:
-    """The token in this file, which is made, for its owner only, if it is absent."""
+    """The token in this file, which is created for its owner only if it is absent."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         token = path.read_text(encoding="utf-8").strip()
         if not token:
-            raise InvalidInput(f"{path} is empty: put a token into it or remove it") from None
+            raise InvalidInput(f"{path} is empty: put a token into it or delete it") from None
         return token
     except OSError as error:
-        raise EltAssetsError(f"the token file {path} cannot be made: {error.strerror}") from None
+        raise EltAssetsError(f"the token file {path} cannot be created: {error.strerror}") from None
     token = secrets.token_urlsafe(24)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(token + "\n")
@@ -141,32 +126,18 @@ def token_in(path: Path) -> str:
 
 
 def command_line(layout: Layout, port: int) -> str:
-    """The command that serves this world on this port, with its token in the usual place."""
-    given = {
-        "--port": port,
-        "--organizations": layout.organizations,
-        "--integrations": layout.integrations,
-        "--users": layout.users,
-        "--seed": layout.seed,
-        "--page-size": layout.page_size,
-        "--round": layout.round,
-        "--signins": layout.signins,
-    }
-    usual = {
-        "--organizations": _DEFAULTS.organizations,
-        "--integrations": _DEFAULTS.integrations,
-        "--users": _DEFAULTS.users,
-        "--seed": _DEFAULTS.seed,
-        "--page-size": _DEFAULTS.page_size,
-        "--round": _DEFAULTS.round,
-        "--signins": _DEFAULTS.signins,
-    }
-    options = (f"{name} {value}" for name, value in given.items() if usual.get(name) != value)
-    return " ".join((program(), "provider", *options))
+    """The command that serves this layout on this port, with the token of the demo."""
+    names = ("organizations", "integrations", "users", "seed", "page_size", "round", "signins")
+    options = [
+        f"--{name.replace('_', '-')} {getattr(layout, name)}"
+        for name in names
+        if getattr(layout, name) != getattr(_DEFAULTS, name)
+    ]
+    return " ".join((program(), "provider", f"--port {port}", *options))
 
 
 def _introduce(url: str, layout: Layout, token_path: Path) -> None:
-    """Say where the provider listens and how its first integration would be connected."""
+    """Print where the provider listens and how to connect its first integration."""
     click.echo(f"{url} serves {layout.integrations:,} integrations of {layout.users:,} people.")
     ref = next(iter(layout.worlds()), None)
     if ref is None:
@@ -177,7 +148,7 @@ def _introduce(url: str, layout: Layout, token_path: Path) -> None:
         allow_unicode=True,
     )
     click.echo(
-        "Connect the first of them with:\n\n"
+        "Connect the first one with:\n\n"
         f"{program()} integrations add --org {shlex.quote(ref.organization_id)} "
         f"--id {shlex.quote(ref.integration_id)} --provider rest --data - <<'YAML'\n{data}YAML\n"
     )

@@ -16,9 +16,9 @@ _ORGANIZATION = re.compile(r"demo-\d{3,}")
 
 
 def clear_earlier_demo(platform: Platform, token_path: Path) -> list[IntegrationRef]:
-    """Offboard what an earlier demo registered, known by its names and its token file.
+    """Remove the integrations that an earlier demo registered, by their name and token file.
 
-    The name alone would not do: nobody's own integration may be taken for a demo's.
+    The name alone is not enough: a user's own integration must never be removed.
     """
     earlier = [
         integration.ref
@@ -29,7 +29,7 @@ def clear_earlier_demo(platform: Platform, token_path: Path) -> list[Integration
     for ref in earlier:
         platform.remove(ref)
     if earlier:
-        note(f"removed the {len(earlier):,} integrations of an earlier demo, for a clean start")
+        note(f"removed the {len(earlier):,} integrations of an earlier demo")
     return earlier
 
 
@@ -42,7 +42,7 @@ def register(
     groups: bool = False,
     signins: bool = False,
 ) -> None:
-    """Register `refs`, which the provider at `url` serves."""
+    """Register the integrations `refs` of the provider at `url`."""
     with Platform.open(settings) as platform:
         for ref in refs:
             data = provider_data(

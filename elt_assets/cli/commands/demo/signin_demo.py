@@ -1,4 +1,4 @@
-"""`elt-assets demo events`: load days of sign-ins from two sources; one fails and is repaired."""
+"""`elt-assets demo events`: load days of sign-ins from two sources; repair one that fails."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from elt_assets.cli.commands.demo.provider import command_line, token_file_of, t
 from elt_assets.cli.commands.demo.registered_demo import clear_earlier_demo, register
 from elt_assets.cli.commands.sync import new_sync_id
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
-from elt_assets.cli.signin_run import run as run_days
-from elt_assets.cli.sync_run import run as sync
+from elt_assets.cli.foreground import run_days, run_syncs
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
     from elt_assets.client.in_process_days import DayRun
 
 _REFUSED = 403
-"""An answer that stays: no attempt of the step changes anything until a person does."""
+"""A permanent error: further attempts do not help until a person repairs the cause."""
 _FEWEST_DAYS = 3
 _LONGEST_ERROR = 200
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What stands in the warehouse, compared with what the provider and its files tell of."""
+    """The content of the warehouse, compared with the provider and its files."""
 
     events: Comparison
     letters: int
@@ -51,22 +50,32 @@ class Held(msgspec.Struct, frozen=True):
     type=click.IntRange(min=_FEWEST_DAYS, max=365),
     default=14,
     show_default=True,
-    help="Days before today.",
-)
-@click.option("--users", type=int, default=50, show_default=True, help="People of an integration.")
-@click.option(
-    "--signins", type=int, default=60, show_default=True, help="Sign-ins of an integration a day."
+    help="Number of days before today.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="The same seed makes the same sign-ins."
+    "--users", type=int, default=50, show_default=True, help="People in each integration."
+)
+@click.option(
+    "--signins",
+    type=int,
+    default=60,
+    show_default=True,
+    help="Sign-ins in an integration in a day.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Seed of the random sign-ins; the same seed makes the same sign-ins.",
 )
 @as_json
 def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> int:
-    """Load days of sign-in events from an API and from files, and compare with what they tell.
+    """Load days of sign-in events from an API and from files, and compare the results.
 
-    Some events are told twice, some late, some lines are of no use, and one day's API fails:
-    what follows from it is skipped, the files' branch is not. Then that day is repaired, and
-    it alone is loaded again. Exit status 0 only if every row is as it should be.
+    Some events come twice, some late, and some lines are malformed. The API of one day fails: its
+    dependent steps are skipped, those of the files are not. Then the day is repaired and loaded
+    again. The exit status is 0 only if every row is right.
     """
     layout = Layout(
         organizations=2, integrations=3, users=users, signins=signins, seed=seed, page_size=20
@@ -76,7 +85,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
     settings = _beginning(load_settings(), days[0])
     token_path = token_file_of(settings)
     _clear(settings, token_path)
-    # Of another demo's files these are new exports, not the same ones, which would be recognised.
+    # The name of the export is new, because files of an earlier demo would be recognized.
     write_exports(settings.events_folder, exports(layout, days, export=secrets.token_hex(4)))
     refs = list(layout.worlds())
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
@@ -86,25 +95,25 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
             f"{provider.url} serves the sign-ins of {len(refs)} integrations; "
             f"files of {count} days are in {settings.events_folder}"
         )
-        sync(refs, settings, new_sync_id(), streams=[USERS])
+        run_syncs(refs, settings, new_sync_id(), streams=[USERS])
         for ref in refs:
             provider.order_outage(ref, {failing: _REFUSED})
         first = run_days(days, settings)
         before = _held(settings, layout, days)
         if not as_json:
             _show("All days, while one day's API fails", first, settings)
-            _tell_failure(first, before)
+            _show_failure(first, before)
             _show_letters(settings, days)
         for ref in refs:
             provider.order_outage(ref, {})
         failed = [day.day for day in first if not day.success]
         second = run_days(failed, settings)
-        # A day that is loaded twice must be as it was.
+        # Loading a day twice must not change it.
         again = run_days(days[-1:], settings)
         after = _held(settings, layout, days)
     if not as_json:
         click.echo()
-        _show("What failed, repaired and loaded again", second, settings)
+        _show("The failed day, repaired and loaded again", second, settings)
     ended = [*second, *again]
     equal = (
         failed == [failing]
@@ -135,14 +144,14 @@ def _before_today(count: int) -> list[date]:
 
 
 def _beginning(settings: Settings, day: date) -> Settings:
-    """The settings, with days from one before `day`, on which late events happened."""
+    """The settings, with days from the day before `day`, when late events happened."""
     return settings.model_copy(
         update={"events_start": min(settings.events_start, day - timedelta(days=1))}
     )
 
 
 def _clear(settings: Settings, token_path: Path) -> None:
-    """Leave nothing of an earlier demo: integrations, events, files."""
+    """Delete the integrations, events and files of an earlier demo."""
     from elt_assets.signin_events.pipeline import EventPipeline
 
     with Platform.open(settings) as platform:
@@ -195,12 +204,12 @@ def _show(title: str, runs: Sequence[DayRun], settings: Settings) -> None:
     print_table(("day", *columns, "failed", "skipped"), rows, title=title)
 
 
-def _tell_failure(runs: Sequence[DayRun], held: Held) -> None:
+def _show_failure(runs: Sequence[DayRun], held: Held) -> None:
     for run in runs:
         for asset, error in run.failed.items():
             click.echo(f"{run.day} {asset}: {shorten(error, _LONGEST_ERROR, placeholder=' …')}")
     missing = len(held.events.missing)
-    click.echo(f"{missing:,} of {held.events.held:,} events are missing until it is repaired.")
+    click.echo(f"{missing:,} of {held.events.held:,} events are missing until the day is repaired.")
 
 
 def _show_letters(settings: Settings, days: Sequence[date]) -> None:
@@ -213,27 +222,27 @@ def _show_letters(settings: Settings, days: Sequence[date]) -> None:
             if row["day"] in theirs:
                 counted[row["reason"]] += row["count"]
     click.echo()
-    title = "Records that nobody can use"
+    title = "Unusable records"
     print_table(("reason", "dead letters"), sorted(counted.items()), title=title)
 
 
 def _conclude(held: Held, equal: bool, day: date, provider_again: str) -> None:
     if not equal:
-        note(f"The warehouse does not hold what it should: {held.events}; see above.")
+        note(f"The warehouse differs from API and files: {held.events}; see above.")
         return
     click.echo(
-        f"All {held.events.held:,} events are as API and files tell them, each once; "
+        f"All {held.events.held:,} events equal those of API and files, each once; "
         f"{held.letters:,} dead letters."
     )
     hints = {
-        "events status": "what came of each day",
-        f"events list --day {day}": "sign-ins, newest first",
-        f"events summary --day {day}": "the same by organization",
-        "events rejected list": "what could not be used, and why",
-        "dev": "the graph and its days in the web UI",
+        "events status": "show the result of each day",
+        f"events list --day {day}": "show sign-ins, newest first",
+        f"events summary --day {day}": "count sign-ins by organization",
+        "events rejected list": "show unusable records and the reasons",
+        "dev": "open Dagster's web UI",
     }
     width = max(map(len, hints))
-    click.echo("What to look at next:")
+    click.echo("Next steps:")
     for command, what in hints.items():
         click.echo(f"  {program()} {command:{width}}  {what}")
-    click.echo(f"To load days again from there, bring the provider back:\n  {provider_again}")
+    click.echo(f"To load days again, start the provider again:\n  {provider_again}")

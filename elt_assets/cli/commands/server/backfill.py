@@ -1,6 +1,6 @@
 """`elt-assets backfill`: bring many partitions of a table up to date through the server's daemon.
 
-A table whose partitions are of another kind has a command of its own, named in TARGETS.
+A table with partitions of another kind has a command of its own in TARGETS.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
     from elt_assets.client.web_server import Server
 
 TARGETS: dict[str, tuple[str, str]] = {
-    "signin_events": ("server.signin_backfill", "Days of sign-in events."),
+    "signin_events": ("server.signin_backfill", "Load days of sign-in events again."),
 }
-"""The module under `elt_assets.cli.commands` that has the command of each table, and its help."""
+"""The module of a table's command under `elt_assets.cli.commands`, and its help."""
 
 in_parallel = click.option(
     "--parallel",
     type=click.IntRange(min=1),
-    help="Runs of this backfill at once, at most; the queue's own limits hold too.",
+    help="Most runs of this backfill at once; the limits of the queue apply too.",
 )
 
 _TABLES = {stream.latest: stream for stream in STREAMS.values()}
 
 
 class Tables(click.Group):
-    """A command for each table; `users_latest` is meant where none is named."""
+    """A command for each table; `users_latest` is the default."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the table in front that needs no naming."""
+        """Insert the default table."""
         if args and args[0] not in self.list_commands(ctx) and args[0].startswith("-"):
             helping = args[0] in ctx.help_option_names
             args = args if helping else [USERS.latest, *args]
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every table that can be named."""
+        """Every table that can be backfilled."""
         return [*_TABLES, *TARGETS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -62,7 +62,10 @@ class Tables(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the tables without importing anything."""
-        lines = [(name, f"{stream.name.capitalize()}.") for name, stream in _TABLES.items()]
+        lines = [
+            (name, f"Sync {stream.name.replace('_', ' ')} again.")
+            for name, stream in _TABLES.items()
+        ]
         lines += [(name, text) for name, (_, text) in TARGETS.items()]
         with formatter.section("Tables"):
             formatter.write_dl(lines)
@@ -74,13 +77,11 @@ class Tables(click.Group):
     "Example: elt-assets backfill users_latest --all --org org-001 --parallel 2",
 )
 def backfill() -> None:
-    """Bring partitions of a table up to date, in as few runs as possible (users_latest unless
-    another table is named).
-    """
+    """Bring partitions of a table (default: users_latest) up to date in as few runs as possible."""
 
 
 def report(name: str, launched: list[Launched], what: str, as_json: bool) -> None:
-    """Say what was launched and how to follow it."""
+    """Print what was launched and how to follow it."""
     if as_json:
         print_json({"backfill": name, "runs": launched})
         return
@@ -89,43 +90,52 @@ def report(name: str, launched: list[Launched], what: str, as_json: bool) -> Non
         [(run.run_id, run.job, run.first, run.last, run.partitions) for run in launched],
     )
     note(
-        f"backfill {name} is started; follow it with `{program()} watch {name}`, and continue "
-        f"what fails of it with `{program()} resume {name}`"
+        f"backfill {name} has started; follow it with `{program()} watch {name}`, and continue "
+        f"its failed part with `{program()} resume {name}`"
     )
 
 
-def tell_if_not_parallel(server: Server, parallel: int | None) -> None:
-    """Say so if the server's queue does not know lanes, which its dagster.yaml has to say."""
+def warn_without_lanes(server: Server, parallel: int | None) -> None:
+    """Warn if the server's dagster.yaml does not limit the runs of a lane."""
     from elt_assets.client.run_queue import is_lane_limit
     from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG
 
     if parallel and not any(map(is_lane_limit, server.tag_limits())):
         note(
-            f"the server's dagster.yaml has no limit of one run for each value of {LANE_TAG}: not "
-            f"{parallel} runs at once, but as many as its queue lets run; see docs/operations.md"
+            f"the server's dagster.yaml has no limit of one run for each value of {LANE_TAG}, so "
+            f"--parallel {parallel} has no effect; see docs/operations.md"
         )
 
 
 def _of_stream(stream: Stream) -> click.Command:
     @click.command(
         stream.latest,
-        help=f"Sync {stream.name} of many integrations anew.",
+        help=f"Sync {stream.name} of many integrations again.",
         epilog=f"Example: elt-assets backfill {stream.latest} --stale --parallel 2",
     )
-    @click.option("--failed", "which", flag_value="failed", help="Those whose partition is red.")
+    @click.option(
+        "--failed",
+        "which",
+        flag_value="failed",
+        help="Sync integrations whose partition has failed.",
+    )
     @click.option(
         "--stale",
         "which",
         flag_value="stale",
-        help="Those that were not synced for long, or never.",
+        help="Sync integrations that were not synced for --hours, or never.",
     )
-    @click.option("--all", "which", flag_value="all", help="Every integration.")
-    @click.option("--org", help="Only integrations of this organization.")
+    @click.option("--all", "which", flag_value="all", help="Sync every integration.")
+    @click.option("--org", help="Sync only integrations of this organization.")
     @click.option(
-        "--hours", type=click.FloatRange(min=0), help="How long is long. Default: STALE_HOURS."
+        "--hours",
+        type=click.FloatRange(min=0),
+        help="Age of a stale sync. Default: ELT_ASSETS_STALE_HOURS.",
     )
     @in_parallel
-    @click.option("--name", help="The backfill's name. One that is repeated repeats nothing.")
+    @click.option(
+        "--name", help="Name of the backfill; one with the same name syncs only what is left."
+    )
     @at_url
     @as_json
     def command(
@@ -138,9 +148,9 @@ def _of_stream(stream: Stream) -> click.Command:
         as_json: bool,
     ) -> None:
         if which is None:
-            raise click.UsageError("say which integrations: --failed, --stale or --all")
+            raise click.UsageError("choose integrations with --failed, --stale or --all")
         if hours is not None and which != "stale":
-            raise click.UsageError("--hours belongs to --stale")
+            raise click.UsageError("--hours needs --stale")
         _backfill(stream, which, org, hours, parallel, name, url, as_json)
 
     return command
@@ -174,7 +184,7 @@ def _backfill(
         if as_json:
             print_json({"backfill": None, "runs": []})
         of_org = f" --org {org}" if org else ""
-        note(f"nothing to do: --{which}{of_org} means no integration now")
+        note(f"nothing to do: no integration matches --{which}{of_org}")
         return
     name = name or new_sync_id("backfill")
     failed = which == "failed"
@@ -186,7 +196,7 @@ def _backfill(
         server.job(job_name(stream)),
         contiguous_ranges(keys, wanted, at_most, carried=keys if failed else ()),
         wanted=set(wanted),
-        # Those between two that failed are not synced, and cost less than a run for each gap.
+        # Integrations between two failed ones are not synced; they cost less than another run.
         config={"ops": {step_name(stream): {"config": {"only_unsettled": True}}}} if failed else {},
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
         group=name,
@@ -194,4 +204,4 @@ def _backfill(
         to_go_on=f"repeat with --name {name} to start the rest",
     )
     report(name, launched, "integrations", as_json)
-    tell_if_not_parallel(server, parallel)
+    warn_without_lanes(server, parallel)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 
 import click
 
 from elt_assets.cli.commands.server.worker import broker_of, worker_process
-from elt_assets.cli.console.child_processes import Child, Supervisor
+from elt_assets.cli.console.child_processes import Child, supervised
 from elt_assets.cli.console.output import note
-from elt_assets.cli.console.stop_signals import stopping
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import EltAssetsError
 
@@ -36,14 +34,14 @@ _DEFINITIONS = ("-m", "elt_assets.definitions")
     "--workers",
     type=click.IntRange(0, 64),
     default=0,
-    help="Workers to start here too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
+    help="Start this many workers too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
 )
 def dev(port: int, health_port: int | None, workers: int) -> None:
     """Run web UI, daemon (schedules, sensors, queued runs) and health until Ctrl-C or SIGTERM.
 
-    With ELT_ASSETS_BROKER_URL, runs are carried out by `elt-assets worker` on any host.
-    Stopped, it lets runs commit the batches under way; after 30 seconds it ends them all the
-    same. What was interrupted continues at the next start.
+    With ELT_ASSETS_BROKER_URL, `elt-assets worker` carries out the runs, on any host.
+    When stopped, runs commit their current batches; after 30 seconds they are killed.
+    Interrupted syncs continue at the next start.
     """
     settings = load_settings()
     health = (settings.health_host, health_port or settings.health_port)
@@ -53,71 +51,38 @@ def dev(port: int, health_port: int | None, workers: int) -> None:
     from elt_assets.monitoring.broker_check import look_at_broker
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
-    # Both processes would create a new instance's tables at the same moment, and one would
-    # break on what the other has half done.
+    # Web server and daemon would create a new instance's tables at the same moment, and one of
+    # them would fail on what the other has half done.
     open_instance(settings).dispose()
     if broker is not None:
         look_at_broker(broker)
-    environment = {
-        **os.environ,
-        "ELT_ASSETS_HOME": str(settings.home),
-        "DAGSTER_HOME": str(dagster_home(settings)),
-    }
-    with stopping() as stop:
-        supervisor = Supervisor(environment, stop)
-        try:
-            for child in _children(port, health):
-                supervisor.start(child)
-            for _ in range(workers):
-                supervisor.start(worker_process(settings, slots=1))
-            if settings.egress_policy.anything:
-                note(
-                    "integrations may connect anywhere, to this machine and its networks too; "
-                    "ELT_ASSETS_EGRESS=public closes these"
-                )
-            note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
-            supervisor.watch()
-        finally:
-            note("stopping; runs commit the batches under way")
-            supervisor.stop()
+    with supervised(settings, dagster_home(settings)) as supervisor:
+        for child in _children(port, *health):
+            supervisor.start(child)
+        for _ in range(workers):
+            supervisor.start(worker_process(settings, slots=1))
+        if settings.egress_policy.anything:
+            note(
+                "integrations may connect anywhere, to this machine and its networks too; "
+                "ELT_ASSETS_EGRESS=public closes these"
+            )
+        note(f"web UI on http://{_HOST}:{port} in some seconds; stop with Ctrl-C")
+        supervisor.watch()
 
 
-def _children(port: int, health: tuple[str, int]) -> tuple[Child, ...]:
+def _children(port: int, health_host: str, health_port: int) -> tuple[Child, ...]:
     run = (sys.executable, "-m")
-    health_host, health_port = health
+    web = ("elt_assets.orchestration.web", *_DEFINITIONS, "-h", _HOST, "-p", str(port))
+    health = ("elt_assets", "serve-health", "--host", health_host, "--port", str(health_port))
     return (
-        Child(
-            "the web server",
-            (
-                *run,
-                "elt_assets.orchestration.web",
-                *_DEFINITIONS,
-                "-h",
-                _HOST,
-                "-p",
-                str(port),
-            ),
-        ),
+        Child("the web server", (*run, *web)),
         Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
-        Child(
-            "the health endpoint",
-            (
-                *run,
-                "elt_assets",
-                "serve-health",
-                "--host",
-                health_host,
-                "--port",
-                str(health_port),
-                "--url",
-                f"http://{_HOST}:{port}",
-            ),
-        ),
+        Child("the health endpoint", (*run, *health, "--url", f"http://{_HOST}:{port}")),
     )
 
 
 def refuse_a_port_in_use(host: str, port: int, option: str) -> None:
-    """Say so before processes are started that would find out one after the other."""
+    """Raise `EltAssetsError` if the port is in use, before processes are started that need it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

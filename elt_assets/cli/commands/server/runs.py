@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:3000"
 RESUMES_TAG = "elt_assets/resumes"
-"""Run tag: the run whose failed integrations this one continues."""
+"""Run tag: the run whose failed integrations this run continues."""
 
 _LISTED = 20
-# What the words of other systems, and of common sense, mean in Dagster's.
+# Dagster's statuses, also by the names that other systems use.
 _STATUSES = {
     "ERROR": ("FAILURE",),
     "FAILED": ("FAILURE",),
@@ -33,10 +33,8 @@ _STATUSES = {
     "ENQUEUED": ("QUEUED", "NOT_STARTED"),
     "QUEUED": ("QUEUED", "NOT_STARTED"),
     "CANCELLED": ("CANCELED",),
-    **{
-        name: (name,)
-        for name in ("SUCCESS", "FAILURE", "CANCELED", "CANCELING", "STARTING", "STARTED")
-    },
+} | {
+    name: (name,) for name in ("SUCCESS", "FAILURE", "CANCELED", "CANCELING", "STARTING", "STARTED")
 }
 
 at_url = click.option(
@@ -46,14 +44,14 @@ which = click.argument("name", metavar="RUN|SYNC")
 
 
 def server_at(url: str) -> Server:
-    """The server, for commands that ask it something; importing Dagster takes a second."""
+    """The client of the server, imported late because importing Dagster takes a second."""
     from elt_assets.client.web_server import Server
 
     return Server(url)
 
 
 def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
-    """What each of the runs tells."""
+    """The timeline of each run."""
     from elt_assets.client.run_timeline import RunTimeline
 
     keys = server.partition_keys()
@@ -69,8 +67,8 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
     epilog="Example: elt-assets start sync organization_id=org-001 "
     "connected_integration_id=okta-main\n\n"
     "Example: elt-assets start sync_all batch_size=20\n\n"
-    "Arguments of sync and sync_all: stream (users unless told), sync_id, batch_size (pages in a "
-    "batch), num_batches (an extraction cut after so many deletes nobody), mode (full, "
+    "Arguments of sync and sync_all: stream (default: users), sync_id, batch_size (pages in a "
+    "batch), num_batches (the extraction is cut after so many, and deletes nothing), mode (full, "
     "incremental), faults. Arguments of any other job are its run configuration: "
     "ops.NAME.config.FIELD=VALUE."
 )
@@ -79,7 +77,7 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
 @at_url
 @as_json
 def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
-    """Start JOB on the server: sync, sync_all, or any other job it has."""
+    """Start JOB on the server: sync, sync_all, or any other of its jobs."""
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
     from elt_assets.orchestration.jobs.sync_jobs import job_name
 
@@ -96,7 +94,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
         server = server_at(url)
         run_id = server.launch(server.job(job), config, {})
         started = {"sync_id": None, "runs": [{"job": job, "run_id": run_id, "integrations": 0}]}
-    _introduce(started, as_json)
+    _report_start(started, as_json)
 
 
 @click.command(epilog="Example: elt-assets status 0a1b2c3d-…")
@@ -104,7 +102,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
 @at_url
 @as_json
 def status(name: str, url: str, as_json: bool) -> None:
-    """Show how a run, or every run of a sync, stands, by integration."""
+    """Show the state of a run, or of every run of a sync, by integration."""
     server = server_at(url)
     timelines = timelines_of(server, server.runs_of(name))
     if as_json:
@@ -137,7 +135,7 @@ def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
         print_json([_plain(run) for run in runs])
         return
     if not runs:
-        note("no such run")
+        note("no run matches")
         return
     print_table(_COLUMNS[:-1], [_row(run)[:-1] for run in runs])
 
@@ -147,7 +145,7 @@ def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
 @at_url
 @as_json
 def resume(name: str, url: str, as_json: bool) -> None:
-    """Start again what failed, and only that: each continues from its last committed batch."""
+    """Continue the failed integrations, each from its last committed batch."""
     from elt_assets.client.run_timeline import left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
@@ -157,15 +155,15 @@ def resume(name: str, url: str, as_json: bool) -> None:
     unfinished = [run.run_id for run in runs if not run.finished]
     if unfinished:
         raise InvalidInput(
-            f"run {unfinished[0]} of this sync is not over: `{program()} watch {unfinished[0]}` "
+            f"run {unfinished[0]} of this sync has not ended: `{program()} watch {unfinished[0]}` "
             f"follows it, `{program()} cancel {unfinished[0]}` stops it"
         )
     if not any(run.ends for run in runs):
-        raise InvalidInput(f"{newest.job} works on no integrations; start it again instead")
+        raise InvalidInput(f"{newest.job} has no integrations to resume; start it again")
     timelines = timelines_of(server, runs)
     left = left_over(timelines)
     if not left:
-        note("nothing is left to continue: every integration is settled")
+        note("nothing to resume: every integration is settled")
     keys = server.partition_keys()
     started: dict[str, Any] = {"sync_id": newest.sync_id, "runs": []}
     for job, wanted in left.items():
@@ -180,34 +178,36 @@ def resume(name: str, url: str, as_json: bool) -> None:
             at_most=1 if is_days else None,
             sync_id=newest.sync_id,
             more_tags={RESUMES_TAG: last.run_id},
-            # What this sync has settled is reported again and not touched.
+            # Integrations that this sync has settled are only reported again.
             carried={
                 key for timeline in timelines if timeline.run.job == job for key in timeline.settled
             },
         )["runs"]
     if left or as_json:
-        _introduce(started, as_json)
+        _report_start(started, as_json)
 
 
 @click.command(epilog="Example: elt-assets cancel 0a1b2c3d-…")
 @which
 @at_url
 def cancel(name: str, url: str) -> None:
-    """Stop a run, or every run of a sync. Batches under way are committed first."""
+    """Stop a run, or every run of a sync; current batches are committed first."""
     server = server_at(url)
     going = [run.run_id for run in server.runs_of(name) if not run.finished]
     if not going:
-        raise InvalidInput(f"{name} is over already; `{program()} status {name}` shows how")
+        raise InvalidInput(
+            f"{name} has ended already; `{program()} status {name}` shows its result"
+        )
     server.terminate(going)
     for run_id in going:
-        note(f"run {run_id} is asked to stop; `{program()} resume {run_id}` continues it later")
+        note(f"run {run_id} will stop; `{program()} resume {run_id}` continues it later")
 
 
 @click.command(epilog="Example: elt-assets queues --json")
 @at_url
 @as_json
 def queues(url: str, as_json: bool) -> None:
-    """Show what waits and why, what runs, and whether the daemon that moves things on is alive."""
+    """Show queued runs and why they wait, running runs, and whether the daemon is alive."""
     from elt_assets.client.run_queue import explained
     from elt_assets.client.runs import RUNNING
 
@@ -243,13 +243,13 @@ def queues(url: str, as_json: bool) -> None:
             ],
         )
         if len(waiting) > _LISTED:
-            note(f"and {len(waiting) - _LISTED:,} more; --json has all of them")
+            note(f"and {len(waiting) - _LISTED:,} more; --json lists all of them")
     for daemon in queue.daemons:
         if not daemon.alive:
             since = "never" if daemon.last_heartbeat is None else _ago(daemon.last_heartbeat)
             note(
-                f"{daemon.name.lower()} of the daemon shows no life (last heartbeat: {since}): "
-                "nothing leaves the queue without it; `elt-assets dev` starts it"
+                f"the daemon's {daemon.name.lower()} is not running (last heartbeat: {since}): "
+                "no queued run starts without it; start it with `elt-assets dev`"
             )
 
 
@@ -265,7 +265,7 @@ def _launch(
     more_tags: Mapping[str, str] | None = None,
     carried: Container[str] = (),
 ) -> dict[str, Any]:
-    """One run for each range of neighbours, all of one sync."""
+    """Start one run for each contiguous range, all of one sync."""
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import launch_ranges
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
@@ -289,26 +289,26 @@ def _launch(
     return {"sync_id": sync_id, "runs": runs}
 
 
-def _introduce(started: Mapping[str, Any], as_json: bool) -> None:
+def _report_start(started: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(started)
         return
-    for run in started["runs"]:
-        click.echo(run["run_id"])
     runs, sync_id = started["runs"], started["sync_id"]
+    for run in runs:
+        click.echo(run["run_id"])
     if sync_id is None:
         (only,) = runs
-        note(f"{only['job']} is started; follow it with `{program()} watch {only['run_id']}`")
+        note(f"{only['job']} has started; follow it with `{program()} watch {only['run_id']}`")
         return
     count = sum(run["integrations"] for run in runs)
     note(
-        f"sync {sync_id} of {count:,} {'integration' if count == 1 else 'integrations'} is "
+        f"sync {sync_id} of {count:,} {'integration' if count == 1 else 'integrations'} has "
         f"started; follow it with `{program()} watch {sync_id}`"
     )
 
 
 def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
-    """Dagster's filter, the number of runs, and the organization, which Dagster cannot tell."""
+    """Dagster's filter, the number of runs, and the organization, which Dagster cannot filter."""
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, pairs, typed
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 
@@ -341,7 +341,7 @@ def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
 
 
 def _about(org: str, instance_keys: Sequence[str]) -> Callable[[Run], bool]:
-    """Whether a run carries an integration of the organization."""
+    """Whether a run has an integration of the organization."""
     return lambda run: any(key.partition(":")[0] == org for key in run.integrations(instance_keys))
 
 

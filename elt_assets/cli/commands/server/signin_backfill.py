@@ -7,7 +7,7 @@ from datetime import date
 
 import click
 
-from elt_assets.cli.commands.server.backfill import in_parallel, report, tell_if_not_parallel
+from elt_assets.cli.commands.server.backfill import in_parallel, report, warn_without_lanes
 from elt_assets.cli.commands.server.runs import at_url, server_at
 from elt_assets.cli.console.day_arguments import every_day, stretch
 from elt_assets.cli.console.output import as_json, note, print_json
@@ -19,9 +19,9 @@ from elt_assets.identifiers import checked_name
     "--parallel 4\n\nExample: elt-assets backfill signin_events --failed",
 )
 @stretch(required=False)
-@click.option("--failed", is_flag=True, help="Only days whose newest run failed.")
+@click.option("--failed", is_flag=True, help="Load only days whose newest run failed.")
 @in_parallel
-@click.option("--name", help="The backfill's name.")
+@click.option("--name", help="Name of the backfill.")
 @at_url
 @as_json
 def signin_events(
@@ -33,12 +33,12 @@ def signin_events(
     url: str,
     as_json: bool,
 ) -> None:
-    """Load days of sign-in events again, from all APIs and files; each day is a run of its own.
+    """Load days of sign-in events again from all APIs and files, in one run for each day.
 
-    `status NAME` then lists the days that failed, and `resume NAME` runs them alone again.
+    Afterwards `status NAME` lists the failed days, and `resume NAME` loads them again.
     """
     if not failed and (begin is None or end is None):
-        raise click.UsageError("say which days: --from and --to, or --failed")
+        raise click.UsageError("choose days with --from and --to, or with --failed")
     days = every_day(begin, end) if begin and end else []
     name = checked_name(name, "name") if name else None
     server = server_at(url)
@@ -68,10 +68,10 @@ def signin_events(
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
         group=name,
         parallel=parallel,
-        to_go_on="give the days that are left with --from and --to",
+        to_go_on="name the remaining days with --from and --to",
     )
     report(name, launched, "days", as_json)
-    tell_if_not_parallel(server, parallel)
+    warn_without_lanes(server, parallel)
 
 
 def _days(ranges: Iterable[tuple[str, str]]) -> list[date]:

@@ -1,4 +1,4 @@
-"""`elt-assets watch`: follow a run or a sync on a server until its end."""
+"""`elt-assets watch`: follow a run or a sync on a server until it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 @at_url
 @as_json
 def watch(name: str, url: str, as_json: bool) -> int:
-    """Follow a run, or every run of a sync, until its end; then tell what failed, and why."""
+    """Follow a run, or every run of a sync, until it ends; then show what failed, and why."""
     from elt_assets.client.run_timeline import RunTimeline, left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
@@ -70,7 +70,7 @@ def watch(name: str, url: str, as_json: bool) -> int:
 
 
 def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> None:
-    """Ask until every run is over, less and less often while nothing happens."""
+    """Poll until every run has ended, less often while nothing happens."""
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
     places: dict[str, str | None] = {}
@@ -81,7 +81,7 @@ def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> Non
         wait = min(wait * 1.5, _LONGEST_WAIT)
         for timeline in list(going):
             run_id = timeline.run.run_id
-            # The status first: what a run that is over has still to tell is then in its events.
+            # The status comes first, so that the events of an ended run are complete.
             timeline.run = server.run(run_id)
             events, places[run_id] = server.events(run_id, places.get(run_id))
             for news in timeline.read(events):
@@ -98,23 +98,23 @@ def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> Non
                     note(_days_over(timelines))
             elif timeline.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)
-                note(f"run {run_id} waits in the queue; `{program()} queues` shows for what")
+                note(f"run {run_id} is queued; `{program()} queues` shows what it waits for")
         if going:
             time.sleep(wait)
 
 
 def _days_over(timelines: list[RunTimeline]) -> str:
-    """How far a backfill of days is: `3 of 14 days are over, 1 failed`."""
+    """The progress of a backfill of days: `3 of 14 days have ended, 1 failed`."""
     over = [one.run for one in timelines if one.run.finished]
     failed = sum(run.status != "SUCCESS" for run in over)
-    return f"{len(over):,} of {len(timelines):,} days are over" + (
+    return f"{len(over):,} of {len(timelines):,} days have ended" + (
         f", {failed:,} failed" if failed else ""
     )
 
 
 def _explain(details: FailureDetails) -> None:
-    """What a person needs to know about one failed integration."""
-    cure = "it is tried again by itself" if details.retryable else "it waits for a person"
+    """Print the failure of one integration: attempts, errors and dead letters."""
+    cure = "it will be retried" if details.retryable else "it needs a person"
     note(f"{details.partition} failed, {cure}:")
     for one in details.attempts or ():
         note(f"  attempt {one.attempt} at {one.failed_at}: {one.error}")
@@ -135,7 +135,7 @@ def _status(
             run = timeline.run
             note(f"run {run.run_id} ended as {run.status}: {timeline.complaint or '?'}")
     if left:
-        note(f"{len(left):,} not settled; `{program()} resume {name}` continues them, only them")
+        note(f"{len(left):,} not settled; `{program()} resume {name}` continues only these")
     if left or any(
         timeline.run.status != "SUCCESS" and not timeline.integrations for timeline in stopped
     ):

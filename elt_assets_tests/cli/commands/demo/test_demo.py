@@ -190,7 +190,7 @@ def test_a_sync_that_claims_success_without_the_users_is_found_out(
         ]
 
     monkeypatch.setenv("ELT_ASSETS_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(demo_module, "run", lying)
+    monkeypatch.setattr(demo_module, "run_syncs", lying)
     ended = CliRunner().invoke(demo_module.demo, [*SMALL, "--json"], standalone_mode=False)
     assert ended.return_value == 1, ended
     assert json.loads(ended.stdout)["equal"] is False

@@ -1,4 +1,4 @@
-"""`elt-assets backfill`: what is launched, in as few runs as possible, and how it is told."""
+"""`elt-assets backfill`: which runs it starts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,11 @@ def dagster(
                     "repositoriesOrError": {
                         "__typename": "RepositoryConnection",
                         "nodes": [
-                            {"name": "r", "location": {"name": "l"}, "jobs": [{"name": "sync"}]}
+                            {
+                                "repository": "r",
+                                "location": {"name": "l"},
+                                "jobs": [{"name": "sync"}],
+                            }
                         ],
                     },
                     "instance": {"runQueueConfig": {"tagConcurrencyLimitsYaml": limits}},
@@ -76,7 +80,7 @@ def dagster(
         yield server.url, launches
 
 
-def test_scattered_failures_are_one_run_that_leaves_the_others_alone(
+def test_scattered_failures_are_one_run_that_syncs_only_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with dagster(failed=["org:1", "org:3", "org:6"]) as (url, launches):
@@ -90,7 +94,7 @@ def test_scattered_failures_are_one_run_that_leaves_the_others_alone(
     assert told["partitions"] == 3
 
 
-def test_all_are_shared_out_among_as_many_runs_as_may_be_parallel(
+def test_all_partitions_are_distributed_over_the_parallel_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with dagster(failed=[]) as (url, launches):
@@ -116,7 +120,7 @@ def test_all_are_shared_out_among_as_many_runs_as_may_be_parallel(
         ("[{key: elt_assets/lane, limit: 1, value: {applyLimitPerUniqueValue: true}}]", False),
     ],
 )
-def test_a_server_that_knows_no_lanes_is_told_of(
+def test_a_server_without_lanes_causes_a_warning(
     limits: str, said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with dagster(failed=[], limits=limits) as (url, _):
@@ -125,24 +129,26 @@ def test_a_server_that_knows_no_lanes_is_told_of(
     assert (told in capsys.readouterr().err) is said
 
 
-def test_nothing_to_do_is_said_and_launches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_matching_integrations_nothing_is_launched(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with dagster(failed=[]) as (url, launches):
         assert run(["backfill", "--failed", "--url", url], Invocation()) == 0
         assert launches() == []
-    assert capsys.readouterr().err == "nothing to do: --failed means no integration now\n"
+    assert capsys.readouterr().err == "nothing to do: no integration matches --failed\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["users_latest"], 2, "say which integrations: --failed, --stale or --all"),
-        (["--all", "--hours", "3"], 2, "--hours belongs to --stale"),
+        (["users_latest"], 2, "choose integrations with --failed, --stale or --all"),
+        (["--all", "--hours", "3"], 2, "--hours needs --stale"),
         (["--all", "--parallel", "0"], 2, "0 is not in the range x>=1"),
         (["--all", "--org", "a/b"], 1, "organization 'a/b' is not a valid name"),
         (["people"], 2, "No such command 'people'"),
     ],
 )
-def test_a_mistake_is_told_before_any_server_is_asked(
+def test_a_mistake_is_reported_before_the_server_is_queried(
     arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["backfill", *arguments], Invocation()) == status

@@ -23,7 +23,7 @@ def answer(asked: Asked) -> Reply:
         {"startKey": "2026-03-09", "endKey": "2026-03-09", "status": "FAILED"},
     ]
     job = {"name": "load_signin_events"}
-    nodes = [{"name": "r", "location": {"name": "l"}, "jobs": [job]}]
+    nodes = [{"repository": "r", "location": {"name": "l"}, "jobs": [job]}]
     return as_json(
         {
             "data": {
@@ -93,6 +93,6 @@ def test_a_stretch_narrows_the_failed_days(
 
 def test_days_must_be_said(server: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     assert backfill(server, "--from", "2026-03-06") == 2
-    assert "say which days" in capsys.readouterr().err
+    assert "choose days" in capsys.readouterr().err
     assert backfill(server, "--from", "2026-03-06", "--to", "2026-03-05") == 1
     assert server.asked == []
