@@ -46,7 +46,7 @@ def run_sync(
     An integration has an outcome for each of `streams` that it offers; a disabled integration has
     none. Contiguous integrations share a run. A failed run raises nothing: its error is in the
     outcomes. `progress` is called from many threads; `settled` from this thread, once for each
-    final outcome. Nothing is retried once `stopped` returns True.
+    outcome that no retry will change. Nothing is retried once `stopped` returns True.
     """
     refs = list(refs)
     outcomes: dict[tuple[str, str], Outcome] = {}
