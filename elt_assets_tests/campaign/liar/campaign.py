@@ -49,6 +49,8 @@ class Draw:
         small = roll() < 0.8
         paging, declares_total = _PAGINGS[int(roll() * len(_PAGINGS))], roll() < 0.5
         kinds = fitting(paging, declares_total)
+        count = int(roll() * 3) * lies
+        chosen = [kinds[int(roll() * len(kinds))].drawn(dice) for _ in range(count)]
         return cls(
             dice,
             people=int(roll() * 9) + 1 if small else int(roll() * 30) + 11,
@@ -56,11 +58,10 @@ class Draw:
             paging=paging,
             declares_total=declares_total,
             page_cap=2 if roll() < 0.1 else None,
-            chosen=[
-                kinds[int(roll() * len(kinds))].drawn(dice) for _ in range(int(roll() * 3) * lies)
-            ],
+            chosen=chosen,
             restless=roll() < 0.6,
-            probes=roll() < 0.5,
+            # Without probes a lie about single records could not be told.
+            probes=roll() < 0.5 or any(lie.single is not None for lie in chosen),
             hours=30 if roll() < 0.5 else 3,
         )
 

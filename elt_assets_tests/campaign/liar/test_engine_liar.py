@@ -32,13 +32,11 @@ def test_the_engine_harms_nobody_on_a_few_lies(installation: Installation) -> No
 def test_the_engine_harms_nobody_on_many_lies(
     installation: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    figures = run(installation, 120)
+    figures = run(installation, 240)
     with capsys.disabled():
         print("", *figures.lines(), sep="\n")
     assert figures.violations == []
-    # A lie about single records is told only if one of them is asked for; the model, which tells
-    # each thousands of times, has a least count for every lie.
-    assert set(figures.never_fired(LIES)) <= {"404_for_every_single_record"}
+    assert figures.never_fired(LIES) == []
 
 
 def run(installation: Installation, scenarios: int) -> Figures:
