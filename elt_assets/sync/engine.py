@@ -193,9 +193,12 @@ class Engine:
                 if not attempt.opened:
                     if not registered(transaction, ref):
                         return outcome
-                    ledger.begin(
+                    row = ledger.begin(
                         transaction, stream, ref, sync_id, request.run_id, request.again_of
                     )
+                    sent = outcome.counts.requests + row.counts.requests
+                    counts = msgspec.structs.replace(outcome.counts, requests=sent)
+                    outcome = msgspec.structs.replace(outcome, counts=counts)
                 outcome = _with_standing_rows(outcome, transaction, stream, ref)
                 ledger.settle(transaction, stream, ref, outcome)
                 ledger.add_error(transaction, stream, ref, sync_id, outcome.error or message)
@@ -322,6 +325,7 @@ class _Attempt:
                 request.again_of,
             )
         self.opened, self.again_of = True, row.again_of
+        self.requests += row.counts.requests
         return row
 
     def _supersede(self) -> Outcome:

@@ -337,11 +337,12 @@ def test_the_requests_of_a_sync_are_counted(company: Company) -> None:
     assert outcome.counts.requests == 5
 
 
-def test_the_requests_of_all_attempts_are_in_the_ledger(company: Company) -> None:
+def test_the_requests_of_all_attempts_are_counted_together(company: Company) -> None:
     world = company.connect(world=World(people(30), snapshot=False))
     world.fail_at[2] = ProviderUnavailable("away")
     assert company.sync(sync_id="s1").status is Status.FAILED
     del world.fail_at[2]
-    company.sync(sync_id="s1")
+    assert company.sync(sync_id="s1").counts.requests == 3
     (row,) = company.platform.syncs(ACME)
     assert row.counts.requests == 3
+    assert company.sync(sync_id="s1").counts.requests == 3

@@ -237,7 +237,6 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
     A sync that settled before is left as it is.
     """
     counts = msgspec.structs.asdict(outcome.counts)
-    requests = counts.pop("requests")
     values: dict[str, object] = {
         "status": str(outcome.status),
         "mode": str(outcome.mode),
@@ -258,7 +257,6 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         [
             *(f"{name} = ?" for name in values),
             *(f"seconds_{stage} = seconds_{stage} + ?" for stage in STAGES),
-            "requests = requests + ?",
         ]
     )
     changed = transaction.execute(
@@ -266,7 +264,6 @@ def settle(transaction: Transaction, stream: Stream, ref: IntegrationRef, outcom
         (
             *values.values(),
             *(outcome.seconds.get(stage, 0.0) for stage in STAGES),
-            requests,
             *_key(stream, ref),
             outcome.sync_id,
             str(Status.EXTRACTING),

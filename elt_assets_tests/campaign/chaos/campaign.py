@@ -45,7 +45,7 @@ from elt_assets_tests.campaign.state import read_state
 TOKEN = "the-token-that-no-file-may-hold"
 SEED = 20_261_122
 _AT_ONCE = 8
-"""Chains at a time in each process. Most wait for a provider; more of them would wait for the interpreter."""
+"""Chains at a time in each process. Most of them wait for a provider."""
 _HEALINGS = 4
 _EVERY_ENDING = frozenset(Ending)
 

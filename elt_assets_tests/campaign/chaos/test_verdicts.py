@@ -92,6 +92,16 @@ def test_a_planted_loss_is_caught() -> None:
     assert found(scene({}, users("a"), users("a", "b"))) == {"lost"}
 
 
+def test_a_withheld_insert_is_no_loss_if_the_sync_is_quarantined() -> None:
+    def withheld(status: Status, inserts: int) -> set[str]:
+        row, truth = users("a"), users("a", "b")
+        return found(scene(row, row, truth, status=status, withheld_inserts=inserts))
+
+    assert withheld(Status.QUARANTINED, 1) == set()
+    assert withheld(Status.APPLIED, 1) == {"lost"}
+    assert withheld(Status.QUARANTINED, 0) == {"lost"}
+
+
 def test_a_newcomer_whose_record_was_spoiled_is_not_lost() -> None:
     spoiled = scene({}, users("a"), users("a", "b"), touched=frozenset({"b"}))
     assert judge(spoiled, RIGHT) == []
