@@ -83,6 +83,13 @@ def _dlt() -> Kind:
     return Kind(DltData, DltSource)
 
 
+def _ldap() -> Kind:
+    from elt_assets.connectors.ldap.ldap_data import LdapData
+    from elt_assets.connectors.ldap.ldap_source import open_ldap
+
+    return Kind(LdapData, open_ldap)
+
+
 def _files() -> LocalKind:
     from elt_assets.connectors.files.files_data import FilesData
     from elt_assets.connectors.files.files_source import FilesSource
@@ -119,6 +126,7 @@ def _preset(name: str) -> Kind:
 _KINDS: dict[str, Callable[[], Kind | LocalKind]] = {
     "dlt": _dlt,
     "files": _files,
+    "ldap": _ldap,
     "sql": _sql,
     "rest": _rest,
     "scim": _scim,

@@ -389,6 +389,71 @@ Parquet, JSON documents and gzip prove it by themselves.
 In Parquet, UUIDs are written as people know them, and bytes that are text are text; other bytes are
 written in base64.
 
+## LDAP and Active Directory
+
+```yaml
+connection:
+  host: ldap.acme.example
+  user: cn=reader,dc=acme,dc=example     # may only read; in Active Directory also name@domain
+  password: {env: LDAP_PASSWORD}
+directory: openldap                      # or active_directory
+base: dc=acme,dc=example
+streams:
+  users:
+    filter: (objectClass=inetOrgPerson)
+    incremental: {full_every: 1d}        # optional
+    fields:
+      external_id: entryUUID             # never changes, unlike uid and the name of the entry
+      name: displayName || cn
+      email: mail
+      active: $enabled
+  groups:
+    filter: (objectClass=groupOfNames)
+    fields: {external_id: entryUUID, name: cn, description: description}
+  group_memberships:
+    filter: (objectClass=groupOfNames)
+    members: {attribute: member, nested: true}
+    fields: {group_external_id: group, member_external_id: member, kind: kind}
+```
+
+In Active Directory the filters are `(&(objectCategory=person)(objectClass=user))` and
+`(objectClass=group)`, and `external_id` is `objectGUID`. Add it with `--provider ldap`, test and
+sync as above.
+
+**Connection.** TLS from the first byte (`tls: ldaps`, port 636) unless `tls: start_tls` or
+`tls: off` says otherwise. With `off` the password and all entries are sent in the clear.
+`tls_ca` names the file of an authority of your own. The bind is a simple one.
+
+**Values.** What stands in `fields` are attributes, in any case; only these are asked for. GUIDs,
+SIDs and times are written as people know them, other bytes in base64. An attribute with several
+values gives the first one in alphabetical order, unless `several` names it; `memberOf`,
+`proxyAddresses` and `objectClass` are always lists. Values that Active Directory sends in parts are
+put together. `$dn` is the name of the entry. `$enabled` is false where `userAccountControl` says
+that the account is disabled, `nsAccountLock` is true, or `pwdAccountLockedTime` locks it for good.
+
+**Pages.** A page is `page_size` entries (simple paged results, RFC 2696). The server forgets where
+a listing stands when its connection ends. A sync that goes on after an interruption therefore
+reads the entries before its last commit again and compares their keys with what it read. If they
+differ, the listing begins again.
+
+**Incomplete.** A size limit, a time limit or an administrative limit of the server, and a part of
+the tree that another server holds, make the listing incomplete, and nobody is deleted. In Active
+Directory a search below the domain itself always leads to such parts, which hold no people: name
+an organizational unit as `base`, or say `referrals: ignore`.
+
+**Who left.** Each missing entry is searched for by its key, below the same base and with the same
+filter, together with an entry that was just listed. A missing membership is looked for in its
+group.
+
+**Changes.** `incremental` searches for entries by `modifyTimestamp`, or `whenChanged` in Active
+Directory. A full listing now and then finds who left.
+
+**Memberships.** The filter finds groups; `attribute` lists their members, by name or by another
+attribute of the member (`{attribute: memberUid, names: uid}`). The keys are those of the streams
+`users` and `groups`. With `nested`, members of a group in the group belong to the outer group as
+well. A name without an entry is no member. Active Directory does not list members of a person's
+primary group, which is mostly Domain Users.
+
 ## A database
 
 ```yaml

@@ -142,7 +142,7 @@ def postgresql(*options: str) -> Iterator[Server]:
     programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
     if programs is None or not (programs / "initdb").exists():
         pytest.skip("PostgreSQL is not installed; .ci/install-servers installs it")
-    with _folder() as folder:
+    with folder_of_its_own() as folder:
         secret = folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
@@ -152,9 +152,9 @@ def postgresql(*options: str) -> Iterator[Server]:
             [programs / "initdb", "-D", data, *making, "-E", "UTF8", "--locale=C.UTF-8"],
             check=True,
             stdout=subprocess.DEVNULL,
-            **_unprivileged(),
+            **unprivileged(),
         )
-        certificate, key = _certificate(folder)
+        certificate, key = certificate_of_loopback(folder)
         running: list[subprocess.Popen[bytes]] = []
 
         def restart() -> None:
@@ -165,7 +165,7 @@ def postgresql(*options: str) -> Iterator[Server]:
 
         def wait_until_it_answers() -> None:
             while True:
-                _check_alive(running[0], folder)
+                check_alive(running[0], folder)
                 try:
                     with dbapi.connect(server.address("postgres")):
                         return
@@ -175,7 +175,7 @@ def postgresql(*options: str) -> Iterator[Server]:
                     )
                 time.sleep(0.02)
 
-        server = Server("postgresql", _free_port(), certificate, restart)
+        server = Server("postgresql", free_port(), certificate, restart)
         command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(server.port)]
         command += ["-k", "", "-c", "ssl=on"]
         for option in options or ("fsync=off",):
@@ -203,7 +203,7 @@ def mariadb() -> Iterator[Server]:
     share = Path("/usr/share/mysql")
     if program is None or not (share / "mysql_system_tables.sql").exists():
         pytest.skip("MariaDB is not installed; .ci/install-servers installs it")
-    with _folder() as folder:
+    with folder_of_its_own() as folder:
         data = folder / "data"
         data.mkdir()
         _give_away(data)
@@ -220,7 +220,7 @@ def mariadb() -> Iterator[Server]:
             text=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **_unprivileged(),
+            **unprivileged(),
         )
         first = folder / "first.sql"
         first.write_text(
@@ -229,15 +229,15 @@ def mariadb() -> Iterator[Server]:
             "GRANT ALL ON *.* TO owner@'%';\n"
         )
         first.chmod(0o644)
-        certificate, key = _certificate(folder)
-        server = Server("mysql", _free_port(), certificate)
+        certificate, key = certificate_of_loopback(folder)
+        server = Server("mysql", free_port(), certificate)
         command = [program, "--no-defaults", *options, f"--port={server.port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={folder}/socket", "--skip-name-resolve"]
         command += ["--innodb-flush-log-at-trx-commit=0", f"--init-file={first}"]
         command += [f"--ssl-cert={certificate}", f"--ssl-key={key}"]
-        with _running(command, folder) as process:
+        with running_server(command, folder) as process:
             while True:
-                _check_alive(process, folder)
+                check_alive(process, folder)
                 try:
                     server.execute("SELECT 1")
                     break
@@ -275,9 +275,9 @@ def redis() -> Iterator[Broker]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("Redis is not installed; .ci/install-servers installs it")
-    with _folder() as folder:
-        port, tls_port = _free_port(), _free_port()
-        certificate, key = _certificate(folder)
+    with folder_of_its_own() as folder:
+        port, tls_port = free_port(), free_port()
+        certificate, key = certificate_of_loopback(folder)
         options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
         options += ["--tls-port", str(tls_port), "--tls-auth-clients", "no"]
         options += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
@@ -295,7 +295,7 @@ def redis() -> Iterator[Broker]:
         def start() -> None:
             running.append(_start([program, configuration, *options], folder))
             while True:
-                _check_alive(running[0], folder)
+                check_alive(running[0], folder)
                 try:
                     with socket.create_connection(("127.0.0.1", port)) as connection:
                         connection.sendall(b"PING\r\n")
@@ -314,7 +314,7 @@ def redis() -> Iterator[Broker]:
                 stop()
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def certificate_of_loopback(folder: Path) -> tuple[Path, Path]:
     """A certificate of 127.0.0.1 that signs itself, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     program = shutil.which("openssl")
@@ -327,13 +327,13 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
         [program, "req", "-x509", "-newkey", "rsa:2048", *options],
         check=True,
         stderr=subprocess.DEVNULL,
-        **_unprivileged(),
+        **unprivileged(),
     )
     return certificate, key
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def folder_of_its_own() -> Iterator[Path]:
     # Not in pytest's own folder, which only its owner may enter.
     with tempfile.TemporaryDirectory(prefix="database-") as name:
         folder = Path(name)
@@ -343,7 +343,7 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(command: list[Any], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_server(command: list[Any], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = _start(command, folder)
     try:
         yield process
@@ -354,10 +354,10 @@ def _running(command: list[Any], folder: Path) -> Iterator[subprocess.Popen[byte
 
 def _start(command: list[Any], folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, **_unprivileged())
+        return subprocess.Popen(command, stdout=log, stderr=log, **unprivileged())
 
 
-def _check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
+def check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
     if process.poll() is not None:
         raise AssertionError(f"the server ended: {(folder / 'log').read_text()[-2000:]}")
 
@@ -367,7 +367,7 @@ def _check_not_yet(said: str, *expected: str) -> None:
         raise AssertionError(f"the server is there and says: {said}")
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
     """Database servers refuse to be run by root."""
     if os.geteuid():
         return {}
@@ -381,7 +381,7 @@ def _give_away(folder: Path) -> None:
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

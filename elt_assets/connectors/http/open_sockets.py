@@ -23,6 +23,11 @@ class OpenSockets:
         self._guard = threading.Lock()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing that waits on one of them may go on."""
+        return self._closed
+
     def opened(self, one: socket.socket) -> None:
         """There is one more; it is of no use when all are closed already."""
         with self._guard:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
-from elt_assets.connectors.http.http_client import Client, NotThere
+from elt_assets.connectors.http.http_client import NotThere
 from elt_assets.connectors.probing.answers import Answer, answer_of, of_the_api
 from elt_assets.connectors.probing.control import controls
 from elt_assets.connectors.probing.records import MOST_REQUESTS, Presences
@@ -40,8 +41,20 @@ Read = Callable[[str], Members | None]
 """The list of a parent, or None where it cannot be read. Raises as `Source.pages` does."""
 
 
+class Asking(Protocol):
+    """What `Read` asks the provider with."""
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more are sent."""
+
+
 def probe_memberships(
-    missing: Sequence[str], listed: Iterable[str], read: Read, client: Client
+    missing: Sequence[str], listed: Iterable[str], read: Read, client: Asking
 ) -> Presences:
     """What the parents' lists, read again, say of missing memberships.
 

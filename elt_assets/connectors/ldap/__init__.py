@@ -1,0 +1,1 @@
+"""LDAP directories and Active Directory: configuration, session, records and memberships."""

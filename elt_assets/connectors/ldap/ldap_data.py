@@ -1,0 +1,250 @@
+"""The shape of an LDAP integration's provider_data: what a person writes to connect one.
+
+Every description appears in the JSON Schema and in the documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from elt_assets.config.durations import duration
+from elt_assets.config.safeguards import SafeguardOverrides
+from elt_assets.config.secret_refs import SecretRef
+from elt_assets.connectors.ldap.codec import check_filter
+from elt_assets.connectors.mapping.expressions import Path, names_used, parse
+from elt_assets.connectors.mapping.field_map import (
+    Fields,
+    Unsorted,
+    check_streams,
+    check_unordered,
+    key_fields,
+)
+from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.source import Incremental
+
+MEMBERSHIPS = "group_memberships"
+DN, ENABLED = "$dn", "$enabled"
+COMPUTED = {DN, ENABLED}
+"""Names in a record that are no attributes."""
+MEMBERSHIP = ("group", "member", "kind")
+"""Names in the record of a membership."""
+
+_ATTRIBUTE = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*|[0-2](?:\.[0-9]+)+)", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_PORTS = {"ldaps": 636, "start_tls": 389, "off": 389}
+
+
+def _reference(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
+    return value
+
+
+def _whole_path(value: str) -> str:
+    if not value.startswith("/") or "\x00" in value:
+        raise ValueError("write the whole path, starting with '/'")
+    return value
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("write the server's name or address alone; port and tls are fields")
+    return value
+
+
+def _attribute(value: str) -> str:
+    if not _ATTRIBUTE.fullmatch(value):
+        raise ValueError(f"{value!r} is no attribute's name, such as memberOf")
+    return value
+
+
+def _duration(value: str) -> str:
+    duration(value)
+    return value
+
+
+Secret = Annotated[SecretRef, BeforeValidator(_reference)]
+Attribute = Annotated[str, AfterValidator(_attribute)]
+Name = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
+Filter = Annotated[str, Field(max_length=8192), AfterValidator(check_filter)]
+Span = Annotated[str, AfterValidator(_duration)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LdapConnection(_Model):
+    """A directory server, and the account that reads it."""
+
+    host: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_host)] = Field(
+        description="Name of the server, as its certificate has it."
+    )
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Its port, if not 636, or 389 without LDAPS."
+    )
+    tls: Literal["ldaps", "start_tls", "off"] = Field(
+        "ldaps",
+        description="TLS from the start, after StartTLS, or none: then the password and all "
+        "entries are sent in the clear.",
+    )
+    tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
+        None, description="File of the authority that signed the server's certificate."
+    )
+    user: Name | None = Field(
+        None,
+        description="Distinguished name of the account, or in Active Directory "
+        "name@domain; it may only read. Without one the bind is anonymous.",
+    )
+    password: Secret | None = Field(None, description="Where the password is kept.")
+
+    @property
+    def port_used(self) -> int:
+        """The port that is connected to."""
+        return self.port or _PORTS[self.tls]
+
+    @model_validator(mode="after")
+    def _whole(self) -> LdapConnection:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("is incomplete; give user and password, or neither")
+        return self
+
+
+class Members(_Model):
+    """How a group says who belongs to it."""
+
+    attribute: Attribute = Field(
+        "member", description="The group's attribute: member, uniqueMember, memberUid."
+    )
+    names: Attribute | None = Field(
+        None,
+        description="Attribute of the member that the values repeat, such as uid for memberUid; "
+        "left out where they are distinguished names.",
+    )
+    nested: bool = Field(
+        False, description="Whether members of a group in the group belong to it as well."
+    )
+
+
+class LdapIncremental(_Model):
+    """Reading only the entries that changed, by their own time of change."""
+
+    full_every: Span = Field("7d", description="How often everything is read all the same.")
+    overlap: Span = Field("5m", description="How far before the newest change reading begins.")
+
+    def seam(self) -> Incremental:
+        """What the engine plans with."""
+        return Incremental(duration(self.full_every), duration(self.overlap))
+
+
+class LdapStream(_Model):
+    """One kind of record and the search that lists it."""
+
+    filter: Filter = Field(description="Which entries, e.g. (objectClass=inetOrgPerson).")
+    base: Name | None = Field(
+        None, description="Where the search begins, if not at the integration's base."
+    )
+    scope: Literal["subtree", "one_level"] = Field(
+        "subtree", description="Everything below the base, or only the entries right below it."
+    )
+    page_size: int = Field(
+        500, ge=1, le=10_000, description="Entries of one page; Active Directory sends 1000."
+    )
+    several: list[Attribute] = Field(
+        [],
+        description="Attributes whose values are a list. Of any other the first value in "
+        "alphabetical order is taken. memberOf and proxyAddresses are lists without being named.",
+    )
+    referrals: Literal["incomplete", "ignore"] = Field(
+        "incomplete",
+        description="What it means that another server holds a part of what is searched. Ignore "
+        "it where that part holds no records of this stream.",
+    )
+    incremental: LdapIncremental | None = Field(
+        None, description="Set to read only what changed between full listings."
+    )
+    members: Members | None = Field(
+        None, description="For group_memberships: the filter finds groups, this their members."
+    )
+    fields: Fields
+    unordered: Unsorted = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LdapStream:
+        check_unordered(self.fields, self.unordered)
+        for field, text in self.fields.items():
+            for name in names_used(parse(text)):
+                known = MEMBERSHIP if self.members is not None else COMPUTED
+                if name not in known and (self.members or not _ATTRIBUTE.fullmatch(name)):
+                    raise ValueError(
+                        f"fields: {field} names {name!r}; there is {', '.join(sorted(known))}"
+                        + ("" if self.members else " and each attribute")
+                    )
+        if self.members is not None and self.incremental is not None:
+            raise ValueError("incremental: a membership has no time of its own")
+        return self
+
+
+class LdapData(_Model):
+    """provider_data of an LDAP directory or Active Directory."""
+
+    permission_source_name: str | None = Field(
+        None, max_length=256, description="What people call this source."
+    )
+    connection: LdapConnection = Field(description="Which server, and who logs in.")
+    directory: Literal["active_directory", "openldap"] = Field(
+        description="active_directory (Samba, too), or openldap for servers that give each entry "
+        "entryUUID and entryDN (RFC 4530, RFC 5020)."
+    )
+    base: Name = Field(description="Where searches begin, e.g. dc=acme,dc=example.")
+    streams: dict[str, LdapStream] = Field(min_length=1, description="Streams by name: users.")
+    safeguards: SafeguardOverrides | None = Field(
+        None, description="Limits on deletes and rejects, where they differ from the platform's."
+    )
+    priority: Priority = 0
+
+    def id_attribute(self, stream: str) -> str:
+        """The attribute that identifies an entry of a stream; for memberships see `memberships`."""
+        known = self.streams.get(stream)
+        if known is None:
+            return "objectGUID" if self.directory == "active_directory" else "entryUUID"
+        return attribute_of(known.fields["external_id"])
+
+    @property
+    def changed_attribute(self) -> str:
+        """When an entry was changed."""
+        return "whenChanged" if self.directory == "active_directory" else "modifyTimestamp"
+
+    @property
+    def dn_attribute(self) -> str:
+        """The attribute by which an entry can be searched for by its name."""
+        return "distinguishedName" if self.directory == "active_directory" else "entryDN"
+
+    @model_validator(mode="after")
+    def _whole(self) -> LdapData:
+        check_streams({name: stream.fields for name, stream in self.streams.items()})
+        for name, stream in self.streams.items():
+            if (name == MEMBERSHIPS) != (stream.members is not None):
+                raise ValueError(
+                    f"streams.{name}: members belongs to {MEMBERSHIPS}, and only there"
+                )
+            if stream.members is not None:
+                continue
+            (key,) = key_fields(name)
+            if not attribute_of(stream.fields[key]):
+                raise ValueError(
+                    f"streams.{name}.fields: {key} must be one attribute that never changes, such "
+                    f"as objectGUID or entryUUID; {stream.fields[key]!r} is not"
+                )
+        return self
+
+
+def attribute_of(expression: str) -> str:
+    """The attribute that an expression is the plain name of, or an empty text."""
+    match parse(expression):
+        case Path((str(name),)) if name not in COMPUTED:
+            return name
+    return ""

@@ -1,0 +1,237 @@
+"""A stream of entries of a directory: pages, changes, and single entries by their key.
+
+Memberships of groups are in `memberships`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.http.open_sockets import OpenSockets
+from elt_assets.connectors.json.record_list import json_list
+from elt_assets.connectors.ldap import records
+from elt_assets.connectors.ldap.codec import Entry, Search, any_of, equals
+from elt_assets.connectors.ldap.ldap_data import (
+    LdapData,
+    LdapStream,
+    attribute_of,
+)
+from elt_assets.connectors.ldap.listing import Listed, doubts, listed, resumed
+from elt_assets.connectors.ldap.ranges import completed
+from elt_assets.connectors.ldap.session import Session
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import names_used, parse
+from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.probing.control import controls
+from elt_assets.connectors.probing.records import MOST_REQUESTS
+from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets.identifiers import IntegrationRef
+
+_AT_ONCE = 50
+"""Entries that one search by key is for."""
+_MOST_VALUES = 500_000
+"""Values of one attribute of one entry."""
+_encode = msgspec.json.Encoder().encode
+
+
+class LdapSource:
+    """One stream of one directory."""
+
+    def __init__(
+        self,
+        config: LdapData,
+        stream: str,
+        *,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        self._config = config
+        self._stream: LdapStream = config.streams[stream]
+        self._limits = limits
+        self._page_size = self._stream.page_size
+        self._key = attribute_of(self._stream.fields["external_id"])
+        self._fields = _fields(config, self._stream)
+        names = [name for one in self._fields.values() for name in names_used(one)]
+        self._shape = records.shape(names, self._stream.several)
+        self._sockets = OpenSockets()
+        self._secrets = secrets
+        self._sessions: list[Session] = []
+
+    @property
+    def incremental(self) -> Incremental | None:
+        """Entries carry the time of their last change."""
+        return None if self._stream.incremental is None else self._stream.incremental.seam()
+
+    @property
+    def snapshot(self) -> bool:
+        """Pages of a directory are read one after the other, while it changes."""
+        return False
+
+    @property
+    def resumable(self) -> bool:
+        """The entries before the place are read again and compared."""
+        return True
+
+    @property
+    def probes(self) -> bool:
+        """An entry can be searched for by its key."""
+        return True
+
+    @property
+    def requests(self) -> int:
+        """Messages sent so far."""
+        return sum(session.requests for session in self._sessions)
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A page is a list of entries."""
+        return ()
+
+    @property
+    def fields(self) -> FieldMap:
+        """How a record's fields are found in it."""
+        return self._fields
+
+    def otherwise(self) -> None:
+        """From now on list with pages of another length."""
+        self._page_size = max(1, self._page_size // 2 + 1)
+
+    def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
+        """Yield pages after `cursor` (from the first when None) up to the last one."""
+        session, details = self._session(), self._session()
+        search = self._search(since)
+        try:
+            for page in listed(
+                session,
+                search,
+                resumed(cursor),
+                key=self._named,
+                most_pages=self._limits.max_pages,
+                keep_elsewhere=self._stream.referrals == "incomplete",
+            ):
+                yield self._page(page, details)
+        finally:
+            session.close()
+            details.close()
+
+    def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
+        """Search for entries by key below the stream's base and with its filter.
+
+        Each search is for a control, too: an entry that was just listed.
+        """
+        found = dict.fromkeys(missing, Presence.UNKNOWN)
+        chosen = controls(missing, listed)
+        if chosen is None:
+            return found
+        asked = chosen.covered[: MOST_REQUESTS * _AT_ONCE]
+        session = self._session()
+        try:
+            for at in range(0, len(asked), _AT_ONCE):
+                found |= self._present(session, chosen.first, asked[at : at + _AT_ONCE])
+        except ProviderUnavailable:
+            if self._sockets.closed:
+                raise
+        except (ProviderRefused, PageUnreadable):
+            # The search itself is refused: nothing is known of the rest.
+            pass
+        finally:
+            session.close()
+        return found
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._sockets.close()
+
+    def _present(self, session: Session, control: str, keys: Sequence[str]) -> dict[str, Presence]:
+        filters = {
+            key: equals(self._key, value)
+            for key in (control, *keys)
+            if (value := records.read_back(self._key, key)) is not None
+        }
+        if control not in filters or len(filters) < 2:
+            return {}
+        answer = session.search(
+            Search(
+                self._base,
+                self._stream.scope,
+                f"(&{any_of(list(filters.values()))}{self._stream.filter})",
+                (self._key,),
+            )
+        )
+        there = {records.key_of(entry, self._key) for entry in answer.entries}
+        if answer.cut_short is not None or answer.references or control not in there:
+            return {}
+        return {
+            key: Presence.PRESENT if key in there else Presence.GONE
+            for key in keys
+            if key in filters
+        }
+
+    def _search(self, since: str | None) -> Search:
+        text = self._stream.filter
+        if since is not None:
+            text = f"(&{text}({self._config.changed_attribute}>={records.moment(since)}))"
+        attributes = dict.fromkeys((*self._shape.attributes, self._key))
+        return Search(self._base, self._stream.scope, text, tuple(attributes), self._page_size)
+
+    @property
+    def _base(self) -> str:
+        return self._stream.base or self._config.base
+
+    def _named(self, entry: Entry) -> str:
+        return records.key_of(entry, self._key) or entry.dn
+
+    def _page(self, page: Listed, details: Session) -> Page:
+        entries = (completed(entry, details.lookup, _MOST_VALUES) for entry in page.entries)
+        made = [_encode(self._shape.record(entry)) for entry in entries]
+        body = json_list(made)
+        if len(body) > self._limits.page_bytes:
+            raise PageUnreadable(
+                f"a page of {len(made):,} entries has {len(body):,} bytes, more than the "
+                f"{self._limits.page_bytes:,} allowed; lower page_size"
+            )
+        return Page(
+            body,
+            len(made),
+            next=None if page.last else msgspec.to_builtins(page.behind),
+            cut_short=page.cut_short,
+            doubts=doubts(page.behind) if page.last else (),
+        )
+
+    def _session(self) -> Session:
+        session = Session(
+            self._config.connection,
+            secrets=self._secrets,
+            limits=self._limits,
+            sockets=self._sockets,
+        )
+        self._sessions.append(session)
+        return session
+
+
+def open_ldap(
+    config: LdapData,
+    stream: str,
+    *,
+    ref: IntegrationRef | None,  # noqa: ARG001 (what opens a source gets it)
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Source:
+    """A stream of entries, or of memberships."""
+    if config.streams[stream].members is not None:
+        from elt_assets.connectors.ldap.memberships import MembershipSource
+
+        return MembershipSource(config, stream, secrets=secrets, limits=limits)
+    return LdapSource(config, stream, secrets=secrets, limits=limits)
+
+
+def _fields(config: LdapData, stream: LdapStream) -> FieldMap:
+    """The fields of the stream, and with changes alone the time by which they are found."""
+    fields = parsed(stream.fields, stream.unordered)
+    if stream.incremental is not None and "source_updated_at" not in fields:
+        fields["source_updated_at"] = parse(config.changed_attribute)
+    return fields
