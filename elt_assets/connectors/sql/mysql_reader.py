@@ -6,8 +6,10 @@ Does not: paging (sql_source).
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -18,12 +20,22 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import FIELD_TYPE
 from pymysql.converters import conversions
+from pymysql.cursors import SSCursor
+from pymysql.protocol import MysqlPacket
 
 from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.sql.reader import Key, Rows, Survey
+from elt_assets.connectors.sql.reader import (
+    BESIDES,
+    GRACE,
+    PAGE_OVERRUN,
+    ROW_OVERRUN,
+    Key,
+    Rows,
+    Survey,
+)
 from elt_assets.connectors.sql.select import plain
-from elt_assets.connectors.sql.server import ServerAddress
+from elt_assets.connectors.sql.server import ServerAddress, connected
 from elt_assets.connectors.sql.sql_data import SqlStream
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.foreign_text import SHOWN, visible
@@ -43,8 +55,15 @@ _REFUSALS = (
 _VALUES = frozenset({1264, 1292, 1365, 1366, 1367, 1411, 1690, 3140, 3141})
 
 
-_BESIDES = 1 << 20
-"""Bytes of an answer besides its rows: names of columns, and the rows' framing."""
+class _NotTheProtocol(Exception):
+    """The server's answer is none to what was asked."""
+
+
+# How the driver ends on packets that no server sends.
+_BROKEN = (
+    *(AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
+    *(struct.error, _NotTheProtocol),
+)
 
 
 class MysqlReader:
@@ -59,8 +78,7 @@ class MysqlReader:
         statement_timeout: float,
     ) -> None:
         self._limits = limits
-        # A server that ends a statement by itself has ended it by then.
-        self._patience = statement_timeout + 10
+        self._patience = statement_timeout + GRACE
         # The driver puts parameters in the place of %s, and reads %% as %.
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q".replace("%", "%%")
         self._key = ("q.`" + stream.key.replace("`", "``") + "`").replace("%", "%%")
@@ -69,31 +87,32 @@ class MysqlReader:
                 **_options(server),
                 charset="utf8mb4",
                 conv=_CONVERSIONS,
-                read_timeout=int(statement_timeout) + 10,
+                read_timeout=self._patience,
                 defer_connect=True,
             )
+            self._connection.row_bytes = limits.record_bytes + BESIDES
             with Deadline(limits.timeout) as deadline:
-                one = _socket(server, max(1.0, limits.timeout))
+                one = connected(server, limits.timeout, "MySQL")
                 deadline.watch(one)
                 self._connection.connect(one)
         try:
-            ((version,),), _ = self._fetched("SELECT version()")
+            version = str(self._one_row("SELECT version()")[0])
             maria = "mariadb" in version.lower()
             limit = (
                 f"max_statement_time = {statement_timeout}"
                 if maria
                 else f"max_execution_time = {int(statement_timeout * 1000)}"
             )
-            self._fetched(f"SET SESSION {limit}, time_zone = '+00:00'")
-            self._fetched("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            self._fetched("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            self._execute(f"SET SESSION {limit}, time_zone = '+00:00'")
+            self._execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            self._execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         except BaseException:
             self.close()
             raise
 
     def survey(self) -> Survey:
         """Count rows, keys and different keys, by the column's own idea of equal."""
-        ((rows, with_key, distinct),), _ = self._fetched(
+        rows, with_key, distinct = self._one_row(
             f"SELECT count(*), count({self._key}), count(DISTINCT {self._key}) {self._from}"
         )
         return Survey(rows, with_key, distinct)
@@ -101,22 +120,24 @@ class MysqlReader:
     def rows(self, after: Key | None, limit: int) -> Rows:
         """The next rows behind `after`."""
         where = "" if after is None else f"WHERE {self._key} > %s"
-        found, columns = self._fetched(
-            f"SELECT q.*, {self._key} {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}",
-            () if after is None else (_bound(after),),
-        )
-        names = [column[0] for column in columns[:-1]]
-        jsons = {at for at, column in enumerate(columns[:-1]) if column[1] == FIELD_TYPE.JSON}
-        records = [
-            _encode(
-                {
+        query = f"SELECT q.*, {self._key} {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}"
+        records: list[bytes] = []
+        last: object = None
+        with self._answer(query, () if after is None else (_bound(after),)) as cursor:
+            columns = cursor.description or ()
+            names = [column[0] for column in columns[:-1]]
+            jsons = {at for at, column in enumerate(columns[:-1]) if column[1] == FIELD_TYPE.JSON}
+            # Row by row: values as objects take many times what their record takes.
+            for row in cursor:
+                if len(records) == limit:
+                    raise _NotTheProtocol
+                record = {
                     name: msgspec.Raw(value.encode()) if at in jsons and value else value
                     for at, (name, value) in enumerate(zip(names, row, strict=False))
                 }
-            )
-            for row in found
-        ]
-        return Rows(records, _kept(found[-1][-1]) if found else None)
+                records.append(_encode(record))
+                last = row[-1]
+        return Rows(records, _kept(last) if records else None)
 
     def close(self) -> None:
         """End the session."""
@@ -124,40 +145,67 @@ class MysqlReader:
             with _our_errors():
                 self._connection.close()
 
-    def _fetched(self, query: str, bound: tuple[object, ...] = ()) -> tuple[Any, Any]:
-        self._connection.room = self._limits.page_bytes + _BESIDES
-        with Deadline(self._patience) as deadline:
-            deadline.watch(self._connection.socket)
+    def _execute(self, statement: str) -> None:
+        with self._answer(statement):
+            pass
+
+    def _one_row(self, query: str) -> tuple[Any, ...]:
+        with self._answer(query) as cursor:
+            rows = [*itertools.islice(cursor, 2)]
+            if len(rows) != 1:
+                raise _NotTheProtocol
+            return tuple(rows[0])
+
+    @contextmanager
+    def _answer(self, query: str, bound: tuple[object, ...] = ()) -> Iterator[Any]:
+        """The answer to a query, row by row; what is not read of it ends the session."""
+        connection = self._connection
+        with Deadline(self._patience) as deadline, _our_errors(deadline):
+            deadline.watch(connection.socket)
+            cursor = connection.cursor(SSCursor)
             try:
-                with _our_errors(), self._connection.cursor() as cursor:
-                    cursor.execute(query, bound)
-                    return cursor.fetchall(), cursor.description
-            except ProviderUnavailable:
-                if not deadline.passed:
-                    raise
-                raise ProviderUnavailable(
-                    f"MySQL: the server was still answering after {self._patience:g} s"
-                ) from None
+                connection.room = BESIDES
+                cursor.execute(query, bound)
+                connection.room = self._limits.page_bytes + BESIDES
+                yield cursor
+                cursor.close()
+            except BaseException:
+                connection.abandon(cursor)
+                raise
 
 
 class _Bounded(Connection):
     """A connection that reads so many bytes and no more, however large a row says that it is."""
 
-    room = 1 << 20
+    room = BESIDES
+    """Bytes that the server may still send."""
+    row_bytes = BESIDES
+    """Bytes of its largest packet, which is a row."""
+    _row_room = 0
 
     @property
     def socket(self) -> socket.socket:
         """What it reads from."""
         return self._sock  # type: ignore[attr-defined, no-any-return]
 
+    def abandon(self, cursor: Any) -> None:
+        """End the session in the middle of an answer, without reading the rest of it."""
+        if cursor._result is not None:
+            cursor._result.unbuffered_active = False
+        cursor.connection = None
+        self._force_close()  # type: ignore[attr-defined]
+
+    def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
+        self._row_room = self.row_bytes
+        return super()._read_packet(packet_type)  # type: ignore[no-any-return, no-untyped-call]
+
     def _read_bytes(self, num_bytes: int) -> bytes:
         self.room -= num_bytes
+        self._row_room -= num_bytes
         if self.room < 0:
-            self._force_close()  # type: ignore[attr-defined]
-            raise PageUnreadable(
-                "the server sends more bytes for one page of rows than ELT_ASSETS_PAGE_BYTES "
-                "allows; lower page_size, or leave large columns out"
-            )
+            raise PageUnreadable(f"MySQL: {PAGE_OVERRUN}")
+        if self._row_room < 0:
+            raise PageUnreadable(f"MySQL: {ROW_OVERRUN}")
         return super()._read_bytes(num_bytes)  # type: ignore[misc, no-any-return]
 
 
@@ -179,20 +227,6 @@ def _options(server: ServerAddress) -> dict[str, Any]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return {**found, "ssl": context}
-
-
-def _socket(server: ServerAddress, timeout: float) -> socket.socket:
-    """A connection to the addresses that were checked, not to what the name means by now."""
-    failure = OSError("no address")
-    for address in server.addresses:
-        try:
-            made = socket.create_connection((address, server.port), timeout)
-        except OSError as error:
-            failure = error
-            continue
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-    raise ProviderUnavailable(f"MySQL: {server.host} cannot be reached ({failure})")
 
 
 def _kept(key: object) -> Key:
@@ -222,10 +256,14 @@ def _bound(key: Key) -> object:
 
 
 @contextmanager
-def _our_errors() -> Iterator[None]:
+def _our_errors(deadline: Deadline | None = None) -> Iterator[None]:
     try:
         yield
     except (pymysql.Error, OSError) as error:
+        if deadline is not None and deadline.passed:
+            raise ProviderUnavailable(
+                f"MySQL: the server was still answering after {deadline.seconds:g} s"
+            ) from None
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code in _TIMEOUTS:
             raise ProviderUnavailable(
@@ -240,3 +278,7 @@ def _our_errors() -> Iterator[None]:
         kind = ProviderRefused if code in _REFUSALS else ProviderUnavailable
         line = visible(said.splitlines()[0], SHOWN) if said else "no answer"
         raise kind(f"MySQL: {line} (error {code})") from None
+    except _BROKEN as error:
+        raise ProviderUnavailable(
+            f"MySQL: the server's answer does not follow the protocol ({type(error).__name__})"
+        ) from None

@@ -1,7 +1,7 @@
 """PostgreSQL through ADBC: the server writes the JSON, whole rows at a time.
 
 Belongs here: the session, its SQL, and PostgreSQL's errors in our words. Does not: paging
-(sql_source).
+(sql_source), or how the driver is held to its limits (metered_wire).
 """
 
 from __future__ import annotations
@@ -14,16 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 from adbc_driver_manager import Error
 
+from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.sql.reader import Key, Rows, Survey
+from elt_assets.connectors.sql.metered_wire import MeteredWire
+from elt_assets.connectors.sql.reader import (
+    BESIDES,
+    GRACE,
+    PAGE_OVERRUN,
+    Key,
+    Rows,
+    Survey,
+)
 from elt_assets.connectors.sql.select import plain
-from elt_assets.connectors.sql.server import ServerAddress
+from elt_assets.connectors.sql.server import ServerAddress, connected
 from elt_assets.connectors.sql.sql_data import SqlStream
-from elt_assets.errors import ProviderRefused, ProviderUnavailable
-from elt_assets.foreign_text import SHOWN, visible
+from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
+from elt_assets.foreign_text import LONGEST, SHOWN, visible
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
+    from adbc_driver_manager.dbapi import Connection, Cursor
 
 # Types whose text gives back the same value and the same order; a cast to character(1), as
 # `character` means, would cut the value.
@@ -75,21 +84,25 @@ class PostgresReader:
 
         self._key = '"' + stream.key.replace('"', '""') + '"'
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q"
-        with _our_errors():
-            self._connection: Connection = dbapi.connect(
-                _conninfo(server, limits.timeout), autocommit=True
-            )
+        self._room = limits.page_bytes + BESIDES
+        self._patience = statement_timeout + GRACE
+        self._connection: Connection | None = None
+        self._wire = MeteredWire(lambda: connected(server, limits.timeout, "PostgreSQL"))
         try:
+            with self._held(limits.timeout):
+                self._connection = dbapi.connect(
+                    _conninfo(server, self._wire.port, limits.timeout), autocommit=True
+                )
             self._execute(f"SET statement_timeout = {int(statement_timeout * 1000)}")
             self._execute("SET default_transaction_read_only = on")
             self._execute("SET default_transaction_isolation = 'repeatable read'")
             self._execute("SET TimeZone = 'UTC'")
-            with _our_errors():
+            with self._held(self._patience):
                 self._connection.adbc_connection.set_autocommit(False)
             types = self._fetched(
                 f"SELECT pg_typeof(q.{self._key})::text AS type {self._from} LIMIT 1"
-            )["type"]
-            self._type = _key_type(types[0]) if types else "text"
+            )
+            self._type = _key_type(types["type"][0].as_py()) if types.num_rows else "text"
         except BaseException:
             self.close()
             raise
@@ -100,7 +113,8 @@ class PostgresReader:
             f"SELECT count(*) AS a, count(q.{self._key}) AS b,"
             f" count(DISTINCT q.{self._key}) AS c {self._from}"
         )
-        return Survey(counted["a"][0], counted["b"][0], counted["c"][0])
+        rows, with_key, distinct = (counted[name][0].as_py() for name in "abc")
+        return Survey(rows, with_key, distinct)
 
     def rows(self, after: Key | None, limit: int) -> Rows:
         """The next rows behind `after`."""
@@ -110,31 +124,66 @@ class PostgresReader:
             f" {self._from} {where} ORDER BY q.{self._key} LIMIT {limit:d}",
             () if after is None else (after,),
         )
-        records = [record.encode() for record in found["record"]]
-        return Rows(records, found["key"][-1] if records else None)
+        if found.num_rows > limit:
+            raise ProviderRefused(
+                f"PostgreSQL: the server sends {found.num_rows:,} rows where {limit:,} are asked "
+                "for; it does not follow the protocol"
+            )
+        # As bytes: one character in a text can quadruple what it takes.
+        records = found["record"].cast("binary").to_pylist()
+        return Rows(records, found["key"][-1].as_py() if records else None)
 
     def close(self) -> None:
         """End the session; whatever it was about was only read."""
-        self._connection.close()
+        try:
+            if self._connection is not None:
+                self._connection.close()
+        finally:
+            self._wire.close()
 
     def _execute(self, statement: str) -> None:
-        with _our_errors(), self._connection.cursor() as cursor:
+        with self._held(self._patience), self._cursor() as cursor:
             cursor.execute(statement)
 
-    def _fetched(self, query: str, parameters: tuple[Any, ...] = ()) -> dict[str, list[Any]]:
-        with _our_errors(), self._connection.cursor() as cursor:
+    def _fetched(self, query: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """The answer as an Arrow table."""
+        with self._held(self._patience), self._cursor() as cursor:
             cursor.execute(query, parameters or None)
-            found: dict[str, list[Any]] = cursor.fetch_arrow_table().to_pydict()
-            return found
+            return cursor.fetch_arrow_table()
+
+    def _cursor(self) -> Cursor:
+        if self._connection is None:
+            raise AssertionError("used before it is connected")
+        return self._connection.cursor()
+
+    @contextmanager
+    def _held(self, seconds: float) -> Iterator[None]:
+        """Let the server send one page, and take so many seconds, and no more."""
+        with Deadline(seconds) as deadline, self._wire.hold(self._room, deadline):
+            try:
+                with _our_errors():
+                    yield
+            except (ProviderRefused, ProviderUnavailable):
+                if self._wire.overrun:
+                    raise PageUnreadable(f"PostgreSQL: {PAGE_OVERRUN}") from None
+                if deadline.passed:
+                    raise ProviderUnavailable(
+                        f"PostgreSQL: the server was still answering after {seconds:g} s"
+                    ) from None
+                if self._wire.failure is not None:
+                    raise self._wire.failure from None
+                raise
 
 
-def _conninfo(server: ServerAddress, timeout: float) -> str:
+def _conninfo(server: ServerAddress, port: int, timeout: float) -> str:
     """All of libpq's options that it would take from elsewhere: from PG* variables, a service, a
-    password file, a certificate or a ticket of the account that runs the platform."""
+    password file, a certificate or a ticket of the account that runs the platform.
+
+    `host` is only what the server's certificate must name; the connection goes to the relay."""
     words = {
         "host": server.host,
-        "hostaddr": server.addresses[0],
-        "port": str(server.port),
+        "hostaddr": "127.0.0.1",
+        "port": str(port),
         "dbname": server.database,
         "user": server.user,
         "password": server.password,
@@ -200,7 +249,7 @@ def _our_errors() -> Iterator[None]:
             raise ProviderUnavailable(
                 "the query took longer than statement_timeout; an index on the key helps"
             ) from None
-        said = visible(_said(str(error), state), SHOWN)
+        said = visible(_said(str(error)[:LONGEST], state), SHOWN)
         if not state and "authentication failed" not in said and "does not exist" not in said:
             raise ProviderUnavailable(f"PostgreSQL: {said}") from None
         if state.startswith(_PASSING):

@@ -8,6 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+BESIDES = 1 << 20
+"""Bytes of an answer besides its rows: names of columns, and the rows' framing."""
+GRACE = 10.0
+"""Seconds after which a server that ends a statement by itself has ended it."""
+PAGE_OVERRUN = (
+    "the server sends more bytes for one page of rows than ELT_ASSETS_PAGE_BYTES allows; lower "
+    "page_size, leave large columns out, or raise the setting"
+)
+ROW_OVERRUN = (
+    "the server sends more bytes for one row than ELT_ASSETS_RECORD_BYTES allows; leave large "
+    "columns out, or raise the setting"
+)
+
 Key = int | float | str | dict[str, str]
 """A key's value as a cursor keeps it; each database reads what it wrote."""
 

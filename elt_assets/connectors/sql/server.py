@@ -3,12 +3,13 @@
 A driver that misses a user, a password or a certificate takes the platform's own, from its
 environment or its home folder, and hands it to a server that a tenant controls.
 
-Belongs here: one complete address for every driver. Does not: connecting.
+Belongs here: one complete address for every driver, and the connection to it. Does not: sessions.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -96,6 +97,20 @@ def server_address(
         tls,
         connection.tls_ca,
     )
+
+
+def connected(server: ServerAddress, timeout: float, kind: str) -> socket.socket:
+    """A connection to the addresses that were checked, not to what the name means by now."""
+    failure = OSError("no address")
+    for address in server.addresses:
+        try:
+            made = socket.create_connection((address, server.port), max(1.0, timeout))
+        except OSError as error:
+            failure = error
+            continue
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    raise ProviderUnavailable(f"{kind}: {server.host} cannot be reached ({failure})")
 
 
 def _uri(text: str, kind: str) -> SplitResult:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import astuple
 from typing import TYPE_CHECKING, cast
 
 from elt_assets.config.secret_refs import Secrets
@@ -24,12 +25,15 @@ from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.connectors.sql.reader import Key, Reader
 from elt_assets.connectors.sql.server import server_address
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlData
-from elt_assets.errors import PageUnreadable, PermanentError
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
 if TYPE_CHECKING:
     from elt_assets.connectors.sql.mysql_reader import MysqlReader
     from elt_assets.connectors.sql.postgresql_reader import PostgresReader
+
+_LONGEST_KEY = 1_024
+"""Characters of a key; a record with a longer one is rejected."""
 
 
 class SqlSource(ListsOnly):
@@ -80,16 +84,24 @@ class SqlSource(ListsOnly):
                 found = reader.rows(after, self._stream.page_size)
                 number += 1
                 count = len(found.records)
+                longest = max(map(len, found.records), default=0)
+                if longest > self._limits.record_bytes:
+                    raise PageUnreadable(
+                        f"page {number:,} has a row of {longest:,} bytes, more than the "
+                        f"{self._limits.record_bytes:,} allowed; leave large columns out, or raise "
+                        "ELT_ASSETS_RECORD_BYTES"
+                    )
                 body = sound_list(found.records, lambda at: f"row {at + 1:,} of the page")
                 if len(body) > self._limits.page_bytes:
                     raise PageUnreadable(
                         f"page {number:,} has {len(body):,} bytes, more than the "
-                        f"{self._limits.page_bytes:,} allowed; lower page_size"
+                        f"{self._limits.page_bytes:,} allowed; lower page_size, or raise "
+                        "ELT_ASSETS_PAGE_BYTES"
                     )
                 if count < self._stream.page_size:
                     yield Page(body, count, next=None, total=total)
                     return
-                after = found.last
+                after = _position(found.last, number)
                 cut_short = None
                 if number >= self._limits.max_pages:
                     cut_short = f"page limit of {self._limits.max_pages:,} reached"
@@ -106,6 +118,11 @@ class SqlSource(ListsOnly):
             case None:
                 survey = reader.survey()
                 key = self._stream.key
+                if any(type(number) is not int for number in astuple(survey)):
+                    raise ProviderUnavailable(
+                        "the server's answer to count(*) is not a number; it does not follow the "
+                        "protocol"
+                    )
                 if survey.with_key < survey.rows:
                     raise PermanentError(
                         f"{survey.rows - survey.with_key:,} of {survey.rows:,} rows have no "
@@ -130,7 +147,7 @@ class SqlSource(ListsOnly):
                 connection,
                 self._stream,
                 own=self._own,
-                timeout=self._limits.timeout,
+                limits=self._limits,
                 statement_timeout=self._config.statement_timeout,
             )
         return _server_reader(connection.type)(
@@ -141,6 +158,16 @@ class SqlSource(ListsOnly):
             limits=self._limits,
             statement_timeout=self._config.statement_timeout,
         )
+
+
+def _position(key: Key | None, page: int) -> Key | None:
+    """The last key of a page as a position, which is stored with each batch."""
+    if isinstance(key, str) and len(key) > _LONGEST_KEY:
+        raise PermanentError(
+            f"page {page:,} ends with a key of {len(key):,} characters, more than the "
+            f"{_LONGEST_KEY:,} that any key may have; choose another key column"
+        )
+    return key
 
 
 def _server_reader(database: str) -> type[PostgresReader] | type[MysqlReader]:

@@ -7,6 +7,7 @@ Belongs here: the session, its SQL, and SQLite's errors in our words. Does not: 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -19,11 +20,12 @@ from urllib.parse import quote
 import msgspec
 from adbc_driver_manager import Error
 
+from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.connectors.sql.reader import Key, Rows, Survey
+from elt_assets.connectors.sql.reader import BESIDES, PAGE_OVERRUN, Key, Rows, Survey
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlStream
-from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderRefused, ProviderUnavailable
 from elt_assets.foreign_text import SHOWN, visible
 
 
@@ -36,7 +38,7 @@ class SqliteReader:
         stream: SqlStream,
         *,
         own: OwnPlaces | None,
-        timeout: float,
+        limits: FetchLimits,
         statement_timeout: float,
     ) -> None:
         path = Path(connection.path)
@@ -49,10 +51,12 @@ class SqliteReader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Nothing of the platform's environment: the query is a tenant's.
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_ONE_HEAP},
         )
+        self._room = limits.page_bytes + BESIDES
+        described = (str(path), stream.query, stream.key, limits.timeout)
         try:
-            self._asked("open", str(path), stream.query, stream.key, timeout, statement_timeout)
+            self._asked("open", *described, self._room, statement_timeout)
         except BaseException:
             self.close()
             raise
@@ -79,9 +83,15 @@ class SqliteReader:
             raise AssertionError("a process without pipes")
         try:
             _write(self._process.stdin, request)
-            kind, value = _read(self._process.stdout)
+            kind, value = _read(self._process.stdout, self._room)
         except (EOFError, BrokenPipeError):
-            if self._process.wait() == -signal.SIGALRM:
+            status = self._process.wait()
+            if status in (_NO_MEMORY, -signal.SIGABRT, -signal.SIGSEGV):
+                raise PageUnreadable(
+                    "SQLite: the query takes more memory than ELT_ASSETS_PAGE_BYTES allows for one "
+                    "page of rows; lower page_size, leave large columns out, or raise the setting"
+                ) from None
+            if status == -signal.SIGALRM:
                 raise ProviderUnavailable(
                     "the query took longer than statement_timeout; an index on the key helps"
                 ) from None
@@ -91,6 +101,16 @@ class SqliteReader:
         return value
 
 
+_TIMES = 6
+"""How many pages of memory the process may take."""
+_LEAST = 64 << 20
+"""Memory that it has at any rate, however small pages must be."""
+_REQUEST = 1 << 20
+"""Bytes of a request to it: a query and a key."""
+_NO_MEMORY = 75
+"""Its exit status when that is not enough."""
+# Memory that is only reserved counts, too.
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 _ERRORS = {kind.__name__: kind for kind in (PermanentError, ProviderRefused, ProviderUnavailable)}
 
 
@@ -100,11 +120,13 @@ def _write(pipe: IO[bytes], message: Any) -> None:
     pipe.flush()
 
 
-def _read(pipe: IO[bytes]) -> Any:
+def _read(pipe: IO[bytes], room: int) -> Any:
     head = pipe.read(8)
     if len(head) < 8:
         raise EOFError
     (size,) = struct.unpack("<Q", head)
+    if size > room:
+        raise PageUnreadable(f"SQLite: {PAGE_OVERRUN}")
     body = pipe.read(size)
     if len(body) < size:
         raise EOFError
@@ -199,11 +221,21 @@ def _text(name: str) -> str:
 
 def _ours(error: Error) -> ProviderRefused | ProviderUnavailable:
     said = str(error).splitlines()[0].rpartition(": ")[2]
+    if "out of memory" in said or "string or blob too big" in said:
+        raise MemoryError
     if "locked" in said or "busy" in said:
         return ProviderUnavailable("SQLite: the database file stayed locked")
     if "JSON cannot hold BLOB" in said:
         return ProviderRefused("the key column holds bytes; use hex() of it in the query")
     return ProviderRefused(f"SQLite: {visible(said, SHOWN)}")
+
+
+def _limit_memory(page: int) -> None:
+    """Give this process room for six pages besides what it has by now."""
+    with suppress(OSError, ValueError):
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        most = taken + max(_TIMES * page, _LEAST)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _serve() -> None:
@@ -215,15 +247,16 @@ def _serve() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while True:
         try:
-            name, *given = _read(sys.stdin.buffer)
+            name, *given = _read(sys.stdin.buffer, _REQUEST)
         except EOFError:
             return
         try:
             if name == "open":
-                seconds = given.pop()
+                seconds, page = given.pop(), given.pop()
             signal.setitimer(signal.ITIMER_REAL, seconds)
             if session is None:
                 session, answer = _Session(*given), None
+                _limit_memory(page)
             elif name == "survey":
                 found = session.survey()
                 answer = (found.rows, found.with_key, found.distinct)
@@ -235,6 +268,8 @@ def _serve() -> None:
         except (PermanentError, ProviderUnavailable) as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
             _write(sys.stdout.buffer, (type(error).__name__, str(error)))
+        except MemoryError:
+            os._exit(_NO_MEMORY)
 
 
 if __name__ == "__main__":

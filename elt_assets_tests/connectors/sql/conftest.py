@@ -70,6 +70,9 @@ def opened(
     own: OwnPlaces | None = None,
     max_pages: int = 1000,
     page_size: int = 3,
+    page_bytes: int = 1 << 20,
+    record_bytes: int = 16 << 20,
+    timeout: float = 10,
     **data: Any,
 ) -> Source:
     """A source of the stream `users`, which is that query."""
@@ -85,7 +88,12 @@ def opened(
         "users",
         secrets=Secrets(),
         limits=FetchLimits(
-            attempts=1, first_wait=0, timeout=10, page_bytes=1 << 20, max_pages=max_pages
+            attempts=1,
+            first_wait=0,
+            timeout=timeout,
+            page_bytes=page_bytes,
+            record_bytes=record_bytes,
+            max_pages=max_pages,
         ),
         own=own,
     )

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
+import socket
+import struct
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +43,7 @@ def test_a_row_is_refused_while_it_is_read(mysql: servers.Server) -> None:
 
 
 MEASURE = """
-import sys
+import json, sys
 from pathlib import Path
 from elt_assets_tests.connectors.sql.test_rogue_mysql import source_at
 
@@ -45,14 +51,30 @@ def kilobytes(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
-source = source_at(int(sys.argv[1]), 60.0)
-before = kilobytes("VmRSS")
+source = source_at(int(sys.argv[1]), 60.0, page_bytes=int(sys.argv[2]))
+before, error = kilobytes("VmRSS"), ""
 try:
     next(source.pages(None))
-except Exception as error:
-    print(type(error).__name__)
-print((kilobytes("VmHWM") - before) * 1024)
+except Exception as failure:
+    error = f"{type(failure).__name__}: {failure}"
+print(json.dumps([error, (kilobytes("VmHWM") - before) * 1024]))
 """
+
+
+def measured(port: int, page_bytes: int) -> tuple[str, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(port), str(page_bytes)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    error, taken = json.loads(done.stdout)
+    return error, taken
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2].strip("/"))
 
 
 def test_a_packet_of_a_gigabyte_is_not_read() -> None:
@@ -61,19 +83,130 @@ def test_a_packet_of_a_gigabyte_is_not_read() -> None:
     packets = itertools.cycle([b"\xff\xff\xff", bytes([n]) + filler] for n in range(256))
     parts = itertools.chain.from_iterable(packets)
     with server(lambda: parts, 0, greets=True) as address:
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, address.rpartition(":")[2].strip("/")],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parents[3],
-        )
-    error, taken = done.stdout.split()
-    assert error == "PageUnreadable"
-    assert int(taken) < 64 * 2**20
+        error, taken = measured(port_of(address), 1 << 20)
+    assert error.startswith("PageUnreadable")
+    assert taken < 64 * 2**20
 
 
-def source_at(port: int, timeout: float) -> Source:
+PAGE = 16 << 20
+
+
+class Speaking:
+    """A server that follows the protocol until it is asked for rows."""
+
+    def __init__(self, attack: Callable[[Speaking], None]) -> None:
+        self._attack = attack
+        self._number = 0
+        self._peer: socket.socket
+
+    def send(self, *packets: bytes) -> None:
+        """Send packets, numbered one after the other."""
+        framed = []
+        for packet in packets:
+            framed.append(struct.pack("<I", len(packet))[:3] + bytes([self._number]) + packet)
+            self._number = (self._number + 1) % 256
+        self._peer.sendall(b"".join(framed))
+
+    def serve(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            self._peer, _ = listening.accept()
+            with self._peer:
+                greeting = b"\x0a8.0.0\0" + struct.pack("<I", 1) + b"12345678\0"
+                greeting += struct.pack("<HBHHB", 0x8200 | 8, 45, 2, 8, 21) + b"\0" * 10
+                self.send(greeting + b"123456789012\0mysql_native_password\0")
+                self._peer.recv(65_536)
+                self._number = 2
+                self.send(OK)
+                while asked := self._peer.recv(65_536):
+                    self._number = 1
+                    if b"q.*" in asked:
+                        self._attack(self)
+                        return
+                    if b"version()" in asked:
+                        self.send(b"\1", column("version()", 253), EOF, text("8.0.0"), EOF)
+                    elif b"count(" in asked:
+                        three = [column(name, 8) for name in "abc"]
+                        self.send(b"\3", *three, EOF, text("1", "1", "1"), EOF)
+                    else:
+                        self.send(OK)
+
+
+OK, EOF = b"\0\0\0\2\0\0\0", b"\xfe\0\0\2\0"
+
+
+def text(*values: str) -> bytes:
+    return b"".join(bytes([len(value)]) + value.encode() for value in values)
+
+
+def column(name: str, kind: int) -> bytes:
+    return text("def", "", "", "", name, "") + struct.pack("<BHIBHBxx", 12, 45, 9, kind, 0, 0)
+
+
+def large(size: int, filler: bytes) -> Callable[[Speaking], None]:
+    """One row of so many bytes, in as many packets as that takes."""
+
+    def attack(peer: Speaking) -> None:
+        peer.send(b"\2", column("id", 253), column("id", 253), EOF)
+        body = b"\xfe" + struct.pack("<Q", size) + "\U0001f701".encode() + filler * (size - 4)
+        body += text("1")
+        for at in range(0, len(body), 0xFFFFFF):
+            peer.send(body[at : at + 0xFFFFFF])
+        peer.send(EOF)
+
+    return attack
+
+
+def without_end(*packets: bytes) -> Callable[[Speaking], None]:
+    def attack(peer: Speaking) -> None:
+        peer.send(b"\2", column("id", 253), column("id", 253), EOF)
+        while True:
+            peer.send(*packets * 5_000)
+
+    return attack
+
+
+def columns_without_end(peer: Speaking) -> None:
+    peer.send(b"\xfe" + b"\xff" * 7 + b"\0")
+    while True:
+        peer.send(*[column("x", 253)] * 5_000)
+
+
+def only_packets(*packets: bytes) -> Callable[[Speaking], None]:
+    return lambda peer: peer.send(*packets)
+
+
+TWO = (b"\2", column("id", 253), column("id", 253), EOF)
+LARGE = {
+    "a row of a gigabyte": (large((1 << 30) - 100, b"x"), "for one row than .*RECORD_BYTES"),
+    "a row of a page": (large(PAGE - 1000, b"x"), "for one row than .*RECORD_BYTES"),
+    "a row of quotes": (large(PAGE // 2, b"\0"), "has a row of .*RECORD_BYTES"),
+    "rows without end": (without_end(text("{}", "1")), "does not follow the protocol"),
+    "columns without end": (columns_without_end, "for one page of rows than .*PAGE_BYTES"),
+    "an error": (only_packets(b"\xff\x7a\x04#42S02" + b"e" * 1_000_000), "MySQL: e{500}… "),
+    "a local file": (only_packets(b"\xfb/etc/passwd"), "does not follow the protocol"),
+    "no columns": (only_packets(b"\0", EOF, EOF), "^$"),
+    "damaged columns": (only_packets(b"\2", b"\xff", b"x"), "MySQL: "),
+    "damaged rows": (only_packets(*TWO, b"\xfc\xff", EOF), "does not follow the protocol"),
+    "no text": (only_packets(*TWO, b"\2\xff\xff\1x", EOF), "does not follow the protocol"),
+    "silence at the end": (only_packets(*TWO), "MySQL: "),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_no_answer_takes_more_than_a_page_may(name: str) -> None:
+    attack, says = LARGE[name]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=Speaking(attack).serve, args=(listening,), daemon=True)
+        serving.start()
+        error, taken = measured(listening.getsockname()[1], PAGE)
+        serving.join()
+    assert re.search(says, error), error[:300]
+    assert not error or error.startswith(("Provider", "PageUnreadable"))
+    assert len(error) < 1_000
+    assert taken < 6 * PAGE, f"{taken / PAGE:.1f} pages"
+
+
+def source_at(port: int, timeout: float, page_bytes: int = 1 << 20) -> Source:
     return catalog.open_source(
         "sql",
         {
@@ -96,7 +229,12 @@ def source_at(port: int, timeout: float) -> Source:
         "users",
         secrets=Secrets(),
         limits=FetchLimits(
-            attempts=1, first_wait=0, timeout=timeout, page_bytes=1 << 20, max_pages=9
+            attempts=1,
+            first_wait=0,
+            timeout=timeout,
+            page_bytes=page_bytes,
+            record_bytes=page_bytes // 2 + 1000,
+            max_pages=9,
         ),
     )
 

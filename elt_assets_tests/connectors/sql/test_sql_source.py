@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from elt_assets.connectors.own_places import OwnPlaces
-from elt_assets.errors import PermanentError, ProviderRefused, ProviderUnavailable
+from elt_assets.errors import PageUnreadable, PermanentError, ProviderRefused, ProviderUnavailable
 from elt_assets_tests.connectors.sql.conftest import Database, SqliteFile, opened, read, records
 
 pytestmark = pytest.mark.slow
@@ -212,3 +213,29 @@ def test_a_query_on_a_file_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     )
     with pytest.raises(ProviderUnavailable, match="longer than statement_timeout"):
         read(opened(database, endless, statement_timeout=0.5))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "hex(zeroblob(400000000))",
+        "printf('%.*c', 900000000, 'x')",
+        "printf('%.*c', 60000000, 'x')",
+        "printf('%.*c', 3000000, 'x')",
+    ],
+)
+def test_a_row_of_a_file_takes_no_more_than_a_page_may(tmp_path: Path, row: str) -> None:
+    file = SqliteFile(tmp_path / "hr.db")
+    people(file)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    with pytest.raises(PageUnreadable, match="ELT_ASSETS_PAGE_BYTES allows"):
+        read(opened(file, f"SELECT id, {row} AS text FROM users", page_size=10))
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert taken <= max(before, 256 * 1024)
+
+
+def test_a_large_row_of_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "hr.db")
+    people(file, [1])
+    (row,) = read(opened(file, "SELECT id, printf('%.*c', 1000000, 'x') AS text FROM users"))
+    assert row["text"] == "x" * 1_000_000

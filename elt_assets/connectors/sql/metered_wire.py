@@ -1,0 +1,112 @@
+"""A relay between a driver and a server that counts what the server sends.
+
+libpq takes a row of a gigabyte into memory before a caller sees any of it, and waits without end
+for a server that drips. It connects to a port of this relay instead. TLS and passwords pass through
+untouched: the server proves its own name.
+
+Belongs here: copying, counting and ending. Does not: how much is too much (postgresql_reader).
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from elt_assets.connectors.http.deadline import Deadline, shut
+from elt_assets.errors import ProviderUnavailable
+
+_PART = 1 << 16
+
+
+class MeteredWire:
+    """Relays connections, one after the other, from a port on loopback to a server.
+
+    It ends them when the server has sent more than it may, and when a deadline passes.
+    """
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self.overrun = False
+        """Whether the server has sent more than it might."""
+        self.failure: ProviderUnavailable | None = None
+        """Why the server could not be reached."""
+        self._connect = connect
+        self._room = 0
+        self._closed = False
+        self._deadline: Deadline | None = None
+        self._server: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, name="sql wire", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def hold(self, room: int, deadline: Deadline) -> Iterator[None]:
+        """Let the server send so many bytes meanwhile, until that deadline passes."""
+        with self._lock:
+            self._room, self._deadline = room, deadline
+            if self._server is not None:
+                deadline.watch(self._server)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deadline = None
+
+    def close(self) -> None:
+        """End the connection and the thread."""
+        with self._lock:
+            self._closed = True
+            shut(self._listening)
+            if self._server is not None:
+                shut(self._server)
+        self._thread.join()
+        self._listening.close()
+
+    def _accept(self) -> None:
+        # The driver has two: one to learn the server's types, then one to be used.
+        with suppress(OSError):
+            while True:
+                driver, _ = self._listening.accept()
+                with driver:
+                    try:
+                        server = self._connect()
+                    except ProviderUnavailable as error:
+                        self.failure = error
+                        continue
+                    with server:
+                        self._relay(driver, server)
+
+    def _relay(self, driver: socket.socket, server: socket.socket) -> None:
+        driver.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.settimeout(None)
+        with self._lock:
+            self._server = server
+            if self._closed:
+                shut(server)
+            if self._deadline is not None:
+                self._deadline.watch(server)
+        answers = threading.Thread(
+            target=self._answers, args=(driver, server), name="sql wire", daemon=True
+        )
+        answers.start()
+        with suppress(OSError):
+            while part := driver.recv(_PART):
+                server.sendall(part)
+        with self._lock:
+            self._server = None
+        shut(server)
+        answers.join()
+
+    def _answers(self, driver: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while part := server.recv(_PART):
+                self._room -= len(part)
+                if self._room < 0:
+                    self.overrun = True
+                    break
+                driver.sendall(part)
+        shut(server)
+        shut(driver)
