@@ -6,8 +6,8 @@ anything.
 
 Under `trusted` the operator writes provider_data. Under `strict` tenants may write it: a secret
 must carry their organization's prefix or stand on the operator's list, a file must be below the
-integration's own folder. Two things hold under both: the secrets of the platform's own settings
-are no integration's, and code is run only where the operator allows it.
+integration's own folder, and code is never run. Under `trusted` it is run only where the operator
+allows it. The secrets of the platform's own settings are no integration's under both.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ class TenantRules:
 
     def check(self, provider: str, config: BaseModel, ref: IntegrationRef | None) -> None:
         """Raise `InvalidInput` for a configuration that refers to what it must not."""
+        if provider == "dlt" and self.strict:
+            raise InvalidInput(
+                "provider dlt imports and runs code inside the platform, which "
+                "ELT_ASSETS_TENANT_RULES=strict never allows; describe the provider as rest, or "
+                "read a file that the code writes"
+            )
         if provider == "dlt" and not self.allow_code:
             raise InvalidInput(
                 "provider dlt imports and runs code inside the platform; set "

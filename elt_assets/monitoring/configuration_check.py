@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from elt_assets.config.settings import InvalidSettings, Settings, load_settings
-from elt_assets.errors import EltAssetsError
+from elt_assets.errors import EltAssetsError, InvalidInput
 from elt_assets.monitoring.health_report import Check, disk, warehouse, workers
 from elt_assets.storage.from_settings import operational_database
-from elt_assets.storage.home import GroupAccess, loose
+from elt_assets.storage.home import GroupAccess, loose, refuse_name
 from elt_assets.storage.operational.database import OperationalDatabase
 
 _LISTED = 10
@@ -25,6 +26,11 @@ def configuration() -> Iterator[Check]:
         settings = load_settings()
     except InvalidSettings as error:
         yield from (Check("settings", False, mistake) for mistake in error.mistakes)
+        return
+    try:
+        refuse_name(settings.home)
+    except InvalidInput as error:
+        yield Check("settings", False, str(error))
         return
     yield Check("settings", True, f"valid; the home folder is {settings.home}")
     yield _rights(settings)
@@ -79,6 +85,12 @@ def _dagster(settings: Settings) -> Check:
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     try:
+        if not (settings.home.exists() or os.environ.get("DAGSTER_HOME")):
+            # Opening it would make the home.
+            place = f"{settings.dagster_path} is made when something is synced"
+            if settings.dagster_address is not None:
+                place = look_at_instance(settings.dagster_address)
+            return Check("dagster", True, place)
         with open_instance(settings) as instance:
             runs = instance.get_runs_count()
         place = str(dagster_home(settings))

@@ -32,11 +32,7 @@ def prepare_home(settings: Settings) -> None:
     allowed = _allowed(settings)
     os.umask(0o777 & ~allowed)
     home = settings.home
-    if "?" in str(home):
-        raise InvalidInput(
-            f"the home folder {home} has a '?' in its path, which the address of a SQLite file in "
-            "it cannot have: rename the folder, or set ELT_ASSETS_HOME"
-        )
+    refuse_name(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
         found = home.stat()
@@ -53,6 +49,15 @@ def prepare_home(settings: Settings) -> None:
     # One that belongs to another account is a volume, whose rights its maker has chosen.
     if found.st_uid == os.geteuid():
         _tighten(home, found, allowed)
+
+
+def refuse_name(home: Path) -> None:
+    """Raise `InvalidInput` for a path that our files cannot have."""
+    if "?" in str(home):
+        raise InvalidInput(
+            f"the home folder {home} has a '?' in its path, which the address of a SQLite file in "
+            "it cannot have: rename the folder, or set ELT_ASSETS_HOME"
+        )
 
 
 def loose(settings: Settings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.tenant_rules import TenantRules, drop_folder
 from elt_assets.errors import EltAssetsError, InvalidInput, PermanentError, SecretMissing
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
+from elt_assets.sync.streams import USERS
 
 ACME = IntegrationRef("acme", "main")
 ACME_EU = IntegrationRef("acme-eu", "main")
@@ -198,13 +201,45 @@ def test_a_new_organization_does_not_inherit_what_another_refers_to(platform: Pl
         platform.registry.add(ACME_EU, "rest", rest({"env": "ACME_EU_OTHER"}))
 
 
-@pytest.mark.parametrize("mode", ["trusted", "strict"])
-def test_code_is_run_only_where_the_operator_allows_it(home: Path, mode: str) -> None:
-    data = {"source": "os:system", "streams": {"users": {"fields": {"external_id": "id"}}}}
+CODE: dict[str, Any] = {
+    "source": "elt_assets_tests.connectors.dlt.people_sources:users",
+    "streams": {"users": {"fields": {"external_id": "id"}}},
+}
+
+
+def test_code_is_run_only_where_the_operator_allows_it(home: Path) -> None:
     with pytest.raises(InvalidInput, match="ELT_ASSETS_ALLOW_CODE=true"):
-        catalog.validate("dlt", data, rules=rules(home, tenant_rules=mode), ref=ACME)
-    allowed = rules(home, tenant_rules=mode, allow_code=True)
-    assert catalog.validate("dlt", data, rules=allowed, ref=ACME) == data
+        catalog.validate("dlt", CODE, rules=rules(home), ref=ACME)
+    assert catalog.validate("dlt", CODE, rules=rules(home, allow_code=True), ref=ACME) == CODE
+
+
+def test_code_is_never_run_under_strict_rules(home: Path) -> None:
+    for allow_code in (False, True):
+        with pytest.raises(InvalidInput, match="TENANT_RULES=strict never allows"):
+            catalog.validate("dlt", CODE, rules=strict(home, allow_code=allow_code), ref=ACME)
+
+
+def test_code_that_was_stored_before_is_not_run_under_strict_rules(home: Path) -> None:
+    trusted = load_settings(home=home, allow_code=True)
+    with Platform.open(trusted) as platform:
+        platform.registry.add(ACME, "dlt", CODE)
+    sys.modules.pop(CODE["source"].partition(":")[0], None)
+    with Platform.open(
+        load_settings(home=home, allow_code=True, tenant_rules="strict")
+    ) as platform:
+        (outcome,) = platform.sync(USERS, [ACME], sync_id="s1")
+    assert outcome.status is Status.FAILED
+    assert "TENANT_RULES=strict never allows" in str(outcome.error)
+    assert CODE["source"].partition(":")[0] not in sys.modules, "it was not even imported"
+
+
+def test_code_is_not_run_where_its_connections_would_be_held_to_addresses(home: Path) -> None:
+    settings = load_settings(home=home, allow_code=True, egress="public")
+    with Platform.open(settings) as platform:
+        platform.registry.add(ACME, "dlt", CODE)
+        (outcome,) = platform.sync(USERS, [ACME], sync_id="s1")
+    assert outcome.status is Status.FAILED
+    assert "ELT_ASSETS_EGRESS cannot hold" in str(outcome.error)
 
 
 def test_strict_rules_close_the_machine_and_its_networks(home: Path) -> None:

@@ -146,3 +146,24 @@ def test_dagsters_files_are_closed_too(own_home: Path) -> None:
         instance.get_runs_count()
     os.umask(before)
     assert modes(own_home) == {("folder", "0700"), ("file", "0600")}
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_check_of_a_home_that_is_not_there_makes_nothing_and_finds_nothing_wrong(
+    own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["config", "check", "--json"], Invocation()) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert all(one["ok"] for one in found.values())
+    for name in ("operational database", "warehouse", "dagster"):
+        assert "is made when" in found[name]["detail"]
+    assert not own_home.exists()
+
+
+def test_a_check_names_a_home_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ELT_ASSETS_HOME", str(tmp_path / "is this it?"))
+    assert run(["config", "check", "--json"], Invocation()) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert "has a '?' in its path" in found["detail"]

@@ -344,8 +344,12 @@ class FileWarehouses(Warehouses):
 
     def inspect(self) -> str:
         """See `Warehouses`."""
+        there = next(place for place in (self._root, *self._root.parents) if place.exists())
+        if there != self._root:
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermanentError(f"{self._root} cannot be made: {there} cannot be written")
+            return f"{self._root} is made when something is registered"
         try:
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o770)
             with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe-") as probe:
                 probe.write(b"x")
                 probe.flush()
