@@ -90,6 +90,27 @@ def test_every_setting_named_exists_and_all_of_them_together_are_valid(
     assert (settings.broker_url is None) == (where == "helm")
 
 
+@pytest.mark.parametrize(("where", "environment"), [*environments()])
+def test_containers_share_the_key_of_the_audit_log(where: str, environment: dict[str, str]) -> None:
+    kind, _, place = environment["ELT_ASSETS_AUDIT_KEY"].partition(":")
+    if kind == "env":
+        assert where.startswith("compose")
+        assert f" {place};" in (DEPLOY / "compose.yaml").read_text("utf-8"), "how it is made"
+    else:
+        assert place == "/run/secrets/elt-assets/audit-key"
+
+
+def test_no_home_is_a_folder_that_everybody_can_write_to() -> None:
+    """As a volume of Kubernetes' own is; the platform refuses it as its home."""
+    [(_, environment)] = [one for one in environments() if one[0] == "kubernetes"]
+    for container in containers():
+        places = {mount["mountPath"] for mount in container["volumeMounts"]}
+        home = Path(environment["ELT_ASSETS_HOME"])
+        assert str(home) not in places
+        assert str(home.parent) in places
+    assert environment["ELT_ASSETS_GROUP_ACCESS"] == "write", "the volume belongs to a group"
+
+
 def test_what_containers_run_are_our_commands_and_their_options() -> None:
     from click import Context
 

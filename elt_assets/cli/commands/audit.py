@@ -58,4 +58,6 @@ def verify(head: str | None, as_json: bool) -> int:
             note(problem)
         verdict = "is not intact" if found.problems else "is intact"
         click.echo(f"The audit log {verdict}: {found.entries:,} entries, head {found.head}.")
+        if not found.compared:
+            note("no head is kept here; give --head to learn whether the end was cut off")
     return FAILED if found.problems else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from elt_assets.sync.admin.migrate_database import copy_to_file
 from elt_assets.sync.admin.warehouse_copy import copy_tables
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state import change_log, ledger
-from elt_assets.sync.state.audit_log import KEY_FILE as AUDIT_KEY
+from elt_assets.sync.state.audit_log import HEAD_FILE, KEY_FILE
 from elt_assets.sync.state.registry import Registry
 from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import STREAMS
@@ -51,10 +52,11 @@ def backup(platform: Platform, folder: Path) -> Backup:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True, mode=0o770)
     settings = platform.settings.model_copy(update={"home": unfinished})
+    # Before the entries: none of theirs may be missing behind the head.
+    for name in (KEY_FILE, HEAD_FILE):
+        with suppress(FileNotFoundError):
+            shutil.copy(platform.settings.home / name, settings.home / name)
     copy_to_file(platform.database, settings.database_path)
-    key = platform.settings.home / AUDIT_KEY
-    if key.exists():
-        shutil.copy(key, settings.home / AUDIT_KEY)
     database = SqliteDatabase(settings.database_path)
     shared = FileWarehouses(platform.settings.analytics_path, lock_wait=settings.lock_wait)
     shared_copies = FileWarehouses(settings.analytics_path)

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,11 +32,14 @@ log = logging.getLogger(__name__)
 
 TABLE = "audit_log"
 KEY_FILE = "audit.key"
+HEAD_FILE = "audit.head"
 Detail = Mapping[str, Any]
 Add = Callable[..., None]
 
 _COLUMNS = "sequence, at, account, acting_as, action, partition, detail, key_id, mac"
 _FIRST = "beginning"
+_SHORTEST_KEY = 16
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -63,6 +67,8 @@ class Verified(msgspec.Struct, frozen=True):
     entries: int
     head: str | None
     problems: list[str]
+    compared: bool
+    """Whether the end was compared with a head; only that shows that it was cut off."""
 
 
 def audit_tables(dialect: Dialect) -> list[str]:
@@ -82,7 +88,7 @@ class AuditLog:
         self._database = database
         self._settings = settings
         self._file = settings.home / KEY_FILE
-        self._head_file = settings.home / "audit.head"
+        self._head_file = settings.home / HEAD_FILE
 
     @contextmanager
     def recording(self, on: str = "") -> Iterator[tuple[Transaction, Add]]:
@@ -136,17 +142,24 @@ class AuditLog:
         kept = [head] if head is not None else []
         with suppress(OSError):
             kept.append(self._head_file.read_text(encoding="ascii").strip())
+        if not kept and self._settings.audit_key is None and self._file.exists():
+            # Both are written with the first entry.
+            problems.append(
+                f"{self._head_file} is missing next to the key: the end may have been cut off; "
+                "compare with a head from the log (--head NUMBER:HMAC)"
+            )
         macs = {entry.sequence: entry.mac for entry in entries}
         for known in dict.fromkeys(kept):
             sequence, colon, mac = known.partition(":")
-            if not (colon and sequence.isdigit()):
+            if not (colon and _NUMBER.fullmatch(sequence)):
                 raise InvalidInput(f"{known!r} is no head of the audit log: write NUMBER:HMAC")
             if macs.get(int(sequence)) != mac:
                 problems.append(
                     f"entry {sequence} is not the one whose head was kept: "
                     + ("it was replaced" if int(sequence) in macs else "the end was cut off")
                 )
-        return Verified(len(entries), entries[-1].head if entries else None, problems)
+        newest = entries[-1].head if entries else None
+        return Verified(len(entries), newest, problems, compared=bool(kept))
 
     def _append(
         self, transaction: Transaction, action: str, ref: IntegrationRef | None, detail: Detail
@@ -198,11 +211,18 @@ class AuditLog:
                     with os.fdopen(descriptor, "w", encoding="ascii") as file:
                         file.write(secrets.token_hex(32))
             key = self._file.read_bytes() if self._file.exists() else b""
+        named = self._settings.audit_key
+        place = self._file if named is None else named.env or named.file
         if key_id is not None and _key_id(key) != key_id:
             raise InvalidInput(
-                f"the key with which the audit log was begun is not in {self._file}: copy it from "
+                f"the key with which the audit log was begun is not in {place}: copy it from "
                 "the machine that has it, or name it in ELT_ASSETS_AUDIT_KEY (env:NAME or "
                 "file:PATH)"
+            )
+        if len(key) < _SHORTEST_KEY:
+            raise InvalidInput(
+                f"the key of the audit log in {place} has {len(key)} characters, which can be "
+                f"guessed; it must have {_SHORTEST_KEY} or more: openssl rand -hex 32 makes one"
             )
         return key
 

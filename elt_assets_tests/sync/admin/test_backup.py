@@ -50,6 +50,9 @@ def test_a_restored_backup_holds_the_same_and_passes_every_audit(
         assert platform.records(USERS, ACME) == filled.platform.records(USERS, ACME)
         assert platform.changes(USERS, ACME) == filled.platform.changes(USERS, ACME)
         assert broken(platform) == []
+        found = platform.audit_log.verify()
+        assert found.compared
+        assert found == filled.platform.audit_log.verify()
 
 
 def test_what_is_synced_while_files_are_copied_is_not_in_the_backup(

@@ -155,9 +155,33 @@ def test_a_kept_head_shows_that_the_end_was_cut_off_on_another_machine(
     head = busy.platform.audit_log.verify().head
     tamper(busy, "DELETE FROM audit_log WHERE sequence > 3")
     (own_home / "audit.head").unlink()
-    assert busy.platform.audit_log.verify().problems == [], "nothing tells of it there"
     (problem,) = busy.platform.audit_log.verify(head).problems
     assert "the end was cut off" in problem
+
+
+def test_a_head_that_was_removed_with_the_end_is_missed(busy: Company, own_home: Path) -> None:
+    tamper(busy, "DELETE FROM audit_log WHERE sequence > 3")
+    (own_home / "audit.head").unlink()
+    (problem,) = busy.platform.audit_log.verify().problems
+    assert "audit.head is missing next to the key" in problem
+
+
+@pytest.mark.parametrize("head", ["\u00b2:x", "9" * 5_000 + ":x", "5", ":", "-1:x"])
+def test_what_is_no_head_is_named(busy: Company, head: str) -> None:
+    with pytest.raises(InvalidInput, match="is no head of the audit log"):
+        busy.platform.audit_log.verify(head)
+
+
+def test_a_key_that_can_be_guessed_is_refused(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARED", "secret")
+    monkeypatch.setenv("ELT_ASSETS_AUDIT_KEY", "env:SHARED")
+    with (
+        Platform.open(load_settings()) as platform,
+        pytest.raises(InvalidInput, match="SHARED has 6 characters"),
+    ):
+        platform.registry.add(ACME, "rest", PROVIDER_DATA)
 
 
 def test_an_end_that_was_written_again_is_found(busy: Company) -> None:
@@ -270,4 +294,8 @@ def test_an_installation_that_shares_its_key_by_a_setting_needs_no_file(
     with Platform.open(load_settings()) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
         assert platform.audit_log.verify().problems == []
+        (own_home / "audit.head").unlink()
+        found = platform.audit_log.verify()
+        assert not found.problems, "another machine may have written it"
+        assert not found.compared
     assert not (own_home / "audit.key").exists()
