@@ -1,27 +1,22 @@
 """Two honest tenants and a hostile one in one run, attack by attack: what it costs the honest ones.
 
-Each run has a process of its own. What an attack is made of stands in the tests of deadlines and
-of pages.
+Each run has a process of its own. The attacks stand in `attacks`.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.hostile.attacks import ATTACKS, Hostile, rest
 from elt_assets_tests.campaign.oracles import Violation
-from elt_assets_tests.connectors.http.test_deadlines import DRIPS, server
-from elt_assets_tests.connectors.json.test_page_costs import BOMBS, COUNTED
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 MOST_TIMES = 1.5
@@ -32,26 +27,6 @@ MOST_BYTES = 6 * 64 * 2**20
 """How much more memory a run may take: six times the largest page."""
 PAGES, PAGE_SIZE = 100, 100
 _ANSWERS_AFTER = 0.04
-
-Attack = Callable[[], AbstractContextManager[str]]
-
-
-@contextmanager
-def bomb(make: Callable[[], bytes]) -> Iterator[str]:
-    """The address of a provider whose every page is such a body, compressed."""
-    packed = gzip.compress(make(), 1)
-    with Provider(lambda _: Reply(packed, headers={"Content-Encoding": "gzip"})) as provider:
-        yield provider.url
-
-
-ATTACKS: dict[str, Attack] = {
-    **{f"drips {place}": partial(server, parts, 0.02) for place, parts in DRIPS.items()},
-    **{
-        f"a page of {name}": partial(bomb, make)
-        for name, (make, expected) in BOMBS.items()
-        if expected != COUNTED
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -76,10 +51,11 @@ def honest(asked: Asked) -> Reply:
     return as_json({"items": people, "next": str(number + 1) if number + 1 < PAGES else None})
 
 
-def run(home: Path, honest_url: str, hostile_url: str | None) -> Run:
+def run(home: Path, honest_url: str, hostile: Hostile | None) -> Run:
     """Sync the tenants once, in a process of its own."""
+    described = "" if hostile is None else json.dumps(asdict(hostile))
     done = subprocess.run(
-        [sys.executable, "-m", __name__, str(home), honest_url, hostile_url or ""],
+        [sys.executable, "-m", __name__, str(home), honest_url, described],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,9 +73,9 @@ def hostile_campaign(folder: Path, repeats: int, names: tuple[str, ...] = ()) ->
     figures = Figures("hostile neighbours")
     with Provider(honest) as provider:
 
-        def runs_of(name: str, url: str | None, first: int, count: int) -> list[Run]:
+        def runs_of(name: str, hostile: Hostile | None, first: int, count: int) -> list[Run]:
             return [
-                run(folder / f"{name.replace(' ', '-')}-{n}", provider.url, url)
+                run(folder / f"{name.replace(' ', '-')}-{n}", provider.url, hostile)
                 for n in range(first, first + count)
             ]
 
@@ -109,14 +85,16 @@ def hostile_campaign(folder: Path, repeats: int, names: tuple[str, ...] = ()) ->
         figures.seen["ms for the honest ones alone"] = round(seconds * 1000)
         figures.seen["MiB for the honest ones alone"] = memory >> 20
         for name in names or tuple(ATTACKS):
-            with ATTACKS[name]() as url:
-                runs = runs_of(name, url, 0, repeats)
+            made = folder / f"of {name}"
+            made.mkdir()
+            with ATTACKS[name](made) as hostile:
+                runs = runs_of(name, hostile, 0, repeats)
                 times = min(one.seconds for one in runs) / seconds
                 for pair in range(repeats, repeats + MOST_PAIRS):
                     if times <= MOST_TIMES:
                         break
                     (without,) = runs_of(f"alone next to {name}", None, pair, 1)
-                    runs += runs_of(name, url, pair, 1)
+                    runs += runs_of(name, hostile, pair, 1)
                     times = min(times, runs[-1].seconds / without.seconds)
             peak = max(one.peak for one in runs)
             figures.seen[f"% of that time: {name}"] = round(times * 100)
@@ -136,7 +114,7 @@ def _violations(name: str, times: float, more: int, runs: list[Run]) -> Iterator
         yield Violation("harmed", name, str([one.honest for one in runs]))
 
 
-def main(home: str, honest_url: str, hostile_url: str) -> None:
+def main(home: str, honest_url: str, attack: str) -> None:
     """One run; prints its figures as JSON."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
@@ -146,13 +124,14 @@ def main(home: str, honest_url: str, hostile_url: str) -> None:
     settings = load_settings(home=Path(home), fetch_attempts=1, request_timeout=3)
     refs = [IntegrationRef("acme", "main"), IntegrationRef("globex", "main")]
     hostile = IntegrationRef("evil", "main")
-    # The hostile one first: it has its slot when the others begin.
-    places = {hostile: hostile_url} if hostile_url else {}
-    places |= dict.fromkeys(refs, honest_url)
+    places = dict.fromkeys(refs, rest(honest_url))
+    if attack:
+        # The hostile one first: it has its slot when the others begin.
+        places = {hostile: Hostile(**json.loads(attack)), **places}
     status: dict[str, str] = {}
     with Platform.open(settings) as platform:
-        for ref, url in places.items():
-            platform.registry.add(ref, "rest", described(url.rstrip("/")))
+        for ref, one in places.items():
+            platform.registry.add(ref, one.provider, one.data)
         begun = time.monotonic()
         seconds = 0.0
         for outcome in platform.sync(USERS, list(places), sync_id="s1"):
@@ -171,21 +150,6 @@ def main(home: str, honest_url: str, hostile_url: str) -> None:
             }
         )
     )
-
-
-def described(url: str) -> dict[str, Any]:
-    """provider_data of a tenant whose provider is there."""
-    return {
-        "api_endpoint": url,
-        "streams": {
-            "users": {
-                "path": "/users",
-                "records": "items",
-                "pagination": {"type": "cursor", "cursor": "next", "param": "cursor"},
-                "fields": {"external_id": "id", "name": "name", "email": "email"},
-            }
-        },
-    }
 
 
 if __name__ == "__main__":

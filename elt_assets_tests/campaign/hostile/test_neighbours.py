@@ -12,7 +12,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
-from elt_assets_tests.campaign.hostile.neighbours import described, hostile_campaign
+from elt_assets_tests.campaign.hostile.attacks import rest
+from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
 from elt_assets_tests.connectors.http.test_deadlines import DRIPS, server
 from elt_assets_tests.connectors.serving import Provider, as_json
 
@@ -35,7 +36,7 @@ def test_no_attack_costs_the_neighbours_half_as_much_again(tmp_path: Path) -> No
 def test_two_that_drip_leave_the_other_slots_to_the_rest(tmp_path: Path) -> None:
     """They hold two of three slots until their time is over; everybody else is done by then."""
     slow = [IntegrationRef("evil", f"slow-{number}") for number in range(2)]
-    rest = [IntegrationRef("acme", f"main-{number}") for number in range(6)]
+    others = [IntegrationRef("acme", f"main-{number}") for number in range(6)]
     settings = load_settings(
         home=tmp_path, concurrency=3, fetch_attempts=1, request_timeout=60, integration_timeout=60
     )
@@ -45,12 +46,12 @@ def test_two_that_drip_leave_the_other_slots_to_the_rest(tmp_path: Path) -> None
         ExitStack() as dripping,
     ):
         url = dripping.enter_context(server(DRIPS["one header"], 0.05))
-        for ref in slow + rest:
+        for ref in slow + others:
             place = url if ref in slow else provider.url
-            platform.registry.add(ref, "rest", described(place.rstrip("/")))
-        outcomes = platform.sync(USERS, slow + rest, sync_id="s1")
-        done = [next(outcomes) for _ in rest]
-        assert {one.partition for one in done} == {str(ref) for ref in rest}
+            platform.registry.add(ref, "rest", rest(place).data)
+        outcomes = platform.sync(USERS, slow + others, sync_id="s1")
+        done = [next(outcomes) for _ in others]
+        assert {one.partition for one in done} == {str(ref) for ref in others}
         assert all(one.status is Status.APPLIED for one in done)
         dripping.close()
         assert [one.status for one in outcomes] == [Status.FAILED] * 2

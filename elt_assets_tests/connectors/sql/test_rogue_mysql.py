@@ -10,8 +10,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -107,9 +107,10 @@ class Speaking:
             self._number = (self._number + 1) % 256
         self._peer.sendall(b"".join(framed))
 
-    def serve(self, listening: socket.socket) -> None:
+    def serve(self, peer: socket.socket) -> None:
+        """Serve one session."""
         with suppress(OSError):
-            self._peer, _ = listening.accept()
+            self._peer = peer
             with self._peer:
                 greeting = b"\x0a8.0.0\0" + struct.pack("<I", 1) + b"12345678\0"
                 greeting += struct.pack("<HBHHB", 0x8200 | 8, 45, 2, 8, 21) + b"\0" * 10
@@ -131,6 +132,25 @@ class Speaking:
                         self.send(OK)
 
 
+@contextmanager
+def speaking(attack: Callable[[Speaking], None]) -> Iterator[int]:
+    """A port where such a server listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    Speaking(attack).serve(listening.accept()[0])
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            serving.join()
+
+
 OK, EOF = b"\0\0\0\2\0\0\0", b"\xfe\0\0\2\0"
 
 
@@ -146,12 +166,15 @@ def large(size: int, filler: bytes) -> Callable[[Speaking], None]:
     """One row of so many bytes, in as many packets as that takes."""
 
     def attack(peer: Speaking) -> None:
-        peer.send(b"\2", column("id", 253), column("id", 253), EOF)
-        body = b"\xfe" + struct.pack("<Q", size) + "\U0001f701".encode() + filler * (size - 4)
-        body += text("1")
-        for at in range(0, len(body), 0xFFFFFF):
-            peer.send(body[at : at + 0xFFFFFF])
-        peer.send(EOF)
+        peer.send(*TWO)
+        start = b"\xfe" + struct.pack("<Q", size) + "\U0001f701".encode()
+        left = size - 4
+        while len(start) + left >= 0xFFFFFF:
+            packet = start + filler * (0xFFFFFF - len(start))
+            left -= 0xFFFFFF - len(start)
+            start = b""
+            peer.send(packet)
+        peer.send(start + filler * left + text("1"), EOF)
 
     return attack
 
@@ -195,11 +218,8 @@ LARGE = {
 @pytest.mark.parametrize("name", LARGE)
 def test_no_answer_takes_more_than_a_page_may(name: str) -> None:
     attack, says = LARGE[name]
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        serving = threading.Thread(target=Speaking(attack).serve, args=(listening,), daemon=True)
-        serving.start()
-        error, taken = measured(listening.getsockname()[1], PAGE)
-        serving.join()
+    with speaking(attack) as port:
+        error, taken = measured(port, PAGE)
     assert re.search(says, error), error[:300]
     assert not error or error.startswith(("Provider", "PageUnreadable"))
     assert len(error) < 1_000
