@@ -45,6 +45,7 @@ test-fast: $(READY) ## Run the tests that need no other process, in under a minu
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
+	@$(BIN)/python -m elt_assets_tests.campaign hostile
 
 check: $(READY) ## Check style, types, prose, import contracts and that Dagster loads the definitions
 	@$(BIN)/ruff check

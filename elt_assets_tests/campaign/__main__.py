@@ -23,6 +23,7 @@ from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign,
 from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
+from elt_assets_tests.campaign.hostile.sinks import sinks_campaign
 from elt_assets_tests.campaign.liar.campaign import liar_campaign
 from elt_assets_tests.campaign.liar.campaign import never_often_enough as never_told_often_enough
 
@@ -52,8 +53,12 @@ def chaos(folder: Path, seed: int, scale: float) -> Figures:
 
 
 def hostile(folder: Path, seed: int, scale: float) -> Figures:
-    """Tenants that attack their neighbours by what their provider answers."""
-    return hostile_campaign(folder, max(1, int(2 * scale)))
+    """Tenants that attack their neighbours, and everybody who reads what they write."""
+    figures = hostile_campaign(folder / "neighbours", max(1, int(2 * scale)))
+    texts = sinks_campaign(folder / "sinks")
+    figures.add(texts)
+    figures.missing += texts.missing
+    return figures
 
 
 def liar(_folder: Path, seed: int, scale: float) -> Figures:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
@@ -22,14 +20,6 @@ def test_an_attack_fails_and_the_neighbours_do_not_notice(tmp_path: Path) -> Non
     figures = hostile_campaign(tmp_path, 1, ("drips headers", "a page of numbers"))
     harmed = [found for found in figures.violations if found[1].oracle in ("harmed", "memory")]
     assert not harmed
-    assert not figures.missing
-
-
-@pytest.mark.campaign
-def test_no_attack_costs_the_neighbours_half_as_much_again(tmp_path: Path) -> None:
-    figures = hostile_campaign(tmp_path, 1)
-    print("\n".join(figures.lines()))
-    assert not figures.violations, figures.lines()
     assert not figures.missing
 
 
