@@ -35,6 +35,11 @@ class FileLimits:
     """What of a row group is in memory at once: a page of each column, its dictionary, lists."""
 
 
+def page_limit_reached(most: int) -> str:
+    """Why a listing is cut short after so many pages."""
+    return f"page limit of {most:,} reached (ELT_ASSETS_MAX_PAGES)"
+
+
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
     """Limits of one extraction; each ends in an error or a cut that says so, never in silence."""

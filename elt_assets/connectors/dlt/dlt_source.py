@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.dlt.dlt_data import DltData, with_secrets
-from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import (
@@ -99,7 +99,7 @@ class DltSource(ListsOnly):
                 number += 1
                 cut_short = None
                 if number >= self._limits.max_pages:
-                    cut_short = f"page limit of {self._limits.max_pages:,} reached"
+                    cut_short = page_limit_reached(self._limits.max_pages)
                 yield Page(*held, next={"pages": number}, cut_short=cut_short)
                 if cut_short is not None:
                     return

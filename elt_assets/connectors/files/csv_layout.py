@@ -142,7 +142,7 @@ class RowLines:
         if self._lines.offset - self.began > LONGEST_ROW:
             raise PageUnreadable(
                 f"{self._name}: the row that ends at line {self._lines.line:,} or later has more "
-                f"than {LONGEST_ROW:,} bytes, the limit of one row; most likely a quote is not "
-                "closed"
+                f"than {LONGEST_ROW:,} bytes, the most that a row may ever have; most likely a "
+                "quote is not closed"
             )
         return next(self._lines)

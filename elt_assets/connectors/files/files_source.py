@@ -24,7 +24,7 @@ from elt_assets.connectors.files.file_format import Format, format_of_name
 from elt_assets.connectors.files.files_data import FilesData, FileStream
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
-from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
@@ -95,7 +95,7 @@ class FilesSource(ListsOnly):
                 if held is not None:
                     number += 1
                     if number >= self._max_pages:
-                        yield _page(*held, f"page limit of {self._max_pages:,} reached")
+                        yield _page(*held, page_limit_reached(self._max_pages))
                         return
                     yield _page(*held)
                 held = chunk, _cursor(number + 1, files[index:], chunk.after)

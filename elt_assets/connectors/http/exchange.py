@@ -309,8 +309,11 @@ def _late(message: Message, exchange: _Exchange) -> ProviderUnavailable:
     elif not exchange.meter.received:
         why = f"cannot reach {origin}: silence for {seconds}"
     else:
-        return ProviderUnavailable(f"{message.what} was still arriving after {seconds}")
-    return ProviderUnavailable(f"{message.what}: {why}")
+        return ProviderUnavailable(
+            f"{message.what} was still arriving after {seconds}, as long as it may "
+            "(ELT_ASSETS_REQUEST_TIMEOUT)"
+        )
+    return ProviderUnavailable(f"{message.what}: {why} (ELT_ASSETS_REQUEST_TIMEOUT)")
 
 
 def _unreachable(
@@ -323,11 +326,12 @@ def _unreachable(
     ):
         if exchange.meter.in_head:
             return PageUnreadable(
-                f"{what}: {origin} sent more headers, or longer ones, than are read (100, "
-                f"{HEAD_BYTES:,} bytes together)"
+                f"{what}: {origin} sent more headers, or longer ones, than are ever read "
+                f"(100, {HEAD_BYTES:,} bytes together)"
             )
         return PageUnreadable(
-            f"{what}: {origin} wrapped the answer into more bytes than the answer may have"
+            f"{what}: {origin} wrapped the answer into more bytes than the answer may have "
+            "(ELT_ASSETS_PAGE_BYTES)"
         )
     if exchange.deadline.passed:
         return _late(message, exchange)

@@ -56,8 +56,9 @@ class PageLimits:
             if json_scan.ends_early(body):
                 raise ProviderUnavailable(f"{what} stops in the middle of its JSON") from None
             raise TooLarge(
-                f"{what} has {commas:,} commas, and where its list of records ends cannot be said; "
-                "ask for fewer records a page"
+                f"{what} has {commas:,} commas, and where its list of records ends cannot be said, "
+                f"more than the {self.records:,} records allowed; ask for fewer records a page, or "
+                "raise ELT_ASSETS_PAGE_RECORDS"
             ) from None
 
     def check_marks(
@@ -72,7 +73,7 @@ class PageLimits:
         if marks > most:
             raise TooLarge(
                 f"{what} has {marks:,} lists, objects and texts, more than the {most:,} that "
-                "are looked through; ask for fewer records a page"
+                "are ever looked through; ask for fewer records a page"
             )
         if json_scan.has_more_than(body, json_scan.list_start(body, keys), self.records):
             raise self._too_many(what)

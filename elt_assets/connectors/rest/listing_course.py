@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.connectors.limits import page_limit_reached
+
 Position = Any
 """A JSON value: a token, an address, a page's number or a record's number."""
 
@@ -250,7 +252,7 @@ class Listing:
         if known and not own:
             return f"page {page} leads back to a page already fetched"
         if page >= self._course.max_pages:
-            return f"page limit of {self._course.max_pages:,} reached"
+            return page_limit_reached(self._course.max_pages)
         return None
 
     def _unproven(self, facts: Facts) -> str | None:

@@ -20,7 +20,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.http_client import NotThere
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.json.record_list import empty_page
-from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
@@ -153,7 +153,7 @@ class NestedSource(ListsOnly):
                 yield replace(
                     child,
                     next=msgspec.to_builtins(place),
-                    cut_short=f"page limit of {self._max_pages:,} reached" if too_many else None,
+                    cut_short=page_limit_reached(self._max_pages) if too_many else None,
                 )
                 if too_many:
                     return

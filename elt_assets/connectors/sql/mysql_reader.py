@@ -262,7 +262,8 @@ def _our_errors(deadline: Deadline | None = None) -> Iterator[None]:
     except (pymysql.Error, OSError) as error:
         if deadline is not None and deadline.passed:
             raise ProviderUnavailable(
-                f"MySQL: the server was still answering after {deadline.seconds:g} s"
+                f"MySQL: the server was still answering after {deadline.seconds:g} s, as long as "
+                "it may (statement_timeout and 10 s)"
             ) from None
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code in _TIMEOUTS:

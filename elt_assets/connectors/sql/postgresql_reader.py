@@ -63,6 +63,7 @@ _USUAL_PLACES = (
 _NO_FILE = "/dev/null/none"
 """A path that leads nowhere on any machine; an empty one would mean the usual place."""
 _NO_TICKET = "none,password,md5,scram-sha-256"
+_WAITS = "ELT_ASSETS_REQUEST_TIMEOUT to connect, statement_timeout and 10 s for a page"
 _TLS = {"verify": "verify-full", "require": "require", "off": "disable"}
 # Connection lost, server starting or stopping, no resources, cancelled by the timeout.
 _PASSING = ("08", "53", "57", "40", "55", "58")
@@ -168,7 +169,8 @@ class PostgresReader:
                     raise PageUnreadable(f"PostgreSQL: {PAGE_OVERRUN}") from None
                 if deadline.passed:
                     raise ProviderUnavailable(
-                        f"PostgreSQL: the server was still answering after {seconds:g} s"
+                        f"PostgreSQL: the server was still answering after {seconds:g} s, as long "
+                        f"as it may ({_WAITS})"
                     ) from None
                 if self._wire.failure is not None:
                     raise self._wire.failure from None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.json.record_list import sound_list
-from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
@@ -104,7 +104,7 @@ class SqlSource(ListsOnly):
                 after = _position(found.last, number)
                 cut_short = None
                 if number >= self._limits.max_pages:
-                    cut_short = f"page limit of {self._limits.max_pages:,} reached"
+                    cut_short = page_limit_reached(self._limits.max_pages)
                 next_cursor = {"pages": number, "after": after, "total": total}
                 yield Page(body, count, next=next_cursor, total=total, cut_short=cut_short)
                 if cut_short is not None:

@@ -144,7 +144,7 @@ def test_a_resource_that_leaves_records_out_is_no_listing_of_everybody(
 def test_limits_are_kept() -> None:
     pages = read(dlt_data("users", page_size=5), max_pages=2)
     assert len(pages) == 2
-    assert pages[-1].cut_short == "page limit of 2 reached"
+    assert pages[-1].cut_short == "page limit of 2 reached (ELT_ASSETS_MAX_PAGES)"
     with pytest.raises(PageUnreadable, match="lower page_size"):
         read(dlt_data("users"), page_bytes=100)
 

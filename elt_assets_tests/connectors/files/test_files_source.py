@@ -169,7 +169,7 @@ def test_a_file_read_to_its_end_may_go_and_a_new_one_may_come(
 def test_the_page_limit_cuts_the_listing_short_and_says_so(folder: Path, users: OpenFiles) -> None:
     drop(folder, "users.csv", as_csv(PEOPLE))
     *_, last = users(max_pages=3).pages(None)
-    assert last.cut_short == "page limit of 3 reached"
+    assert last.cut_short == "page limit of 3 reached (ELT_ASSETS_MAX_PAGES)"
     assert len(list(users(max_pages=3).pages(None))) == 3
 
 

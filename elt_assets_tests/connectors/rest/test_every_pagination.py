@@ -334,7 +334,11 @@ def test_the_page_limit_is_not_passed_by_fetching_ahead(provider: Provider) -> N
     source = opened(data, max_pages=3)
     pages = list(source.pages(None))
     source.close()
-    assert [page.cut_short for page in pages] == [None, None, "page limit of 3 reached"]
+    assert [page.cut_short for page in pages] == [
+        None,
+        None,
+        "page limit of 3 reached (ELT_ASSETS_MAX_PAGES)",
+    ]
     assert len(provider.asked) == 3
 
 

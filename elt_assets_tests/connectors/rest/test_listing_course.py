@@ -181,7 +181,7 @@ def test_a_circle_is_noticed_after_several_pages() -> None:
 def test_the_page_limit_cuts_short() -> None:
     listing = Listing(Course(Kind.TOKEN, max_pages=2))
     assert listing.take(Facts(1, "b")).cut_short is None
-    assert listing.take(Facts(1, "c")).cut_short == "page limit of 2 reached"
+    assert listing.take(Facts(1, "c")).cut_short == "page limit of 2 reached (ELT_ASSETS_MAX_PAGES)"
 
 
 @pytest.mark.parametrize("course", [NUMBERED, COUNTED, TOKEN, ADDRESS, SINGLE])

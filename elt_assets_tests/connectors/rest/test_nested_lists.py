@@ -295,7 +295,7 @@ def test_pages_are_limited_over_all_lists(provider: Provider) -> None:
     provider.answer = Directory(some_groups(9)).answer
     pages = read(opened(data(provider.url), max_pages=4))
     assert len(pages) == 4
-    assert pages[-1].cut_short == "page limit of 4 reached"
+    assert pages[-1].cut_short == "page limit of 4 reached (ELT_ASSETS_MAX_PAGES)"
     assert pages[-1].next is not None
 
 

@@ -669,7 +669,7 @@ def test_the_page_limit_cuts_short_and_says_so(provider: Provider, users: OpenSo
     provider.answer = listing([[{"id": number}] for number in range(5)])
     pages = everything(users(max_pages=3))
     assert len(pages) == 3
-    assert pages[-1].cut_short == "page limit of 3 reached"
+    assert pages[-1].cut_short == "page limit of 3 reached (ELT_ASSETS_MAX_PAGES)"
     assert pages[-1].next is not None
 
 
@@ -687,7 +687,7 @@ def test_the_page_limit_holds_over_a_resumed_extraction(
     cursor = next(users().pages(None)).next
     pages = list(users(max_pages=3).pages(cursor))
     assert len(pages) == 2
-    assert pages[-1].cut_short == "page limit of 3 reached"
+    assert pages[-1].cut_short == "page limit of 3 reached (ELT_ASSETS_MAX_PAGES)"
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_the_page_limit_cuts_the_listing_short_and_says_so(database: Database) -
     people(database)
     pages = list(opened(database, max_pages=2).pages(None))
     assert len(pages) == 2
-    assert pages[-1].cut_short == "page limit of 2 reached"
+    assert pages[-1].cut_short == "page limit of 2 reached (ELT_ASSETS_MAX_PAGES)"
 
 
 def test_all_pages_show_one_moment(database: Database) -> None:
