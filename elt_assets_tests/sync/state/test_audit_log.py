@@ -252,7 +252,7 @@ def test_the_command_says_whether_the_log_is_whole(
 ) -> None:
     head = str(busy.platform.audit_log.verify().head)
     assert run(["audit", "verify", "--head", head], Invocation()) == 0
-    assert "is whole: 5 entries" in capsys.readouterr().out
+    assert "is intact: 5 entries" in capsys.readouterr().out
     tamper(busy, "UPDATE audit_log SET account = 'mallory' WHERE sequence = 2")
     assert run(["audit", "verify"], Invocation()) == 1
     assert "entry 2 was changed" in capsys.readouterr().err
