@@ -190,6 +190,7 @@ The token endpoint alone gets what proves the client; the API alone gets the tok
 | a `Link` header with `rel="next"` | `{type: link_header}` |
 | `?page=3&per_page=100` | `{type: page, param: page, size_param: per_page, size: 100}` |
 | `?offset=200&limit=100` | `{type: offset, param: offset, size_param: limit, size: 100}` |
+| `?since_id=1234`, the last record's id | `{type: keyset, key: id, param: since_id}` |
 | `startIndex` and `count` | `{type: scim}`, or rather `provider: scim` |
 | everything at once | `{type: none}` |
 
@@ -198,7 +199,33 @@ the place of a page can be told before the one in front of it arrived (page, off
 `rate_limit.concurrency` pages are fetched at once; otherwise one page is fetched while the last
 one is written.
 
-**How it ends.** Page, offset and SCIM listings end at an empty page, or at the declared `total` on
+**POST.** With `body` requests are sent by POST, as `json`, as a `form` or as a `graphql` query. The
+parameters of the pagination then stand in the body: `param: page.after` is the member `after` of
+the object `page`, and with GraphQL a variable. A GraphQL error is an error, whatever came with it.
+
+```yaml
+api_endpoint: https://api.acme.example
+auth: {type: bearer, token: {env: ACME_TOKEN}}
+streams:
+  users:
+    path: /graphql
+    body:
+      type: graphql
+      query: |
+        query ($first: Int!, $after: String) {
+          users(first: $first, after: $after) {
+            nodes { id name email active }
+            pageInfo { hasNextPage endCursor }
+          }
+        }
+      variables: {first: 100}
+    records: data.users.nodes
+    more: data.users.pageInfo.hasNextPage
+    pagination: {type: cursor, cursor: data.users.pageInfo.endCursor, param: after}
+    fields: {external_id: id, name: name, email: email, active: active}
+```
+
+**How it ends.** A listing by key (`keyset`) ends at an empty page. Page, offset and SCIM listings end at an empty page, or at the declared `total` on
 a page that is shorter than the longest one before it: a total that is reached on a full page is
 tried by one more page. `null` instead of the list, 204 and 404 (and 400, where the total was
 reached) end a listing if they follow a page with records; elsewhere they make it incomplete. A

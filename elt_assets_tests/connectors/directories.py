@@ -7,6 +7,7 @@ assertion, or starting the server (serving).
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,6 +94,75 @@ def _none(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Rep
     return as_json(users)
 
 
+def _keyset(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    """Users behind a key, by their ids."""
+    found = asked.query.get("filter", 'id gt ""')
+    after = found.removeprefix('id gt "').removesuffix('"')
+    size = min(int(asked.query["limit"]), size)
+    return as_json({"items": [user for user in users if user["id"] > after][:size]})
+
+
+def _json(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    if asked.method != "POST" or asked.headers["content-type"] != "application/json":
+        return as_json({"error": "not_json"}, 415)
+    sent = json.loads(asked.body)
+    if sent["query"] != {"kind": "Müller", "org": "acme"}:
+        return as_json({"error": "wrong_query"}, 400)
+    start = sent["page"].get("from", 0)
+    following = start + size if start + size < len(users) else None
+    return as_json({**_slice(asked, users, start, size), "next": following})
+
+
+def _form(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    if asked.method != "POST" or "offset" in asked.query or asked.form["kind"] != "all users":
+        return as_json({"error": "not_a_form"}, 400)
+    return as_json(
+        _slice(asked, users, int(asked.form["offset"]), min(int(asked.form["limit"]), size))
+    )
+
+
+def _graphql(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    sent = json.loads(asked.body)
+    if sent["query"] != GRAPHQL:
+        return as_json({"errors": [{"message": "Cannot query field"}], "data": None})
+    variables = sent["variables"]
+    start, size = int(variables.get("after") or 0), min(variables["first"], size)
+    more = start + size < len(users)
+    found = {
+        "nodes": users[start : start + size],
+        "pageInfo": {"hasNextPage": more, "endCursor": str(min(start + size, len(users)))},
+    }
+    return as_json({"data": {"users": found}})
+
+
+GRAPHQL = """\
+query People($first: Int!, $after: String) {
+  users(first: $first, after: $after) {
+    nodes {id name email status}
+    pageInfo {hasNextPage endCursor}
+  }
+}
+"""
+
+
+def first_of(asked: Asked) -> int:
+    """The number of the first user that a request asks for, pages having 100."""
+    sent: dict[str, Any] = dict(asked.query)
+    if asked.headers.get("content-type") == "application/json":
+        document = json.loads(asked.body)
+        sent |= document.get("variables") or document["page"]
+    elif asked.body:
+        sent |= asked.form
+    if "filter" in sent:
+        return int(sent["filter"].removeprefix('id gt "u').removesuffix('"')) + 1
+    if "page" in sent:
+        return (int(sent["page"]) - 1) * 100
+    if "startIndex" in sent:
+        return int(sent["startIndex"]) - 1
+    names = ("cursor", "skip", "after", "offset", "from")
+    return next((int(sent[name]) for name in names if name in sent), 0)
+
+
 PAGINATIONS: dict[str, Pagination] = {
     "cursor": Pagination(
         {
@@ -114,6 +184,52 @@ PAGINATIONS: dict[str, Pagination] = {
     ),
     "scim": Pagination({"records": "Resources", "pagination": {"type": "scim"}}, _scim),
     "none": Pagination({"pagination": {"type": "none"}}, _none),
+    "keyset": Pagination(
+        {
+            "records": "items",
+            "pagination": {
+                "type": "keyset",
+                "param": "filter",
+                "value": 'id gt "{key}"',
+                "size_param": "limit",
+            },
+        },
+        _keyset,
+    ),
+    "json": Pagination(
+        {
+            "records": "items",
+            "total": "total",
+            "body": {
+                "type": "json",
+                "content": {"query": {"kind": "Müller", "org": "{organization_id}"}, "page": {}},
+            },
+            "pagination": {"type": "cursor", "cursor": "next", "param": "page.from"},
+        },
+        _json,
+    ),
+    "form": Pagination(
+        {
+            "records": "items",
+            "total": "total",
+            "body": {"type": "form", "content": {"kind": "all users"}},
+            "pagination": {"type": "offset"},
+        },
+        _form,
+    ),
+    "graphql": Pagination(
+        {
+            "records": "data.users.nodes",
+            "more": "data.users.pageInfo.hasNextPage",
+            "body": {"type": "graphql", "query": GRAPHQL, "variables": {"first": 100}},
+            "pagination": {
+                "type": "cursor",
+                "cursor": "data.users.pageInfo.endCursor",
+                "param": "after",
+            },
+        },
+        _graphql,
+    ),
 }
 
 

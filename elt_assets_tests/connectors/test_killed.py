@@ -22,6 +22,7 @@ from elt_assets_tests.connectors.directories import (
     SECRET,
     directory,
     directory_data,
+    first_of,
     people,
 )
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply
@@ -48,6 +49,10 @@ ALWAYS = [
     ("offset", "oauth2_client_credentials"),
     ("link_header", "api_key query"),
     ("cursor", "basic"),
+    ("keyset", "bearer"),
+    ("json", "api_key header"),
+    ("form", "basic"),
+    ("graphql", "bearer"),
 ]
 MATRIX = [
     pytest.param(
@@ -59,17 +64,6 @@ MATRIX = [
     for pagination in PAGINATIONS
     for auth in AUTHS
 ]
-
-
-def position(asked: Asked) -> int:
-    """The number of the first user that a request asks for."""
-    query = asked.query
-    if "page" in query:
-        return (int(query["page"]) - 1) * SIZE
-    if "startIndex" in query:
-        return int(query["startIndex"]) - 1
-    names = ("cursor", "skip", "after", "offset")
-    return next((int(query[name]) for name in names if name in query), 0)
 
 
 @pytest.mark.parametrize(("pagination", "auth", "count"), MATRIX)
@@ -116,7 +110,7 @@ def test_a_killed_extraction_goes_on_after_its_last_committed_page(
         (outcome,) = platform.sync(USERS, [REF], sync_id="killed", pages_per_batch=2)
         assert (outcome.status, outcome.error) == ("applied", None)
         assert outcome.certificate.complete
-        assert min(map(position, listed), default=count) >= outcome.resumed_batches * 2 * SIZE
+        assert min(map(first_of, listed), default=count) >= outcome.resumed_batches * 2 * SIZE
         assert {
             (user["external_id"], user["name"], user["email"], user["active"])
             for user in platform.records(USERS, REF)

@@ -46,6 +46,14 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
+class Posted:
+    """A body as it is sent."""
+
+    content_type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One page to ask for. Credentials are added when it is sent and never kept in it."""
 
@@ -55,6 +63,8 @@ class Request:
     with_credentials: bool = True
     etag: str | None = field(default=None, repr=False)
     """If what is there still has this mark, it need not be sent."""
+    posted: Posted | None = field(default=None, repr=False)
+    """The body of a POST; without one it is a GET."""
     answers: frozenset[int] = frozenset()
     """Statuses beyond 2xx that are answers too, such as 404 where one record is asked for."""
 
@@ -217,6 +227,10 @@ class Client:
     def _exchange(self, request: Request, credentials: Credentials, ends: float) -> Response:
         url = request.url
         headers = self._headers | credentials.headers
+        method, body = "GET", None
+        if request.posted is not None:
+            method, body = "POST", request.posted.text
+            headers["Content-Type"] = request.posted.content_type
         if request.etag is not None:
             headers["If-None-Match"] = request.etag
         if params := {**request.params, **credentials.params}:
@@ -224,7 +238,7 @@ class Client:
         with self._counting:
             self.requests += 1
         answer = self._wire.exchange(
-            Message(request.what, url, headers),
+            Message(request.what, url, headers, method, body),
             max(0.0, min(self._limits.timeout, ends - time.monotonic())),
             self._limits.page_bytes,
             wanted=_is_success,

@@ -16,10 +16,11 @@ from typing import Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
 from elt_assets.connectors.json.page_envelope import Envelope
-from elt_assets.connectors.mapping.expressions import parse_keys
+from elt_assets.connectors.mapping.expressions import parse, parse_keys
 from elt_assets.connectors.rest.listing_course import Kind, Position
 from elt_assets.connectors.rest.provider_data import (
     CursorPagination,
+    KeysetPagination,
     LinkHeaderPagination,
     NextUrlPagination,
     NoPagination,
@@ -38,8 +39,13 @@ T = TypeVar("T")
 class Step:
     """What one page's request adds: parameters, or a whole address that replaces it."""
 
-    params: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str | int] = field(default_factory=dict)
     url: str | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters as a query has them."""
+        return {name: str(value) for name, value in self.params.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class CursorPaginator(_Fixed):
 
     def step(self, position: Position | None) -> Step:
         """Send the token."""
-        value = self.first if position is None else str(position)
+        value = self.first if position is None else position
         return Step() if value is None else Step({self.param: value})
 
     def led_to(self, answer: Answer) -> str | int | None:
@@ -204,9 +210,9 @@ class CountingPaginator:
 
     def step(self, position: Position | None) -> Step:
         """Ask for the page or the record of that number."""
-        params = {self.param: str(self.start if position is None else position)}
+        params = {self.param: self.start if position is None else int(position)}
         if self.size_param is not None:
-            params[self.size_param] = str(self.size)
+            params[self.size_param] = self.size
         return Step(params)
 
     def led_to(self, answer: Answer) -> str | int | None:
@@ -263,9 +269,15 @@ def next_link(header: str) -> str | None:
     return None
 
 
-def paginator(pagination: Pagination) -> Paginator:
-    """The paginator that provider_data describes."""
+def paginator(pagination: Pagination, records: tuple[str, ...] = ()) -> Paginator:
+    """The paginator that provider_data describes, for lists at `records` of a page."""
     match pagination:
+        case KeysetPagination(param=param, value=value, size_param=size_param, size=size):
+            # Imported here: that module needs what stands above.
+            from elt_assets.connectors.rest.keyset import KeysetPaginator
+
+            key = parse(pagination.key)
+            return KeysetPaginator(records, key, param, value, size_param, size)
         case CursorPagination(cursor=cursor, header=header, param=param, first=first, stop=stop):
             keys = None if cursor is None else parse_keys(cursor)
             return CursorPaginator(keys, param, header, first, frozenset(stop))

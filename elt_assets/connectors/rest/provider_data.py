@@ -45,6 +45,7 @@ from elt_assets.connectors.mapping.field_map import (
 )
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.rest.request_body import RequestBody, texts
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import InvalidInput
 
@@ -259,7 +260,7 @@ class CursorPagination(Strict):
         None, description="Where the token stands in a page, e.g. data.next."
     )
     header: str | None = Field(None, description="Or the response header that holds the token.")
-    param: Parameter = Field(description="Query parameter that takes the token.")
+    param: Parameter = Field(description="Parameter that takes the token.")
     first: str | None = Field(
         None, max_length=128, description="What the parameter holds for the first page, if sent."
     )
@@ -321,6 +322,27 @@ class OffsetPagination(Strict):
     reach: int | None = _REACH
 
 
+class KeysetPagination(Strict):
+    """A page begins behind the last record of the one before it. The list ends at an empty page."""
+
+    type: Literal["keyset"]
+    key: FieldExpression = Field(
+        "id", description="Where a record holds the key by which the list is sorted, upwards."
+    )
+    param: Parameter = Field(description="Parameter that takes the last key, e.g. since_id.")
+    value: str = Field(
+        "{key}", max_length=256, description="What the parameter holds, {key} in it."
+    )
+    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
+    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KeysetPagination:
+        if "{key}" not in self.value:
+            raise ValueError("value has no {key}, where the last record's key is to stand")
+        return self
+
+
 class ScimPagination(Strict):
     """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
 
@@ -340,6 +362,7 @@ Pagination = Annotated[
     | LinkHeaderPagination
     | PagePagination
     | OffsetPagination
+    | KeysetPagination
     | ScimPagination
     | NoPagination,
     Field(discriminator="type"),
@@ -524,6 +547,11 @@ class RestStream(Strict):
         description="Query parameters of every request; may hold {organization_id} and "
         "{integration_id}, and for signin_events must hold {from} and {to}.",
     )
+    body: RequestBody | None = Field(
+        None,
+        description="What is sent by POST; then parameters of the pagination and of incremental "
+        "stand in it and not in the query.",
+    )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
     total: Total | None = Field(
@@ -579,6 +607,8 @@ class RestStream(Strict):
         for value in self.params.values():
             if isinstance(value, str):
                 _template(value)
+        if self.body is not None and self.single is not None and self.single.several is not None:
+            raise ValueError("single.several: a filter of several records is for GET, not for body")
         self._check_parent()
         self._check_paths()
         self._check_snapshot()
@@ -596,6 +626,7 @@ class RestStream(Strict):
     def has_place(self, name: str) -> bool:
         """Whether `{name}` stands in the path or in a parameter."""
         templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
+        templates += [] if self.body is None else texts(self.body)
         return any(f"{{{name}}}" in template for template in templates)
 
     def _check_parent(self) -> None:
@@ -767,7 +798,8 @@ _TAGS = frozenset(
     {
         *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
         "oauth2_jwt_bearer",
-        *("cursor", "next_url", "link_header", "page", "offset", "scim", "none"),
+        *("cursor", "next_url", "link_header", "page", "offset", "keyset", "scim", "none"),
+        *("json", "form", "graphql"),
         "place",
     }
 )
@@ -778,7 +810,7 @@ def _place(location: tuple[str | int, ...]) -> str:
     steps = [
         step
         for before, step in zip((None, *location), location, strict=False)
-        if not (before in ("auth", "pagination", "total") and step in _TAGS)
+        if not (before in ("auth", "pagination", "total", "body") and step in _TAGS)
         and step not in ("[key]", "SecretRef", "str")
     ]
     return ".".join(str(step) for step in steps)

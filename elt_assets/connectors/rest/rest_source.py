@@ -75,6 +75,7 @@ from elt_assets.connectors.rest.provider_data import (
     SingleRecord,
     written,
 )
+from elt_assets.connectors.rest.request_body import Body
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.errors import (
     PageUnreadable,
@@ -124,13 +125,14 @@ class RestSource:
         self._params = {
             name: filled(written(value), names) for name, value in described.params.items()
         }
+        self._body = None if described.body is None else Body.of(described.body).filled(names)
         self._since = described.incremental
         self._records = parse_keys(described.records)
         self._fields = parsed(described.fields, described.unordered)
         if self._since is not None:
             self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type
-        self._paginator = paginator(described.pagination)
+        self._paginator = paginator(described.pagination, self._records)
         self._course = Course(
             self._paginator.kind,
             limits.max_pages,
@@ -188,6 +190,7 @@ class RestSource:
         one = copy.copy(self)
         one._url = filled(self._url, {"parent": quote(in_path, safe="")})
         one._params = {name: filled(v, {"parent": in_path}) for name, v in self._params.items()}
+        one._body = None if self._body is None else self._body.filled({"parent": in_path})
         one._under = f" under {_shortened(key)!r}"
         return one
 
@@ -197,6 +200,7 @@ class RestSource:
         one = copy.copy(self)
         one._url = filled(self._url, period)
         one._params = {name: filled(value, period) for name, value in self._params.items()}
+        one._body = None if self._body is None else self._body.filled(period)
         return one
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
@@ -284,7 +288,10 @@ class RestSource:
         `first` gives that answer where it was asked for before.
         """
         if since is not None and self._since is not None:
-            self._params |= self._since.params(since)
+            if self._body is None:
+                self._params |= self._since.params(since)
+            else:
+                self._body = self._body.having(self._since.params(since))
         if self._required is not None:
             confirm_by_request(self._client, self._endpoint, self._required)
         listing = Listing(self._course, self._resumed(cursor))
@@ -376,7 +383,7 @@ class RestSource:
             envelope = self._envelope.read(self._canonical(response.body), what)
             return Answer(what, response.url, response.headers, envelope)
 
-        request = Request(what, self._url, {**params, **step.params})
+        request = Request(what, self._url, {**params, **step.query})
         answer = self._client.fetch(request, read)
         envelope, total = answer.envelope, self._declared(answer)
         if total is None:
@@ -436,7 +443,7 @@ class RestSource:
         what = self._name(progress)
         request = self._request(what, progress.at)
         asked = _identity(request)
-        known = None if progress.again else self._known.get(asked)
+        known = None if progress.again or request.posted else self._known.get(asked)
         # Where headers lead on, the last page may have a successor and be the same.
         if known is not None and (
             known.next is not None or self._paginator.next_from is not NextFrom.HEADERS
@@ -444,6 +451,8 @@ class RestSource:
             request = replace(request, etag=known.etag)
 
         def read(response: Response) -> Answer:
+            if self._body is not None:
+                self._body.check(response.body, what)
             if response.unchanged and known is not None:
                 envelope = Envelope(b"", known.count, None, known.total)
                 return Answer(what, response.url, response.headers, envelope, asked, known)
@@ -467,7 +476,7 @@ class RestSource:
             total=turn.total,
             cut_short=turn.cut_short,
             doubts=turn.doubts,
-            wanted=_page_size(self._params | dict(self._paginator.step(None).params)),
+            wanted=_page_size(self._params | self._paginator.step(None).query),
             asked=answer.asked,
             # A page that says less when it is not sent again is always sent again.
             etag=None if turn.doubts or turn.cut_short else self._mark_of(answer),
@@ -479,7 +488,12 @@ class RestSource:
         if answer.known is not None:
             return answer.known.etag
         etag = answer.headers.get("etag")
-        if etag is None or len(etag) > _LONGEST_ETAG or self._secrets.stands_in(etag):
+        if (
+            self._body is not None
+            or etag is None
+            or len(etag) > _LONGEST_ETAG
+            or self._secrets.stands_in(etag)
+        ):
             return None
         return etag
 
@@ -531,10 +545,14 @@ class RestSource:
 
     def _request(self, what: str, position: Position | None) -> Request:
         step = self._paginator.step(position)
+        posted = None
+        if self._body is not None:
+            posted = self._body.posted(step.params)
         if step.url is None:
-            return Request(what, self._url, {**self._params, **step.params})
+            params = self._params if posted else {**self._params, **step.query}
+            return Request(what, self._url, params, posted=posted)
         trusted = self._origins.may_carry_credentials(step.url, f"the address of {what}")
-        return Request(what, step.url, with_credentials=trusted)
+        return Request(what, step.url, with_credentials=trusted, posted=posted)
 
     def _storable(self, position: Position) -> Position:
         """A position as a table may hold it: providers echo the key that a query carried."""
@@ -573,7 +591,8 @@ class RestSource:
 
 def _identity(request: Request) -> str:
     """What is asked for, without keeping the address: a query may hold somebody's name."""
-    asked = json.dumps([request.url, sorted(request.params.items())])
+    posted = () if request.posted is None else (request.posted.text,)
+    asked = json.dumps([request.url, sorted(request.params.items()), *posted])
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
