@@ -225,8 +225,8 @@ streams:
     fields: {external_id: id, name: name, email: email, active: active}
 ```
 
-**How it ends.** A listing by key (`keyset`) ends at an empty page. Page, offset and SCIM listings end at an empty page, or at the declared `total` on
-a page that is shorter than the longest one before it: a total that is reached on a full page is
+**How it ends.** A listing by key (`keyset`) ends at an empty page. Page, offset and SCIM listings
+end at an empty page, or at the declared `total` on a page that is shorter than the longest one before it: a total that is reached on a full page is
 tried by one more page. `null` instead of the list, 204 and 404 (and 400, where the total was
 reached) end a listing if they follow a page with records; elsewhere they make it incomplete. A
 listing by cursor or link ends where nothing leads on: no token, `""`, `0`, `-1` or one of `stop`;
