@@ -226,13 +226,13 @@ streams:
 ```
 
 **How it ends.** A listing by key (`keyset`) ends at an empty page. Page, offset and SCIM listings
-end at an empty page, or at the declared `total` on a page that is shorter than the longest one before it: a total that is reached on a full page is
-tried by one more page. `null` instead of the list, 204 and 404 (and 400, where the total was
-reached) end a listing if they follow a page with records; elsewhere they make it incomplete. A
-listing by cursor or link ends where nothing leads on: no token, `""`, `0`, `-1` or one of `stop`;
-`has_more: false` (`more` names another field); or a page that gives its own token again and, asked
-for once more, is the same or empty. An object in the place of the list, with a record's key and
-one more of its fields, is a list of that record.
+end at an empty page, or at the declared `total` on a page that is shorter than the longest one
+before it: a total that is reached on a full page is tried by one more page. `null` instead of the
+list, 204 and 404 (and 400, where the total was reached) end a listing if they follow a page with
+records; elsewhere they make it incomplete. A listing by cursor or link ends where nothing leads on:
+no token, `""`, `0`, `-1` or one of `stop`; `has_more: false` (`more` names another field); or a
+page that gives its own token again and, asked for once more, is the same or empty. An object in the
+place of the list, with a record's key and one more of its fields, is a list of that record.
 
 **Totals.** `total: meta.total` says where the provider's count stands, `total: {header:
 X-Total-Count}` that a response header has it. Numbers, texts and `12.0` are read; a negative total
