@@ -51,6 +51,8 @@ COMMANDS = {
     "queues": ("server.runs", "Show queued and running runs, and the daemon."),
     "health": ("health", "Report what is wrong now."),
     "serve-health": ("health", "Serve /health, /ready and /metrics."),
+    "feed": ("feed", "Let applications hear of every applied change."),
+    "serve-feed": ("feed", "Serve /feed and /snapshot."),
     "check": ("check", "Run the standing asset checks; for CI and cron."),
     "quarantine": ("quarantine", "Decide about withheld changes."),
     "undo": ("undo", "Reverse one sync."),

@@ -265,6 +265,15 @@ class Settings(Limits, BaseSettings):
         ge=1,
         description="Days for which fetched and normalized records of sign-in events are kept.",
     )
+    keep_feed_days: int = Field(
+        14, ge=1, description="Days for which entries of the change feed are kept in any case."
+    )
+    keep_feed_unread_days: int = Field(
+        30,
+        ge=1,
+        description="Days for which entries that a consumer lacks are kept; then it needs a "
+        "snapshot.",
+    )
     events_start: date = Field(
         date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
     )
@@ -306,13 +315,15 @@ class Settings(Limits, BaseSettings):
     )
     allowed_hosts: str = Field(
         "",
-        description="Names besides localhost under which the web UI and the health endpoint are "
-        "reached, separated by commas.",
+        description="Names besides localhost under which the web UI, the health endpoint and the "
+        "feed are reached, separated by commas.",
     )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )
     health_port: int = Field(8080, ge=1, le=65535, description="Port of /health and /metrics.")
+    feed_host: str = Field("127.0.0.1", description="Address that /feed and /snapshot listen on.")
+    feed_port: int = Field(8090, ge=1, le=65535, description="Port of /feed and /snapshot.")
     min_free_mb: int = Field(
         512, ge=0, description="Free space under the home folder below which health fails, MB."
     )

@@ -38,7 +38,14 @@ from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.extract.staging import staged_and_unique
 from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
-from elt_assets.sync.state import change_log, latest_table, ledger, registry, rejections
+from elt_assets.sync.state import (
+    change_log,
+    feed_log,
+    latest_table,
+    ledger,
+    registry,
+    rejections,
+)
 from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.dead_letters import rejected
 from elt_assets.sync.state.fencing import forget_fence
@@ -527,6 +534,7 @@ class Platform:
             audited("remove", ref)
             for stream in STREAMS.values():
                 latest_table.remove_all(transaction, stream, ref)
+            feed_log.publish_removal(transaction, ref)
             ledger.forget(transaction, ref)
             forget_fence(transaction, ref)
             registry.remove(transaction, ref)

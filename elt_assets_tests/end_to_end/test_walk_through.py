@@ -153,7 +153,7 @@ def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     connect_everybody(provider, tmp_path)
-    port, health_port = free_port(), free_port()
+    port, health_port, feed_port = free_port(), free_port(), free_port()
     health = f"http://127.0.0.1:{health_port}"
     client = Client(f"http://127.0.0.1:{port}", capsys)
     command = Process(tmp_path, {"ELT_ASSETS_HOME": str(own_home), **settings})
@@ -165,6 +165,8 @@ def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
             str(port),
             "--health-port",
             str(health_port),
+            "--feed-port",
+            str(feed_port),
             stdout=output,
             stderr=output,
         )

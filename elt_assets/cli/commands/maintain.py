@@ -15,7 +15,8 @@ from elt_assets.cli.installation import existing_platform
 @click.command(
     epilog="Example: elt-assets maintain --dry-run\n\n"
     "The retention policy: ELT_ASSETS_KEEP_EXTRACTIONS, _KEEP_CHANGES_DAYS, _KEEP_SYNCS_DAYS, "
-    "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS, _KEEP_EVENT_RECORDS_DAYS."
+    "_KEEP_RUNS_DAYS, _KEEP_DROPS_DAYS, _KEEP_EVENT_RECORDS_DAYS, _KEEP_FEED_DAYS, "
+    "_KEEP_FEED_UNREAD_DAYS."
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @as_json

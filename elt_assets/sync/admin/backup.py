@@ -23,7 +23,7 @@ from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin.migrate_database import copy_to_file
 from elt_assets.sync.admin.warehouse_copy import copy_tables
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state import change_log, feed_log, ledger
 from elt_assets.sync.state.audit_log import HEAD_FILE, KEY_FILE
 from elt_assets.sync.state.registry import Registry
 from elt_assets.sync.state.store_tables import has_tables
@@ -58,6 +58,7 @@ def backup(platform: Platform, folder: Path) -> Backup:
             shutil.copy(platform.settings.home / name, settings.home / name)
     copy_to_file(platform.database, settings.database_path)
     database = SqliteDatabase(settings.database_path)
+    feed_log.renew(database)
     shared = FileWarehouses(platform.settings.analytics_path, lock_wait=settings.lock_wait)
     shared_copies = FileWarehouses(settings.analytics_path)
     copies = FileWarehouses(settings.warehouse_path, lock_wait=settings.lock_wait)

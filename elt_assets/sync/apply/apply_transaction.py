@@ -15,7 +15,7 @@ from elt_assets.storage.operational.database import OperationalDatabase, Transac
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.clock import now
 from elt_assets.sync.outcome import Counts, Outcome
-from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state import change_log, feed_log, latest_table, ledger
 from elt_assets.sync.state.fencing import check_fence
 from elt_assets.sync.state.ledger import SyncRow, Version
 from elt_assets.sync.streams import Stream
@@ -85,6 +85,7 @@ class Application:
                     now=now(),
                 )
                 self._verify(latest_table.count(transaction, self.stream, self.ref), expected)
+                self._publish(transaction)
             settled = outcome(expected)
             if not ledger.settle(transaction, self.stream, self.ref, settled):
                 raise PermanentError(
@@ -96,6 +97,14 @@ class Application:
             self.warehouse, self.stream, self.base.version + 1, self.row.sync_id, now()
         )
         return settled
+
+    def _publish(self, transaction: Transaction) -> None:
+        version = self.base.version + 1
+        feed_log.publish(
+            transaction,
+            feed_log.Published(self.stream.name, self.ref, self.row.sync_id, version),
+            change_log.to_publish(self.warehouse, self.stream, version),
+        )
 
     def _verify(self, actual: int, expected: int) -> None:
         if actual != expected:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import pyarrow as pa
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
-from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state import change_log, feed_log, latest_table, ledger
 from elt_assets.sync.state.fencing import raise_fence
+from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.streams import Stream
 
 
@@ -59,6 +61,7 @@ def rebuild(
             f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
             "rebuilding would lose what the log lacks; sync the integration instead"
         )
+    LatestImages(warehouse, database, stream, ref).load()
     rows = warehouse.execute(
         f"""
         SELECT
@@ -77,4 +80,37 @@ def rebuild(
         latest_table.replace_all(transaction, stream, ref, rows)
         ledger.set_version(transaction, stream, ref, version, "rebuild")
         after = latest_table.count(transaction, stream, ref)
+        feed_log.publish(
+            transaction,
+            feed_log.Published(stream.name, ref, "rebuild", version),
+            _differences(warehouse, stream, version),
+        )
     return Rebuilt(ref.partition_key, stream.name, before, after, version)
+
+
+def _differences(warehouse: Warehouse, stream: Stream, version: int) -> pa.RecordBatchReader:
+    """From `latest_rows` to what the log amounts to, as the change feed holds changes."""
+    keys = ", ".join(
+        f"coalesce(logged.{column.name}, latest.image ->> '/{column.name}') AS {column.name}"
+        for column in stream.key
+    )
+    content = ", ".join(f"logged.{column.name}" for column in stream.content)
+    return warehouse.execute(
+        f"""
+        SELECT
+            CASE
+                WHEN latest.id IS NULL THEN 'INSERT'
+                WHEN logged.id IS NULL THEN 'DELETE'
+                ELSE 'UPDATE'
+            END AS change_type,
+            coalesce(logged.id, latest.id)::VARCHAR AS id,
+            {keys},
+            {content},
+            logged.attributes::VARCHAR AS attributes,
+            latest.image::VARCHAR AS "before"
+        FROM ({change_log.replayed(stream)}) AS logged
+        FULL JOIN latest_rows AS latest ON latest.id = logged.id
+        WHERE logged.content_hash IS DISTINCT FROM latest.content_hash
+        """,
+        {"applied": version, "moment": change_log.EVER},
+    ).to_arrow_reader(ROWS_AT_ONCE)

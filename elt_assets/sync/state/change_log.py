@@ -193,6 +193,21 @@ def to_apply(
     return pa.RecordBatchReader.from_batches(begun.schema, batches())
 
 
+def to_publish(warehouse: Warehouse, stream: Stream, version: int) -> pa.RecordBatchReader:
+    """The changes of one version as the change feed holds them, in the order of the log."""
+    columns = ", ".join(column.name for column in stream.columns)
+    return warehouse.execute(
+        f"""
+        SELECT
+            change_type, id::VARCHAR AS id, {columns}, attributes::VARCHAR AS attributes,
+            "before"::VARCHAR AS "before"
+        FROM {stream.cdc}
+        WHERE version = $version
+        """,
+        {"version": version},
+    ).to_arrow_reader(ROWS_AT_ONCE)
+
+
 def mark_applied(
     warehouse: Warehouse, stream: Stream, version: int, sync_id: str, now: str
 ) -> None:

@@ -14,7 +14,7 @@ from elt_assets.errors import WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.dialect import Dialect
 from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
-from elt_assets.sync.state import audit_log
+from elt_assets.sync.state import audit_log, feed_log
 from elt_assets.sync.streams import STREAMS, Kind, Stream
 
 WAREHOUSE_SCHEMA = 6
@@ -168,6 +168,7 @@ OPERATIONAL_TABLES = (
     "integration_fences",
     "rejected_changes",
     audit_log.TABLE,
+    *feed_log.TABLES,
     *(stream.latest for stream in STREAMS.values()),
 )
 """Everything that the operational database holds: the registry, the ledger, the latest tables."""
@@ -186,6 +187,7 @@ def operational_tables(dialect: Dialect) -> OperationalTables:
         "also": [
             *(latest_table(stream, dialect) for stream in STREAMS.values()),
             *audit_log.audit_tables(dialect),
+            *feed_log.feed_tables(),
         ],
         "readable": [stream.latest for stream in STREAMS.values()],
     }

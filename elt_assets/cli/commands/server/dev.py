@@ -1,4 +1,4 @@
-"""`elt-assets dev`: run web UI, daemon and health endpoint together, over this installation."""
+"""`elt-assets dev`: run web UI, daemon, health endpoint and feed over this installation."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ _DEFINITIONS = ("-m", "elt_assets.definitions")
     help="Port of /health and /metrics. Default: ELT_ASSETS_HEALTH_PORT, 8080.",
 )
 @click.option(
+    "--feed-port",
+    type=click.IntRange(1, 65535),
+    help="Port of /feed and /snapshot. Default: ELT_ASSETS_FEED_PORT, 8090.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(0, 64),
     default=0,
     help="Start this many workers too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
 )
-def dev(port: int, health_port: int | None, workers: int) -> None:
-    """Run web UI, daemon (schedules, sensors, queued runs) and health until Ctrl-C or SIGTERM.
+def dev(port: int, health_port: int | None, feed_port: int | None, workers: int) -> None:
+    """Run web UI, daemon (schedules, sensors, queued runs), health and feed until Ctrl-C.
 
     With ELT_ASSETS_BROKER_URL, `elt-assets worker` carries out the runs, on any host.
     When stopped, runs commit their current batches; after 30 seconds they are killed.
@@ -45,9 +50,11 @@ def dev(port: int, health_port: int | None, workers: int) -> None:
     """
     settings = load_settings()
     health = (settings.health_host, health_port or settings.health_port)
+    feed = (settings.feed_host, feed_port or settings.feed_port)
     broker = broker_of(settings) if workers else settings.broker_address
     refuse_a_port_in_use(_HOST, port, "--port")
     refuse_a_port_in_use(*health, "--health-port")
+    refuse_a_port_in_use(*feed, "--feed-port")
     from elt_assets.monitoring.broker_check import look_at_broker
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
@@ -57,7 +64,7 @@ def dev(port: int, health_port: int | None, workers: int) -> None:
     if broker is not None:
         look_at_broker(broker)
     with supervised(settings, dagster_home(settings)) as supervisor:
-        for child in _children(port, *health):
+        for child in _children(port, health, feed):
             supervisor.start(child)
         for _ in range(workers):
             supervisor.start(worker_process(settings, slots=1))
@@ -70,15 +77,21 @@ def dev(port: int, health_port: int | None, workers: int) -> None:
         supervisor.watch()
 
 
-def _children(port: int, health_host: str, health_port: int) -> tuple[Child, ...]:
+def _children(port: int, health: tuple[str, int], feed: tuple[str, int]) -> tuple[Child, ...]:
     run = (sys.executable, "-m")
     web = ("elt_assets.orchestration.web", *_DEFINITIONS, "-h", _HOST, "-p", str(port))
-    health = ("elt_assets", "serve-health", "--host", health_host, "--port", str(health_port))
+    endpoint = ("--url", f"http://{_HOST}:{port}")
     return (
         Child("the web server", (*run, *web)),
         Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
-        Child("the health endpoint", (*run, *health, "--url", f"http://{_HOST}:{port}")),
+        Child("the health endpoint", (*run, *_served("serve-health", health), *endpoint)),
+        Child("the feed", (*run, *_served("serve-feed", feed))),
     )
+
+
+def _served(command: str, at: tuple[str, int]) -> tuple[str, ...]:
+    host, port = at
+    return ("elt_assets", command, "--host", host, "--port", str(port))
 
 
 def refuse_a_port_in_use(host: str, port: int, option: str) -> None:

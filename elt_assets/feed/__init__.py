@@ -1,0 +1,1 @@
+"""The change feed: applied changes for applications, by pull and by signed webhook."""

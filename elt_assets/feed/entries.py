@@ -1,0 +1,184 @@
+"""Reading the feed: the entries after a position that are in a scope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from elt_assets.feed.numbering import FeedState
+from elt_assets.feed.scope import ATTRIBUTES, Scope
+from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
+from elt_assets.sync.state.feed_log import REMOVED, SEGMENT_ENTRIES, unpacked
+from elt_assets.sync.streams import STREAMS, Stream
+
+_PACKED_BYTES = 8 * 2**20
+"""Packed bodies that are read for one answer, at most; one is read in any case."""
+
+_TYPES = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What was found, and the number to go on from: everything up to it was seen."""
+
+    found: list[dict[str, Any]]
+    next: int
+
+
+def read(
+    database: OperationalDatabase, state: FeedState, after: int, limit: int, scope: Scope
+) -> Entries:
+    """The first `limit` entries after `after` that are in the scope, in the order of positions.
+
+    `state` must have been taken before, and `after` come from it.
+    """
+    with database.snapshot() as snapshot:
+        chosen, cut = _chosen(snapshot, after, limit, scope)
+        bodies = _bodies(snapshot, chosen, scope)
+    found = [
+        entry for segment in chosen for entry in _entries(segment, bodies, after, state, scope)
+    ][:limit]
+    if len(found) == limit:
+        cut = True
+    last = state.number(found[-1]["position"]) if found else after
+    return Entries(found, last if cut else max(state.head, last))
+
+
+def behind(database: OperationalDatabase, after: int, scope: Scope) -> tuple[int, str | None]:
+    """How many numbered entries of the scope lie after a position, and when the first was made."""
+    condition, parameters = scope.condition(database.dialect, of_feed=True)
+    (row,) = database.rows(
+        f"""
+        SELECT
+            CAST(coalesce(sum(
+                entries - CASE WHEN first_position <= ? THEN ? + 1 - first_position ELSE 0 END
+            ), 0) AS BIGINT) AS entries,
+            min(applied_at) AS oldest
+        FROM feed_segments
+        WHERE first_position + entries - 1 > ? AND first_position > ? AND {condition}
+        """,
+        (after, after, after, after - SEGMENT_ENTRIES, *parameters),
+    )
+    return int(row["entries"]), row["oldest"]
+
+
+def _chosen(snapshot: Transaction, after: int, limit: int, scope: Scope) -> tuple[list[Row], bool]:
+    """The segments that hold the answer, and whether there may be more after them."""
+    condition, parameters = scope.condition(snapshot.dialect, of_feed=True)
+    rows = snapshot.rows(
+        f"""
+        SELECT
+            segment.organization_id, segment.connected_integration_id, segment.first_sequence,
+            segment.first_position, segment.entries, segment.stream, segment.version,
+            segment.sync_id, segment.applied_at, coalesce(length(body.body), 0) AS size
+        FROM (
+            SELECT *
+            FROM feed_segments
+            WHERE first_position > ? AND first_position + entries - 1 > ? AND {condition}
+            ORDER BY first_position
+            LIMIT {int(limit)}
+        ) AS segment
+        LEFT JOIN feed_bodies AS body
+            ON body.organization_id = segment.organization_id
+            AND body.connected_integration_id = segment.connected_integration_id
+            AND body.first_sequence = segment.first_sequence
+        ORDER BY segment.first_position
+        """,
+        (after - SEGMENT_ENTRIES, after, *parameters),
+    )
+    chosen: list[Row] = []
+    entries = size = 0
+    for row in rows:
+        size += row["size"]
+        if chosen and (entries >= limit or size > _PACKED_BYTES):
+            return chosen, True
+        chosen.append(row)
+        entries += row["entries"] - max(0, after + 1 - row["first_position"])
+    return chosen, len(rows) == limit
+
+
+def _bodies(
+    snapshot: Transaction, chosen: list[Row], scope: Scope
+) -> dict[tuple[str, str, int], str]:
+    if not chosen:
+        return {}
+    condition, parameters = scope.condition(snapshot.dialect, of_feed=True)
+    rows = snapshot.rows(
+        f"""
+        SELECT
+            body.organization_id, body.connected_integration_id, body.first_sequence, body.body
+        FROM (
+            SELECT organization_id, connected_integration_id, first_sequence
+            FROM feed_segments
+            WHERE first_position BETWEEN ? AND ? AND {condition}
+        ) AS segment
+        JOIN feed_bodies AS body
+            ON body.organization_id = segment.organization_id
+            AND body.connected_integration_id = segment.connected_integration_id
+            AND body.first_sequence = segment.first_sequence
+        """,
+        (chosen[0]["first_position"], chosen[-1]["first_position"], *parameters),
+    )
+    return {_key(row): row["body"] for row in rows}
+
+
+def _entries(
+    segment: Row,
+    bodies: dict[tuple[str, str, int], str],
+    after: int,
+    state: FeedState,
+    scope: Scope,
+) -> Iterator[dict[str, Any]]:
+    skipped = max(0, after + 1 - segment["first_position"])
+    common = {
+        "organization_id": segment["organization_id"],
+        "connected_integration_id": segment["connected_integration_id"],
+        "applied_at": segment["applied_at"],
+    }
+    if segment["stream"] == REMOVED:
+        yield {
+            "position": state.text(segment["first_position"]),
+            "sequence": segment["first_sequence"],
+            "type": "integration.removed",
+            **common,
+        }
+        return
+    stream = STREAMS[segment["stream"]]
+    rows = unpacked(bodies[_key(segment)]).slice(skipped).to_pylist()
+    for place, row in enumerate(rows, skipped):
+        yield {
+            "position": state.text(segment["first_position"] + place),
+            "sequence": segment["first_sequence"] + place,
+            "type": f"{stream.name}.{_TYPES[row['change_type']]}",
+            **common,
+            "stream": stream.name,
+            "id": row["id"],
+            "key": {column.name: row[column.name] for column in stream.key},
+            **_images(stream, row, scope),
+            "version": segment["version"],
+            "sync_id": segment["sync_id"],
+        }
+
+
+def _images(stream: Stream, row: dict[str, Any], scope: Scope) -> dict[str, Any]:
+    before = None if row["before"] is None else msgspec.json.decode(row["before"])
+    after = None
+    if row["change_type"] != "DELETE":
+        after = {column.name: row[column.name] for column in stream.columns}
+        after[ATTRIBUTES] = msgspec.json.decode(row["attributes"])
+    names = [column.name for column in stream.content] + [ATTRIBUTES]
+    changed = [name for name in names if (before or {}).get(name) != (after or {}).get(name)]
+    if scope.fields:
+        changed = [name for name in changed if name in scope.fields]
+    return {"changed": changed, "before": scope.visible(before), "after": scope.visible(after)}
+
+
+def _key(row: Row) -> tuple[str, str, int]:
+    return (
+        row["organization_id"],
+        row["connected_integration_id"],
+        row["first_sequence"],
+    )

@@ -1,0 +1,96 @@
+"""Retention: delete entries that are old and that every consumer has, within a bound."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+
+from elt_assets.feed.numbering import LOCK, number_entries
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.sync.admin.maintenance import Work
+from elt_assets.sync.clock import ago
+from elt_assets.sync.service import Platform
+
+_AT_ONCE = 500
+"""Segments deleted in one transaction: on SQLite applies wait for it."""
+
+
+class FeedRetention(msgspec.Struct, frozen=True):
+    """How long entries are kept: those that every consumer has, and those that one lacks."""
+
+    read: timedelta
+    unread: timedelta
+
+
+def trim_feed(platform: Platform, *, dry_run: bool) -> Work:
+    """`trim` as the settings of an installation say."""
+    settings = platform.settings
+    keep = FeedRetention(
+        timedelta(days=settings.keep_feed_days), timedelta(days=settings.keep_feed_unread_days)
+    )
+    return trim(platform.database, keep, dry_run=dry_run)
+
+
+def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -> Work:
+    """Delete what need not be kept; a consumer that is behind that is answered 410."""
+    state = number_entries(database)
+    rows = database.rows(
+        "SELECT coalesce(min(position), ?) AS n FROM feed_consumers", (state.head,)
+    )
+    cut = max(
+        min(_older(database, keep.read, state.head), int(rows[0]["n"])),
+        _older(database, max(keep.read, keep.unread), state.head),
+    )
+    (row,) = database.rows(
+        "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS n FROM feed_segments"
+        " WHERE first_position + entries - 1 <= ?",
+        (cut,),
+    )
+    if row["n"] and not dry_run:
+        # First the mark: a reader is never handed a feed with a hole that it cannot see.
+        with database.transaction(LOCK) as transaction:
+            transaction.execute("UPDATE feed_state SET trimmed = ? WHERE trimmed < ?", (cut, cut))
+        while _delete_some(database, cut):
+            pass
+    return Work("entries of the change feed that are kept no longer", int(row["n"]))
+
+
+def _older(database: OperationalDatabase, age: timedelta, head: int) -> int:
+    """The last position before all entries that are younger than `age`."""
+    (row,) = database.rows(
+        "SELECT coalesce(min(first_position) - 1, ?) AS n FROM feed_segments"
+        " WHERE applied_at >= ? AND first_position IS NOT NULL",
+        (head, ago(age)),
+    )
+    return int(row["n"])
+
+
+def _delete_some(database: OperationalDatabase, cut: int) -> int:
+    with database.transaction(LOCK) as transaction:
+        rows = transaction.rows(
+            "SELECT first_position FROM feed_segments WHERE first_position + entries - 1 <= ?"
+            f" ORDER BY first_position LIMIT {_AT_ONCE}",
+            (cut,),
+        )
+        if rows:
+            _delete_up_to(transaction, rows[-1]["first_position"])
+    return len(rows)
+
+
+def _delete_up_to(transaction: Transaction, position: int) -> None:
+    transaction.execute(
+        """
+        DELETE FROM feed_bodies
+        WHERE EXISTS (
+            SELECT 1
+            FROM feed_segments
+            WHERE feed_segments.organization_id = feed_bodies.organization_id
+                AND feed_segments.connected_integration_id = feed_bodies.connected_integration_id
+                AND feed_segments.first_sequence = feed_bodies.first_sequence
+                AND feed_segments.first_position <= ?
+        )
+        """,
+        (position,),
+    )
+    transaction.execute("DELETE FROM feed_segments WHERE first_position <= ?", (position,))

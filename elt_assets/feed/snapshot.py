@@ -1,0 +1,103 @@
+"""Snapshots: the latest rows in pages, and the position from which to go on.
+
+No transaction is held over pages. Each row carries the number of its integration's newest entry
+when the page was read, so that a consumer can tell which entries a row holds already.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+
+from elt_assets.errors import InvalidInput
+from elt_assets.feed.scope import ATTRIBUTES, Scope
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.sync.streams import Kind, Stream
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page begins: behind this row. `position` is that of the snapshot's beginning."""
+
+    position: str
+    stream: str
+    organization_id: str = ""
+    connected_integration_id: str = ""
+    id: str = ""
+
+    def text(self) -> str:
+        """As a consumer is given it."""
+        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Raises `InvalidInput` for what no page has given."""
+        try:
+            return msgspec.json.decode(
+                base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls
+            )
+        except (binascii.Error, ValueError, msgspec.MsgspecError):
+            raise InvalidInput(
+                "page is none that this feed gave: send `next_page` of the page before"
+            ) from None
+
+
+def page(
+    database: OperationalDatabase, stream: Stream, place: Place, limit: int, scope: Scope
+) -> tuple[list[dict[str, Any]], Place | None]:
+    """Up to `limit` rows behind a place, and the next place unless these were the last."""
+    condition, parameters = scope.condition(database.dialect, of_feed=False)
+    columns = ", ".join(f"latest.{column.name}" for column in stream.columns)
+    rows = database.rows(
+        f"""
+        SELECT
+            latest.organization_id, latest.connected_integration_id, latest.id, {columns},
+            latest.attributes, latest.first_seen, latest.last_updated,
+            coalesce(feed.last_sequence, 0) AS sequence
+        FROM (
+            SELECT *
+            FROM {stream.latest}
+            WHERE (organization_id, connected_integration_id, id) > (?, ?, ?)
+                AND deleted_at IS NULL AND {condition}
+            ORDER BY organization_id, connected_integration_id, id
+            LIMIT {int(limit)}
+        ) AS latest
+        LEFT JOIN feed_sequences AS feed
+            ON feed.organization_id = latest.organization_id
+            AND feed.connected_integration_id = latest.connected_integration_id
+        ORDER BY latest.organization_id, latest.connected_integration_id, latest.id
+        """,
+        (place.organization_id, place.connected_integration_id, place.id, *parameters),
+    )
+    booleans = [column.name for column in stream.columns if column.kind is Kind.BOOLEAN]
+    found = []
+    for row in rows:
+        for name in booleans:
+            row[name] = None if row[name] is None else bool(row[name])
+        image = {column.name: row[column.name] for column in stream.columns}
+        image[ATTRIBUTES] = msgspec.json.decode(row["attributes"])
+        found.append(
+            {
+                "organization_id": row["organization_id"],
+                "connected_integration_id": row["connected_integration_id"],
+                "stream": stream.name,
+                "id": row["id"],
+                "key": {column.name: row[column.name] for column in stream.key},
+                "row": scope.visible(image),
+                "sequence": row["sequence"],
+                "first_seen": row["first_seen"],
+                "last_updated": row["last_updated"],
+            }
+        )
+    if len(rows) < limit:
+        return found, None
+    last = rows[-1]
+    return found, Place(
+        place.position,
+        place.stream,
+        last["organization_id"],
+        last["connected_integration_id"],
+        last["id"],
+    )

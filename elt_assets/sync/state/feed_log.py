@@ -1,0 +1,171 @@
+"""The change feed as an apply writes it: segments of changes, committed with the latest table.
+
+A segment holds up to a thousand changes of one sync, packed. The applying transaction numbers them
+within their integration; their position over all integrations is given later (`feed.numbering`).
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.sync.clock import now
+
+TABLES = ("feed_segments", "feed_bodies", "feed_sequences", "feed_state", "feed_consumers")
+
+SEGMENT_ENTRIES = 1_000
+"""Entries in one segment: what a reader unpacks to hand out any of them."""
+_SEGMENT_BYTES = 4 * 2**20
+
+REMOVED = ""
+"""The stream of the one entry that says that an integration was removed."""
+
+_PACKED = pa.ipc.IpcWriteOptions(compression="zstd")
+_TENANT = "organization_id = ? AND connected_integration_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the entries of one sync have in common."""
+
+    stream: str
+    ref: IntegrationRef
+    sync_id: str
+    version: int
+
+
+def feed_tables() -> list[str]:
+    """Statements that make the feed's tables. Bodies stand apart: numbering rewrites segments."""
+    of_segment = (
+        "organization_id TEXT NOT NULL, connected_integration_id TEXT NOT NULL,"
+        " first_sequence INTEGER NOT NULL,"
+    )
+    key = "PRIMARY KEY (organization_id, connected_integration_id, first_sequence)"
+    return [
+        f"CREATE TABLE IF NOT EXISTS feed_segments ({of_segment} entries INTEGER NOT NULL,"
+        " stream TEXT NOT NULL, version INTEGER NOT NULL, sync_id TEXT NOT NULL,"
+        f" applied_at TEXT NOT NULL, first_position INTEGER, {key})",
+        "CREATE UNIQUE INDEX IF NOT EXISTS feed_segments_by_position"
+        " ON feed_segments (first_position)",
+        "CREATE INDEX IF NOT EXISTS feed_segments_without_position"
+        " ON feed_segments (first_sequence) WHERE first_position IS NULL",
+        f"CREATE TABLE IF NOT EXISTS feed_bodies ({of_segment} body TEXT NOT NULL, {key})",
+        "CREATE TABLE IF NOT EXISTS feed_sequences (organization_id TEXT NOT NULL,"
+        " connected_integration_id TEXT NOT NULL, last_sequence INTEGER NOT NULL,"
+        " PRIMARY KEY (organization_id, connected_integration_id))",
+        "CREATE TABLE IF NOT EXISTS feed_state (feed_id TEXT NOT NULL, head INTEGER NOT NULL,"
+        " trimmed INTEGER NOT NULL, PRIMARY KEY (feed_id))",
+        "CREATE TABLE IF NOT EXISTS feed_consumers (name TEXT NOT NULL, token_hash TEXT,"
+        " organizations TEXT, streams TEXT, fields TEXT, endpoint TEXT, secret TEXT,"
+        " position INTEGER NOT NULL, position_at TEXT NOT NULL, created_at TEXT NOT NULL,"
+        " pending INTEGER, batch INTEGER NOT NULL, failures INTEGER NOT NULL, error TEXT,"
+        " retry_at TEXT, stopped INTEGER NOT NULL, PRIMARY KEY (name))",
+    ]
+
+
+def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchReader) -> None:
+    """Add the changes of one sync to the feed, in the transaction that applies them."""
+    begins = last = last_sequence(transaction, about.ref)
+    for batch in _in_segments(changes):
+        _add(transaction, about, last + 1, batch.num_rows)
+        transaction.execute(
+            "INSERT INTO feed_bodies VALUES (?, ?, ?, ?)",
+            (*_key(about.ref), last + 1, _packed(batch)),
+        )
+        last += batch.num_rows
+    if last > begins:
+        _set_last(transaction, about.ref, last)
+
+
+def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
+    """Erase the integration's entries and publish that it was removed, and nothing else of it."""
+    for table in ("feed_segments", "feed_bodies"):
+        transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", _key(ref))
+    sequence = last_sequence(transaction, ref) + 1
+    _add(transaction, Published(REMOVED, ref, "", 0), sequence, 1)
+    _set_last(transaction, ref, sequence)
+
+
+def last_sequence(source: Transaction, ref: IntegrationRef) -> int:
+    """The number of the integration's newest entry; 0 where it never had any."""
+    rows = source.rows(f"SELECT last_sequence FROM feed_sequences WHERE {_TENANT}", _key(ref))
+    return int(rows[0]["last_sequence"]) if rows else 0
+
+
+def renew(database: OperationalDatabase) -> None:
+    """Give a copy of the feed another name, so that it refuses positions of the original.
+
+    The two go on separately, and the same number means another entry in each.
+    """
+    with database.transaction() as transaction:
+        transaction.execute("UPDATE feed_state SET feed_id = ?", (new_feed_id(),))
+
+
+def new_feed_id() -> str:
+    """A name that no other installation has."""
+    return secrets.token_hex(4)
+
+
+def unpacked(body: str) -> pa.RecordBatch:
+    """The changes of a segment; columns as `change_log.to_publish` gives them."""
+    with pa.ipc.open_stream(base64.b64decode(body)) as reader:
+        return reader.read_next_batch()
+
+
+def _add(transaction: Transaction, about: Published, first: int, entries: int) -> None:
+    transaction.execute(
+        "INSERT INTO feed_segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        (
+            *_key(about.ref),
+            first,
+            entries,
+            about.stream,
+            about.version,
+            about.sync_id,
+            now(),
+        ),
+    )
+
+
+def _set_last(transaction: Transaction, ref: IntegrationRef, last: int) -> None:
+    transaction.execute(
+        """
+        INSERT INTO feed_sequences VALUES (?, ?, ?)
+        ON CONFLICT (organization_id, connected_integration_id)
+        DO UPDATE SET last_sequence = excluded.last_sequence
+        """,
+        (*_key(ref), last),
+    )
+
+
+def _in_segments(changes: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    for batch in changes:
+        for start in range(0, batch.num_rows, SEGMENT_ENTRIES):
+            yield from _split(batch.slice(start, SEGMENT_ENTRIES))
+
+
+def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Parts that a reader can hold in memory, or single entries."""
+    if batch.num_rows <= 1 or batch.nbytes <= _SEGMENT_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _split(batch.slice(0, half))
+    yield from _split(batch.slice(half))
+
+
+def _packed(batch: pa.RecordBatch) -> str:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=_PACKED) as writer:
+        writer.write_batch(batch)
+    return base64.b64encode(sink.getvalue()).decode("ascii")
+
+
+def _key(ref: IntegrationRef) -> tuple[str, str]:
+    return ref.organization_id, ref.integration_id

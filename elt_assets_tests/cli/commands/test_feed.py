@@ -1,0 +1,69 @@
+"""`elt-assets feed …`: consumers, what they would hear, how far they are."""
+
+from __future__ import annotations
+
+import json
+
+from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.sync.worlds import Company, World, people, person
+
+
+def published(command: Command) -> None:
+    """An installation in the home of this test in which three people came and one was renamed."""
+    company = Company(command.home)
+    world = company.connect(world=World(people(3)))
+    company.sync()
+    world.records = [person(0, name="Renamed"), *people(3)[1:]]
+    company.sync(sync_id="s2")
+    company.platform.close()
+
+
+def test_a_consumer_is_added_listed_rotated_and_removed(elt_assets: Command) -> None:
+    published(elt_assets)
+    added = elt_assets("feed", "consumers", "add", "billing", "--org", "acme", "--json").document
+    assert added["consumer"] == "billing"
+    assert added["token"].startswith("eaf_")
+    again = elt_assets("feed", "consumers", "add", "billing")
+    assert "billing is registered already" in again.complaint
+    (listed,) = elt_assets("feed", "consumers", "list", "--json").document
+    assert (listed["organizations"], listed["fields"]) == (["acme"], None)
+    assert added["token"] not in elt_assets("feed", "consumers", "list").out
+    rotated = elt_assets("feed", "consumers", "rotate", "billing").out.strip()
+    assert rotated != added["token"]
+    assert elt_assets("feed", "consumers", "remove", "billing").status == 0
+    assert "no consumer 'billing'" in elt_assets("feed", "consumers", "rotate", "billing").complaint
+    actions = [entry["action"] for entry in elt_assets("audit", "list", "--json").document]
+    assert actions[-4:] == [
+        "feed consumer add",
+        "feed consumer add",
+        "feed consumer rotate",
+        "feed consumer remove",
+    ]
+
+
+def test_tail_shows_names_of_fields_and_values_only_when_asked(elt_assets: Command) -> None:
+    published(elt_assets)
+    shown = elt_assets("feed", "tail")
+    entries = [json.loads(line) for line in shown.out.splitlines()]
+    assert [entry["type"] for entry in entries] == ["users.inserted"] * 3 + ["users.updated"]
+    assert entries[-1]["changed"] == ["name"]
+    assert "Renamed" not in shown.out
+    after = entries[2]["position"]
+    values = elt_assets("feed", "tail", "--from", after, "--values", "--limit", "1")
+    assert json.loads(values.out)["after"]["name"] == "Renamed"
+    assert "is not a position" in elt_assets("feed", "tail", "--from", "x").complaint
+
+
+def test_status_shows_how_far_a_consumer_is_behind_and_replay_sets_it_back(
+    elt_assets: Command,
+) -> None:
+    published(elt_assets)
+    elt_assets("feed", "consumers", "add", "billing")
+    (status,) = elt_assets("feed", "status", "--json").document["consumers"]
+    assert (status["state"], status["entries"]) == ("up to date", 0)
+    assert elt_assets("feed", "replay", "billing", "--from", "0").status == 0
+    (status,) = elt_assets("feed", "status", "--json").document["consumers"]
+    assert (status["state"], status["entries"]) == ("behind", 4)
+    assert "another installation" in (
+        elt_assets("feed", "replay", "billing", "--from", "00000000-1").complaint
+    )
