@@ -129,7 +129,14 @@ def _unfit(query: Query, tables: Sequence[str], access: Access) -> list[str]:
     rows = query(
         """
         SELECT
-            r.rolsuper OR r.rolbypassrls AS unbound,
+            EXISTS (
+                -- A session may become any role that its own is a member of.
+                SELECT FROM pg_roles AS m
+                WHERE pg_has_role(r.oid, m.oid, 'MEMBER') AND (
+                    m.rolsuper OR m.rolbypassrls OR m.rolcreaterole
+                    OR m.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+                )
+            ) AS unbound,
             pg_has_role(r.oid, c.relowner, 'MEMBER') AS owner
         FROM pg_roles AS r
         CROSS JOIN pg_class AS c
@@ -144,8 +151,9 @@ def _unfit(query: Query, tables: Sequence[str], access: Access) -> list[str]:
         ]
     if rows[0]["owner"] or rows[0]["unbound"]:
         return [
-            f"{access.reader} is a superuser, bypasses row security or owns the tables, so that "
-            "no right binds it; name a role of its own (ELT_ASSETS_OPERATIONAL_READER)"
+            f"{access.reader} is a superuser, bypasses row security or owns the tables, reads or "
+            "writes all data, makes roles, or is a member of a role that does, so that no right "
+            "binds it; name a role of its own (ELT_ASSETS_OPERATIONAL_READER)"
         ]
     return []
 
