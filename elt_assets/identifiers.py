@@ -1,8 +1,7 @@
 """Names that come from outside: organizations, integrations, sync ids, partition keys.
 
-Belongs here: what is a valid name, and the one parser and printer of partition keys. Does
-not: turning names into SQL or paths (the stores do, and only from an `IntegrationRef`,
-which cannot exist with an invalid name).
+The stores turn names into SQL and paths only from an `IntegrationRef`, which cannot exist with an
+invalid name.
 """
 
 from __future__ import annotations
@@ -40,6 +39,11 @@ class IntegrationRef:
     def __post_init__(self) -> None:
         checked_name(self.organization_id, "organization")
         checked_name(self.integration_id, "integration")
+
+    @property
+    def values(self) -> tuple[str, str]:
+        """The values of the two columns that name it in a table."""
+        return self.organization_id, self.integration_id
 
     @property
     def partition_key(self) -> str:

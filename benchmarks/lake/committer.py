@@ -11,7 +11,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import warehouses
 from elt_assets.sync.state.store_tables import prepare_warehouse, warehouse_layout
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.streams import USERS, StreamKey
 
 _RECORDS = f"""
     SELECT
@@ -28,7 +28,7 @@ def main(number: str, commits: int) -> None:
     opened = warehouses(load_settings(), warehouse_layout())
     ref = IntegrationRef("measured", f"p-{number}")
     with opened.open(ref) as warehouse:
-        prepare_warehouse(warehouse, ref, USERS)
+        prepare_warehouse(warehouse, StreamKey(USERS, ref))
         print("ready", flush=True)
         sys.stdin.readline()
         for batch in range(commits):

@@ -21,12 +21,14 @@ from elt_assets.sync.apply.apply_transaction import Application
 from elt_assets.sync.clock import now
 from elt_assets.sync.outcome import Counts, Outcome, Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, ledger
-from elt_assets.sync.state.ledger import SyncRow, Version
+from elt_assets.sync.state import change_log, ledger, versions
+from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.store_tables import prepare_warehouse
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.state.versions import Version
+from elt_assets.sync.streams import USERS, StreamKey
 
 REF = IntegrationRef("bench", "main")
+_KEY = StreamKey(USERS, REF)
 _COLUMNS = "id, external_id, name, email, active, attributes, content_hash"
 _CHANGED = ("external_id", "name", "email", "active", "attributes", "content_hash")
 
@@ -79,7 +81,7 @@ class Ours:
     def apply(self, version: int) -> float:
         """Seconds in which that version became the latest table."""
         with self._platform.warehouses.open(REF) as warehouse:
-            prepare_warehouse(warehouse, REF, USERS)
+            prepare_warehouse(warehouse, _KEY)
             self._changes.log(warehouse, version)
             row = self._begun(version)
             started = time.perf_counter()
@@ -115,17 +117,16 @@ class Ours:
 
     def _begun(self, version: int) -> SyncRow:
         with self._platform.database.transaction(REF.partition_key) as transaction:
-            return ledger.begin(transaction, USERS, REF, f"s{version}", None)
+            return ledger.begin(transaction, _KEY, f"s{version}", None)
 
     def _application(self, warehouse: Warehouse, row: SyncRow, version: int) -> Application:
         first = version == 1
         return Application(
             database=self._platform.database,
             warehouse=warehouse,
-            stream=USERS,
-            ref=REF,
+            key=_KEY,
             row=row,
-            base=Version() if first else ledger.version(self._platform.database, USERS, REF),
+            base=Version() if first else versions.current(self._platform.database, _KEY),
             counts=Counts(
                 inserts=self._changes.users if first else 0,
                 updates=0 if first else self._changes.users,

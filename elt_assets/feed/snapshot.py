@@ -15,7 +15,7 @@ import msgspec
 from elt_assets.errors import InvalidInput
 from elt_assets.feed.scope import ATTRIBUTES, Scope
 from elt_assets.storage.operational.database import OperationalDatabase
-from elt_assets.sync.streams import Kind, Stream
+from elt_assets.sync.streams import ColumnType, Stream
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -71,7 +71,7 @@ def page(
         """,
         (place.organization_id, place.connected_integration_id, place.id, *parameters),
     )
-    booleans = [column.name for column in stream.columns if column.kind is Kind.BOOLEAN]
+    booleans = [column.name for column in stream.columns if column.kind is ColumnType.BOOLEAN]
     found = []
     for row in rows:
         for name in booleans:

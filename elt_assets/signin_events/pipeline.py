@@ -7,41 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.signin_events.admin import erasure, event_checks, record_retention, reports
+from elt_assets.signin_events.admin import erasure, event_checks, record_retention
+from elt_assets.signin_events.admin.reports import EventReports
 from elt_assets.signin_events.extract.api_extraction import STREAM, ApiExtraction, Period
 from elt_assets.signin_events.extract.export_files import (
     STREAMING_MEMORY,
     STREAMING_THREADS,
     ExportFiles,
 )
-from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import (
     Arrival,
-    DayStatus,
-    EventListener,
+    CheckResult,
+    DayExtraction,
     EventSource,
-    Extraction,
     FileLoad,
-    Finding,
     Loaded,
     Normalized,
     Summarized,
-    unheard,
 )
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets.signin_events.transform.daily_summary import Summary
 from elt_assets.signin_events.transform.load import Loading
 from elt_assets.signin_events.transform.normalize import Normalization
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.pending_days import SUMMARIZE
-from elt_assets.sync.admin.maintenance import Report
+from elt_assets.sync.admin.maintenance import MaintenanceReport
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.registry import Integration
 
@@ -56,6 +52,7 @@ class EventPipeline:
         settings = platform.settings
         self._platform = platform
         self._analytics = Analytics(settings)
+        self.reports = EventReports(self._analytics)
         self._api = ApiExtraction(platform, self._analytics)
         self._streaming = Analytics(
             settings, memory_limit=STREAMING_MEMORY, threads=STREAMING_THREADS
@@ -73,12 +70,7 @@ class EventPipeline:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def integrations(self) -> list[IntegrationRef]:
@@ -86,79 +78,52 @@ class EventPipeline:
         return [entry.ref for entry in self._offering()]
 
     def extract_api(
-        self,
-        day: date,
-        refs: Sequence[IntegrationRef] | None = None,
-        *,
-        run_id: str | None = None,
-        progress: EventListener = unheard,
-        stop: Interruption | None = None,
-    ) -> list[Extraction]:
+        self, day: date, refs: Sequence[IntegrationRef] | None = None, step: StepRun | None = None
+    ) -> list[DayExtraction]:
         """Fetch the day of every integration that offers events, or of `refs` alone.
 
         Several at once; one's failure is its result (`failed`, `retryable`) and costs the
-        others nothing. An interrupted reading goes on after its last committed page; one of
-        a day that was read in full begins again, and replaces it once it is complete.
+        others nothing. An interrupted extraction continues after its last committed page. A day
+        that was fetched completely is fetched again, and replaced once that is complete.
         Raises `Stopped`.
         """
         periods = [(entry, Period.of(day)) for entry in self._chosen(refs)]
-        return self._api.run(periods, run_id=run_id, progress=progress, stop=stop or Interruption())
+        return self._api.run(periods, step or StepRun())
 
     def extract_new(
-        self,
-        refs: Sequence[IntegrationRef] | None = None,
-        *,
-        run_id: str | None = None,
-        progress: EventListener = unheard,
-        stop: Interruption | None = None,
-    ) -> list[Extraction]:
+        self, refs: Sequence[IntegrationRef] | None = None, step: StepRun | None = None
+    ) -> list[DayExtraction]:
         """Fetch what happened since each integration's high-water mark, less the overlap.
 
         What comes is counted to today's partition; normalize and load that day afterwards.
         """
         moment = datetime.now(UTC).replace(microsecond=0)
         periods = self._api.since_watermarks(self._chosen(refs), moment)
-        return self._api.run(periods, run_id=run_id, progress=progress, stop=stop or Interruption())
+        return self._api.run(periods, step or StepRun())
 
-    def extract_files(
-        self,
-        day: date,
-        *,
-        run_id: str | None = None,
-        progress: EventListener = unheard,
-        stop: Interruption | None = None,
-    ) -> list[FileLoad]:
+    def extract_files(self, day: date, step: StepRun | None = None) -> list[FileLoad]:
         """Load the export files in the day's folder; [] while there is none.
 
         A file that cannot be read is a result with `error`, and costs the others nothing.
         Raises `Stopped`.
         """
-        return self._files.load(day, run_id=run_id, progress=progress, stop=stop or Interruption())
+        return self._files.load(day, step or StepRun())
 
-    def normalize(
-        self,
-        source: EventSource,
-        day: date,
-        *,
-        progress: EventListener = unheard,
-        stop: Interruption | None = None,
-    ) -> Normalized:
+    def normalize(self, source: EventSource, day: date, step: StepRun | None = None) -> Normalized:
         """Bring what was extracted for the day into the schema; the rest to the dead letters."""
-        return self._normalization.run(source, day, progress=progress, stop=stop or Interruption())
+        return self._normalization.run(source, day, step or StepRun())
 
-    def load(
-        self, day: date, *, progress: EventListener = unheard, stop: Interruption | None = None
-    ) -> Loaded:
+    def load(self, day: date, step: StepRun | None = None) -> Loaded:
         """Bring `signin_events` up to date with what was normalized for the day.
 
         One transaction, whatever days its events are of; `Loaded.days` says which changed.
         Summarize each of them afterwards.
         """
-        return self._loading.run(day, progress=progress, stop=stop or Interruption())
+        return self._loading.run(day, step or StepRun())
 
-    def summarize(self, day: date, *, stop: Interruption | None = None) -> Summarized:
+    def summarize(self, day: date, step: StepRun | None = None) -> Summarized:
         """Write the day's summary by organization, and again those that depend on it."""
-        return self._summary.run(day, stop=stop or Interruption())
+        return self._summary.run(day, step or StepRun())
 
     def waiting(self, step: str) -> list[date]:
         """Days whose `load` or `summarize` is due: what goes before was committed, this was not."""
@@ -167,54 +132,22 @@ class EventPipeline:
         )
         return [row[0] for row in rows]
 
-    def refresh(self, *, stop: Interruption | None = None) -> int:
+    def refresh(self, step: StepRun | None = None) -> int:
         """Rebuild `signin_events` and all summaries next to the old ones and swap them in.
 
         For changed precedences or schemas. Returns the number of events.
         """
-        stop = stop or Interruption()
-        events = self._loading.refresh(stop=stop)
+        step = step or StepRun()
+        events = self._loading.refresh(step)
         for day in self.waiting(SUMMARIZE):
-            self._summary.run(day, stop=stop)
+            self._summary.run(day, step)
         return events
 
-    def check(self, name: str, day: date | None = None) -> Finding:
+    def check(self, name: str, day: date | None = None) -> CheckResult:
         """One of `elt_assets.signin_events.admin.event_checks.CHECKS`: volume, conformance,
         duplicates, gaps, freshness. `day` for volume and conformance; all days if None. Passes
         while no event was ever loaded."""
         return event_checks.check(name, self._analytics, self._platform.settings, day)
-
-    def days(self, begin: date | None = None, end: date | None = None) -> list[DayStatus]:
-        """What is known of every day from `begin` to `end`, newest first."""
-        return reports.days(self._analytics, begin, end)
-
-    def fetched(self, day: date, run_id: str) -> list[Extraction]:
-        """The integrations whose day the run has read in full, for a further attempt of it."""
-        return reports.fetched(self._analytics, day, run_id)
-
-    def errors(self, day: date | None = None) -> list[dict[str, Any]]:
-        """Errors of extractions, for days that were not read in full since."""
-        return reports.errors(self._analytics, day)
-
-    def events(
-        self, *, day: date | None = None, organization: str | None = None, limit: int | None = 100
-    ) -> list[dict[str, Any]]:
-        """Loaded events, newest first, as `events list --json` shows them."""
-        return reports.events(self._analytics, day=day, organization=organization, limit=limit)
-
-    def summary(self, *, day: date | None = None) -> list[dict[str, Any]]:
-        """Rows of `daily_signin_summary`, newest day first."""
-        return reports.summary(self._analytics, day=day)
-
-    def rejected(
-        self, *, day: date | None = None, organization: str | None = None, limit: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Dead letters: source, day, partition, file, line, key, reason, raw, created_at."""
-        return reports.rejected(self._analytics, day=day, organization=organization, limit=limit)
-
-    def rejected_counts(self) -> list[dict[str, Any]]:
-        """How many dead letters there are by day, source and reason."""
-        return reports.rejected_counts(self._analytics)
 
     def retry_rejected(self, day: date) -> list[Normalized]:
         """Normalize the day's records again with today's configuration and registry, fetching
@@ -223,14 +156,6 @@ class EventPipeline:
         for touched in self.load(day).days:
             self.summarize(touched)
         return results
-
-    def expire_rejected(self, before: date) -> int:
-        """Delete the dead letters of days before `before`; return how many they were."""
-        return reports.expire_rejected(self._analytics, before)
-
-    def export_rejected(self, target: Path) -> int:
-        """Write all dead letters to one new Parquet file; return how many they are."""
-        return reports.export_rejected(self._analytics, target)
 
     def arrivals(self, now: datetime | None = None) -> list[Arrival]:
         """Days with export files that no longer change."""
@@ -242,7 +167,7 @@ class EventPipeline:
         organizations = {other.organization_id for other in others if other != ref}
         erasure.forget(self._analytics, ref, organizations=organizations)
 
-    def maintain(self, *, dry_run: bool) -> Report:
+    def maintain(self, *, dry_run: bool) -> MaintenanceReport:
         """Forget the records of days that are older than the settings keep them."""
         return record_retention.maintain(self._analytics, self._platform.settings, dry_run=dry_run)
 

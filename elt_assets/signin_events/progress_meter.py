@@ -12,7 +12,7 @@ import duckdb
 from elt_assets.signin_events.results import EventListener, EventProgress
 
 INTERVAL = 2.0
-"""Seconds between two signs of life."""
+"""Seconds between two reports."""
 
 
 class ProgressMeter:
@@ -29,7 +29,7 @@ class ProgressMeter:
         self._what = what
         self._listener = listener
         self._clock = clock
-        self._began = self._told = clock()
+        self._began = self._reported = clock()
         self._guard = threading.Lock()
 
     @property
@@ -38,12 +38,12 @@ class ProgressMeter:
         return round(self._clock() - self._began, 3)
 
     def at(self, rows: int, share: float | None = None, *, last: bool = False) -> None:
-        """So many rows are done; tells if it was silent for a while, or this is the `last`."""
+        """Report so many rows as done, at intervals and for the `last` time."""
         now = self._clock()
         with self._guard:
-            if now - self._told < INTERVAL and not last:
+            if now - self._reported < INTERVAL and not last:
                 return
-            self._told = now
+            self._reported = now
         passed = max(now - self._began, 1e-6)
         left = passed / share - passed if share else None
         self._listener(
@@ -65,7 +65,7 @@ def watching(
     total: Callable[[], float],
     handed_over: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[None]:
-    """Tell how far the statement of the block is, of about `total` rows.
+    """Report how far the statement of the block is, of about `total` rows.
 
     `handed_over` is the share that it was given, where DuckDB cannot know how much there is.
     """

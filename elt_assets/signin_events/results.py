@@ -38,7 +38,7 @@ class FileStatus(StrEnum):
     FAILED = "failed"
 
 
-class Extraction(msgspec.Struct, frozen=True):
+class DayExtraction(msgspec.Struct, frozen=True):
     """One integration's events of one day, fetched or not; fetched = staged + rejected.
 
     `resumed_pages` were committed by an earlier attempt and not fetched again. `generation`
@@ -126,8 +126,8 @@ class Summarized(msgspec.Struct, frozen=True):
     also: tuple[date, ...] = ()
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """What a check has to say: whether it passed, in a line, with how many and a few of them."""
+class CheckResult(msgspec.Struct, frozen=True):
+    """The result of a check: whether it passed, a message, and how many offend, with a sample."""
 
     check: str
     passed: bool
@@ -178,4 +178,4 @@ EventListener = Callable[[EventProgress], None]
 
 
 def unheard(_: EventProgress) -> None:
-    """The listener of those who do not listen."""
+    """Ignore progress."""

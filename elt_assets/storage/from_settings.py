@@ -21,7 +21,7 @@ def operational_database(
         return SqliteDatabase(
             settings.database_path, attempts=attempts, busy_timeout=1.0 if wait is None else wait
         )
-    # Imported here: who has SQLite needs nothing of it.
+    # Imported here: an installation on SQLite does not need it.
     from elt_assets.storage.operational.postgres_database import PostgresDatabase
 
     return PostgresDatabase(
@@ -52,7 +52,7 @@ def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
 
 
 def _lake(settings: Settings, address: DatabaseAddress, layout: Layout) -> Warehouses:
-    # Imported here: who has files needs nothing of it.
+    # Imported here: an installation on files does not need it.
     from elt_assets.storage.ducklake.lake import S3, LakeWarehouses
 
     storage = None

@@ -1,10 +1,7 @@
-"""The home folder, and who of this machine's users may do what with the files in it.
+"""The home folder: create it, refuse one that every user can write to, repair rights.
 
 New files get their rights from the process's umask, because DuckDB, SQLite and Dagster make files
 of their own.
-
-Belongs here: making the home, refusing one that anybody can write to, finding and mending loose
-rights. Does not: what is in the files.
 """
 
 from __future__ import annotations

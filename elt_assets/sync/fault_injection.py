@@ -12,15 +12,14 @@ import random
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from elt_assets.errors import ProviderUnavailable, WriteInterrupted
 
 log = logging.getLogger(__name__)
 
 
-class Faults(Protocol):
-    """Moments of a sync."""
+class Faults:
+    """Moments of a sync at which nothing fails unless a subclass lets it fail."""
 
     def before_page(self) -> None:
         """A page is about to be fetched. May raise `ProviderUnavailable`."""
@@ -29,21 +28,11 @@ class Faults(Protocol):
         """Batch `batch` (from 0) is committed. May raise `WriteInterrupted`, or end the process."""
 
 
-class NoFaults:
-    """Nothing fails on purpose."""
-
-    def before_page(self) -> None:
-        """Do nothing."""
-
-    def after_commit(self, batch: int) -> None:
-        """Do nothing."""
-
-
-NO_FAULTS = NoFaults()
+NO_FAULTS = Faults()
 
 
 @dataclass
-class FaultDice:
+class FaultDice(Faults):
     """Throws for each moment with the original's odds; safe to share between threads.
 
     `fired` counts the faults by name; a crash cannot be counted by the process it ends.

@@ -1,8 +1,4 @@
-"""What a sync did, in numbers and one word: the value the engine hands to everybody else.
-
-Belongs here: `Outcome`, `Certificate`, the statuses and stages, and listening to progress.
-Does not: deciding any of them, storing them (ledger) or showing them (cli, assets).
-"""
+"""What a sync did: its outcome with certificate, counts and status, and its progress."""
 
 from __future__ import annotations
 
@@ -117,6 +113,11 @@ class Counts(msgspec.Struct, frozen=True):
     future_times: int = 0
 
     @property
+    def changes(self) -> int:
+        """Changes that are logged and applied."""
+        return self.inserts + self.updates + self.deletes
+
+    @property
     def withheld(self) -> int:
         """Changes that wait for a person."""
         return self.withheld_deletes + self.withheld_updates + self.withheld_inserts
@@ -130,6 +131,13 @@ class Counts(msgspec.Struct, frozen=True):
             "inserts": self.withheld_inserts,
         }
         return ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
+
+
+_SHOWN_COUNTS = (
+    *("fetched", "staged", "rejected", "duplicates", "inserts", "updates", "deletes"),
+    *("withheld_deletes", "withheld_updates", "withheld_inserts", "pending_deletes"),
+    *("unchanged", "latest", "future_times", "requests"),
+)
 
 
 class RecentHarm(msgspec.Struct, frozen=True):
@@ -181,28 +189,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
     def as_json(self) -> dict[str, Any]:
         """The documented shape of one entry of `sync --json`."""
-        counts = self.counts
+        counts = {name: getattr(self.counts, name) for name in _SHOWN_COUNTS}
         return {
             "partition": self.partition,
             "stream": self.stream,
             "sync_id": self.sync_id,
             "status": str(self.status),
-            "fetched": counts.fetched,
-            "staged": counts.staged,
-            "rejected": counts.rejected,
-            "duplicates": counts.duplicates,
-            "inserts": counts.inserts,
-            "updates": counts.updates,
-            "deletes": counts.deletes,
-            "withheld_deletes": counts.withheld_deletes,
-            "withheld_updates": counts.withheld_updates,
-            "withheld_inserts": counts.withheld_inserts,
-            "pending_deletes": counts.pending_deletes,
-            "unchanged": counts.unchanged,
-            "latest": counts.latest,
-            "future_times": counts.future_times,
+            **counts,
             "resumed_batches": self.resumed_batches,
-            "requests": counts.requests,
             "certificate": {
                 "complete": self.certificate.complete,
                 "reasons": list(self.certificate.reasons),
@@ -227,4 +221,4 @@ ProgressListener = Callable[[Progress], None]
 
 
 def silent(_: Progress) -> None:
-    """The listener of those who do not listen."""
+    """Ignore progress."""

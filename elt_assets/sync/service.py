@@ -9,12 +9,11 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import Settings, load_settings
@@ -29,13 +28,13 @@ from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.storage.home import prepare_home
 from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.storage.warehouse.former_layout import bring_up_to_date
-from elt_assets.storage.warehouse.warehouse import Warehouses
+from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
 from elt_assets.sync.apply.compensation import Compensation
 from elt_assets.sync.apply.rebuild import Rebuilt, rebuild
 from elt_assets.sync.clock import text
-from elt_assets.sync.engine import Engine, Request, SourceOpener
+from elt_assets.sync.engine import Engine
+from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
-from elt_assets.sync.extract.staging import staged_and_unique
 from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.state import (
@@ -45,6 +44,8 @@ from elt_assets.sync.state import (
     ledger,
     registry,
     rejections,
+    sync_history,
+    versions,
 )
 from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.dead_letters import rejected
@@ -57,18 +58,17 @@ from elt_assets.sync.state.store_tables import (
     prepare_warehouse,
     warehouse_layout,
 )
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.streams import STREAMS, Stream, StreamKey
+from elt_assets.sync.sync_request import EngineConfig, SourceOpener, SyncRequest
 from elt_assets.sync.worker_pool import WorkerPool
-
-T = TypeVar("T")
 
 
 def nothing(*_: object) -> None:
-    """What those do who have nothing to do."""
+    """No-op callback."""
 
 
 def always() -> bool:
-    """The answer of those who let every sync begin."""
+    """Let every sync begin."""
     return True
 
 
@@ -92,7 +92,7 @@ class Platform:
         self.warehouses = warehouses
         self.audit_log = AuditLog(database, settings)
         self.registry = Registry(database, TenantRules.of(settings), self.audit_log)
-        self._engine = Engine(
+        self._config = EngineConfig(
             database=database,
             warehouses=warehouses,
             registry=self.registry,
@@ -105,6 +105,7 @@ class Platform:
             faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
             show_values=settings.show_personal_values,
         )
+        self._engine = Engine(self._config)
         prepare_home(settings)
         bring_up_to_date(settings)
         database.migrate(**operational_tables(database.dialect))
@@ -135,12 +136,7 @@ class Platform:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def sync(
@@ -174,9 +170,8 @@ class Platform:
         pages_per_batch = pages_per_batch or self.settings.pages_per_batch
         stop = threading.Event()
         requests = [
-            Request(
-                stream=stream,
-                ref=ref,
+            SyncRequest(
+                key=StreamKey(stream, ref),
                 sync_id=sync_id,
                 run_id=run_id,
                 until=until,
@@ -185,7 +180,7 @@ class Platform:
                 progress=progress,
                 stop=stop,
                 mode=mode,
-                faults=faults or self._engine.faults,
+                faults=faults or self._config.faults,
             )
             for ref in dict.fromkeys(refs)
         ]
@@ -203,7 +198,7 @@ class Platform:
                 if outcome is not None:
                     yield outcome
         for request in pool.left:
-            left(request.ref)
+            left(request.key.ref)
 
     def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:
         """Map the newest extraction's records again with today's configuration, fetching nothing.
@@ -211,7 +206,8 @@ class Platform:
         Raises `NotFound`, or `InvalidInput` when there is nothing to map again.
         """
         self.registry.get(ref)
-        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        key = StreamKey(stream, ref)
+        row = sync_history.newest(self.database, key)
         if row is not None and row.again_of is not None and not row.status.settled:
             # Begun and not ended: the same one goes on.
             sync_id, again_of = row.sync_id, row.again_of
@@ -219,16 +215,13 @@ class Platform:
             sync_id, again_of = f"{row.sync_id}-again{row.ordinal}", row.sync_id
         else:
             raise InvalidInput(f"{ref}: the newest sync has no rejected records to map again")
-        request = Request(
-            stream=stream,
-            ref=ref,
+        request = SyncRequest(
+            key=key,
             sync_id=sync_id,
             run_id=None,
-            until=Stage.LATEST,
             pages_per_batch=self.settings.pages_per_batch,
-            progress=silent,
             stop=threading.Event(),
-            faults=self._engine.faults,
+            faults=self._config.faults,
             again_of=again_of,
         )
         outcome = self._engine.sync(request)
@@ -243,14 +236,14 @@ class Platform:
     def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
         """Those of `refs` for which no sync of `stream` was ever begun."""
         refs = list(refs)
-        begun = ledger.begun(self.database, stream, refs)
+        begun = sync_history.begun(self.database, stream, refs)
         return [ref for ref in refs if ref not in begun]
 
     def standing(
         self, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
     ) -> dict[IntegrationRef, Status]:
         """How this sync stands of those of `refs` that began it."""
-        return ledger.standing(self.database, stream, sync_id, refs)
+        return sync_history.statuses_of(self.database, stream, sync_id, refs)
 
     def newest_syncs(
         self, stream: Stream, statuses: Collection[Status] = tuple(Status)
@@ -259,29 +252,28 @@ class Platform:
 
         With `statuses`, where that is in one of them.
         """
-        rows = ledger.newest_of_each(self.database, stream, statuses)
+        rows = sync_history.newest_of_each(self.database, stream, statuses)
         if not rows:
             return []
         offering = {ref.partition_key for ref in self.offering(stream)}
         return [row for row in rows if row.partition in offering]
 
     def interrupted(self) -> list[SyncRow]:
-        """Syncs that nobody works on and that can go on: their process died, or they failed
+        """Syncs that no process works on and that can go on: their process died, or they failed
         for a reason that may have passed.
 
-        Whether somebody works on a sync is told by the lock of its warehouse file, which
-        ends with the process that holds it, however that ended.
+        The lock of a warehouse file shows that a process works on its sync; it ends with that
+        process, however that ended.
         """
-        found = []
-        for row in ledger.unsettled(self.database):
-            ref = IntegrationRef(row.organization_id, row.connected_integration_id)
-            if row.status is Status.FAILED or not self.warehouses.is_held(ref):
-                found.append(row)
-        return found
+        return [
+            row
+            for row in sync_history.unsettled(self.database)
+            if row.status is Status.FAILED or not self.warehouses.is_held(row.ref)
+        ]
 
     def quarantined(self, ref: IntegrationRef | None = None) -> list[SyncRow]:
         """Syncs whose withheld changes wait for a decision, newest first."""
-        return ledger.quarantined(self.database, ref)
+        return sync_history.quarantined(self.database, ref)
 
     def rejections(self, ref: IntegrationRef | None = None) -> list[Row]:
         """Rejections that last, one row a decision: see `sync.state.rejections.sets`."""
@@ -291,9 +283,11 @@ class Platform:
         """Apply the withheld changes of the integration. Raises `InvalidInput` if none wait."""
         outcomes = []
         for row in self._waiting(ref):
-            with self.audit_log.decision("approve", ref, _withheld(row)):
-                act = partial(_approve, row=row, decided_by=decided_by)
-                outcomes.append(self._compensating(row, act))
+            with (
+                self.audit_log.decision("approve", ref, _withheld(row)),
+                self._compensating(row) as compensation,
+            ):
+                outcomes.append(compensation.approve(row, decided_by))
         return outcomes
 
     def reject(
@@ -310,8 +304,12 @@ class Platform:
         rows = self._waiting(ref)
         for row in rows:
             decision = rejections.Decision(row.sync_id, decided_by, text(moment), text(until))
-            with self.audit_log.decision("reject", ref, {**_withheld(row), "until": text(until)}):
-                self._compensating(row, partial(_reject, row=row, decision=decision))
+            detail = {**_withheld(row), "until": text(until)}
+            with (
+                self.audit_log.decision("reject", ref, detail),
+                self._compensating(row) as compensation,
+            ):
+                compensation.reject(row, decision)
         return rows
 
     def reopen(self, ref: IntegrationRef) -> int:
@@ -333,12 +331,15 @@ class Platform:
     ) -> Outcome:
         """Reverse one sync by a compensating one. Raises `NotFound` or `InvalidInput`."""
         self.registry.get(ref)
-        row = ledger.find(self.database, stream, ref, sync_id)
+        row = ledger.find(self.database, StreamKey(stream, ref), sync_id)
         if row is None:
             raise NotFound(f"{ref} has no sync {sync_id}; `elt-assets syncs {ref}` lists them")
         detail = {"stream": stream.name, "sync_id": sync_id, "force": force}
-        with self.audit_log.decision("undo", ref, detail):
-            return self._compensating(row, lambda compensation: compensation.undo(row, force=force))
+        with (
+            self.audit_log.decision("undo", ref, detail),
+            self._compensating(row) as compensation,
+        ):
+            return compensation.undo(row, force=force)
 
     def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
         """Rebuild the latest rows from the change log. Raises `NotFound` or `InvalidInput`."""
@@ -347,22 +348,30 @@ class Platform:
             raise InvalidInput(f"{ref} has no change log yet; sync it first")
         with self.warehouses.open(ref) as warehouse:
             self.registry.get(ref)
-            prepare_warehouse(warehouse, ref, stream)
+            key = StreamKey(stream, ref)
+            prepare_warehouse(warehouse, key)
             with self.audit_log.decision("rebuild", ref, {"stream": stream.name}):
-                return rebuild(self.database, warehouse, stream, ref)
+                return rebuild(self.database, warehouse, key)
 
     def errors(self, row: SyncRow) -> list[dict[str, Any]]:
         """Every failed attempt of a sync: attempt, error, failed_at."""
-        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
-        return ledger.errors(self.database, STREAMS[row.stream], ref, row.sync_id)
+        return ledger.errors(self.database, row.key, row.sync_id)
+
+    @contextmanager
+    def reading(self, key: StreamKey) -> Iterator[Warehouse | None]:
+        """The integration's warehouse, for queries; None while it has no tables of the stream."""
+        if not self.warehouses.exists(key.ref):
+            yield None
+            return
+        with self.warehouses.open(key.ref, read_only=True) as warehouse:
+            yield warehouse if has_tables(warehouse, key.stream) else None
 
     def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
         """A few of the changes that a quarantined sync withheld: keys and names of fields."""
-        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
-        stream = STREAMS[row.stream]
-        if row.version is None or not self.warehouses.exists(ref):
-            return ()
-        with self.warehouses.open(ref, read_only=True) as warehouse:
+        stream = row.key.stream
+        with self.reading(row.key) as warehouse:
+            if warehouse is None or row.version is None:
+                return ()
             return change_log.sample(warehouse, stream, stream.withheld, row.version)
 
     def records(
@@ -373,26 +382,22 @@ class Platform:
         Raises `NotFound`.
         """
         self.registry.get(ref)
+        key = StreamKey(stream, ref)
         if as_of is None:
-            return latest_table.listing(self.database, stream, ref)
-        version = ledger.version(self.database, stream, ref).version
-        if not self.warehouses.exists(ref):
-            return []
-        with self.warehouses.open(ref, read_only=True) as warehouse:
-            if not has_tables(warehouse, stream):
-                return []
-            return change_log.as_of(warehouse, stream, ref, version, as_of)
+            return latest_table.listing(self.database, key)
+        version = versions.current(self.database, key).version
+        with self.reading(key) as warehouse:
+            return [] if warehouse is None else change_log.as_of(warehouse, key, version, as_of)
 
     def changes(
         self, stream: Stream, ref: IntegrationRef, sync_id: str | None = None
     ) -> list[dict[str, Any]]:
         """The applied changes of one integration, oldest first. Raises `NotFound`."""
         self.registry.get(ref)
-        version = ledger.version(self.database, stream, ref).version
-        if not self.warehouses.exists(ref):
-            return []
-        with self.warehouses.open(ref, read_only=True) as warehouse:
-            if not has_tables(warehouse, stream):
+        key = StreamKey(stream, ref)
+        version = versions.current(self.database, key).version
+        with self.reading(key) as warehouse:
+            if warehouse is None:
                 return []
             return change_log.changes(warehouse, stream, version, sync_id)
 
@@ -408,45 +413,41 @@ class Platform:
         Raises `NotFound`.
         """
         self.registry.get(ref)
-        if not self.warehouses.exists(ref):
-            return []
-        with self.warehouses.open(ref, read_only=True) as warehouse:
-            if not has_tables(warehouse, stream):
-                return []
-            return rejected(warehouse, stream, sync_id, limit)
+        with self.reading(StreamKey(stream, ref)) as warehouse:
+            return [] if warehouse is None else rejected(warehouse, stream, sync_id, limit)
 
     def syncs(self, ref: IntegrationRef | None = None, limit: int = 50) -> list[SyncRow]:
         """The newest syncs, newest first. Raises `NotFound` for an unknown integration."""
         if ref is not None:
             self.registry.get(ref)
-        return ledger.recent(self.database, ref, limit)
+        return sync_history.recent(self.database, ref, limit)
 
     def unfinished_sync_id(self, stream: Stream, ref: IntegrationRef) -> str | None:
         """The newest sync that was begun and has not settled, if that is the newest of all."""
-        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        row = sync_history.newest(self.database, StreamKey(stream, ref))
         return None if row is None or row.status.settled else row.sync_id
 
     def settled(self, stream: Stream, ref: IntegrationRef) -> Outcome | None:
         """The recorded result of the newest sync, if that has settled."""
-        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        row = sync_history.newest(self.database, StreamKey(stream, ref))
         return row.outcome() if row is not None and row.status.settled else None
 
     def counts(self, stream: Stream, ref: IntegrationRef) -> dict[str, Any]:
         """Totals of one integration: records its newest sync staged, and rows in latest now."""
         self.registry.get(ref)
-        row = ledger.newest(self.database, stream, ref, tuple(Status))
+        key = StreamKey(stream, ref)
+        row = sync_history.newest(self.database, key)
         staged = unique = 0
-        if row is not None and self.warehouses.exists(ref):
-            with self.warehouses.open(ref, read_only=True) as warehouse:
-                if has_tables(warehouse, stream):
-                    staged, unique = staged_and_unique(warehouse, stream, row.sync_id)
+        with self.reading(key) as warehouse:
+            if warehouse is not None and row is not None:
+                staged, unique = staged_and_unique(warehouse, stream, row.sync_id)
         return {
             "partition": ref.partition_key,
             "sync_id": None if row is None else row.sync_id,
             "staged": staged,
             "unique": unique,
             "duplicates": staged - unique,
-            "latest": latest_table.count(self.database, stream, ref),
+            "latest": latest_table.count(self.database, key),
         }
 
     def preview(self, stream: Stream, ref: IntegrationRef) -> Preview:
@@ -471,12 +472,12 @@ class Platform:
         return None if source.incremental is None else source.incremental.full_every
 
     def _source(self, stream: Stream, integration: Integration) -> Source:
-        return self._engine.open_source(
+        return self._config.open_source(
             integration.provider,
             integration.provider_data,
             stream.name,
             secrets=Secrets(),
-            limits=self._engine.limits,
+            limits=self._config.limits,
             ref=integration.ref,
         )
 
@@ -487,28 +488,20 @@ class Platform:
             raise InvalidInput(f"{ref}: nothing waits for a decision")
         return rows
 
-    def _compensating(self, row: SyncRow, act: Callable[[Compensation], T]) -> T:
-        ref = IntegrationRef(row.organization_id, row.connected_integration_id)
-        stream = STREAMS[row.stream]
-        self.registry.get(ref)
-        with self.warehouses.open(ref) as warehouse:
+    @contextmanager
+    def _compensating(self, row: SyncRow) -> Iterator[Compensation]:
+        self.registry.get(row.ref)
+        with self.warehouses.open(row.ref) as warehouse:
             # Once more: it may have been removed while this waited for the file.
-            integration = self.registry.get(ref)
-            prepare_warehouse(warehouse, ref, stream)
-            return act(
-                Compensation(
-                    self.database,
-                    warehouse,
-                    stream,
-                    ref,
-                    self._engine.safeguards_of(integration).delete_mode,
-                )
-            )
+            integration = self.registry.get(row.ref)
+            prepare_warehouse(warehouse, row.key)
+            delete_mode = self._config.safeguards_of(integration).delete_mode
+            yield Compensation(self.database, warehouse, row.key, delete_mode)
 
     def remove(self, ref: IntegrationRef) -> bool:
         """Offboard an integration: afterwards no trace of its people is left in the stores.
 
-        False while somebody reads the operational database: then its write-ahead log still
+        False while another process reads the operational database: then its write-ahead log still
         holds rows that are deleted, until maintenance empties it.
         Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
         """
@@ -533,7 +526,7 @@ class Platform:
         with self.audit_log.recording(ref.partition_key) as (transaction, audited):
             audited("remove", ref)
             for stream in STREAMS.values():
-                latest_table.remove_all(transaction, stream, ref)
+                latest_table.remove_all(transaction, StreamKey(stream, ref))
             feed_log.publish_removal(transaction, ref)
             ledger.forget(transaction, ref)
             forget_fence(transaction, ref)
@@ -541,19 +534,7 @@ class Platform:
 
 
 def _withheld(row: SyncRow) -> dict[str, Any]:
-    return {
-        "stream": row.stream,
-        "sync_id": row.sync_id,
-        "withheld": row.counts.withheld,
-    }
-
-
-def _approve(compensation: Compensation, row: SyncRow, decided_by: str) -> Outcome:
-    return compensation.approve(row, decided_by)
-
-
-def _reject(compensation: Compensation, row: SyncRow, decision: rejections.Decision) -> None:
-    compensation.reject(row, decision)
+    return {"stream": row.stream, "sync_id": row.sync_id, "withheld": row.counts.withheld}
 
 
 def own_places(settings: Settings) -> OwnPlaces:

@@ -1,8 +1,6 @@
-"""Streams: the kinds of record the platform keeps in sync, each declared once.
+"""Streams: the kinds of record that are kept in sync, each declared once.
 
-Belongs here: what a stream is, its tables' names and columns, and the declarations. Does
-not: SQL (mapping, tables, detect, latest build it from a declaration) or any special case
-for one stream; adding a stream is adding a declaration to `STREAMS`.
+All SQL is made from these declarations: a new stream is a new entry in `STREAMS`.
 """
 
 from __future__ import annotations
@@ -11,10 +9,12 @@ import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
+from elt_assets.identifiers import IntegrationRef
+
 _NAMESPACE = uuid.UUID("6f1c1a52-5d0e-5c8e-9d54-0c5b6a1b7e11")
 
 
-class Kind(StrEnum):
+class ColumnType(StrEnum):
     """What a column holds; the mapping checks it and rejects a record that holds else."""
 
     TEXT = "text"
@@ -31,10 +31,15 @@ class Column:
 
     name: str
     description: str
-    kind: Kind = Kind.TEXT
+    kind: ColumnType = ColumnType.TEXT
     unmapped: str | bool | None = None
     guarded: bool = False
     activates: bool = False
+
+    @property
+    def sql_type(self) -> str:
+        """Its type in the warehouse."""
+        return "BOOLEAN" if self.kind is ColumnType.BOOLEAN else "VARCHAR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,19 @@ class Stream:
         return uuid.uuid5(_NAMESPACE, self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """One stream of one integration: what a sync brings up to date."""
+
+    stream: Stream
+    ref: IntegrationRef
+
+    @property
+    def values(self) -> tuple[str, str, str]:
+        """The values of the three columns that name it in the ledger."""
+        return (*self.ref.values, self.stream.name)
+
+
 USERS = Stream(
     name="users",
     description="People with an account at the provider.",
@@ -104,7 +122,7 @@ USERS = Stream(
         Column(
             "active",
             "Whether the account may sign in; true where the provider does not say.",
-            kind=Kind.BOOLEAN,
+            kind=ColumnType.BOOLEAN,
             unmapped=True,
             activates=True,
         ),

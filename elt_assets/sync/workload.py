@@ -15,11 +15,11 @@ from statistics import median
 import msgspec
 
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
+from elt_assets.sync.state import sync_history
 from elt_assets.sync.streams import Stream
 
 _UNKNOWN_SECONDS = 1.0
-"""Expected of an integration where not even the others' history tells anything."""
+"""Expected of an integration where no integration has a history."""
 _LEAST_SECONDS = 0.001
 
 
@@ -37,7 +37,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """What the ledger tells of an enabled integration's newest settled sync."""
+    """What the ledger records of an enabled integration's newest settled sync."""
 
     partition: str
     organization_id: str
@@ -120,7 +120,7 @@ def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
             coalesce(
                 s.seconds_extract + s.seconds_stage + s.seconds_detect + s.seconds_apply, 0.0
             ) AS seconds
-        {ledger.ENABLED_AND_NEWEST_SETTLED}
+        {sync_history.ENABLED_AND_NEWEST_SETTLED}
         """,
         (stream.name,),
     )

@@ -142,13 +142,13 @@ class Tenant:
 
     def table(self, day: date | None = None) -> dict[str, dict[str, Any]]:
         """The loaded events by id."""
-        rows = self.events.events(day=day, limit=None)
+        rows = self.events.reports.events(day=day, limit=None)
         assert len({row["event_id"] for row in rows}) == len(rows)
         return {row["event_id"]: row for row in rows}
 
     def letters(self) -> list[tuple[str | None, int | None, str]]:
         """File, line and reason of every dead letter."""
-        return [(row["file"], row["line"], row["reason"]) for row in self.events.rejected()]
+        return [(row["file"], row["line"], row["reason"]) for row in self.events.reports.rejected()]
 
     def _answer(self, asked: Asked) -> Reply:
         if asked.number in self.failing:

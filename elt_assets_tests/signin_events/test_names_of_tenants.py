@@ -72,7 +72,7 @@ def test_an_organization_takes_no_path_of_the_platforms(
         Platform.open(load_settings(home=tmp_path / "copy")) as restored,
         EventPipeline(restored) as events,
     ):
-        assert [row["event_id"] for row in events.events()] == ["e-1"]
+        assert [row["event_id"] for row in events.reports.events()] == ["e-1"]
         assert len(restored.records(USERS, hostile)) == 3
 
 
@@ -107,4 +107,4 @@ def test_events_that_another_process_writes_are_not_moved_meanwhile(
     holder.close()
     assert former.exists()
     Platform.open(settings).close()
-    assert tenant.events.days()[0].day == DAY
+    assert tenant.events.reports.days()[0].day == DAY

@@ -77,7 +77,7 @@ def test_changes_in_a_file_apply_in_their_order_and_deletes_are_soft(
     tenant.run()
     row = tenant.table()["f-1"]
     assert (row["deleted"], row["application"]) == (deleted, application)
-    (summary,) = tenant.events.summary()
+    (summary,) = tenant.events.reports.summary()
     assert (summary["events"], summary["deleted_events"]) == (int(not deleted), int(deleted))
 
 
@@ -116,7 +116,7 @@ def test_late_events_reopen_their_day_and_no_other(tenant: Tenant) -> None:
     loaded = tenant.run(DAY)
     assert loaded.days == (EVE, DAY)
     assert set(tenant.table(EVE)) == {"e-0", "e-1", "e-2", "e-9"}
-    assert [row["events"] for row in tenant.events.summary()] == [1, 4]
+    assert [row["events"] for row in tenant.events.reports.summary()] == [1, 4]
     # Once more on either day: the late event stays where it belongs.
     assert tenant.run(EVE).days == ()
     assert tenant.run(DAY).days == ()
@@ -140,7 +140,7 @@ def test_equal_ids_of_two_organizations_are_two_events(tenant: Tenant) -> None:
     tenant.connect(OTHER)
     tenant.listed = [event(1)]
     tenant.run()
-    rows = tenant.events.events()
+    rows = tenant.events.reports.events()
     assert [(row["organization_id"], row["event_id"]) for row in rows] == [
         ("acme", "e-1"),
         ("other", "e-1"),
@@ -188,7 +188,7 @@ def test_providers_records_that_break_the_schema_are_dead_letters_and_the_books_
     assert (extraction.fetched, extraction.staged, extraction.rejected) == (5, 5, 0)
     normalized = tenant.events.normalize(EventSource.API, DAY)
     assert (normalized.read, normalized.normalized, normalized.rejected) == (5, 1, 4)
-    reasons = {row["key"]: row["reason"] for row in tenant.events.rejected()}
+    reasons = {row["key"]: row["reason"] for row in tenant.events.reports.rejected()}
     assert reasons == {
         None: "record is text, not an object",
         "e-2": "result is missing",
@@ -201,7 +201,7 @@ def test_dead_letters_are_retried_without_fetching_once_the_cause_is_gone(tenant
     tenant.listed = [event(1, outcome="success", result="OK")]
     tenant.file("a.csv", line("f-1", organization_id="other"))
     tenant.run()
-    assert tenant.events.rejected_counts() == [
+    assert tenant.events.reports.rejected_counts() == [
         {
             "day": DAY.isoformat(),
             "source": source,
@@ -220,23 +220,25 @@ def test_dead_letters_are_retried_without_fetching_once_the_cause_is_gone(tenant
     assert len(tenant.provider.asked) == asked
     assert set(tenant.table()) == {"e-1", "f-1"}
     assert tenant.table()["e-1"]["result"] == "success"
-    assert tenant.events.rejected() == []
+    assert tenant.events.reports.rejected() == []
 
 
 def test_dead_letters_expire_and_can_be_taken_out(tenant: Tenant, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no sign-in event was ever loaded"):
-        tenant.events.export_rejected(tmp_path / "failures.parquet")
+        tenant.events.reports.export_rejected(tmp_path / "failures.parquet")
     tenant.file("a.csv", "broken", day=EVE)
     tenant.file("a.csv", "broken", line("f-1", result=""))
     for day in (EVE, DAY):
         tenant.run(day)
-    assert tenant.events.export_rejected(tmp_path / "failures.parquet") == 3
+    assert tenant.events.reports.export_rejected(tmp_path / "failures.parquet") == 3
     rows = duckdb.sql(f"SELECT reason FROM '{tmp_path}/failures.parquet' ORDER BY 1").fetchall()
     assert rows[-1] == ("result is missing",)
     with pytest.raises(InvalidInput, match="is not there; make it first"):
-        tenant.events.export_rejected(tmp_path / "nowhere" / "failures.parquet")
-    assert tenant.events.expire_rejected(DAY) == 1
-    assert [row["ingested_day"] for row in tenant.events.rejected()] == [DAY.isoformat()] * 2
+        tenant.events.reports.export_rejected(tmp_path / "nowhere" / "failures.parquet")
+    assert tenant.events.reports.expire_rejected(DAY) == 1
+    assert [row["ingested_day"] for row in tenant.events.reports.rejected()] == [
+        DAY.isoformat()
+    ] * 2
 
 
 def test_what_is_due_is_remembered_until_it_is_done(tenant: Tenant) -> None:
@@ -255,10 +257,10 @@ def test_a_refresh_makes_the_same_tables_anew(tenant: Tenant) -> None:
     tenant.listed = [event(number) for number in range(3)]
     tenant.file("a.csv", line("f-1"), line("e-1", op="DELETE"))
     tenant.run()
-    before, summary = tenant.table(), tenant.events.summary()
+    before, summary = tenant.table(), tenant.events.reports.summary()
     assert tenant.events.refresh() == 4
     assert tenant.table() == before
-    assert tenant.events.summary() == summary
+    assert tenant.events.reports.summary() == summary
     assert tenant.run().days == ()
 
 
@@ -283,9 +285,9 @@ def test_a_tenant_who_leaves_takes_its_events_along(tenant: Tenant) -> None:
     tenant.run()
     tenant.platform.remove(ACME)
     tenant.events.forget(ACME)
-    assert {row["organization_id"] for row in tenant.events.events()} == {"other"}
-    assert {row["organization_id"] for row in tenant.events.rejected()} == {"other"}
-    assert {row["organization_id"] for row in tenant.events.summary()} == {"other"}
+    assert {row["organization_id"] for row in tenant.events.reports.events()} == {"other"}
+    assert {row["organization_id"] for row in tenant.events.reports.rejected()} == {"other"}
+    assert {row["organization_id"] for row in tenant.events.reports.summary()} == {"other"}
     content = (tenant.platform.settings.analytics_path / "analytics.duckdb").read_bytes()
     assert b"acme" not in content
     assert b"other" in content
@@ -324,7 +326,7 @@ def test_one_of_an_organizations_integrations_leaves_and_its_days_are_counted_an
     tenant.events.summarize(DAY)
     assert set(tenant.table()) == {"e-1", "f-2"}
     assert tenant.table()["e-1"]["integration_id"] == "main"
-    (summary,) = tenant.events.summary()
+    (summary,) = tenant.events.reports.summary()
     assert summary["events"] == 2
 
 
@@ -334,15 +336,21 @@ def test_a_backup_holds_the_events_too(tenant: Tenant, tmp_path: Path) -> None:
     backup(tenant.platform, tmp_path / "copy")
     settings = load_settings(home=tmp_path / "copy")
     with Platform.open(settings) as restored, EventPipeline(restored) as events:
-        assert len(events.events()) == 2
+        assert len(events.reports.events()) == 2
         assert events.load(DAY).unchanged == 2
 
 
 def test_an_installation_without_events_answers_every_question(tenant: Tenant) -> None:
     events = tenant.events
-    assert events.days() == events.events() == events.summary() == events.rejected() == []
-    assert events.rejected_counts() == events.waiting("load") == events.arrivals() == []
-    assert events.expire_rejected(date(2030, 1, 1)) == 0
+    assert (
+        events.reports.days()
+        == events.reports.events()
+        == events.reports.summary()
+        == events.reports.rejected()
+        == []
+    )
+    assert events.reports.rejected_counts() == events.waiting("load") == events.arrivals() == []
+    assert events.reports.expire_rejected(date(2030, 1, 1)) == 0
     for name in ("volume", "conformance", "duplicates", "gaps", "freshness"):
         assert events.check(name).passed
     with pytest.raises(InvalidInput, match="there is no check 'volumes'"):
@@ -358,9 +366,9 @@ def test_the_state_of_every_day_says_what_is_wrong_with_it(tenant: Tenant) -> No
     tenant.events.extract_files(EVE)
     tenant.file("b.csv", header="nothing,of,use")
     tenant.events.extract_files(DAY)
-    newest, oldest = tenant.events.days()
+    newest, oldest = tenant.events.reports.days()
     assert (oldest.day, oldest.failed_extractions, oldest.files, oldest.rejected) == (EVE, 1, 1, 1)
     assert "answered 403" in oldest.errors[0]
     assert (newest.day, newest.failed_files) == (DAY, 1)
     assert "has no column organization_id, event_id" in newest.errors[0]
-    assert tenant.events.days(begin=DAY) == [newest]
+    assert tenant.events.reports.days(begin=DAY) == [newest]

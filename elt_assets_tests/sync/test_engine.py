@@ -12,6 +12,7 @@ import pytest
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse import warehouse_files
+from elt_assets.sync.engine import Engine
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.storage.processes import wait_until_it_waits
@@ -153,9 +154,9 @@ def test_an_interrupted_sync_continues_from_the_last_committed_page(company: Com
 def test_a_slow_integration_gives_its_slot_back_and_goes_on_later(company: Company) -> None:
     """Each attempt gets one page done before its time is over, and none is read twice."""
     world = company.connect(world=World(people(30), page_size=10))
-    engine = company.platform._engine
-    spent = replace(engine.limits, time_budget=1e-9)
-    company.platform._engine = replace(engine, limits=spent)
+    config = company.platform._engine.config
+    spent = replace(config.limits, time_budget=1e-9)
+    company.platform._engine = Engine(replace(config, limits=spent))
     for staged in (10, 20):
         outcome = company.sync(pages_per_batch=3)
         assert outcome.status is Status.FAILED

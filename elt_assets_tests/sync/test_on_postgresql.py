@@ -14,8 +14,8 @@ from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import Transaction
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.state import versions
+from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.conftest import on_postgresql
 from elt_assets_tests.storage.operational.test_postgres_database import end_sessions
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
@@ -60,7 +60,7 @@ def test_an_apply_whose_session_ended_before_its_commit_is_made_when_it_is_tried
     again = company.sync(sync_id="s2")
     assert (again.status, again.counts.inserts, again.counts.updates) == (Status.APPLIED, 2, 1)
     assert company.users() == expected(world.records)
-    assert ledger.version(company.platform.database, USERS, ACME).version == 2
+    assert versions.current(company.platform.database, StreamKey(USERS, ACME)).version == 2
 
 
 def test_an_apply_whose_commit_was_never_answered_is_neither_lost_nor_made_twice(
@@ -89,7 +89,7 @@ def test_an_apply_whose_commit_was_never_answered_is_neither_lost_nor_made_twice
     again = company.sync(sync_id="s2")
     assert (again.status, again.counts.inserts, again.recorded) == (Status.APPLIED, 2, True)
     assert len(company.users()) == 12
-    assert ledger.version(company.platform.database, USERS, ACME).version == 2
+    assert versions.current(company.platform.database, StreamKey(USERS, ACME)).version == 2
     assert company.sync(sync_id="s3").status is Status.UNCHANGED
     assert company.changes(sync_id="s2") == [("INSERT", "u-0010"), ("INSERT", "u-0011")]
 
@@ -151,7 +151,7 @@ def test_a_worker_that_compared_with_what_is_no_more_compares_again(
     assert [one.status for one in outcomes] == [Status.APPLIED]
     assert (outcome.status, outcome.counts.deletes, len(calls)) == (Status.APPLIED, 2, 3)
     assert company.users() == expected(world.records)
-    assert ledger.version(company.platform.database, USERS, ACME).version == 2
+    assert versions.current(company.platform.database, StreamKey(USERS, ACME)).version == 2
     elsewhere.platform.close()
 
 
@@ -179,7 +179,7 @@ def test_a_server_that_restarts_in_the_middle_of_an_apply_costs_a_try(
             assert again.status in (Status.APPLIED, Status.QUARANTINED), again.error
             standing = set(company.users())
             assert {record["id"] for record in world.records} <= standing
-            assert ledger.version(database, USERS, ACME).version == 2 + number
+            assert versions.current(database, StreamKey(USERS, ACME)).version == 2 + number
         database.close()
         company.platform.close()
         with Platform.open(load_settings(home=tmp_path / "home")) as platform:

@@ -18,7 +18,7 @@ from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.admin import audit
-from elt_assets.sync.extract.staging import pages_table
+from elt_assets.sync.extract.page_table import pages_table
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
 from elt_assets_tests.sync import worlds

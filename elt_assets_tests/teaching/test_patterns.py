@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from elt_assets.errors import WriteInterrupted
-from elt_assets.sync.fault_injection import NoFaults
+from elt_assets.sync.fault_injection import Faults
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -114,7 +114,7 @@ def test_what_a_crash_left_is_continued_and_not_repeated(tmp_path: Path) -> None
 def test_the_platform_repeats_nothing_when_a_write_fails_after_its_commit(tmp_path: Path) -> None:
     """The same failure after every batch: batch and cursor are one commit, so it goes on."""
 
-    class FailAfterEachCommit(NoFaults):
+    class FailAfterEachCommit(Faults):
         fired = 0
 
         def after_commit(self, batch: int) -> None:

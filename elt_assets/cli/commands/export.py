@@ -9,7 +9,7 @@ import click
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, complain, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform, registered
-from elt_assets.sync.admin.parquet_export import Table
+from elt_assets.sync.admin.parquet_export import ExportTable
 from elt_assets.sync.admin.parquet_export import export as write_files
 from elt_assets.sync.streams import STREAMS
 
@@ -28,7 +28,7 @@ from elt_assets.sync.streams import STREAMS
 @click.option(
     "--table",
     "tables",
-    type=click.Choice([str(table) for table in Table]),
+    type=click.Choice([str(table) for table in ExportTable]),
     multiple=True,
     help="Only this kind of table.",
 )
@@ -52,7 +52,7 @@ def export(
             folder,
             refs=[registered(platform, name) for name in integrations] or None,
             streams=[STREAMS[name] for name in streams] or tuple(STREAMS.values()),
-            tables=[Table(name) for name in tables] or tuple(Table),
+            tables=[ExportTable(name) for name in tables] or tuple(ExportTable),
         )
     if as_json:
         print_json(done)

@@ -160,12 +160,18 @@ def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
     print_rows(rows, ("partition", "staged", "unique", "duplicates", "latest"), "integrations")
 
 
+_OF_AN_ATTEMPT = ("recorded", "reached", "seconds", "sample")
+"""Fields of an outcome that the ledger does not keep."""
+
+
 def _flat(row: SyncRow) -> dict[str, Any]:
     """A row of the ledger, with its counts on the same level as the other fields.
 
     `complete` is null for a sync that settled without a listing.
     """
     fields: dict[str, Any] = msgspec.to_builtins(row)
+    for name in _OF_AN_ATTEMPT:
+        del fields[name]
     complete = completeness(row.status, row.mode, row.certificate)
     return {
         "partition": row.partition,

@@ -78,7 +78,7 @@ def load(begin: date, end: date, files_only: bool, as_json: bool) -> int:
         print_json({"days": done})
     else:
         with pipeline() as events:
-            _print_days(events.days(begin, end))
+            _print_days(events.reports.days(begin, end))
     return 0 if all(one.success for one in done) else FAILED
 
 
@@ -88,7 +88,7 @@ def load(begin: date, end: date, files_only: bool, as_json: bool) -> int:
 def status(begin: date | None, end: date | None, as_json: bool) -> None:
     """Show each day: what was fetched, rejected and loaded, and what failed and why."""
     with pipeline() as events:
-        found = events.days(begin, end)
+        found = events.reports.days(begin, end)
         waiting = events.waiting("load")
     if as_json:
         print_json(found)
@@ -107,7 +107,7 @@ def status(begin: date | None, end: date | None, as_json: bool) -> None:
 def errors(day: date | None, as_json: bool) -> None:
     """Show the errors of fetching days from APIs, attempt by attempt."""
     with pipeline() as events:
-        found = events.errors(day)
+        found = events.reports.errors(day)
     _show(found, list(found[0]) if found else (), "errors", as_json)
 
 
@@ -119,7 +119,7 @@ def errors(day: date | None, as_json: bool) -> None:
 def list_(day: date | None, organization: str | None, limit: int, as_json: bool) -> None:
     """List loaded events, newest first. They hold personal data."""
     with pipeline() as events:
-        found = events.events(day=day, organization=organization, limit=limit or None)
+        found = events.reports.events(day=day, organization=organization, limit=limit or None)
     _show(found, _EVENT_COLUMNS, "events", as_json)
     if limit and len(found) == limit and not as_json:
         note("there may be more: --limit 0 shows all")
@@ -131,7 +131,7 @@ def list_(day: date | None, organization: str | None, limit: int, as_json: bool)
 def summary(day: date | None, as_json: bool) -> None:
     """Show sign-ins by day and organization, with failures, users and new countries."""
     with pipeline() as events:
-        found = events.summary(day=day)
+        found = events.reports.summary(day=day)
     _show(found, list(found[0]) if found else (), "summaries", as_json)
 
 
@@ -160,7 +160,7 @@ def rejected() -> None:
 def rejected_list(day: date | None, organization: str | None, limit: int, as_json: bool) -> None:
     """List dead letters with file and line or integration; --json adds the record."""
     with pipeline() as events:
-        found = events.rejected(day=day, organization=organization, limit=limit or None)
+        found = events.reports.rejected(day=day, organization=organization, limit=limit or None)
     _show(found, _LETTER_COLUMNS, "dead letters", as_json)
 
 
@@ -169,7 +169,7 @@ def rejected_list(day: date | None, organization: str | None, limit: int, as_jso
 def rejected_count(as_json: bool) -> None:
     """Count dead letters by day, source and reason."""
     with pipeline() as events:
-        found = events.rejected_counts()
+        found = events.reports.rejected_counts()
     _show(found, list(found[0]) if found else (), "dead letters", as_json)
 
 
@@ -200,7 +200,7 @@ def rejected_retry(day: date, as_json: bool) -> None:
 def rejected_expire(before: date) -> None:
     """Delete the dead letters of old days."""
     with pipeline() as events:
-        note(f"{events.expire_rejected(before):,} dead letters deleted")
+        note(f"{events.reports.expire_rejected(before):,} dead letters deleted")
 
 
 @rejected.command("export", epilog="Example: elt-assets events rejected export letters.parquet")
@@ -208,7 +208,7 @@ def rejected_expire(before: date) -> None:
 def rejected_export(target: Path) -> None:
     """Write all dead letters to a new Parquet file. It holds personal data."""
     with pipeline() as events:
-        note(f"{events.export_rejected(target):,} dead letters are in {target}")
+        note(f"{events.reports.export_rejected(target):,} dead letters are in {target}")
 
 
 def _report(day: DayRun) -> None:

@@ -16,7 +16,7 @@ from elt_assets.sync.admin.fleet_state import cause_of
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
+from elt_assets.sync.state import sync_history
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS
 
@@ -82,7 +82,7 @@ def open_issues(platform: Platform) -> OpenIssues:
     entries = platform.registry.all(enabled=True) if withheld else ()
     enabled = {entry.ref.partition_key for entry in entries}
     found = [
-        _quarantine(row, ledger.quarantined_since(platform.database, row))
+        _quarantine(row, sync_history.quarantined_since(platform.database, row))
         for row in withheld
         if row.partition in enabled
     ]

@@ -20,7 +20,7 @@ from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state import ledger
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.streams import Stream, StreamKey
 
 FAILURE_DETAILS = "failure_details"
 """Label of the metadata entry that holds the `FailureDetails` as JSON."""
@@ -69,7 +69,7 @@ def failure_details(platform: Platform, stream: Stream, outcome: Outcome) -> Fai
     letters: Sequence[Mapping[str, Any]] = ()
     with suppress(EltAssetsError):
         ref = IntegrationRef.parse(outcome.partition)
-        attempts = ledger.errors(platform.database, stream, ref, outcome.sync_id)
+        attempts = ledger.errors(platform.database, StreamKey(stream, ref), outcome.sync_id)
         if outcome.counts.rejected:
             letters = platform.rejected(stream, ref, outcome.sync_id, _LISTED)
     return FailureDetails(

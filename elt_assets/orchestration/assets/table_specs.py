@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 import dagster as dg
 
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.streams import Column, Kind, Stream
+from elt_assets.sync.streams import Column, ColumnType, Stream
 
 OWNER = "team:identity-data"
 
-_TYPES = {Kind.TEXT: "VARCHAR", Kind.BOOLEAN: "BOOLEAN"}
-_SQLITE_TYPES = {Kind.TEXT: "TEXT", Kind.BOOLEAN: "INTEGER"}
+_TYPES = {ColumnType.TEXT: "VARCHAR", ColumnType.BOOLEAN: "BOOLEAN"}
+_SQLITE_TYPES = {ColumnType.TEXT: "TEXT", ColumnType.BOOLEAN: "INTEGER"}
 
 _ATTRIBUTES = "Fields that the integration maps beyond the stream's own columns."
 _CONTENT_HASH = "MD5 over content and attributes; equal hashes, equal records."
@@ -145,7 +145,7 @@ def _latest_columns(stream: Stream) -> list[dg.TableColumn]:
     ]
 
 
-def _declared(columns: Iterable[Column], types: Mapping[Kind, str]) -> list[dg.TableColumn]:
+def _declared(columns: Iterable[Column], types: Mapping[ColumnType, str]) -> list[dg.TableColumn]:
     return [dg.TableColumn(c.name, types[c.kind], c.description) for c in columns]
 
 

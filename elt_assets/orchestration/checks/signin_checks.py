@@ -11,7 +11,7 @@ from elt_assets.errors import EltAssetsError
 from elt_assets.orchestration.assets.signin.signin_metadata import of_finding
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.signin_events.pipeline import EventPipeline
-from elt_assets.signin_events.results import Finding
+from elt_assets.signin_events.results import CheckResult
 from elt_assets.sync.service import Platform
 
 CHECKS = {
@@ -49,15 +49,15 @@ def event_checks() -> dg.AssetChecksDefinition:
     return checks
 
 
-def _finding(events: EventPipeline, name: str) -> Finding:
+def _finding(events: EventPipeline, name: str) -> CheckResult:
     """What the check finds; a check that cannot look has not passed."""
     try:
         return events.check(name)
     except EltAssetsError as error:
-        return Finding(check=name, passed=False, message=str(error))
+        return CheckResult(check=name, passed=False, message=str(error))
 
 
-def _result(name: str, finding: Finding) -> dg.AssetCheckResult:
+def _result(name: str, finding: CheckResult) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=name,
         asset_key=SIGNIN_EVENTS.key,

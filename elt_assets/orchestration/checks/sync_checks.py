@@ -15,7 +15,7 @@ from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.admin import audit
-from elt_assets.sync.admin.audit import Audit, Finding
+from elt_assets.sync.admin.audit import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import STREAMS, Stream
@@ -82,7 +82,7 @@ def _description(asked: Audit) -> str:
 
 
 def _result(
-    finding: Finding, asset: dg.AssetKey, severity: dg.AssetCheckSeverity
+    finding: AuditResult, asset: dg.AssetKey, severity: dg.AssetCheckSeverity
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=finding.audit,

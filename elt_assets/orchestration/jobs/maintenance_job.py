@@ -8,7 +8,7 @@ import dagster as dg
 from elt_assets.feed.retention import trim_feed
 from elt_assets.orchestration.instance.run_retention import forget_runs
 from elt_assets.signin_events.pipeline import EventPipeline
-from elt_assets.sync.admin.maintenance import Report, maintain
+from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
 from elt_assets.sync.service import Platform
 
 
@@ -59,11 +59,13 @@ def weekly_maintenance() -> dg.ScheduleDefinition:
     )
 
 
-def everything(instance: dg.DagsterInstance, platform: Platform, *, dry_run: bool) -> Report:
+def everything(
+    instance: dg.DagsterInstance, platform: Platform, *, dry_run: bool
+) -> MaintenanceReport:
     """Maintain the stores, sign-in events, the change feed and Dagster's history."""
     done = maintain(platform, dry_run=dry_run)
     with EventPipeline(platform) as pipeline:
         events = pipeline.maintain(dry_run=dry_run)
     runs = forget_runs(instance, platform.settings.keep_runs_days, dry_run=dry_run)
     feed = trim_feed(platform, dry_run=dry_run)
-    return Report((*done.works, *events.works, feed, runs), (*done.left, *events.left))
+    return MaintenanceReport((*done.works, *events.works, feed, runs), (*done.left, *events.left))

@@ -12,7 +12,7 @@ import dagster as dg
 
 from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
+from elt_assets.sync.state import sync_history
 
 report_job = dg.define_asset_job(
     "report",
@@ -35,7 +35,7 @@ def report_sensor() -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
     ) -> dg.RunRequest | dg.SkipReason:
-        newest = ledger.last_finished(platform.database)
+        newest = sync_history.last_finished(platform.database)
         if newest is None or newest == context.cursor:
             return dg.SkipReason("nothing has settled since the last report")
         under_way = sum(

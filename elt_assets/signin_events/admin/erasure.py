@@ -27,10 +27,10 @@ _OF_ORGANIZATION = (*_OF_INTEGRATION, "daily_signin_summary", "dropped_events")
 
 
 def forget(analytics: Analytics, ref: IntegrationRef, *, organizations: Collection[str]) -> None:
-    """Delete what events tell of the integration; all of its organization, unless that is one
-    of `organizations`, which are those that stay.
+    """Delete the events of the integration, or of its organization unless that is one of the
+    `organizations` that stay.
 
-    A file that held nothing of anybody who stays counts as never loaded.
+    A file without events of an organization that stays counts as never loaded.
     """
     if not analytics.exists:
         return

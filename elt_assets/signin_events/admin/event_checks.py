@@ -11,7 +11,7 @@ from statistics import median
 
 from elt_assets.config.settings import Settings
 from elt_assets.errors import InvalidInput
-from elt_assets.signin_events.results import Finding
+from elt_assets.signin_events.results import CheckResult
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, violations
 
@@ -27,10 +27,10 @@ _LEAST, _MOST = 0.5, 2.0
 _SAMPLE = 5
 
 
-def volume(day: date, events: int, history: Sequence[int]) -> Finding:
+def volume(day: date, events: int, history: Sequence[int]) -> CheckResult:
     """Whether a day has about as many events as the same weekday had before."""
     if len(history) < FEWEST_WEEKS:
-        return Finding(
+        return CheckResult(
             "volume",
             True,
             f"{day} has {events:,} events; {len(history)} earlier weeks are too few to compare",
@@ -38,7 +38,7 @@ def volume(day: date, events: int, history: Sequence[int]) -> Finding:
         )
     usual = median(history)
     passed = _LEAST * usual <= events <= _MOST * usual
-    return Finding(
+    return CheckResult(
         "volume",
         passed,
         f"{day} has {events:,} events; the same weekday has {usual:,.0f} as a rule",
@@ -47,13 +47,13 @@ def volume(day: date, events: int, history: Sequence[int]) -> Finding:
     )
 
 
-def conformance(rows: int, rejected: int, broken: int, limit: float) -> Finding:
+def conformance(rows: int, rejected: int, broken: int, limit: float) -> CheckResult:
     """Whether what is loaded keeps to the schema, and most of what came could be loaded."""
     total = rows + rejected
     share = rejected / total if total else 0.0
     if broken:
-        return Finding("conformance", False, f"{broken:,} events break {SIGNIN_EVENT}", broken)
-    return Finding(
+        return CheckResult("conformance", False, f"{broken:,} events break {SIGNIN_EVENT}", broken)
+    return CheckResult(
         "conformance",
         share <= limit,
         f"{rejected:,} of {total:,} records were rejected ({share:.1%}; at most {limit:.0%} "
@@ -62,9 +62,9 @@ def conformance(rows: int, rejected: int, broken: int, limit: float) -> Finding:
     )
 
 
-def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> Finding:
+def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> CheckResult:
     """Whether any event stands in the table more than once."""
-    return Finding(
+    return CheckResult(
         "duplicates",
         count == 0,
         f"{count:,} events stand in signin_events more than once",
@@ -73,7 +73,7 @@ def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> Finding:
     )
 
 
-def gaps(covered: Sequence[date]) -> Finding:
+def gaps(covered: Sequence[date]) -> CheckResult:
     """Whether every day between the first and the last that was extracted was extracted."""
     known = set(covered)
     missing = []
@@ -81,7 +81,7 @@ def gaps(covered: Sequence[date]) -> Finding:
         first, last = min(known), max(known)
         days = (first + timedelta(days=number) for number in range((last - first).days))
         missing = [day for day in days if day not in known]
-    return Finding(
+    return CheckResult(
         "gaps",
         not missing,
         f"{len(missing):,} days between the first and the last have nothing that was extracted",
@@ -90,12 +90,12 @@ def gaps(covered: Sequence[date]) -> Finding:
     )
 
 
-def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> Finding:
+def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> CheckResult:
     """Whether the newest event is young enough."""
     if newest is None:
-        return Finding("freshness", True, "no event was ever loaded")
+        return CheckResult("freshness", True, "no event was ever loaded")
     age = moment - newest
-    return Finding(
+    return CheckResult(
         "freshness",
         age <= limit,
         f"the newest event is {age / timedelta(hours=1):,.1f} hours old; "
@@ -103,7 +103,7 @@ def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> Fi
     )
 
 
-def check(name: str, analytics: Analytics, settings: Settings, day: date | None) -> Finding:
+def check(name: str, analytics: Analytics, settings: Settings, day: date | None) -> CheckResult:
     """The check of that name; `day` narrows volume, conformance and duplicates."""
     match name:
         case "volume":
@@ -119,7 +119,7 @@ def check(name: str, analytics: Analytics, settings: Settings, day: date | None)
     raise InvalidInput(f"there is no check {name!r} of events; there is {', '.join(CHECKS)}")
 
 
-def _volume(analytics: Analytics, day: date | None) -> Finding:
+def _volume(analytics: Analytics, day: date | None) -> CheckResult:
     """`volume` of a day, or of the newest one that is over."""
     today = datetime.now(UTC).date()
     counts = dict(
@@ -136,12 +136,12 @@ def _volume(analytics: Analytics, day: date | None) -> Finding:
     if day is None:
         day = max(counts, default=None)
     if day is None or not counts:
-        return Finding("volume", True, "no event was ever loaded")
+        return CheckResult("volume", True, "no event was ever loaded")
     weeks = (day - timedelta(weeks=number) for number in range(1, WEEKS + 1))
     return volume(day, counts.get(day, 0), [counts[week] for week in weeks if week in counts])
 
 
-def _conformance(analytics: Analytics, day: date | None, limit: float) -> Finding:
+def _conformance(analytics: Analytics, day: date | None, limit: float) -> CheckResult:
     """`conformance` of the events and dead letters that a day brought, or all."""
     which = {"day": day}
     rows = analytics.rows(
@@ -167,7 +167,7 @@ def _conformance(analytics: Analytics, day: date | None, limit: float) -> Findin
     return conformance(total, rejected, broken, limit)
 
 
-def _duplicates(analytics: Analytics, day: date | None) -> Finding:
+def _duplicates(analytics: Analytics, day: date | None) -> CheckResult:
     """`duplicates` of a day, or of all."""
     rows = analytics.rows(
         f"""
@@ -188,7 +188,7 @@ def _duplicates(analytics: Analytics, day: date | None) -> Finding:
     return duplicates(rows[0][2] if rows else 0, [(row[0], row[1]) for row in rows])
 
 
-def _gaps(analytics: Analytics) -> Finding:
+def _gaps(analytics: Analytics) -> CheckResult:
     """`gaps` between all days that were extracted from either source."""
     rows = analytics.rows(
         """
@@ -200,7 +200,7 @@ def _gaps(analytics: Analytics) -> Finding:
     return gaps([row[0] for row in rows])
 
 
-def _freshness(analytics: Analytics, limit: timedelta) -> Finding:
+def _freshness(analytics: Analytics, limit: timedelta) -> CheckResult:
     """`freshness` of the newest event."""
     rows = analytics.rows("SELECT max(occurred_at) FROM signin_events WHERE NOT deleted")
     newest = rows[0][0] if rows else None

@@ -17,7 +17,7 @@ from elt_assets.errors import EltAssetsError
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.storage.warehouse.warehouse import one_row, transaction
-from elt_assets.sync.admin.maintenance import Report, Work
+from elt_assets.sync.admin.maintenance import MaintenanceReport, Work
 
 _RAW = ("raw_api_events", "raw_csv_events")
 _NORMALIZED = ("normalized_api_events", "normalized_csv_events")
@@ -46,7 +46,7 @@ _OLD_DAYS = """
 
 def maintain(
     analytics: Analytics, settings: Settings, *, dry_run: bool, moment: datetime | None = None
-) -> Report:
+) -> MaintenanceReport:
     """Forget the records of days that are no longer kept, and give the space back."""
     now = moment or datetime.now(UTC)
     ends = {
@@ -71,7 +71,7 @@ def maintain(
     except EltAssetsError as error:
         left = (f"sign-in events: {error}",)
     raw, normalized, letters = counts.values()
-    return Report(
+    return MaintenanceReport(
         works=(
             Work("fetched records of sign-in events", raw),
             Work("normalized records of sign-in events", normalized),

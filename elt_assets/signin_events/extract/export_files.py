@@ -12,19 +12,21 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
+import msgspec
 
 from elt_assets.config.settings import Settings
 from elt_assets.connectors.files.folder import File, Folder, fingerprint
 from elt_assets.errors import EltAssetsError, RetryableError, Stopped, SyncError
 from elt_assets.signin_events.extract.export_file import ExportFile
-from elt_assets.signin_events.extract.file_content import Content, read_beside
-from elt_assets.signin_events.extract.file_rows import Counts, read_csv, read_json_lines
+from elt_assets.signin_events.extract.file_content import Content, reading_content
+from elt_assets.signin_events.extract.file_rows import FileCounts, read_csv, read_json_lines
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.progress_meter import ProgressMeter, watching
-from elt_assets.signin_events.results import Arrival, EventListener, FileLoad, FileStatus
+from elt_assets.signin_events.results import Arrival, FileLoad, FileStatus
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert
-from elt_assets.storage.warehouse.warehouse import transaction
+from elt_assets.storage.warehouse.warehouse import row_of, transaction
 from elt_assets.sync.clock import now
 
 PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
@@ -40,7 +42,7 @@ STREAMING_THREADS = 2
 _RECORDED = "staged, rejected, same_as"
 
 
-class _Known(Exception):
+class _SameContent(Exception):
     """The content was loaded before; what was done for it is taken back."""
 
 
@@ -71,9 +73,7 @@ class ExportFiles:
                 found.append(Arrival(day, fingerprint(files), names))
         return found
 
-    def load(
-        self, day: date, *, run_id: str | None, progress: EventListener, stop: Interruption
-    ) -> list[FileLoad]:
+    def load(self, day: date, step: StepRun) -> list[FileLoad]:
         """One result for each file of the day. Raises `Stopped`, and what a folder cannot be."""
         folder = self._folder(day)
         if not folder.path.is_dir():
@@ -83,7 +83,7 @@ class ExportFiles:
             time.sleep(self._settle_seconds)
             if self._files(folder) != files:
                 raise RetryableError(f"files in {folder.path} are still being written")
-        return [self._settled(folder, file, day, run_id, progress, stop) for file in files]
+        return [self._loaded(ExportFile(folder.path_of(file), file, day), step) for file in files]
 
     def _folder(self, day: date) -> Folder:
         return Folder(self._root / day.isoformat(), settle_seconds=self._settle_seconds)
@@ -92,37 +92,20 @@ class ExportFiles:
         found = {file for pattern in PATTERNS for file in folder.matching(pattern)}
         return sorted(found, key=lambda file: file.name)
 
-    def _settled(
-        self,
-        folder: Folder,
-        file: File,
-        day: date,
-        run_id: str | None,
-        progress: EventListener,
-        stop: Interruption,
-    ) -> FileLoad:
+    def _loaded(self, file: ExportFile, step: StepRun) -> FileLoad:
         """The one place where a file's failure becomes its result."""
-        what = ExportFile(folder.path_of(file), file, day)
-        loading = _Loading(self._analytics, what, run_id, stop)
-        meter = ProgressMeter("csv_events", str(what), progress)
+        loading = _Loading(self._analytics, file, step, step.meter("csv_events", str(file)))
         try:
-            return loading.run(meter)
+            return loading.run()
         except Stopped:
             raise
         except EltAssetsError as error:
-            stop.check()
-            text = str(error) if file.name in str(error) else f"{what}: {error}"
+            step.stop.check()
+            text = str(error) if file.file.name in str(error) else f"{file}: {error}"
             retryable = isinstance(error, SyncError) and error.retryable
             loading.fail(text)
-            return FileLoad(
-                day,
-                file.name,
-                FileStatus.FAILED,
-                file.size,
-                seconds=meter.seconds,
-                error=text,
-                retryable=retryable,
-            )
+            failed = loading.result(FileStatus.FAILED, FileCounts())
+            return msgspec.structs.replace(failed, error=text, retryable=retryable)
 
 
 @dataclass(slots=True)
@@ -131,27 +114,28 @@ class _Loading:
 
     analytics: Analytics
     file: ExportFile
-    run_id: str | None
-    stop: Interruption
+    step: StepRun
+    meter: ProgressMeter
 
-    def run(self, meter: ProgressMeter) -> FileLoad:
+    def run(self) -> FileLoad:
         known = self.analytics.rows(
             f"SELECT {_RECORDED} FROM event_files WHERE ingested_day = $day AND file = $file"
             " AND look = $look AND status IN ('loaded', 'duplicate')",
             self.file.unit | {"look": self.file.look},
         )
         if known:
-            return self._recorded(known[0], meter)
-        with read_beside(self.file) as content:
-            return self._load(content, meter)
+            return self._recorded(known[0])
+        with reading_content(self.file) as content:
+            return self._load(content)
 
     def fail(self, error: str) -> None:
         """Record the failure; what was loaded of an earlier file of this name stays."""
+        row = self._row(FileStatus.FAILED, FileCounts()) | {"error": error}
         with self.analytics.writing(Interruption()) as connection, transaction(connection):
             connection.execute(
                 "UPDATE event_files SET error = $error, run_id = $run_id"
                 " WHERE ingested_day = $day AND file = $file AND status = 'loaded'",
-                self.file.unit | {"error": error, "run_id": self.run_id},
+                self.file.unit | {"error": error, "run_id": self.step.run_id},
             )
             connection.execute(
                 "DELETE FROM event_files"
@@ -159,42 +143,29 @@ class _Loading:
                 self.file.unit,
             )
             connection.execute(
-                """
-                INSERT INTO event_files BY NAME
-                SELECT
-                    $day::DATE AS ingested_day, $file AS file, $look AS look, $size AS size,
-                    'failed' AS status, 0 AS fetched, 0 AS staged, 0 AS rejected,
-                    $run_id AS run_id, $error AS error, $now::TIMESTAMP AS loaded_at
-                WHERE NOT EXISTS (
-                    FROM event_files WHERE ingested_day = $day::DATE AND file = $file
-                )
-                """,
-                self.file.unit
-                | {
-                    "look": self.file.look,
-                    "size": self.file.file.size,
-                    "run_id": self.run_id,
-                    "error": error,
-                    "now": now(),
-                },
+                f"INSERT INTO event_files BY NAME {row_of(row)} WHERE NOT EXISTS ("
+                " FROM event_files WHERE ingested_day = $ingested_day AND file = $file)",
+                row,
             )
 
-    def _load(self, content: Content, meter: ProgressMeter) -> FileLoad:
+    def _load(self, content: Content) -> FileLoad:
         read = read_csv if self.file.is_csv else read_json_lines
         try:
-            with self.analytics.writing(self.stop) as connection, transaction(connection):
+            with self.analytics.writing(self.step.stop) as connection, transaction(connection):
                 self._drop_earlier(connection)
-                with watching(connection, meter, content.expected_lines, lambda: content.loaded):
-                    counts = read(connection, self.file, content, self.stop)
-                content.wait(self.stop)
+                with watching(
+                    connection, self.meter, content.expected_lines, lambda: content.loaded
+                ):
+                    counts = read(connection, self.file, content, self.step.stop)
+                content.wait(self.step.stop)
                 self.file.refuse_changed()
                 if (same := self._same(connection, content.digest)) is not None:
-                    raise _Known(same)
+                    raise _SameContent(same)
                 self._record(connection, FileStatus.LOADED, content.digest, counts)
-        except _Known as known:
-            return self._recognised(content.digest, str(known), meter)
-        meter.at(counts.fetched, 1.0, last=True)
-        return self._result(FileStatus.LOADED, counts, meter)
+        except _SameContent as known:
+            return self._duplicate(content.digest, str(known))
+        self.meter.at(counts.fetched, 1.0, last=True)
+        return self.result(FileStatus.LOADED, counts)
 
     def _drop_earlier(self, connection: duckdb.DuckDBPyConnection) -> None:
         for table in ("raw_csv_events", "rejected_events"):
@@ -216,9 +187,9 @@ class _Loading:
         ).fetchone()
         return None if row is None else row[0]
 
-    def _recognised(self, digest: str, same_as: str, meter: ProgressMeter) -> FileLoad:
+    def _duplicate(self, digest: str, same_as: str) -> FileLoad:
         """The file of this name was loaded before and only touched, or another one has it all."""
-        with self.analytics.writing(self.stop) as connection, transaction(connection):
+        with self.analytics.writing(self.step.stop) as connection, transaction(connection):
             if same_as == str(self.file):
                 connection.execute(
                     "UPDATE event_files SET look = $look, error = NULL"
@@ -230,54 +201,55 @@ class _Loading:
                     " WHERE ingested_day = $day AND file = $file",
                     self.file.unit,
                 ).fetchall()
-                return self._recorded(row, meter)
+                return self._recorded(row)
             self._drop_earlier(connection)
-            self._record(connection, FileStatus.DUPLICATE, digest, Counts(), same_as)
-        return self._result(FileStatus.DUPLICATE, Counts(), meter, same_as)
+            self._record(connection, FileStatus.DUPLICATE, digest, FileCounts(), same_as)
+        return self.result(FileStatus.DUPLICATE, FileCounts(), same_as)
 
     def _record(
         self,
         connection: duckdb.DuckDBPyConnection,
         status: FileStatus,
         digest: str,
-        counts: Counts,
+        counts: FileCounts,
         same_as: str | None = None,
     ) -> None:
+        row = self._row(status, counts) | {
+            "digest": digest,
+            "same_as": same_as,
+            "plain_lines": counts.plain,
+        }
         delete_then_insert(
             connection,
             "event_files",
             {"ingested_day": self.file.day, "file": self.file.file.name},
-            """
-            SELECT
-                $day::DATE AS ingested_day, $file AS file, $look AS look, $digest AS digest,
-                $size AS size, $status AS status, $same_as AS same_as,
-                $plain AS plain_lines, $fetched AS fetched, $staged AS staged,
-                $rejected AS rejected, $run_id AS run_id, $now::TIMESTAMP AS loaded_at
-            """,
-            self.file.unit
-            | {
-                "look": self.file.look,
-                "digest": digest,
-                "size": self.file.file.size,
-                "status": str(status),
-                "same_as": same_as,
-                "plain": counts.plain,
-                "fetched": counts.fetched,
-                "staged": counts.staged,
-                "rejected": counts.rejected,
-                "run_id": self.run_id,
-                "now": now(),
-            },
+            row_of(row),
+            row,
         )
 
-    def _recorded(self, row: tuple[Any, ...], meter: ProgressMeter) -> FileLoad:
+    def _row(self, status: FileStatus, counts: FileCounts) -> dict[str, object]:
+        return {
+            "ingested_day": self.file.day,
+            "file": self.file.file.name,
+            "look": self.file.look,
+            "size": self.file.file.size,
+            "status": str(status),
+            "fetched": counts.fetched,
+            "staged": counts.staged,
+            "rejected": counts.rejected,
+            "run_id": self.step.run_id,
+            "loaded_at": now(),
+        }
+
+    def _recorded(self, row: tuple[Any, ...]) -> FileLoad:
         staged, rejected, same_as = row
         status = FileStatus.UNCHANGED if same_as is None else FileStatus.DUPLICATE
-        return self._result(status, Counts(staged, rejected), meter, same_as)
+        return self.result(status, FileCounts(staged, rejected), same_as)
 
-    def _result(
-        self, status: FileStatus, counts: Counts, meter: ProgressMeter, same_as: str | None = None
+    def result(
+        self, status: FileStatus, counts: FileCounts, same_as: str | None = None
     ) -> FileLoad:
+        """The result of this attempt, as `status`."""
         return FileLoad(
             day=self.file.day,
             file=self.file.file.name,
@@ -287,7 +259,7 @@ class _Loading:
             staged=counts.staged,
             rejected=counts.rejected,
             same_as=same_as,
-            seconds=meter.seconds,
+            seconds=self.meter.seconds,
         )
 
 

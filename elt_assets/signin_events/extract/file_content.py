@@ -32,7 +32,7 @@ class Content:
         self._guard = threading.Lock()
         self._error: EltAssetsError | None = None
         self._done = threading.Event()
-        self._unwanted = threading.Event()
+        self._cancelled = threading.Event()
 
     def expected_lines(self) -> float:
         """How many lines the whole file has, by those that are read."""
@@ -56,7 +56,7 @@ class Content:
         try:
             with self._file.raw() as raw, opened(raw, self._file.file.name, None, LIMITS) as text:
                 at = text.stream.tell() if text.seekable else 0
-                while not self._unwanted.is_set() and (piece := text.stream.read(_PIECE)):
+                while not self._cancelled.is_set() and (piece := text.stream.read(_PIECE)):
                     digest.update(piece)
                     if at <= self._file.middle < at + len(piece):
                         before = piece.count(b"\n", 0, self._file.middle - at)
@@ -72,13 +72,13 @@ class Content:
         finally:
             self._done.set()
 
-    def give_up(self) -> None:
-        """Nobody wants to know any more."""
-        self._unwanted.set()
+    def cancel(self) -> None:
+        """Stop reading: the result is no longer needed."""
+        self._cancelled.set()
 
 
 @contextmanager
-def read_beside(file: ExportFile) -> Iterator[Content]:
+def reading_content(file: ExportFile) -> Iterator[Content]:
     """Read the bytes in another thread while the block runs."""
     content = Content(file)
     thread = threading.Thread(target=content.read, daemon=True)
@@ -86,5 +86,5 @@ def read_beside(file: ExportFile) -> Iterator[Content]:
     try:
         yield content
     finally:
-        content.give_up()
+        content.cancel()
         thread.join()

@@ -56,7 +56,7 @@ _REJECTS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class FileCounts:
     """Of one file; `plain` if each record is one line."""
 
     staged: int = 0
@@ -71,7 +71,7 @@ class Counts:
 
 def read_csv(
     connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
-) -> Counts:
+) -> FileCounts:
     """Have DuckDB read the file; see that it lost no line."""
     with file.text() as text:
         lines = Lines(text, {})
@@ -84,7 +84,7 @@ def read_csv(
     plain = content.lines - above == records
     if not plain:
         _refuse_lost(file, records, delimiter, stop)
-    return Counts(counts.staged, counts.rejected, plain)
+    return FileCounts(counts.staged, counts.rejected, plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +100,13 @@ class _Reading:
     above: int
     """Lines up to the header's."""
 
-    def as_one(self) -> Counts:
+    def as_one(self) -> FileCounts:
         """Read from its first to its last line."""
         whole = Part(0, self.file.file.size, source=str(self.file.path))
         with _one_thread(self.connection):
-            return Counts(self._stage([whole]), self._reject([whole], [0]))
+            return FileCounts(self._stage([whole]), self._reject([whole], [0]))
 
-    def in_halves(self) -> Counts | None:
+    def in_halves(self) -> FileCounts | None:
         """Read both halves at once. None, and nothing staged, if it is to be read as one."""
         cut = likely_cut(self.file, self.delimiter, len(self.names))
         if cut is None:
@@ -123,7 +123,7 @@ class _Reading:
             )
             self._forget_rejects()
             return None
-        return Counts(staged, self._reject(parts, [self.above, lines_above]))
+        return FileCounts(staged, self._reject(parts, [self.above, lines_above]))
 
     def _ends_with_a_record(self, first: Part, lines: int) -> bool:
         """Whether the first half does, for sure: each of its lines is a record of its own.
@@ -205,7 +205,7 @@ class _Reading:
 
 def read_json_lines(
     connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
-) -> Counts:
+) -> FileCounts:
     """Hand the file over in chunks; markers stand in the place of what is no JSON."""
     staged = rejected = 0
     with file.text() as text, _beside_chunks(connection):
@@ -219,7 +219,7 @@ def read_json_lines(
                     "the warehouse; nothing of the file was kept"
                 )
     content.wait(stop)
-    return Counts(staged, rejected, content.lines == staged + rejected)
+    return FileCounts(staged, rejected, content.lines == staged + rejected)
 
 
 @contextmanager

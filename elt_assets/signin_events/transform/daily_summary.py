@@ -7,13 +7,14 @@ countries are corrected with it, and nothing else of that day.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
-from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import Summarized
-from elt_assets.signin_events.transform.known_users import people_as_of
+from elt_assets.signin_events.step_run import StepRun
+from elt_assets.signin_events.transform.known_users import users_as_of
 from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert
@@ -66,7 +67,7 @@ _SUMMARY = f"""
     FROM (
         SELECT
             e.organization_id, e.user_external_id, e.result, e.deleted,
-            -- Whoever is active with one provider may sign in.
+            -- A user who is active with one provider may sign in.
             bool_or(coalesce(p.active, true)) FILTER (p.external_id IS NOT NULL) AS active
         FROM (SELECT *, rowid AS place FROM signin_events WHERE event_day = $day) AS e
         LEFT JOIN known_people AS p
@@ -80,19 +81,19 @@ _SUMMARY = f"""
 """
 
 
+@dataclass(frozen=True, slots=True)
 class Summary:
     """Summarizes days of one installation."""
 
-    def __init__(self, platform: Platform, analytics: Analytics) -> None:
-        self._platform = platform
-        self._analytics = analytics
+    platform: Platform
+    analytics: Analytics
 
-    def run(self, day: date, *, stop: Interruption) -> Summarized:
+    def run(self, day: date, step: StepRun) -> Summarized:
         """Replace the day's rows, and correct later days' counts of new countries."""
-        organizations = self._analytics.rows(_CONCERNED, {"day": day})
-        people = people_as_of(self._platform, {row[0] for row in organizations}, day)
-        stop.check()
-        with self._analytics.writing(stop) as connection, in_any_order(connection):
+        organizations = self.analytics.rows(_CONCERNED, {"day": day})
+        people = users_as_of(self.platform, {row[0] for row in organizations}, day)
+        step.stop.check()
+        with self.analytics.writing(step.stop) as connection, in_any_order(connection):
             connection.register("known_people", people)
             with transaction(connection):
                 connection.execute(_FIRST_SEEN, {"day": day})

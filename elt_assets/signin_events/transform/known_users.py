@@ -10,9 +10,9 @@ import pyarrow as pa
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state import change_log, versions
 from elt_assets.sync.state.store_tables import has_tables
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.streams import USERS, StreamKey
 
 _SCHEMA = pa.schema(
     [
@@ -24,11 +24,11 @@ _SCHEMA = pa.schema(
 )
 
 
-def people_as_of(platform: Platform, organizations: Collection[str], day: date) -> pa.Table:
+def users_as_of(platform: Platform, organizations: Collection[str], day: date) -> pa.Table:
     """The users of these organizations as they stood when the day ended.
 
     Where the change log begins later than that, as it first knew them: events are older than
-    the first sync of a tenant who has just connected.
+    the first sync of a tenant that has just connected.
     """
     following = datetime(day.year, day.month, day.day) + timedelta(days=1)  # noqa: DTZ001 - UTC
     tables = [
@@ -45,7 +45,7 @@ def _of_integration(platform: Platform, ref: IntegrationRef, moment: datetime) -
     with platform.warehouses.open(ref, read_only=True) as warehouse:
         if not has_tables(warehouse, USERS):
             return _SCHEMA.empty_table()
-        applied = ledger.version(platform.database, USERS, ref).version
+        applied = versions.current(platform.database, StreamKey(USERS, ref)).version
         (first,) = warehouse.execute(
             f"SELECT min(detected_at) FROM {USERS.cdc} WHERE version <= $applied",
             {"applied": applied},

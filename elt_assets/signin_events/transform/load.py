@@ -7,13 +7,14 @@ change.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 
 import duckdb
 
-from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.progress_meter import ProgressMeter, watching
-from elt_assets.signin_events.results import EventListener, Loaded
+from elt_assets.signin_events.results import Loaded
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.load_strategies import refresh, upsert
@@ -26,7 +27,7 @@ _NAMES = ", ".join(name for name in SIGNIN_EVENT.names if name != "op")
 
 
 def winners(contested: str) -> str:
-    """The rows of `signin_events` for the events of which several records tell.
+    """The rows of `signin_events` for the events that several records describe.
 
     `contested`, SQL, yields those records: normalized rows with their `source`. Of what files
     say, the last word in the order of days, files and lines counts; of what providers say, the
@@ -94,7 +95,7 @@ def winners(contested: str) -> str:
 
 
 def undisputed(records: str) -> str:
-    """The same for events of which one record tells: most, and they need no sorting."""
+    """The same for events with one record: most events, and they need no sorting."""
     return f"""
     SELECT
         {_NAMES}, op, event_day, op IS NOT DISTINCT FROM 'DELETE' AS deleted, source,
@@ -109,24 +110,24 @@ EVERY_RECORD = """
     UNION ALL
     SELECT *, 'csv' AS source FROM normalized_csv_events
     UNION ALL BY NAME
-    -- What records said that are kept no more.
+    -- What deleted records said.
     SELECT * EXCLUDE (deleted), 0 AS position
     FROM signin_events
     WHERE ingested_day IN (FROM forgotten_days)
 """
 
 
+@dataclass(frozen=True, slots=True)
 class Loading:
     """Loads days of one installation."""
 
-    def __init__(self, analytics: Analytics) -> None:
-        self._analytics = analytics
+    analytics: Analytics
 
-    def run(self, day: date, *, progress: EventListener, stop: Interruption) -> Loaded:
+    def run(self, day: date, step: StepRun) -> Loaded:
         """Everything that follows from the day's records, in one transaction."""
-        meter = ProgressMeter("signin_events", day.isoformat(), progress)
+        meter = step.meter("signin_events", day.isoformat())
         with (
-            self._analytics.writing(stop) as connection,
+            self.analytics.writing(step.stop) as connection,
             in_any_order(connection),
             transaction(connection),
         ):
@@ -161,9 +162,9 @@ class Loading:
             fingerprint=fingerprint,
         )
 
-    def refresh(self, *, stop: Interruption) -> int:
+    def refresh(self, step: StepRun) -> int:
         """Rebuild the table from everything that is normalized, and swap it in."""
-        with self._analytics.writing(stop) as connection, in_any_order(connection):
+        with self.analytics.writing(step.stop) as connection, in_any_order(connection):
             days = _days(connection)
             _contest(connection, EVERY_RECORD)
             rows = refresh(connection, "signin_events", _all_winners(EVERY_RECORD))
@@ -174,7 +175,7 @@ class Loading:
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: ProgressMeter) -> None:
-    """The events that the day's records are of, or were of, and who wins them now."""
+    """The events that the day's records are of, or were of, and the records that win now."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE affected_events AS
@@ -200,7 +201,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: ProgressMet
 
 
 def _contest(connection: duckdb.DuckDBPyConnection, records: str) -> None:
-    """Find the events of which several of `records` tell."""
+    """Find the events that several of `records` describe."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE contested_events AS

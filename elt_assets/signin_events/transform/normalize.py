@@ -8,6 +8,7 @@ configuration needs nothing from the provider. A day's normalized rows are repla
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -20,9 +21,9 @@ from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.errors import BooksUnbalanced, InvalidInput, PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.extract.api_extraction import STREAM
-from elt_assets.signin_events.interruption import Interruption
-from elt_assets.signin_events.progress_meter import ProgressMeter, watching
-from elt_assets.signin_events.results import EventListener, EventSource, Normalized
+from elt_assets.signin_events.progress_meter import watching
+from elt_assets.signin_events.results import EventSource, Normalized
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets.signin_events.warehouse.analytics import Analytics, in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, conforming
 from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert, inserted
@@ -49,24 +50,22 @@ _IS_SIGNIN = "is_signin"
 """The field of a map that is missing or false in records that are no sign-ins."""
 
 _NO_LIMITS = FetchLimits(attempts=1, first_wait=0, timeout=1, page_bytes=1, max_pages=1)
-"""Nothing is fetched; the source is asked for its field map alone."""
+"""Nothing is fetched; only the field map of the source is read."""
 
 
+@dataclass(frozen=True, slots=True)
 class Normalization:
     """Normalizes days of one installation."""
 
-    def __init__(self, platform: Platform, analytics: Analytics) -> None:
-        self._platform = platform
-        self._analytics = analytics
+    platform: Platform
+    analytics: Analytics
 
-    def run(
-        self, source: EventSource, day: date, *, progress: EventListener, stop: Interruption
-    ) -> Normalized:
+    def run(self, source: EventSource, day: date, step: StepRun) -> Normalized:
         """Replace what is normalized of the day. Raises what the registry or the file raises."""
-        meter = ProgressMeter(f"normalized_{source}_events", day.isoformat(), progress)
-        integrations = {entry.ref: entry for entry in self._platform.registry.all()}
+        meter = step.meter(f"normalized_{source}_events", day.isoformat())
+        integrations = {entry.ref: entry for entry in self.platform.registry.all()}
         organizations = sorted({ref.organization_id for ref in integrations})
-        with self._analytics.writing(stop) as connection, in_any_order(connection):
+        with self.analytics.writing(step.stop) as connection, in_any_order(connection):
             # Outside the transaction: temporary tables need none.
             if source is EventSource.API:
                 read = _map_api(connection, integrations, day)
@@ -172,7 +171,7 @@ def _map_one(
             organization_id, connected_integration_id AS integration_id, event_id, {content},
             source_updated_at::VARCHAR AS source_updated_at,
             CASE WHEN tombstone THEN 'DELETE' END AS op,
-            -- What is missing is told by the schema, in the words it has for either source.
+            -- The schema reports missing fields, in the same words for either source.
             CASE WHEN event_id IS NOT NULL OR json_type(raw) <> 'OBJECT' THEN reason END AS damage,
             raw::VARCHAR AS raw, seq AS position
         FROM ({mapping_query(EVENTS, fields, "FROM fetched_events")})
@@ -316,7 +315,7 @@ _STORED = {
 _LINE = {
     EventSource.API: "NULL",
     # The header and the rejected lines before it are between a record's place and its line. Where
-    # records are not lines nobody can tell.
+    # records are not lines the line is unknown.
     EventSource.CSV: """(
         SELECT CASE
             WHEN NOT any_value(plain_lines) THEN NULL

@@ -68,8 +68,8 @@ CREATE TABLE daily_signin_summary (
     users              BIGINT NOT NULL,
     new_countries      BIGINT NOT NULL, -- never seen before for the organization
     new_user_countries BIGINT NOT NULL, -- never seen before for the user
-    unknown_users      BIGINT NOT NULL, -- who signed in and is no user, as of that day
-    inactive_users     BIGINT NOT NULL, -- who signed in and is deactivated, as of that day
+    unknown_users      BIGINT NOT NULL, -- signed in and no user, as of that day
+    inactive_users     BIGINT NOT NULL, -- signed in and deactivated, as of that day
     deleted_events     BIGINT NOT NULL,
     schema_version     INTEGER NOT NULL
 );
@@ -137,7 +137,7 @@ CREATE TABLE event_watermarks (
     integration_id  VARCHAR NOT NULL,
     occurred_at     TIMESTAMP NOT NULL
 );
--- Events that a day's records told of, and tell of no more: loading it looks at them, too.
+-- Events that a day's records held and no longer hold: loading the day includes them.
 CREATE TABLE dropped_events (
     organization_id VARCHAR NOT NULL,
     event_id        VARCHAR NOT NULL,

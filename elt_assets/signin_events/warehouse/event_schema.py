@@ -8,7 +8,7 @@ from enum import StrEnum
 _LONGEST_KEY = 1_024
 
 
-class Kind(StrEnum):
+class FieldType(StrEnum):
     """What a field holds."""
 
     TEXT = "VARCHAR"
@@ -24,7 +24,7 @@ class Field:
 
     name: str
     description: str
-    kind: Kind = Kind.TEXT
+    kind: FieldType = FieldType.TEXT
     required: bool = False
     required_always: bool = False
     allowed: dict[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ SIGNIN_EVENT = EventSchema(
         Field("event_id", "The source's own id of it.", required=True, required_always=True),
         Field("integration_id", "Which provider saw it, where that is known."),
         Field("user_external_id", "Who signed in: external_id of a user.", required=True),
-        Field("occurred_at", "When, in UTC.", Kind.TIME, required=True),
+        Field("occurred_at", "When, in UTC.", FieldType.TIME, required=True),
         Field(
             "result",
             "Whether it succeeded.",
@@ -85,7 +85,7 @@ SIGNIN_EVENT = EventSchema(
             "What the record does to the event; a plain sighting where it does not say.",
             allowed={"insert": "INSERT", "update": "UPDATE", "delete": "DELETE"},
         ),
-        Field("source_updated_at", "Which version of the event it is, in time.", Kind.TIME),
+        Field("source_updated_at", "Which version of the event it is, in time.", FieldType.TIME),
     ),
 )
 
@@ -136,7 +136,7 @@ def violations(schema: EventSchema) -> str:
 
 def _typed(one: Field) -> str:
     text = f"nullif(trim({one.name}_text), '')"
-    if one.kind is Kind.TIME:
+    if one.kind is FieldType.TIME:
         return _time(text)
     if one.allowed:
         cases = " ".join(f"WHEN '{said}' THEN '{kept}'" for said, kept in one.allowed.items())
@@ -170,7 +170,7 @@ def _reasons(one: Field) -> list[str]:
             f"WHEN length({one.name}) > {_LONGEST_KEY}"
             f" THEN '{one.name} is longer than {_LONGEST_KEY} characters'"
         )
-    if one.kind is Kind.TIME:
+    if one.kind is FieldType.TIME:
         found.append(
             f"WHEN {one.name} IS NULL AND NOT {empty}"
             f" THEN '{one.name} is no time (ISO 8601 or seconds since 1970)'"

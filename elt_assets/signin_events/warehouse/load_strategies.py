@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from elt_assets.storage.warehouse.warehouse import one_row, transaction
+from elt_assets.storage.warehouse.warehouse import one_row, row_of, transaction
 
 
 def delete_then_insert(
@@ -121,18 +121,25 @@ def refresh(
     A concurrent reader sees the whole old table or the whole new one. The next refresh
     replaces what an interrupted one left.
     """
-    beside = f"{table}_beside"
-    connection.execute(f"DROP TABLE IF EXISTS {beside}")
+    successor = f"{table}_successor"
+    connection.execute(f"DROP TABLE IF EXISTS {successor}")
     columns = ", ".join(
         f'"{name}" {kind}{"" if null == "YES" else " NOT NULL"}'
         for name, kind, null, *_ in connection.execute(f"DESCRIBE {table}").fetchall()
     )
-    connection.execute(f"CREATE TABLE {beside} ({columns})")
-    rows = inserted(connection, f"INSERT INTO {beside} BY NAME {query}", parameters)
+    connection.execute(f"CREATE TABLE {successor} ({columns})")
+    rows = inserted(connection, f"INSERT INTO {successor} BY NAME {query}", parameters)
     with transaction(connection):
         connection.execute(f"DROP TABLE {table}")
-        connection.execute(f"ALTER TABLE {beside} RENAME TO {table}")
+        connection.execute(f"ALTER TABLE {successor} RENAME TO {table}")
     return rows
+
+
+def insert_row(
+    connection: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, object]
+) -> None:
+    """Insert one row, given by the names of its columns."""
+    connection.execute(f"INSERT INTO {table} BY NAME {row_of(row)}", dict(row))
 
 
 def inserted(

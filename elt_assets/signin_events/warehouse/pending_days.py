@@ -20,7 +20,7 @@ def add_waiting(connection: duckdb.DuckDBPyConnection, step: str, day: date) -> 
 
 
 def done(connection: duckdb.DuckDBPyConnection, step: str, day: date) -> None:
-    """It is not any more."""
+    """The step is no longer due for the day."""
     connection.execute(
         "DELETE FROM waiting_days WHERE step = $step AND day = $day", {"step": step, "day": day}
     )

@@ -5,7 +5,7 @@ connection decide what its views show; without them it sees nothing.
 
 DuckDB writes to one database in a transaction. So records are committed first, under a `write_id`,
 and count once the books name them, in the transaction that also moves the cursor or marks the
-version. A process that dies in between leaves records that nobody sees and that upkeep removes.
+version. A process that dies in between leaves records that no reader sees and that upkeep removes.
 Books are in PostgreSQL proper because DuckLake keeps small changes badly: a query of any table
 reads what its catalog knows of all integrations (measured; docs/scale.md).
 """
@@ -13,7 +13,6 @@ reads what its catalog knows of all integrations (measured; docs/scale.md).
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.errors import (
     BooksUnbalanced,
     PermanentError,
-    RetryableError,
-    StorageFull,
     SyncError,
     WarehouseBusy,
     WriteInterrupted,
@@ -45,6 +42,7 @@ from elt_assets.storage.ducklake.lake_upkeep import (
 )
 from elt_assets.storage.warehouse.duckdb_extensions import CHECKED_ONCE, load_extension
 from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
+from elt_assets.storage.warehouse.file_errors import limit_reached
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
     Layout,
@@ -53,8 +51,11 @@ from elt_assets.storage.warehouse.warehouse import (
     Upkeep,
     Warehouse,
     Warehouses,
+    is_tenant,
     literal,
     one_row,
+    probe_writable,
+    tenant_columns,
     transaction,
 )
 
@@ -89,19 +90,11 @@ class LakeWarehouse(Warehouse):
         self._records = {table.name for table in layout.tables if table.records}
         self._make_room = instance.make_room
         self._settling: list[Callable[[], None]] | None = None
-        ref = lease.ref
-        self._tenant = (
-            f"{literal(ref.organization_id)} AS organization_id,"
-            f" {literal(ref.integration_id)} AS connected_integration_id"
-        )
-        self._own = (
-            f"organization_id = {literal(ref.organization_id)}"
-            f" AND connected_integration_id = {literal(ref.integration_id)}"
-        )
-        see(connection, ref)
+        self._tenant = tenant_columns(lease.ref)
+        self._own = is_tenant(lease.ref)
+        see(connection, lease.ref)
 
     def reading(self) -> duckdb.DuckDBPyConnection:
-        """See `Warehouse`."""
         reading = self.connection.cursor()
         see(reading, self._lease.ref)
         return reading
@@ -136,7 +129,6 @@ class LakeWarehouse(Warehouse):
                     act()
 
     def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
-        """See `Warehouse`."""
         if self._settling is None:
             with self.transaction():
                 return self.add(table, select, parameters)
@@ -156,7 +148,6 @@ class LakeWarehouse(Warehouse):
         return int(added)
 
     def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
-        """See `Warehouse`."""
         self._at_the_end(
             f"INSERT INTO {self._books(table)} BY NAME SELECT {self._tenant}, * FROM ({select})",
             parameters,
@@ -165,7 +156,6 @@ class LakeWarehouse(Warehouse):
     def update(
         self, table: str, changes: str, where: str, parameters: Parameters | None = None
     ) -> None:
-        """See `Warehouse`."""
         self._at_the_end(
             f"UPDATE {self._books(table)} SET {changes} WHERE {self._own} AND ({where})", parameters
         )
@@ -271,7 +261,6 @@ class LakeWarehouses(Warehouses):
 
     @contextmanager
     def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
-        """See `Warehouses`."""
         self._catalog.prepare(self._layout)
         with (
             self._catalog.leased(ref, read_only=read_only) as lease,
@@ -282,12 +271,10 @@ class LakeWarehouses(Warehouses):
             yield LakeWarehouse(connection, instance, lease, self._catalog, self._layout)
 
     def exists(self, ref: IntegrationRef) -> bool:
-        """See `Warehouses`."""
         self._catalog.prepare(self._layout)
         return self._catalog.knows(ref)
 
     def refs(self) -> list[IntegrationRef]:
-        """See `Warehouses`."""
         self._catalog.prepare(self._layout)
         return self._catalog.refs()
 
@@ -298,7 +285,6 @@ class LakeWarehouses(Warehouses):
 
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
-        """See `Warehouses`."""
         self._catalog.prepare(self._layout)
         with self._catalog.leased(ref, read_only=False):
             self._catalog.forget(ref, self._layout)
@@ -315,14 +301,12 @@ class LakeWarehouses(Warehouses):
         return None
 
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
-        """See `Warehouses`."""
         with self._connected("the lake") as connection, self._catalog.looking_after():
             with self._catalog.alone():
                 done = [remove_unnamed(connection, self._layout, self._catalog.schema, dry_run)]
             return done if dry_run else [*done, *tidy_files(connection)]
 
     def inspect(self) -> str:
-        """See `Warehouses`."""
         catalog = self._catalog.inspect()
         with self._translated("the lake"), duckdb.connect(":memory:") as connection:
             self._load(connection)
@@ -330,7 +314,7 @@ class LakeWarehouses(Warehouses):
                 connection.execute(f"SELECT count(*) FROM glob({literal(self._data + '*')})")
             else:
                 self._make_folder()
-                self._probe()
+                probe_writable(Path(self._data))
         return f"DuckLake in {self._data}, catalog on {catalog}"
 
     def copy(self, ref: IntegrationRef, target: Path) -> bool:
@@ -338,17 +322,8 @@ class LakeWarehouses(Warehouses):
         return False
 
     def close(self) -> None:
-        """See `Warehouses`."""
         self._instances.close()
         self._catalog.close()
-
-    def _probe(self) -> None:
-        try:
-            with tempfile.NamedTemporaryFile(dir=self._data, prefix=".probe-") as probe:
-                probe.write(b"x")
-                probe.flush()
-        except OSError as error:
-            raise PermanentError(f"{self._data} cannot be written: {error.strerror}") from error
 
     @contextmanager
     def _connected(self, whose: str) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -420,7 +395,7 @@ class LakeWarehouses(Warehouses):
                 self._made = True
             else:
                 self._attach(root)
-        # A view is bound when it is made; that of nobody shows nothing.
+        # A view is bound when it is made; without an integration it shows nothing.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
         for table in self._layout.tables:
             root.execute(f"CREATE VIEW {table.name} AS {_seen(table, self._catalog.schema)}")
@@ -520,18 +495,8 @@ def _translate(text: str, error: duckdb.Error, whose: str) -> SyncError | None:
         return PermanentError(
             f"{whose}: its files are in another place than ELT_ASSETS_WAREHOUSE_DATA says: {first}"
         )
-    if "No space left" in text or "out of disk space" in text.lower():
-        return StorageFull(f"{whose}: no space left for it; free some space and sync again")
-    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" in text:
-        return StorageFull(
-            f"{whose}: comparing it needs more temporary files than ELT_ASSETS_WAREHOUSE_SPILL "
-            "allows; raise it, or raise ELT_ASSETS_WAREHOUSE_MEMORY"
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return RetryableError(
-            f"{whose}: the warehouse needs more memory than its limit; "
-            "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
-        )
+    if limit := limit_reached(error, text, whose, "its files"):
+        return limit
     if isinstance(error, duckdb.TransactionException):
         return WriteInterrupted(f"{whose}: the lake refused a commit ({first}); it is tried again")
     if isinstance(error, duckdb.IOException | duckdb.HTTPException) or _OUT_OF_REACH.search(text):

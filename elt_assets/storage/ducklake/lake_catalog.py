@@ -18,14 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
-
 from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import Transaction
 from elt_assets.storage.operational.postgres_database import PostgresDatabase, Session
-from elt_assets.storage.warehouse.warehouse import TENANT, Layout, Table
+from elt_assets.storage.warehouse.warehouse import (
+    TENANT,
+    Layout,
+    Table,
+    is_tenant,
+    waiting_for_lock,
+)
 
 _VERSION = 1
 """Of what this module makes; tables of integrations have their own."""
@@ -65,9 +69,9 @@ LEASE_LOST = "this lease was taken over"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on an integration, as number `epoch` of all who ever had it.
+    """The right to work on an integration, with an `epoch` that rises with every holder.
 
-    0 is that of a reader, who writes nothing.
+    0 is the epoch of a reader, which writes nothing.
     """
 
     ref: IntegrationRef
@@ -78,7 +82,7 @@ class Lease:
 class LakeCatalog:
     """The schema `schema` of the database at `address`.
 
-    `lock_wait` is how many seconds to wait for an integration that somebody else works on.
+    `lock_wait` is how many seconds to wait for an integration that another worker holds.
     """
 
     def __init__(self, address: DatabaseAddress, *, schema: str, lock_wait: float) -> None:
@@ -154,16 +158,10 @@ class LakeCatalog:
     def leased(self, ref: IntegrationRef, *, read_only: bool) -> Iterator[Lease]:
         """The integration for the block: alone, or with other readers.
 
-        Raises `WarehouseBusy` when somebody else keeps it longer than `lock_wait`.
+        Raises `WarehouseBusy` when another worker keeps it longer than `lock_wait`.
         """
         with self._database.session() as session:
-            attempts = Retrying(
-                retry=retry_if_exception_type(WarehouseBusy),
-                stop=stop_after_delay(self._lock_wait),
-                wait=wait_random(0.02, 0.25),
-                reraise=True,
-            )
-            attempts(self._lock, session, ref, shared=read_only)
+            waiting_for_lock(self._lock_wait)(self._lock, session, ref, shared=read_only)
             # Where a machine vanished, its lock should not last for hours.
             session.rows(_NOTICE_SOON)
             try:
@@ -172,7 +170,7 @@ class LakeCatalog:
                 session.unlock()
 
     def is_leased(self, ref: IntegrationRef) -> bool:
-        """Whether somebody who may write has the integration now."""
+        """Whether a worker holds the integration for writing now."""
         with self._database.session() as session:
             try:
                 self._lock(session, ref, shared=True)
@@ -183,13 +181,13 @@ class LakeCatalog:
 
     @contextmanager
     def adding(self, session: Session) -> Iterator[None]:
-        """The right to add records to the lake, with all others who do."""
+        """The right to add records to the lake, shared with all that add."""
         with self._locked(session, _LAKE, "_shared"):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The right to change the lake while nobody adds anything; to be given back soon."""
+        """The right to change the lake while no process adds anything; hold it briefly."""
         with self._database.session() as session, self._locked(session, _LAKE):
             yield
 
@@ -207,8 +205,7 @@ class LakeCatalog:
         return f"""
             DO $fence$ BEGIN
                 PERFORM 1 FROM "{self.schema}".integration_leases
-                WHERE organization_id = '{lease.ref.organization_id}'
-                    AND connected_integration_id = '{lease.ref.integration_id}'
+                WHERE {is_tenant(lease.ref)}
                     AND epoch = {lease.epoch}
                 FOR UPDATE;
                 IF NOT FOUND THEN RAISE EXCEPTION '{LEASE_LOST}'; END IF;
@@ -229,7 +226,7 @@ class LakeCatalog:
         rows = self._database.rows(
             "SELECT 1 AS one FROM warehouse_schema WHERE organization_id = ?"
             " AND connected_integration_id = ? LIMIT 1",
-            (ref.organization_id, ref.integration_id),
+            ref.values,
         )
         return bool(rows)
 
@@ -241,7 +238,7 @@ class LakeCatalog:
                 transaction.execute(
                     f"DELETE FROM {table} WHERE organization_id = ?"
                     " AND connected_integration_id = ?",
-                    (ref.organization_id, ref.integration_id),
+                    ref.values,
                 )
 
     def has_lake(self) -> bool:
@@ -302,7 +299,7 @@ class LakeCatalog:
         rows = session.rows(
             "SELECT holder FROM integration_leases WHERE organization_id = ?"
             " AND connected_integration_id = ?",
-            (ref.organization_id, ref.integration_id),
+            ref.values,
         )
         return str(rows[0]["holder"]) if rows else "another process"
 
@@ -314,10 +311,6 @@ class LakeCatalog:
             DO UPDATE SET epoch = excluded.epoch, holder = excluded.holder, since = excluded.since
             RETURNING epoch
             """,
-            (
-                ref.organization_id,
-                ref.integration_id,
-                f"process {os.getpid()} on {socket.gethostname()}",
-            ),
+            (*ref.values, f"process {os.getpid()} on {socket.gethostname()}"),
         )
         return int(row["epoch"])

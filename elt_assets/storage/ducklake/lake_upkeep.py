@@ -11,14 +11,14 @@ from uuid import uuid4
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.storage.warehouse.warehouse import Layout, Upkeep, literal, one_row
+from elt_assets.storage.warehouse.warehouse import Layout, Upkeep, is_tenant, one_row
 
 LAKE = "lake"
 BOOKS = "books"
 _UNNAMED = 86_400
 """Seconds after which records that the books do not name are left over from something that died."""
 _READ = "1 hour"
-"""How long somebody may go on reading what is no longer there."""
+"""How long a reader may go on reading files that were replaced."""
 
 
 def new_write_id() -> str:
@@ -31,7 +31,7 @@ def remove_unnamed(
 ) -> Upkeep:
     """Remove records that the books have not named for a day, or only count them.
 
-    What the catalog itself holds of the lake becomes files. Nobody may add meanwhile.
+    What the catalog itself holds of the lake becomes files. No process may add meanwhile.
     """
     found = sum(
         _unnamed(connection, table.name, schema, dry_run)
@@ -70,22 +70,18 @@ def erase(
     """Remove the integration's records, and every past state in which they were there."""
     for table in layout.tables:
         if table.records:
-            connection.execute(
-                f"DELETE FROM {LAKE}.{table.name}"
-                f" WHERE organization_id = {literal(ref.organization_id)}"
-                f" AND connected_integration_id = {literal(ref.integration_id)}"
-            )
+            connection.execute(f"DELETE FROM {LAKE}.{table.name} WHERE {is_tenant(ref)}")
     connection.execute(f"CALL ducklake_expire_snapshots('{LAKE}', older_than => now())")
     connection.execute(f"CALL ducklake_cleanup_old_files('{LAKE}', cleanup_all => true)")
     connection.execute("CALL postgres_execute($1, $2)", (BOOKS, _forgetting(schema)))
 
 
 def _forgetting(schema: str) -> str:
-    """Statements of PostgreSQL's by which DuckLake's catalog forgets who is gone.
+    """Statements of PostgreSQL's by which DuckLake's catalog forgets removed users.
 
     It remembers each column's smallest and largest value ever, of all rows together, and leaves
     out what cannot lie between them. Bounds of nothing would be taken for those of no rows, and
-    the next rows' for those of all: everybody else's would be seen no more. So they become the
+    the next rows' for those of all: other integrations' rows would be hidden. So they become the
     widest. Files have their own to be found by.
 
     A process that has read the bounds continues from them, and would write them again, until

@@ -40,7 +40,7 @@ Parameters = Sequence[object]
 _MIGRATIONS = "elt_assets.storage.operational.migrations"
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     """A column of a table; `kind` is text, integer, real or boolean, `key` its place in the key."""
 
     name: str
@@ -124,7 +124,7 @@ class OperationalDatabase(ABC):
         may. One that names nothing overlaps with none.
 
         Raises `DatabaseBusy` when others leave no way in, `DatabaseUnavailable` when the
-        database cannot be reached, `WriteInterrupted` when nobody can say whether it was
+        database cannot be reached, `WriteInterrupted` when it is unknown whether it was
         committed, and `StorageFull` and `DatabaseDamaged` for what is reported inside.
         """
         with self._turn():
@@ -143,11 +143,11 @@ class OperationalDatabase(ABC):
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a query in a snapshot of its own; never waits for a writer."""
 
-        def asked() -> list[Row]:
+        def query() -> list[Row]:
             with self._connection() as connection, self._translated():
                 return self._rows(connection, sql, parameters)
 
-        return self._persistently(asked, DatabaseUnavailable)
+        return self._persistently(query, DatabaseUnavailable)
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
@@ -169,12 +169,12 @@ class OperationalDatabase(ABC):
             yield batches
 
     @abstractmethod
-    def columns(self, table: str) -> list[Column]:
+    def columns(self, table: str) -> list[TableColumn]:
         """The columns of a table in their order; none if there is no such table."""
 
     @abstractmethod
     def inspect(self) -> str:
-        """What a look at it tells: its version, its rights, whether anything is there.
+        """Describe it in a line: its version, its rights, whether an installation is there.
 
         Writes nothing. Raises what would keep an installation from using it.
         """

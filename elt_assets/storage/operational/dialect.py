@@ -56,31 +56,24 @@ class SqliteDialect:
     pairs = "SELECT value ->> 0 AS first, value ->> 1 AS second FROM json_each(?)"
 
     def number_at(self, document: str, *path: str) -> str:
-        """See `Dialect`."""
         return f"json_extract({document}, '$.{'.'.join(path)}')"
 
     def json_object(self, members: Mapping[str, str]) -> str:
-        """See `Dialect`."""
         return f"json_object({_members(members)})"
 
     def json_array(self, values: Sequence[str]) -> str:
-        """See `Dialect`."""
         return f"json_array({', '.join(values)})"
 
     def json_boolean(self, column: str) -> str:
-        """See `Dialect`."""
         return f"CASE {column} WHEN 1 THEN json('true') WHEN 0 THEN json('false') END"
 
     def json_document(self, text: str) -> str:
-        """See `Dialect`."""
         return f"json({text})"
 
     def seconds_between(self, first: str, last: str) -> str:
-        """See `Dialect`."""
         return f"(julianday({last}) - julianday({first})) * 86400"
 
     def append_only(self, table: str) -> list[str]:
-        """See `Dialect`."""
         return [
             f"CREATE TRIGGER IF NOT EXISTS append_only_{table}_{action.lower()} BEFORE {action} ON"
             f" {table} BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
@@ -104,34 +97,27 @@ class PostgresDialect:
     )
 
     def number_at(self, document: str, *path: str) -> str:
-        """See `Dialect`."""
         return f"CAST(CAST({document} AS json) #>> '{{{','.join(path)}}}' AS double precision)"
 
     def json_object(self, members: Mapping[str, str]) -> str:
-        """See `Dialect`."""
         return f"CAST(json_build_object({_members(members)}) AS text)"
 
     def json_array(self, values: Sequence[str]) -> str:
-        """See `Dialect`."""
         return f"CAST(json_build_array({', '.join(values)}) AS text)"
 
     def json_boolean(self, column: str) -> str:
-        """See `Dialect`."""
         return column
 
     def json_document(self, text: str) -> str:
-        """See `Dialect`."""
         return f"CAST({text} AS json)"
 
     def seconds_between(self, first: str, last: str) -> str:
-        """See `Dialect`."""
         return (
             f"CAST(extract(epoch FROM CAST({last} AS timestamptz) - CAST({first} AS timestamptz))"
             " AS double precision)"
         )
 
     def append_only(self, table: str) -> list[str]:
-        """See `Dialect`."""
         return [
             f"CREATE OR REPLACE FUNCTION append_only_{table}() RETURNS trigger LANGUAGE plpgsql AS"
             f" 'BEGIN RAISE EXCEPTION ''{table} is append-only''; END'",
@@ -141,7 +127,6 @@ class PostgresDialect:
         ]
 
     def exclusive(self, table: str) -> list[str]:
-        """See `Dialect`."""
         return [f"LOCK TABLE {table} IN EXCLUSIVE MODE"]
 
 

@@ -39,10 +39,10 @@ from elt_assets.errors import (
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational import postgres_access
 from elt_assets.storage.operational.database import (
-    Column,
     OperationalDatabase,
     Parameters,
     Row,
+    TableColumn,
     Transaction,
     migrations,
 )
@@ -83,12 +83,10 @@ class PostgresTransaction(Transaction):
     dialect = PostgresDialect()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Run one statement and return how many rows it changed."""
         with closing(self._connection.cursor()) as cursor:
             return _execute(cursor, sql, parameters)
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """All rows of a query, as dictionaries."""
         return _rows(self._connection, sql, parameters)
 
     @contextmanager
@@ -164,7 +162,7 @@ _Translated = Callable[[], AbstractContextManager[None]]
 class PostgresDatabase(OperationalDatabase):
     """One schema of one database of a server.
 
-    A lock that somebody else holds is waited for `lock_timeout` seconds with each try.
+    A lock that another process holds is waited for `lock_timeout` seconds with each try.
     `setting` is how the settings that lead to it begin.
     """
 
@@ -194,7 +192,6 @@ class PostgresDatabase(OperationalDatabase):
 
     @property
     def exists(self) -> bool:
-        """Whether an installation is there already."""
         return self._installed() is not None
 
     @contextmanager
@@ -211,7 +208,7 @@ class PostgresDatabase(OperationalDatabase):
         digest = hashlib.sha256(repr([*scripts, also, [*readable]]).encode()).hexdigest()
         installed = self._installed()
         if installed == (len(scripts), digest):
-            # Everybody who opens the database asks; nobody who works should wait for that.
+            # Every process that opens the database gets here; a running sync must not wait.
             return
         with self.transaction() as transaction:
             self._create_schema(transaction)
@@ -243,8 +240,7 @@ class PostgresDatabase(OperationalDatabase):
         """What the database grants otherwise than `access` says; a sentence for each."""
         return postgres_access.differences(self.rows, tables, access)
 
-    def columns(self, table: str) -> list[Column]:
-        """The columns of a table in their order; none if there is no such table."""
+    def columns(self, table: str) -> list[TableColumn]:
         rows = self.rows(
             """
             SELECT
@@ -263,7 +259,8 @@ class PostgresDatabase(OperationalDatabase):
             (self._schema, table),
         )
         return [
-            Column(row["name"], _KINDS[row["kind"]], row["nullable"], row["key"]) for row in rows
+            TableColumn(row["name"], _KINDS[row["kind"]], row["nullable"], row["key"])
+            for row in rows
         ]
 
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
@@ -279,7 +276,6 @@ class PostgresDatabase(OperationalDatabase):
         return False
 
     def inspect(self) -> str:
-        """See `OperationalDatabase`."""
         (row,) = self.rows(
             """
             SELECT
@@ -413,7 +409,7 @@ class PostgresDatabase(OperationalDatabase):
         if state.startswith(_LOST) or any(mark in text for mark in _NOT_YET):
             return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
         if state.startswith(_OF_VALUES):
-            # Not what the server says: it quotes the value, and values are somebody's data.
+            # Not what the server says: it quotes the value, and values are personal data.
             return DatabaseRefused(
                 f"{self} refuses a value that was to be written (SQLSTATE {state}); nothing was "
                 "changed"
@@ -436,7 +432,7 @@ class PostgresDatabase(OperationalDatabase):
 
 
 def _execute(cursor: Cursor, sql: str, parameters: Parameters = ()) -> int:
-    # Not through `execute`, which asks for rows and does not tell how many were changed.
+    # Not through `execute`, which fetches rows and does not return how many were changed.
     statement = cursor.adbc_statement
     statement.set_sql_query(_numbered(sql))
     if parameters:
@@ -456,7 +452,7 @@ def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list
 
 
 def _answers(connection: Connection) -> None:
-    """Raise what is raised where nobody is at the other end."""
+    """Raise the error of a connection whose server is gone."""
     with closing(connection.cursor()) as cursor:
         _execute(cursor, "SELECT 1")
 

@@ -28,10 +28,10 @@ from elt_assets.errors import (
     SyncError,
 )
 from elt_assets.storage.operational.database import (
-    Column,
     OperationalDatabase,
     Parameters,
     Row,
+    TableColumn,
     Transaction,
     migrations,
 )
@@ -55,13 +55,11 @@ class SqliteTransaction(Transaction):
     dialect = SqliteDialect()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        """Run one statement and return how many rows it changed."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, parameters or None)
         return int(self.value("SELECT changes()"))
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """All rows of a query, as dictionaries."""
         return _rows(self._connection, sql, parameters)
 
     @contextmanager
@@ -74,7 +72,6 @@ class SqliteTransaction(Transaction):
 
     @contextmanager
     def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
-        """Bulk-load `data` into a temporary table for the block; yield its name for SQL."""
         with closing(self._connection.cursor()) as cursor:
             cursor.adbc_ingest(table, data, mode="create", temporary=True)
         yield f'temp."{table}"'
@@ -111,7 +108,6 @@ class SqliteDatabase(OperationalDatabase):
 
     @property
     def exists(self) -> bool:
-        """Whether an installation is there already."""
         return self._path.exists()
 
     def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
@@ -138,19 +134,17 @@ class SqliteDatabase(OperationalDatabase):
             if version < len(scripts):
                 transaction.execute(f"PRAGMA user_version = {len(scripts)}")
 
-    def columns(self, table: str) -> list[Column]:
-        """The columns of a table in their order; none if there is no such table."""
+    def columns(self, table: str) -> list[TableColumn]:
         rows = self.rows(
             'SELECT name, lower(type) AS kind, "notnull" AS given, pk FROM pragma_table_info(?)',
             (table,),
         )
         return [
-            Column(row["name"], row["kind"], not row["given"] and not row["pk"], row["pk"])
+            TableColumn(row["name"], row["kind"], not row["given"] and not row["pk"], row["pk"])
             for row in rows
         ]
 
     def inspect(self) -> str:
-        """See `OperationalDatabase`."""
         if not self.exists:
             return f"{self._path} is made when something is registered"
         (row,) = self.rows("SELECT sqlite_version() AS version")
@@ -199,7 +193,7 @@ class SqliteDatabase(OperationalDatabase):
         return True
 
     def retire(self, transaction: Transaction, tables: Iterable[str], successor: str) -> None:
-        """Let nobody write to these tables any more, nor open the file: `successor` has them now.
+        """Refuse further writes to these tables and further opening: `successor` has them now.
 
         Triggers do that, so that it holds for processes that have the file open already, too.
         """
@@ -288,7 +282,7 @@ class SqliteDatabase(OperationalDatabase):
 
 
 def _room_of(folder: Path) -> str | None:
-    """Whether the disk is why a file cannot be written; SQLite's own error does not tell."""
+    """Whether the disk is why a file cannot be written; SQLite's own error does not say."""
     try:
         found = os.statvfs(folder)
     except OSError:

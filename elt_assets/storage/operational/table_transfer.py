@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from elt_assets.errors import PermanentError
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
-from elt_assets.storage.operational.database import Column, Transaction
+from elt_assets.storage.operational.database import TableColumn, Transaction
 
 _ARROW = {
     "text": pa.string(),
@@ -26,7 +26,7 @@ _TRUTHS: dict[str, type[int]] = {"boolean": bool, "integer": int}
 
 
 def copy_rows(
-    source: Transaction, target: Transaction, table: str, columns: Sequence[Column]
+    source: Transaction, target: Transaction, table: str, columns: Sequence[TableColumn]
 ) -> int:
     """Copy a table's rows into the same table of `target`; return how many that are.
 
@@ -47,7 +47,7 @@ def copy_rows(
 
 
 def compare_rows(
-    source: Transaction, target: Transaction, table: str, columns: Sequence[Column]
+    source: Transaction, target: Transaction, table: str, columns: Sequence[TableColumn]
 ) -> int:
     """Compare every row of a table; return how many there are.
 
@@ -69,7 +69,7 @@ def compare_rows(
     return compared
 
 
-def _query(source: Transaction, table: str, columns: Sequence[Column]) -> str:
+def _query(source: Transaction, table: str, columns: Sequence[TableColumn]) -> str:
     keys = sorted((column for column in columns if column.key), key=lambda column: column.key)
     return (
         f'SELECT {source.dialect.json_array(_quoted(columns))} AS "row"'
@@ -85,7 +85,7 @@ def _decoded(rows: pa.RecordBatchReader) -> Iterator[list[Any]]:
 
 
 def _batches(
-    rows: Iterator[list[Any]], columns: Sequence[Column], schema: pa.Schema
+    rows: Iterator[list[Any]], columns: Sequence[TableColumn], schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     waiting: list[list[Any]] = []
     for row in rows:
@@ -97,7 +97,9 @@ def _batches(
         yield _batch(waiting, columns, schema)
 
 
-def _batch(rows: list[list[Any]], columns: Sequence[Column], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(
+    rows: list[list[Any]], columns: Sequence[TableColumn], schema: pa.Schema
+) -> pa.RecordBatch:
     values = [[*column] for column in zip(*rows, strict=True)]
     for place, column in enumerate(columns):
         if column.kind in _TRUTHS:
@@ -115,5 +117,5 @@ def _normal(row: list[Any]) -> list[Any]:
     return [value.replace("\x00", "\ufffd") if isinstance(value, str) else value for value in row]
 
 
-def _quoted(columns: Sequence[Column]) -> list[str]:
+def _quoted(columns: Sequence[TableColumn]) -> list[str]:
     return [f'"{column.name}"' for column in columns]

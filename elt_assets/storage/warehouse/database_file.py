@@ -38,12 +38,12 @@ def written(path: Path) -> tuple[object, ...]:
 
 
 def rewritten(path: Path) -> Path:
-    """The file's successor while it is written; no `*.duckdb` for those who read them all."""
+    """The file's successor while it is written; not named as a warehouse, `*.duckdb`."""
     return path.with_name(f".{path.name}.rewritten")
 
 
 def unlink(path: Path) -> None:
-    """Remove a file that nobody has open, and what DuckDB may have left next to it.
+    """Remove a file that no process has open, and what DuckDB may have left next to it.
 
     The log first: once the file has gone a new one may be made, and that has a log of its own.
     """
@@ -79,10 +79,10 @@ def reach_the_disk(folder: Path) -> None:
 
 @contextmanager
 def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int, int] | None]:
-    """Yield which file is there; if there is none, nobody else makes one during the block.
+    """Yield which file is there; if there is none, no other process makes one during the block.
 
-    DuckDB makes a file and locks it in two steps, and writes its headers in three more. Who
-    came between would find a damaged one; a process killed there, or a full disk, leaves it so.
+    DuckDB makes a file and locks it in two steps, and writes its headers in three more. A
+    process that came between would find a damaged one, and one that is killed there leaves it.
     Therefore files below `root` are made one after the other, and which one is noted meanwhile:
     what is noted and unfinished, the next one takes away.
     """

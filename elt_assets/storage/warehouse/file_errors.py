@@ -32,7 +32,7 @@ _DAMAGE = (
 
 
 def make_folder(ref: Place, folder: Path) -> None:
-    """Make the folder and those above it, for nobody but its owner."""
+    """Make the folder and those above it, for its owner and group."""
     with refused_by_system(ref, folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o770)
 
@@ -51,13 +51,32 @@ def refused_by_system(ref: Place, path: Path) -> Iterator[None]:
         ) from error
 
 
-def full(ref: Place, path: Path) -> StorageFull:
+def full(ref: Place | str, path: Path | str) -> StorageFull:
     """The error of a disk without room."""
     return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
 
 
+def limit_reached(
+    error: duckdb.Error, text: str, ref: Place | str, path: Path | str
+) -> SyncError | None:
+    """The error where the disk is full, or DuckDB is at its limit of memory or spilled files."""
+    if "No space left" in text or "out of disk space" in text.lower():
+        return full(ref, path)
+    if not isinstance(error, duckdb.OutOfMemoryException):
+        return None
+    if "max_temp_directory_size" in text:
+        return StorageFull(
+            f"{ref}: the warehouse needs more temporary files than ELT_ASSETS_WAREHOUSE_SPILL "
+            "allows; raise it, or the memory of the warehouse"
+        )
+    cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
+    if isinstance(ref, SharedFile):
+        cure = "raise ELT_ASSETS_EVENTS_MEMORY"
+    return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
+
+
 def removed(ref: Place, path: Path) -> RetryableError:
-    """The error of who came too late to read the file."""
+    """The error of a reader whose file was removed before it was opened."""
     return RetryableError(
         f"{ref}: warehouse file {path} was removed before it could be read; "
         "`elt-assets integrations list` shows what is still registered"
@@ -90,23 +109,13 @@ def _translate(error: duckdb.Error, ref: Place, path: Path) -> SyncError | None:
             f"{ref}: warehouse file {path} is in use by another sync of this process; "
             "wait for it to end"
         )
-    if "No space left" in text or "out of disk space" in text.lower():
-        return full(ref, path)
-    if isinstance(error, duckdb.OutOfMemoryException) and "max_temp_directory_size" in text:
-        return StorageFull(
-            f"{ref}: the warehouse needs more temporary files than ELT_ASSETS_WAREHOUSE_SPILL "
-            "allows; raise it, or the memory of the warehouse"
-        )
-    if isinstance(error, duckdb.OutOfMemoryException):
-        cure = "raise ELT_ASSETS_WAREHOUSE_MEMORY or lower ELT_ASSETS_PAGES_PER_BATCH"
-        if isinstance(ref, SharedFile):
-            cure = "raise ELT_ASSETS_EVENTS_MEMORY"
-        return RetryableError(f"{ref}: the warehouse needs more memory than its limit; {cure}")
+    if limit := limit_reached(error, text, ref, path):
+        return limit
     fatal = isinstance(error, duckdb.FatalException | duckdb.InternalException)
     if fatal or any(sign in text for sign in _DAMAGE):
         return WarehouseDamaged(
             f"{ref}: warehouse file {path} is damaged ({type(error).__name__}); move it away "
-            "and sync again: the latest table is untouched and the file is made anew"
+            "and sync again: the latest table is untouched and the file is made again"
         )
     if "No such file or directory" in text:
         return WarehouseBusy(f"{ref}: warehouse file {path} was removed while it was opened")

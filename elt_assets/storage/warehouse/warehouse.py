@@ -7,6 +7,7 @@ the time. Rows of both that are written in one transaction are there together or
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,7 +17,9 @@ from typing import Any, Protocol
 
 import duckdb
 import msgspec
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
+from elt_assets.errors import PermanentError, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
 
@@ -91,7 +94,7 @@ class Queries(Protocol):
 
 
 class Warehouse(ABC):
-    """One integration's tables, open: nobody else writes them until it is closed.
+    """One integration's tables, open: no other process writes them until it is closed.
 
     Tables and views go by their own names in every query. Temporary tables may be made and
     used like in any DuckDB; the integration's own are written by the methods here alone.
@@ -184,7 +187,7 @@ class Warehouses(ABC):
     ) -> AbstractContextManager[Warehouse]:
         """Lend the integration's warehouse, exclusively if it is to be written.
 
-        Raises `WarehouseBusy` when somebody else has it and keeps it, and
+        Raises `WarehouseBusy` when another process has it and keeps it, and
         `WarehouseDamaged`, `StorageFull` or `RetryableError` for what is reported on the
         way or inside the block. It is closed, and others let in, on every path.
         """
@@ -203,7 +206,7 @@ class Warehouses(ABC):
 
     @abstractmethod
     def removing(self, ref: IntegrationRef) -> AbstractContextManager[None]:
-        """Delete the integration's warehouse, and keep everybody away until the block ends.
+        """Delete the integration's warehouse, and keep other processes out until the block ends.
 
         A running sync is waited for, not cut. Raises `WarehouseBusy` when it does not end.
         """
@@ -226,7 +229,7 @@ class Warehouses(ABC):
 
     @abstractmethod
     def inspect(self) -> str:
-        """What a look at it tells; writes nothing that stays.
+        """Describe it in a line; writes nothing that stays.
 
         Raises what would keep an installation from using it.
         """
@@ -251,6 +254,11 @@ def one_row(queries: Queries, sql: str, parameters: Mapping[str, object]) -> tup
     return tuple(row)
 
 
+def row_of(values: Mapping[str, object]) -> str:
+    """A query of one row, whose columns are parameters of their own names."""
+    return f"SELECT {', '.join(f'${name} AS {name}' for name in values)}"
+
+
 @contextmanager
 def transaction(connection: Queries) -> Iterator[None]:
     """Commit what the block did, or nothing of it."""
@@ -263,6 +271,40 @@ def transaction(connection: Queries) -> Iterator[None]:
         with suppress(duckdb.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def tenant_columns(ref: IntegrationRef) -> str:
+    """SQL for the columns `TENANT` of the integration's rows, to be selected."""
+    return ", ".join(
+        f"{literal(value)} AS {column}" for column, value in zip(TENANT, ref.values, strict=True)
+    )
+
+
+def is_tenant(ref: IntegrationRef) -> str:
+    """SQL that is true of the integration's rows."""
+    return " AND ".join(
+        f"{column} = {literal(value)}" for column, value in zip(TENANT, ref.values, strict=True)
+    )
+
+
+def probe_writable(folder: Path) -> None:
+    """Raise `PermanentError` where nothing can be written to the folder."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-") as probe:
+            probe.write(b"x")
+            probe.flush()
+    except OSError as error:
+        raise PermanentError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def waiting_for_lock(seconds: float) -> Retrying:
+    """Attempts at something that another process may hold, for so many seconds."""
+    return Retrying(
+        retry=retry_if_exception_type(WarehouseBusy),
+        stop=stop_after_delay(seconds),
+        wait=wait_random(0.02, 0.25),
+        reraise=True,
+    )
 
 
 def literal(text: str) -> str:

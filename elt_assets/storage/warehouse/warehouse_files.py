@@ -7,14 +7,12 @@ system, inside one process by DuckDB's refusal to attach a file twice.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from elt_assets.errors import (
     InvalidInput,
@@ -46,7 +44,10 @@ from elt_assets.storage.warehouse.warehouse import (
     Warehouses,
     literal,
     one_row,
+    probe_writable,
+    tenant_columns,
     transaction,
+    waiting_for_lock,
 )
 
 SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
@@ -82,7 +83,7 @@ class _Attached:
         shared = isinstance(self.ref, SharedFile)
         self.instance.compress(shared or size_of(self.path) >= _SMALL)
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """Detach the file, which DuckDB writes by then."""
         self.choose_compression()
         self.connection.execute("USE memory")
@@ -101,15 +102,11 @@ class FileWarehouse(Warehouse):
     ) -> None:
         super().__init__(attached.connection, attached.instance.prepared)
         self._attached = attached
-        self._tenant = (
-            f"{literal(ref.organization_id)} AS organization_id,"
-            f" {literal(ref.integration_id)} AS connected_integration_id"
-        )
+        self._tenant = tenant_columns(ref)
         self._grow = grow
         self._unload = unload
 
     def reading(self) -> duckdb.DuckDBPyConnection:
-        """See `Warehouse`."""
         reading = self.connection.cursor()
         reading.execute(f"USE {ALIAS}")
         return reading
@@ -130,11 +127,9 @@ class FileWarehouse(Warehouse):
                 self.execute(f"ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS {column}")
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit what the block writes, or nothing of it."""
         return transaction(self)
 
     def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
-        """Add the records that `select` yields, columns by name; how many they are."""
         (added,) = one_row(
             self,
             f"INSERT INTO {table} BY NAME SELECT {self._tenant}, * FROM ({select})",
@@ -143,7 +138,6 @@ class FileWarehouse(Warehouse):
         return int(added)
 
     def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
-        """Put what `select` yields, columns by name, into a table of books."""
         self.execute(f"INSERT INTO {table} BY NAME {select}", parameters)
 
     def update(
@@ -211,7 +205,7 @@ class FileWarehouses(Warehouses):
         """Every integration that has a file here, whether or not it is still known."""
         found = []
         for path in self._root.glob("*/*.duckdb"):
-            # What cannot be the name of an integration is somebody else's file.
+            # A name that no integration can have is a file of another program.
             with suppress(InvalidInput):
                 found.append(IntegrationRef(path.parent.name, path.stem))
         return sorted(found)
@@ -221,7 +215,6 @@ class FileWarehouses(Warehouses):
         return [SharedFile(path.stem) for path in sorted(self._root.glob("[!.]*.duckdb"))]
 
     def exists(self, ref: Place) -> bool:
-        """Whether anything was ever written there."""
         return self.path(ref).exists()
 
     @contextmanager
@@ -249,10 +242,9 @@ class FileWarehouses(Warehouses):
             attached = _Attached(connection, instance, ref, path)
             self._attach(attached, read_only, wait)
             yield attached
-            attached.let_go()
+            attached.detach()
 
     def is_held(self, ref: IntegrationRef) -> bool:
-        """See `Warehouses`."""
         if not self.exists(ref):
             return False
         try:
@@ -266,7 +258,6 @@ class FileWarehouses(Warehouses):
 
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
-        """See `Warehouses`."""
         path = self.path(ref)
         with ExitStack() as held:
             # What was never made in full would be found damaged: it is taken away first.
@@ -290,7 +281,7 @@ class FileWarehouses(Warehouses):
         two is there in full. Raises what `open` raises.
         """
         path = self.path(ref)
-        # For writing, so that nobody else has the file.
+        # For writing, so that no other process has the file.
         with self._attached(ref, read_only=False, wait=self._lock_wait) as attached:
             before = _checkpointed(attached.connection, path)
             _replace(attached, _fitting_blocks(ref, before))
@@ -300,7 +291,7 @@ class FileWarehouses(Warehouses):
     def retiring(self, ref: IntegrationRef) -> Iterator[Warehouse]:
         """Lend the file for the last time: when the block ends well it is put aside.
 
-        Nobody finds it then, but it is there until somebody deletes it.
+        No listing finds it then; it stays until a person deletes it.
         """
         path = self.path(ref)
         with self.open(ref) as warehouse:
@@ -311,7 +302,7 @@ class FileWarehouses(Warehouses):
             reach_the_disk(path.parent)
 
     def move_shared(self, file: SharedFile, root: Path) -> None:
-        """Put the file, whose name nobody may use meanwhile, into another folder."""
+        """Move the file into another folder; its name must not be used meanwhile."""
         path = self.path(file)
         with self.open_shared(file) as connection:
             # Its log would be left behind.
@@ -324,7 +315,7 @@ class FileWarehouses(Warehouses):
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
         """See `Warehouses`; also for a file that has outgrown its blocks.
 
-        Blocks are chosen when a file is made, and nobody knows then how large it will be.
+        Blocks are chosen when a file is made, before its size is known.
         """
         path = self.path(ref)
         with self._attached(ref, read_only=True, wait=self._lock_wait) as attached:
@@ -343,22 +334,15 @@ class FileWarehouses(Warehouses):
         return []
 
     def inspect(self) -> str:
-        """See `Warehouses`."""
         there = next(place for place in (self._root, *self._root.parents) if place.exists())
         if there != self._root:
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermanentError(f"{self._root} cannot be made: {there} cannot be written")
             return f"{self._root} is made when something is registered"
-        try:
-            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe-") as probe:
-                probe.write(b"x")
-                probe.flush()
-        except OSError as error:
-            raise PermanentError(f"{self._root} cannot be written: {error.strerror}") from error
+        probe_writable(self._root)
         return f"{self._root} can be written"
 
     def copy(self, ref: Place, target: Path) -> bool:
-        """See `Warehouses`."""
         with (
             self._attached(ref, read_only=True, wait=self._lock_wait) as attached,
             translated(ref, target),
@@ -388,9 +372,9 @@ class FileWarehouses(Warehouses):
 
     def _reopen(self, attached: _Attached) -> None:
         left = written(attached.path)
-        attached.let_go()
-        # For a moment nobody has the file. Who writes to it then may have changed what the
-        # borrower knows of it.
+        attached.detach()
+        # For a moment no process has the file. One that writes to it then may have changed what
+        # the caller has read of it.
         self._attach(attached, read_only=False, wait=self._lock_wait)
         if written(attached.path) != left:
             raise WarehouseBusy(
@@ -401,13 +385,7 @@ class FileWarehouses(Warehouses):
     def _attach(self, attached: _Attached, read_only: bool, wait: float) -> None:
         connection, ref, path = attached.connection, attached.ref, attached.path
         # ATTACH takes no parameters; the installation's own folder may hold a quote.
-        attempts = Retrying(
-            retry=retry_if_exception_type(WarehouseBusy),
-            stop=stop_after_delay(wait),
-            wait=wait_random(0.02, 0.25),
-            reraise=True,
-        )
-        for attempt in attempts:
+        for attempt in waiting_for_lock(wait):
             with attempt, translated(ref, path):
                 if not read_only:
                     # Each time: a removal that was waited for takes the folder along.
@@ -415,7 +393,7 @@ class FileWarehouses(Warehouses):
                 if read_only and not path.exists():
                     raise removed(ref, path)
                 with whole_or_made_here(ref, path, self._root) as found:
-                    # A file that exists has its blocks; DuckDB refuses to be told of others.
+                    # A file that exists has its blocks; DuckDB refuses other ones.
                     made = _made_with(_fitting_blocks(ref)) if found is None else ""
                     # Without TYPE, DuckDB looks into the file and loads an extension for what it
                     # finds.
@@ -423,12 +401,12 @@ class FileWarehouses(Warehouses):
                     options += ", READ_ONLY" if read_only else _row_groups(ref) + made
                     connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
                 if found is not None and identity(path) != found:
-                    # Opened before and locked after somebody put another in its place: what
-                    # is written to this one would be lost.
+                    # Opened before and locked after another was put in its place: what is
+                    # written to this one would be lost.
                     connection.execute(f"DETACH {ALIAS}")
                     raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
-        # An instance that had a small file before would write a large one as it was told then.
+        # The instance still has the settings of the file before.
         attached.choose_compression()
 
 

@@ -14,19 +14,21 @@ from elt_assets.sync.admin.freshness import freshness
 from elt_assets.sync.extract.record_mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state import change_log, versions
 from elt_assets.sync.state.latest_images import LatestImages
+from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.state.store_tables import has_tables
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.state.sync_history import SETTLED, sql_list
+from elt_assets.sync.streams import Stream, StreamKey
 
 SAMPLE = 10
 RARE = 0.01
 """Share of rejected records from which an integration deserves a look."""
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """An audit's answer: how many offend, some of them, and over how many it looked."""
+class AuditResult(msgspec.Struct, frozen=True):
+    """The result of an audit: how many rows offend, a sample of them, and how many were checked."""
 
     audit: str
     looked_at: int
@@ -39,14 +41,12 @@ class Finding(msgspec.Struct, frozen=True):
         return self.offending == 0
 
 
-Audit = Callable[[Platform, Stream], Finding]
+Audit = Callable[[Platform, Stream], AuditResult]
 
 
-def books_balance(platform: Platform, stream: Stream) -> Finding:
+def books_balance(platform: Platform, stream: Stream) -> AuditResult:
     """Every settled sync's counts add up, from fetched records to rows in the latest table."""
-    settled = ", ".join(
-        f"'{status}'" for status in (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
-    )
+    settled = sql_list(SETTLED)
     rows = platform.database.rows(
         f"""
         SELECT organization_id, connected_integration_id, sync_id
@@ -68,14 +68,14 @@ def books_balance(platform: Platform, stream: Stream) -> Finding:
         f"SELECT count(*) AS n FROM syncs WHERE stream = ? AND status IN ({settled})",
         (stream.name,),
     )
-    return _finding(
+    return _result(
         "books_balance",
         looked_at["n"],
         (f"{_partition(row)} {row['sync_id']}" for row in rows),
     )
 
 
-def keys_are_unique(platform: Platform, stream: Stream) -> Finding:
+def keys_are_unique(platform: Platform, stream: Stream) -> AuditResult:
     """No integration has two rows of one key in the latest table."""
     keys = ", ".join(column.name for column in stream.key)
     rows = platform.database.rows(
@@ -86,10 +86,10 @@ def keys_are_unique(platform: Platform, stream: Stream) -> Finding:
         HAVING count(*) > 1
         """
     )
-    return _finding("keys_are_unique", _rows(platform, stream), map(_partition, rows))
+    return _result("keys_are_unique", _rows(platform, stream), map(_partition, rows))
 
 
-def rows_have_owners(platform: Platform, stream: Stream) -> Finding:
+def rows_have_owners(platform: Platform, stream: Stream) -> AuditResult:
     """Every row of the latest table and of the ledger, and every warehouse file, belongs to a
     registered integration.
     """
@@ -106,14 +106,14 @@ def rows_have_owners(platform: Platform, stream: Stream) -> Finding:
         )
         found |= {_partition(row): what for row in rows}
     owners |= _registered(platform)
-    return _finding(
+    return _result(
         "rows_have_owners",
         len(found),
         (f"{key} ({what})" for key, what in sorted(found.items()) if key not in owners),
     )
 
 
-def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> Finding:
+def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> AuditResult:
     """No integration's file holds a record or a change of another one.
 
     An integration that is being synced is left to the next audit.
@@ -128,7 +128,7 @@ def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> Finding:
     )
 
 
-def log_replays(platform: Platform, stream: Stream) -> Finding:
+def log_replays(platform: Platform, stream: Stream) -> AuditResult:
     """Replaying each integration's change log gives its rows in the latest table, and each
     row's id is that of its own tenant and key.
 
@@ -143,25 +143,25 @@ def log_replays(platform: Platform, stream: Stream) -> Finding:
         integration
         for integration in platform.registry.all()
         if integration.offers(stream)
-        or ledger.version(platform.database, stream, integration.ref).version
+        or versions.current(platform.database, StreamKey(stream, integration.ref)).version
     ]
     return _in_each_file("log_replays", platform, logged, differences)
 
 
-def newest_syncs_succeeded(platform: Platform, stream: Stream) -> Finding:
+def newest_syncs_succeeded(platform: Platform, stream: Stream) -> AuditResult:
     """No enabled integration's newest sync has failed."""
     newest = _newest(platform, stream)
-    return _finding(
+    return _result(
         "newest_syncs_succeeded",
         len(newest),
         (key for key, row in newest.items() if row.status is Status.FAILED),
     )
 
 
-def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
+def nothing_is_quarantined(platform: Platform, stream: Stream) -> AuditResult:
     """No withheld changes wait for a decision."""
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
-    return _finding(
+    return _result(
         "nothing_is_quarantined",
         sum(integration.offers(stream) for integration in platform.registry.all()),
         (
@@ -173,20 +173,20 @@ def nothing_is_quarantined(platform: Platform, stream: Stream) -> Finding:
     )
 
 
-def integrations_are_fresh(platform: Platform, stream: Stream) -> Finding:
+def integrations_are_fresh(platform: Platform, stream: Stream) -> AuditResult:
     """Every enabled integration has been brought up to date within its time."""
     expected = freshness(platform, stream)
-    return _finding(
+    return _result(
         "integrations_are_fresh",
         len(expected),
         (one.partition for one in expected if one.overdue),
     )
 
 
-def rejects_are_rare(platform: Platform, stream: Stream) -> Finding:
+def rejects_are_rare(platform: Platform, stream: Stream) -> AuditResult:
     """Hardly any record of the newest syncs was unusable."""
     newest = _newest(platform, stream)
-    return _finding(
+    return _result(
         "rejects_are_rare",
         len(newest),
         (
@@ -197,19 +197,19 @@ def rejects_are_rare(platform: Platform, stream: Stream) -> Finding:
     )
 
 
-def extractions_are_complete(platform: Platform, stream: Stream) -> Finding:
+def extractions_are_complete(platform: Platform, stream: Stream) -> AuditResult:
     """The newest listings are complete: nothing keeps a sync from deleting what they lack."""
     incomplete = incomplete_listings(platform, stream)
-    return _finding(
+    return _result(
         "extractions_are_complete",
         len(platform.offering(stream)),
         (f"{listing.partition} ({listing.why})" for listing in incomplete),
     )
 
 
-def listings_are_complete_in_time(platform: Platform, stream: Stream) -> Finding:
+def listings_are_complete_in_time(platform: Platform, stream: Stream) -> AuditResult:
     """Every enabled integration has had a complete listing within its time."""
-    return _finding(
+    return _result(
         "listings_are_complete_in_time",
         len(platform.offering(stream)),
         lacking_complete_listings(platform, stream),
@@ -236,9 +236,9 @@ WARNINGS: tuple[Audit, ...] = (
 """What deserves a look."""
 
 
-def _finding(audit: str, looked_at: int, offending: Iterable[str]) -> Finding:
+def _result(audit: str, looked_at: int, offending: Iterable[str]) -> AuditResult:
     found = list(offending)
-    return Finding(audit, looked_at, len(found), tuple(found[:SAMPLE]))
+    return AuditResult(audit, looked_at, len(found), tuple(found[:SAMPLE]))
 
 
 def _in_each_file(
@@ -246,7 +246,7 @@ def _in_each_file(
     platform: Platform,
     integrations: Iterable[Integration],
     wrong_with: Callable[[Integration], str | None],
-) -> Finding:
+) -> AuditResult:
     """What is wrong with the integrations' warehouse files; one that is being synced is left out.
 
     A file that cannot be read is wrong, too.
@@ -263,7 +263,7 @@ def _in_each_file(
             wrong = str(error)
         if wrong:
             offending.append(f"{ref} ({wrong})")
-    return _finding(name, looked_at, offending)
+    return _result(name, looked_at, offending)
 
 
 def _partition(row: dict[str, str]) -> str:
@@ -293,17 +293,18 @@ def _rows(platform: Platform, stream: Stream) -> int:
     return int(platform.database.rows(f"SELECT count(*) AS n FROM {stream.latest}")[0]["n"])
 
 
-def _newest(platform: Platform, stream: Stream) -> dict[str, ledger.SyncRow]:
+def _newest(platform: Platform, stream: Stream) -> dict[str, SyncRow]:
     return {row.partition: row for row in platform.newest_syncs(stream)}
 
 
 def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
     """Rows of the latest table that replay or identity does not confirm, and the reverse."""
-    version = ledger.version(platform.database, stream, ref).version
+    streamkey = StreamKey(stream, ref)
+    version = versions.current(platform.database, streamkey).version
     with platform.warehouses.open(ref, read_only=True) as warehouse:
         if not has_tables(warehouse, stream):
             return 0
-        LatestImages(warehouse, platform.database, stream, ref).load()
+        LatestImages(warehouse, platform.database, streamkey).load()
         key = change_log.columns_of_image(stream.key, "image")
         keyed = id_of_key(
             stream,

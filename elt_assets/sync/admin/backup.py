@@ -23,11 +23,11 @@ from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin.migrate_database import copy_to_file
 from elt_assets.sync.admin.warehouse_copy import copy_tables
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, feed_log, ledger
+from elt_assets.sync.state import change_log, feed_log, versions
 from elt_assets.sync.state.audit_log import HEAD_FILE, KEY_FILE
 from elt_assets.sync.state.registry import Registry
 from elt_assets.sync.state.store_tables import has_tables
-from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.streams import STREAMS, StreamKey
 
 
 class Backup(msgspec.Struct, frozen=True):
@@ -97,5 +97,5 @@ def _copy_file(
     with copies.open(ref) as warehouse, warehouse.transaction():
         for stream in STREAMS.values():
             if has_tables(warehouse, stream):
-                applied = ledger.version(database, stream, ref).version
+                applied = versions.current(database, StreamKey(stream, ref)).version
                 change_log.cut_back(warehouse, stream, applied)

@@ -14,9 +14,10 @@ from elt_assets.sync.admin.freshness import Freshness, freshness
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Certificate, Mode, Outcome, Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
-from elt_assets.sync.state.listings import SETTLED, Listing, newest_listings
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.state import sync_history
+from elt_assets.sync.state.listings import Listing, newest_listings
+from elt_assets.sync.state.sync_history import SETTLED
+from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
 MOST = 0.95
 """A listing of less than this share of the provider's own total is far from complete."""
@@ -68,12 +69,10 @@ def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list
         if completeness(outcome.status, outcome.mode, outcome.certificate) is False
         and needs_attention(
             outcome.certificate,
-            ledger.certificate_before(
+            sync_history.certificate_before(
                 platform.database,
-                STREAMS[outcome.stream],
-                IntegrationRef.parse(outcome.partition),
+                StreamKey(STREAMS[outcome.stream], IntegrationRef.parse(outcome.partition)),
                 outcome.sync_id,
-                SETTLED,
             ),
         )
     ]

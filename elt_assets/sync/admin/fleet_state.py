@@ -14,6 +14,7 @@ from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.state.listings import Listing, newest_listings
+from elt_assets.sync.state.sync_history import NEWEST_SETTLED, SETTLED, sql_list
 from elt_assets.sync.streams import STREAMS
 
 TOP = 10
@@ -43,7 +44,7 @@ class DayOfChanges(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """What several failures have in common, and one of those who suffer it."""
+    """The text that several failures share, how many they are, and one of them."""
 
     text: str
     count: int
@@ -61,7 +62,7 @@ class Ranked(msgspec.Struct, frozen=True):
 
 
 class FleetState(msgspec.Struct, frozen=True):
-    """All of it, as of `moment` (UTC)."""
+    """The state of all integrations, as of `moment` (UTC)."""
 
     moment: str
     enabled: int
@@ -97,7 +98,7 @@ def cause_of(error: str | None, organization_id: str, integration_id: str) -> st
 
 
 def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState:
-    """Ask for everything.
+    """Query the whole state.
 
     `stale_hours` is when an integration counts as not up to date, unless it says otherwise.
     """
@@ -183,14 +184,9 @@ def _lags(hours: list[float | None]) -> dict[str, int]:
 def _records(database: OperationalDatabase) -> dict[str, int]:
     """Rows in the latest tables, as the newest settled syncs counted them."""
     rows = database.rows(
-        """
+        f"""
         SELECT s.stream, CAST(sum(s.latest) AS BIGINT) AS n
-        FROM syncs AS s
-        JOIN integration_versions AS v
-            ON v.organization_id = s.organization_id
-            AND v.connected_integration_id = s.connected_integration_id
-            AND v.stream = s.stream
-            AND v.sync_id = s.sync_id
+        {NEWEST_SETTLED}
         GROUP BY s.stream
         ORDER BY n DESC
         """
@@ -211,11 +207,7 @@ def _newest(database: OperationalDatabase) -> list[Row]:
             SELECT organization_id, connected_integration_id, stream, max(ordinal) AS ordinal
             FROM syncs
             GROUP BY organization_id, connected_integration_id, stream
-        ) AS newest
-            ON newest.organization_id = s.organization_id
-            AND newest.connected_integration_id = s.connected_integration_id
-            AND newest.stream = s.stream
-            AND newest.ordinal = s.ordinal
+        ) AS newest USING (organization_id, connected_integration_id, stream, ordinal)
         JOIN connected_integrations AS c
             ON c.organization_id = s.organization_id
             AND c.id = s.connected_integration_id
@@ -242,7 +234,7 @@ def _changes(database: OperationalDatabase) -> tuple[DayOfChanges, ...]:
             CAST(sum(deletes) AS BIGINT) AS deleted
         FROM syncs
         WHERE started_at >= ?
-            AND status IN ('{Status.APPLIED}', '{Status.UNCHANGED}', '{Status.QUARANTINED}')
+            AND status IN ({sql_list(SETTLED)})
         GROUP BY day
         ORDER BY day
         """,
@@ -310,12 +302,7 @@ def _quarantined(database: OperationalDatabase) -> list[Row]:
         SELECT
             s.organization_id, s.connected_integration_id, s.stream, s.latest,
             s.withheld_deletes + s.withheld_updates + s.withheld_inserts AS withheld
-        FROM syncs AS s
-        JOIN integration_versions AS v
-            ON v.organization_id = s.organization_id
-            AND v.connected_integration_id = s.connected_integration_id
-            AND v.stream = s.stream
-            AND v.sync_id = s.sync_id
+        {NEWEST_SETTLED}
         WHERE s.status = '{Status.QUARANTINED}' AND s.decision IS NULL
         ORDER BY withheld DESC
         """

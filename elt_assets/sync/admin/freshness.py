@@ -6,7 +6,7 @@ import msgspec
 
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
+from elt_assets.sync.state import sync_history
 from elt_assets.sync.streams import STREAMS, Stream
 
 
@@ -51,7 +51,7 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
             coalesce(s.latest, 0) AS records,
             coalesce({own}, ?) AS stale_hours,
             c.updated_at AS configured_at
-        {ledger.ENABLED_AND_NEWEST_SETTLED}
+        {sync_history.ENABLED_AND_NEWEST_SETTLED}
         ORDER BY since
         """,
         (platform.settings.stale_hours, stream.name),

@@ -7,7 +7,7 @@ file is damaged is named, and neither delays the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -20,12 +20,11 @@ from elt_assets.sync.admin import retention
 from elt_assets.sync.admin.drop_archive import archive, past_files
 from elt_assets.sync.admin.retention import Forgotten
 from elt_assets.sync.clock import ago
-from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
+from elt_assets.sync.state import ledger, sync_history, versions
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.state.store_tables import has_tables
-from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.streams import STREAMS, StreamKey
 
 _WORTH_REWRITING = 0.1
 """Share of the operational database that must be free."""
@@ -40,7 +39,7 @@ class Work(msgspec.Struct, frozen=True):
     freed_bytes: int | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
+class MaintenanceReport(msgspec.Struct, frozen=True):
     """What was done, or would be; `left` names integrations that were not reached, and why."""
 
     works: tuple[Work, ...]
@@ -59,33 +58,30 @@ class _Tidied(msgspec.Struct):
     left: str | None = None
 
 
-def maintain(platform: Platform, *, dry_run: bool = False) -> Report:
-    """Forget, compact and archive by the installation's settings; with `dry_run` only tell."""
+def maintain(platform: Platform, *, dry_run: bool = False) -> MaintenanceReport:
+    """Apply the retention policy of the settings; with `dry_run` only count what would go."""
     integrations = platform.registry.all()
     with ThreadPoolExecutor(platform.settings.concurrency, "maintenance") as pool:
         tidied = list(pool.map(partial(_tidy, platform, dry_run=dry_run), integrations))
-    return Report(
+    return MaintenanceReport(
         works=(*_works(tidied), *_shared(platform, dry_run), _database(platform, dry_run)),
         left=tuple(one.left for one in tidied if one.left is not None),
     )
 
 
-def _works(tidied: Iterable[_Tidied]) -> list[Work]:
-    forgotten, total = Forgotten(), _Tidied()
-    for one in tidied:
-        forgotten = forgotten + one.forgotten
-        total.syncs += one.syncs
-        total.rewritten += one.rewritten
-        total.rewritten_bytes += one.rewritten_bytes
-        total.archived += one.archived
-        total.archived_bytes += one.archived_bytes
+def _works(tidied: Sequence[_Tidied]) -> list[Work]:
+    forgotten = sum((one.forgotten for one in tidied), Forgotten())
+
+    def total(field: str) -> int:
+        return sum(getattr(one, field) for one in tidied)
+
     return [
         Work("fetched records of old extractions", forgotten.staged),
         Work("dead letters of old extractions", forgotten.rejected),
         Work("changes older than the log is kept", forgotten.changes),
-        Work("past syncs in the ledger", total.syncs),
-        Work("warehouse files rewritten", total.rewritten, total.rewritten_bytes),
-        Work("dropped files archived", total.archived, total.archived_bytes),
+        Work("past syncs in the ledger", total("syncs")),
+        Work("warehouse files rewritten", total("rewritten"), total("rewritten_bytes")),
+        Work("dropped files archived", total("archived"), total("archived_bytes")),
     ]
 
 
@@ -111,7 +107,8 @@ def _tidy_warehouse(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_
         for stream in STREAMS.values():
             if not has_tables(warehouse, stream):
                 continue
-            row = ledger.newest(platform.database, stream, ref, tuple(Status))
+            key = StreamKey(stream, ref)
+            row = sync_history.newest(platform.database, key)
             kept, old = retention.extractions(
                 warehouse,
                 stream,
@@ -122,18 +119,18 @@ def _tidy_warehouse(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_
                 warehouse,
                 stream,
                 old=old,
-                applied=ledger.version(platform.database, stream, ref).version,
+                applied=versions.current(platform.database, key).version,
                 before=ago(timedelta(days=settings.keep_changes_days)),
                 dry_run=dry_run,
             )
             # A sync whose extraction is still here must not be taken for a new one.
             syncs = ledger.old(
-                platform.database, stream, ref, ago(timedelta(days=settings.keep_syncs_days)), kept
+                platform.database, key, ago(timedelta(days=settings.keep_syncs_days)), kept
             )
             done.syncs += len(syncs)
             if syncs and not dry_run:
                 with platform.database.transaction(ref.partition_key) as transaction:
-                    ledger.drop(transaction, stream, ref, syncs)
+                    ledger.drop(transaction, key, syncs)
     gone, stay = done.forgotten.rows, done.forgotten.kept
     reclaimed = warehouses.reclaim(ref, gone / (gone + stay) if gone else 0.0, dry_run=dry_run)
     if reclaimed is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from elt_assets.errors import InvalidInput, PermanentError
-from elt_assets.storage.operational.database import Column, OperationalDatabase, Transaction
+from elt_assets.storage.operational.database import OperationalDatabase, TableColumn, Transaction
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.storage.operational.table_transfer import compare_rows, copy_rows
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, operational_tables
@@ -71,7 +71,7 @@ def copy_to_file(source: OperationalDatabase, path: Path) -> None:
 def _refuse_other_rows(
     leaving: Transaction,
     arriving: Transaction,
-    columns: dict[str, list[Column]],
+    columns: dict[str, list[TableColumn]],
     target: OperationalDatabase,
 ) -> None:
     try:

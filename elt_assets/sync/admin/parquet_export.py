@@ -25,15 +25,15 @@ from elt_assets.errors import InvalidInput, NotFound, SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import Queries
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import change_log, latest_table, ledger
+from elt_assets.sync.state import change_log, latest_table, versions
 from elt_assets.sync.state.store_tables import has_tables
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
 FILE = "data.parquet"
 _DEPTH = 3  # folders between the export folder and a file
 
 
-class Table(StrEnum):
+class ExportTable(StrEnum):
     """What can be exported of a stream."""
 
     LATEST = "latest"
@@ -59,7 +59,7 @@ def export(
     *,
     refs: Sequence[IntegrationRef] | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
-    tables: Collection[Table] = tuple(Table),
+    tables: Collection[ExportTable] = tuple(ExportTable),
 ) -> Export:
     """Write `tables` of `streams` of the integrations `refs`, of all if None.
 
@@ -104,14 +104,14 @@ def _export_one(
     platform: Platform,
     folder: Path,
     streams: Collection[Stream],
-    tables: Collection[Table],
+    tables: Collection[ExportTable],
     ref: IntegrationRef,
 ) -> dict[str, int]:
     rows: dict[str, int] = {}
     for stream in streams:
-        if Table.LATEST in tables:
-            rows[_name(stream, Table.LATEST)] = _export_latest(platform, folder, stream, ref)
-    logged = [table for table in tables if table is not Table.LATEST]
+        if ExportTable.LATEST in tables:
+            rows[_name(stream, ExportTable.LATEST)] = _export_latest(platform, folder, stream, ref)
+    logged = [table for table in tables if table is not ExportTable.LATEST]
     if logged and platform.warehouses.exists(ref):
         with platform.warehouses.open(ref, read_only=True) as warehouse:
             # It may have been removed while this waited for the file.
@@ -119,7 +119,7 @@ def _export_one(
             for stream in streams:
                 if not has_tables(warehouse, stream):
                     continue
-                applied = ledger.version(platform.database, stream, ref).version
+                applied = versions.current(platform.database, StreamKey(stream, ref)).version
                 for table in logged:
                     query = _QUERIES[table](stream)
                     target = _target(folder, stream, table, ref)
@@ -131,7 +131,7 @@ def _export_one(
 def _export_latest(platform: Platform, folder: Path, stream: Stream, ref: IntegrationRef) -> int:
     with (
         duckdb.connect(":memory:", config={"threads": 1}) as connection,
-        latest_table.standing(platform.database, stream, ref) as standing,
+        latest_table.with_times(platform.database, StreamKey(stream, ref)) as standing,
     ):
         connection.register("standing_rows", standing)
         # The casts matter when there are no rows: SQLite's driver then types all as integers.
@@ -144,7 +144,7 @@ def _export_latest(platform: Platform, folder: Path, stream: Stream, ref: Integr
                 last_updated::VARCHAR::TIMESTAMP AS last_updated
             FROM standing_rows
         """
-        return _write(connection, query, {}, _target(folder, stream, Table.LATEST, ref))
+        return _write(connection, query, {}, _target(folder, stream, ExportTable.LATEST, ref))
 
 
 def _changes(stream: Stream) -> str:
@@ -168,9 +168,9 @@ def _history(stream: Stream) -> str:
     """
 
 
-_QUERIES: Mapping[Table, Callable[[Stream], str]] = {
-    Table.CHANGES: _changes,
-    Table.HISTORY: _history,
+_QUERIES: Mapping[ExportTable, Callable[[Stream], str]] = {
+    ExportTable.CHANGES: _changes,
+    ExportTable.HISTORY: _history,
 }
 
 
@@ -188,7 +188,7 @@ def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Pa
 
 
 def _open_as_the_folder_is(to: Path, unfinished: Path) -> None:
-    """Give what is written the rights of the export folder: who made that knows its readers."""
+    """Give the file the rights of the export folder, which its owner chose for its readers."""
     partitions = to.parents[:_DEPTH]
     mode = stat.S_IMODE(to.parents[_DEPTH].stat().st_mode)
     for folder in partitions:
@@ -198,11 +198,11 @@ def _open_as_the_folder_is(to: Path, unfinished: Path) -> None:
     unfinished.chmod(mode & 0o666)
 
 
-def _name(stream: Stream, table: Table) -> str:
+def _name(stream: Stream, table: ExportTable) -> str:
     return f"{stream.name}_{table}"
 
 
-def _target(folder: Path, stream: Stream, table: Table, ref: IntegrationRef) -> Path:
+def _target(folder: Path, stream: Stream, table: ExportTable, ref: IntegrationRef) -> Path:
     return folder / _name(stream, table) / _partition(ref) / FILE
 
 

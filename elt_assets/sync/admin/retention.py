@@ -11,7 +11,7 @@ from collections.abc import Collection
 import msgspec
 
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
-from elt_assets.sync.extract.staging import forget_extractions
+from elt_assets.sync.extract.checkpoints import forget_extractions
 from elt_assets.sync.state import change_log
 from elt_assets.sync.streams import Stream
 
@@ -31,12 +31,8 @@ class Forgotten(msgspec.Struct, frozen=True):
 
     def __add__(self, other: Forgotten) -> Forgotten:
         """Both together."""
-        return Forgotten(
-            self.staged + other.staged,
-            self.rejected + other.rejected,
-            self.changes + other.changes,
-            self.kept + other.kept,
-        )
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Forgotten(*map(sum, pairs))
 
 
 def forget(

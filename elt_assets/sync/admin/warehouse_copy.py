@@ -6,14 +6,14 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.warehouse.warehouse import TENANT, Table, Warehouse, one_row
 from elt_assets.sync.state.store_tables import has_tables, prepare_warehouse, tables_of
-from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.streams import STREAMS, StreamKey
 
 
 def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> None:
     """Put every row of `source` into `target`, which is empty, in one transaction."""
     streams = [stream for stream in STREAMS.values() if has_tables(source, stream)]
     for stream in streams:
-        prepare_warehouse(target, ref, stream)
+        prepare_warehouse(target, StreamKey(stream, ref))
     with target.transaction():
         for table in tables_of(streams):
             rows = source.execute(

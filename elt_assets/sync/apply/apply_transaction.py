@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from elt_assets.config.safeguards import DeleteMode
 from elt_assets.errors import PermanentError
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.clock import now
 from elt_assets.sync.outcome import Counts, Outcome
-from elt_assets.sync.state import change_log, feed_log, latest_table, ledger
+from elt_assets.sync.state import change_log, feed_log, latest_table, ledger, versions
 from elt_assets.sync.state.fencing import check_fence
-from elt_assets.sync.state.ledger import SyncRow, Version
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.state.versions import Version
+from elt_assets.sync.streams import StreamKey
 
 
 class VersionMoved(Exception):
@@ -35,8 +35,7 @@ class Application:
 
     database: OperationalDatabase
     warehouse: Warehouse
-    stream: Stream
-    ref: IntegrationRef
+    key: StreamKey
     row: SyncRow
     base: Version
     counts: Counts
@@ -58,43 +57,39 @@ class Application:
         """
         counts = self.counts
         expected = counts.latest_before + counts.inserts - counts.deletes
-        with self.database.transaction(self.ref.partition_key) as transaction:
-            check_fence(transaction, self.ref, self.warehouse.fencing_token)
-            if ledger.version(transaction, self.stream, self.ref).ordinal > self.row.ordinal:
+        with self.database.transaction(self.key.ref.partition_key) as transaction:
+            check_fence(transaction, self.key.ref, self.warehouse.fencing_token)
+            if versions.current(transaction, self.key).ordinal > self.row.ordinal:
                 raise Superseded
-            if not ledger.advance(
+            if not versions.advance(
                 transaction,
-                self.stream,
-                self.ref,
                 self.base,
                 self.row,
                 watermark=self.watermark,
                 full_at=self.full_at,
             ):
                 raise VersionMoved
-            changes = counts.inserts + counts.updates + counts.deletes
-            if changes:
+            if counts.changes:
                 latest_table.apply_changes(
                     transaction,
-                    self.stream,
-                    self.ref,
+                    self.key,
                     change_log.to_apply(
-                        self.warehouse, self.stream, self.base.version + 1, changes
+                        self.warehouse, self.key.stream, self.base.version + 1, counts.changes
                     ),
                     delete_mode=self.delete_mode,
                     now=now(),
                 )
-                self._verify(latest_table.count(transaction, self.stream, self.ref), expected)
+                self._verify(latest_table.count(transaction, self.key), expected)
                 self._publish(transaction)
             settled = outcome(expected)
-            if not ledger.settle(transaction, self.stream, self.ref, settled):
+            if not ledger.settle(transaction, self.key, settled):
                 raise PermanentError(
                     f"sync {self.row.sync_id} is no longer in the ledger: the integration was "
                     "removed meanwhile; nothing was applied"
                 )
             also(transaction)
         change_log.mark_applied(
-            self.warehouse, self.stream, self.base.version + 1, self.row.sync_id, now()
+            self.warehouse, self.key.stream, self.base.version + 1, self.row.sync_id, now()
         )
         return settled
 
@@ -102,15 +97,16 @@ class Application:
         version = self.base.version + 1
         feed_log.publish(
             transaction,
-            feed_log.Published(self.stream.name, self.ref, self.row.sync_id, version),
-            change_log.to_publish(self.warehouse, self.stream, version),
+            feed_log.Published(self.key.stream.name, self.key.ref, self.row.sync_id, version),
+            change_log.to_publish(self.warehouse, self.key.stream, version),
         )
 
     def _verify(self, actual: int, expected: int) -> None:
         if actual != expected:
+            stream = self.key.stream
             raise PermanentError(
-                f"applying would leave {actual} rows in {self.stream.latest} where {expected} "
+                f"applying would leave {actual} rows in {stream.latest} where {expected} "
                 "are expected; everything was rolled back. The latest table was changed by "
-                f"someone else: run `elt-assets rebuild {self.ref} --stream {self.stream.name}`, "
+                f"someone else: run `elt-assets rebuild {self.key.ref} --stream {stream.name}`, "
                 "then sync again"
             )

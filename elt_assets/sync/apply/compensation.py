@@ -13,20 +13,20 @@ import msgspec
 
 from elt_assets.config.safeguards import DeleteMode
 from elt_assets.errors import InvalidInput
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.apply.apply_transaction import Application, VersionMoved
 from elt_assets.sync.clock import now
 from elt_assets.sync.detect.log_repair import repair_log
 from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Stage, Status
-from elt_assets.sync.state import change_log, ledger, rejections
+from elt_assets.sync.state import change_log, ledger, rejections, sync_history, versions
 from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.state.ledger import SyncRow, Version
+from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.registry import gone, registered
 from elt_assets.sync.state.rejections import Decision
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.state.versions import Version
+from elt_assets.sync.streams import StreamKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ class Compensation:
 
     database: OperationalDatabase
     warehouse: Warehouse
-    stream: Stream
-    ref: IntegrationRef
+    key: StreamKey
     delete_mode: DeleteMode
 
     def approve(self, quarantined: SyncRow, decided_by: str) -> Outcome:
@@ -52,7 +51,7 @@ class Compensation:
                 SELECT
                     withheld.id, {self._columns("withheld")},
                     withheld.change_type, current.image AS "before"
-                FROM {self.stream.withheld} AS withheld
+                FROM {self.key.stream.withheld} AS withheld
                 LEFT JOIN latest_rows AS current ON current.id = withheld.id
                 WHERE withheld.sync_id = $withheld_by
                     AND CASE withheld.change_type
@@ -71,12 +70,12 @@ class Compensation:
         """
         self._still_open(quarantined)
         changes = self.warehouse.execute(
-            f"SELECT id::VARCHAR, change_type FROM {self.stream.withheld}"
+            f"SELECT id::VARCHAR, change_type FROM {self.key.stream.withheld}"
             " WHERE sync_id = $sync_id AND version = $version",
             {"sync_id": quarantined.sync_id, "version": quarantined.version},
         ).fetchall()
-        with self.database.transaction(self.ref.partition_key) as deciding:
-            rejections.add(deciding, self.stream, self.ref, changes, decision)
+        with self.database.transaction(self.key.ref.partition_key) as deciding:
+            rejections.add(deciding, self.key, changes, decision)
             self._decide(deciding, quarantined, "rejected", decision.by)
 
     def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
@@ -85,36 +84,36 @@ class Compensation:
         Raises `InvalidInput` when later syncs changed some of the same records, unless
         `force`: then what they did to those records is lost too.
         """
-        recorded = ledger.find(self.database, self.stream, self.ref, f"undo-{undone.sync_id}")
+        recorded = ledger.find(self.database, self.key, f"undo-{undone.sync_id}")
         if recorded is not None and recorded.status.settled:
             return recorded.outcome()
-        begins = change_log.beginning(self.warehouse, self.stream)
+        begins = change_log.beginning(self.warehouse, self.key.stream)
         if begins is not None and undone.version is not None and undone.version <= begins[0]:
             raise InvalidInput(
-                f"{self.ref}: sync {undone.sync_id} can no longer be undone: the change log is "
+                f"{self.key.ref}: sync {undone.sync_id} can no longer be undone: the change log is "
                 f"kept since {begins[1]} (ELT_ASSETS_KEEP_CHANGES_DAYS)"
             )
         if undone.version is None or not self._changed(undone):
             raise InvalidInput(
-                f"{self.ref}: sync {undone.sync_id} changed nothing that could be undone"
+                f"{self.key.ref}: sync {undone.sync_id} changed nothing that could be undone"
             )
         touched = self._touched_later(undone)
         if touched and not force:
             raise InvalidInput(
-                f"{self.ref}: {touched} of the records that sync {undone.sync_id} changed were "
+                f"{self.key.ref}: {touched} of the records that sync {undone.sync_id} changed were "
                 "changed again by later syncs; undo those first, or pass --force to restore "
                 "what was before"
             )
-        image = change_log.columns_of_image(self.stream.content, '"before"')
-        columns = ", ".join(column.name for column in self.stream.content)
-        keys = ", ".join(column.name for column in self.stream.key)
+        image = change_log.columns_of_image(self.key.stream.content, '"before"')
+        columns = ", ".join(column.name for column in self.key.stream.content)
+        keys = ", ".join(column.name for column in self.key.stream.key)
         return self._run(
             f"undo-{undone.sync_id}",
             select=f"""
                 SELECT
                     restored.id, {keys}, {columns}, attributes,
                     CASE WHEN restored."before" IS NOT NULL
-                        THEN {change_log.content_hash(self.stream)} END AS content_hash,
+                        THEN {change_log.content_hash(self.key.stream)} END AS content_hash,
                     CASE
                         WHEN restored."before" IS NULL THEN 'DELETE'
                         WHEN current.id IS NULL THEN 'INSERT'
@@ -123,7 +122,7 @@ class Compensation:
                     current.image AS "before"
                 FROM (
                     SELECT id, {keys}, "before", {image}
-                    FROM {self.stream.cdc}
+                    FROM {self.key.stream.cdc}
                     WHERE sync_id = $undone
                 ) AS restored
                 LEFT JOIN latest_rows AS current ON current.id = restored.id
@@ -140,22 +139,22 @@ class Compensation:
         parameters: Mapping[str, object],
         also: Callable[[Transaction], None] = lambda _: None,
     ) -> Outcome:
-        with self.database.transaction(self.ref.partition_key) as opening:
-            if not registered(opening, self.ref):
-                raise gone(self.ref, "nothing was changed")
-            raise_fence(opening, self.ref, self.warehouse.fencing_token)
-            row = ledger.begin(opening, self.stream, self.ref, sync_id, None)
+        with self.database.transaction(self.key.ref.partition_key) as opening:
+            if not registered(opening, self.key.ref):
+                raise gone(self.key.ref, "nothing was changed")
+            raise_fence(opening, self.key.ref, self.warehouse.fencing_token)
+            row = ledger.begin(opening, self.key, sync_id, None)
         if row.status.settled:
             return row.outcome()
-        base = ledger.version(self.database, self.stream, self.ref)
-        LatestImages(self.warehouse, self.database, self.stream, self.ref).load()
+        base = versions.current(self.database, self.key)
+        LatestImages(self.warehouse, self.database, self.key).load()
         with self.warehouse.transaction():
-            if change_log.drop_unapplied(self.warehouse, self.stream, self.ref, base.version):
-                repair_log(self.warehouse, self.stream, base.version, now())
+            if change_log.drop_unapplied(self.warehouse, self.key, base.version):
+                repair_log(self.warehouse, self.key.stream, base.version, now())
             change_log.append(
                 self.warehouse,
-                self.stream,
-                table=self.stream.cdc,
+                self.key.stream,
+                table=self.key.stream.cdc,
                 sync_id=sync_id,
                 version=base.version + 1,
                 select=select,
@@ -166,8 +165,7 @@ class Compensation:
         application = Application(
             database=self.database,
             warehouse=self.warehouse,
-            stream=self.stream,
-            ref=self.ref,
+            key=self.key,
             row=row,
             base=base,
             counts=counts,
@@ -180,13 +178,13 @@ class Compensation:
             )
         except VersionMoved:
             raise InvalidInput(
-                f"{self.ref}: the latest table changed meanwhile; look again and repeat"
+                f"{self.key.ref}: the latest table changed meanwhile; look again and repeat"
             ) from None
 
     def _outcome(self, sync_id: str, counts: Counts, after: int, base: Version) -> Outcome:
         return Outcome(
-            partition=self.ref.partition_key,
-            stream=self.stream.name,
+            partition=self.key.ref.partition_key,
+            stream=self.key.stream.name,
             sync_id=sync_id,
             status=Status.APPLIED,
             mode=Mode.COMPENSATING,
@@ -205,7 +203,7 @@ class Compensation:
                 count(*) FILTER (change_type = 'UPDATE'),
                 count(*) FILTER (change_type = 'DELETE'),
                 (SELECT count(*) FROM latest_rows)
-            FROM {self.stream.cdc}
+            FROM {self.key.stream.cdc}
             WHERE version = $version
             """,
             {"version": base.version + 1},
@@ -213,14 +211,14 @@ class Compensation:
         return Counts(inserts=inserts, updates=updates, deletes=deletes, latest_before=before)
 
     def _touched_later(self, undone: SyncRow) -> int:
-        applied = ledger.version(self.database, self.stream, self.ref).version
+        applied = versions.current(self.database, self.key).version
         (touched,) = one_row(
             self.warehouse,
             f"""
             SELECT count(DISTINCT id)
-            FROM {self.stream.cdc}
+            FROM {self.key.stream.cdc}
             WHERE version > $version AND version <= $applied
-                AND id IN (SELECT id FROM {self.stream.cdc} WHERE sync_id = $undone)
+                AND id IN (SELECT id FROM {self.key.stream.cdc} WHERE sync_id = $undone)
             """,
             {"version": undone.version, "applied": applied, "undone": undone.sync_id},
         )
@@ -230,28 +228,31 @@ class Compensation:
         (changed,) = one_row(
             self.warehouse,
             # By sync, not by version: a baseline shares its version with the sync it stands for.
-            f"SELECT count(*) > 0 FROM {self.stream.cdc} WHERE sync_id = $undone",
+            f"SELECT count(*) > 0 FROM {self.key.stream.cdc} WHERE sync_id = $undone",
             {"undone": undone.sync_id},
         )
         return bool(changed)
 
     def _still_open(self, quarantined: SyncRow) -> None:
-        waiting = {(row.stream, row.sync_id) for row in ledger.quarantined(self.database, self.ref)}
-        if (self.stream.name, quarantined.sync_id) not in waiting:
+        waiting = {
+            (row.stream, row.sync_id)
+            for row in sync_history.quarantined(self.database, self.key.ref)
+        }
+        if (self.key.stream.name, quarantined.sync_id) not in waiting:
             raise InvalidInput(
-                f"{self.ref}: sync {quarantined.sync_id} no longer waits for a decision; "
+                f"{self.key.ref}: sync {quarantined.sync_id} no longer waits for a decision; "
                 "`elt-assets quarantine list` shows what does"
             )
 
     def _decide(
         self, deciding: Transaction, quarantined: SyncRow, decision: str, decided_by: str
     ) -> None:
-        ledger.decide(deciding, self.stream, self.ref, quarantined.sync_id, decision, decided_by)
+        ledger.decide(deciding, quarantined, decision, decided_by)
 
     def _columns(self, table: str) -> str:
-        names = [column.name for column in self.stream.columns]
+        names = [column.name for column in self.key.stream.columns]
         return ", ".join(f"{table}.{name}" for name in [*names, "attributes", "content_hash"])
 
     def _hash_of(self, image: str) -> str:
-        columns = change_log.columns_of_image(self.stream.content, image)
-        return f"(SELECT {change_log.content_hash(self.stream)} FROM (SELECT {columns}))"
+        columns = change_log.columns_of_image(self.key.stream.content, image)
+        return f"(SELECT {change_log.content_hash(self.key.stream)} FROM (SELECT {columns}))"

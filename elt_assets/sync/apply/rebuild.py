@@ -6,14 +6,13 @@ import msgspec
 import pyarrow as pa
 
 from elt_assets.errors import InvalidInput
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
-from elt_assets.sync.state import change_log, feed_log, latest_table, ledger
+from elt_assets.sync.state import change_log, feed_log, latest_table, sync_history, versions
 from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.streams import Stream, StreamKey
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -29,8 +28,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
 def rebuild(
     database: OperationalDatabase,
     warehouse: Warehouse,
-    stream: Stream,
-    ref: IntegrationRef,
+    key: StreamKey,
 ) -> Rebuilt:
     """Replay the log and make the result the integration's rows, in one transaction.
 
@@ -38,7 +36,8 @@ def rebuild(
     database or, where that was set back, by the log's own record. Raises `InvalidInput`
     when the log is empty or lacks changes that the latest table has seen.
     """
-    applied = ledger.version(database, stream, ref).version
+    stream, ref = key.stream, key.ref
+    applied = versions.current(database, key).version
     first, reached, newest = one_row(
         warehouse,
         f"""
@@ -55,13 +54,13 @@ def rebuild(
     # A crash may cost the log its newest mark, and that alone; its newest changes are counted.
     unmarked = applied - reached
     if unmarked > 1 or (
-        unmarked == 1 and newest != ledger.changes_of(database, stream, ref, applied)
+        unmarked == 1 and newest != sync_history.changes_of(database, key, applied)
     ):
         raise InvalidInput(
             f"{ref}: the change log reaches version {reached} and the latest table {applied}: "
             "rebuilding would lose what the log lacks; sync the integration instead"
         )
-    LatestImages(warehouse, database, stream, ref).load()
+    LatestImages(warehouse, database, key).load()
     rows = warehouse.execute(
         f"""
         SELECT
@@ -76,10 +75,10 @@ def rebuild(
     ).to_arrow_reader(ROWS_AT_ONCE)
     with database.transaction(ref.partition_key) as transaction:
         raise_fence(transaction, ref, warehouse.fencing_token)
-        before = latest_table.count(transaction, stream, ref)
-        latest_table.replace_all(transaction, stream, ref, rows)
-        ledger.set_version(transaction, stream, ref, version, "rebuild")
-        after = latest_table.count(transaction, stream, ref)
+        before = latest_table.count(transaction, key)
+        latest_table.replace_all(transaction, key, rows)
+        versions.set_version(transaction, key, version, "rebuild")
+        after = latest_table.count(transaction, key)
         feed_log.publish(
             transaction,
             feed_log.Published(stream.name, ref, "rebuild", version),

@@ -8,7 +8,7 @@ record, and takes the new form with its next change.
 from __future__ import annotations
 
 from elt_assets.storage.warehouse.warehouse import Warehouse
-from elt_assets.sync.streams import Kind, Stream
+from elt_assets.sync.streams import ColumnType, Stream
 
 
 def forget_changes_of_form(warehouse: Warehouse, stream: Stream) -> None:
@@ -37,7 +37,7 @@ def _hash(stream: Stream) -> str:
     """SQL for the content hash that the row `image` would have if it were mapped today."""
     content = ", ".join(
         f"(image ->> '/{column.name}')::BOOLEAN::VARCHAR"
-        if column.kind is Kind.BOOLEAN
+        if column.kind is ColumnType.BOOLEAN
         else f"nullif(image ->> '/{column.name}', '')"
         for column in stream.content
     )

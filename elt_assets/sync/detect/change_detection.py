@@ -1,8 +1,7 @@
-"""Change detection: what differs between one sync's staged records and the latest table.
+"""Change detection: compare one sync's staged records with the latest table.
 
-Belongs here: the SQL that deduplicates and compares, confirmation by absence, and handing
-the result to the change log. Does not: deciding whether deletes may pass (guard), asking a
-provider (confirm) or writing the operational database (latest).
+Finds the changes, marks those that are kept or withheld, and hands the rest to the change log.
+Whether they may be applied is decided in `delete_guard`.
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
-from elt_assets.identifiers import IntegrationRef
+import msgspec
+
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.clock import ago
@@ -19,12 +20,12 @@ from elt_assets.sync.detect.baseline import forget_changes_of_form
 from elt_assets.sync.detect.delete_guard import Harm
 from elt_assets.sync.detect.log_repair import repair_log
 from elt_assets.sync.extract.certificate import ListedKeys
+from elt_assets.sync.extract.checkpoints import repeated_keys
 from elt_assets.sync.extract.record_mapping import key_text
-from elt_assets.sync.extract.staging import repeated_keys
-from elt_assets.sync.outcome import Mode
+from elt_assets.sync.outcome import Counts, Mode
 from elt_assets.sync.state import change_log
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.streams import Kind, Stream
+from elt_assets.sync.streams import ColumnType, Stream, StreamKey
 
 _CONTROLS = 1_000
 """Listed keys that a source may choose the control of its probes from."""
@@ -34,55 +35,27 @@ _POINTER = "replace(replace(name, '~', '~0'), '/', '~1')"
 """SQL for an attribute's name as a step of a JSON pointer (RFC 6901)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the comparison found.
+class DiffCounts(Counts, frozen=True, kw_only=True):
+    """The counts of a comparison, with `missing` rows and the `newest` change time.
 
-    `deletes` are rows that the provider does not list, or says are deleted (`tombstones`);
-    `shielded` ones are proven to exist by a rejected record or by the provider's own word,
-    `pending` ones wait for a second witness, `kept` changes were rejected by a person, and
-    `withheld_…` wait for one. `missing` rows are not listed, whatever became of them. `newest`
-    is the latest change among the records, by the provider's time (ISO 8601, UTC), and
-    `future_times` counts records whose time has not come yet.
+    `missing` rows are not listed, whatever became of them; `newest` is by the provider's time
+    (ISO 8601, UTC).
     """
 
-    staged: int
-    unique: int
-    tombstones: int
-    inserts: int
-    updates: int
-    deletes: int
-    shielded: int
-    pending: int
-    latest_before: int
-    newest: str | None
-    kept: int = 0
-    withheld_inserts: int = 0
-    withheld_updates: int = 0
-    withheld_deletes: int = 0
     missing: int = 0
-    future_times: int = 0
+    newest: str | None = None
 
-    @property
-    def duplicates(self) -> int:
-        """Staged records that lost to a newer version of themselves."""
-        return self.staged - self.unique
-
-    @property
-    def changes(self) -> int:
-        """Changes to be logged and applied."""
-        return self.inserts + self.updates + self.deletes
-
-    @property
-    def withheld(self) -> int:
-        """Changes that wait for a person."""
-        return self.withheld_inserts + self.withheld_updates + self.withheld_deletes
-
-    @property
-    def unchanged(self) -> int:
-        """Records that are in the latest table as they are."""
-        listed = self.unique - self.tombstones
-        return listed - self.inserts - self.updates - self.withheld_inserts - self.withheld_updates
+    @classmethod
+    def of(cls, **counted: Any) -> DiffCounts:
+        """Add the counts that follow from the others."""
+        found = cls(**counted)
+        written = found.inserts + found.updates + found.withheld_inserts + found.withheld_updates
+        return msgspec.structs.replace(
+            found,
+            duplicates=found.staged - found.unique,
+            unchanged=found.unique - found.tombstones - written,
+            latest=found.latest_before,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +78,14 @@ class Detection:
         self,
         warehouse: Warehouse,
         database: OperationalDatabase,
-        stream: Stream,
-        ref: IntegrationRef,
+        key: StreamKey,
         sync_id: str,
         base_version: int,
     ) -> None:
         self._warehouse = warehouse
-        self._latest = LatestImages(warehouse, database, stream, ref)
-        self._stream = stream
-        self._ref = ref
+        self._latest = LatestImages(warehouse, database, key)
+        self._key = key
+        self._stream = key.stream
         self._sync_id = sync_id
         self._base_version = base_version
 
@@ -122,7 +94,7 @@ class Detection:
         """The latest table's version once these changes are applied."""
         return self._base_version + 1
 
-    def compare(self, mode: Mode) -> Found:
+    def compare(self, mode: Mode) -> DiffCounts:
         """Find the changes.
 
         In an incremental extraction a row that is not listed has not changed; only a
@@ -192,49 +164,45 @@ class Detection:
         forget_changes_of_form(self._warehouse, self._stream)
         return self.found()
 
-    def found(self) -> Found:
+    def found(self) -> DiffCounts:
         """The counts as they stand."""
-        return Found(
-            *one_row(
-                self._warehouse,
-                """
+        answer = self._warehouse.execute(
+            """
+            SELECT *, (SELECT count(*) FROM latest_rows) AS latest_before
+            FROM (
                 SELECT
-                    staged, "unique", tombstones, inserts, updates, deletes, shielded, pending,
-                    (SELECT count(*) FROM latest_rows), newest,
-                    kept, withheld_inserts, withheld_updates, withheld_deletes, missing,
-                    future_times
-                FROM (
-                    SELECT
-                        coalesce(sum(versions), 0)::BIGINT AS staged,
-                        count(*) AS "unique",
-                        count(*) FILTER (tombstone) AS tombstones,
-                        strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS newest,
-                        count(*) FILTER (source_updated_at > $soon::TIMESTAMP) AS future_times
-                    FROM current_records
-                )
-                CROSS JOIN (
-                    SELECT
-                        count(*) FILTER (change_type = 'INSERT' AND NOT withheld) AS inserts,
-                        count(*) FILTER (change_type = 'UPDATE' AND NOT withheld) AS updates,
-                        count(*) FILTER (change_type = 'DELETE' AND NOT withheld) AS deletes,
-                        count(*) FILTER (change_type = 'SHIELDED') AS shielded,
-                        count(*) FILTER (change_type = 'PENDING') AS pending,
-                        count(*) FILTER (change_type LIKE 'KEPT%') AS kept,
-                        count(*) FILTER (change_type = 'INSERT' AND withheld) AS withheld_inserts,
-                        count(*) FILTER (change_type = 'UPDATE' AND withheld) AS withheld_updates,
-                        count(*) FILTER (change_type = 'DELETE' AND withheld) AS withheld_deletes,
-                        count(*) FILTER (
-                            change_type IN ('DELETE', 'SHIELDED', 'PENDING', 'KEPT DELETE')
-                            AND NOT said
-                        ) AS missing
-                    FROM found_changes
-                )
-                """,
-                {"soon": ago(-_CLOCKS_DIFFER)},
+                    coalesce(sum(versions), 0)::BIGINT AS staged,
+                    count(*) AS "unique",
+                    count(*) FILTER (tombstone) AS tombstones,
+                    strftime(max(source_updated_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS newest,
+                    count(*) FILTER (source_updated_at > $soon::TIMESTAMP) AS future_times
+                FROM current_records
             )
+            CROSS JOIN (
+                SELECT
+                    count(*) FILTER (change_type = 'INSERT' AND NOT withheld) AS inserts,
+                    count(*) FILTER (change_type = 'UPDATE' AND NOT withheld) AS updates,
+                    count(*) FILTER (change_type = 'DELETE' AND NOT withheld) AS deletes,
+                    count(*) FILTER (change_type = 'SHIELDED') AS shielded_deletes,
+                    count(*) FILTER (change_type = 'PENDING') AS pending_deletes,
+                    count(*) FILTER (change_type LIKE 'KEPT%') AS kept_rows,
+                    count(*) FILTER (change_type = 'INSERT' AND withheld) AS withheld_inserts,
+                    count(*) FILTER (change_type = 'UPDATE' AND withheld) AS withheld_updates,
+                    count(*) FILTER (change_type = 'DELETE' AND withheld) AS withheld_deletes,
+                    count(*) FILTER (
+                        change_type IN ('DELETE', 'SHIELDED', 'PENDING', 'KEPT DELETE')
+                        AND NOT said
+                    ) AS missing
+                FROM found_changes
+            )
+            """,
+            {"soon": ago(-_CLOCKS_DIFFER)},
         )
+        names = [name for name, *_ in answer.description]
+        (values,) = answer.fetchall()
+        return DiffCounts.of(**dict(zip(names, values, strict=True)))
 
-    def keys(self, found: Found, rejected: int) -> ListedKeys:
+    def keys(self, found: DiffCounts, rejected: int) -> ListedKeys:
         """How many different keys were listed, and how many came on more than one page."""
         (only_rejected,) = (
             one_row(
@@ -264,7 +232,7 @@ class Detection:
         guarded = [
             column.name
             for column in self._stream.content
-            if column.kind is Kind.TEXT and (column.guarded or everything)
+            if column.kind is ColumnType.TEXT and (column.guarded or everything)
         ]
         activating = [
             f"((image ->> '/{column.name}')::BOOLEAN AND staged.{column.name} IS NOT TRUE)"
@@ -492,15 +460,13 @@ class Detection:
             },
         )
 
-    def write(self, found: Found, *, complete: bool, now: str) -> None:
+    def write(self, found: DiffCounts, *, complete: bool, now: str) -> None:
         """Log the changes, those withheld apart, and which rows are missing.
 
         Only a `complete` extraction says anything about what is missing.
         """
         with self._warehouse.transaction():
-            behind = change_log.drop_unapplied(
-                self._warehouse, self._stream, self._ref, self._base_version
-            )
+            behind = change_log.drop_unapplied(self._warehouse, self._key, self._base_version)
             if behind:
                 self._latest.load()
                 repair_log(self._warehouse, self._stream, self._base_version, now)
@@ -544,14 +510,14 @@ class Detection:
             count=count,
         )
 
-    def _remember_missing(self, found: Found, now: str) -> None:
+    def _remember_missing(self, found: DiffCounts, now: str) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.
 
         Like the log, what is written here holds only once this version is reached: rows of
         later versions are left-overs of attempts that were never applied.
         """
         known = {"stream": self._stream.name, "version": self.version}
-        if found.pending:
+        if found.pending_deletes:
             self._warehouse.execute(
                 """
                 CREATE OR REPLACE TEMP TABLE pending_rows AS
@@ -565,7 +531,7 @@ class Detection:
                 {"stream": self._stream.name, "now": now},
             )
         self._warehouse.update("missing_records", "until = $version", "stream = $stream", known)
-        if found.pending:
+        if found.pending_deletes:
             self._warehouse.insert(
                 "missing_records",
                 "SELECT $stream AS stream, id, $version AS version, since FROM pending_rows",

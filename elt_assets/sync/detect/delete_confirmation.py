@@ -1,11 +1,8 @@
 """Confirming deletes: every missing record needs a second witness besides the listing.
 
 In this order: a tombstone, a valid probe, absence from a second complete listing. Only a
-snapshot is its own witness. How a provider is asked for one record is the connectors' matter;
-the limits are in `guard`.
-
-Source of the need: pages that are counted hide a living user when an earlier one leaves while
-they are read, and tokens that look opaque are often counts in disguise.
+snapshot is its own witness. Without a second witness, a user who leaves while pages that are
+counted are read hides another one, and tokens that look opaque are often counts in disguise.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from elt_assets.sync.extract.staging import ExtractionState
+from elt_assets.sync.extract.checkpoints import ExtractionState
 from elt_assets.sync.outcome import Certificate, Mode
 
 
@@ -44,7 +44,7 @@ class ListedKeys:
 def certify(state: ExtractionState) -> Certificate:
     """Judge an extraction by its pages alone. `with_keys` adds what its keys refute."""
     # The count that comes with a listing of changes may be that of the changes or of all.
-    totals = state.declared_totals if state.plan.mode is Mode.FULL else ()
+    totals = state.declared_totals if state.sync_mode.mode is Mode.FULL else ()
     reasons = []
     if not state.ended:
         reasons.append("the provider never said that a page is the last one")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import islice
 
 from tenacity import (
     Retrying,
@@ -21,34 +20,31 @@ from elt_assets.connectors.source import AsksWhetherChanged, ListsOtherwise, Pag
 from elt_assets.errors import (
     PositionRefused,
     Stopped,
-    SyncError,
     TimeBudgetSpent,
     WriteInterrupted,
 )
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.clock import now
+from elt_assets.sync.extract.batching import batched
 from elt_assets.sync.extract.certificate import certify
-from elt_assets.sync.extract.page_reuse import Before
-from elt_assets.sync.extract.prefetch import prefetched
-from elt_assets.sync.extract.staging import (
-    Batch,
+from elt_assets.sync.extract.checkpoints import (
     ExtractionState,
-    Landing,
     begin_again,
     begin_extraction,
     extraction_state,
 )
-from elt_assets.sync.extract.sync_mode import Plan
-from elt_assets.sync.fault_injection import Faults
-from elt_assets.sync.outcome import Certificate, Progress, ProgressListener
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.extract.page_reuse import PreviousExtraction
+from elt_assets.sync.extract.prefetch import prefetched
+from elt_assets.sync.extract.staging import Batch, Landing
+from elt_assets.sync.extract.sync_mode import SyncMode
+from elt_assets.sync.outcome import Certificate, Progress
+from elt_assets.sync.sync_request import SyncRequest
 from elt_assets.telemetry import tracing
 from elt_assets.telemetry.logs import logger
 
 WRITE_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 2**20
-"""No other batch is worked out while those that are not written yet take this much memory."""
+"""No other batch is prepared while those that are not written yet take this much memory."""
 
 
 @dataclass(slots=True)
@@ -60,21 +56,15 @@ class Extraction:
     """
 
     warehouse: Warehouse
-    stream: Stream
-    ref: IntegrationRef
-    sync_id: str
+    request: SyncRequest
     fingerprint: str
     max_resume: timedelta
-    plan: Callable[[], Plan]
+    choose_mode: Callable[[], SyncMode]
     open_source: Callable[[], Source]
-    pages_per_batch: int
-    progress: ProgressListener
     seconds: dict[str, float]
-    faults: Faults
-    stop: threading.Event
-    before: Callable[[], Before | None]
-    """The extraction whose pages, where they come again, need not be worked out again."""
-    last_went_well: Callable[[], bool]
+    previous: Callable[[], PreviousExtraction | None]
+    """The extraction whose pages, where they come again, need not be mapped again."""
+    last_succeeded: Callable[[], bool]
     """Whether the last sync that ended was applied or found nothing changed."""
     time_budget: float
     """Seconds after which no more pages are taken in this attempt."""
@@ -89,11 +79,11 @@ class Extraction:
         """Fetch what is left, land it, seal. Raises what the source or the warehouse raises."""
         state = begin_extraction(
             self.warehouse,
-            self.stream,
-            self.sync_id,
+            self.request.key.stream,
+            self.request.sync_id,
             fingerprint=self.fingerprint,
             max_resume=self.max_resume,
-            plan=self.plan,
+            choose_mode=self.choose_mode,
         )
         self.begun, self.resumed_batches = True, state.batches
         if state.certificate is None:
@@ -102,7 +92,7 @@ class Extraction:
 
     def state(self) -> ExtractionState:
         """Where the extraction stands by its committed checkpoints, once it has `begun`."""
-        return extraction_state(self.warehouse, self.stream, self.sync_id)
+        return extraction_state(self.warehouse, self.request.key.stream, self.request.sync_id)
 
     def _fetch_and_seal(self, state: ExtractionState) -> ExtractionState:
         try:
@@ -113,7 +103,7 @@ class Extraction:
 
     def _begun_again(self) -> ExtractionState:
         self.resumed_batches = 0
-        return begin_again(self.warehouse, self.stream, self.sync_id)
+        return begin_again(self.warehouse, self.request.key.stream, self.request.sync_id)
 
     def _fetch(self, state: ExtractionState) -> ExtractionState:
         with closing(self.open_source()) as source:
@@ -126,45 +116,47 @@ class Extraction:
         if state.batches and not source.resumable:
             state = self._begun_again()
         state = replace(state, resumable=source.resumable, snapshot=source.snapshot)
-        if state.plan.confirming and isinstance(source, ListsOtherwise):
+        if state.sync_mode.confirming and isinstance(source, ListsOtherwise):
             source.otherwise()
-        before = self.before()
+        previous = self.previous()
         landing = Landing(
             self.warehouse,
-            self.stream,
-            self.ref,
-            self.sync_id,
+            self.request.key,
+            self.request.sync_id,
             fields=source.fields,
             records=source.records,
-            before=before,
+            previous=previous,
         )
         if (
             isinstance(source, AsksWhetherChanged)
             and (known := landing.known_pages())
-            and self._may_ask_whether_changed(state, before)
+            and self._may_ask_whether_changed(state, previous)
         ):
             source.recall(known)
         leaving = threading.Event()
-        groups = self._groups(self._pages(source, state, leaving))
-        working_out = _worked_out(landing, groups, state.batches, source)
-        with closing(prefetched(working_out, _AHEAD_BYTES, leaving)) as coming:
+        pages = self._pages(source, state, leaving)
+        batches = batched(pages, self.request.pages_per_batch)
+        prepared = _prepared(landing, batches, state.batches, source)
+        with closing(prefetched(prepared, _AHEAD_BYTES, leaving)) as coming:
             return self._land(landing, state, coming)
 
-    def _may_ask_whether_changed(self, state: ExtractionState, before: Before | None) -> bool:
+    def _may_ask_whether_changed(
+        self, state: ExtractionState, previous: PreviousExtraction | None
+    ) -> bool:
         """Whether a page may be left unsent because its provider says that it is as it was.
 
         Not in a second attempt and not after a failure: an unchanged page leads on to where it
         led before, and if that is what fails, only a page that is sent again helps.
         """
         return (
-            before is not None
-            and before.fingerprint == self.fingerprint
+            previous is not None
+            and previous.fingerprint == self.fingerprint
             and state.run == 1
-            and self.last_went_well()
+            and self.last_succeeded()
         )
 
     def _land(
-        self, landing: Landing, state: ExtractionState, coming: Iterator[_WorkedOut]
+        self, landing: Landing, state: ExtractionState, coming: Iterator[_PreparedBatch]
     ) -> ExtractionState:
         for batch in self._timed(coming):
             state = self._write(landing, state, batch)
@@ -172,7 +164,7 @@ class Extraction:
                 return state
             if self.may_grow:
                 self.warehouse.grow()
-        if self.stop.is_set():
+        if self.request.stop.is_set():
             raise Stopped(
                 f"stopped on request after batch {state.batches}; "
                 "the same sync " + ("continues from there" if state.resumable else "begins again")
@@ -198,15 +190,17 @@ class Extraction:
                 if state.batches == batch.number:
                     state = self._commit(landing, state, batch)
                     self._tell(state)
-                    self.faults.after_commit(batch.number)
+                    self.request.faults.after_commit(batch.number)
         return state
 
     def _tell(self, state: ExtractionState) -> None:
         try:
-            self.progress(Progress(str(self.ref), "extract", state.batches, state.fetched))
+            self.request.progress(
+                Progress(str(self.request.key.ref), "extract", state.batches, state.fetched)
+            )
         except Stopped:
-            # All that share the request to stop have it then; what is fetched by now is landed.
-            self.stop.set()
+            # The event is shared: all syncs of the request stop, and fetched pages are landed.
+            self.request.stop.set()
 
     def _commit(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
         started = time.perf_counter()
@@ -218,8 +212,8 @@ class Extraction:
         self.seconds["stage"] += time.perf_counter() - started
         return state
 
-    def _timed(self, coming: Iterator[_WorkedOut]) -> Iterator[Batch]:
-        """The batches; the wait for one counts as staging as far as it was worked out, then
+    def _timed(self, coming: Iterator[_PreparedBatch]) -> Iterator[Batch]:
+        """The batches; the wait for one counts as staging as far as it was prepared, then
         as extraction. What was done ahead, while another was written, took no time of its own.
         """
         while True:
@@ -238,15 +232,15 @@ class Extraction:
     def _pages(
         self, source: Source, state: ExtractionState, leaving: threading.Event
     ) -> Iterator[Page]:
-        """What the source has left; asked to stop, what was fetched by then is still landed."""
-        pages = source.pages(state.cursor, state.plan.since)
+        """The remaining pages; those fetched before a request to stop are still landed."""
+        pages = source.pages(state.cursor, state.sync_mode.since)
         ends = time.monotonic() + self.time_budget
         taken = False
-        while not (self.stop.is_set() or leaving.is_set()):
-            # The first page in any case: what is late each time would never get anywhere.
+        while not (self.request.stop.is_set() or leaving.is_set()):
+            # The first page always: an extraction whose budget is spent still makes progress.
             if taken and time.monotonic() >= ends:
                 raise TimeBudgetSpent(self._time_is_over(source.resumable))
-            self.faults.before_page()
+            self.request.faults.before_page()
             with tracing.span("page"):
                 page = next(pages, None)
                 if page is not None:
@@ -268,25 +262,10 @@ class Extraction:
             + " (ELT_ASSETS_INTEGRATION_TIMEOUT)"
         )
 
-    def _groups(self, pages: Iterator[Page]) -> Iterator[list[Page]]:
-        """Pages of a batch; those fetched before an error are handed out before it."""
-        failure: SyncError | None = None
-        while failure is None:
-            group: list[Page] = []
-            try:
-                group.extend(islice(pages, self.pages_per_batch))
-            except SyncError as error:
-                failure = error
-            if group:
-                yield group
-            if failure is None and (not group or group[-1].next is None):
-                return
-        raise failure
-
 
 @dataclass(frozen=True, slots=True)
-class _WorkedOut:
-    """A batch and how long it took to work it out of its pages, fetching them not included."""
+class _PreparedBatch:
+    """A batch and how long it took to prepare it from its pages, fetching them not included."""
 
     batch: Batch
     seconds: float
@@ -302,14 +281,14 @@ class _WorkedOut:
         return self.batch.last.next is None
 
 
-def _worked_out(
+def _prepared(
     landing: Landing, groups: Iterator[list[Page]], first: int, source: Source
-) -> Iterator[_WorkedOut]:
+) -> Iterator[_PreparedBatch]:
     again = source.again if isinstance(source, AsksWhetherChanged) else _as_it_is
     for number, pages in enumerate(groups, first):
         started = time.perf_counter()
-        batch = landing.work_out(number, pages, again)
-        yield _WorkedOut(batch, time.perf_counter() - started)
+        batch = landing.prepare(number, pages, again)
+        yield _PreparedBatch(batch, time.perf_counter() - started)
 
 
 def _as_it_is(page: Page) -> Page:

@@ -16,7 +16,7 @@ import msgspec
 from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.outcome import Certificate, Counts, Mode
-from elt_assets.sync.state.ledger import Applied
+from elt_assets.sync.state.versions import Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class KnownBatch:
     mapping: str = ""
     """Identity of the query that mapped `pages`."""
     pages: tuple[KnownPage, ...] = ()
-    """Those that the provider can be asked about, whether they are still the same."""
+    """Pages of which the provider can report whether they have changed."""
 
 
 class _Recorded(msgspec.Struct, frozen=True):
@@ -39,13 +39,13 @@ class _Recorded(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class PreviousExtraction:
     """The extraction of the sync that was applied last, which made `version`.
 
     Which that is the ledger says: the file hears of it a moment later, or after a crash never.
 
     `fingerprint` is the configuration it was made with.
-    `whole` says that it was a complete listing of everybody with no record rejected.
+    `whole` says that it was a complete full listing with no record rejected.
     """
 
     sync_id: str
@@ -78,7 +78,7 @@ def page_digest(page: Page) -> str:
 
 
 def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str | None:
-    """What a batch's row keeps of the pages that the provider can be asked about; None of none."""
+    """The row's JSON of the pages that the provider can report as unchanged; None without any."""
     known = tuple(
         page.known or KnownPage(page.asked, page.etag, digest, page.count, page.next, page.total)
         for page, digest in zip(pages, digests, strict=True)
@@ -87,7 +87,9 @@ def recorded(mapping: str, pages: Sequence[Page], digests: Sequence[str]) -> str
     return msgspec.json.encode(_Recorded(mapping, known)).decode() if known else None
 
 
-def before(warehouse: Warehouse, stream: str, applied: Applied | None) -> Before | None:
+def previous_extraction(
+    warehouse: Warehouse, stream: str, applied: Applied | None
+) -> PreviousExtraction | None:
     """What a new extraction may repeat; None if `applied` has no extraction, or no more."""
     if applied is None:
         return None
@@ -109,7 +111,7 @@ def before(warehouse: Warehouse, stream: str, applied: Applied | None) -> Before
         certificate is not None and msgspec.json.decode(certificate, type=Certificate).complete
     )
     whole = mode == Mode.FULL and complete and len(batches) == len(rows)
-    return Before(applied.sync_id, applied.version, rows[0][7], whole, batches)
+    return PreviousExtraction(applied.sync_id, applied.version, rows[0][7], whole, batches)
 
 
 def _known_batch(digest: str, records_of: str, known_pages: str | None) -> KnownBatch:
@@ -119,7 +121,7 @@ def _known_batch(digest: str, records_of: str, known_pages: str | None) -> Known
     return KnownBatch(digest, records_of, found.mapping, found.pages)
 
 
-def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: Before) -> bool:
+def repeats(warehouse: Warehouse, stream: str, sync_id: str, old: PreviousExtraction) -> bool:
     """Whether the batches of a sync are those of `old`, all of them and no other."""
     rows = warehouse.execute(
         "SELECT batch, digest FROM extraction_batches"

@@ -20,7 +20,7 @@ _FURTHEST = 4
 
 
 class Item(Protocol):
-    """What is made ahead."""
+    """An item that is prefetched."""
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +92,7 @@ class _Line(Generic[T]):
         self._taken = self._used = item.nbytes
 
     def put(self, item: T) -> None:
-        """Let it wait behind the others."""
+        """Append an item."""
         with self._changed:
             self._waiting.append(item)
             self._taken += item.nbytes
@@ -118,19 +118,19 @@ class _Line(Generic[T]):
             return item
 
     def wait_for_room(self) -> bool:
-        """Return once another one may be made; False if nobody wants any."""
+        """Return once another item may be made; False once the consumer has closed."""
         with self._changed:
             self._changed.wait_for(self._has_room)
             return not self._closed
 
     def end(self) -> None:
-        """None follows."""
+        """The producer makes no more items."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nobody takes any more."""
+        """The consumer takes no more items."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,8 +1,4 @@
-"""A look at one page before anything is trusted to an integration's configuration.
-
-Belongs here: fetching the first page and mapping it in memory, and what looks wrong about
-it. Does not: writing anything anywhere.
-"""
+"""Preview one page of an integration: fetch it, map it in memory, warn of what looks wrong."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.canonical_json import add_canonical_json
+from elt_assets.sync.extract.page_table import PAGES, incoming, pages_table
 from elt_assets.sync.extract.record_mapping import mapping_query
-from elt_assets.sync.extract.staging import PAGES, incoming, pages_table
 from elt_assets.sync.streams import Stream
 
 _NO_PROBE = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol
 
 from elt_assets.connectors.mapping.expressions import (
     PARENT,
@@ -27,7 +26,7 @@ from elt_assets.connectors.mapping.expressions import (
 )
 from elt_assets.sync.extract import scalars
 from elt_assets.sync.extract.scalars import SCALAR
-from elt_assets.sync.streams import Column, Kind, Stream
+from elt_assets.sync.streams import Column, ColumnType, Stream
 
 LONGEST_TEXT = 65_536
 UNREADABLE = "$unreadable"
@@ -40,7 +39,7 @@ _DELETED = "deleted"
 
 
 def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: str) -> str:
-    """The query that maps records onto `stream` as `fields` say; the same for all who say so.
+    """The query that maps records onto `stream` as `fields` say; equal for equal fields.
 
     `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR, organization_id,
     connected_integration_id). The query's columns: seq, raw, parent, organization_id,
@@ -52,7 +51,9 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
     form = pointers.forms.at("")
     unreadable = pointers.find(Path((UNREADABLE,))).text
     column_names = {column.name for column in stream.columns} | {_UPDATED_AT, _DELETED}
-    tombstone = _content(Column(_DELETED, "", Kind.BOOLEAN, False), fields.get(_DELETED), pointers)
+    tombstone = _content(
+        Column(_DELETED, "", ColumnType.BOOLEAN, False), fields.get(_DELETED), pointers
+    )
     keys = {column.name: _key(fields.get(column.name), pointers) for column in stream.key}
     content = {
         column.name: _content(column, fields.get(column.name), pointers)
@@ -103,7 +104,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
             {_lines([f", {column}" for column in pointers.columns], 12)}
         FROM named
     ),
-    -- What is asked more than once is a column: inside of a CASE DuckDB works it out each time.
+    -- What is used more than once is a column: inside of a CASE DuckDB computes it each time.
     mapped AS (
         SELECT
             *,
@@ -196,22 +197,9 @@ class _Value:
     complaint: str = "NULL"
 
 
-class _Found(Protocol):
-    """SQL for a value as text, for its JSON type and for itself as JSON."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def form(self) -> str: ...
-
-    @property
-    def json(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """A value that is more than a plain path."""
+    """SQL for a value as text, for its JSON type and for itself as JSON."""
 
     text: str
     form: str
@@ -220,7 +208,7 @@ class _Computed:
 
 @dataclass(frozen=True, slots=True)
 class _Pointed:
-    """The value of a plain path; what it is asked for is what will be fetched."""
+    """The value of a plain path; every property that is read is fetched by the query."""
 
     pointers: _Pointers
     pointer: str
@@ -236,6 +224,9 @@ class _Pointed:
     @property
     def json(self) -> str:
         return self.pointers.jsons.at(self.pointer)
+
+
+_Found = _Computed | _Pointed
 
 
 class _Fetched:
@@ -313,7 +304,7 @@ class _Pointers:
         return self._computed[value]
 
     def column(self, name: str, sql: str) -> str:
-        """The column `name`, in which `sql` is worked out once a record."""
+        """The column `name`, in which `sql` is computed once a record."""
         self.columns.append(f"{sql} AS {name}")
         return name
 
@@ -389,10 +380,8 @@ def _pointer(segments: tuple[Segment, ...]) -> str:
 def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
     if expression is None:
         unmapped = "NULL" if column.unmapped is None else sql_literal(column.unmapped)
-        return _Value(
-            f"{unmapped}::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}", "false"
-        )
-    if column.kind is Kind.BOOLEAN:
+        return _Value(f"{unmapped}::{column.sql_type}", "false")
+    if column.kind is ColumnType.BOOLEAN:
         return _boolean(column, expression, pointers)
     return _text(column, expression, pointers)
 
@@ -426,7 +415,7 @@ def _key(expression: Expression | None, pointers: _Pointers) -> str:
 def _twice(expression: Expression | None) -> list[str]:
     """SQL for each step to a key: whether the record has that name more than once.
 
-    JSON parsers disagree on which of them counts, so nobody can be said to be meant.
+    JSON parsers disagree on which of them counts, so the record has no certain key.
     """
     if expression == PARENT:
         return []

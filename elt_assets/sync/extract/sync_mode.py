@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import PermanentError
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.state.ledger import Version
+from elt_assets.sync.state.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncMode:
     """What to fetch; `since` (ISO 8601, UTC) is set for an incremental extraction only."""
 
     mode: Mode = Mode.FULL
@@ -21,18 +21,18 @@ class Plan:
     """Whether it lists in another way than the one before, of which it confirms the deletes."""
 
 
-EVERYTHING = Plan()
+EVERYTHING = SyncMode()
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Times before it stand for "never", and some cannot be counted back from."""
 
 
-def choose_plan(
+def choose_sync_mode(
     requested: Mode | None,
     incremental: Incremental | None,
     version: Version,
     now: str,
     configured_at: str = "",
-) -> Plan:
+) -> SyncMode:
     """What an extraction that begins `now` fetches.
 
     Everything, unless the provider can say what changed, everything has been read once and
@@ -57,7 +57,7 @@ def choose_plan(
     if due and requested is None:
         return EVERYTHING
     since = max(_time(version.watermark), _EARLIEST + incremental.overlap) - incremental.overlap
-    return Plan(Mode.INCREMENTAL, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    return SyncMode(Mode.INCREMENTAL, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 
 def watermark(newest: str | None, began: str) -> str | None:

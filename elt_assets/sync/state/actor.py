@@ -34,7 +34,7 @@ def act_as(person: str) -> None:
 
 @contextmanager
 def on_own_behalf() -> Iterator[None]:
-    """Until the block ends nobody is acted for but who `act_as` names in it."""
+    """Until the block ends the account acts for no person but the one that `act_as` names in it."""
     token = _acting_as.set(None)
     try:
         yield

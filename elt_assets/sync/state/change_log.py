@@ -16,10 +16,9 @@ import msgspec
 import pyarrow as pa
 
 from elt_assets.errors import DatabaseDamaged, InvalidInput
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
-from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
-from elt_assets.sync.streams import Column, Kind, Stream
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row, row_of
+from elt_assets.sync.streams import Column, Stream, StreamKey
 
 BASELINE = "baseline"
 """The sync_id of rows that stand for what the log missed or no longer keeps."""
@@ -32,13 +31,14 @@ SAMPLE = 10
 _SORTED_AT_ONCE = 250_000
 
 
-def drop_unapplied(warehouse: Warehouse, stream: Stream, ref: IntegrationRef, applied: int) -> bool:
+def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> bool:
     """Forget what earlier attempts wrote and never applied; return whether the log is behind.
 
     `applied` is the latest table's version; a log without the mark of that version may lack
     changes (`repair_log`). Raises `DatabaseDamaged` when the log is further ahead than one
     attempt can be: the operational database was set back.
     """
+    stream, ref = key.stream, key.ref
     of_stream = {"applied": applied, "stream": stream.name}
     marked, reached, missing = one_row(
         warehouse,
@@ -141,11 +141,8 @@ def append(
             },
         )
     if logged:
-        warehouse.insert(
-            "logged_versions",
-            "SELECT $stream AS stream, $version AS version",
-            {"stream": stream.name, "version": version},
-        )
+        logged_version = {"stream": stream.name, "version": version}
+        warehouse.insert("logged_versions", row_of(logged_version), logged_version)
 
 
 def _id_ranges(count: int) -> list[str]:
@@ -211,13 +208,9 @@ def to_publish(warehouse: Warehouse, stream: Stream, version: int) -> pa.RecordB
 def mark_applied(
     warehouse: Warehouse, stream: Stream, version: int, sync_id: str, now: str
 ) -> None:
-    """Tell readers of the file alone that the version was reached."""
-    warehouse.insert(
-        "applied_syncs",
-        "SELECT $stream AS stream, $version AS version, $sync_id AS sync_id,"
-        " $now::TIMESTAMP AS applied_at",
-        {"stream": stream.name, "version": version, "sync_id": sync_id, "now": now},
-    )
+    """Mark the version as reached, for readers of the file alone."""
+    applied = {"stream": stream.name, "version": version, "sync_id": sync_id, "applied_at": now}
+    warehouse.insert("applied_syncs", row_of(applied), applied)
 
 
 def is_marked(warehouse: Warehouse, stream: Stream, version: int) -> bool:
@@ -338,7 +331,7 @@ def replayed(stream: Stream) -> str:
 
 
 def beginning(warehouse: Warehouse, stream: Stream) -> tuple[int, str] | None:
-    """Version and moment of the baseline that the log begins with; None if it tells all."""
+    """Version and moment of the baseline that the log begins with; None if it is complete."""
     row = warehouse.execute(
         "SELECT version, strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') FROM log_beginnings"
         " WHERE stream = $stream",
@@ -347,17 +340,12 @@ def beginning(warehouse: Warehouse, stream: Stream) -> tuple[int, str] | None:
     return None if row is None else (row[0], row[1])
 
 
-def as_of(
-    warehouse: Warehouse,
-    stream: Stream,
-    ref: IntegrationRef,
-    applied: int,
-    moment: str,
-) -> list[dict[str, Any]]:
+def as_of(warehouse: Warehouse, key: StreamKey, applied: int, moment: str) -> list[dict[str, Any]]:
     """The integration's rows as they were at `moment`, as `users --json` shows them.
 
     Raises `InvalidInput` for a moment before the log begins.
     """
+    stream, ref = key.stream, key.ref
     begins = beginning(warehouse, stream)
     if begins is not None and moment < begins[1]:
         raise InvalidInput(
@@ -393,9 +381,7 @@ def as_of(
 def columns_of_image(columns: Sequence[Column], image: str) -> str:
     """SQL that turns a JSON image back into `columns` and attributes."""
     values = [
-        f"({image} ->> '/{column.name}')::{'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}"
-        f" AS {column.name}"
-        for column in columns
+        f"({image} ->> '/{column.name}')::{column.sql_type} AS {column.name}" for column in columns
     ]
     return ", ".join([*values, f"json_extract({image}, '/attributes') AS attributes"])
 

@@ -76,7 +76,7 @@ def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchR
         _add(transaction, about, last + 1, batch.num_rows)
         transaction.execute(
             "INSERT INTO feed_bodies VALUES (?, ?, ?, ?)",
-            (*_key(about.ref), last + 1, _packed(batch)),
+            (*about.ref.values, last + 1, _packed(batch)),
         )
         last += batch.num_rows
     if last > begins:
@@ -86,7 +86,7 @@ def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchR
 def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
     """Erase the integration's entries and publish that it was removed, and nothing else of it."""
     for table in ("feed_segments", "feed_bodies"):
-        transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", _key(ref))
+        transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", ref.values)
     sequence = last_sequence(transaction, ref) + 1
     _add(transaction, Published(REMOVED, ref, "", 0), sequence, 1)
     _set_last(transaction, ref, sequence)
@@ -94,7 +94,7 @@ def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
 
 def last_sequence(source: Transaction, ref: IntegrationRef) -> int:
     """The number of the integration's newest entry; 0 where it never had any."""
-    rows = source.rows(f"SELECT last_sequence FROM feed_sequences WHERE {_TENANT}", _key(ref))
+    rows = source.rows(f"SELECT last_sequence FROM feed_sequences WHERE {_TENANT}", ref.values)
     return int(rows[0]["last_sequence"]) if rows else 0
 
 
@@ -122,7 +122,7 @@ def _add(transaction: Transaction, about: Published, first: int, entries: int) -
     transaction.execute(
         "INSERT INTO feed_segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
         (
-            *_key(about.ref),
+            *about.ref.values,
             first,
             entries,
             about.stream,
@@ -140,7 +140,7 @@ def _set_last(transaction: Transaction, ref: IntegrationRef, last: int) -> None:
         ON CONFLICT (organization_id, connected_integration_id)
         DO UPDATE SET last_sequence = excluded.last_sequence
         """,
-        (*_key(ref), last),
+        (*ref.values, last),
     )
 
 
@@ -165,7 +165,3 @@ def _packed(batch: pa.RecordBatch) -> str:
     with pa.ipc.new_stream(sink, batch.schema, options=_PACKED) as writer:
         writer.write_batch(batch)
     return base64.b64encode(sink.getvalue()).decode("ascii")
-
-
-def _key(ref: IntegrationRef) -> tuple[str, str]:
-    return ref.organization_id, ref.integration_id

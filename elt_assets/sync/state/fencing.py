@@ -27,7 +27,7 @@ def raise_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> No
         DO UPDATE SET token = excluded.token
         WHERE integration_fences.token < excluded.token
         """,
-        (ref.organization_id, ref.integration_id, token),
+        (*ref.values, token),
     )
     check_fence(transaction, ref, token)
 
@@ -39,7 +39,7 @@ def check_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> No
     rows = transaction.rows(
         "SELECT token FROM integration_fences"
         " WHERE organization_id = ? AND connected_integration_id = ?",
-        (ref.organization_id, ref.integration_id),
+        ref.values,
     )
     if [row["token"] for row in rows] != [token]:
         raise WarehouseBusy(
@@ -52,5 +52,5 @@ def forget_fence(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete what is known of the integration's holders."""
     transaction.execute(
         "DELETE FROM integration_fences WHERE organization_id = ? AND connected_integration_id = ?",
-        (ref.organization_id, ref.integration_id),
+        ref.values,
     )

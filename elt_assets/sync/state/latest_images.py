@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from elt_assets.errors import RetryableError
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.state import latest_table
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.streams import StreamKey
 
 # The casts matter when there are no rows: SQLite's driver then types all as integers.
 _HASHES = "id::VARCHAR::UUID AS id, content_hash::VARCHAR AS content_hash"
@@ -29,17 +28,16 @@ class LatestImages:
 
     warehouse: Warehouse
     database: OperationalDatabase
-    stream: Stream
-    ref: IntegrationRef
+    key: StreamKey
 
     def load_hashes(self) -> None:
         """Fill the temporary table latest_rows (id UUID, content_hash)."""
-        self._load(latest_table.hashes(self.database, self.stream, self.ref), _HASHES)
+        self._load(latest_table.hashes(self.database, self.key), _HASHES)
 
     def load(self) -> None:
         """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
         self._load(
-            latest_table.images(self.database, self.stream, self.ref),
+            latest_table.images(self.database, self.key),
             f"{_HASHES}, image::VARCHAR::JSON AS image",
         )
 
@@ -52,11 +50,11 @@ class LatestImages:
         wanted = self.warehouse.execute(f"SELECT id::VARCHAR AS id FROM ({ids}) ORDER BY id")
         for batch in wanted.to_arrow_table(ROWS_AT_ONCE).to_batches():
             part = batch["id"].to_pylist()
-            found = latest_table.images_of(self.database, self.stream, self.ref, part)
+            found = latest_table.images_of(self.database, self.key, part)
             if found.num_rows != len(part):
                 raise RetryableError(
-                    f"{len(part) - found.num_rows} rows of {self.stream.latest} went while they "
-                    "were compared; the sync continues when tried again"
+                    f"{len(part) - found.num_rows} rows of {self.key.stream.latest} went while "
+                    "they were compared; the sync continues when tried again"
                 )
             self._read(found, "INSERT INTO latest_images SELECT id::UUID, image FROM latest_read")
 

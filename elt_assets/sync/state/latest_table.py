@@ -2,79 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import msgspec
 import pyarrow as pa
 
 from elt_assets.config.safeguards import DeleteMode
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.storage.operational.dialect import Dialect
-from elt_assets.sync.streams import Kind, Stream
+from elt_assets.sync.streams import ColumnType, Stream, StreamKey
 
 _TENANT = "organization_id = ? AND connected_integration_id = ?"
 
 
-@contextmanager
 def hashes(
-    database: OperationalDatabase, stream: Stream, ref: IntegrationRef
-) -> Iterator[pa.RecordBatchReader]:
+    database: OperationalDatabase, key: StreamKey
+) -> AbstractContextManager[pa.RecordBatchReader]:
     """Stream the integration's rows as (id, content_hash), text, none NULL."""
-    sql = f"SELECT id, content_hash FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
-    with database.reader(sql, _tenant(ref)) as reader:
-        yield reader
+    return database.reader(f"SELECT id, content_hash {_rows(key)}", key.ref.values)
 
 
-@contextmanager
 def images(
-    database: OperationalDatabase, stream: Stream, ref: IntegrationRef
-) -> Iterator[pa.RecordBatchReader]:
+    database: OperationalDatabase, key: StreamKey
+) -> AbstractContextManager[pa.RecordBatchReader]:
     """Stream the integration's rows as (id, content_hash, image), all text, none NULL.
 
     `image` is a JSON object of the row's key, content and attributes: the before-image of
     a change. Being one text it needs no NULLs, which SQLite's driver cannot type.
     """
-    sql = (
-        f"SELECT id, content_hash, {_image(stream, database.dialect)} AS image"
-        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
+    image = _image(key.stream, database.dialect)
+    return database.reader(
+        f"SELECT id, content_hash, {image} AS image {_rows(key)}", key.ref.values
     )
-    with database.reader(sql, _tenant(ref)) as reader:
-        yield reader
 
 
-def images_of(
-    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, ids: Sequence[str]
-) -> pa.Table:
+def images_of(database: OperationalDatabase, key: StreamKey, ids: Sequence[str]) -> pa.Table:
     """Those of the rows `ids` that are there, as (id, image); see `images`."""
-    sql = (
-        f"SELECT id, {_image(stream, database.dialect)} AS image"
-        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
-        f" AND id IN ({database.dialect.texts})"
-    )
-    with database.reader(sql, (*_tenant(ref), msgspec.json.encode(ids).decode())) as reader:
+    image = _image(key.stream, database.dialect)
+    sql = f"SELECT id, {image} AS image {_rows(key)} AND id IN ({database.dialect.texts})"
+    with database.reader(sql, (*key.ref.values, msgspec.json.encode(ids).decode())) as reader:
         return reader.read_all()
 
 
-@contextmanager
-def standing(
-    database: OperationalDatabase, stream: Stream, ref: IntegrationRef
-) -> Iterator[pa.RecordBatchReader]:
+def with_times(
+    database: OperationalDatabase, key: StreamKey
+) -> AbstractContextManager[pa.RecordBatchReader]:
     """Stream the integration's rows as (id, content_hash, image, first_seen, last_updated)."""
-    sql = (
-        f"SELECT id, content_hash, {_image(stream, database.dialect)} AS image,"
-        " first_seen, last_updated"
-        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL ORDER BY id"
+    image = _image(key.stream, database.dialect)
+    return database.reader(
+        f"SELECT id, content_hash, {image} AS image, first_seen, last_updated"
+        f" {_rows(key)} ORDER BY id",
+        key.ref.values,
     )
-    with database.reader(sql, _tenant(ref)) as reader:
-        yield reader
 
 
 def apply_changes(
     transaction: Transaction,
-    stream: Stream,
-    ref: IntegrationRef,
+    key: StreamKey,
     changes: pa.RecordBatchReader,
     *,
     delete_mode: DeleteMode,
@@ -86,15 +71,13 @@ def apply_changes(
 
     Columns of `changes`: id, the stream's columns, attributes, content_hash, change_type.
     """
-    keys = [column.name for column in stream.key]
-    content = [column.name for column in stream.content]
-    written = [*keys, *content, "attributes", "content_hash"]
+    written = [*(column.name for column in key.stream.columns), "attributes", "content_hash"]
     updated = ", ".join(f"{name} = excluded.{name}" for name in [*written, "last_updated"])
     columns = ", ".join(written)
     with transaction.ingested("changes", changes) as incoming:
         transaction.execute(
             f"""
-            INSERT INTO {stream.latest} (
+            INSERT INTO {key.stream.latest} (
                 organization_id, connected_integration_id, id, {columns},
                 first_seen, last_updated
             )
@@ -105,83 +88,69 @@ def apply_changes(
             ON CONFLICT (organization_id, connected_integration_id, id) DO UPDATE
             SET {updated}, deleted_at = NULL
             """,
-            (*_tenant(ref), now, now),
+            (*key.ref.values, now, now),
         )
         gone = f"{_TENANT} AND id IN (SELECT id FROM {incoming} WHERE change_type = 'DELETE')"
         if delete_mode == "soft":
             transaction.execute(
-                f"UPDATE {stream.latest} SET deleted_at = ?, last_updated = ? WHERE {gone}",
-                (now, now, *_tenant(ref)),
+                f"UPDATE {key.stream.latest} SET deleted_at = ?, last_updated = ? WHERE {gone}",
+                (now, now, *key.ref.values),
             )
         else:
-            transaction.execute(f"DELETE FROM {stream.latest} WHERE {gone}", _tenant(ref))
+            transaction.execute(f"DELETE FROM {key.stream.latest} WHERE {gone}", key.ref.values)
 
 
-def replace_all(
-    transaction: Transaction, stream: Stream, ref: IntegrationRef, rows: pa.RecordBatchReader
-) -> None:
+def replace_all(transaction: Transaction, key: StreamKey, rows: pa.RecordBatchReader) -> None:
     """Make `rows` the integration's only rows: loaded aside, swapped in this transaction.
 
     Columns of `rows`: id, the stream's columns, attributes, content_hash, first_seen,
     last_updated.
     """
-    columns = ", ".join(
-        [
-            "id",
-            *(column.name for column in stream.columns),
-            "attributes",
-            "content_hash",
-            "first_seen",
-            "last_updated",
-        ]
-    )
+    content = ", ".join(column.name for column in key.stream.columns)
+    columns = f"id, {content}, attributes, content_hash, first_seen, last_updated"
     with transaction.ingested("rebuilt", rows) as rebuilt:
         # Rows kept as deleted are not part of the log's result and stay.
         for gone in ("deleted_at IS NULL", f"id IN (SELECT id FROM {rebuilt})"):
             transaction.execute(
-                f"DELETE FROM {stream.latest} WHERE {_TENANT} AND {gone}", _tenant(ref)
+                f"DELETE FROM {key.stream.latest} WHERE {_TENANT} AND {gone}", key.ref.values
             )
         transaction.execute(
             f"""
-            INSERT INTO {stream.latest} (organization_id, connected_integration_id, {columns})
+            INSERT INTO {key.stream.latest} (organization_id, connected_integration_id, {columns})
             SELECT ?, ?, {columns}
             FROM {rebuilt}
             ORDER BY id
             """,
-            _tenant(ref),
+            key.ref.values,
         )
 
 
-def count(source: Transaction | OperationalDatabase, stream: Stream, ref: IntegrationRef) -> int:
+def count(source: Transaction | OperationalDatabase, key: StreamKey) -> int:
     """How many rows the integration has in the latest table now."""
-    rows = source.rows(
-        f"SELECT count(*) AS n FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL",
-        _tenant(ref),
-    )
+    rows = source.rows(f"SELECT count(*) AS n {_rows(key)}", key.ref.values)
     return int(rows[0]["n"])
 
 
-def external_ids(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> list[str]:
+def external_ids(database: OperationalDatabase, key: StreamKey) -> list[str]:
     """The keys of the integration's rows, of a stream whose key is one column."""
-    key = stream.key[0].name
     rows = database.rows(
-        f"SELECT {key} AS key FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL",
-        _tenant(ref),
+        f"SELECT {key.stream.key[0].name} AS key {_rows(key)}",
+        key.ref.values,
     )
     return [row["key"] for row in rows]
 
 
-def listing(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) -> list[Row]:
+def listing(database: OperationalDatabase, key: StreamKey) -> list[Row]:
     """The integration's rows as `users --json` shows them, ordered by key."""
+    stream = key.stream
     keys = ", ".join(column.name for column in stream.key)
     columns = ", ".join(column.name for column in stream.columns)
     rows = database.rows(
         f"SELECT id, {columns}, organization_id, connected_integration_id, attributes,"
-        f" content_hash, first_seen, last_updated"
-        f" FROM {stream.latest} WHERE {_TENANT} AND deleted_at IS NULL ORDER BY {keys}",
-        _tenant(ref),
+        f" content_hash, first_seen, last_updated {_rows(key)} ORDER BY {keys}",
+        key.ref.values,
     )
-    booleans = [column.name for column in stream.columns if column.kind is Kind.BOOLEAN]
+    booleans = [column.name for column in stream.columns if column.kind is ColumnType.BOOLEAN]
     for row in rows:
         row["attributes"] = msgspec.json.decode(row["attributes"])
         for name in booleans:
@@ -189,19 +158,20 @@ def listing(database: OperationalDatabase, stream: Stream, ref: IntegrationRef) 
     return rows
 
 
-def remove_all(transaction: Transaction, stream: Stream, ref: IntegrationRef) -> None:
+def remove_all(transaction: Transaction, key: StreamKey) -> None:
     """Delete every row of the integration, soft-deleted ones too."""
-    transaction.execute(f"DELETE FROM {stream.latest} WHERE {_TENANT}", _tenant(ref))
+    transaction.execute(f"DELETE FROM {key.stream.latest} WHERE {_TENANT}", key.ref.values)
 
 
-def _tenant(ref: IntegrationRef) -> tuple[str, str]:
-    return ref.organization_id, ref.integration_id
+def _rows(key: StreamKey) -> str:
+    """SQL for the integration's rows that are not soft-deleted; takes its two `values`."""
+    return f"FROM {key.stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
 
 
 def _image(stream: Stream, dialect: Dialect) -> str:
     members = {
         column.name: dialect.json_boolean(column.name)
-        if column.kind is Kind.BOOLEAN
+        if column.kind is ColumnType.BOOLEAN
         else column.name
         for column in stream.columns
     }

@@ -5,21 +5,18 @@ Compensating syncs list nothing and are passed over.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from elt_assets.storage.operational.database import OperationalDatabase, Row
+from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.outcome import Certificate, Mode, Status
+from elt_assets.sync.state.ledger import certificate_of
+from elt_assets.sync.state.sync_history import SETTLED, sql_list
 from elt_assets.sync.streams import Stream
-
-SETTLED = (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
-"""Statuses of syncs whose listing the latest table was compared with."""
 
 CONFIRMING = "confirm-"
 """What names of confirming syncs begin with."""
 
-_STATUSES = ", ".join(f"'{status}'" for status in SETTLED)
+_STATUSES = sql_list(SETTLED)
 _SAME_STREAM = """
     {alias}.organization_id = v.organization_id
     AND {alias}.connected_integration_id = v.connected_integration_id
@@ -56,17 +53,25 @@ _NEWEST = f"""
 """
 
 
-class Listing(msgspec.Struct, frozen=True):
+class _Listed(msgspec.Struct, frozen=True):
+    organization_id: str
+    connected_integration_id: str
+    stream: str
+    sync_id: str
+
+    @property
+    def partition(self) -> str:
+        """The integration's partition key."""
+        return f"{self.organization_id}:{self.connected_integration_id}"
+
+
+class Listing(_Listed, frozen=True):
     """An integration's newest settled listing of a stream.
 
     `complete_at` is when the last complete listing settled, `full_at` when the last complete one
     of everything did; None if there was none.
     """
 
-    organization_id: str
-    connected_integration_id: str
-    stream: str
-    sync_id: str
     mode: Mode
     finished_at: str
     latest: int
@@ -75,35 +80,21 @@ class Listing(msgspec.Struct, frozen=True):
     full_at: str | None
 
     @property
-    def partition(self) -> str:
-        """The integration's partition key."""
-        return f"{self.organization_id}:{self.connected_integration_id}"
-
-    @property
     def why(self) -> str:
         """Why it is not complete."""
         return "; ".join(self.certificate.reasons) or "no reason is recorded"
 
 
-class PendingDeletes(msgspec.Struct, frozen=True):
+class PendingDeletes(_Listed, frozen=True):
     """Deletes of one stream that wait for a second complete listing.
 
     `since` is when the listing that lacked the records settled, `sync_id` is its sync;
     `confirmed_at` is when the integration's newest confirming sync began, '' if there was none.
     """
 
-    organization_id: str
-    connected_integration_id: str
-    stream: str
-    sync_id: str
     since: str
     deletes: int
     confirmed_at: str
-
-    @property
-    def partition(self) -> str:
-        """The integration's partition key."""
-        return f"{self.organization_id}:{self.connected_integration_id}"
 
 
 def newest_listings(
@@ -126,7 +117,7 @@ def newest_listings(
         """,
         (stream.name,),
     )
-    return [msgspec.convert({**row, "certificate": _certificate(row)}, Listing) for row in rows]
+    return [msgspec.convert({**row, "certificate": certificate_of(row)}, Listing) for row in rows]
 
 
 def pending_deletes(database: OperationalDatabase, stream: Stream) -> list[PendingDeletes]:
@@ -175,8 +166,3 @@ def _last_complete(condition: str = "") -> str:
             AND past.status IN ({_STATUSES})
             {condition}
     )"""
-
-
-def _certificate(row: Row) -> Any:
-    text = row["certificate"]
-    return Certificate() if text is None else msgspec.json.decode(text, type=Certificate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -40,6 +41,12 @@ class Integration(msgspec.Struct, frozen=True):
     removing: bool
     created_at: str
     updated_at: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the configuration an extraction is made with; holds no secret."""
+        document = msgspec.json.encode([self.provider, self.provider_data], order="deterministic")
+        return hashlib.sha256(document).hexdigest()
 
     def offers(self, stream: Stream) -> bool:
         """Whether it has such records at all; a stream it does not offer is none of its syncs."""
@@ -89,8 +96,7 @@ class Registry:
                 ON CONFLICT DO NOTHING
                 """,
                 (
-                    ref.organization_id,
-                    ref.integration_id,
+                    *ref.values,
                     provider,
                     msgspec.json.encode(checked).decode(),
                     moment,
@@ -114,7 +120,7 @@ class Registry:
 
     def get(self, ref: IntegrationRef) -> Integration:
         """The integration. Raises `NotFound`."""
-        rows = self._database.rows(f"SELECT * FROM connected_integrations WHERE {_ONE}", _key(ref))
+        rows = self._database.rows(f"SELECT * FROM connected_integrations WHERE {_ONE}", ref.values)
         if not rows:
             raise NotFound(f"{ref} is not registered; `elt-assets integrations list` shows what is")
         return _integration(rows[0])
@@ -160,7 +166,7 @@ class Registry:
                 self._refuse_shared_prefixes(transaction, ref, checked)
             transaction.execute(
                 f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
-                (msgspec.json.encode(checked).decode(), now(), *_key(ref)),
+                (msgspec.json.encode(checked).decode(), now(), *ref.values),
             )
         return True
 
@@ -198,7 +204,7 @@ class Registry:
             audited("enable" if enabled else "disable", ref)
             transaction.execute(
                 f"UPDATE connected_integrations SET enabled = ?, updated_at = ? WHERE {_ONE}",
-                (int(enabled), now(), *_key(ref)),
+                (int(enabled), now(), *ref.values),
             )
 
 
@@ -207,13 +213,13 @@ def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
     return bool(
         transaction.value(
             f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE} AND removing = 0",
-            _key(ref),
+            ref.values,
         )
     )
 
 
 def gone(ref: IntegrationRef, undone: str) -> NotFound:
-    """The error of who finds that an integration is not `registered` (any more)."""
+    """The error for an integration that is not `registered`, or no longer."""
     return NotFound(
         f"{ref} was removed meanwhile; {undone}. If it is still listed, its removal was "
         f"interrupted: `elt-assets integrations remove {ref}` ends it"
@@ -223,13 +229,13 @@ def gone(ref: IntegrationRef, undone: str) -> NotFound:
 def begin_removal(transaction: Transaction, ref: IntegrationRef, begun: bool = True) -> None:
     """Say that the integration is about to go, so that nothing starts for it; or take it back."""
     transaction.execute(
-        f"UPDATE connected_integrations SET removing = ? WHERE {_ONE}", (int(begun), *_key(ref))
+        f"UPDATE connected_integrations SET removing = ? WHERE {_ONE}", (int(begun), *ref.values)
     )
 
 
 def remove(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete the integration's row."""
-    transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", _key(ref))
+    transaction.execute(f"DELETE FROM connected_integrations WHERE {_ONE}", ref.values)
 
 
 def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
@@ -243,7 +249,7 @@ def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
         FROM connected_integrations
         WHERE lower(organization_id) = lower(?) AND lower(id) = lower(?)
         """,
-        _key(ref),
+        ref.values,
     )
     for other in (IntegrationRef(row["organization_id"], row["id"]) for row in alike):
         if other != ref:
@@ -254,7 +260,7 @@ def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
 
 
 class _Offered(msgspec.Struct):
-    """Of provider_data no more than which streams it names: that is asked of thousands at once."""
+    """The streams that provider_data names, decoded alone because thousands are read at once."""
 
     streams: dict[str, msgspec.Raw] | list[str] | None = None
 
@@ -264,10 +270,6 @@ def _offered(provider_data: str) -> object:
         return {"streams": msgspec.json.decode(provider_data, type=_Offered).streams}
     except msgspec.ValidationError:
         return msgspec.json.decode(provider_data)
-
-
-def _key(ref: IntegrationRef) -> tuple[str, str]:
-    return ref.organization_id, ref.integration_id
 
 
 def _integration(row: Row) -> Integration:

@@ -7,7 +7,6 @@ at its date, when it is reopened, or when the provider lists a missing record ag
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -15,18 +14,18 @@ import pyarrow as pa
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.sync.clock import now
-from elt_assets.sync.streams import Stream
+from elt_assets.sync.state.ledger import ONE_STREAM
+from elt_assets.sync.streams import StreamKey
 
-_ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
+_DECIDED = ("sync_id", "decided_by", "decided_at", "until")
+"""Columns of a `Decision`."""
 
 
-def standing(
-    database: OperationalDatabase, stream: Stream, ref: IntegrationRef, moment: str
-) -> list[tuple[str, str]]:
+def standing(database: OperationalDatabase, key: StreamKey, moment: str) -> list[tuple[str, str]]:
     """(id, change_type) of every change whose rejection lasts at `moment`."""
     rows = database.rows(
-        f"SELECT id, change_type FROM rejected_changes WHERE {_ONE_STREAM} AND until > ?",
-        (*_key(stream, ref), moment),
+        f"SELECT id, change_type FROM rejected_changes WHERE {ONE_STREAM} AND until > ?",
+        (*key.values, moment),
     )
     return [(row["id"], row["change_type"]) for row in rows]
 
@@ -48,33 +47,31 @@ def sets(database: OperationalDatabase, ref: IntegrationRef | None = None) -> li
             decided_at, until
         ORDER BY decided_at DESC
         """,
-        (now(), *(() if ref is None else (ref.organization_id, ref.integration_id))),
+        (now(), *(() if ref is None else ref.values)),
     )
 
 
 def add(
     transaction: Transaction,
-    stream: Stream,
-    ref: IntegrationRef,
+    key: StreamKey,
     changes: Sequence[tuple[str, str]],
     decision: Decision,
 ) -> None:
     """Reject changes, given as (id, change_type); an earlier rejection of one is replaced."""
-    organization, integration, name = _key(stream, ref)
-    table = pa.table(
-        {
-            "organization_id": [organization] * len(changes),
-            "connected_integration_id": [integration] * len(changes),
-            "stream": [name] * len(changes),
-            "id": [change[0] for change in changes],
-            "change_type": [change[1] for change in changes],
-            "sync_id": [decision.sync_id] * len(changes),
-            "decided_by": [decision.by] * len(changes),
-            "decided_at": [decision.at] * len(changes),
-            "until": [decision.until] * len(changes),
-        }
+    names = (
+        "organization_id",
+        "connected_integration_id",
+        "stream",
+        "id",
+        "change_type",
+        *_DECIDED,
     )
-    columns = ", ".join(table.column_names)
+    rows = [(*key.values, *change, *msgspec.structs.astuple(decision)) for change in changes]
+    table = pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in rows],
+        pa.schema([(name, pa.string()) for name in names]),
+    )
+    columns = ", ".join(names)
     with transaction.ingested("rejecting", table) as rejecting:
         transaction.execute(
             f"""
@@ -96,14 +93,12 @@ class Decision(msgspec.Struct, frozen=True):
     until: str
 
 
-def end(
-    transaction: Transaction, stream: Stream, ref: IntegrationRef, ids: Collection[str]
-) -> None:
+def end(transaction: Transaction, key: StreamKey, ids: Collection[str]) -> None:
     """End the rejected deletes of these rows: the provider lists them again."""
     transaction.execute(
-        f"DELETE FROM rejected_changes WHERE {_ONE_STREAM} AND change_type = 'DELETE'"
+        f"DELETE FROM rejected_changes WHERE {ONE_STREAM} AND change_type = 'DELETE'"
         f" AND id IN ({transaction.dialect.texts})",
-        (*_key(stream, ref), msgspec.json.encode([*ids]).decode()),
+        (*key.values, msgspec.json.encode([*ids]).decode()),
     )
 
 
@@ -112,9 +107,5 @@ def reopen(transaction: Transaction, ref: IntegrationRef) -> int:
     return transaction.execute(
         "DELETE FROM rejected_changes WHERE organization_id = ? AND connected_integration_id = ?"
         " AND until > ?",
-        (ref.organization_id, ref.integration_id, now()),
+        (*ref.values, now()),
     )
-
-
-def _key(stream: Stream, ref: IntegrationRef) -> tuple[Any, ...]:
-    return ref.organization_id, ref.integration_id, stream.name

@@ -11,11 +11,10 @@ from typing import TypedDict
 import duckdb
 
 from elt_assets.errors import WarehouseDamaged
-from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.dialect import Dialect
-from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
+from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse, row_of
 from elt_assets.sync.state import audit_log, feed_log
-from elt_assets.sync.streams import STREAMS, Kind, Stream
+from elt_assets.sync.streams import STREAMS, ColumnType, Stream, StreamKey
 
 WAREHOUSE_SCHEMA = 6
 """Raised by one with every change of the warehouse's tables."""
@@ -131,12 +130,13 @@ def tables_of(streams: Iterable[Stream]) -> list[Table]:
     return [*common, *(table for stream in streams for table in _of_stream(stream).tables)]
 
 
-def prepare_warehouse(warehouse: Warehouse, ref: IntegrationRef, stream: Stream) -> None:
-    """Create the integration's tables for `stream` where they are missing, in one transaction.
+def prepare_warehouse(warehouse: Warehouse, key: StreamKey) -> None:
+    """Create the integration's tables for the stream where they are missing, in one transaction.
 
     Raises `WarehouseDamaged` when the warehouse was written by another schema.
     """
-    made = _made_for(warehouse, str(ref))
+    stream = key.stream
+    made = _made_for(warehouse, str(key.ref))
     if made and min(made.values()) in _EXTENDABLE:
         _extend(warehouse)
     if stream.name in made:
@@ -145,11 +145,8 @@ def prepare_warehouse(warehouse: Warehouse, ref: IntegrationRef, stream: Stream)
         if not made:
             warehouse.create(Layout(_COMMON))
         warehouse.create(_of_stream(stream))
-        warehouse.insert(
-            "warehouse_schema",
-            "SELECT $version AS version, $stream AS stream",
-            {"version": WAREHOUSE_SCHEMA, "stream": stream.name},
-        )
+        row = {"version": WAREHOUSE_SCHEMA, "stream": stream.name}
+        warehouse.insert("warehouse_schema", row_of(row), row)
 
 
 def has_tables(warehouse: Warehouse, stream: Stream) -> bool:
@@ -175,7 +172,7 @@ OPERATIONAL_TABLES = (
 
 
 class OperationalTables(TypedDict):
-    """What `OperationalDatabase.migrate` is told of the streams."""
+    """The arguments of `OperationalDatabase.migrate` about the streams."""
 
     also: list[str]
     readable: list[str]
@@ -200,7 +197,7 @@ def latest_table(stream: Stream, dialect: Dialect) -> str:
     and a bulk write sorted by id is sequential.
     """
     columns = "".join(
-        f"    {column.name} {dialect.boolean if column.kind is Kind.BOOLEAN else 'TEXT'},\n"
+        f"    {column.name} {dialect.boolean if column.kind is ColumnType.BOOLEAN else 'TEXT'},\n"
         for column in stream.content
     )
     keys = "".join(f"    {column.name} TEXT NOT NULL,\n" for column in stream.key)
@@ -245,10 +242,7 @@ def _made_for(warehouse: Warehouse, complaint: str) -> dict[str, int]:
 
 def _of_stream(stream: Stream) -> Layout:
     keys = "".join(f"{column.name} VARCHAR NOT NULL, " for column in stream.key)
-    content = "".join(
-        f"{column.name} {'BOOLEAN' if column.kind is Kind.BOOLEAN else 'VARCHAR'}, "
-        for column in stream.content
-    )
+    content = "".join(f"{column.name} {column.sql_type}, " for column in stream.content)
     landed = f"""
         sync_id VARCHAR NOT NULL,
         batch INTEGER NOT NULL,

@@ -23,8 +23,8 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import EltAssetsError, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import Platform
-from elt_assets.sync.state import ledger
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.state import versions
+from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.campaign.histories import History, Telling
 from elt_assets_tests.campaign.state import installation
 
@@ -160,11 +160,11 @@ def _do(
         ):
             _settled(note, outcome)
     elif note.act == "read":
-        first = ledger.version(platform.database, USERS, ref).version
+        first = versions.current(platform.database, StreamKey(USERS, ref)).version
         note.seen = sorted(
             (row["external_id"], row["content_hash"]) for row in platform.records(USERS, ref)
         )
-        note.versions = (first, ledger.version(platform.database, USERS, ref).version)
+        note.versions = (first, versions.current(platform.database, StreamKey(USERS, ref)).version)
     elif note.act == "changes":
         platform.changes(USERS, ref)
     elif note.act == "approve":

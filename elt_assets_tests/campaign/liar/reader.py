@@ -17,7 +17,7 @@ from elt_assets.connectors.rest.listing_course import (
     Turn,
 )
 from elt_assets.errors import PositionRefused, ProviderRefused, SyncError
-from elt_assets.sync.extract.staging import ExtractionState
+from elt_assets.sync.extract.checkpoints import ExtractionState
 from elt_assets_tests.campaign.liar.provider import Answer, Paging, Provider
 
 MAX_PAGES = 30

@@ -243,7 +243,7 @@ def test_a_preset_tells_every_sign_in_of_a_day(
         normalized = events.normalize(EventSource.API, DAY)
         assert (normalized.read, normalized.rejected) == (count, 0)
         events.load(DAY)
-        rows = events.events(limit=None)
+        rows = events.reports.events(limit=None)
     shown = ("event_id", "user_external_id", "result", "country", "ip", "user_agent", "application")
     assert {tuple(row[field] for field in shown) for row in rows} == {
         (

@@ -10,7 +10,7 @@ from elt_assets.orchestration.assets.table_specs import column_lineage, table_sp
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state.store_tables import prepare_warehouse
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
 REF = IntegrationRef("acme", "okta")
 
@@ -29,7 +29,7 @@ def test_declared_columns_are_those_of_the_real_tables(stream: Stream) -> None:
     tables = declared(stream)
     with Platform.open(load_settings()) as platform:
         with platform.warehouses.open(REF) as connection:
-            prepare_warehouse(connection, REF, stream)
+            prepare_warehouse(connection, StreamKey(stream, REF))
             for table in (stream.staging, stream.cdc):
                 described = connection.execute(f"DESCRIBE {table}").fetchall()
                 assert tables[table] == [(row[0], row[1]) for row in described]

@@ -44,14 +44,14 @@ def company(tmp_path: Path) -> Iterator[Company]:
 def row(status: Status, attempts: int, ago: timedelta, integration: str = "main") -> SyncRow:
     moment = (NOW - ago).isoformat()
     return SyncRow(
-        "acme",
-        integration,
-        "users",
-        "daily",
-        1,
-        status,
-        attempts,
-        None,
+        partition=f"acme:{integration}",
+        organization_id="acme",
+        connected_integration_id=integration,
+        stream="users",
+        sync_id="daily",
+        ordinal=1,
+        status=status,
+        attempts=attempts,
         started_at=moment,
         finished_at=moment if status is Status.FAILED else None,
     )

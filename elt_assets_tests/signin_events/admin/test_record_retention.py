@@ -37,16 +37,16 @@ def forget(
 
 
 def test_old_records_go_and_every_event_and_summary_stays(tenant: Tenant) -> None:
-    before, summary = tenant.table(), tenant.events.summary()
+    before, summary = tenant.table(), tenant.events.reports.summary()
     counts = {"fetched": 5, "normalized": 4, "dead": 2}
     assert forget(tenant, dry_run=True) == counts
     assert forget(tenant, dry_run=True) == counts
     assert forget(tenant) == counts
     assert forget(tenant) == dict.fromkeys(counts, 0)
-    assert (tenant.table(), tenant.events.summary()) == (before, summary)
+    assert (tenant.table(), tenant.events.reports.summary()) == (before, summary)
     tenant.events.retry_rejected(DAY)
     assert tenant.events.refresh() == 4
-    assert (tenant.table(), tenant.events.summary()) == (before, summary)
+    assert (tenant.table(), tenant.events.reports.summary()) == (before, summary)
 
 
 def test_records_of_an_old_day_that_came_lately_stay(tenant: Tenant) -> None:

@@ -13,6 +13,7 @@ from elt_assets.errors import InvalidInput, NotFound, Stopped
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import EventProgress, EventSource, ExtractionStatus
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets_tests.connectors.serving import Asked, Reply
 from elt_assets_tests.signin_events.days import ACME, DAY, EVE, Tenant, event
 
@@ -159,7 +160,7 @@ def test_a_stop_ends_a_request_that_waits_and_keeps_what_is_committed(tenant: Te
     timer = threading.Thread(target=interrupt)
     timer.start()
     with pytest.raises(Stopped, match="took longer than 120 s"):
-        tenant.events.extract_api(DAY, stop=stop)
+        tenant.events.extract_api(DAY, step=StepRun(stop=stop))
     timer.join()
     tenant.provider.answer = answer
     (complete,) = tenant.events.extract_api(DAY)
@@ -169,7 +170,7 @@ def test_a_stop_ends_a_request_that_waits_and_keeps_what_is_committed(tenant: Te
 def test_the_end_of_a_step_is_told(tenant: Tenant) -> None:
     tenant.listed = [event(1), event(2), event(3)]
     told: list[EventProgress] = []
-    tenant.events.extract_api(DAY, progress=told.append)
+    tenant.events.extract_api(DAY, step=StepRun(progress=told.append))
     assert (told[-1].step, told[-1].what, told[-1].rows) == ("api_events", "acme:main", 3)
     assert (told[-1].share, told[-1].seconds_left) == (1.0, 0.0)
 
@@ -196,7 +197,7 @@ def test_a_stop_ends_a_request_that_is_not_answered(tmp_path: Path) -> None:
         tenant.provider.answer = late
         try:
             with pytest.raises(Stopped, match="was interrupted"):
-                tenant.events.extract_api(DAY, stop=stop)
+                tenant.events.extract_api(DAY, step=StepRun(stop=stop))
             assert not answered.is_set()
         finally:
             over.set()

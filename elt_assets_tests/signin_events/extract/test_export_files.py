@@ -16,6 +16,7 @@ from elt_assets.errors import RetryableError, Stopped
 from elt_assets.signin_events.extract import csv_halves
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import EventSource, FileStatus
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets_tests.signin_events.days import DAY, EVE, HEADER, Tenant, line
 
 
@@ -167,7 +168,7 @@ def test_a_quote_that_is_not_closed_loses_no_line_in_silence(tenant: Tenant) -> 
     (result,) = tenant.events.extract_files(DAY)
     if result.error is None:
         assert result.rejected >= 1
-        (letter,) = tenant.events.rejected()
+        (letter,) = tenant.events.reports.rejected()
         assert letter["reason"] == "has a quote that is not closed"
         assert all(key in letter["raw"] for key in ("f-2", "f-3", "f-4"))
     else:
@@ -283,7 +284,7 @@ def test_a_stop_ends_a_load_in_the_middle_and_nothing_of_the_file_stays(tenant: 
     timer = threading.Timer(0.15, stop.request, ["csv_events took longer than 120 s"])
     timer.start()
     with pytest.raises(Stopped, match="longer than 120 s"):
-        tenant.events.extract_files(DAY, stop=stop)
+        tenant.events.extract_files(DAY, StepRun(stop=stop))
     timer.join()
     tenant.file("a.csv", line("f-1"))
     assert loaded(tenant) == [("a.csv", "loaded", 1, 1, 0)]

@@ -26,7 +26,7 @@ def tenant(tmp_path: Path) -> Iterator[Tenant]:
 
 def summary(tenant: Tenant, *names: str) -> list[tuple[Any, ...]]:
     """These columns of all rows, newest day first."""
-    return [tuple(row[name] for name in names) for row in tenant.events.summary()]
+    return [tuple(row[name] for name in names) for row in tenant.events.reports.summary()]
 
 
 def test_a_day_is_counted_by_organization(tenant: Tenant) -> None:
@@ -39,7 +39,7 @@ def test_a_day_is_counted_by_organization(tenant: Tenant) -> None:
         line("f-5", user_external_id="u-3", country=""),
     )
     tenant.run()
-    (row,) = tenant.events.summary()
+    (row,) = tenant.events.reports.summary()
     assert row == {
         "event_day": DAY.isoformat(),
         "organization_id": "acme",

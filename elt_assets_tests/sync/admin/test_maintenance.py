@@ -13,7 +13,7 @@ import pytest
 from elt_assets.errors import InvalidInput, NotFound, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.admin import audit
-from elt_assets.sync.admin.maintenance import Report, maintain
+from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.streams import USERS
@@ -70,7 +70,7 @@ def make_past(company: Company, newest: str, ref: IntegrationRef = ACME) -> None
         )
 
 
-def counts(report: Report) -> dict[str, int]:
+def counts(report: MaintenanceReport) -> dict[str, int]:
     return {work.what: work.count for work in report.works if work.count}
 
 

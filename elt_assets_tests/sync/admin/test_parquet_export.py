@@ -11,7 +11,7 @@ import pytest
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.admin.parquet_export import Table, export
+from elt_assets.sync.admin.parquet_export import ExportTable, export
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
@@ -79,14 +79,18 @@ def test_changes_and_history_are_those_of_the_log(filled: Company, tmp_path: Pat
 def test_what_was_found_and_not_applied_is_left_out(filled: Company, tmp_path: Path) -> None:
     filled.worlds["acme:main"].records = people(18)
     list(filled.platform.sync(USERS, [ACME], sync_id="s3", until=Stage.CDC))
-    export(filled.platform, tmp_path / "bi", tables=[Table.CHANGES])
+    export(filled.platform, tmp_path / "bi", tables=[ExportTable.CHANGES])
     changes = read(tmp_path / "bi", "users_changes", "DISTINCT sync_id")
     assert {row["sync_id"] for row in changes} == {"s1", "s2"}
 
 
 def test_any_stream_and_any_table_can_be_had_alone(filled: Company, tmp_path: Path) -> None:
     done = export(
-        filled.platform, tmp_path / "bi", refs=[OTHER], streams=[USERS], tables=[Table.HISTORY]
+        filled.platform,
+        tmp_path / "bi",
+        refs=[OTHER],
+        streams=[USERS],
+        tables=[ExportTable.HISTORY],
     )
     assert done.rows == {"users_history": 20}
     assert [path.name for path in (tmp_path / "bi").iterdir()] == ["users_history"]
@@ -109,7 +113,7 @@ def test_an_integration_without_rows_has_a_file_of_the_same_columns(
     filled: Company, tmp_path: Path
 ) -> None:
     filled.connect(IntegrationRef("empty", "main"))
-    export(filled.platform, tmp_path / "bi", streams=[USERS], tables=[Table.LATEST])
+    export(filled.platform, tmp_path / "bi", streams=[USERS], tables=[ExportTable.LATEST])
     schemas = [pq.ParquetFile(file).schema_arrow for file in (tmp_path / "bi").rglob("*.parquet")]
     assert len(schemas) == 3
     assert all(schema.equals(schemas[0]) for schema in schemas)

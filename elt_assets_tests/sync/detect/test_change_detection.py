@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from elt_assets.storage.warehouse import warehouse_files
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
-from elt_assets.sync.detect.change_detection import Detection, Found, has_missing
+from elt_assets.sync.detect.change_detection import Detection, DiffCounts, has_missing
 from elt_assets.sync.detect.delete_guard import Harm
 from elt_assets.sync.outcome import Mode, Stage, Status
-from elt_assets.sync.state import change_log, ledger
+from elt_assets.sync.state import change_log, versions
 from elt_assets.sync.state.change_log import changed_fields
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.streams import GROUPS, USERS
+from elt_assets.sync.streams import GROUPS, USERS, StreamKey
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people, person
 from elt_assets_tests.testbed.lakes import fresh_stores
 
@@ -236,13 +236,13 @@ def gone(world: World, *numbers: int) -> None:
 @contextmanager
 def compared(
     company: Company, sync_id: str, mode: Mode = Mode.FULL
-) -> Iterator[tuple[Detection, Found]]:
+) -> Iterator[tuple[Detection, DiffCounts]]:
     """What the sync staged, compared with the latest table; nothing is decided yet."""
     platform = company.platform
     company.sync(sync_id=sync_id, until=Stage.STAGING)
-    base = ledger.version(platform.database, USERS, ACME).version
+    base = versions.current(platform.database, StreamKey(USERS, ACME)).version
     with platform.warehouses.open(ACME) as warehouse:
-        detection = Detection(warehouse, platform.database, USERS, ACME, sync_id, base)
+        detection = Detection(warehouse, platform.database, StreamKey(USERS, ACME), sync_id, base)
         yield detection, detection.compare(mode)
 
 
@@ -284,9 +284,19 @@ def test_each_row_becomes_what_its_record_says(company: Company) -> None:
             "new": "INSERT",
         }
         assert [key for _, key in detection.candidates()] == ["u-0000", "u-0012"]
-        assert (found.inserts, found.updates, found.deletes, found.shielded) == (1, 1, 3, 1)
-        assert (found.staged, found.unique, found.tombstones, found.pending) == (13, 12, 2, 0)
-        assert (found.missing, found.kept, found.withheld, found.latest_before) == (3, 0, 0, 13)
+        assert (found.inserts, found.updates, found.deletes, found.shielded_deletes) == (1, 1, 3, 1)
+        assert (found.staged, found.unique, found.tombstones, found.pending_deletes) == (
+            13,
+            12,
+            2,
+            0,
+        )
+        assert (found.missing, found.kept_rows, found.withheld, found.latest_before) == (
+            3,
+            0,
+            0,
+            13,
+        )
         assert (found.duplicates, found.unchanged, found.changes) == (1, 8, 5)
         assert found.newest == "2020-01-02T00:00:00.000000Z"
 
@@ -343,7 +353,7 @@ def test_only_an_earlier_absence_that_still_holds_is_a_second_witness(company: C
             "u-0008": "PENDING",
             "u-0009": "DELETE",
         }
-        assert detection.found().pending == 6
+        assert detection.found().pending_deletes == 6
         assert detection.found().missing == 9
 
 
@@ -457,7 +467,7 @@ def test_harm_that_is_withheld_or_rejected_is_not_counted_again(company: Company
             "new": "INSERT",
         }
         found, harm = detection.found(), detection.harmful_updates()
-        assert (found.kept, found.updates, found.deletes, found.missing) == (3, 3, 0, 1)
+        assert (found.kept_rows, found.updates, found.deletes, found.missing) == (3, 3, 0, 1)
         assert (harm.deactivations, harm.losing, harm.losses) == (1, 1, {"email": 1})
         detection.withhold({Harm.LOSS})
         found, harm = detection.found(), detection.harmful_updates()

@@ -131,8 +131,9 @@ def test_a_share_of_everything_still_keeps_to_the_count() -> None:
     st.integers(0, 10_000),
 )
 def test_no_delete_passes_without_proof_and_none_is_stopped_without_a_reason(
-    unique: int, deletes: int, latest: int, share: float, count: int
+    unique: int, deletes: int, others: int, share: float, count: int
 ) -> None:
+    latest = deletes + others
     limits = Safeguards(max_delete_share=share, max_delete_count=count)
     for certificate in (COMPLETE, Certificate(), Certificate(reasons=("a reason",))):
         found = judged(

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from elt_assets.sync.extract.certificate import ListedKeys, certify, contradicted, with_keys
-from elt_assets.sync.extract.staging import ExtractionState
-from elt_assets.sync.extract.sync_mode import Plan
+from elt_assets.sync.extract.checkpoints import ExtractionState
+from elt_assets.sync.extract.sync_mode import SyncMode
 from elt_assets.sync.outcome import Mode
 
 SOUND = ExtractionState(
@@ -138,7 +138,7 @@ def test_a_snapshot_may_repeat_a_key_and_counts_its_rows() -> None:
 
 
 def test_a_listing_of_changes_is_held_to_no_total_and_may_repeat_a_key() -> None:
-    changes = replace(SOUND, plan=Plan(Mode.INCREMENTAL, "2026-01-01T00:00:00Z"))
+    changes = replace(SOUND, sync_mode=SyncMode(Mode.INCREMENTAL, "2026-01-01T00:00:00Z"))
     assert certify(changes).declared_total is None
     assert keyed(3, repeated=2, state=changes, mode=Mode.INCREMENTAL) == (True, ())
 

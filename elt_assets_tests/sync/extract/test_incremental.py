@@ -10,9 +10,9 @@ import pytest
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import PermanentError, ProviderUnavailable
 from elt_assets.sync import clock
-from elt_assets.sync.extract.sync_mode import EVERYTHING, Plan, choose_plan
+from elt_assets.sync.extract.sync_mode import EVERYTHING, SyncMode, choose_sync_mode
 from elt_assets.sync.outcome import Mode, Status
-from elt_assets.sync.state.ledger import Version
+from elt_assets.sync.state.versions import Version
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, person
 
 pytestmark = pytest.mark.slow
@@ -43,14 +43,14 @@ def world(company: Company) -> World:
     [
         (None, None, READ, EVERYTHING),
         (None, WEEKLY, Version(), EVERYTHING),
-        (None, WEEKLY, READ, Plan(Mode.INCREMENTAL, "2026-11-21T11:55:00.000000Z")),
+        (None, WEEKLY, READ, SyncMode(Mode.INCREMENTAL, "2026-11-21T11:55:00.000000Z")),
         (Mode.FULL, WEEKLY, READ, EVERYTHING),
         (None, WEEKLY, Version(3, 3, READ.watermark, "2026-11-15T11:59:59Z"), EVERYTHING),
         (
             Mode.INCREMENTAL,
             WEEKLY,
             Version(3, 3, READ.watermark, "2026-11-01T00:00:00Z"),
-            Plan(Mode.INCREMENTAL, "2026-11-21T11:55:00.000000Z"),
+            SyncMode(Mode.INCREMENTAL, "2026-11-21T11:55:00.000000Z"),
         ),
         (Mode.INCREMENTAL, WEEKLY, Version(3, 3, None, READ.full_at), EVERYTHING),
         (None, WEEKLY, Version(3, 3, "2999-01-01T00:00:00.000000Z", READ.full_at), EVERYTHING),
@@ -58,19 +58,19 @@ def world(company: Company) -> World:
             None,
             WEEKLY,
             Version(3, 3, "0001-01-01T00:00:00.000000Z", READ.full_at),
-            Plan(Mode.INCREMENTAL, "1970-01-01T00:00:00.000000Z"),
+            SyncMode(Mode.INCREMENTAL, "1970-01-01T00:00:00.000000Z"),
         ),
     ],
 )
 def test_the_plan_follows_configuration_history_and_request(
-    requested: Mode | None, incremental: Incremental | None, version: Version, plan: Plan
+    requested: Mode | None, incremental: Incremental | None, version: Version, plan: SyncMode
 ) -> None:
-    assert choose_plan(requested, incremental, version, NOW) == plan
+    assert choose_sync_mode(requested, incremental, version, NOW) == plan
 
 
 def test_asking_for_what_is_not_configured_is_refused() -> None:
     with pytest.raises(PermanentError, match="no `incremental`"):
-        choose_plan(Mode.INCREMENTAL, None, READ, NOW)
+        choose_sync_mode(Mode.INCREMENTAL, None, READ, NOW)
 
 
 def test_a_sync_that_asks_for_what_is_not_configured_says_so(company: Company) -> None:

@@ -12,7 +12,7 @@ import pytest
 from elt_assets.connectors.source import Page
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.storage.warehouse.warehouse import transaction
-from elt_assets.sync.extract.staging import PAGES, incoming, pages_table
+from elt_assets.sync.extract.page_table import PAGES, incoming, pages_table
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person

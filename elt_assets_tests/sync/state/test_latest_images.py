@@ -11,7 +11,7 @@ from elt_assets.errors import RetryableError
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.state import latest_table
 from elt_assets.sync.state.latest_images import LatestImages
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
 COUNT = 25_000
@@ -33,7 +33,7 @@ def warehouse(synced: Company) -> Iterator[Warehouse]:
 
 @pytest.fixture
 def images(synced: Company, warehouse: Warehouse) -> LatestImages:
-    return LatestImages(warehouse, synced.platform.database, USERS, ACME)
+    return LatestImages(warehouse, synced.platform.database, StreamKey(USERS, ACME))
 
 
 def rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
@@ -64,6 +64,6 @@ def test_a_row_that_went_meanwhile_is_not_passed_over(
 ) -> None:
     images.load_hashes()
     with synced.platform.database.transaction() as transaction:
-        latest_table.remove_all(transaction, USERS, ACME)
+        latest_table.remove_all(transaction, StreamKey(USERS, ACME))
     with pytest.raises(RetryableError, match="went while they were compared"):
         images.load_of("SELECT id FROM latest_rows LIMIT 1")

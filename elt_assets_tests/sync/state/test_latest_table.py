@@ -16,7 +16,7 @@ from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.state import latest_table as latest
 from elt_assets.sync.state.store_tables import latest_table
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.sync.worlds import ACME
 
 # Names that read the same when run together.
@@ -68,16 +68,16 @@ def apply(
     table = pa.Table.from_pylist(list(changes), CHANGES)
     with database.transaction() as transaction:
         latest.apply_changes(
-            transaction, USERS, ref, table.to_reader(), delete_mode=delete_mode, now=now
+            transaction, StreamKey(USERS, ref), table.to_reader(), delete_mode=delete_mode, now=now
         )
 
 
 def listed(database: OperationalDatabase, ref: IntegrationRef = ACME) -> dict[str, dict[str, Any]]:
-    return {row["external_id"]: row for row in latest.listing(database, USERS, ref)}
+    return {row["external_id"]: row for row in latest.listing(database, StreamKey(USERS, ref))}
 
 
 def images(database: OperationalDatabase, ref: IntegrationRef = ACME) -> list[dict[str, Any]]:
-    with latest.images(database, USERS, ref) as reader:
+    with latest.images(database, StreamKey(USERS, ref)) as reader:
         rows: list[dict[str, Any]] = reader.read_all().to_pylist()
     return rows
 
@@ -152,16 +152,16 @@ def test_one_tenants_changes_never_touch_another_though_even_the_ids_are_the_sam
         "a": "Person a",
         "b": "Person b",
     }
-    assert [latest.count(database, USERS, ref) for ref in ALIKE] == [1, 2]
+    assert [latest.count(database, StreamKey(USERS, ref)) for ref in ALIKE] == [1, 2]
     assert [len(images(database, ref)) for ref in ALIKE] == [1, 2]
     with database.transaction() as transaction:
-        latest.remove_all(transaction, USERS, one)
-    assert [latest.count(database, USERS, ref) for ref in ALIKE] == [0, 2]
+        latest.remove_all(transaction, StreamKey(USERS, one))
+    assert [latest.count(database, StreamKey(USERS, ref)) for ref in ALIKE] == [0, 2]
 
 
 def test_no_rows_are_no_images(database: OperationalDatabase) -> None:
     assert images(database) == []
-    assert latest.count(database, USERS, ACME) == 0
+    assert latest.count(database, StreamKey(USERS, ACME)) == 0
 
 
 def test_a_row_kept_as_deleted_is_neither_listed_nor_counted_nor_compared(
@@ -170,7 +170,7 @@ def test_a_row_kept_as_deleted_is_neither_listed_nor_counted_nor_compared(
     apply(database, change("a"), change("b"))
     apply(database, change("a", "DELETE"), delete_mode="soft", now="2026-01-02")
     assert list(listed(database)) == ["b"]
-    assert latest.count(database, USERS, ACME) == 1
+    assert latest.count(database, StreamKey(USERS, ACME)) == 1
     assert [image["id"] for image in images(database)] == ["id-b"]
     kept = database.rows("SELECT external_id, deleted_at FROM users_latest ORDER BY external_id")
     assert kept == [
@@ -183,8 +183,8 @@ def test_a_row_kept_as_deleted_is_neither_listed_nor_counted_nor_compared(
 
 def test_a_large_integration_is_applied_and_read_in_streams(database: OperationalDatabase) -> None:
     apply(database, *(change(f"{number:05}") for number in range(12_000)))
-    assert latest.count(database, USERS, ACME) == 12_000
-    with latest.images(database, USERS, ACME) as reader:
+    assert latest.count(database, StreamKey(USERS, ACME)) == 12_000
+    with latest.images(database, StreamKey(USERS, ACME)) as reader:
         sizes = [batch.num_rows for batch in reader]
     assert sum(sizes) == 12_000
     assert len(sizes) > 1
@@ -210,7 +210,7 @@ def test_a_table_made_anew_holds_its_rows_alone_and_no_other_tenants(
         }
     )
     with database.transaction() as transaction:
-        latest.replace_all(transaction, USERS, one, rows.to_reader())
+        latest.replace_all(transaction, StreamKey(USERS, one), rows.to_reader())
     found = listed(database, one)
     assert {key: (row["name"], row["email"]) for key, row in found.items()} == {
         "b": ("Rebuilt", None),

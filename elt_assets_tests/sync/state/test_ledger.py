@@ -13,14 +13,16 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
-from elt_assets.sync.state import ledger
-from elt_assets.sync.state.ledger import SyncRow, Version
-from elt_assets.sync.streams import USERS, Stream
+from elt_assets.sync.state import ledger, sync_history, versions
+from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.state.versions import Version
+from elt_assets.sync.streams import USERS, Stream, StreamKey
 from elt_assets_tests.sync.worlds import ACME
 
 # Names that read the same when run together.
 ALIKE = IntegrationRef("a", "bc"), IntegrationRef("ab", "c")
 GROUPS = Stream("groups", "Groups.", USERS.key, USERS.content)
+KEY = StreamKey(USERS, ACME)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def begun(
     run_id: str | None = None,
 ) -> SyncRow:
     with database.transaction() as transaction:
-        return ledger.begin(transaction, stream, ref, sync_id, run_id)
+        return ledger.begin(transaction, StreamKey(stream, ref), sync_id, run_id)
 
 
 def outcome(sync_id: str, status: Status, ref: IntegrationRef = ACME) -> Outcome:
@@ -64,21 +66,19 @@ def outcome(sync_id: str, status: Status, ref: IntegrationRef = ACME) -> Outcome
 
 def settled(database: OperationalDatabase, result: Outcome, ref: IntegrationRef = ACME) -> None:
     with database.transaction() as transaction:
-        ledger.settle(transaction, USERS, ref, result)
+        ledger.settle(transaction, StreamKey(USERS, ref), result)
 
 
-def advanced(
-    database: OperationalDatabase, expected: Version, row: SyncRow, ref: IntegrationRef = ACME
-) -> bool:
+def advanced(database: OperationalDatabase, expected: Version, row: SyncRow) -> bool:
     with database.transaction() as transaction:
-        return ledger.advance(transaction, USERS, ref, expected, row)
+        return versions.advance(transaction, expected, row)
 
 
 def test_what_was_recorded_is_what_a_repeat_returns(database: OperationalDatabase) -> None:
     begun(database, "s1")
     result = outcome("s1", Status.QUARANTINED)
     settled(database, result)
-    row = ledger.find(database, USERS, ACME, "s1")
+    row = ledger.find(database, KEY, "s1")
     assert row is not None
     assert row.outcome() == msgspec.structs.replace(result, recorded=True)
     assert row.finished_at is not None
@@ -86,9 +86,9 @@ def test_what_was_recorded_is_what_a_repeat_returns(database: OperationalDatabas
 
 def test_a_sync_nobody_began_is_not_there(database: OperationalDatabase) -> None:
     begun(database, "s1")
-    assert ledger.find(database, USERS, ACME, "s2") is None
-    assert ledger.find(database, GROUPS, ACME, "s1") is None
-    assert ledger.find(database, USERS, ALIKE[0], "s1") is None
+    assert ledger.find(database, KEY, "s2") is None
+    assert ledger.find(database, StreamKey(GROUPS, ACME), "s1") is None
+    assert ledger.find(database, StreamKey(USERS, ALIKE[0]), "s1") is None
 
 
 def test_a_new_sync_is_extracting_and_the_newest(database: OperationalDatabase) -> None:
@@ -97,7 +97,7 @@ def test_a_new_sync_is_extracting_and_the_newest(database: OperationalDatabase) 
     assert {(row.status, row.attempts, row.run_id) for row in rows} == {
         (Status.EXTRACTING, 1, "run-9")
     }
-    assert rows == [ledger.find(database, USERS, ACME, row.sync_id) for row in rows]
+    assert rows == [ledger.find(database, KEY, row.sync_id) for row in rows]
 
 
 def test_every_stream_of_every_integration_counts_for_itself(
@@ -113,7 +113,7 @@ def test_an_unfinished_sync_is_continued_in_its_old_place(database: OperationalD
     settled(database, outcome("s1", Status.FAILED))
     begun(database, "s2")
     again = begun(database, "s1", run_id="run-2")
-    found = ledger.find(database, USERS, ACME, "s1")
+    found = ledger.find(database, KEY, "s1")
     assert found is not None
     for row in (again, found):
         assert (row.ordinal, row.attempts, row.run_id) == (1, 2, "run-2")
@@ -127,10 +127,10 @@ def test_a_settled_sync_is_neither_continued_nor_settled_again(
 ) -> None:
     begun(database, "s1")
     settled(database, outcome("s1", status))
-    before = ledger.find(database, USERS, ACME, "s1")
+    before = ledger.find(database, KEY, "s1")
     assert begun(database, "s1", run_id="another") == before
     settled(database, Outcome("acme:main", "users", "s1", Status.FAILED, error="later"))
-    assert ledger.find(database, USERS, ACME, "s1") == before
+    assert ledger.find(database, KEY, "s1") == before
 
 
 def test_a_place_once_given_is_never_given_again(database: OperationalDatabase) -> None:
@@ -145,11 +145,11 @@ def test_a_place_once_given_is_never_given_again(database: OperationalDatabase) 
 def test_the_version_starts_at_nothing_and_counts_settlements(
     database: OperationalDatabase,
 ) -> None:
-    assert ledger.version(database, USERS, ACME) == Version(0, 0)
+    assert versions.current(database, KEY) == Version(0, 0)
     for number in range(1, 4):
         row = begun(database, f"s{number}")
-        assert advanced(database, ledger.version(database, USERS, ACME), row)
-        assert ledger.version(database, USERS, ACME) == Version(number, number)
+        assert advanced(database, versions.current(database, KEY), row)
+        assert versions.current(database, KEY) == Version(number, number)
 
 
 @pytest.mark.parametrize("expected", [Version(0, 0), Version(1, 1), Version(3, 3)])
@@ -161,7 +161,7 @@ def test_a_version_that_is_not_the_expected_one_is_left_alone(
         assert advanced(database, Version(number - 1, number - 1), row)
     late = begun(database, "late")
     assert not advanced(database, expected, late)
-    assert ledger.version(database, USERS, ACME) == Version(2, 2)
+    assert versions.current(database, KEY) == Version(2, 2)
 
 
 def test_of_many_that_compare_at_once_exactly_one_sets(database: OperationalDatabase) -> None:
@@ -182,14 +182,14 @@ def test_of_many_that_compare_at_once_exactly_one_sets(database: OperationalData
     for thread in threads:
         thread.join()
     (winner,) = won
-    assert ledger.version(database, USERS, ACME) == Version(2, int(winner[1:]) + 1)
+    assert versions.current(database, KEY) == Version(2, int(winner[1:]) + 1)
 
 
 def test_one_integrations_version_is_not_anothers(database: OperationalDatabase) -> None:
     one, other = ALIKE
-    assert advanced(database, Version(), begun(database, "s1", one), one)
-    assert ledger.version(database, USERS, other) == Version()
-    assert advanced(database, Version(), begun(database, "s1", other), other)
+    assert advanced(database, Version(), begun(database, "s1", one))
+    assert versions.current(database, StreamKey(USERS, other)) == Version()
+    assert advanced(database, Version(), begun(database, "s1", other))
 
 
 def test_a_watermark_rises_and_never_falls(database: OperationalDatabase) -> None:
@@ -197,10 +197,10 @@ def test_a_watermark_rises_and_never_falls(database: OperationalDatabase) -> Non
     seen = []
     for number, moment in enumerate(moments):
         row = begun(database, f"s{number}")
-        expected = ledger.version(database, USERS, ACME)
+        expected = versions.current(database, KEY)
         with database.transaction() as transaction:
-            assert ledger.advance(transaction, USERS, ACME, expected, row, watermark=moment)
-        seen.append(ledger.version(database, USERS, ACME).watermark)
+            assert versions.advance(transaction, expected, row, watermark=moment)
+        seen.append(versions.current(database, KEY).watermark)
     assert seen == [moments[0], moments[1], moments[1], moments[1]]
 
 
@@ -208,12 +208,17 @@ def test_the_newest_syncs_come_first(database: OperationalDatabase) -> None:
     for sync_id in ("s1", "s2", "s3"):
         begun(database, sync_id)
     begun(database, "other", ALIKE[0])
-    assert [row.sync_id for row in ledger.recent(database, ACME, 2)] == ["s3", "s2"]
-    assert [row.sync_id for row in ledger.recent(database, None, 9)] == ["other", "s3", "s2", "s1"]
-    newest = ledger.newest(database, USERS, ACME, (Status.FAILED, Status.EXTRACTING))
+    assert [row.sync_id for row in sync_history.recent(database, ACME, 2)] == ["s3", "s2"]
+    assert [row.sync_id for row in sync_history.recent(database, None, 9)] == [
+        "other",
+        "s3",
+        "s2",
+        "s1",
+    ]
+    newest = sync_history.newest(database, KEY, (Status.FAILED, Status.EXTRACTING))
     assert newest is not None
     assert newest.sync_id == "s3"
-    assert ledger.newest(database, USERS, ACME, (Status.APPLIED,)) is None
+    assert sync_history.newest(database, KEY, (Status.APPLIED,)) is None
 
 
 def test_every_attempts_error_is_kept_though_the_sync_recovers(
@@ -222,10 +227,10 @@ def test_every_attempts_error_is_kept_though_the_sync_recovers(
     for number in (1, 2):
         begun(database, "s1")
         with database.transaction() as transaction:
-            ledger.add_error(transaction, USERS, ACME, "s1", f"error {number}")
+            ledger.add_error(transaction, KEY, "s1", f"error {number}")
     begun(database, "s1")
     settled(database, outcome("s1", Status.APPLIED))
-    kept = ledger.errors(database, USERS, ACME, "s1")
+    kept = ledger.errors(database, KEY, "s1")
     assert [(row["attempt"], row["error"]) for row in kept] == [(1, "error 1"), (2, "error 2")]
 
 
@@ -240,8 +245,8 @@ def test_only_what_can_go_on_and_is_newest_is_unsettled(database: OperationalDat
         one,
     )
     begun(database, "tried-again", other)
-    settled(database, outcome("tried-again", Status.FAILED, other), other)
-    assert [row.sync_id for row in ledger.unsettled(database)] == ["open", "tried-again"]
+    settled(database, outcome("tried-again", Status.FAILED, other))
+    assert [row.sync_id for row in sync_history.unsettled(database)] == ["open", "tried-again"]
 
 
 def test_forgetting_an_integration_leaves_no_row_of_it_and_all_of_others(
@@ -249,9 +254,9 @@ def test_forgetting_an_integration_leaves_no_row_of_it_and_all_of_others(
 ) -> None:
     for ref in ALIKE:
         row = begun(database, "s1", ref)
-        assert advanced(database, Version(), row, ref)
+        assert advanced(database, Version(), row)
         with database.transaction() as transaction:
-            ledger.add_error(transaction, USERS, ref, "s1", "an error")
+            ledger.add_error(transaction, StreamKey(USERS, ref), "s1", "an error")
     one, other = ALIKE
     with database.transaction() as transaction:
         ledger.forget(transaction, one)

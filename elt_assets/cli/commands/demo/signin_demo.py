@@ -169,13 +169,15 @@ def _held(settings: Settings, layout: Layout, days: Sequence[date]) -> Held:
 
     demos = {ref.organization_id for ref in layout.worlds()}
     with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
-        rows = [row for row in pipeline.events(limit=None) if row["organization_id"] in demos]
+        rows = [
+            row for row in pipeline.reports.events(limit=None) if row["organization_id"] in demos
+        ]
         theirs = {day.isoformat() for day in days}
-        letters = sum(letter["ingested_day"] in theirs for letter in pipeline.rejected())
+        letters = sum(letter["ingested_day"] in theirs for letter in pipeline.reports.rejected())
         return Held(
             events=compare_events(rows, signin_truth(layout, days)),
             letters=letters,
-            summaries=len(pipeline.summary()),
+            summaries=len(pipeline.reports.summary()),
         )
 
 
@@ -183,7 +185,7 @@ def _show(title: str, runs: Sequence[DayRun], settings: Settings) -> None:
     from elt_assets.signin_events.pipeline import EventPipeline
 
     with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
-        found = {one.day: one for one in pipeline.days()}
+        found = {one.day: one for one in pipeline.reports.days()}
     rows = []
     for run in runs:
         day = found[run.day]
@@ -218,7 +220,7 @@ def _show_letters(settings: Settings, days: Sequence[date]) -> None:
     theirs = {day.isoformat() for day in days}
     counted: Counter[str] = Counter()
     with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
-        for row in pipeline.rejected_counts():
+        for row in pipeline.reports.rejected_counts():
             if row["day"] in theirs:
                 counted[row["reason"]] += row["count"]
     click.echo()

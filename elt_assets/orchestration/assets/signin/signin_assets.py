@@ -46,13 +46,14 @@ from elt_assets.orchestration.day_partitions import day_of, has_day
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import (
+    DayExtraction,
     EventListener,
     EventSource,
-    Extraction,
     ExtractionStatus,
     FileStatus,
     Summarized,
 )
+from elt_assets.signin_events.step_run import StepRun
 from elt_assets.sync.service import Platform
 
 _LISTED = 5
@@ -91,16 +92,14 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
         run_id = context.run.run_id
         with EventPipeline(platform) as events:
 
-            def fetch(stop: Interruption, heard: EventListener) -> list[Extraction]:
+            def fetch(stop: Interruption, heard: EventListener) -> list[DayExtraction]:
                 if config.new_only:
-                    return events.extract_new(run_id=run_id, progress=heard, stop=stop)
+                    return events.extract_new(step=StepRun(run_id, heard, stop))
                 # What an earlier attempt of this run has read in full is not asked for again.
-                done = events.fetched(day, run_id) if context.retry_number else []
+                done = events.reports.fetched(day, run_id) if context.retry_number else []
                 names = {one.partition for one in done}
                 left = [ref for ref in events.integrations() if ref.partition_key not in names]
-                return done + events.extract_api(
-                    day, left, run_id=run_id, progress=heard, stop=stop
-                )
+                return done + events.extract_api(day, left, StepRun(run_id, heard, stop))
 
             found = worked(context, API_EVENTS, _timeout(config, platform), fetch)
         failed = [one for one in found if one.status is ExtractionStatus.FAILED]
@@ -126,9 +125,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
                 context,
                 CSV_EVENTS,
                 _timeout(config, platform),
-                lambda stop, heard: events.extract_files(
-                    day, run_id=run_id, progress=heard, stop=stop
-                ),
+                lambda stop, heard: events.extract_files(day, StepRun(run_id, heard, stop)),
             )
         failed = [one for one in found if one.status is FileStatus.FAILED]
         if failed:
@@ -149,7 +146,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
                 context,
                 SIGNIN_EVENTS,
                 _timeout(config, platform),
-                lambda stop, heard: events.load(day, progress=heard, stop=stop),
+                lambda stop, heard: events.load(day, StepRun(None, heard, stop)),
             )
         for reopened in found.days:
             if reopened != day and has_day(days, reopened):
@@ -176,7 +173,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
                 # Days that late events have reopened wait too, also those of a run that died
                 # before it came to them.
                 due = sorted({day, *events.waiting("summarize")})
-                return [events.summarize(one, stop=stop) for one in due]
+                return [events.summarize(one, StepRun(stop=stop)) for one in due]
 
             found = worked(context, SUMMARY, _timeout(config, platform), sum_up)
         for one in found:
@@ -218,7 +215,7 @@ def _normalizing(
                 context,
                 asset,
                 _timeout(config, platform),
-                lambda stop, heard: events.normalize(source, day, progress=heard, stop=stop),
+                lambda stop, heard: events.normalize(source, day, StepRun(None, heard, stop)),
             )
         usable = guarded(found)
         if not usable.passed:

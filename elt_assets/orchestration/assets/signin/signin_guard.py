@@ -13,7 +13,7 @@ from elt_assets.orchestration.assets.signin.signin_specs import (
     NORMALIZED_CSV_EVENTS,
     EventAsset,
 )
-from elt_assets.signin_events.results import Finding, Normalized
+from elt_assets.signin_events.results import CheckResult, Normalized
 
 NAME = "mostly_usable"
 MOST_REJECTED = 0.5
@@ -37,12 +37,14 @@ def guard_spec(asset: EventAsset) -> dg.AssetCheckSpec:
     )
 
 
-def guarded(found: Normalized) -> Finding:
+def guarded(found: Normalized) -> CheckResult:
     """Whether this may be loaded, and why not."""
     share = found.rejected / found.read if found.read else 0.0
     if share <= MOST_REJECTED or found.rejected < FEWEST:
-        return Finding(NAME, passed=True, message=f"{share:.0%} of {found.read:,} are dead letters")
-    return Finding(
+        return CheckResult(
+            NAME, passed=True, message=f"{share:.0%} of {found.read:,} are dead letters"
+        )
+    return CheckResult(
         NAME,
         passed=False,
         message=f"{found.rejected:,} of {found.read:,} records are dead letters: look at "

@@ -11,11 +11,11 @@ from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import EventAsset
 from elt_assets.signin_events.pipeline import SCHEMA
 from elt_assets.signin_events.results import (
-    Extraction,
+    CheckResult,
+    DayExtraction,
     ExtractionStatus,
     FileLoad,
     FileStatus,
-    Finding,
     Loaded,
     Normalized,
     Summarized,
@@ -24,7 +24,7 @@ from elt_assets.signin_events.results import (
 _LISTED = 20
 
 
-def of_extractions(asset: EventAsset, found: Sequence[Extraction]) -> dict[str, Any]:
+def of_extractions(asset: EventAsset, found: Sequence[DayExtraction]) -> dict[str, Any]:
     """What came from the APIs."""
     failed = [
         named(one.partition, one.error) for one in found if one.status is ExtractionStatus.FAILED
@@ -104,7 +104,7 @@ def of_summary(asset: EventAsset, found: Summarized) -> dict[str, Any]:
     }
 
 
-def of_finding(found: Finding) -> dict[str, Any]:
+def of_finding(found: CheckResult) -> dict[str, Any]:
     """What a check found, in the words of the other checks."""
     rows = [", ".join(f"{name}={value}" for name, value in row.items()) for row in found.sample]
     said = [] if found.passed else [found.message, *rows]

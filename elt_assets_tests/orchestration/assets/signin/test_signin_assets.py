@@ -92,7 +92,7 @@ def run(instance: dg.DagsterInstance, day: date = DAY) -> DayRun:
 def loaded() -> dict[str, str]:
     """The loaded events and their sources."""
     with Platform.open(load_settings()) as platform, EventPipeline(platform) as events:
-        return {row["event_id"]: row["source"] for row in events.events()}
+        return {row["event_id"]: row["source"] for row in events.reports.events()}
 
 
 def metadata(instance: dg.DagsterInstance, asset: str, day: date = DAY) -> dict[str, object]:
@@ -171,7 +171,7 @@ def test_a_further_attempt_asks_those_that_failed_and_nobody_else(
     assert sorted(paths) == ["/ill/signins", "/ill/signins", "/signins"]
     assert metadata(instance, "api_events").items() >= {"integrations": 2, "fetched": 2}.items()
     with Platform.open(load_settings()) as platform, EventPipeline(platform) as events:
-        (met,) = events.errors(DAY)
+        (met,) = events.reports.errors(DAY)
     assert (met["integration_id"], met["attempt"]) == ("ill", 1)
     assert "503" in met["error"]
 

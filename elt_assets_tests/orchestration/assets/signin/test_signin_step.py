@@ -16,10 +16,10 @@ from elt_assets.orchestration.assets.signin.signin_step import as_text, bounded
 from elt_assets.orchestration.day_partitions import FIRST_DAY
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import (
+    CheckResult,
     EventListener,
     EventProgress,
     EventSource,
-    Finding,
     Normalized,
 )
 
@@ -99,7 +99,7 @@ def test_what_follows_from_a_source_is_its_branch_and_what_both_meet_in() -> Non
 
 
 def test_a_day_of_dead_letters_is_not_loaded() -> None:
-    def of(read: int, rejected: int) -> Finding:
+    def of(read: int, rejected: int) -> CheckResult:
         return guarded(
             Normalized(EventSource.API, FIRST_DAY, "v2", read, read - rejected, rejected)
         )
@@ -113,8 +113,8 @@ def test_a_day_of_dead_letters_is_not_loaded() -> None:
 
 
 def test_a_finding_that_passed_shows_nothing_and_one_that_did_not_says_why_first() -> None:
-    assert of_finding(Finding("gaps", True, "fine"))["sample"].value == "none"
-    found = Finding("gaps", False, "1 day is missing", 1, ({"day": "2026-01-05", "events": 0},))
+    assert of_finding(CheckResult("gaps", True, "fine"))["sample"].value == "none"
+    found = CheckResult("gaps", False, "1 day is missing", 1, ({"day": "2026-01-05", "events": 0},))
     assert of_finding(found)["offending"] == 1
     assert of_finding(found)["sample"].value == ("- 1 day is missing\n- day=2026-01-05, events=0")
 

@@ -1,0 +1,229 @@
+"""The checkpoints of extractions: where each stands, and what it has landed so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from elt_assets.connectors.source import Cursor
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row, row_of
+from elt_assets.sync.clock import ago, now
+from elt_assets.sync.extract.sync_mode import EVERYTHING, SyncMode
+from elt_assets.sync.outcome import Certificate, Mode
+from elt_assets.sync.streams import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionState:
+    """An extraction as its checkpoints record it.
+
+    `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch,
+    `resumable` whether another attempt could go on from there, `snapshot` whether the source
+    lists one consistent state. `doubts` are what its pages gave against their completeness.
+
+    `cursor` continues it; `ended` says that the last landed page was the last of all, or
+    that the source stopped there (`cut_short` says why).
+    """
+
+    batches: int = 0
+    pages: int = 0
+    fetched: int = 0
+    staged: int = 0
+    rejected: int = 0
+    unreadable_keys: int = 0
+    declared_totals: tuple[int, ...] = ()
+    cut_short: str | None = None
+    doubts: tuple[str, ...] = ()
+    cursor: Cursor | None = None
+    sync_mode: SyncMode = EVERYTHING
+    run: int = 1
+    landed_by: frozenset[int] = frozenset()
+    resumable: bool = True
+    snapshot: bool = False
+    certificate: Certificate | None = None
+
+    @property
+    def runs(self) -> int:
+        """How many attempts the records come from; more than one is stitched."""
+        return max(1, len(self.landed_by))
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to fetch."""
+        return self.batches > 0 and self.cursor is None
+
+
+def begin_extraction(
+    warehouse: Warehouse,
+    stream: Stream,
+    sync_id: str,
+    *,
+    fingerprint: str,
+    max_resume: timedelta,
+    choose_mode: Callable[[], SyncMode],
+) -> ExtractionState:
+    """Start an extraction by `choose_mode`, or find where an interrupted one of the sync stands.
+
+    Pages fetched under another configuration (`fingerprint`), or begun longer than
+    `max_resume` ago and not sealed, do not belong to the same extraction: they are dropped
+    and it starts from the first page.
+    """
+    known = {"stream": stream.name, "sync_id": sync_id}
+    with warehouse.transaction():
+        found = warehouse.execute(
+            """
+            SELECT
+                certificate IS NOT NULL,
+                fingerprint = $fingerprint
+                    AND (certificate IS NOT NULL OR started_at > $oldest::TIMESTAMP)
+            FROM extractions
+            WHERE stream = $stream AND sync_id = $sync_id
+            """,
+            known | {"fingerprint": fingerprint, "oldest": ago(max_resume)},
+        ).fetchone()
+        sealed, continues = found or (False, False)
+        if not continues:
+            if found is not None:
+                forget_extractions(warehouse, stream, [sync_id])
+            chosen = choose_mode()
+            row = known | {
+                "fingerprint": fingerprint,
+                "runs": 1,
+                "mode": str(chosen.mode),
+                "since": chosen.since,
+                "confirming": chosen.confirming,
+                "started_at": now(),
+            }
+            warehouse.insert("extractions", row_of(row), row)
+            return ExtractionState(sync_mode=chosen)
+        if not sealed:
+            warehouse.update(
+                "extractions", "runs = runs + 1", "stream = $stream AND sync_id = $sync_id", known
+            )
+    return extraction_state(warehouse, stream, sync_id)
+
+
+def begin_again(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
+    """Drop what an extraction has landed and cannot go on from; its mode and its runs stay."""
+    with warehouse.transaction():
+        _forget_landed(warehouse, stream, [sync_id])
+    return extraction_state(warehouse, stream, sync_id)
+
+
+def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
+    """Read an extraction's checkpoints."""
+    row = one_row(
+        warehouse,
+        """
+        SELECT
+            coalesce(b.batches, 0), coalesce(b.pages, 0), coalesce(b.fetched, 0),
+            coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
+            coalesce(b.totals, []), b.cut_short, b.cursor,
+            coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since,
+            coalesce(b.doubts, []), coalesce(e.confirming, false)
+        FROM extractions AS e
+        LEFT JOIN (
+            SELECT
+                count(*) AS batches,
+                sum(pages)::BIGINT AS pages,
+                sum(fetched)::BIGINT AS fetched,
+                sum(staged)::BIGINT AS staged,
+                sum(rejected)::BIGINT AS rejected,
+                sum(unreadable_keys)::BIGINT AS unreadable_keys,
+                list_distinct(flatten(list(declared_totals))) AS totals,
+                flatten(list(doubts ORDER BY batch) FILTER (doubts IS NOT NULL)) AS doubts,
+                arg_max(cut_short, batch) AS cut_short,
+                -- arg_max would skip the NULL that marks the end.
+                arg_max_null(cursor, batch) AS cursor,
+                list(DISTINCT run) AS landed_by
+            FROM extraction_batches
+            WHERE stream = $stream AND sync_id = $sync_id
+        ) AS b ON true
+        WHERE e.stream = $stream AND e.sync_id = $sync_id
+        """,
+        {"stream": stream.name, "sync_id": sync_id},
+    )
+    return ExtractionState(
+        batches=row[0],
+        pages=row[1],
+        fetched=row[2],
+        staged=row[3],
+        rejected=row[4],
+        unreadable_keys=row[5],
+        declared_totals=tuple(sorted(row[6])),
+        cut_short=row[7],
+        cursor=None if row[8] is None else msgspec.json.decode(row[8]),
+        landed_by=frozenset(row[9]),
+        run=row[10],
+        certificate=None if row[11] is None else msgspec.json.decode(row[11], type=Certificate),
+        sync_mode=SyncMode(Mode(row[12]), row[13], confirming=row[15]),
+        doubts=tuple(dict.fromkeys(row[14])),
+    )
+
+
+def staged_and_unique(warehouse: Warehouse, stream: Stream, sync_id: str) -> tuple[int, int]:
+    """How many records one sync staged, and how many of them differ in id."""
+    staged, unique = one_row(
+        warehouse,
+        f"SELECT count(*), count(DISTINCT id) FROM {stream.staging} WHERE sync_id = $sync_id",
+        {"sync_id": sync_id},
+    )
+    return staged, unique
+
+
+def repeated_keys(warehouse: Warehouse, stream: Stream, sync_id: str) -> int:
+    """How many keys one sync listed on more than one page."""
+    (repeated,) = one_row(
+        warehouse,
+        f"""
+        SELECT count(*)
+        FROM (
+            SELECT staged.id
+            FROM {stream.staging} AS staged
+            JOIN extraction_batches AS b
+                ON b.stream = $stream AND b.sync_id = $sync_id AND b.batch = staged.batch
+            WHERE staged.sync_id = $sync_id
+            GROUP BY staged.id
+            HAVING count(DISTINCT (
+                staged.batch,
+                len(list_filter(b.page_starts, lambda start: start <= staged.seq))
+            )) > 1
+        )
+        """,
+        {"stream": stream.name, "sync_id": sync_id},
+    )
+    return int(repeated)
+
+
+def forget_extractions(warehouse: Warehouse, stream: Stream, sync_ids: Collection[str]) -> None:
+    """Drop everything that the extractions of these syncs landed, and that they ever were."""
+    warehouse.delete(
+        "extractions",
+        "stream = $stream AND list_contains($old::VARCHAR[], sync_id)",
+        {"stream": stream.name, "old": [*sync_ids]},
+    )
+    _forget_landed(warehouse, stream, sync_ids)
+
+
+def _forget_landed(warehouse: Warehouse, stream: Stream, sync_ids: Collection[str]) -> None:
+    known = {"stream": stream.name, "old": [*sync_ids]}
+    for table in ("extraction_batches", "rejected_records"):
+        warehouse.delete(
+            table, "stream = $stream AND list_contains($old::VARCHAR[], sync_id)", known
+        )
+    # Also records that other syncs stored and that only these syncs still referred to.
+    warehouse.delete(
+        stream.landed,
+        f"""
+        NOT EXISTS (
+            FROM extraction_batches AS b
+            WHERE b.stream = $stream
+                AND b.records_of = {stream.landed}.sync_id
+                AND b.batch = {stream.landed}.batch
+        )
+        """,
+        {"stream": stream.name},
+    )

@@ -1,0 +1,99 @@
+"""The version of each latest table, which an apply compares and sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elt_assets.storage.operational.database import OperationalDatabase, Transaction
+from elt_assets.sync.clock import now
+from elt_assets.sync.state.ledger import ONE_STREAM, SyncRow
+from elt_assets.sync.streams import StreamKey
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """State of one integration's latest table.
+
+    `version` counts the syncs that settled; `ordinal` is that of the newest of them.
+    `watermark` is the newest change seen, by the provider's time, and `full_at` when
+    everything was last read completely; None asks for it to be read next.
+    """
+
+    version: int = 0
+    ordinal: int = 0
+    watermark: str | None = None
+    full_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The sync that made the latest table what it is, and the version it made."""
+
+    sync_id: str
+    version: int
+
+
+def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Version:
+    """The latest table's version and newest ordinal now."""
+    rows = source.rows(
+        f"SELECT version, ordinal, watermark, full_at FROM integration_versions WHERE {ONE_STREAM}",
+        key.values,
+    )
+    return Version(**rows[0]) if rows else Version()
+
+
+def applied(database: OperationalDatabase, key: StreamKey) -> Applied | None:
+    """What the latest table of the integration was made by; None before the first sync."""
+    rows = database.rows(
+        f"SELECT sync_id, version FROM integration_versions WHERE {ONE_STREAM}", key.values
+    )
+    return Applied(**rows[0]) if rows else None
+
+
+def advance(
+    transaction: Transaction,
+    expected: Version,
+    row: SyncRow,
+    *,
+    watermark: str | None = None,
+    full_at: str | None = None,
+) -> bool:
+    """Compare and set: make `row` the newest settled sync if the version is still `expected`.
+
+    A watermark only rises, and stays where it is None; one that lies behind the beginning of
+    `row` was a provider's mistake and is dropped. `full_at` becomes what is given.
+    """
+    key = row.key.values
+    if expected.version == 0:
+        changed = transaction.execute(
+            """
+            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """,
+            (*key, row.ordinal, row.sync_id, now(), watermark, full_at),
+        )
+    else:
+        known = expected.watermark if (expected.watermark or "") <= row.started_at else None
+        risen = max(filter(None, (watermark, known)), default=None)
+        changed = transaction.execute(
+            f"""
+            UPDATE integration_versions
+            SET version = version + 1, ordinal = ?, sync_id = ?, settled_at = ?,
+                watermark = ?, full_at = ?
+            WHERE {ONE_STREAM} AND version = ?
+            """,
+            (row.ordinal, row.sync_id, now(), risen, full_at, *key, expected.version),
+        )
+    return changed == 1
+
+
+def set_version(transaction: Transaction, key: StreamKey, version: int, sync_id: str) -> None:
+    """Set the latest table's version outright; only rebuilding from the log does this."""
+    transaction.execute(
+        """
+        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL)
+        ON CONFLICT (organization_id, connected_integration_id, stream) DO UPDATE
+        SET version = excluded.version, settled_at = excluded.settled_at
+        """,
+        (*key.values, version, sync_id, now()),
+    )

@@ -1,0 +1,80 @@
+"""What the engine is given: a request to sync one stream, and the installation's parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from elt_assets.config.safeguards import SafeguardOverrides, Safeguards
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.source import Source
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.warehouse.warehouse import Warehouses
+from elt_assets.sync.fault_injection import NO_FAULTS, Faults
+from elt_assets.sync.outcome import Mode, ProgressListener, Stage, silent
+from elt_assets.sync.state.registry import Integration, Registry
+from elt_assets.sync.streams import StreamKey
+
+
+class SourceOpener(Protocol):
+    """How the engine gets a source; `connectors.catalog.open_source` outside tests."""
+
+    def __call__(
+        self,
+        provider: str,
+        provider_data: Mapping[str, Any],
+        stream: str,
+        *,
+        secrets: Secrets,
+        limits: FetchLimits,
+        ref: IntegrationRef,
+    ) -> Source:
+        """Open the stream of a provider. Raises `SecretMissing` or `InvalidInput`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """What to sync and how far."""
+
+    key: StreamKey
+    sync_id: str
+    run_id: str | None
+    pages_per_batch: int
+    stop: threading.Event
+    faults: Faults
+    until: Stage = Stage.LATEST
+    progress: ProgressListener = silent
+    mode: Mode | None = None
+    max_pages: int | None = None
+    """Pages of this extraction before it is cut, where the installation's limit is not meant."""
+    again_of: str | None = None
+    """The sync whose kept records are mapped again instead of fetching, if this one is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """The stores, limits and sources that every sync of an installation uses."""
+
+    database: OperationalDatabase
+    warehouses: Warehouses
+    registry: Registry
+    limits: FetchLimits
+    safeguards: Safeguards
+    max_recoveries: int
+    max_resume: timedelta
+    confirm_after: timedelta
+    open_source: SourceOpener = catalog.open_source
+    faults: Faults = NO_FAULTS
+    show_values: bool = False
+
+    def safeguards_of(self, integration: Integration) -> Safeguards:
+        """The limits that hold for one integration: its own over the installation's."""
+        own = integration.provider_data.get("safeguards") or {}
+        overrides: SafeguardOverrides = SafeguardOverrides.model_validate(own)
+        return overrides.over(self.safeguards)
