@@ -162,6 +162,46 @@ class Consumers:
                 (position, now(), name),
             )
 
+    def advance(self, consumer: Consumer, position: int) -> bool:
+        """Note that a consumer has everything up to `position`, unless it was set elsewhere."""
+        with self._database.transaction("feed consumers") as transaction:
+            return bool(
+                transaction.execute(
+                    "UPDATE feed_consumers SET position = ?, position_at = ?, pending = NULL,"
+                    " failures = 0, error = NULL, retry_at = NULL"
+                    " WHERE name = ? AND position = ?",
+                    (position, now(), consumer.name, consumer.position),
+                )
+            )
+
+    def retry(self, name: str) -> None:
+        """Let the message that failed be sent again at once.
+
+        Raises `NotFound`, or `InvalidInput` when none failed.
+        """
+        failed = self._failed(name)
+        self.put(
+            msgspec.structs.replace(failed, failures=0, error=None, retry_at=None, stopped=False)
+        )
+
+    def skip(self, name: str) -> int:
+        """Give up the message that failed; return the number of its last entry.
+
+        Raises `NotFound`, or `InvalidInput` when none failed.
+        """
+        failed = self._failed(name)
+        position = failed.position if failed.pending is None else failed.pending
+        self.move(name, position)
+        return position
+
+    def _failed(self, name: str) -> Consumer:
+        consumer = self.get(name)
+        if not (consumer.failures or consumer.stopped):
+            raise InvalidInput(
+                f"no message to {name} has failed; `elt-assets feed status` shows how it stands"
+            )
+        return consumer
+
     def put(self, consumer: Consumer) -> None:
         """Store how the delivery to a consumer stands."""
         with self._database.transaction("feed consumers") as transaction:

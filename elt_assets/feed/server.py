@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -178,18 +179,29 @@ class FeedServer:
 
 
 def application(
-    opened: Callable[[], OperationalDatabase], middleware: Sequence[Middleware]
+    opened: Callable[[], OperationalDatabase],
+    middleware: Sequence[Middleware],
+    deliver: Callable[[OperationalDatabase, threading.Event], None] | None = None,
 ) -> Starlette:
-    """The routes over the database that `opened` gives; it is closed at the end."""
+    """The routes over the database that `opened` gives; it is closed at the end.
 
+    `deliver` runs in a thread next to them until its event is set.
+    """
     database = opened()
     server = FeedServer(database)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        stop = threading.Event()
+        thread = threading.Thread(target=deliver, args=(database, stop), name="delivering")
+        if deliver is not None:
+            thread.start()
         try:
             yield
         finally:
+            stop.set()
+            if deliver is not None:
+                await run_in_threadpool(thread.join)
             await run_in_threadpool(database.close)
 
     async def index(_: Request) -> Response:

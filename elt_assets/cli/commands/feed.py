@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -13,8 +15,10 @@ from elt_assets.cli.commands.server.dev import refuse_a_port_in_use
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform
+from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.feed.consumers import Consumer, Consumers
+from elt_assets.feed.consumers import Consumer, Consumers, Webhook
+from elt_assets.feed.delivery import Deliverer, keep_delivering, signers
 from elt_assets.feed.entries import read
 from elt_assets.feed.numbering import BEGINNING, number_entries
 from elt_assets.feed.scope import Scope
@@ -55,6 +59,12 @@ def consumers() -> None:
     metavar="POSITION",
     help=f"Where it begins: a position, or {BEGINNING} for the oldest entry kept. Default: now.",
 )
+@click.option("--webhook", metavar="URL", help="Send entries to this address instead.")
+@click.option(
+    "--secret",
+    metavar="env:NAME|file:PATH",
+    help="Where the key that signs a webhook's messages is kept.",
+)
 @as_json
 def add(
     name: str,
@@ -63,16 +73,19 @@ def add(
     fields: tuple[str, ...],
     names_only: bool,
     after: str | None,
+    webhook: str | None,
+    secret: str | None,
     as_json: bool,
 ) -> None:
-    """Register a consumer that pulls, and print its token, once."""
+    """Register a consumer that pulls, and print its token, once; or one that is sent entries."""
     if fields and names_only:
         raise click.UsageError("--field and --names-only exclude each other")
+    target = _webhook(webhook, secret)
     scope = Scope(organizations or None, streams or None, () if names_only else fields or None)
     with existing_platform() as platform:
         detail = {"consumer": name, "scope": msgspec.to_builtins(scope)}
         platform.audit_log.record("feed consumer add", None, detail)
-        token = Consumers(platform.database).add(name, scope, after=after)
+        token = Consumers(platform.database).add(name, scope, target, after=after)
     _show_token(name, token, as_json)
 
 
@@ -205,6 +218,46 @@ def replay(name: str, after: str) -> None:
     note(f"consumer {name} goes on after {after}")
 
 
+@feed.command(epilog="Example: elt-assets feed retry billing")
+@click.argument("name")
+def retry(name: str) -> None:
+    """Send the message that a webhook did not take again at once."""
+    with existing_platform() as platform:
+        Consumers(platform.database).retry(name)
+    note(f"the message to {name} is sent again")
+
+
+@feed.command(epilog="Example: elt-assets feed skip billing")
+@click.argument("name")
+def skip(name: str) -> None:
+    """Give up the message that a webhook did not take, and go on with the next one."""
+    with existing_platform() as platform:
+        state = number_entries(platform.database)
+        registered = Consumers(platform.database)
+        failed = registered.get(name)
+        skipped = {"consumer": name, "after": failed.position, "up to": failed.pending}
+        platform.audit_log.record("feed skip", None, skipped)
+        position = registered.skip(name)
+    note(f"{name} goes on after {state.text(position)}; what was skipped is not sent again")
+
+
+@feed.command(epilog="Example: elt-assets feed deliver")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="At most."
+)
+def deliver(seconds: float) -> None:
+    """Send webhooks what is due, once; `elt-assets serve-feed` does so all the time."""
+    with existing_platform() as platform:
+        taken = Deliverer(platform.database, platform.settings).deliver(seconds=seconds)
+    note(f"{taken:,} entries were delivered")
+
+
+@feed.command(epilog="Example: elt-assets feed secret > webhook.key")
+def secret() -> None:
+    """Print a new key for signing webhooks; keep it where --secret says, and at the receiver."""
+    click.echo("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+
+
 @click.command(epilog="Example: elt-assets serve-feed --port 8090")
 @click.option("--host", help="Address to listen on. Default: ELT_ASSETS_FEED_HOST, 127.0.0.1.")
 @click.option(
@@ -213,7 +266,7 @@ def replay(name: str, after: str) -> None:
     help="Port to listen on. Default: ELT_ASSETS_FEED_PORT, 8090.",
 )
 def serve_feed(host: str | None, port: int | None) -> None:
-    """Serve /feed and /snapshot; `elt-assets dev` does so by itself."""
+    """Serve /feed and /snapshot, and deliver webhooks; `elt-assets dev` does so by itself."""
     from elt_assets.feed.server import serve
 
     settings = load_settings()
@@ -235,13 +288,34 @@ def served(settings: Settings) -> Any:
 
     access = Access.of(settings.allowed_hosts, read_only=True)
     return application(
-        lambda: operational_database(settings), [Middleware(RequestGuard, access=access)]
+        lambda: operational_database(settings),
+        [Middleware(RequestGuard, access=access)],
+        lambda database, stop: keep_delivering(database, settings, stop),
     )
+
+
+def _webhook(endpoint: str | None, secret: str | None) -> Webhook | None:
+    if endpoint is None and secret is None:
+        return None
+    if endpoint is None or secret is None:
+        raise click.UsageError("--webhook and --secret belong together")
+    kind, _, place = secret.partition(":")
+    if kind not in ("env", "file") or not place:
+        # The text is not quoted, because it may be the key itself.
+        raise click.UsageError("--secret is env:NAME or file:PATH, never the key itself")
+    reference = SecretRef.model_validate({kind: place})
+    signers(reference)
+    return Webhook(endpoint, reference)
 
 
 def _show_token(name: str, token: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"consumer": name, "token": token})
+        return
+    if token is None:
+        note(
+            f"{name} is sent every entry from now on; `elt-assets feed status` shows how far it is"
+        )
         return
     note(f"the token of {name}, shown this once:")
     click.echo(token)

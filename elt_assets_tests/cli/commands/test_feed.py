@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.sync.worlds import Company, World, people, person
 
@@ -67,3 +69,31 @@ def test_status_shows_how_far_a_consumer_is_behind_and_replay_sets_it_back(
     assert "another installation" in (
         elt_assets("feed", "replay", "billing", "--from", "00000000-1").complaint
     )
+
+
+def test_a_webhook_needs_a_key_that_is_kept_elsewhere(
+    elt_assets: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(elt_assets)
+    add = ("feed", "consumers", "add", "hook", "--webhook", "http://127.0.0.1:9/hook")
+    assert "belong together" in elt_assets(*add).err
+    assert "never the key itself" in elt_assets(*add, "--secret", "whsec_abc").err
+    assert "whsec_abc" not in elt_assets(*add, "--secret", "whsec_abc").err
+    assert "FEED_KEY is not set" in elt_assets(*add, "--secret", "env:FEED_KEY").complaint
+    key = elt_assets("feed", "secret").out.strip()
+    monkeypatch.setenv("FEED_KEY", key)
+    assert elt_assets(*add, "--secret", "env:FEED_KEY", "--from", "0").status == 0
+    assert "0 entries were delivered" in elt_assets("feed", "deliver").err
+    shown = elt_assets("feed", "status", "--json")
+    (status,) = shown.document["consumers"]
+    assert (status["state"], status["entries"]) == ("failing", 4)
+    assert "cannot reach http://127.0.0.1:9" in status["error"]
+    assert shown.status == 1
+    assert elt_assets("feed", "retry", "hook").status == 0
+    assert "no message to hook has failed" in elt_assets("feed", "skip", "hook").complaint
+    elt_assets("feed", "deliver")
+    assert elt_assets("feed", "skip", "hook").status == 0
+    (status,) = elt_assets("feed", "status", "--json").document["consumers"]
+    assert (status["state"], status["entries"]) == ("up to date", 0)
+    home = b"".join(path.read_bytes() for path in elt_assets.home.rglob("*") if path.is_file())
+    assert key.encode() not in home

@@ -1,0 +1,250 @@
+"""Push: send each webhook consumer its entries, signed, in order, until all are taken.
+
+Messages follow the Standard Webhooks specification. One is sent at a time to each consumer, and
+again under the same id until it is taken, so that each arrives at least once and none overtakes
+another. A consumer that fails delays itself alone.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from standardwebhooks.webhooks import EmptyWebhookSecretError
+from standardwebhooks.webhooks import Webhook as Signer
+
+from elt_assets.config.egress import Egress
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.config.settings import Settings
+from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.outgoing import Outgoing
+from elt_assets.errors import InvalidInput, SyncError
+from elt_assets.feed.consumers import Consumer, Consumers
+from elt_assets.feed.entries import read
+from elt_assets.feed.numbering import FeedState, number_entries
+from elt_assets.feed.retry_schedule import Verdict, verdict, wait_after
+from elt_assets.feed.turns import turn
+from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.sync.clock import now, text
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT = 30.0
+"""Seconds for one message and its answer; the specification recommends 15 to 30."""
+_ROUND = 5.0
+_LOOK_EVERY = 0.5
+_AT_ONCE = 16
+"""Consumers that are sent to at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """Sends what webhook consumers of one installation lack."""
+
+    database: OperationalDatabase
+    settings: Settings
+
+    def deliver(self, *, seconds: float) -> int:
+        """Send what is due, for about so long; return how many entries were taken."""
+        ends = time.monotonic() + seconds
+        due = [one for one in Consumers(self.database).all() if _is_due(one)]
+        if not due:
+            return 0
+        state = number_entries(self.database)
+        due = [one for one in due if one.position < state.head]
+        with ThreadPoolExecutor(_AT_ONCE, "delivery") as pool:
+            return sum(pool.map(lambda one: self._deliver_to(one.name, ends), due))
+
+    def _deliver_to(self, name: str, ends: float) -> int:
+        with turn(self.database, self.settings.home, name) as mine:
+            if not mine:
+                return 0
+            # Read once more: another process may have had the turn since.
+            consumer = Consumers(self.database).get(name)
+            if not _is_due(consumer) or consumer.webhook is None:
+                return 0
+            wire = Wire(connections=1, outgoing=_outgoing(self.settings.egress_policy, consumer))
+            try:
+                return self._send_all(consumer, wire, ends)
+            finally:
+                wire.close()
+
+    def _send_all(self, consumer: Consumer, wire: Wire, ends: float) -> int:
+        taken = 0
+        while time.monotonic() < ends:
+            state = number_entries(self.database)
+            message = self._next(consumer, state)
+            if message is None:
+                return taken
+            consumers = Consumers(self.database)
+            if consumer.pending != message.last:
+                # Stored before it is sent: after a crash the same message goes out again.
+                consumer = msgspec.structs.replace(consumer, pending=message.last)
+                consumers.put(consumer)
+            result = self._sent(consumer, message, wire)
+            if result is not None:
+                consumers.put(result)
+                if result.failures or result.stopped:
+                    return taken
+                consumer = result
+                continue
+            if not consumers.advance(consumer, message.last):
+                return taken
+            taken += len(message.entries)
+            consumer = consumers.get(consumer.name)
+        return taken
+
+    def _next(self, consumer: Consumer, state: FeedState) -> _Batch | None:
+        """The message that is under way, or the next one; None at the end of the feed."""
+        after = max(consumer.position, state.trimmed)
+        while after < state.head:
+            found = read(self.database, state, after, consumer.batch, consumer.scope)
+            entries = [
+                entry
+                for entry in found.found
+                if consumer.pending is None or state.number(entry["position"]) <= consumer.pending
+            ]
+            if entries:
+                return _Batch(consumer.name, entries, state.number(entries[-1]["position"]), state)
+            # Nothing of this is for the consumer: it has all of it.
+            Consumers(self.database).advance(consumer, found.next)
+            consumer = Consumers(self.database).get(consumer.name)
+            after = max(found.next, consumer.position)
+        return None
+
+    def _sent(self, consumer: Consumer, message: _Batch, wire: Wire) -> Consumer | None:
+        """None when it was taken; else the consumer with what follows from the failure."""
+        webhook = consumer.webhook
+        if webhook is None:
+            return None
+        try:
+            headers = message.headers(signers(webhook.secret))
+            answer = wire.exchange(
+                Message(
+                    f"the webhook of {consumer.name}",
+                    webhook.endpoint,
+                    headers,
+                    "POST",
+                    message.body,
+                ),
+                _TIMEOUT,
+                0,
+                wanted=lambda _: False,
+            )
+        except (InvalidInput, SyncError) as error:
+            return _failed(consumer, str(error), None)
+        match verdict(answer.status, len(message.entries)):
+            case Verdict.TAKEN:
+                return None
+            case Verdict.TOO_LARGE:
+                return msgspec.structs.replace(
+                    consumer, batch=max(1, len(message.entries) // 2), pending=None
+                )
+            case Verdict.REFUSED_FOR_GOOD:
+                return msgspec.structs.replace(
+                    _failed(consumer, "the endpoint answered 410: it wants no more", None),
+                    stopped=True,
+                    retry_at=None,
+                )
+            case Verdict.FAILED:
+                return _failed(consumer, f"the endpoint answered {answer.status}", answer)
+
+
+def keep_delivering(
+    database: OperationalDatabase, settings: Settings, stop: threading.Event
+) -> None:
+    """Deliver whatever is published, until `stop` is set."""
+    deliverer = Deliverer(database, settings)
+    while not stop.wait(_LOOK_EVERY):
+        try:
+            deliverer.deliver(seconds=_ROUND)
+        except SyncError as error:
+            log.warning("webhooks were not delivered: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Entries that go out together."""
+
+    consumer: str
+    entries: list[dict[str, Any]]
+    last: int
+    state: FeedState
+
+    @property
+    def body(self) -> str:
+        """The same whenever it is sent again."""
+        return msgspec.json.encode(
+            {
+                "type": "feed.entries",
+                "timestamp": self.entries[-1]["applied_at"],
+                "data": {"entries": self.entries, "next": self.state.text(self.last)},
+            }
+        ).decode()
+
+    def headers(self, keys: Iterable[Signer]) -> dict[str, str]:
+        """Id, time and a signature by each key."""
+        of = f"{self.consumer}\n{self.entries[0]['position']}\n{self.state.text(self.last)}"
+        identity = f"msg_{hashlib.sha256(of.encode()).hexdigest()[:32]}"
+        moment = datetime.now(UTC)
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "elt-assets",
+            "webhook-id": identity,
+            "webhook-timestamp": str(int(moment.timestamp())),
+            "webhook-signature": " ".join(key.sign(identity, moment, self.body) for key in keys),
+        }
+
+
+def signers(secret: SecretRef) -> list[Signer]:
+    """One for each key in the secret: while keys are exchanged there are two, by a space.
+
+    Raises `InvalidInput` for what is no key of 24 to 64 bytes, and `SecretMissing`.
+    """
+    found = []
+    for key in Secrets().resolve(secret).split():
+        try:
+            size = len(binascii.a2b_base64(key.removeprefix("whsec_"), strict_mode=True))
+            found.append(Signer(key))
+        except (binascii.Error, ValueError, EmptyWebhookSecretError):
+            size = 0
+        if not 24 <= size <= 64:
+            raise InvalidInput(
+                "the secret of a webhook must be whsec_ and 24 to 64 random bytes in base64; make "
+                "one: elt-assets feed secret"
+            )
+    if not found:
+        raise InvalidInput("the secret of a webhook is empty; make one: elt-assets feed secret")
+    return found
+
+
+def _is_due(consumer: Consumer) -> bool:
+    waits = consumer.retry_at is not None and consumer.retry_at > now()
+    return consumer.webhook is not None and not consumer.stopped and not waits
+
+
+def _failed(consumer: Consumer, error: str, answer: Answer | None) -> Consumer:
+    failures = consumer.failures + 1
+    wait = wait_after(failures, None if answer is None else answer.headers.get("Retry-After"))
+    return msgspec.structs.replace(
+        consumer,
+        failures=failures,
+        error=error,
+        retry_at=None if wait is None else text(datetime.now(UTC) + wait),
+        stopped=wait is None,
+    )
+
+
+def _outgoing(egress: Egress, consumer: Consumer) -> Outgoing:
+    """A consumer of one organization may also be in the networks that are that one's."""
+    organizations = consumer.scope.organizations or ()
+    return Outgoing(egress, organizations[0] if len(organizations) == 1 else None)

@@ -1,0 +1,55 @@
+"""When a webhook's message is tried again, and what an answer means for it.
+
+The waits are those that the Standard Webhooks specification recommends: about three days in all.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import timedelta
+
+WAITS = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=14),
+    timedelta(hours=20),
+    timedelta(hours=24),
+)
+_LONGEST = timedelta(days=1)
+
+
+class Verdict(enum.Enum):
+    """What becomes of a message after an answer."""
+
+    TAKEN = "taken"
+    TOO_LARGE = "too large"
+    REFUSED_FOR_GOOD = "refused for good"
+    FAILED = "failed"
+
+
+def verdict(status: int, entries: int) -> Verdict:
+    """Judge the status of an answer to a message of so many entries."""
+    if 200 <= status < 300:
+        return Verdict.TAKEN
+    if status == 413 and entries > 1:
+        return Verdict.TOO_LARGE
+    if status == 410:
+        return Verdict.REFUSED_FOR_GOOD
+    return Verdict.FAILED
+
+
+def wait_after(failures: int, asked: str | None = None) -> timedelta | None:
+    """How long to wait after so many failures in a row; None when it is not tried again.
+
+    `asked` is the receiver's Retry-After in seconds: a longer wait is kept, up to a day.
+    """
+    if failures > len(WAITS):
+        return None
+    usual = WAITS[failures - 1]
+    if asked is not None and asked.isascii() and asked.isdecimal() and len(asked) < 10:
+        return max(usual, min(timedelta(seconds=int(asked)), _LONGEST))
+    return usual
