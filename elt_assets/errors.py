@@ -54,6 +54,9 @@ class SecretMissing(PermanentError):
 class ProviderRefused(PermanentError):
     """The provider answered and said no: 401, 403, 404 and other 4xx."""
 
+    parameters: frozenset[str] = frozenset()
+    """Query parameters of the request that the answer names."""
+
 
 class PositionRefused(RetryableError):
     """The provider no longer takes a saved position; the extraction begins again without it."""

@@ -8,6 +8,7 @@ client's developer and is left out when it holds an address.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -89,6 +90,14 @@ def is_refusal_in_disguise(body: bytes) -> bool:
 
 
 _PLAIN = str.maketrans("", "", "_-. ")
+
+
+def named_in(body: bytes, names: Iterable[str]) -> frozenset[str]:
+    """Those of the names of parameters that an error body holds as words."""
+    word = rb"(?<![A-Za-z0-9_])%b(?![A-Za-z0-9_])"
+    return frozenset(
+        name for name in names if re.search(word % re.escape(name.encode()), body, re.IGNORECASE)
+    )
 
 
 def speaks_of_expired_position(body: bytes) -> bool:

@@ -26,6 +26,7 @@ from elt_assets.connectors.http.error_bodies import (
     asks_to_slow_down,
     complaint,
     is_refusal_in_disguise,
+    named_in,
     speaks_of_expired_position,
     unsaid_wait,
 )
@@ -289,7 +290,12 @@ class Client:
                 f"{said}, a redirect{_target(answer.headers.get('location'))}; redirects are "
                 "not followed, put the right address into api_endpoint or path"
             )
-        said += f" ({described(body)}{complaint(body)})"
+        refused = self._refused(f"{said} ({described(body)}{complaint(body)})", answer, request)
+        refused.parameters = named_in(body, request.params)
+        return refused
+
+    def _refused(self, said: str, answer: Answer, request: Request) -> ProviderRefused:
+        status, body = answer.status, answer.body
         match status:
             case 400 | 404 | 409 | 410 | 422 if speaks_of_expired_position(body):
                 return PositionExpired(said)

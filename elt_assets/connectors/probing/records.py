@@ -51,6 +51,8 @@ class SingleRecords:
     shape: Shape
     several: FilterForSeveral | None
     matching: Matching
+    canonical: Callable[[bytes], bytes] = bytes
+    """Brings an answer to the form that the configuration describes."""
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Presences:
         """Ask for missing records; those that cannot be asked for are UNKNOWN.
@@ -100,9 +102,12 @@ class SingleRecords:
         params = {name: filled(text, {"external_id": key}) for name, text in self.params.items()}
         request = Request("a single record", url, params, answers=NOT_THERE)
         try:
-            return self.client.fetch(request, _read)
+            return self.client.fetch(request, self._read)
         except (ProviderRefused, PageUnreadable):
             return None
+
+    def _read(self, response: Response) -> Answer:
+        return answer_of(response.status, response.headers, self.canonical(response.body))
 
     def _at_once(
         self, keys: Sequence[str], several: FilterForSeveral, first: str, last: str
@@ -129,10 +134,6 @@ class SingleRecords:
         if any(presences[control] is not Presence.PRESENT for control in (first, last)):
             return None
         return [presences[key] for key in keys]
-
-
-def _read(response: Response) -> Answer:
-    return answer_of(response.status, response.headers, response.body)
 
 
 def _usable(key: str) -> bool:

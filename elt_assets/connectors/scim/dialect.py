@@ -1,7 +1,8 @@
 """SCIM as servers write it, brought to the form that RFC 7643 gives it.
 
 Belongs here: names of attributes and schemas in any case, e-mail addresses and members written
-as plain values, `primary` as text. Does not: reading pages (rest) or mapping them.
+as plain values or alone, `primary` as text, empty lists left out. Does not: reading pages (rest)
+or mapping them.
 """
 
 from __future__ import annotations
@@ -69,17 +70,20 @@ _NAMES = [
 ]
 _CANONICAL = {name.lower(): name for name in _NAMES}
 _LISTS = ("emails", "members")
+_LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:listresponse"
 
 
 def canonical(body: bytes) -> bytes:
-    """A list response in canonical form; the same bytes where it is in that form already.
+    """A list response or a resource in canonical form; the same bytes where it is in it already.
 
     A body that cannot be read is left as it is: the envelope says what is wrong with it.
     """
     try:
         page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         renamed = _renamed(page)
-        records = msgspec.json.decode(renamed.get("Resources", b"null"), type=list | None)
+        if "Resources" not in renamed:
+            return _alone(body)
+        records = msgspec.json.decode(renamed["Resources"], type=list | None)
         if not records:
             return body if renamed is page else msgspec.json.encode(renamed)
         raw = msgspec.json.decode(renamed["Resources"], type=list[msgspec.Raw])
@@ -92,6 +96,16 @@ def canonical(body: bytes) -> bytes:
         text if new is old else new for text, new, old in zip(raw, changed, records, strict=True)
     ]
     return msgspec.json.encode(renamed | {"Resources": kept})
+
+
+def _alone(body: bytes) -> bytes:
+    """A resource, or a list response that leaves its empty list out."""
+    document = msgspec.json.decode(body)
+    found = _record(document)
+    schemas = found.get("schemas")
+    if isinstance(schemas, list) and _LIST_RESPONSE in [str(one).lower() for one in schemas]:
+        found = found | {"Resources": None}
+    return body if found is document else msgspec.json.encode(found)
 
 
 def _renamed(value: dict[str, Any]) -> dict[str, Any]:
@@ -130,20 +144,24 @@ def _deep(value: Any) -> Any:
 
 
 def _list(value: Any, key: str) -> Any:
-    if key == "members" and not isinstance(value, list):
+    if isinstance(value, bool):
         return value
     members = value if isinstance(value, list) else [value]
     found = [_member(one) for one in members]
     if key == "emails":
-        found = [one for one in found if not (isinstance(one, dict) and one.get("value") == "")]
+        found = [one for one in found if isinstance(one, dict) and _text(one.get("value"))]
     same = members is value and len(found) == len(members)
     return value if same and all(n is o for n, o in zip(found, members, strict=True)) else found
 
 
 def _member(one: Any) -> Any:
-    if isinstance(one, (str, int)) and not isinstance(one, bool):
+    if isinstance(one, str | int | float) and not isinstance(one, bool):
         return {"value": one}
     primary = one.get("primary") if isinstance(one, dict) else None
-    if isinstance(primary, str):
-        return one | {"primary": primary.strip().lower() == "true"}
+    if isinstance(primary, str | int) and not isinstance(primary, bool):
+        return one | {"primary": _text(primary).lower() in ("true", "1")}
     return one
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()

@@ -7,16 +7,15 @@ page of groups is one page of members, so that every position is the listing's o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.json.json_limits import USUAL_LIMITS
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
-from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import (
     Cursor,
     FieldMap,
@@ -56,10 +55,11 @@ class _Place(msgspec.Struct, frozen=True):
 class ScimMembers(ListsOnly):
     """Who is in which group, out of a listing of groups with their members."""
 
-    def __init__(self, groups: Source, one: RestSource) -> None:
-        """`groups` are listed with their members; `one` asks for one of them."""
+    def __init__(self, groups: Source, one: Callable[[str], Any], client: Client) -> None:
+        """`groups` are listed with their members; `one` asks by `client` for one of them."""
         self._groups = groups
         self._one = one
+        self._client = client
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class ScimMembers(ListsOnly):
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Ask for the affected groups with their members, once each."""
-        return probe_memberships(missing, listed, self._members, self._one.client)
+        return probe_memberships(missing, listed, self._members, self._client)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
@@ -128,16 +128,15 @@ class ScimMembers(ListsOnly):
         """One group's members; None if the answer is not that group."""
         if group in (".", ".."):
             return None
-        path = f"/Groups/{quote(group, safe='')}?attributes=id,members"
-        found = self._one.document("the members of a group", path)
-        if not isinstance(found, dict) or found.get("id") != group:
+        found = self._one(group)
+        if not isinstance(found, dict) or _key(found.get("id")) != group:
             return None
         members = found.get("members") or []
         if not isinstance(members, list):
             return None
-        keys = [one.get("value") if isinstance(one, dict) else None for one in members]
-        known = frozenset(key for key in keys if isinstance(key, str))
-        return Members(known, whole=len(known) == len(keys))
+        keys = {_key(one.get("value")) if isinstance(one, dict) else None for one in members}
+        known = frozenset(key for key in keys if key is not None)
+        return Members(known, whole=None not in keys)
 
 
 def _resumed(cursor: Cursor | None) -> _Place:
@@ -173,7 +172,7 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
 
 
 def _key(value: Any) -> str | None:
-    """A group's id as the mapping of groups reads it, whole numbers in digits."""
+    """An id as the mapping reads it, whole numbers in digits."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):

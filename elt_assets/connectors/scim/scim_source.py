@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field, ValidationError, model_validator
 
 from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.rest.provider_data import (
     Connection,
@@ -85,7 +87,7 @@ class ScimData(Connection):
     unsupported: list[Literal["count", "attributes"]] = Field(
         [],
         description="Query parameters that the server refuses; they are then not sent. attributes "
-        "includes excludedAttributes.",
+        "includes excludedAttributes. A refusal that names the parameter is noticed by itself.",
     )
     pagination: Literal["auto", "index", "cursor"] = Field(
         "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
@@ -181,7 +183,7 @@ def open_scim(
     """A stream of a SCIM provider."""
     if stream == "group_memberships":
         lists = ScimSource(config, _MEMBER_LISTS, ref=ref, secrets=secrets, limits=limits)
-        return ScimMembers(lists, lists.plain)
+        return ScimMembers(lists, lists.group, lists.client)
     return ScimSource(config, stream, ref=ref, secrets=secrets, limits=limits)
 
 
@@ -214,9 +216,9 @@ class ScimSource:
         self._lists_otherwise = False
 
     @property
-    def plain(self) -> RestSource:
-        """The same stream as the configuration alone describes it."""
-        return self._plain
+    def client(self) -> Client:
+        """What sends the requests for what is not listed."""
+        return self._plain.client
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -255,17 +257,35 @@ class ScimSource:
     @property
     def requests(self) -> int:
         """Requests sent for the configuration, the pages and single users."""
-        chosen = self._chosen
-        pages = 0 if chosen is None or chosen is self._plain else chosen.requests
-        return self._plain.requests + pages
+        return self._plain.requests + (0 if self._chosen is None else self._chosen.requests)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
-        """Yield pages after `cursor` (from the first when None) up to the last one."""
-        chosen = self._chosen = self._choose(cursor)
-        if self._lists_otherwise:
-            chosen.otherwise()
-        chosen.recall(self._recalled)
-        yield from chosen.pages(cursor, since)
+        """Yield pages after `cursor` (from the first when None) up to the last one.
+
+        A parameter that the server refuses by its name is not sent any more.
+        """
+        advertised = self._advertised() if self._config.pagination == "auto" else None
+        begun = False
+        while True:
+            chosen = self._chosen = self._choose(advertised, cursor)
+            if self._lists_otherwise:
+                chosen.otherwise()
+            chosen.recall(self._recalled)
+            try:
+                for page in chosen.pages(cursor, since):
+                    begun = True
+                    yield page
+                return
+            except ProviderRefused as error:
+                if begun or not self._leaves_out(error.parameters):
+                    raise
+                chosen.close()
+
+    def group(self, key: str) -> Any:
+        """One group with its members, in canonical form. Raises as `pages` does."""
+        chosen = "" if "attributes" in self._config.unsupported else "?attributes=id,members"
+        path = f"/Groups/{quote(key, safe='')}{chosen}"
+        return self._plain.document("the members of a group", path)
 
     def otherwise(self) -> None:
         """From now on list with pages of another length."""
@@ -285,10 +305,19 @@ class ScimSource:
         if self._chosen is not None:
             self._chosen.close()
 
-    def _choose(self, cursor: Cursor | None) -> RestSource:
-        if self._config.pagination != "auto":
-            return self._plain
-        advertised = self._advertised()
+    def _leaves_out(self, refused: frozenset[str]) -> bool:
+        """Whether a refusal names parameters that need not be sent; from now on they are not."""
+        found: set[Literal["count", "attributes"]] = set()
+        if "count" in refused:
+            found.add("count")
+        if refused & {"attributes", "excludedAttributes"}:
+            found.add("attributes")
+        found -= set(self._config.unsupported)
+        unsupported = [*self._config.unsupported, *sorted(found)]
+        self._config = self._config.model_copy(update={"unsupported": unsupported})
+        return bool(found)
+
+    def _choose(self, advertised: Any, cursor: Cursor | None) -> RestSource:
         pagination = _member(advertised, "pagination")
         limits = (
             _member(pagination, "maxPageSize"),
@@ -296,6 +325,8 @@ class ScimSource:
         )
         count = min([self._config.count, *(one for one in limits if type(one) is int and one > 0)])
         match cursor:
+            case _ if self._config.pagination != "auto":
+                cursors = self._config.pagination == "cursor"
             # An extraction ends as it began, whatever is advertised meanwhile.
             case {"at": str()}:
                 cursors = True

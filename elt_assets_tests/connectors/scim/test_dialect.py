@@ -51,13 +51,45 @@ def test_addresses_may_be_texts_or_stand_alone(emails: Any) -> None:
     assert read({"id": "1", "emails": emails})["emails"] == [{"value": "a@x"}]
 
 
-def test_primary_may_be_a_text() -> None:
-    emails = [{"value": "b@x", "primary": "false"}, {"value": "a@x", "primary": "True"}]
+@pytest.mark.parametrize(("no", "yes"), [("false", "True"), ("0", " 1 "), (0, 1)])
+def test_primary_may_be_a_text_or_a_number(no: Any, yes: Any) -> None:
+    emails = [{"value": "b@x", "primary": no}, {"value": "a@x", "primary": yes}]
     assert [one["primary"] for one in read({"emails": emails})["emails"]] == [False, True]
 
 
+@pytest.mark.parametrize("empty", ["", " ", None, {"value": ""}, {"value": None}, {"type": "work"}])
+def test_an_address_that_is_empty_is_none(empty: Any) -> None:
+    if isinstance(empty, dict):
+        empty = empty | {"primary": True}
+    assert read({"emails": [empty, {"value": "a@x"}]})["emails"] == [{"value": "a@x"}]
+
+
 def test_members_may_be_ids_alone() -> None:
-    assert read({"id": "7", "members": [11, "12"]})["members"] == [{"value": 11}, {"value": "12"}]
+    assert read({"id": "7", "members": [11, "12", 3.0]})["members"] == [
+        {"value": 11},
+        {"value": "12"},
+        {"value": 3.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "one"), [("12", {"value": "12"}), ({"Value": "12"}, {"value": "12"})]
+)
+def test_a_member_may_stand_alone(members: Any, one: Any) -> None:
+    assert read({"id": "7", "members": members})["members"] == [one]
+
+
+def test_a_list_response_may_leave_its_list_out() -> None:
+    schema = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+    assert json.loads(canonical(json.dumps({"schemas": [schema.upper()]}).encode())) == {
+        "schemas": [schema.upper()],
+        "Resources": None,
+    }
+
+
+def test_a_resource_by_itself_is_read_as_one_in_a_list() -> None:
+    body = b'{"ID": 7, "Emails": "a@x"}'
+    assert json.loads(canonical(body)) == {"id": 7, "emails": [{"value": "a@x"}]}
 
 
 def test_an_untouched_record_keeps_its_bytes_beside_one_that_is_changed() -> None:

@@ -11,12 +11,13 @@ import urllib3
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.source import Page, Source
+from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import PageUnreadable
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, STREAMS, USERS
 from elt_assets_tests.connectors.scim.test_scim_source import (
+    ERROR,
     LIST,
     REF,
     TOKEN,
@@ -159,7 +160,7 @@ def test_groups_that_are_missing_or_unreadable_make_it_incomplete(
 
 def test_members_that_are_no_list_are_an_error(provider: Provider) -> None:
     provider.answer = lambda asked: as_json(
-        {"totalResults": 1, "Resources": [{"id": "g", "members": {"value": "u"}}]}
+        {"totalResults": 1, "Resources": [{"id": "g", "members": True}]}
     )
     with pytest.raises(PageUnreadable, match="members are not a list"):
         pages(opened(provider.url, pagination="index"))
@@ -231,3 +232,29 @@ def test_a_group_whose_id_is_a_number_has_its_members(provider: Provider, number
     provider.answer = lambda _: as_json({"totalResults": 1, "Resources": groups})
     page, *_ = pages(opened(provider.url))
     assert page.parents == (("7", 2),)
+
+
+def test_missing_members_are_asked_for_in_the_server_s_own_dialect(provider: Provider) -> None:
+    groups = {"7": [11, "12"], "8": [11]}
+
+    def answer(asked: Asked) -> Reply:
+        if "attributes" in asked.query:
+            return as_json({"detail": "attributes: not supported"}, 400)
+        if asked.path == "/Groups":
+            start = int(asked.query["startIndex"]) - 1
+            listed = [{"ID": int(key), "Members": groups[key]} for key in groups][start:]
+            return as_json({"totalResults": len(groups), "Resources": listed})
+        key = asked.path.removeprefix("/Groups/")
+        if key in groups:
+            return as_json({"ID": int(key), "Members": groups[key]})
+        return as_json({"schemas": [ERROR], "status": "404"}, 404)
+
+    provider.answer = answer
+    source = opened(provider.url)
+    assert sum(page.count for page in source.pages(None)) == 3
+    listed, stayed, left = ('["8","11"]', '["7","12"]', '["7","13"]')
+    assert source.probe([stayed, left], [listed]) == {
+        stayed: Presence.PRESENT,
+        left: Presence.GONE,
+    }
+    source.close()

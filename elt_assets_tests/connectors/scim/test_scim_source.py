@@ -237,6 +237,58 @@ FILTERS = {"filter": {"supported": True, "maxResults": 10}}
 MISSING = [f"id-{number}" for number in range(50, 60)]
 
 
+REFUSALS = [
+    (400, {"schemas": [ERROR], "detail": "Unsupported query parameter: {name}"}),
+    (501, {"error": "'{name}' is not implemented"}),
+    (422, {"detail": [{"loc": ["query", "{name}"], "msg": "extra inputs are not permitted"}]}),
+]
+
+
+@pytest.mark.parametrize("pagination", ["auto", "index"])
+@pytest.mark.parametrize("name", ["count", "attributes"])
+@pytest.mark.parametrize(("status", "body"), REFUSALS)
+def test_a_parameter_that_the_server_refuses_by_name_is_not_sent_again(
+    provider: Provider, name: str, status: int, body: dict[str, Any], pagination: str
+) -> None:
+    people = [person(number) for number in range(5)]
+    said = json.loads(json.dumps(body).replace("{name}", name))
+
+    def answer(asked: Asked) -> Reply:
+        if name in asked.query:
+            return as_json(said, status)
+        start = int(asked.query.get("startIndex", "1")) - 1
+        return as_json({"totalResults": 5, "Resources": people[start : start + 2]})
+
+    provider.answer = answer
+    attributes = {} if name == "count" else {"attributes": ["id", "userName"]}
+    source = opened(data(provider.url, pagination=pagination, **attributes))
+    assert ids(list(source.pages(None))) == [one["id"] for one in people]
+    source.close()
+    refused = [asked for asked in provider.asked if name in asked.query]
+    assert len(refused) == 1
+
+
+def test_a_refusal_that_names_no_parameter_is_an_error(provider: Provider) -> None:
+    provider.answer = lambda _: as_json({"schemas": [ERROR], "detail": "Discount codes"}, 400)
+    source = opened(data(provider.url))
+    with pytest.raises(ProviderRefused, match="Discount codes"):
+        list(source.pages(None))
+    source.close()
+    assert len(provider.asked) == 2
+
+
+def test_a_user_is_asked_for_in_the_server_s_own_dialect(provider: Provider) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.path in ("/Users/7", "/Users/8"):
+            return as_json({"ID": int(asked.path[-1])})
+        return as_json({"schemas": [ERROR], "status": "404"}, 404)
+
+    provider.answer = answer
+    source = opened(data(provider.url))
+    assert source.probe(["8", "9"], ["7"]) == {"8": Presence.PRESENT, "9": Presence.GONE}
+    source.close()
+
+
 @pytest.mark.parametrize("filter", [None, 'userType eq "Employee"'])
 @pytest.mark.parametrize("config", [None, FILTERS], ids=["without filters", "with filters"])
 def test_missing_users_are_asked_for_by_filter_where_the_provider_takes_filters(
