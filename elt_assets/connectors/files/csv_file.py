@@ -5,7 +5,7 @@ Does not: what stands before the records (csv_layout), compression and encodings
 
 A row whose number of values is not the header's is not guessed at: one misplaced comma
 puts every later value under the wrong name. An empty value is null, since CSV cannot say
-which of the two was meant, and a row of nothing but empty values is no record.
+which of the two was meant, and a row of nothing but empty values or spaces is no record.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Records:
 
     def of(self, row: list[str], where: str, raw: bytes) -> object | None:
         """The row's record, or what stands for one that cannot be read; None if it has none."""
-        if not any(row):
+        if not any(map(str.strip, row)):
             return None
         if self._with_comma:
             row = [_with_point(value) for value in row]

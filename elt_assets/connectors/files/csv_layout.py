@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import DamagedLine, Lines
+from elt_assets.connectors.mapping.expressions import names_used, parse
 from elt_assets.errors import PageUnreadable
 
 _DELIMITERS = ",;\t|"
@@ -44,12 +45,23 @@ def layout(lines: Lines, name: str, stream: FileStream, used: Collection[str], m
     if stream.columns is not None:
         text = first if isinstance(first, str) else ""
         delimiter = stated or guessed(text, stream.quote, len(stream.columns))
+        _check_filter(name, stream, stream.columns)
         return Layout(delimiter, list(stream.columns), first)
     delimiter, names = _header(lines, first, name, stated, stream.quote, most)
     twice = sorted({each for each in names if names.count(each) > 1})
     if both := [each for each in twice if each in used]:
         raise PageUnreadable(f"{name} has a header that names {', '.join(both)} twice")
+    _check_filter(name, stream, names)
     return Layout(delimiter, [each if each and each not in twice else None for each in names])
+
+
+def _check_filter(name: str, stream: FileStream, names: Collection[str]) -> None:
+    """Raise `PageUnreadable` for a row filter that would leave out rows for what is not there."""
+    lacking = set() if stream.where is None else names_used(parse(stream.where)) - {*names}
+    if lacking:
+        raise PageUnreadable(
+            f"{name} has no column {', '.join(sorted(lacking))}; correct where in provider_data"
+        )
 
 
 def header(lines: Lines, name: str, *, most: int) -> tuple[str, list[str]]:

@@ -83,10 +83,12 @@ def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) 
 def with_line_feeds(text: Text) -> Text:
     """The same text, whose lines end with a line feed where each ended with a carriage return.
 
-    Both are one byte, so that places stay what they are.
+    The first end of a line tells; a line feed behind it stands inside of a value. Both are one
+    byte, so that places stay what they are.
     """
     head = text.stream.peek(_BUFFER)
-    if b"\r" not in head or b"\n" in head:
+    end = head.find(b"\r")
+    if end < 0 or head[end : end + 2] == b"\r\n" or b"\n" in head[:end]:
         return text
     stream: Stream = io.BufferedReader(_LineFeeds(text.stream), _BUFFER)
     return Text(stream, text.encoding, text.seekable)

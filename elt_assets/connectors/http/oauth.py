@@ -10,13 +10,14 @@ back into the file that holds it.
 from __future__ import annotations
 
 import base64
+import codecs
 import math
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
@@ -42,7 +43,7 @@ _RENEWED_BEFORE = 60.0
 class _Token(msgspec.Struct):
     access_token: str
     token_type: str | None = None
-    expires_in: float | str | None = None
+    expires_in: Any = None
     refresh_token: str | None = None
 
     @property
@@ -51,9 +52,9 @@ class _Token(msgspec.Struct):
         said = self.expires_in
         if said is None or (isinstance(said, str) and not said.strip()):
             return _UNSAID_LIFETIME
-        seconds = float(said)
-        if not math.isfinite(seconds):
-            raise ValueError("an end that never comes")
+        seconds = float(said) if isinstance(said, str | int | float) else math.nan
+        if isinstance(said, bool) or not math.isfinite(seconds):
+            raise ValueError("no number of seconds")
         return seconds
 
 
@@ -99,7 +100,10 @@ class ClientGrant:
     @property
     def to_check(self) -> str:
         """The client."""
-        return f"client_id, scope and the secret in {self.named_secret}"
+        what = f"client_id, scope and the secret in {self.named_secret}"
+        if self.refresh_token is None:
+            return what
+        return f"{what}, and whether the refresh token in {named(self.refresh_token)} was used up"
 
     def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
         """The client proves itself in the form or in a header."""
@@ -199,14 +203,17 @@ class OAuth2:
                 f"check {grant.to_check}"
             )
         try:
-            token = msgspec.json.decode(text, type=_Token)
-            lifetime = token.lifetime
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            token = msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8), type=_Token)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise PageUnreadable(f"{what} gave no access_token ({described(text)})") from None
+        try:
+            lifetime = token.lifetime
+        except ValueError:
+            raise PageUnreadable(f"{what} gave an expires_in that is no number") from None
         secrets.remember(token.access_token)
         if token.refresh_token and token.refresh_token != fields.get("refresh_token"):
             self._keep(token.refresh_token, what, secrets)
-        if token.token_type is not None and token.token_type.strip().lower() != "bearer":
+        if (token.token_type or "bearer").strip().lower() != "bearer":
             raise PageUnreadable(f"{what} gave a token that is not of type Bearer")
         if not token.access_token.isascii() or not token.access_token.isprintable():
             raise PageUnreadable(f"{what} gave a token that no header can carry")

@@ -225,6 +225,7 @@ def test_a_refresh_token_that_cannot_be_sent_is_not_kept(
     [
         (201, {}),
         (200, {"token_type": None}),
+        (200, {"token_type": ""}),
         (200, {"token_type": " bearer "}),
         (200, {"expires_in": "3600"}),
         (200, {"expires_in": ""}),
@@ -247,7 +248,8 @@ def test_an_access_token_may_be_given_in_other_words(
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (as_json({"access_token": "x", "expires_in": "NaN"}), PageUnreadable, "no access_token"),
+        (as_json({"access_token": "x", "expires_in": "NaN"}), PageUnreadable, "is no number"),
+        (as_json({"access_token": "x", "expires_in": True}), PageUnreadable, "is no number"),
         (as_json({"error": "invalid_client"}, 401), ProviderRefused, "answered 401"),
         (as_json({}, 503), ProviderUnavailable, "answered 503"),
         (as_json({"token": "x"}), PageUnreadable, "gave no access_token"),
