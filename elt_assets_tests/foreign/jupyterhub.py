@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elt_assets_tests.foreign.install import from_npm, from_pypi
-from elt_assets_tests.foreign.running import TOKEN, Api, Directory, free_port, running
+from elt_assets_tests.foreign.running import TOKEN, Api, Directory, documented, free_port, running
 
 _CONFIG = """
 c = get_config()
@@ -57,27 +57,10 @@ class JupyterHub:
     listing: str = "/hub/api/users"
 
     def data(self, url: str) -> dict[str, Any]:
-        """As a newcomer writes it."""
-        return {
-            "api_endpoint": f"{url}/hub/api",
-            "auth": {
-                "type": "api_key",
-                "key": {"env": "FOREIGN_TOKEN"},
-                "header": "Authorization",
-                "prefix": "token ",
-            },
-            "headers": {"Accept": "application/jupyterhub-pagination+json"},
-            "streams": {
-                "users": {
-                    "path": "/users",
-                    "params": {"limit": 20},
-                    "records": "items",
-                    "pagination": {"type": "next_url", "url": "_pagination.next.url"},
-                    "total": "_pagination.total",
-                    "fields": {"external_id": "name", "name": "name", "admin": "admin"},
-                }
-            },
-        }
+        """As the documentation shows it, with small pages, so that something is between them."""
+        data = documented("JupyterHub", url)
+        data["streams"]["users"]["params"]["limit"] = 20
+        return data
 
     def everybody(self) -> set[str]:
         """Nobody."""

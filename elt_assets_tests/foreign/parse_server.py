@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elt_assets_tests.foreign.install import from_npm
-from elt_assets_tests.foreign.running import TOKEN, Api, Directory, free_port, running
+from elt_assets_tests.foreign.running import TOKEN, Api, Directory, documented, free_port, running
 from elt_assets_tests.testbed.servers import postgresql
 
 
@@ -61,31 +61,12 @@ class ParseServer:
     listing: str = "/parse/users"
 
     def data(self, url: str) -> dict[str, Any]:
-        """As a newcomer writes it."""
-        return {
-            "api_endpoint": f"{url}/parse",
-            "auth": {
-                "type": "api_key",
-                "key": {"env": "FOREIGN_TOKEN"},
-                "header": "X-Parse-Master-Key",
-            },
-            "headers": {"X-Parse-Application-Id": "test"},
-            "streams": {
-                "users": {
-                    "path": "/users",
-                    "params": {"count": 1},
-                    "records": "results",
-                    "pagination": {
-                        "type": "offset",
-                        "param": "skip",
-                        "size_param": "limit",
-                        "size": 20,
-                    },
-                    "total": {"path": "count", "estimate": True} if self.estimate else "count",
-                    "fields": {"external_id": "objectId", "name": "name", "email": "email"},
-                }
-            },
-        }
+        """As the documentation shows it, with small pages, so that something is between them."""
+        data = documented("parse-server", url)
+        data["streams"]["users"]["pagination"]["size"] = 20
+        if not self.estimate:
+            data["streams"]["users"]["total"] = "count"
+        return data
 
     def everybody(self) -> set[str]:
         """Nobody."""

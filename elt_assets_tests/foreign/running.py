@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -17,35 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import urllib3
+import yaml
 
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
 TOKEN = "t0ken-of-the-foreign-tests"
 PATIENCE = 120.0
 """Seconds until a server must answer."""
-
-
-class Directory(Protocol):
-    """A server's people, changed through its own API."""
-
-    provider: str
-    """What kind of integration reads it."""
-    listing: str
-    """The path of the listing."""
-    url: str
-
-    def data(self, url: str) -> dict[str, Any]:
-        """The provider_data of somebody who has read docs/connectors.md; `url` is the server's."""
-
-    def everybody(self) -> set[str]:
-        """The keys of those that a listing has, whom this test did not let join."""
-
-    def join(self, number: int) -> str:
-        """Somebody joins; their key."""
-
-    def change(self, key: str, name: str) -> None:
-        """Something about somebody changes."""
-
-    def leave(self, key: str) -> None:
-        """Somebody leaves."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +48,41 @@ class Api:
         if not 200 <= answer.status < 300:
             raise AssertionError(f"{method} {path}: {answer.status} {answer.data[:500]!r}")
         return json.loads(answer.data) if answer.data else None
+
+
+class Directory(Protocol):
+    """A server's people, changed through its own API."""
+
+    api: Api
+    provider: str
+    """What kind of integration reads it."""
+    listing: str
+    """The path of the listing."""
+    url: str
+
+    def data(self, url: str) -> dict[str, Any]:
+        """The provider_data of somebody who has read docs/connectors.md; `url` is the server's."""
+
+    def everybody(self) -> set[str]:
+        """The keys of those that a listing has, whom this test did not let join."""
+
+    def join(self, number: int) -> str:
+        """Somebody joins; their key."""
+
+    def change(self, key: str, name: str) -> None:
+        """Something about somebody changes."""
+
+    def leave(self, key: str) -> None:
+        """Somebody leaves."""
+
+
+def documented(title: str, url: str, **changes: Any) -> dict[str, Any]:
+    """The provider_data of that example in docs/connectors.md, for the server at `url`."""
+    text = _DOCUMENT.read_text(encoding="utf-8").partition(f"#### Example: {title}\n")[2]
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    example = re.sub(r"env: \w+", "env: FOREIGN_TOKEN", example)
+    data: dict[str, Any] = yaml.safe_load(re.sub(r"https://[^/\s]+", url, example))
+    return data | changes
 
 
 @contextmanager

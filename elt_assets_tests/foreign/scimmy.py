@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from elt_assets_tests.foreign.install import from_npm
-from elt_assets_tests.foreign.running import TOKEN, Api, Directory, free_port, running
+from elt_assets_tests.foreign.running import TOKEN, Api, Directory, documented, free_port, running
 
 _USER = "urn:ietf:params:scim:schemas:core:2.0:User"
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
@@ -43,11 +43,9 @@ class Scimmy:
     listing: str = "/scim/Users"
 
     def data(self, url: str) -> dict[str, Any]:
-        """As a newcomer writes it; small pages, so that there is something between them."""
-        return {
-            "api_endpoint": f"{url}/scim",
-            "auth": {"type": "bearer", "token": {"env": "FOREIGN_TOKEN"}},
-            "count": 20,
+        """As the documentation shows it, with small pages, so that something is between them."""
+        return documented("SCIMMY and django-scim2", url, count=20) | {
+            "api_endpoint": f"{url}/scim"
         }
 
     def everybody(self) -> set[str]:

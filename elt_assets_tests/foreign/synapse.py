@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from elt_assets_tests.foreign.install import from_pypi
-from elt_assets_tests.foreign.running import TOKEN, Api, Directory, free_port, running
+from elt_assets_tests.foreign.running import TOKEN, Api, Directory, documented, free_port, running
 
 _HOST = "hs.example"
 
@@ -73,25 +73,10 @@ class Synapse:
     listing: str = "/_synapse/admin/v2/users"
 
     def data(self, url: str) -> dict[str, Any]:
-        """As a newcomer writes it."""
-        return {
-            "api_endpoint": f"{url}/_synapse/admin/v2",
-            "auth": {"type": "bearer", "token": {"env": "FOREIGN_TOKEN"}},
-            "streams": {
-                "users": {
-                    "path": "/users",
-                    "params": {"limit": 20},
-                    "records": "users",
-                    "pagination": {"type": "cursor", "cursor": "next_token", "param": "from"},
-                    "total": "total",
-                    "fields": {
-                        "external_id": "name",
-                        "name": "displayname",
-                        "active": "deactivated != true",
-                    },
-                }
-            },
-        }
+        """As the documentation shows it, with small pages, so that something is between them."""
+        data = documented("Matrix Synapse", url)
+        data["streams"]["users"]["params"]["limit"] = 20
+        return data
 
     def everybody(self) -> set[str]:
         """The administrator."""

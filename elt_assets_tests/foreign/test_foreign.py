@@ -25,6 +25,8 @@ from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.foreign.between import between
+from elt_assets_tests.foreign.canaille import canaille
+from elt_assets_tests.foreign.django_scim2 import django_scim2
 from elt_assets_tests.foreign.json_server import json_server
 from elt_assets_tests.foreign.jupyterhub import jupyterhub
 from elt_assets_tests.foreign.parse_server import parse_server
@@ -47,7 +49,11 @@ SERVERS: dict[str, Callable[[Path], AbstractContextManager[Directory]]] = {
     "json-server": json_server,
     "SCIMMY on Express 4": partial(scimmy, express=4),
     "SCIMMY on Express 5": partial(scimmy, express=5),
+    "django-scim2": django_scim2,
+    "Canaille": canaille,
 }
+ONE_PAGE = {"Canaille"}
+"""Everybody is on one page, so that there is no time between two."""
 NEVER_COMPLETE = {"parse-server", "SCIMMY on Express 5"}
 """The count is wrong, or the listing never gets past its first page; nobody is deleted then."""
 COUNTS_BY_ESTIMATE = {"parse-server", "parse-server, estimate declared"}
@@ -92,7 +98,43 @@ class Run:
         return {user["external_id"]: user for user in self.platform.records(USERS, REF)}
 
 
-@pytest.mark.parametrize("name", SERVERS)
+def shown(run: Run) -> dict[str, tuple[Any, ...]]:
+    """Name, address and state of each user of ours."""
+    return {key: (user["name"], user["email"], user["active"]) for key, user in run.users().items()}
+
+
+def listed(directory: Directory) -> dict[str, tuple[Any, ...]]:
+    """The same by the server's own answers for one user at a time."""
+    found = {}
+    for one in directory.api("GET", directory.listing)["Resources"]:
+        user = directory.api("GET", f"{directory.listing}/{one['id']}")
+        address = (user.get("emails") or [{}])[0].get("value") or None
+        found[user["id"]] = (user["displayName"], address, user["active"])
+    return found
+
+
+@pytest.mark.parametrize("name", ["django-scim2", "Canaille", "SCIMMY on Express 4"])
+def test_a_scim_server_is_copied_exactly(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOREIGN_TOKEN", TOKEN)
+    (tmp_path / "server").mkdir()
+    settings = load_settings(home=tmp_path / "ours", max_delete_share=1)
+    with SERVERS[name](tmp_path / "server") as directory, Platform.open(settings) as platform:
+        run = Run(platform, directory, directory.url)
+        keys = [directory.join(number) for number in range(1, 31)]
+        assert run.sync().outcome.certificate.complete
+        assert shown(run) == listed(directory)
+        directory.change(keys[3], "Another")
+        directory.leave(keys[5])
+        directory.join(31)
+        counts = run.sync().outcome.counts
+        assert (counts.inserts, counts.updates, counts.deletes) == (1, 1, 1)
+        assert shown(run) == listed(directory)
+        assert run.sync().outcome.status is Status.UNCHANGED
+
+
+@pytest.mark.parametrize("name", [name for name in SERVERS if name not in ONE_PAGE])
 def test_nobody_is_harmed_who_is_there_while_a_listing_is_read(
     name: str,
     tmp_path: Path,
