@@ -48,6 +48,7 @@ class Page:
     all records, where it declares one. `cut_short` names why the source stopped although
     the provider had more or went in circles; such an extraction is never complete. `doubts`
     are reasons, with numbers, why a listing that goes on is not known to be complete.
+    `bare_end` says that it is the last one because something else stood in the list's place.
     """
 
     body: bytes
@@ -56,6 +57,7 @@ class Page:
     total: int | None = None
     cut_short: str | None = None
     doubts: tuple[str, ...] = ()
+    bare_end: bool = False
     wanted: int | None = None
     """How many records were asked for, where the source knows."""
     parents: tuple[tuple[str, int], ...] = ()

@@ -115,6 +115,7 @@ class Attempt:
             fetched=state.fetched if state else 0,
             staged=state.staged if state else 0,
             rejected=state.rejected if state else 0,
+            unreadable_times=state.unreadable_times if state else 0,
             requests=self.requests,
         )
         if detected is None or detected.found is None:
@@ -124,6 +125,7 @@ class Attempt:
             fetched=counts.fetched,
             staged=counts.staged,
             rejected=counts.rejected,
+            unreadable_times=counts.unreadable_times,
             requests=counts.requests,
             deactivations=detected.harmful.deactivations,
             losses=detected.harmful.losing,

@@ -125,3 +125,8 @@ def _report(outcome: Outcome) -> None:
             "records say that they were changed in the future; those times are not believed",
             records=counts.future_times,
         )
+    if counts.unreadable_times:
+        logger.warning(
+            "records have a change time that cannot be read; check source_updated_at in fields",
+            records=counts.unreadable_times,
+        )

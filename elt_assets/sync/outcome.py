@@ -50,7 +50,7 @@ class Certificate(msgspec.Struct, frozen=True):
     `resumable` it is always one, and an interrupted attempt began again. `distinct` is the
     number of distinct keys listed, `repeated` how many of them came on more than one page;
     both are None until the records have been compared. `snapshot` says that the listing is one
-    consistent state of the provider.
+    consistent state of the provider, `bare_end` that something else than a list ended it.
     """
 
     complete: bool = False
@@ -64,6 +64,7 @@ class Certificate(msgspec.Struct, frozen=True):
     unreadable_keys: int = 0
     resumable: bool = True
     snapshot: bool = False
+    bare_end: bool = False
     distinct: int | None = None
     repeated: int | None = None
 
@@ -86,7 +87,7 @@ class Counts(msgspec.Struct, frozen=True):
     and `losses` are the applied updates that set `active` to false, or a guarded value to
     null. `tombstones` are records by which the provider says that a record is deleted.
     `requests` were sent to the provider, all attempts together. `future_times` are records
-    whose change time lies in the future.
+    whose change time lies in the future, `unreadable_times` those with one that cannot be read.
     """
 
     fetched: int = 0
@@ -111,6 +112,7 @@ class Counts(msgspec.Struct, frozen=True):
     losses: int = 0
     requests: int = 0
     future_times: int = 0
+    unreadable_times: int = 0
 
     @property
     def changes(self) -> int:
@@ -136,7 +138,7 @@ class Counts(msgspec.Struct, frozen=True):
 _SHOWN_COUNTS = (
     *("fetched", "staged", "rejected", "duplicates", "inserts", "updates", "deletes"),
     *("withheld_deletes", "withheld_updates", "withheld_inserts", "pending_deletes"),
-    *("unchanged", "latest", "future_times", "requests"),
+    *("unchanged", "latest", "future_times", "unreadable_times", "requests"),
 )
 
 

@@ -161,12 +161,13 @@ def one_line(outcome: Outcome) -> str:
     match outcome.status:
         case Status.APPLIED | Status.UNCHANGED:
             counts = outcome.counts
-            future = counts.future_times
+            future, unreadable = counts.future_times, counts.unreadable_times
             return (
                 f"{name}: {counts.staged:,} staged, {counts.inserts:,} inserted, "
                 f"{counts.updates:,} updated, {counts.deletes:,} deleted, "
                 f"{counts.latest:,} in latest"
                 + (f"; {future:,} records have a time of change in the future" if future else "")
+                + (f"; {unreadable:,} change times cannot be read" if unreadable else "")
                 + _incomplete(outcome)
             )
         case Status.QUARANTINED:

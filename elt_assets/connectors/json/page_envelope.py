@@ -27,6 +27,7 @@ from elt_assets.connectors.json.json_limits import (
 )
 from elt_assets.connectors.json.malformed_records import replace_malformed
 from elt_assets.connectors.json.record_list import empty_page, with_lone_record
+from elt_assets.connectors.mapping.evaluate import equal
 from elt_assets.connectors.mapping.expressions import Literal, written
 from elt_assets.connectors.rest.listing_course import Missing
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
@@ -118,6 +119,9 @@ class EnvelopeReader:
             raise PageUnreadable(f"{what} is empty")
         self._limits.check_count(body, self._records, what)
         body, page = self._decode(body, what)
+        records = self._slot(page, self._records) if self._records else page
+        if records is msgspec.UNSET and not self._may_lack_its_list(page, body, what):
+            raise self._misshapen(body, what)
         for keys in self._errors:
             found = self._value(page, keys, what)
             if found:
@@ -125,14 +129,9 @@ class EnvelopeReader:
                     f"{what} carries {written(keys)!r} beside its records "
                     f"({kind(found)}{complaint(body)}); the provider did not answer in full"
                 )
-        records = self._slot(page, self._records) if self._records else page
-        total = self._count(page, what)
         missing: Missing | None = None
         if not isinstance(records, list):
-            absent = records is msgspec.UNSET
             if not self._says_that_it_is_empty(body):
-                if absent and not (self._may_be_absent and total is not None):
-                    raise self._misshapen(body, what)
                 missing = Missing.NULL
             body, records = empty_page(self._records), []
         self._limits.check_records(records, what)
@@ -140,7 +139,7 @@ class EnvelopeReader:
             body,
             len(records),
             self._next(page, what),
-            total,
+            self._count(page, what),
             _mark(records) if records else None,
             self._says_more(page, what),
             missing,
@@ -150,22 +149,28 @@ class EnvelopeReader:
         """What an answer without a page comes to."""
         return Envelope(empty_page(self._records), 0, None, None, missing=missing)
 
+    def _may_lack_its_list(self, page: Any, body: bytes, what: str) -> bool:
+        counted = self._may_be_absent and self._count(page, what) is not None
+        return counted or self._says_that_it_is_empty(body)
+
     def _says_that_it_is_empty(self, body: bytes) -> bool:
         if self._empty_if is None:
             return False
         keys, expected = self._empty_if
         found = decode(body)
         for key in keys:
+            if found is None:
+                break
             if not isinstance(found, dict) or key not in found:
                 return False
             found = found[key]
-        return type(found) is type(expected) and found == expected
+        return equal(found, expected)
 
     def _says_more(self, page: Any, what: str) -> bool | None:
         for keys in self._more:
             match self._value(page, keys, what):
-                case bool() as found:
-                    return found
+                case bool() | 0 | 1 as found:
+                    return bool(found)
                 case str() as text if text.strip().lower() in ("true", "false"):
                     return text.strip().lower() == "true"
         return None
@@ -222,6 +227,8 @@ class EnvelopeReader:
         found = self._value(page, self._cursor, what)
         if found is None or found is False or found == "":
             return None
+        if isinstance(found, float) and found.is_integer():
+            found = int(found)
         if isinstance(found, bool) or not isinstance(found, (str, int)):
             raise PageUnreadable(
                 f"{what} has {kind(found)} at {written(self._cursor)!r}, not text or a whole number"
@@ -255,9 +262,9 @@ class EnvelopeReader:
 
     def _slot(self, page: Any, keys: Keys) -> Any:
         for attribute in self._slots[keys]:
-            page = getattr(page, attribute)
             if page is None or page is msgspec.UNSET:
-                return page
+                return msgspec.UNSET
+            page = getattr(page, attribute)
         return page
 
 
@@ -415,7 +422,8 @@ def _struct(tree: dict[str, Any], records: Keys) -> type[msgspec.Struct]:
         elif below is None:
             fields.append((name, msgspec.Raw, None))
         elif on_the_way:
-            fields.append((name, _struct(below, records[1:])))
+            inner: Any = _struct(below, records[1:])
+            fields.append((name, inner | None | msgspec.UnsetType, msgspec.UNSET))
         else:
             fields.append((name, _struct(below, ()) | None, None))
     return msgspec.defstruct("PageShape", fields, rename=rename, kw_only=True)

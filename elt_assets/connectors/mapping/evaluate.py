@@ -28,7 +28,7 @@ def holds(expression: Expression, record: Any) -> bool:
     """Whether the expression is true of the record; a value that is not there counts as true."""
     if isinstance(expression, Comparison):
         value = _at(expression.path, record)
-        return _equal(value, expression.literal) is not expression.negated
+        return equal(value, expression.literal) is not expression.negated
     if isinstance(expression, All):
         return all(holds(one, record) for one in expression.comparisons)
     text = text_at(expression, record)
@@ -70,7 +70,7 @@ def _at(path: Path, value: Any) -> Any:
                     (
                         member
                         for member in value
-                        if _equal(member.get(key) if isinstance(member, dict) else None, literal)
+                        if equal(member.get(key) if isinstance(member, dict) else None, literal)
                         is not negated
                     ),
                     None,
@@ -80,7 +80,8 @@ def _at(path: Path, value: Any) -> Any:
     return value
 
 
-def _equal(value: Any, literal: Literal) -> bool:
+def equal(value: Any, literal: Literal) -> bool:
+    """Whether a value is that literal; a text that looks like a number is not the number."""
     if isinstance(value, bool) or isinstance(literal, bool):
         return value is literal
     if isinstance(value, (int, float)) and isinstance(literal, (int, float)):

@@ -86,7 +86,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `page` numbers the page at `at`, which is asked for next (`again` when the page before gave
     the same token). `listed` records came before it, `before` of them on the page before, whose
-    `mark` is kept; `longest` is the longest page so far. `disbelieved` totals stay so.
+    `mark` is kept; `longest` is the longest page so far. `disbelieved` totals stay so. `last`
+    says that by its total or its words the page before is the last one.
     """
 
     page: int = 1
@@ -97,6 +98,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     mark: str | None = None
     disbelieved: bool = False
     again: bool = False
+    last: bool = False
 
 
 BEGINNING = Progress()
@@ -144,12 +146,14 @@ class Listing:
         # Hashes, not positions: one may be long, and the page limit bounds their number.
         self._seen = {_fingerprint(progress.at)}
         self._resumed = progress.page > 1
-        self._total_reached = False
         self._said: set[str] = set()
 
     def take(self, facts: Facts) -> Turn:
         """Go on by an answer to the page at `progress`."""
         now, page = self.progress, self.progress.page
+        repeats = facts.mark is not None and facts.mark == now.mark
+        if repeats and self._is_last_again():
+            return Turn(None, None if now.disbelieved else facts.total, repeated=True)
         listed, longest = now.listed + facts.count, max(now.longest, facts.count)
         doubts: list[str] = []
         total = None if now.disbelieved else facts.total
@@ -159,16 +163,13 @@ class Listing:
                 f"the provider's total {total:,} is smaller than the {listed:,} records listed"
             )
             total, disbelieved = None, True
-        repeats = facts.mark is not None and facts.mark == now.mark
+        reached = total is not None and listed >= total
         cut_short: str | None = None
         at: Position | None = None
-        if repeats and now.again:
-            # The same token twice, and the same page for it: nothing comes after that page.
-            return Turn(None, total, tuple(doubts), repeated=True)
         if self._course.counts:
             if repeats:
                 cut_short = f"page {page} repeats page {page - 1}; is its number asked for rightly?"
-            ends = total is not None and listed >= total and facts.count < longest
+            ends = reached and facts.count < longest
             if facts.count and (facts.more or not ends):
                 at = self._counted(now.at, facts.count)
         elif self._course.kind is not Kind.SINGLE:
@@ -193,10 +194,10 @@ class Listing:
             longest,
             facts.mark,
             disbelieved,
-            at == now.at,
+            _same(at, now.at),
+            reached or facts.more is False,
         )
         self.progress, self._resumed = following, False
-        self._total_reached = total is not None and listed >= total
         return Turn(following, total, tuple(doubts), cut_short)
 
     def meaning(self, refusal: Refusal) -> Meaning:
@@ -207,11 +208,13 @@ class Listing:
         if course.counts:
             if refusal in (Refusal.NOT_THERE, Refusal.GONE) and now.before:
                 return Meaning.END
-            # A page that is asked for only to refute a total that was reached.
-            if refusal is Refusal.BAD_REQUEST and self._total_reached:
+            # A page that is asked for only to refute that the one before is the last.
+            if refusal is Refusal.BAD_REQUEST and now.last:
                 return Meaning.END
         elif refusal in (Refusal.GONE, Refusal.EXPIRED):
             return Meaning.POSITION_REFUSED
+        elif refusal is Refusal.NOT_THERE and now.before and not self._resumed:
+            return Meaning.END
         return Meaning.POSITION_REFUSED if self._resumed else Meaning.FAILURE
 
     def ahead(self, furthest: Progress, facts: Facts) -> Progress | None:
@@ -228,6 +231,15 @@ class Listing:
         at = self._counted(furthest.at, facts.count)
         return Progress(furthest.page + 1, at, listed, facts.count, furthest.longest)
 
+    def _is_last_again(self) -> bool:
+        """Whether a page that is the same as the one before says that nothing follows that one.
+
+        The same token was sent twice; or the page before is the last and numbers beyond it are
+        taken for its own, which only a page that differed from the first shows.
+        """
+        now = self.progress
+        return now.again or (self._course.counts and now.last and now.page > 2)
+
     def _counted(self, at: Position | None, count: int) -> int:
         step = 1 if self._course.kind is Kind.NUMBERED else count
         return (self._course.start if at is None else int(at)) + step
@@ -237,9 +249,9 @@ class Listing:
         at, known_to_follow = facts.next, total is not None and listed < total
         if at is None or (facts.more is False and not known_to_follow):
             return None
-        if self._course.kind is Kind.TOKEN and at == self.progress.at:
+        if _same(at, self.progress.at):
             reached = total is not None and listed >= total
-            if reached or facts.count == 0:
+            if reached or (facts.count == 0 and self._course.kind is Kind.TOKEN):
                 return None
         return at
 
@@ -248,7 +260,7 @@ class Listing:
         known = place in self._seen
         self._seen.add(place)
         # The page's own token is asked for once more: some name with it where reading stands.
-        own = self._course.kind is Kind.TOKEN and at == self.progress.at and not repeats
+        own = self._course.kind is Kind.TOKEN and _same(at, self.progress.at) and not repeats
         if known and not own:
             return f"page {page} leads back to a page already fetched"
         if page >= self._course.max_pages:
@@ -257,8 +269,14 @@ class Listing:
 
     def _unproven(self, facts: Facts) -> str | None:
         """Why an end without a list is not one."""
-        if facts.missing is None or facts.total == 0 or self.progress.before:
+        if facts.missing is None or facts.total == 0:
             return None
+        if self.progress.before:
+            led = not self._course.counts and facts.missing is Missing.NOT_THERE
+            if not led or self.progress.last:
+                return None
+            page = self.progress.page
+            return f"page {page - 1} leads to page {page}, which has {facts.missing.value}"
         if self.progress.page == 1 and self._course.under_parent:
             return None
         return f"page {self.progress.page} has {facts.missing.value} and follows no page of records"
@@ -270,5 +288,11 @@ class Listing:
             doubts.append(doubt)
 
 
+def _same(one: Position | None, other: Position | None) -> bool:
+    """Whether two positions are one: a number may come back as a text."""
+    return _fingerprint(one) == _fingerprint(other)
+
+
 def _fingerprint(position: Position | None) -> bytes:
-    return hashlib.blake2b(json.dumps(position).encode(), digest_size=8).digest()
+    written = None if position is None else str(position)
+    return hashlib.blake2b(json.dumps(written).encode(), digest_size=8).digest()

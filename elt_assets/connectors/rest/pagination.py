@@ -135,9 +135,7 @@ class CursorPaginator(_Fixed):
         found: str | int | None = answer.envelope.cursor
         if self.header is not None:
             found = (answer.headers.get(self.header) or "").strip() or None
-        if found is None or str(found).strip() in _NO_TOKENS | self.stop:
-            return None
-        return found
+        return _token(found, self.stop)
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,10 @@ class NextUrlPaginator(_Fixed):
 
     def led_to(self, answer: Answer) -> str | int | None:
         """The address, resolved against the page that gave it."""
-        found = answer.envelope.cursor
+        found = _token(answer.envelope.cursor)
         if isinstance(found, int):
             raise PageUnreadable(f"{answer.what} gives a number for the next page's address")
-        return None if found is None or not found.strip() else _address(answer.url, found)
+        return None if found is None else _address(answer.url, found)
 
 
 @dataclass(frozen=True)
@@ -240,11 +238,17 @@ def _address(base: str, found: str) -> str:
 _NO_TOKENS = frozenset({"", "0", "-1"})
 """What providers write where there is no next token."""
 
+
+def _token(found: str | int | None, stop: frozenset[str] = frozenset()) -> str | int | None:
+    """A token, unless it is one that says that nothing follows."""
+    return None if found is None or str(found).strip() in _NO_TOKENS | stop else found
+
+
 _ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
 _NAME = r"[\w!#$&+.^`|~*-]++"
 _VALUE = r"""(?:"((?:[^"\\]|\\.)*+)"|'([^']*+)'|([^\s",;'][^\s",;]*+))"""
-_PARAMETER = re.compile(rf"\s*+;\s*+({_NAME})\s*+(?:=\s*+{_VALUE})?", re.ASCII)
+_PARAMETER = re.compile(rf"(?:\s*+;)++\s*+({_NAME})\s*+(?:=\s*+{_VALUE})?", re.ASCII)
 _TARGET = re.compile(r"[\s,;]*+<([^>]*+)>")
 
 

@@ -338,7 +338,7 @@ class RestSource:
 
         def read(response: Response) -> Any:
             try:
-                return decode(response.body)
+                return decode(self._canonical(response.body))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise PageUnreadable(f"{what} is not JSON") from None
 
@@ -372,6 +372,7 @@ class RestSource:
             ),
             several,
             lambda further: self._matching({**params, **further}),
+            self._canonical,
         )
 
     def _matching(self, params: Mapping[str, str]) -> list[Any] | None:
@@ -476,10 +477,13 @@ class RestSource:
             total=turn.total,
             cut_short=turn.cut_short,
             doubts=turn.doubts,
+            bare_end=envelope.missing is not None and turn.next is None,
             wanted=_page_size(self._params | self._paginator.step(None).query),
             asked=answer.asked,
             # A page that says less when it is not sent again is always sent again.
-            etag=None if turn.doubts or turn.cut_short else self._mark_of(answer),
+            etag=self._mark_of(answer)
+            if not (turn.doubts or turn.cut_short or envelope.missing)
+            else None,
             known=answer.known,
         )
 

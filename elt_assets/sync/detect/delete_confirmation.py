@@ -33,8 +33,8 @@ def second_witness(
 ) -> Confirmation:
     """How missing records are confirmed: what the integration chose, or the best there is.
 
-    A snapshot that was read in one attempt needs no second witness. Raises `PermanentError`
-    when the integration wants none and its listing is no snapshot.
+    A snapshot that was read in one attempt and ended with a list needs no second witness.
+    Raises `PermanentError` when the integration wants none and its listing is no snapshot.
     """
     if chosen == "none" and not certificate.snapshot:
         raise PermanentError(
@@ -44,7 +44,8 @@ def second_witness(
         )
     if chosen == "none":
         return "none"
-    if chosen is None and certificate.snapshot and certificate.extraction_runs == 1:
+    stitched = certificate.extraction_runs > 1
+    if chosen is None and certificate.snapshot and not (stitched or certificate.bare_end):
         return "none"
     if chosen == "grace" or not probes:
         return "grace"

@@ -72,6 +72,7 @@ def certify(state: ExtractionState) -> Certificate:
         resumable=state.resumable,
         unreadable_keys=state.unreadable_keys,
         snapshot=state.snapshot,
+        bare_end=state.bare_end,
     )
 
 

@@ -25,7 +25,7 @@ class ExtractionState:
     lists one consistent state. `doubts` are what its pages gave against their completeness.
 
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
-    that the source stopped there (`cut_short` says why).
+    that the source stopped there (`cut_short` says why); `bare_end` that it had no list.
     """
 
     batches: int = 0
@@ -34,6 +34,7 @@ class ExtractionState:
     staged: int = 0
     rejected: int = 0
     unreadable_keys: int = 0
+    unreadable_times: int = 0
     declared_totals: tuple[int, ...] = ()
     cut_short: str | None = None
     doubts: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class ExtractionState:
     landed_by: frozenset[int] = frozenset()
     resumable: bool = True
     snapshot: bool = False
+    bare_end: bool = False
     certificate: Certificate | None = None
 
     @property
@@ -123,7 +125,8 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
             coalesce(b.staged, 0), coalesce(b.rejected, 0), coalesce(b.unreadable_keys, 0),
             coalesce(b.totals, []), b.cut_short, b.cursor,
             coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since,
-            coalesce(b.doubts, []), coalesce(e.confirming, false)
+            coalesce(b.doubts, []), coalesce(e.confirming, false),
+            coalesce(b.unreadable_times, 0)
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -133,6 +136,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
                 sum(staged)::BIGINT AS staged,
                 sum(rejected)::BIGINT AS rejected,
                 sum(unreadable_keys)::BIGINT AS unreadable_keys,
+                sum(unreadable_times)::BIGINT AS unreadable_times,
                 list_distinct(flatten(list(declared_totals))) AS totals,
                 flatten(list(doubts ORDER BY batch) FILTER (doubts IS NOT NULL)) AS doubts,
                 arg_max(cut_short, batch) AS cut_short,
@@ -153,6 +157,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
         staged=row[3],
         rejected=row[4],
         unreadable_keys=row[5],
+        unreadable_times=row[16],
         declared_totals=tuple(sorted(row[6])),
         cut_short=row[7],
         cursor=None if row[8] is None else msgspec.json.decode(row[8]),

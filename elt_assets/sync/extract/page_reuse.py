@@ -21,7 +21,7 @@ from elt_assets.sync.state.versions import Applied
 
 @dataclass(frozen=True, slots=True)
 class KnownBatch:
-    """A batch that was landed without a rejected record, and the sync that stored its records."""
+    """A batch whose records could all be read, and the sync that stored them."""
 
     digest: str
     records_of: str
@@ -95,8 +95,8 @@ def previous_extraction(
         return None
     rows = warehouse.execute(
         """
-        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of, b.rejected, b.known_pages,
-            e.fingerprint
+        SELECT e.mode, e.certificate, b.batch, b.digest, b.records_of,
+            b.rejected + coalesce(b.unreadable_times, 0), b.known_pages, e.fingerprint
         FROM extraction_batches AS b
         JOIN extractions AS e ON e.stream = b.stream AND e.sync_id = b.sync_id
         WHERE b.stream = $stream AND b.sync_id = $sync_id

@@ -38,6 +38,7 @@ class Preview(msgspec.Struct, frozen=True):
     declared_total: int | None
     records: list[dict[str, Any]]
     rejected: list[dict[str, Any]]
+    unreadable_times: int = 0
     wanted: int | None = None
     """How many records were asked for, where that is known."""
     warnings: list[str] = []
@@ -67,6 +68,11 @@ def warnings(stream: Stream, preview: Preview, mapped: Collection[str]) -> list[
         found.append(
             f"{good:,} records share {len(ids):,} ids; check that {fields} is what "
             "identifies a record"
+        )
+    if preview.unreadable_times:
+        found.append(
+            f"{preview.unreadable_times:,} of {count:,} have a change time that cannot be read; "
+            "check fields.source_updated_at"
         )
     found += _empty(preview.records, mapped)
     found += _constant(preview.records, mapped)
@@ -136,7 +142,8 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
         connection.register(PAGES, pages_table(ref, [page]))
         rows = connection.execute(
             f"""
-            SELECT {", ".join(columns)}, attributes, source_updated_at::VARCHAR, key_text, reason
+            SELECT {", ".join(columns)}, unreadable_time, attributes, source_updated_at::VARCHAR,
+                key_text, reason
             FROM ({mapping_query(stream, source.fields, incoming(source.records))})
             ORDER BY seq
             """
@@ -155,6 +162,7 @@ def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:
             for row in rows
             if row[-1] is None
         ],
+        unreadable_times=sum(row[-5] for row in rows),
         rejected=[{"key": row[-2], "reason": row[-1]} for row in rows if row[-1] is not None],
         wanted=page.wanted,
     )

@@ -44,7 +44,8 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
     `incoming` is SQL for the records: (seq INTEGER, raw JSON, parent VARCHAR, organization_id,
     connected_integration_id). The query's columns: seq, raw, parent, organization_id,
     connected_integration_id, id (UUID), key_text, the stream's columns, attributes (JSON),
-    source_updated_at (TIMESTAMP), tombstone, content_hash, reason (NULL when the record is good).
+    source_updated_at (TIMESTAMP), unreadable_time (whether there is one that cannot be read),
+    tombstone, content_hash, reason (NULL when the record is good).
     It takes no parameters, so that its plan can be kept.
     """
     pointers = _Pointers()
@@ -110,7 +111,8 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
             *,
             {_lines([f"{sql} AS {name}," for name, sql in keys.items()], 12)}
             {_lines([f"{value.sql} AS {name}," for name, value in content.items()], 12)}
-            {updated_at} AS {_UPDATED_AT},
+            {updated_at.sql} AS {_UPDATED_AT},
+            {updated_at.problem} AS unreadable_time,
             {tombstone.sql} AS {_DELETED},
             {attributes} AS attributes
         FROM found
@@ -143,6 +145,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
         {", ".join([*keys, *content])},
         attributes,
         {_UPDATED_AT},
+        unreadable_time,
         coalesce({_DELETED}, false) AS tombstone,
         md5(to_json([{content_texts}, attributes::VARCHAR])::VARCHAR) AS content_hash,
         coalesce({unreadable}, key_reason, content_reason) AS reason
@@ -451,14 +454,17 @@ def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Va
     )
 
 
-def _timestamp(expression: Expression | None, pointers: _Pointers) -> str:
-    """SQL for when a record was changed. One that cannot be read costs the time alone."""
+def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
+    """When a record was changed. A time that cannot be read costs the time alone."""
     if expression is None or isinstance(expression, Comparison | All):
-        return "NULL::TIMESTAMP"
+        return _Value("NULL::TIMESTAMP", "false")
     found = pointers.find(expression)
     # A column: inside of a CASE DuckDB would work it out each time.
     zoned = pointers.column("read_moment", scalars.zoned(found.text, found.form))
-    return scalars.moment(found.text, found.form, zoned)
+    return _Value(
+        scalars.moment(found.text, found.form, zoned),
+        f"({_UPDATED_AT} IS NULL AND NOT {scalars.blank(found.text, found.form)})",
+    )
 
 
 def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:

@@ -48,6 +48,7 @@ class Batch:
     staged: int
     rejected: int = 0
     unreadable_keys: int = 0
+    unreadable_times: int = 0
     declared_totals: frozenset[int]
     doubts: tuple[str, ...] = ()
     page_starts: tuple[int, ...] = ()
@@ -145,6 +146,7 @@ class Landing:
             staged=staged,
             rejected=rejected,
             unreadable_keys=pc.sum(pc.and_(bad, pc.is_null(mapped["id"])), min_count=0).as_py(),
+            unreadable_times=pc.sum(mapped["unreadable_time"], min_count=0).as_py(),
             mapped=mapped,
         )
 
@@ -166,6 +168,7 @@ class Landing:
             "staged": batch.staged,
             "rejected": batch.rejected,
             "unreadable_keys": batch.unreadable_keys,
+            "unreadable_times": batch.unreadable_times,
             "declared_totals": sorted(batch.declared_totals),
             "cut_short": batch.last.cut_short,
             "doubts": [*batch.doubts],
@@ -185,8 +188,10 @@ class Landing:
             staged=state.staged + batch.staged,
             rejected=state.rejected + batch.rejected,
             unreadable_keys=state.unreadable_keys + batch.unreadable_keys,
+            unreadable_times=state.unreadable_times + batch.unreadable_times,
             declared_totals=tuple(sorted({*state.declared_totals, *batch.declared_totals})),
             cut_short=batch.last.cut_short,
+            bare_end=batch.last.bare_end,
             doubts=tuple(dict.fromkeys((*state.doubts, *batch.doubts))),
             cursor=cursor,
             landed_by=state.landed_by | {state.run},

@@ -16,9 +16,9 @@ from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehous
 from elt_assets.sync.state import audit_log, feed_log
 from elt_assets.sync.streams import STREAMS, ColumnType, Stream, StreamKey
 
-WAREHOUSE_SCHEMA = 6
+WAREHOUSE_SCHEMA = 7
 """Raised by one with every change of the warehouse's tables."""
-_EXTENDABLE = frozenset({5})
+_EXTENDABLE = frozenset({5, 6})
 """Schemas whose tables lack nothing but columns that `Table.added` names."""
 
 _COMMON = (
@@ -62,6 +62,7 @@ _COMMON = (
         added=(
             "doubts VARCHAR[]",  # why its pages are not known to be complete
             "page_starts BIGINT[]",  # the seq with which each of its pages begins
+            "unreadable_times BIGINT",  # records whose change time cannot be read
         ),
     ),
     Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +19,8 @@ from elt_assets.connectors.rest.listing_course import (
     Refusal,
     Turn,
 )
+
+Data = dict[str, Any]
 
 NUMBERED = Course(Kind.NUMBERED, max_pages=100, start=1)
 COUNTED = Course(Kind.COUNTED, max_pages=100)
@@ -168,7 +171,9 @@ def test_the_same_page_for_another_token_is_no_end() -> None:
     assert found[-1].cut_short == "page 2 leads back to a page already fetched"
 
 
-def test_an_address_that_leads_to_its_own_page_is_a_circle() -> None:
+def test_an_address_that_leads_to_its_own_page_is_a_circle_short_of_the_total() -> None:
+    found = turns(ADDRESS, Facts(2, "b", total=3), Facts(1, "b", total=3))
+    assert found[-1] == Turn(None, 3)
     found = turns(ADDRESS, Facts(2, "b", mark="1"), Facts(1, "b", mark="2"))
     assert found[-1].cut_short == "page 2 leads back to a page already fetched"
 
@@ -197,7 +202,22 @@ def test_a_missing_list_on_the_first_page_is_not_an_empty_one(course: Course) ->
 def test_a_missing_list_after_records_is_the_end(missing: Missing) -> None:
     for course in (NUMBERED, COUNTED):
         assert turns(course, Facts(2), Facts(0, missing=missing))[-1] == Turn(None)
+
+
+@pytest.mark.parametrize("missing", [Missing.NULL, Missing.NO_CONTENT])
+def test_a_page_that_is_led_to_may_have_no_list(missing: Missing) -> None:
     assert turns(TOKEN, Facts(2, "b"), Facts(0, missing=missing))[-1] == Turn(None)
+
+
+@pytest.mark.parametrize("course", [TOKEN, ADDRESS])
+def test_a_page_that_is_led_to_and_not_there_is_the_end_where_the_total_was_reached(
+    course: Course,
+) -> None:
+    gone = Facts(0, missing=Missing.NOT_THERE)
+    assert turns(course, Facts(2, "b", total=2), gone)[-1] == Turn(None)
+    assert turns(course, Facts(2, "b"), gone)[-1].cut_short == (
+        "page 1 leads to page 2, which has 404 Not Found"
+    )
 
 
 def test_a_missing_list_after_an_empty_page_is_no_end() -> None:
@@ -236,12 +256,35 @@ def test_the_page_that_tries_a_total_may_be_refused(course: Course) -> None:
     assert listing.meaning(Refusal.BAD_REQUEST) is Meaning.END
 
 
+@COUNTING
+def test_the_page_after_one_that_says_that_no_more_follow_may_be_refused(course: Course) -> None:
+    listing = Listing(course)
+    listing.take(Facts(2, more=False))
+    assert listing.meaning(Refusal.BAD_REQUEST) is Meaning.END
+
+
+@COUNTING
+@pytest.mark.parametrize("last", [{"total": 4}, {"more": False}])
+def test_numbers_beyond_the_last_page_may_lead_to_it_again(course: Course, last: Data) -> None:
+    found = turns(
+        course, Facts(2, mark="1"), Facts(2, mark="2", **last), Facts(2, mark="2", **last)
+    )
+    assert found[-1] == Turn(None, last.get("total"), repeated=True)
+    assert doubts(found) == []
+
+
+@COUNTING
+def test_a_last_page_that_was_the_first_proves_no_number(course: Course) -> None:
+    found = turns(course, Facts(2, total=2, mark="1"), Facts(2, total=2, mark="1"))
+    assert str(found[-1].cut_short).startswith("page 2 repeats page 1")
+
+
 @pytest.mark.parametrize("course", [TOKEN, ADDRESS])
 def test_a_position_is_refused_by_its_provider_when_it_is_old(course: Course) -> None:
     listing = Listing(course, Progress(3, "c", 4, 2, 2))
     assert {listing.meaning(refusal) for refusal in Refusal} == {Meaning.POSITION_REFUSED}
     listing.take(Facts(2, "d"))
-    assert listing.meaning(Refusal.NOT_THERE) is Meaning.FAILURE
+    assert listing.meaning(Refusal.NOT_THERE) is Meaning.END
     assert listing.meaning(Refusal.BAD_REQUEST) is Meaning.FAILURE
     assert listing.meaning(Refusal.GONE) is Meaning.POSITION_REFUSED
     assert listing.meaning(Refusal.EXPIRED) is Meaning.POSITION_REFUSED

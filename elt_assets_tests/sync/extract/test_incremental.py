@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from elt_assets.cli.console.progress import one_line
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import PermanentError, ProviderUnavailable
 from elt_assets.sync import clock
@@ -191,6 +192,19 @@ def test_a_change_time_in_the_future_hides_no_later_change(
     assert since is not None
     assert since <= began[0]["started_at"]
     assert company.users() == expected(world.records)
+
+
+def test_change_times_that_cannot_be_read_are_counted_in_every_sync(
+    company: Company, world: World
+) -> None:
+    world.records[2] = person(2, updated="soon", name="Renamed")
+    for sync_id in ("s2", "s3"):
+        outcome = company.sync(sync_id=sync_id, mode=Mode.FULL)
+        assert outcome.as_json()["unreadable_times"] == 1
+        assert "1 change times cannot be read" in one_line(outcome)
+    assert company.sync(sync_id="s3").counts.unreadable_times == 1
+    world.records[2] = person(2, updated="", name="Renamed")
+    assert company.sync(sync_id="s4", mode=Mode.FULL).counts.unreadable_times == 0
 
 
 def test_a_future_watermark_of_an_earlier_release_is_read_over_and_forgotten(

@@ -22,6 +22,7 @@ SYNC_KEYS = {
     *("partition", "stream", "sync_id", "status", "fetched", "staged", "rejected"),
     *("duplicates", "inserts", "updates", "deletes", "withheld_deletes", "unchanged", "latest"),
     *("withheld_updates", "withheld_inserts", "pending_deletes", "future_times", "requests"),
+    "unreadable_times",
     *("resumed_batches", "certificate", "error"),
 }
 USER_KEYS = {
