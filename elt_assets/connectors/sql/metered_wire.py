@@ -26,7 +26,7 @@ class MeteredWire:
     It ends them when the server has sent more than it may, and when a deadline passes.
     """
 
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+    def __init__(self, connect: Callable[[Deadline], socket.socket]) -> None:
         self.overrun = False
         """Whether the server has sent more than it might."""
         self.failure: ProviderUnavailable | None = None
@@ -70,9 +70,13 @@ class MeteredWire:
         with suppress(OSError):
             while True:
                 driver, _ = self._listening.accept()
+                deadline = self._deadline
+                if deadline is None:
+                    driver.close()
+                    continue
                 with driver:
                     try:
-                        server = self._connect()
+                        server = self._connect(deadline)
                     except ProviderUnavailable as error:
                         self.failure = error
                         continue

@@ -92,7 +92,7 @@ class MysqlReader:
             )
             self._connection.row_bytes = limits.record_bytes + BESIDES
             with Deadline(limits.timeout) as deadline:
-                one = connected(server, limits.timeout, "MySQL")
+                one = connected(server, deadline, "MySQL")
                 deadline.watch(one)
                 self._connection.connect(one)
         try:

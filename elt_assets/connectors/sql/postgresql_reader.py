@@ -88,7 +88,7 @@ class PostgresReader:
         self._room = limits.page_bytes + BESIDES
         self._patience = statement_timeout + GRACE
         self._connection: Connection | None = None
-        self._wire = MeteredWire(lambda: connected(server, limits.timeout, "PostgreSQL"))
+        self._wire = MeteredWire(lambda deadline: connected(server, deadline, "PostgreSQL"))
         try:
             with self._held(limits.timeout):
                 self._connection = dbapi.connect(

@@ -99,12 +99,17 @@ def server_address(
     )
 
 
-def connected(server: ServerAddress, timeout: float, kind: str) -> socket.socket:
-    """A connection to the addresses that were checked, not to what the name means by now."""
+def connected(server: ServerAddress, deadline: Deadline, kind: str) -> socket.socket:
+    """A connection to the addresses that were checked, not to what the name means by now.
+
+    All addresses together have until the deadline: a tenant's name may have a hundred.
+    """
     failure = OSError("no address")
     for address in server.addresses:
         try:
-            made = socket.create_connection((address, server.port), max(1.0, timeout))
+            if not deadline.left:
+                break
+            made = socket.create_connection((address, server.port), max(0.001, deadline.left))
         except OSError as error:
             failure = error
             continue

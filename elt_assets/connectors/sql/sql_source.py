@@ -140,6 +140,8 @@ class SqlSource(ListsOnly):
 
     def _reader(self) -> Reader:
         connection = self._config.connection
+        # A tenant's word must not hold a slot for longer than an integration may.
+        statement_timeout = min(self._config.statement_timeout, self._limits.time_budget)
         if isinstance(connection, FileConnection):
             from elt_assets.connectors.sql.sqlite_reader import SqliteReader
 
@@ -148,7 +150,7 @@ class SqlSource(ListsOnly):
                 self._stream,
                 own=self._own,
                 limits=self._limits,
-                statement_timeout=self._config.statement_timeout,
+                statement_timeout=statement_timeout,
             )
         return _server_reader(connection.type)(
             self._stream,
@@ -156,7 +158,7 @@ class SqlSource(ListsOnly):
                 connection, secrets=self._secrets, own=self._own, limits=self._limits
             ),
             limits=self._limits,
-            statement_timeout=self._config.statement_timeout,
+            statement_timeout=statement_timeout,
         )
 
 

@@ -73,6 +73,7 @@ def opened(
     page_bytes: int = 1 << 20,
     record_bytes: int = 16 << 20,
     timeout: float = 10,
+    time_budget: float = 7200,
     **data: Any,
 ) -> Source:
     """A source of the stream `users`, which is that query."""
@@ -91,6 +92,7 @@ def opened(
             attempts=1,
             first_wait=0,
             timeout=timeout,
+            time_budget=time_budget,
             page_bytes=page_bytes,
             record_bytes=record_bytes,
             max_pages=max_pages,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from elt_assets.connectors.http.deadline import Deadline
+from elt_assets.connectors.sql.server import ServerAddress, connected
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SyncError
 from elt_assets_tests.connectors.sql.conftest import opened, read
 from elt_assets_tests.testbed.servers import PASSWORD, Server
@@ -48,6 +53,32 @@ def test_a_wrong_password_is_permanent_and_never_repeated(
 def test_a_server_that_is_not_there_is_tried_again_later(server: Server) -> None:
     with pytest.raises(ProviderUnavailable, match="refused"):
         read(opened(replace(server, port=1)))
+
+
+@contextmanager
+def silent_and_answering() -> Iterator[tuple[int, tuple[str, str]]]:
+    """Two addresses with a port: one takes no connection and refuses none, one takes them."""
+    with (
+        socket.socket() as silent,
+        socket.socket() as first,
+        socket.create_server(("127.0.0.3", 0)) as answering,
+    ):
+        port = answering.getsockname()[1]
+        silent.bind(("127.0.0.2", port))
+        silent.listen(0)
+        # Who waits to be accepted keeps all others waiting.
+        first.connect(("127.0.0.2", port))
+        yield port, ("127.0.0.2", "127.0.0.3")
+
+
+def test_all_addresses_of_a_name_share_the_time(server: Server) -> None:
+    with silent_and_answering() as (port, addresses):
+        at = ServerAddress("hr.example", addresses, port, "hr", "owner", "", "off", None)
+        with (
+            Deadline(0.3) as deadline,
+            pytest.raises(ProviderUnavailable, match=r"hr\.example cannot be reached"),
+        ):
+            connected(at, deadline, server.type)
 
 
 def test_an_unknown_database_is_permanent(server: Server) -> None:

@@ -15,6 +15,7 @@ from elt_assets_tests.connectors.sql.conftest import Database, SqliteFile, opene
 
 pytestmark = pytest.mark.slow
 
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n"
 IDS = [3, 1, 4, 15, 9, 2, 6, 53, 58, 97]
 
 
@@ -208,11 +209,8 @@ def test_a_locked_file_is_tried_again_later(tmp_path: Path) -> None:
 def test_a_query_on_a_file_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     database = SqliteFile(tmp_path / "hr.db")
     database.execute("CREATE TABLE users (id INTEGER PRIMARY KEY)")
-    endless = (
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id FROM n"
-    )
     with pytest.raises(ProviderUnavailable, match="longer than statement_timeout"):
-        read(opened(database, endless, statement_timeout=0.5))
+        read(opened(database, ENDLESS, statement_timeout=0.5))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +230,13 @@ def test_a_row_of_a_file_takes_no_more_than_a_page_may(tmp_path: Path, row: str)
         read(opened(file, f"SELECT id, {row} AS text FROM users", page_size=10))
     taken = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert taken <= max(before, 256 * 1024)
+
+
+def test_no_query_takes_longer_than_its_integration_may(tmp_path: Path) -> None:
+    file = SqliteFile(tmp_path / "hr.db")
+    people(file)
+    with pytest.raises(ProviderUnavailable, match="took longer than"):
+        read(opened(file, ENDLESS, statement_timeout=3600, time_budget=0.3))
 
 
 def test_a_large_row_of_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
