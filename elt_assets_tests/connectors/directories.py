@@ -7,8 +7,11 @@ assertion, or starting the server (serving).
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -264,6 +267,19 @@ class Auth:
 
 _BASIC = "Basic " + base64.b64encode(f"svc:{SECRET}".encode()).decode()
 
+
+def _signs(asked: Asked) -> bool:
+    """Whether a request carries the signature of SECRET over what it asks for."""
+    moment = asked.headers.get("x-timestamp", "")
+    body_hash = hashlib.sha256(asked.body).hexdigest()
+    signed = f"{asked.method}\n{asked.path}\n{moment}\n{body_hash}"
+    digest = hmac.new(SECRET.encode(), signed.encode(), "sha256").digest()
+    expected = f"acme-app:{base64.b64encode(digest).decode()}"
+    return abs(time.time() - float(moment or 0)) < 300 and (
+        asked.headers.get("authorization") == f"HMAC {expected}"
+    )
+
+
 AUTHS: dict[str, Auth] = {
     "bearer": Auth(
         lambda url: {"type": "bearer", "token": {"env": "TEST_SECRET"}},
@@ -280,6 +296,34 @@ AUTHS: dict[str, Auth] = {
     "basic": Auth(
         lambda url: {"type": "basic", "username": "svc", "password": {"env": "TEST_SECRET"}},
         lambda asked, _: asked.headers.get("authorization") == _BASIC,
+    ),
+    "another scheme": Auth(
+        lambda url: {"type": "bearer", "token": {"env": "TEST_SECRET"}, "scheme": "ID"},
+        lambda asked, _: asked.headers.get("authorization") == f"ID {SECRET}",
+    ),
+    "several": Auth(
+        lambda url: {
+            "type": "several",
+            "parts": [
+                {"type": "api_key", "key": {"env": "TEST_SECRET"}, "header": "X-App-Key"},
+                {"type": "basic", "username": "svc", "password": {"env": "TEST_SECRET"}},
+            ],
+        },
+        lambda asked, _: (
+            asked.headers.get("x-app-key") == SECRET
+            and asked.headers.get("authorization") == _BASIC
+        ),
+    ),
+    "hmac": Auth(
+        lambda url: {
+            "type": "hmac",
+            "key": {"env": "TEST_SECRET"},
+            "signed": "{method}\n{path}\n{timestamp}\n{body_hash}",
+            "encoding": "base64",
+            "value": "HMAC acme-app:{signature}",
+            "timestamp_header": "X-Timestamp",
+        },
+        lambda asked, _: _signs(asked),
     ),
     "oauth2_client_credentials": Auth(
         lambda url: {

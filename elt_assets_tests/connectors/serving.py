@@ -6,6 +6,7 @@ Belongs here: the server and builders of answers. Does not: any assertion.
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -75,6 +76,7 @@ class Provider:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self.connected: Callable[[ssl.SSLSocket], None] = lambda _: None
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -82,6 +84,12 @@ class Provider:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """From now on speak TLS; `connected` sees each connection at its first request."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        # A connection that is refused is no error of the test.
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
 
     def __enter__(self) -> Provider:
         self._thread.start()
@@ -99,6 +107,8 @@ class Provider:
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
+        if isinstance(handler.connection, ssl.SSLSocket):
+            self.connected(handler.connection)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         with self._lock:
             asked = Asked(

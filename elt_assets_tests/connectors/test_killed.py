@@ -49,10 +49,10 @@ ALWAYS = [
     ("offset", "oauth2_client_credentials"),
     ("link_header", "api_key query"),
     ("cursor", "basic"),
-    ("keyset", "bearer"),
+    ("keyset", "another scheme"),
     ("json", "api_key header"),
-    ("form", "basic"),
-    ("graphql", "bearer"),
+    ("form", "hmac"),
+    ("graphql", "several"),
 ]
 MATRIX = [
     pytest.param(

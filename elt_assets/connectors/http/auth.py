@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,11 +20,22 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Outgoing:
+    """A request as it is about to be sent, for what signs it."""
+
+    method: str
+    url: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
     """What is added to one request; it has no repr, so that it cannot be printed."""
 
     headers: dict[str, str]
     params: dict[str, str]
+    sign: Callable[[Outgoing], dict[str, str]] | None = None
+    """Further headers, made of the request itself."""
 
 
 class Authenticator(Protocol):
@@ -68,9 +80,10 @@ class Anonymous(_Unchanging):
 
 @dataclass(frozen=True, slots=True)
 class Bearer(_Unchanging):
-    """`Authorization: Bearer <token>`."""
+    """`Authorization: Bearer <token>`, or another word in front of it."""
 
     token: SecretRef
+    scheme: str = "Bearer"
     query_parameters: frozenset[str] = frozenset()
 
     @property
@@ -80,7 +93,7 @@ class Bearer(_Unchanging):
 
     def credentials(self, secrets: Secrets) -> Credentials:
         """The token of now."""
-        return Credentials({"Authorization": f"Bearer {sendable(self.token, secrets)}"}, {})
+        return Credentials({"Authorization": f"{self.scheme} {sendable(self.token, secrets)}"}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,45 @@ class Basic(_Unchanging):
         encoded = base64.b64encode(pair).decode("ascii")
         secrets.remember(encoded)
         return Credentials({"Authorization": f"Basic {encoded}"}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """Several credentials in one request, such as a key of the app and one of the user."""
+
+    parts: tuple[Authenticator, ...]
+
+    @property
+    def query_parameters(self) -> frozenset[str]:
+        """Those of all."""
+        return frozenset[str]().union(*(part.query_parameters for part in self.parts))
+
+    @property
+    def advice(self) -> str:
+        """Name each reference."""
+        return ", and ".join(part.advice for part in self.parts)
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """Those of all."""
+        found = [part.credentials(secrets) for part in self.parts]
+        headers, params = dict[str, str](), dict[str, str]()
+        for one in found:
+            headers |= one.headers
+            params |= one.params
+        signing = [one.sign for one in found if one.sign is not None]
+
+        def sign(request: Outgoing) -> dict[str, str]:
+            made: dict[str, str] = {}
+            for each in signing:
+                made |= each(request)
+            return made
+
+        return Credentials(headers, params, sign if signing else None)
+
+    def renew(self, refused: Credentials) -> bool:
+        """Whether any can be replaced; each looks at the header that it gave."""
+        renewed = [part.renew(refused) for part in self.parts]
+        return any(renewed)
 
 
 def named(ref: SecretRef) -> str:

@@ -10,6 +10,7 @@ import http.client
 import io
 import logging
 import socket
+import ssl
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -70,7 +71,12 @@ class Wire:
     """Kept connections to one integration's provider. Safe to share among threads."""
 
     def __init__(
-        self, *, connections: int, outgoing: Outgoing, ca_certs: str | None = None
+        self,
+        *,
+        connections: int,
+        outgoing: Outgoing,
+        ca_certs: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._sockets = OpenSockets()
         self._pool = _pool(
@@ -80,6 +86,7 @@ class Wire:
             maxsize=connections,
             retries=False,
             ca_certs=ca_certs,
+            ssl_context=ssl_context,
         )
         # Its debug lines carry whole addresses, and an api key may be part of one.
         logging.getLogger("urllib3").setLevel(logging.INFO)

@@ -21,7 +21,8 @@ from urllib3.util import parse_url
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import slot
-from elt_assets.connectors.http.auth import Authenticator, Credentials
+from elt_assets.connectors.http.auth import Authenticator, Credentials, Outgoing
+from elt_assets.connectors.http.client_certificate import Identity
 from elt_assets.connectors.http.error_bodies import (
     asks_to_slow_down,
     complaint,
@@ -128,7 +129,11 @@ class Client:
         headers: Mapping[str, str],
         throttle: Throttle,
         connections: int,
+        identity: Identity | None = None,
     ) -> None:
+        """With an `identity`, requests with credentials show its certificate; others never do."""
+        self._identity = identity
+        self._identified: Wire | None = None
         self._limits = limits
         self._secrets = secrets
         self._auth = auth
@@ -189,6 +194,10 @@ class Client:
         """End requests that are under way and waits between attempts; give connections back."""
         self._closing.set()
         self._wire.close()
+        with self._counting:
+            identified = self._identified
+        if identified is not None:
+            identified.close()
 
     def _attempt(
         self,
@@ -236,9 +245,11 @@ class Client:
             headers["If-None-Match"] = request.etag
         if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
+        if credentials.sign is not None:
+            headers |= credentials.sign(Outgoing(method, url, body or ""))
         with self._counting:
             self.requests += 1
-        answer = self._wire.exchange(
+        answer = self._wire_of(request).exchange(
             Message(request.what, url, headers, method, body),
             max(0.0, min(self._limits.timeout, ends - time.monotonic())),
             self._limits.page_bytes,
@@ -253,6 +264,21 @@ class Client:
         if wait is not None:
             self._throttle.hold(wait)
         return Response(request.url, answer.headers, answer.body, unchanged, answer.status)
+
+    def _wire_of(self, request: Request) -> Wire:
+        """The connections for a request: those that show a certificate are for it alone."""
+        if self._identity is None or not request.with_credentials:
+            return self._wire
+        with self._counting:
+            if self._identified is None:
+                self._identified = Wire(
+                    connections=self._connections,
+                    outgoing=self._limits.outgoing,
+                    ssl_context=self._identity.context(self._secrets),
+                )
+                if self.closed:
+                    self._identified.close()
+            return self._identified
 
     def _await_turn(self, request: Request, stop: threading.Event) -> None:
         seconds = self._throttle.reserve()

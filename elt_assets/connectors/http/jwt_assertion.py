@@ -17,8 +17,12 @@ from elt_assets.connectors.http.auth import named
 from elt_assets.errors import SecretMissing
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME = 3600
 """Seconds. The longest that Google takes; an assertion is used at once, and once."""
+
+_CLIENT_LIFETIME = 300
+"""Seconds. Some servers take no assertion of a client that is good for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class AssertionGrant:
     key_id: str | None
     fields: Mapping[str, str]
     refresh_token: None = None
+    lifetime: int = _LIFETIME
 
     @property
     def named_secret(self) -> str:
@@ -75,7 +80,7 @@ class AssertionGrant:
             "iss": issuer,
             "aud": self.audience,
             "iat": now,
-            "exp": now + _LIFETIME,
+            "exp": now + self.lifetime,
             "jti": str(uuid.uuid4()),
         }
         if self.subject is not None:
@@ -117,3 +122,54 @@ class AssertionGrant:
             )
         secrets.remember(pem.strip())
         return _Key(pem, issuer, key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAssertionGrant:
+    """A client that proves itself with a signature (private_key_jwt, RFC 7523, section 2.2)."""
+
+    token_url: str
+    key: SecretRef
+    client_id: str
+    audience: str
+    scope: str | None
+    algorithm: str
+    key_id: str | None
+    fields: Mapping[str, str]
+    refresh_token: None = None
+
+    @property
+    def named_secret(self) -> str:
+        """Where the key is kept, for messages."""
+        return named(self.key)
+
+    @property
+    def to_check(self) -> str:
+        """What may be wrong when the assertion is refused."""
+        return f"client_id, audience, key_id, scope and the key in {self.named_secret}"
+
+    def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
+        """Form fields and headers. Raises `SecretMissing`."""
+        assertion = AssertionGrant(
+            self.token_url,
+            self.key,
+            self.client_id,
+            self.client_id,
+            self.audience,
+            None,
+            self.algorithm,
+            self.key_id,
+            {},
+            lifetime=_CLIENT_LIFETIME,
+        )
+        signed, _ = assertion.request(secrets)
+        fields = {
+            "grant_type": "client_credentials",
+            "client_id": self.client_id,
+            "client_assertion_type": CLIENT_ASSERTION,
+            "client_assertion": signed["assertion"],
+            **self.fields,
+        }
+        if self.scope is not None:
+            fields["scope"] = self.scope
+        return fields, {}

@@ -129,8 +129,9 @@ class OAuth2:
 
     query_parameters: frozenset[str] = frozenset()
 
-    def __init__(self, grant: Grant, limits: FetchLimits) -> None:
+    def __init__(self, grant: Grant, limits: FetchLimits, scheme: str = "Bearer") -> None:
         self._grant = grant
+        self._scheme = scheme
         self._limits = limits
         self._lock = threading.Lock()
         self._token: str | None = None
@@ -150,12 +151,12 @@ class OAuth2:
             if self._token is None or time.monotonic() >= self._good_until:
                 self._token, seconds = self._ask(secrets)
                 self._good_until = time.monotonic() + seconds
-            return Credentials({"Authorization": f"Bearer {self._token}"}, {})
+            return Credentials({"Authorization": f"{self._scheme} {self._token}"}, {})
 
     def renew(self, refused: Credentials) -> bool:
         """Drop the token that was refused; another thread may have replaced it already."""
         with self._lock:
-            if refused.headers.get("Authorization") == f"Bearer {self._token}":
+            if refused.headers.get("Authorization") == f"{self._scheme} {self._token}":
                 self._token = None
         return True
 
@@ -213,8 +214,9 @@ class OAuth2:
         secrets.remember(token.access_token)
         if token.refresh_token and token.refresh_token != fields.get("refresh_token"):
             self._keep(token.refresh_token, what, secrets)
-        if (token.token_type or "bearer").strip().lower() != "bearer":
-            raise PageUnreadable(f"{what} gave a token that is not of type Bearer")
+        known = ("bearer", self._scheme.lower())
+        if (token.token_type or "bearer").strip().lower() not in known:
+            raise PageUnreadable(f"{what} gave a token that is not of type {self._scheme}")
         if not token.access_token.isascii() or not token.access_token.isprintable():
             raise PageUnreadable(f"{what} gave a token that no header can carry")
         return token.access_token, lifetime - min(_RENEWED_BEFORE, lifetime / 10)

@@ -45,6 +45,7 @@ from elt_assets.connectors.mapping.field_map import (
 )
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.rest.auth_data import ClientCertificate, HmacAuth
 from elt_assets.connectors.rest.request_body import RequestBody, texts
 from elt_assets.connectors.source import Incremental
 from elt_assets.errors import InvalidInput
@@ -156,11 +157,23 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Scheme = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+        description="The word in front of the token, e.g. SSWS or Zoho-oauthtoken.",
+    ),
+]
+
+
 class BearerAuth(Strict):
     """`Authorization: Bearer <token>`."""
 
     type: Literal["bearer"]
     token: Secret = Field(description="Where the token is kept.")
+    scheme: Scheme = "Bearer"
 
 
 class ApiKeyAuth(Strict):
@@ -199,6 +212,7 @@ class _TokenAuth(Strict):
     params: dict[Parameter, str] = Field(
         {}, description="Further form fields of the token request, e.g. audience."
     )
+    scheme: Scheme = "Bearer"
 
 
 class _ClientAuth(_TokenAuth):
@@ -246,10 +260,60 @@ class JwtBearerAuth(_TokenAuth):
     key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
 
 
-Auth = Annotated[
-    BearerAuth | ApiKeyAuth | BasicAuth | ClientCredentialsAuth | RefreshTokenAuth | JwtBearerAuth,
-    Field(discriminator="type"),
-]
+class PrivateKeyJwtAuth(_TokenAuth):
+    """OAuth 2.0 client credentials, proved with a signature instead of a secret (RFC 7523)."""
+
+    type: Literal["oauth2_private_key_jwt"]
+    client_id: str = Field(max_length=512, description="The client's id.")
+    key: Secret = Field(description="Where the private key is kept, as PEM.")
+    audience: str | None = Field(
+        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+    )
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="How the assertion is signed."
+    )
+    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
+
+
+_OneAuth = (
+    BearerAuth
+    | ApiKeyAuth
+    | BasicAuth
+    | ClientCredentialsAuth
+    | RefreshTokenAuth
+    | JwtBearerAuth
+    | PrivateKeyJwtAuth
+    | HmacAuth
+)
+
+
+class SeveralAuth(Strict):
+    """Several credentials in each request, e.g. a key of the app and one of the user."""
+
+    type: Literal["several"]
+    parts: list[Annotated[_OneAuth, Field(discriminator="type")]] = Field(
+        min_length=2, max_length=4, description="Each as it stands in auth alone."
+    )
+
+    @model_validator(mode="after")
+    def _different(self) -> SeveralAuth:
+        places = [_place_of(part) for part in self.parts]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"parts: two of them are sent in {place}")
+        return self
+
+
+def _place_of(auth: _OneAuth) -> str:
+    match auth:
+        case ApiKeyAuth(param=str() as param):
+            return f"the parameter {param}"
+        case ApiKeyAuth(header=str() as header) | HmacAuth(header=header):
+            return f"the header {header.lower()}"
+    return "the header authorization"
+
+
+Auth = Annotated[_OneAuth | SeveralAuth, Field(discriminator="type")]
 
 
 class CursorPagination(Strict):
@@ -700,6 +764,9 @@ class Connection(Strict):
     )
     api_endpoint: Url = Field(description="Address that all paths start with.")
     auth: Auth | None = Field(None, description="How requests prove who sends them.")
+    client_certificate: ClientCertificate | None = Field(
+        None, description="The certificate that is shown to the provider (mutual TLS)."
+    )
     headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
     rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
     safeguards: SafeguardOverrides | None = Field(
@@ -720,8 +787,12 @@ class Connection(Strict):
                 "api_endpoint is plain http, which anybody on the way can read; "
                 "use https or set allow_plain_http: true"
             )
-        if isinstance(self.auth, _TokenAuth):
-            issuer = Origin.of(self.auth.token_url)
+        if self.client_certificate and Origin.of(self.api_endpoint).scheme != "https":
+            raise ValueError("client_certificate is shown in TLS; api_endpoint is not https")
+        for auth in self.auth.parts if isinstance(self.auth, SeveralAuth) else [self.auth]:
+            if not isinstance(auth, _TokenAuth):
+                continue
+            issuer = Origin.of(auth.token_url)
             if not (issuer.is_private or self.allow_plain_http):
                 raise ValueError(
                     "auth.token_url is plain http, which anybody on the way can read; "
@@ -798,6 +869,7 @@ _TAGS = frozenset(
     {
         *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
         "oauth2_jwt_bearer",
+        *("oauth2_private_key_jwt", "hmac", "several"),
         *("cursor", "next_url", "link_header", "page", "offset", "keyset", "scim", "none"),
         *("json", "form", "graphql"),
         "place",

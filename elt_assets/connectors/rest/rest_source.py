@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote_plus
 
 import msgspec
 
-from elt_assets.config.secret_refs import SecretRef, Secrets
-from elt_assets.connectors.http.auth import Anonymous, ApiKey, Authenticator, Basic, Bearer
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.http.auth import Authenticator
 from elt_assets.connectors.http.http_client import (
     BadRequest,
     Client,
@@ -30,10 +30,7 @@ from elt_assets.connectors.http.http_client import (
     Request,
     Response,
 )
-from elt_assets.connectors.http.jwt_assertion import AssertionGrant
-from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin, Origins
-from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.json.json_limits import PageLimits, decode
 from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, count_of
 from elt_assets.connectors.limits import FetchLimits
@@ -49,6 +46,7 @@ from elt_assets.connectors.mapping.field_map import key_fields, parsed
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
+from elt_assets.connectors.rest.authentication import authenticator, identity, throttle
 from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
     Course,
@@ -65,12 +63,6 @@ from elt_assets.connectors.rest.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer, NextFrom, another_size, paginator
 from elt_assets.connectors.rest.permission import confirm_by_header, confirm_by_request
 from elt_assets.connectors.rest.provider_data import (
-    ApiKeyAuth,
-    BasicAuth,
-    BearerAuth,
-    ClientCredentialsAuth,
-    JwtBearerAuth,
-    RefreshTokenAuth,
     RestData,
     SingleRecord,
     written,
@@ -154,7 +146,7 @@ class RestSource:
             is_record=self._looks_like_a_record(stream),
         )
         self._auth: Authenticator = (
-            authenticator(config, limits) if beside is None else beside._auth
+            authenticator(config.auth, limits) if beside is None else beside._auth
         )
         self._secrets = secrets
         self._under = ""
@@ -175,8 +167,9 @@ class RestSource:
                 secrets=secrets,
                 auth=self._auth,
                 headers=config.headers,
-                throttle=_throttle(config, limits),
+                throttle=throttle(config, limits),
                 connections=config.rate_limit.concurrency,
+                identity=identity(config),
             )
         )
         self._single = (
@@ -626,66 +619,6 @@ def without_parameters(link: str, names: frozenset[str]) -> str:
     address, _, query = link.partition("#")[0].partition("?")
     kept = [part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names]
     return f"{address}?{'&'.join(kept)}" if any(kept) else address
-
-
-def authenticator(config: RestData, limits: FetchLimits) -> Authenticator:
-    """The authenticator that provider_data describes."""
-    match config.auth:
-        case None:
-            return Anonymous()
-        case BearerAuth(token=token):
-            return Bearer(token)
-        case ApiKeyAuth(key=key, header=header, param=param, prefix=prefix):
-            return ApiKey(key, header or str(param), header is None, prefix)
-        case BasicAuth(username=username, password=password):
-            return Basic(username, password)
-        case ClientCredentialsAuth() | RefreshTokenAuth() as auth:
-            scope = {} if auth.scope is None else {"scope": auth.scope}
-            grant = ClientGrant(
-                auth.token_url,
-                auth.client_id,
-                auth.client_secret,
-                {**auth.params, **scope},
-                auth.refresh_token if isinstance(auth, RefreshTokenAuth) else None,
-                auth.client_auth == "body",
-            )
-            return OAuth2(grant, limits)
-        case JwtBearerAuth() as auth:
-            return OAuth2(
-                AssertionGrant(
-                    auth.token_url,
-                    auth.key,
-                    auth.issuer,
-                    auth.subject,
-                    auth.audience or auth.token_url,
-                    auth.scope,
-                    auth.algorithm,
-                    auth.key_id,
-                    auth.params,
-                ),
-                limits,
-            )
-
-
-def _throttle(config: RestData, limits: FetchLimits) -> Throttle:
-    """Shared with every integration that uses the same app at the same rate."""
-    rate = config.rate_limit.requests_per_second
-    return Throttle(rate, budget(limits.budgets, *_app(config, rate)))
-
-
-def _app(config: RestData, rate: float | None) -> tuple[object, ...]:
-    """What a provider counts requests by, as the configuration names it; nothing if nobody asks."""
-    match config.auth:
-        case None:
-            return ()
-        case ClientCredentialsAuth(client_id=name) | RefreshTokenAuth(client_id=name):
-            who: str | SecretRef | None = name
-        case JwtBearerAuth(issuer=issuer, key=key):
-            who = issuer or key
-        case BearerAuth(token=ref) | ApiKeyAuth(key=ref) | BasicAuth(password=ref):
-            who = ref
-    named = who.model_dump() if isinstance(who, SecretRef) else who
-    return str(Origin.of(config.api_endpoint)), config.auth.type, named, rate
 
 
 _SHOWN_KEY = 64

@@ -1,0 +1,100 @@
+"""A signature of each request with a shared key (HMAC, RFC 2104)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+from urllib3.util import parse_url
+
+from elt_assets.config.secret_refs import SecretRef, Secrets
+from elt_assets.connectors.http.auth import Credentials, Outgoing, named
+from elt_assets.connectors.mapping.templates import filled
+from elt_assets.errors import SecretMissing
+
+SIGNED_NAMES = ("method", "host", "path", "query", "body", "body_hash", "timestamp")
+VALUE_NAMES = ("signature", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Hmac:
+    """Signs what is sent, each time with the time of now."""
+
+    key: SecretRef
+    key_encoding: Literal["text", "base64", "hex"]
+    algorithm: str
+    signed: str
+    encoding: Literal["hex", "base64"]
+    header: str
+    value: str
+    timestamp: Literal["epoch", "epoch_ms", "iso"]
+    timestamp_header: str | None
+    query_parameters: frozenset[str] = frozenset()
+
+    @property
+    def advice(self) -> str:
+        """Name the reference."""
+        return f"check the key in {named(self.key)}, what is signed, and this machine's clock"
+
+    def credentials(self, secrets: Secrets) -> Credentials:
+        """The key of now, in what signs one request."""
+        return Credentials({}, {}, partial(self._headers, self._key(secrets)))
+
+    def renew(self, refused: Credentials) -> bool:
+        """Signing again gives nothing better."""
+        return False
+
+    def _headers(self, key: bytes, request: Outgoing) -> dict[str, str]:
+        moment = self._moment()
+        parts = parse_url(request.url)
+        body = request.body.encode()
+        signed = filled(
+            self.signed,
+            {
+                "method": request.method,
+                "host": parts.netloc or "",
+                "path": parts.path or "/",
+                "query": parts.query or "",
+                "body": request.body,
+                "body_hash": hashlib.new(self.algorithm, body).hexdigest(),
+                "timestamp": moment,
+            },
+        )
+        digest = hmac.new(key, signed.encode(), self.algorithm).digest()
+        signature = digest.hex() if self.encoding == "hex" else base64.b64encode(digest).decode()
+        headers = {self.header: filled(self.value, {"signature": signature, "timestamp": moment})}
+        if self.timestamp_header is not None:
+            headers[self.timestamp_header] = moment
+        return headers
+
+    def _moment(self) -> str:
+        now = time.time()
+        match self.timestamp:
+            case "epoch":
+                return str(int(now))
+            case "epoch_ms":
+                return str(int(now * 1000))
+        return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _key(self, secrets: Secrets) -> bytes:
+        text = secrets.resolve(self.key)
+        try:
+            match self.key_encoding:
+                case "base64":
+                    return base64.b64decode(text, validate=True)
+                case "hex":
+                    return bytes.fromhex(text)
+        except (binascii.Error, ValueError):
+            # What the library says may quote the key.
+            raise SecretMissing(
+                f"{named(self.key)} does not hold a key in {self.key_encoding}; correct "
+                "key_encoding in auth, or the secret"
+            ) from None
+        return text.encode()

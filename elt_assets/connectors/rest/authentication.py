@@ -1,0 +1,139 @@
+"""The authenticator that provider_data describes, and whose requests a provider counts together."""
+
+from __future__ import annotations
+
+from elt_assets.config.secret_refs import SecretRef
+from elt_assets.connectors.http.auth import (
+    Anonymous,
+    ApiKey,
+    Authenticator,
+    Basic,
+    Bearer,
+    Several,
+)
+from elt_assets.connectors.http.client_certificate import Identity
+from elt_assets.connectors.http.hmac_signature import Hmac
+from elt_assets.connectors.http.jwt_assertion import AssertionGrant, ClientAssertionGrant
+from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
+from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.http.throttle import Throttle, budget
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.rest.auth_data import HmacAuth
+from elt_assets.connectors.rest.provider_data import (
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    ClientCredentialsAuth,
+    Connection,
+    JwtBearerAuth,
+    PrivateKeyJwtAuth,
+    RefreshTokenAuth,
+    SeveralAuth,
+)
+
+
+def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
+    """The authenticator that provider_data describes."""
+    match auth:
+        case None:
+            return Anonymous()
+        case BearerAuth(token=token, scheme=scheme):
+            return Bearer(token, scheme)
+        case ApiKeyAuth(key=key, header=header, param=param, prefix=prefix):
+            return ApiKey(key, header or str(param), header is None, prefix)
+        case BasicAuth(username=username, password=password):
+            return Basic(username, password)
+        case HmacAuth():
+            return Hmac(
+                auth.key,
+                auth.key_encoding,
+                auth.algorithm,
+                auth.signed,
+                auth.encoding,
+                auth.header,
+                auth.value,
+                auth.timestamp,
+                auth.timestamp_header,
+            )
+        case SeveralAuth(parts=parts):
+            return Several(tuple(authenticator(part, limits) for part in parts))
+        case ClientCredentialsAuth() | RefreshTokenAuth():
+            scope = {} if auth.scope is None else {"scope": auth.scope}
+            grant = ClientGrant(
+                auth.token_url,
+                auth.client_id,
+                auth.client_secret,
+                {**auth.params, **scope},
+                auth.refresh_token if isinstance(auth, RefreshTokenAuth) else None,
+                auth.client_auth == "body",
+            )
+            return OAuth2(grant, limits, auth.scheme)
+        case PrivateKeyJwtAuth():
+            return OAuth2(
+                ClientAssertionGrant(
+                    auth.token_url,
+                    auth.key,
+                    auth.client_id,
+                    auth.audience or auth.token_url,
+                    auth.scope,
+                    auth.algorithm,
+                    auth.key_id,
+                    auth.params,
+                ),
+                limits,
+                auth.scheme,
+            )
+        case JwtBearerAuth():
+            return OAuth2(
+                AssertionGrant(
+                    auth.token_url,
+                    auth.key,
+                    auth.issuer,
+                    auth.subject,
+                    auth.audience or auth.token_url,
+                    auth.scope,
+                    auth.algorithm,
+                    auth.key_id,
+                    auth.params,
+                ),
+                limits,
+                auth.scheme,
+            )
+
+
+def identity(config: Connection) -> Identity | None:
+    """The certificate that provider_data names."""
+    described = config.client_certificate
+    return None if described is None else Identity(described.certificate, described.key)
+
+
+def throttle(config: Connection, limits: FetchLimits) -> Throttle:
+    """Shared with every integration that uses the same app at the same rate."""
+    rate = config.rate_limit.requests_per_second
+    return Throttle(rate, budget(limits.budgets, *_app(config, rate)))
+
+
+def _app(config: Connection, rate: float | None) -> tuple[object, ...]:
+    """What a provider counts requests by, as the configuration names it; nothing if nobody asks."""
+    if config.auth is None:
+        return ()
+    who = _who(config.auth)
+    named = who.model_dump() if isinstance(who, SecretRef) else who
+    return str(Origin.of(config.api_endpoint)), config.auth.type, named, rate
+
+
+def _who(auth: Auth) -> str | SecretRef:
+    match auth:
+        case ClientCredentialsAuth(client_id=name) | RefreshTokenAuth(client_id=name):
+            return name
+        case PrivateKeyJwtAuth(client_id=client):
+            return client
+        case JwtBearerAuth(issuer=issuer, key=key):
+            return issuer or key
+        case BearerAuth(token=ref) | ApiKeyAuth(key=ref) | BasicAuth(password=ref):
+            return ref
+        case HmacAuth(key=ref):
+            return ref
+        case SeveralAuth(parts=parts):
+            return _who(parts[0])

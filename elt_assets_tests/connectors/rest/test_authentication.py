@@ -1,0 +1,218 @@
+"""Ways to prove who asks, against providers that check them."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from elt_assets.connectors import catalog
+from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SecretMissing
+from elt_assets_tests.connectors.conftest import OpenSource
+from elt_assets_tests.connectors.http.test_jwt_assertion import pem, rsa_key
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+from elt_assets_tests.orchestration.alerts.test_alerts import own_certificate
+
+
+def single_page(data: dict[str, Any], auth: dict[str, Any]) -> None:
+    """Read one page with this auth."""
+    data["auth"] = auth
+    data["streams"]["users"] |= {"records": "items", "pagination": {"type": "none"}}
+
+
+def test_a_client_proves_itself_with_a_signature(
+    provider: Provider, data: dict[str, Any], users: OpenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", pem(rsa_key()))
+    claims: list[dict[str, Any]] = []
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path != "/token":
+            good = asked.headers.get("authorization") == "Zoho-oauthtoken issued"
+            return as_json({"items": [{"id": "1"}]} if good else {}, 200 if good else 401)
+        form = asked.form
+        assert form["grant_type"] == "client_credentials"
+        assert form["client_id"] == "elt-assets"
+        assert form["scope"] == "users.read"
+        assert form["client_assertion_type"].endswith(":client-assertion-type:jwt-bearer")
+        claims.append(
+            jwt.decode(
+                form["client_assertion"],
+                rsa_key().public_key(),
+                algorithms=["RS256"],
+                audience=f"{provider.url}/token",
+                issuer="elt-assets",
+                options={"require": ["iss", "sub", "exp", "iat", "jti"]},
+            )
+        )
+        assert jwt.get_unverified_header(form["client_assertion"])["kid"] == "k1"
+        return as_json({"access_token": "issued", "token_type": "Zoho-oauthtoken"})
+
+    provider.answer = answer
+    single_page(
+        data,
+        {
+            "type": "oauth2_private_key_jwt",
+            "token_url": f"{provider.url}/token",
+            "client_id": "elt-assets",
+            "key": {"env": "TEST_KEY"},
+            "key_id": "k1",
+            "scope": "users.read",
+            "scheme": "Zoho-oauthtoken",
+        },
+    )
+    (page,) = users().pages(None)
+    assert page.count == 1
+    (claim,) = claims
+    assert claim["sub"] == "elt-assets"
+    assert claim["exp"] - time.time() <= 300
+
+
+def test_a_signature_is_made_of_the_request_and_of_a_key_in_base64(
+    provider: Provider, data: dict[str, Any], users: OpenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "a2V5")
+    single_page(
+        data,
+        {
+            "type": "hmac",
+            "key": {"env": "TEST_KEY"},
+            "key_encoding": "base64",
+            "algorithm": "sha1",
+            "signed": "{method} {path}?{query} {body}",
+            "header": "X-Signature",
+            "value": "sha1={signature}",
+        },
+    )
+    data["streams"]["users"]["params"] = {"b": "ü"}
+    provider.answer = lambda _: as_json({"items": []})
+    list(users().pages(None))
+    (asked,) = provider.asked
+    # printf 'GET /v1/users?b=%%C3%%BC ' | openssl dgst -sha1 -hmac key
+    assert asked.headers["x-signature"] == "sha1=1d382f8713a9e65e7d83e6b722703325d3e77b8c"
+
+
+def test_a_key_that_is_not_in_its_encoding_is_named(
+    data: dict[str, Any], users: OpenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "not hexadecimal")
+    single_page(
+        data,
+        {"type": "hmac", "key": {"env": "TEST_KEY"}, "key_encoding": "hex", "signed": "{path}"},
+    )
+    with pytest.raises(SecretMissing, match="TEST_KEY does not hold a key in hex"):
+        list(users().pages(None))
+
+
+@pytest.mark.parametrize(
+    ("auth", "words"),
+    [
+        ({"type": "bearer", "token": {"env": "A"}, "scheme": "two words"}, "auth.scheme"),
+        (
+            {"type": "hmac", "key": {"env": "A"}, "signed": "{verb}"},
+            "auth: signed: {verb} is not known here",
+        ),
+        (
+            {"type": "hmac", "key": {"env": "A"}, "signed": "{path}", "value": "x"},
+            "value has no {signature}",
+        ),
+        ({"type": "hmac", "key": "s3cret", "signed": "{path}"}, "never the secret itself"),
+        ({"type": "several", "parts": [{"type": "bearer", "token": {"env": "A"}}]}, "auth.parts"),
+        (
+            {
+                "type": "several",
+                "parts": [
+                    {"type": "bearer", "token": {"env": "A"}},
+                    {"type": "basic", "username": "a", "password": {"env": "B"}},
+                ],
+            },
+            "two of them are sent in the header authorization",
+        ),
+        (
+            {
+                "type": "several",
+                "parts": [
+                    {"type": "api_key", "key": {"env": "A"}, "param": "key"},
+                    {
+                        "type": "oauth2_private_key_jwt",
+                        "token_url": "http://login.acme.example/token",
+                        "client_id": "a",
+                        "key": {"env": "B"},
+                    },
+                ],
+            },
+            "auth.token_url is plain http",
+        ),
+    ],
+)
+def test_a_mistake_is_named(data: dict[str, Any], auth: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        catalog.validate("rest", data | {"auth": auth})
+    assert words in str(refused.value)
+
+
+def halves(folder: Path) -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    folder.mkdir()
+    text = own_certificate(folder).read_text()
+    at = text.index("-----BEGIN CERTIFICATE-----")
+    end = text.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----\n")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_text(text[at:end])
+    key.write_text(text[:at] + text[end:])
+    return certificate, key
+
+
+def test_the_platform_shows_its_certificate_to_its_own_provider_alone(
+    provider: Provider,
+    elsewhere: Provider,
+    data: dict[str, Any],
+    users: OpenSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, client = halves(tmp_path / "server"), halves(tmp_path / "client")
+    monkeypatch.setenv("SSL_CERT_FILE", str(server[0]))
+    demanding = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    demanding.load_cert_chain(*server)
+    demanding.load_verify_locations(client[0])
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    provider.encrypt(demanding)
+    shown: list[bool] = []
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    asking.load_cert_chain(*server)
+    asking.load_verify_locations(client[0])
+    asking.verify_mode = ssl.CERT_OPTIONAL
+    elsewhere.encrypt(asking)
+    elsewhere.connected = lambda one: shown.append(one.getpeercert() is not None)
+    secure = provider.url.replace("http:", "https:")
+    other = elsewhere.url.replace("http:", "https:")
+    data["api_endpoint"] = f"{secure}/v1"
+    data["allowed_hosts"] = [other.removeprefix("https://")]
+    data["streams"]["users"] |= {
+        "records": "items",
+        "pagination": {"type": "next_url", "url": "next"},
+    }
+    provider.answer = lambda _: as_json({"items": [{"id": "1"}], "next": f"{other}/v1/users"})
+    elsewhere.answer = lambda _: as_json({"items": [{"id": "2"}], "next": None})
+    with pytest.raises((ProviderUnavailable, ProviderRefused)):
+        list(users(attempts=1).pages(None))
+    data["client_certificate"] = {
+        "certificate": {"file": str(client[0])},
+        "key": {"file": str(client[1])},
+    }
+    assert [page.count for page in users().pages(None)] == [1, 1]
+    assert shown == [False]
+    data["client_certificate"]["key"] = {"file": str(server[1])}
+    with pytest.raises(SecretMissing, match="are no certificate and its private key in PEM"):
+        list(users().pages(None))
+
+
+def test_a_certificate_is_not_for_plain_http(data: dict[str, Any]) -> None:
+    shown = {"certificate": {"env": "A"}, "key": {"env": "B"}}
+    with pytest.raises(InvalidInput, match="client_certificate is shown in TLS"):
+        catalog.validate("rest", data | {"client_certificate": shown})
