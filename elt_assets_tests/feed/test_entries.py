@@ -18,7 +18,7 @@ from elt_assets.feed.numbering import (
 from elt_assets.feed.scope import Scope
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
-from elt_assets.sync.admin.backup import backup
+from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.state import feed_log
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.feed.listening import ALL, applied, heard, numbers, told

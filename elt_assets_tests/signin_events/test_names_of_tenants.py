@@ -15,7 +15,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.storage.warehouse.warehouse import SharedFile
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
-from elt_assets.sync.admin.backup import backup
+from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.signin_events.days import ACME, DAY, Tenant, event, line

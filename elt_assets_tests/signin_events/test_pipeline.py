@@ -14,7 +14,7 @@ from elt_assets.errors import InvalidInput, PermanentError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import EventSource
-from elt_assets.sync.admin.backup import backup
+from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.service import Platform
 from elt_assets_tests.signin_events.days import ACME, DAY, EVE, Tenant, event, line
 

@@ -9,7 +9,7 @@ import click
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, complain, note, print_json
 from elt_assets.cli.installation import existing_platform
-from elt_assets.sync.admin.backup import backup as copy_installation
+from elt_assets.sync.admin.installation_backup import backup as copy_installation
 
 
 @click.command(

@@ -12,7 +12,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import DayExtraction, DayStatus, ExtractionStatus
 from elt_assets.signin_events.warehouse.analytics import Analytics
-from elt_assets.storage.warehouse.warehouse import one_row, transaction
+from elt_assets.storage.warehouse.warehouse import literal, one_row, transaction
 
 _ALL = 2**62
 
@@ -149,12 +149,11 @@ class EventReports:
         if not target.parent.is_dir():
             raise InvalidInput(f"the folder {target.parent} is not there; make it first")
         unfinished = target.with_name(f".{target.name}.unfinished")
-        literal = str(unfinished).replace("'", "''")
         with self._analytics.reading() as connection:
             if connection is None:
                 raise InvalidInput("no sign-in event was ever loaded, so there are no dead letters")
             done = connection.execute(
-                f"COPY (FROM rejected_events ORDER BY ALL) TO '{literal}'"
+                f"COPY (FROM rejected_events ORDER BY ALL) TO {literal(str(unfinished))}"
                 " (FORMAT parquet, COMPRESSION zstd)"
             ).fetchone()
         os.replace(unfinished, target)

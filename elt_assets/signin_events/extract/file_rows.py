@@ -28,9 +28,8 @@ from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.warehouse.analytics import in_any_order
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.load_strategies import inserted
-from elt_assets.storage.warehouse.warehouse import one_row
+from elt_assets.storage.warehouse.warehouse import literal, one_row
 from elt_assets.sync.clock import now
-from elt_assets.sync.extract.record_mapping import sql_literal
 
 _LONGEST_RAW = 2_000
 _BESIDE_CHUNKS = "112MB"
@@ -147,16 +146,16 @@ class _Reading:
 
     def _stage(self, parts: Sequence[Part]) -> int:
         columns = _columns(self.file, self.names)
-        described = ", ".join(f"{sql_literal(name)}: 'VARCHAR'" for name in self.names)
+        described = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in self.names)
         compressed = "gzip" if self.file.is_compressed else "none"
-        sources = ", ".join(sql_literal(part.source) for part in parts)
+        sources = ", ".join(literal(part.source) for part in parts)
         query = f"""
             SELECT
                 $day::DATE AS ingested_day, $file AS file,
                 coalesce(list_position([{sources}], {_SOURCE}) - 1, 0) AS part, {columns}
             FROM read_csv(
                 [{sources}], auto_detect = false, header = {len(parts) == 1},
-                delim = {sql_literal(self.delimiter)}, quote = '"', escape = '"',
+                delim = {literal(self.delimiter)}, quote = '"', escape = '"',
                 columns = {{{described}}}, compression = '{compressed}',
                 store_rejects = true, rejects_limit = 0, null_padding = false,
                 buffer_size = {_BUFFER}, parallel = false, filename = '{_SOURCE}'
@@ -179,7 +178,7 @@ class _Reading:
         DuckDB counts lines from where it begins to read: so many are above each part.
         """
         above = " ".join(
-            f"WHEN {sql_literal(part.source)} THEN {lines}"
+            f"WHEN {literal(part.source)} THEN {lines}"
             for part, lines in zip(parts, lines_above, strict=True)
         )
         rejected = inserted(

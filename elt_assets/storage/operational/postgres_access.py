@@ -76,14 +76,14 @@ def apply(transaction: Transaction, tables: Sequence[str], access: Access) -> li
     schema = transaction.value("SELECT quote_ident(current_schema()) AS name")
     revoked = _grantees(transaction.rows, tables) - {access.reader}
     for role in sorted(revoked, key=str):
-        name = "PUBLIC" if role is None else _quoted(role)
+        name = "PUBLIC" if role is None else quoted(role)
         for table in tables:
             transaction.execute(f"REVOKE ALL ON {table} FROM {name}")
         if role is not None:
             transaction.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM {name}")
     for table in tables:
         for policy in _policies(transaction.rows, table):
-            transaction.execute(f"DROP POLICY {_quoted(policy['name'])} ON {table}")
+            transaction.execute(f"DROP POLICY {quoted(policy['name'])} ON {table}")
         action = "ENABLE" if access.row_security else "DISABLE"
         transaction.execute(f"ALTER TABLE {table} {action} ROW LEVEL SECURITY")
         if access.row_security:
@@ -92,7 +92,7 @@ def apply(transaction: Transaction, tables: Sequence[str], access: Access) -> li
                 f"CREATE POLICY {_POLICY} ON {table} FOR SELECT USING ({_OWN_ROWS})"
             )
     if access.reader is not None:
-        reader = _quoted(access.reader)
+        reader = quoted(access.reader)
         transaction.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}")
         for table in tables:
             transaction.execute(f"REVOKE ALL ON {table} FROM {reader}")
@@ -194,5 +194,6 @@ def _policies(query: Query, table: str) -> list[Row]:
     )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -47,7 +47,7 @@ from elt_assets.storage.operational.database import (
     migrations,
 )
 from elt_assets.storage.operational.dialect import PostgresDialect
-from elt_assets.storage.operational.postgres_access import Access
+from elt_assets.storage.operational.postgres_access import Access, quoted
 
 _COPY = "adbc.postgresql.use_copy"
 _STREAM = "stream"
@@ -311,7 +311,7 @@ class PostgresDatabase(OperationalDatabase):
 
     def _installed(self) -> tuple[int, str] | None:
         found = self.rows(
-            "SELECT to_regclass(?) IS NOT NULL AS found", (f"{_quoted(self._schema)}.{_INSTALLED}",)
+            "SELECT to_regclass(?) IS NOT NULL AS found", (f"{quoted(self._schema)}.{_INSTALLED}",)
         )
         if not found[0]["found"]:
             return None
@@ -327,7 +327,7 @@ class PostgresDatabase(OperationalDatabase):
         if not transaction.rows(
             "SELECT 1 AS found FROM pg_namespace WHERE nspname = ?", (self._schema,)
         ):
-            transaction.execute(f"CREATE SCHEMA {_quoted(self._schema)}")
+            transaction.execute(f"CREATE SCHEMA {quoted(self._schema)}")
         transaction.execute(
             f"CREATE TABLE IF NOT EXISTS {_INSTALLED} (version BIGINT NOT NULL, digest TEXT)"
         )
@@ -466,10 +466,6 @@ def _numbered(sql: str) -> str:
 
 def _typed(statement: str) -> str:
     return re.sub(r"\b(TEXT|INTEGER|REAL)\b", lambda found: _TYPES[found[0]], statement)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _clean(value: object) -> object:

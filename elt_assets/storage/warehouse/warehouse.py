@@ -307,6 +307,8 @@ def waiting_for_lock(seconds: float) -> Retrying:
     )
 
 
-def literal(text: str) -> str:
-    """`text` as SQL."""
-    return "'" + text.replace("'", "''") + "'"
+def literal(value: str | bool) -> str:
+    """An SQL literal. Configured names and literals are passed here, never values of records."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'" + value.replace("'", "''") + "'"

@@ -23,7 +23,7 @@ import msgspec
 
 from elt_assets.errors import InvalidInput, NotFound, SyncError
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.storage.warehouse.warehouse import Queries
+from elt_assets.storage.warehouse.warehouse import Queries, literal
 from elt_assets.sync.service import Platform
 from elt_assets.sync.state import change_log, latest_table, versions
 from elt_assets.sync.state.store_tables import has_tables
@@ -178,9 +178,9 @@ def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Pa
     """Write the query's rows to a new file in the place of `to`; return how many they are."""
     to.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
     unfinished = to.with_name(f".{to.name}.unfinished")
-    literal = str(unfinished).replace("'", "''")
     done = source.execute(
-        f"COPY ({query}) TO '{literal}' (FORMAT parquet, COMPRESSION zstd)", dict(parameters)
+        f"COPY ({query}) TO {literal(str(unfinished))} (FORMAT parquet, COMPRESSION zstd)",
+        dict(parameters),
     ).fetchone()
     _open_as_the_folder_is(to, unfinished)
     os.replace(unfinished, to)

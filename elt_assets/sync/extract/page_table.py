@@ -10,7 +10,7 @@ import pyarrow as pa
 from elt_assets.connectors.source import Page
 from elt_assets.errors import BooksUnbalanced
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.extract.record_mapping import sql_literal
+from elt_assets.storage.warehouse.warehouse import literal
 
 PAGES = "incoming_pages"
 """The name under which queries find what `pages_table` makes."""
@@ -33,7 +33,7 @@ def incoming(records: Sequence[str]) -> str:
             -- json_extract with a wildcard yields the list; json_each is quadratic in the page.
             SELECT
                 first_seq, parents, organization_id, connected_integration_id,
-                json_extract(body, {sql_literal(f"{object_path(records)}[*]")}) AS records
+                json_extract(body, {literal(f"{object_path(records)}[*]")}) AS records
             FROM {PAGES}
         )
     )

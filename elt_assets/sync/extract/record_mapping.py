@@ -24,6 +24,7 @@ from elt_assets.connectors.mapping.expressions import (
     Value,
     Where,
 )
+from elt_assets.storage.warehouse.warehouse import literal
 from elt_assets.sync.extract import scalars
 from elt_assets.sync.extract.scalars import SCALAR
 from elt_assets.sync.streams import Column, ColumnType, Stream
@@ -252,7 +253,7 @@ class _Fetched:
     @property
     def all(self) -> list[str]:
         """SQL for the list of what is found, if anything is asked for."""
-        pointed = ", ".join(map(sql_literal, self._pointers))
+        pointed = ", ".join(map(literal, self._pointers))
         call = f"{self._function}(raw, [{pointed}]::VARCHAR[]) AS {self._name}s"
         return [call] if self._pointers else []
 
@@ -326,15 +327,15 @@ class _Pointers:
             if not isinstance(segment, Where):
                 way.append(segment)
                 continue
-            at = f"{base}, {sql_literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
-            form = f"json_type(member, {sql_literal(_pointer((segment.key,)))})"
-            text = f"json_extract_string(member, {sql_literal(_pointer((segment.key,)))})"
+            at = f"{base}, {literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
+            form = f"json_type(member, {literal(_pointer((segment.key,)))})"
+            text = f"json_extract_string(member, {literal(_pointer((segment.key,)))})"
             holds = _equality(text, form, segment.literal, segment.negated)
             base = (
                 f"list_filter(json_extract(json_extract({at}), '$[*]'), lambda member: {holds})[1]"
             )
             way = []
-        pointer = sql_literal(_pointer(tuple(way))) if way else "'$'"
+        pointer = literal(_pointer(tuple(way))) if way else "'$'"
         return _Computed(
             f"json_extract_string({base}, {pointer})",
             f"json_type({base}, {pointer})",
@@ -349,9 +350,7 @@ class _Pointers:
             found = self.find(part)
             texts.append(f"CASE WHEN {found.form} {SCALAR} THEN {found.text} END")
         there = iter(texts)
-        parts = [
-            sql_literal(part) if isinstance(part, str) else next(there) for part in joined.parts
-        ]
+        parts = [literal(part) if isinstance(part, str) else next(there) for part in joined.parts]
         text = (
             f"CASE WHEN coalesce({', '.join(texts)}) IS NOT NULL"
             f" THEN nullif(trim(concat({', '.join(parts)})), '') END"
@@ -382,7 +381,7 @@ def _pointer(segments: tuple[Segment, ...]) -> str:
 
 def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
     if expression is None:
-        unmapped = "NULL" if column.unmapped is None else sql_literal(column.unmapped)
+        unmapped = "NULL" if column.unmapped is None else literal(column.unmapped)
         return _Value(f"{unmapped}::{column.sql_type}", "false")
     if column.kind is ColumnType.BOOLEAN:
         return _boolean(column, expression, pointers)
@@ -426,8 +425,8 @@ def _twice(expression: Expression | None) -> list[str]:
     names = takewhile(lambda segment: isinstance(segment, str), segments)
     return [
         f"({_may_stand_twice(str(name))}"
-        f" AND len(list_filter(json_keys(raw, {sql_literal(_pointer(segments[:depth]))}),"
-        f" lambda name: name = {sql_literal(str(name))})) > 1)"
+        f" AND len(list_filter(json_keys(raw, {literal(_pointer(segments[:depth]))}),"
+        f" lambda name: name = {literal(str(name))})) > 1)"
         for depth, name in enumerate(names)
     ]
 
@@ -438,7 +437,7 @@ def _may_stand_twice(name: str) -> str:
     A name can be spelled otherwise only with a backslash. Where LIKE takes a character of the
     name for a pattern it is true too often, never too seldom.
     """
-    twice = sql_literal(f'%"{name}"%"{name}"%')
+    twice = literal(f'%"{name}"%"{name}"%')
     return f"(contains(raw, chr(92)) OR raw LIKE {twice})"
 
 
@@ -475,7 +474,7 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
             if isinstance(expression, Comparison | All)
             else _attribute(expression, pointers)
         )
-        members.append(f"{sql_literal(name)}, {value}")
+        members.append(f"{literal(name)}, {value}")
     # Names are sorted by the caller: the same values must always give the same text.
     return f"json_object({', '.join(members)})"
 
@@ -502,19 +501,19 @@ def _comparison(expression: Comparison | All, pointers: _Pointers) -> str:
     return _equality(found.text, found.form, expression.literal, expression.negated)
 
 
-def _equality(text: str, form: str, literal: Literal, negated: bool) -> str:
+def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:
     """SQL that is true or false, never NULL."""
-    if literal is None:
+    if wanted is None:
         equal = f"coalesce({form}, 'NULL') = 'NULL'"
-    elif isinstance(literal, bool):
-        equal = f"coalesce({form} = 'BOOLEAN' AND {text} = '{str(literal).lower()}', false)"
-    elif isinstance(literal, str):
-        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {sql_literal(literal)}, false)"
+    elif isinstance(wanted, bool):
+        equal = f"coalesce({form} = 'BOOLEAN' AND {text} = '{str(wanted).lower()}', false)"
+    elif isinstance(wanted, str):
+        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {literal(wanted)}, false)"
     else:
         # A text that looks like the number is not the number, as everywhere in JSON.
         equal = (
             f"coalesce({form} {SCALAR} AND {form} <> 'VARCHAR'"
-            f" AND try_cast({text} AS DOUBLE) = {literal!r}, false)"
+            f" AND try_cast({text} AS DOUBLE) = {wanted!r}, false)"
         )
     return f"NOT {equal}" if negated else equal
 
@@ -531,13 +530,6 @@ def _spoken(form: str) -> str:
 def key_text(columns: Sequence[str]) -> str:
     """SQL of a key as one text: its column, or the JSON list of its columns."""
     return columns[0] if len(columns) == 1 else f"to_json([{', '.join(columns)}])::VARCHAR"
-
-
-def sql_literal(value: str | bool) -> str:
-    """An SQL literal. Names and literals come from a validated configuration, not from records."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _lines(parts: list[str], indent: int) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import BooksUnbalanced, PageUnreadable
-from elt_assets.storage.warehouse.warehouse import Warehouse, row_of
+from elt_assets.storage.warehouse.warehouse import Warehouse, literal, row_of
 from elt_assets.sync.extract import page_reuse
 from elt_assets.sync.extract.checkpoints import ExtractionState
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
@@ -22,7 +22,7 @@ from elt_assets.sync.extract.page_table import (
     object_path,
     pages_table,
 )
-from elt_assets.sync.extract.record_mapping import mapping_query, sql_literal
+from elt_assets.sync.extract.record_mapping import mapping_query
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.streams import StreamKey
 
@@ -243,12 +243,12 @@ class Landing:
         the one that splits them could be looking at different people.
         """
         for depth, name in enumerate(self._list_names):
-            above = sql_literal(object_path(self._list_names[:depth]))
+            above = literal(object_path(self._list_names[:depth]))
             query = f"""
                 SELECT 1
                 FROM {PAGES}
                 WHERE len(
-                    list_filter(json_keys(body, {above}), lambda name: name = {sql_literal(name)})
+                    list_filter(json_keys(body, {above}), lambda name: name = {literal(name)})
                 ) > 1
             """
             if self._prepared.run(query, PAGES, table).num_rows:

@@ -14,7 +14,7 @@ from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.sync.admin import audit
-from elt_assets.sync.admin.backup import backup
+from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.admin.migrate_database import copy_to_file, migrate
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform

@@ -10,7 +10,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.errors import RetryableError
 from elt_assets.storage.from_settings import file_warehouses, warehouses
 from elt_assets.sync.admin import migrate_warehouse
-from elt_assets.sync.admin.backup import backup
+from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.admin.migrate_warehouse import MigratedWarehouse, migrate_warehouses
 from elt_assets.sync.admin.warehouse_copy import contents
 from elt_assets.sync.outcome import Status

@@ -13,8 +13,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin import audit
-from elt_assets.sync.admin import backup as copying
-from elt_assets.sync.admin.backup import Backup, backup
+from elt_assets.sync.admin import installation_backup as copying
+from elt_assets.sync.admin.installation_backup import Backup, backup
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import Platform
 from elt_assets.sync.streams import USERS
