@@ -105,12 +105,15 @@ def elt_assets(file: str, through: bool) -> dict[str, Any]:
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.signin_events.pipeline import EventPipeline
     from elt_assets.signin_events.results import EventSource
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
 
     folder = Path("home") / "events" / DAY.isoformat()
     folder.mkdir(parents=True)
     (folder / "events.csv").hardlink_to(file)
-    with Platform.open(load_settings(home="home")) as platform, EventPipeline(platform) as events:
+    with (
+        SyncService.open(load_settings(home="home")) as platform,
+        EventPipeline(platform) as events,
+    ):
         for number in range(ORGANIZATIONS):
             ref = IntegrationRef(f"org-{number:03}", "main")
             platform.registry.add(ref, "rest", _PROVIDER_DATA)

@@ -26,12 +26,12 @@ def elt_assets(
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.outcome import Stage
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
     from elt_assets.sync.streams import USERS
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
     warm, measured = IntegrationRef("benchmark", "warm"), IntegrationRef("benchmark", "measured")
-    with Platform.open(load_settings(home=Path("home"))) as platform:
+    with SyncService.open(load_settings(home=Path("home"))) as platform:
         for ref, count in ((warm, 1), (measured, users)):
             platform.registry.add(
                 ref, "rest", _provider_data(url, pagination, count, page_size, concurrency)

@@ -164,13 +164,13 @@ def _registered(url: str, integrations: int, users: int, page_size: int) -> Iter
     """A new installation with its tenants, and one more of a single user."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
 
     warm = IntegrationRef("benchmark", "warm")
     refs = [IntegrationRef("benchmark", f"t-{number:05}") for number in range(integrations)]
-    with Platform.open(load_settings(home=Path("home"))) as platform:
+    with SyncService.open(load_settings(home=Path("home"))) as platform:
         platform.registry.add(warm, "rest", provider_data(url, 1, page_size))
         for ref in refs:
             platform.registry.add(ref, "rest", provider_data(url, users, page_size))

@@ -11,12 +11,12 @@ import dagster as dg
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 
 def _keys() -> list[str]:
-    with Platform.open() as platform:
+    with SyncService.open() as platform:
         return [entry.ref.partition_key for entry in platform.registry.all()]
 
 
@@ -25,7 +25,7 @@ partitions = dg.StaticPartitionsDefinition(_keys())
 
 def _sync(context: dg.AssetExecutionContext, until: Stage) -> None:
     ref = IntegrationRef.parse(context.partition_key)
-    with Platform.open() as platform:
+    with SyncService.open() as platform:
         for outcome in platform.sync(USERS, [ref], sync_id=context.run.run_id, until=until):
             if outcome.error:
                 raise dg.Failure(outcome.error)

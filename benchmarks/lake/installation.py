@@ -15,7 +15,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.ducklake.lake import LakeWarehouses
 from elt_assets.storage.from_settings import warehouses
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets_tests.testbed.servers import Server
 
@@ -35,7 +35,7 @@ _PAST = {
 
 
 @contextmanager
-def installation(server: Server, folder: Path, name: str) -> Iterator[Platform]:
+def installation(server: Server, folder: Path, name: str) -> Iterator[SyncService]:
     """An empty one, in schemas called after `name`; the environment leads other processes to it."""
     os.environ.update(server.settings(f"{name}_operational"))
     os.environ.update(
@@ -45,18 +45,18 @@ def installation(server: Server, folder: Path, name: str) -> Iterator[Platform]:
         ELT_ASSETS_WAREHOUSE_SCHEMA=f"{name}_lake",
         ELT_ASSETS_WAREHOUSE_DATA=str(folder / name / "data"),
     )
-    with Platform.open(load_settings()) as platform:
+    with SyncService.open(load_settings()) as platform:
         yield platform
 
 
-def connect(platform: Platform, ref: IntegrationRef) -> None:
+def connect(platform: SyncService, ref: IntegrationRef) -> None:
     """Register an integration that reads a CSV file of its own."""
     platform.registry.add(
         ref, "files", {"streams": {"users": {"path": "users.csv", "fields": _FIELDS}}}
     )
 
 
-def drop(platform: Platform, ref: IntegrationRef, users: int, edition: int) -> None:
+def drop(platform: SyncService, ref: IntegrationRef, users: int, edition: int) -> None:
     """The file of that many users; one in a hundred has another name with each edition."""
     folder = platform.settings.drops_path / ref.organization_id / ref.integration_id
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def drop(platform: Platform, ref: IntegrationRef, users: int, edition: int) -> N
     (folder / "users.csv").write_text("id,name,email\n" + "".join(lines), encoding="utf-8")
 
 
-def fill(platform: Platform, integrations: int) -> None:
+def fill(platform: SyncService, integrations: int) -> None:
     """Let so many past integrations have a file in each of the two largest tables."""
     # A file for each of many integrations at once takes more memory than a sync does.
     settings = platform.settings.model_copy(update={"warehouse_memory": "4GB"})

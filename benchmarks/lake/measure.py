@@ -18,7 +18,7 @@ from benchmarks.lake.installation import connect, drop, fill, installation
 from benchmarks.machine import machine
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.testbed.servers import Server, postgresql
 
@@ -71,7 +71,7 @@ def _syncs(
     return found
 
 
-def _timed(platform: Platform, refs: Sequence[IntegrationRef], sync_id: str) -> dict[str, float]:
+def _timed(platform: SyncService, refs: Sequence[IntegrationRef], sync_id: str) -> dict[str, float]:
     seconds, processor = [], []
     for ref in refs:
         started, used = time.perf_counter(), time.process_time()
@@ -88,7 +88,7 @@ def _must_be_well(outcome: Outcome, sync_id: str) -> None:
         raise RuntimeError(f"{outcome.partition} is {outcome.status}: {outcome.error}")
 
 
-def _looked(platform: Platform, refs: Sequence[IntegrationRef]) -> dict[str, float]:
+def _looked(platform: SyncService, refs: Sequence[IntegrationRef]) -> dict[str, float]:
     """Opening an integration's part and counting its records."""
     seconds = []
     for ref in refs:
@@ -99,7 +99,7 @@ def _looked(platform: Platform, refs: Sequence[IntegrationRef]) -> dict[str, flo
     return {"seconds": round(median(seconds), 4)}
 
 
-def _upkeep(platform: Platform) -> dict[str, float]:
+def _upkeep(platform: SyncService) -> dict[str, float]:
     started = time.perf_counter()
     platform.warehouses.look_after(dry_run=False)
     return {"seconds": round(time.perf_counter() - started, 2)}

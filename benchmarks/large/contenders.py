@@ -23,13 +23,13 @@ def elt_assets(url: str, users: int, page_size: int) -> dict[str, Any]:
     """The engine as a run of the sync job calls it; seconds by stage beside the whole."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
     from elt_assets.sync.streams import USERS
 
     os.environ["BENCHMARK_TOKEN"] = TOKEN
     warm, large = IntegrationRef("benchmark", "warm"), IntegrationRef("benchmark", "large")
     stages: dict[str, dict[str, float]] = {}
-    with Platform.open(load_settings(home=Path("home"))) as platform:
+    with SyncService.open(load_settings(home=Path("home"))) as platform:
         for ref, count in ((warm, 1), (large, users)):
             platform.registry.add(ref, "rest", indexed(url, count, page_size, CONNECTIONS))
 

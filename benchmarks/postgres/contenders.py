@@ -20,7 +20,7 @@ from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.apply.apply_transaction import Application
 from elt_assets.sync.clock import now
 from elt_assets.sync.outcome import Counts, Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, ledger, versions
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.store_tables import prepare_warehouse
@@ -70,7 +70,7 @@ class Ours:
 
     def __init__(self, settings: Settings, changes: Changes) -> None:
         self._changes = changes
-        self._platform = Platform.open(settings)
+        self._platform = SyncService.open(settings)
         self._platform.registry.add(
             REF,
             "files",

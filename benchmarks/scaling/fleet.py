@@ -21,7 +21,7 @@ from elt_assets.orchestration.assets.materializations import materializations
 from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.orchestration.partitions import add_partition_keys
 from elt_assets.sync.outcome import Counts, Outcome, Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 USERS_EACH = 1_000
@@ -33,7 +33,7 @@ _A_TENTH = 10
 class Fleet:
     """An installation, its Dagster instance and its graph."""
 
-    platform: Platform
+    platform: SyncService
     instance: dg.DagsterInstance
     definitions: dg.Definitions
 
@@ -42,7 +42,7 @@ class Fleet:
 def fleet(integrations: int, days: int) -> Iterator[Fleet]:
     """Made in the current folder."""
     settings = load_settings(home=Path("home"))
-    with Platform.open(settings) as platform, open_instance(settings) as instance:
+    with SyncService.open(settings) as platform, open_instance(settings) as instance:
         refs = refs_of(integrations)
         register(platform, refs)
         if days:
@@ -63,7 +63,7 @@ def refs_of(integrations: int) -> list[IntegrationRef]:
     ]
 
 
-def register(platform: Platform, refs: Sequence[IntegrationRef]) -> None:
+def register(platform: SyncService, refs: Sequence[IntegrationRef]) -> None:
     """Register them, each as a person would."""
     for ref in refs:
         platform.registry.add(ref, "rest", _provider_data(ref))
@@ -85,7 +85,7 @@ def _provider_data(ref: IntegrationRef) -> dict[str, Any]:
     }
 
 
-def _remember(platform: Platform, days: int) -> None:
+def _remember(platform: SyncService, days: int) -> None:
     """A ledger of daily syncs, the newest of them today; one in a hundred failed then."""
     # Two hours ago: what failed then is due.
     began = (

@@ -6,10 +6,10 @@ from elt_assets.config.settings import load_settings
 from elt_assets.errors import NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 
-def existing_platform() -> Platform:
+def existing_platform() -> SyncService:
     """The platform of this installation. Raises `NotFound` instead of creating an empty one."""
     settings = load_settings()
     database = operational_database(settings)
@@ -23,9 +23,9 @@ def existing_platform() -> Platform:
             "its folder, set ELT_ASSETS_HOME, or begin with `elt-assets demo` or `elt-assets "
             "integrations add`"
         )
-    return Platform.open(settings)
+    return SyncService.open(settings)
 
 
-def registered(platform: Platform, partition_key: str) -> IntegrationRef:
+def registered(platform: SyncService, partition_key: str) -> IntegrationRef:
     """The integration of that name. Raises `NotFound` if it is not registered."""
     return platform.registry.get(IntegrationRef.parse(partition_key)).ref

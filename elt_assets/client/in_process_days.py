@@ -16,7 +16,7 @@ from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY
 from elt_assets.orchestration.day_partitions import event_days, has_day
 from elt_assets.orchestration.jobs.signin_jobs import JOB
 from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 
 class DayRun(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def run_days(
                 f"{day} is not between ELT_ASSETS_EVENTS_START ({settings.events_start}) and today"
             )
     selection = [CSV_EVENTS, *following(CSV_EVENTS.name)] if files_only else []
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         definitions = build_defs(
             resources={"platform": platform}, events_start=settings.events_start
         )

@@ -21,7 +21,7 @@ from elt_assets.orchestration.partitions import (
 )
 from elt_assets.orchestration.resources import OutcomeListener, RunListener, ignore, never
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS, Stream
 
@@ -56,7 +56,7 @@ def run_sync(
         settled(outcome)
 
     add_partition_keys(instance, refs)
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         listener = RunListener(progress=progress, settled=settle, stopped=stopped)
         definitions = build_defs(resources={"platform": platform, "listener": listener})
         config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)

@@ -22,7 +22,7 @@ from elt_assets.connectors.source import Page, Source
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.extract.preview import Preview
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 REF = IntegrationRef("conformance", "connector")
@@ -54,7 +54,7 @@ class Workbench:
         self.data = dict(data)
         self.folder = Path(tempfile.mkdtemp(prefix="elt-assets-verify-"))
         self._settings = load_settings(home=self.folder / "home", fetch_first_wait=0.05, **_APART)
-        self._platform = Platform.open(self._settings)
+        self._platform = SyncService.open(self._settings)
         self._platform.registry.add(REF, provider, self.data)
         self._syncs = 0
 

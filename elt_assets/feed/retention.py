@@ -10,7 +10,7 @@ from elt_assets.feed.numbering import LOCK, number_entries
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.sync.admin.maintenance import Work
 from elt_assets.sync.clock import ago
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 _AT_ONCE = 500
 """Segments deleted in one transaction: on SQLite applies wait for it."""
@@ -23,7 +23,7 @@ class FeedRetention(msgspec.Struct, frozen=True):
     unread: timedelta
 
 
-def trim_feed(platform: Platform, *, dry_run: bool) -> Work:
+def trim_feed(platform: SyncService, *, dry_run: bool) -> Work:
     """`trim` as the settings of an installation say."""
     settings = platform.settings
     keep = FeedRetention(

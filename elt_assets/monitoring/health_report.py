@@ -25,7 +25,7 @@ from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.clock import now
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.sync.streams import STREAMS
 
@@ -85,7 +85,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Platform]:
+def opened(settings: Settings) -> Iterator[SyncService]:
     """The platform for one look: opening proves that the database can be read and written.
 
     It is opened again each time, so that a database that was restored or lost is seen as it is,
@@ -94,7 +94,7 @@ def opened(settings: Settings) -> Iterator[Platform]:
     database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)
     opened = warehouses(settings.model_copy(update={"lock_wait": 0.0}), warehouse_layout())
     try:
-        yield Platform(settings, database, opened)
+        yield SyncService(settings, database, opened)
     finally:
         opened.close()
         database.close()
@@ -164,7 +164,7 @@ def workers(address: BrokerAddress) -> Check:
     )
 
 
-def _integrations(platform: Platform) -> Iterator[Check]:
+def _integrations(platform: SyncService) -> Iterator[Check]:
     """What single integrations suffer from; one line for all of one cause."""
     alerts = grouped(open_issues(platform).open)
     for kind, fine in (("failure", "no sync waits for a person"), ("quarantine", "none is open")):
@@ -191,7 +191,7 @@ def _integrations(platform: Platform) -> Iterator[Check]:
     )
 
 
-def _listings(platform: Platform) -> Check:
+def _listings(platform: SyncService) -> Check:
     """How many listings are incomplete; it fails where one needs a person."""
     incomplete = [
         listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)

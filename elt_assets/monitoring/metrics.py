@@ -31,7 +31,7 @@ from elt_assets.sync.admin.completeness import incomplete_listings
 from elt_assets.sync.admin.freshness import freshness
 from elt_assets.sync.clock import seconds_since
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.ledger import STAGES
 from elt_assets.sync.streams import STREAMS, Stream
 
@@ -99,7 +99,7 @@ def _merged(metrics: Iterable[Metric]) -> list[Metric]:
     return list(by_name.values())
 
 
-def _of_ledger(platform: Platform) -> Iterator[Metric]:
+def _of_ledger(platform: SyncService) -> Iterator[Metric]:
     integrations = _gauge(
         "integrations", "Integrations by kind of provider.", ["provider", "enabled"]
     )
@@ -111,7 +111,7 @@ def _of_ledger(platform: Platform) -> Iterator[Metric]:
         yield from _of_stream(platform, stream)
 
 
-def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
+def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     name = stream.name
     rows = platform.database.rows(
         """
@@ -163,7 +163,7 @@ def _of_stream(platform: Platform, stream: Stream) -> Iterator[Metric]:
     yield from _lags(platform, stream)
 
 
-def _newest(platform: Platform, stream: Stream) -> Iterator[Metric]:
+def _newest(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     """Where every integration stands now."""
     newest = platform.newest_syncs(stream)
     statuses = Counter(row.status for row in newest)
@@ -206,7 +206,7 @@ def _newest(platform: Platform, stream: Stream) -> Iterator[Metric]:
     yield longest
 
 
-def _durations(platform: Platform, stream: Stream) -> Metric:
+def _durations(platform: SyncService, stream: Stream) -> Metric:
     columns = ", ".join(
         f"count(*) FILTER (WHERE seconds <= {bound}) AS le_{bound}" for bound in _DURATIONS
     )
@@ -233,7 +233,7 @@ def _durations(platform: Platform, stream: Stream) -> Metric:
     return histogram
 
 
-def _lags(platform: Platform, stream: Stream) -> Iterator[Metric]:
+def _lags(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     fresh = freshness(platform, stream)
     ages = [one.age() for one in fresh]
     lag = HistogramMetricFamily(

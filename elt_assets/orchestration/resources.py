@@ -1,6 +1,6 @@
 """Dagster resources: the stores and the engine, opened and closed once per run.
 
-Assets, sensors and schedules get a plain `Platform`, which does not know Dagster. A field that is
+Assets, sensors and schedules get a `SyncService`, which does not know Dagster. A field that is
 not set comes from the settings (`ELT_ASSETS_*`) at the time of the run.
 """
 
@@ -23,7 +23,7 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouses
 from elt_assets.sync.outcome import Outcome, ProgressListener, silent
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.telemetry import logs
 
@@ -90,11 +90,11 @@ class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     required_resource_keys={"warehouse", "operational"},
     description="The engine over both stores: what assets, schedules and sensors are given.",
 )
-def platform_resource(context: dg.InitResourceContext) -> Iterator[Platform]:
+def platform_resource(context: dg.InitResourceContext) -> Iterator[SyncService]:
     """Open the platform for one run, or one tick, and close it on every path."""
     settings = load_settings()
     logs.configure(settings.log_format or "console", settings.log_level)
-    with Platform(
+    with SyncService(
         settings,
         context.resources.operational.database(settings),
         context.resources.warehouse.warehouses(settings),

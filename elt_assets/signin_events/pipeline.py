@@ -38,7 +38,7 @@ from elt_assets.signin_events.warehouse.analytics import Analytics
 from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.pending_days import SUMMARIZE
 from elt_assets.sync.admin.maintenance import MaintenanceReport
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 
 SCHEMA = str(SIGNIN_EVENT)
@@ -48,7 +48,7 @@ SCHEMA = str(SIGNIN_EVENT)
 class EventPipeline:
     """Use as a context manager, or call `close`; the platform stays its owner's."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: SyncService) -> None:
         settings = platform.settings
         self._platform = platform
         self._analytics = Analytics(settings)

@@ -76,7 +76,7 @@ REJECTION_LASTS = timedelta(days=30)
 """How long a rejection lasts where nothing else is said."""
 
 
-class Platform:
+class SyncService:
     """One installation. Use as a context manager, or call `close`."""
 
     def __init__(

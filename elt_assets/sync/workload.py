@@ -14,7 +14,7 @@ from statistics import median
 
 import msgspec
 
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 from elt_assets.sync.streams import Stream
 
@@ -106,7 +106,7 @@ def expected(past: Collection[Past]) -> dict[str, Load]:
     }
 
 
-def loads(platform: Platform, stream: Stream) -> dict[str, Load]:
+def loads(platform: SyncService, stream: Stream) -> dict[str, Load]:
     """What is expected of every enabled integration, by partition."""
     priority = platform.database.dialect.number_at("c.provider_data", "priority")
     rows = platform.database.rows(

@@ -25,7 +25,7 @@ from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -217,13 +217,13 @@ def connect(
     token_file = command.folder / "token"
     token_file.write_text(provider.token)
     data = provider_data(provider.url, ref, token or {"file": str(token_file)})
-    with Platform.open(load_settings(home=command.home)) as platform:
+    with SyncService.open(load_settings(home=command.home)) as platform:
         platform.registry.add(ref, "rest", data)
 
 
 def sync_without_a_command(command: Command, ref: IntegrationRef, sync_id: str) -> Status:
     """Bring a connected integration up to date, for tests of what comes afterwards."""
-    with Platform.open(load_settings(home=command.home)) as platform:
+    with SyncService.open(load_settings(home=command.home)) as platform:
         (outcome,) = platform.sync(USERS, [ref], sync_id=sync_id)
     return outcome.status
 

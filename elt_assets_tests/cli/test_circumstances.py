@@ -12,7 +12,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import DatabaseRefused, InvalidInput, StorageFull
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.cli.conftest import Process
 from elt_assets_tests.storage.processes import fill, small_disk
 from elt_assets_tests.sync.worlds import ACME, PROVIDER_DATA
@@ -20,7 +20,7 @@ from elt_assets_tests.sync.worlds import ACME, PROVIDER_DATA
 
 def test_removing_with_standard_input_closed_asks_for_yes(tmp_path: Path) -> None:
     process = Process(tmp_path)
-    with Platform.open(load_settings(home=process.home)) as platform:
+    with SyncService.open(load_settings(home=process.home)) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
     ended = subprocess.run(
         process.arguments("integrations", "remove", "acme:main"),
@@ -41,7 +41,7 @@ def test_removing_with_standard_input_closed_asks_for_yes(tmp_path: Path) -> Non
 )
 def test_a_moment_is_read_with_and_without_fractions(tmp_path: Path, moment: str) -> None:
     command = Process(tmp_path)
-    with Platform.open(load_settings(home=command.home)) as platform:
+    with SyncService.open(load_settings(home=command.home)) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
     ended = command("users", "acme:main", "--as-of", moment, "--json")
     assert (ended.status, json.loads(ended.out)) == (0, [])
@@ -52,7 +52,7 @@ def test_a_question_mark_in_the_path_of_the_home_is_refused_before_anything_is_m
 ) -> None:
     home = tmp_path / "what?"
     with pytest.raises(InvalidInput, match=r"has a '\?' in its path.*ELT_ASSETS_HOME"):
-        Platform.open(load_settings(home=home))
+        SyncService.open(load_settings(home=home))
     assert not home.exists()
 
 

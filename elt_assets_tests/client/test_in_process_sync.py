@@ -13,7 +13,7 @@ from elt_assets.client.in_process_sync import run_sync
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUPS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
 
@@ -169,7 +169,7 @@ def test_a_run_that_stops_unexpectedly_is_told_as_a_failure(
         raise OSError("the machine is on fire")
 
     keys = fleet.connect(2)
-    monkeypatch.setattr(Platform, "sync", broken)
+    monkeypatch.setattr(SyncService, "sync", broken)
     outcomes = synced(fleet, fleet.refs)
     assert [outcome.status for outcome in outcomes] == [Status.FAILED, Status.FAILED]
     for key, outcome in zip(keys, outcomes, strict=True):

@@ -13,7 +13,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.serving import Provider
 
 TOKEN = "t0ken-of-the-tests"
@@ -82,8 +82,8 @@ def users(data: dict[str, Any], secrets: Secrets) -> Iterator[OpenSource]:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
+def platform(tmp_path: Path) -> Iterator[SyncService]:
     """A platform of its own, with limits that suit a test."""
     settings = load_settings(home=tmp_path / "home", fetch_first_wait=0.001, max_delete_share=1)
-    with Platform.open(settings) as opened:
+    with SyncService.open(settings) as opened:
         yield opened

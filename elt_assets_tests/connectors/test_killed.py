@@ -14,7 +14,7 @@ import pytest
 
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.directories import (
     AUTHS,
@@ -36,10 +36,10 @@ import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.config.settings import load_settings
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
-with Platform.open(load_settings(home=Path(sys.argv[1]))) as platform:
+with SyncService.open(load_settings(home=Path(sys.argv[1]))) as platform:
     for outcome in platform.sync(
         USERS, [IntegrationRef("acme", "main")], sync_id="killed", pages_per_batch=2
     ):
@@ -100,13 +100,13 @@ def test_a_killed_extraction_goes_on_after_its_last_committed_page(
     settings = load_settings(home=tmp_path / "home", fetch_first_wait=0.01)
     data = directory_data(pagination, auth, provider.url)
     data["rate_limit"] = {"concurrency": 3}
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         platform.registry.add(REF, "rest", data)
     worker.append(subprocess.Popen([sys.executable, "-c", WORKER, str(settings.home)]))
     started.set()
     assert worker[0].wait() == -signal.SIGKILL
     listed.clear()
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         (outcome,) = platform.sync(USERS, [REF], sync_id="killed", pages_per_batch=2)
         assert (outcome.status, outcome.error) == ("applied", None)
         assert outcome.certificate.complete

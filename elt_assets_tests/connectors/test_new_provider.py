@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
@@ -29,7 +29,7 @@ streams:
 
 
 def test_a_new_provider_with_a_token_and_link_headers_needs_yaml_only(
-    provider: Provider, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, platform: SyncService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UNHEARD_OF_TOKEN", "a-token")
     staff = [

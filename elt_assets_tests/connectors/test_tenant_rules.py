@@ -19,7 +19,7 @@ from elt_assets.connectors.tenant_rules import TenantRules, drop_folder
 from elt_assets.errors import EltAssetsError, InvalidInput, PermanentError, SecretMissing
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 ACME = IntegrationRef("acme", "main")
@@ -175,14 +175,14 @@ def test_a_stored_configuration_is_checked_again_before_a_secret_is_read(
 
 
 @pytest.fixture
-def platform(home: Path) -> Iterator[Platform]:
+def platform(home: Path) -> Iterator[SyncService]:
     """An installation with strict rules."""
-    with Platform.open(load_settings(home=home, tenant_rules="strict")) as opened:
+    with SyncService.open(load_settings(home=home, tenant_rules="strict")) as opened:
         yield opened
 
 
 def test_a_prefix_that_two_organizations_share_gives_a_secret_to_neither(
-    platform: Platform,
+    platform: SyncService,
 ) -> None:
     registry = platform.registry
     registry.add(ACME_EU, "rest", rest({"env": "ACME_EU_TOKEN"}))
@@ -195,7 +195,7 @@ def test_a_prefix_that_two_organizations_share_gives_a_secret_to_neither(
         registry.add(IntegrationRef("acme_eu", "main"), "rest", rest({"env": "ACME_EU_TOKEN"}))
 
 
-def test_a_new_organization_does_not_inherit_what_another_refers_to(platform: Platform) -> None:
+def test_a_new_organization_does_not_inherit_what_another_refers_to(platform: SyncService) -> None:
     platform.registry.add(ACME, "rest", rest({"env": "ACME_EU_TOKEN"}))
     with pytest.raises(InvalidInput, match="acme:main refers to secret env:ACME_EU_TOKEN"):
         platform.registry.add(ACME_EU, "rest", rest({"env": "ACME_EU_OTHER"}))
@@ -221,10 +221,10 @@ def test_code_is_never_run_under_strict_rules(home: Path) -> None:
 
 def test_code_that_was_stored_before_is_not_run_under_strict_rules(home: Path) -> None:
     trusted = load_settings(home=home, allow_code=True)
-    with Platform.open(trusted) as platform:
+    with SyncService.open(trusted) as platform:
         platform.registry.add(ACME, "dlt", CODE)
     sys.modules.pop(CODE["source"].partition(":")[0], None)
-    with Platform.open(
+    with SyncService.open(
         load_settings(home=home, allow_code=True, tenant_rules="strict")
     ) as platform:
         (outcome,) = platform.sync(USERS, [ACME], sync_id="s1")
@@ -235,7 +235,7 @@ def test_code_that_was_stored_before_is_not_run_under_strict_rules(home: Path) -
 
 def test_code_is_not_run_where_its_connections_would_be_held_to_addresses(home: Path) -> None:
     settings = load_settings(home=home, allow_code=True, egress="public")
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         platform.registry.add(ACME, "dlt", CODE)
         (outcome,) = platform.sync(USERS, [ACME], sync_id="s1")
     assert outcome.status is Status.FAILED

@@ -19,7 +19,7 @@ from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES
 from elt_assets.sync.streams import USERS
 
@@ -32,7 +32,7 @@ class Installation:
 
     def __init__(self, provider: ProviderProcess, home: Path, **settings: object) -> None:
         self.provider = provider
-        self.platform = Platform.open(
+        self.platform = SyncService.open(
             load_settings(home=home, fetch_attempts=2, fetch_first_wait=0, **settings)
         )
 

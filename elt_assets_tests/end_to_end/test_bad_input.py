@@ -16,7 +16,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
@@ -56,7 +56,7 @@ def person(number: int, **changes: Any) -> dict[str, Any]:
 class Town:
     """A sick integration among well ones, all of whose people a provider serves by page."""
 
-    platform: Platform
+    platform: SyncService
     provider: Provider
     sick_provider: Provider
     token_file: Path
@@ -118,7 +118,7 @@ def town_in(home: Path, providers: tuple[Provider, Provider], **stores: Any) -> 
     settings = load_settings(
         home=home, fetch_attempts=2, fetch_first_wait=0, request_timeout=10, lock_wait=0.1
     )
-    platform = Platform(
+    platform = SyncService(
         settings,
         stores.get("database") or operational_database(settings),
         warehouses(settings, warehouse_layout()),
@@ -492,6 +492,6 @@ def test_a_damaged_operational_database_is_one_clear_line(town: Town) -> None:
     town.platform.close()
     settings.database_path.write_bytes(b"garbage" * 5000)
     with pytest.raises(DatabaseDamaged) as damaged:
-        Platform.open(settings)
+        SyncService.open(settings)
     assert str(damaged.value).startswith(f"{settings.database_path} cannot be read")
     assert len(str(damaged.value).splitlines()) == 1

@@ -14,7 +14,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
@@ -167,7 +167,7 @@ def test_who_is_told_to_wait_does_not_hold_up_the_next_one(tmp_path: Path, ahead
 
     with (
         Provider(answer) as provider,
-        Platform.open(load_settings(home=tmp_path / "home", concurrency=1)) as platform,
+        SyncService.open(load_settings(home=tmp_path / "home", concurrency=1)) as platform,
     ):
         slow, quick = (IntegrationRef("org", name) for name in ("slow", "quick"))
         for ref in (slow, quick):

@@ -12,7 +12,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.end_to_end.real_http import Installation, installed, serving
 from elt_assets_tests.storage.processes import another_process
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.config.settings import load_settings
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 def tell(progress):
@@ -42,7 +42,7 @@ def tell(progress):
 
 home, pages_per_batch, *partitions = sys.argv[1:]
 refs = [IntegrationRef.parse(partition) for partition in partitions]
-with Platform.open(load_settings(home=Path(home))) as platform:
+with SyncService.open(load_settings(home=Path(home))) as platform:
     for outcome in platform.sync(
         USERS, refs, sync_id="s1", pages_per_batch=int(pages_per_batch), progress=tell
     ):
@@ -70,7 +70,7 @@ def kill_at_work(home: Path, batch: int, *refs: IntegrationRef) -> None:
 
 def committed_pages(home: Path, ref: IntegrationRef) -> int:
     """How many pages the dead process left behind, looked at without changing anything."""
-    platform = Platform.open(load_settings(home=home))
+    platform = SyncService.open(load_settings(home=home))
     try:
         with platform.warehouses.open(ref, read_only=True) as connection:
             row = connection.execute("SELECT sum(pages) FROM extraction_batches").fetchone()

@@ -25,7 +25,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.orchestration.partitions import add_partition_keys
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import Process, free_port, processes_of, wait_for
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
@@ -96,7 +96,7 @@ def provider(company: Company) -> Iterator[Provider]:
 def connect_everybody(provider: Provider, folder: Path) -> None:
     """Register all integrations and bring each up to date once."""
     settings = load_settings()
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         for ref in REFS:
             token = folder / f"token-{ref.organization_id}"
             token.write_text(TOKEN)
@@ -261,7 +261,7 @@ def test_three_causes_are_found_mended_and_resumed_and_sigterm_loses_nothing(
     assert dev.wait() == 0, log.read_text()
     assert processes_of(own_home) - {os.getpid()} == set()
     company.pause.clear()
-    with Platform.open(load_settings()) as platform:
+    with SyncService.open(load_settings()) as platform:
         (interrupted,) = platform.interrupted()
         assert interrupted.partition == str(LONG)
         (outcome,) = platform.sync(USERS, [LONG], sync_id="long", pages_per_batch=1)

@@ -22,7 +22,7 @@ from elt_assets.cli.commands.sync import new_sync_id, show, status_of
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.foreign.between import between
 from elt_assets_tests.foreign.canaille import canaille
@@ -72,7 +72,7 @@ class Synced:
 class Run:
     """An installation that reads one directory, and what `elt-assets sync` says of it."""
 
-    def __init__(self, platform: Platform, directory: Directory, url: str) -> None:
+    def __init__(self, platform: SyncService, directory: Directory, url: str) -> None:
         self.platform = platform
         platform.registry.add(REF, directory.provider, directory.data(url))
 
@@ -120,7 +120,7 @@ def test_a_scim_server_is_copied_exactly(
     monkeypatch.setenv("FOREIGN_TOKEN", TOKEN)
     (tmp_path / "server").mkdir()
     settings = load_settings(home=tmp_path / "ours", max_delete_share=1)
-    with SERVERS[name](tmp_path / "server") as directory, Platform.open(settings) as platform:
+    with SERVERS[name](tmp_path / "server") as directory, SyncService.open(settings) as platform:
         run = Run(platform, directory, directory.url)
         keys = [directory.join(number) for number in range(1, 31)]
         assert run.sync().outcome.certificate.complete
@@ -152,7 +152,7 @@ def test_nobody_is_harmed_who_is_there_while_a_listing_is_read(
         )
         with (
             between(directory.url, directory.listing, world.after_page) as url,
-            Platform.open(settings) as platform,
+            SyncService.open(settings) as platform,
         ):
             run = Run(platform, directory, url)
             run.sync()

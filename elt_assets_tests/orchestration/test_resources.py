@@ -18,13 +18,13 @@ from elt_assets.orchestration.resources import (
     WarehouseResource,
     platform_resource,
 )
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 REF = IntegrationRef("acme", "okta")
 
 
 @contextmanager
-def opened_platform(**replaced: Any) -> Iterator[Platform]:
+def opened_platform(**replaced: Any) -> Iterator[SyncService]:
     resources = {
         "warehouse": WarehouseResource(),
         "operational": OperationalResource(),

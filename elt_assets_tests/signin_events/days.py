@@ -16,7 +16,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import EventSource, Loaded
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 ACME = IntegrationRef("acme", "main")
@@ -82,7 +82,7 @@ class Tenant:
         self.provider = Provider(self._answer)
         options = {"fetch_attempts": 1, "fetch_first_wait": 0, "pages_per_batch": 1}
         quick = {"events_settle_seconds": 0, "lock_wait": 5, "events_lock_wait": 5}
-        self.platform = Platform.open(load_settings(home=home, **options | quick | settings))
+        self.platform = SyncService.open(load_settings(home=home, **options | quick | settings))
         self.events = EventPipeline(self.platform)
 
     def __enter__(self) -> Tenant:

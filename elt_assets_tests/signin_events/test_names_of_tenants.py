@@ -16,7 +16,7 @@ from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.storage.warehouse.warehouse import SharedFile
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin.installation_backup import backup
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.signin_events.days import ACME, DAY, Tenant, event, line
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -69,7 +69,7 @@ def test_an_organization_takes_no_path_of_the_platforms(
     assert len(company.users(hostile)) == 3
     company.platform.close()
     with (
-        Platform.open(load_settings(home=tmp_path / "copy")) as restored,
+        SyncService.open(load_settings(home=tmp_path / "copy")) as restored,
         EventPipeline(restored) as events,
     ):
         assert [row["event_id"] for row in events.reports.events()] == ["e-1"]
@@ -87,7 +87,7 @@ def former_place(home: Path) -> Path:
 def test_the_events_of_an_earlier_release_are_moved(tenant: Tenant, tmp_path: Path) -> None:
     tenant.run()
     former = former_place(tmp_path / "home")
-    Platform.open(load_settings(home=tmp_path / "home")).close()
+    SyncService.open(load_settings(home=tmp_path / "home")).close()
     assert not former.exists()
     assert set(tenant.table()) == {"e-1"}
 
@@ -103,8 +103,8 @@ def test_events_that_another_process_writes_are_not_moved_meanwhile(
         holder.open_shared(SharedFile("analytics")),
         pytest.raises(WarehouseBusy, match=re.escape(str(former))),
     ):
-        Platform.open(settings)
+        SyncService.open(settings)
     holder.close()
     assert former.exists()
-    Platform.open(settings).close()
+    SyncService.open(settings).close()
     assert tenant.events.reports.days()[0].day == DAY

@@ -15,7 +15,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import EventSource
 from elt_assets.sync.admin.installation_backup import backup
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.signin_events.days import ACME, DAY, EVE, Tenant, event, line
 
 OTHER = IntegrationRef("other", "main")
@@ -335,7 +335,7 @@ def test_a_backup_holds_the_events_too(tenant: Tenant, tmp_path: Path) -> None:
     tenant.run()
     backup(tenant.platform, tmp_path / "copy")
     settings = load_settings(home=tmp_path / "copy")
-    with Platform.open(settings) as restored, EventPipeline(restored) as events:
+    with SyncService.open(settings) as restored, EventPipeline(restored) as events:
         assert len(events.reports.events()) == 2
         assert events.load(DAY).unchanged == 2
 

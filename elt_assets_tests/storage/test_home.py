@@ -14,7 +14,7 @@ from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.sync.admin.parquet_export import export
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.sync.worlds import Company, World, people
 
 pytestmark = pytest.mark.files
@@ -83,7 +83,7 @@ def test_a_home_that_everybody_can_write_to_is_refused_with_the_cure(
     own_home.mkdir()
     own_home.chmod(mode)
     with pytest.raises(InvalidInput, match="config secure, or chmod 0700"):
-        Platform.open()
+        SyncService.open()
     assert list(own_home.iterdir()) == []
     ok, detail = permissions(capsys)
     assert not ok
@@ -118,7 +118,7 @@ def test_drop_folders_keep_the_rights_that_their_senders_need(
     drops = own_home / "drops" / "acme" / "hr"
     drops.mkdir(parents=True)
     drops.chmod(0o2773)
-    Platform.open().close()
+    SyncService.open().close()
     assert permissions(capsys)[0]
     assert run(["config", "secure"], Invocation()) == 0
     assert stat.S_IMODE(drops.stat().st_mode) == 0o2773

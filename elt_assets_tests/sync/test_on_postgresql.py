@@ -13,7 +13,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import Transaction
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import versions
 from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.conftest import on_postgresql
@@ -182,7 +182,7 @@ def test_a_server_that_restarts_in_the_middle_of_an_apply_costs_a_try(
             assert versions.current(database, StreamKey(USERS, ACME)).version == 2 + number
         database.close()
         company.platform.close()
-        with Platform.open(load_settings(home=tmp_path / "home")) as platform:
+        with SyncService.open(load_settings(home=tmp_path / "home")) as platform:
             assert len(platform.records(USERS, ACME)) == len(standing)
 
 

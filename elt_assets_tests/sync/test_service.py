@@ -12,7 +12,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput, NotFound, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Progress, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
 
@@ -26,7 +26,7 @@ def connect_all(company: Company, users: int = 12) -> list[World]:
 
 def test_opening_makes_a_home_that_only_its_owner_can_read(tmp_path: Path) -> None:
     home = tmp_path / "deep" / "home"
-    with Platform.open(load_settings(home=home)) as platform:
+    with SyncService.open(load_settings(home=home)) as platform:
         assert home.stat().st_mode & 0o777 == 0o700
         assert platform.database.exists
 
@@ -34,7 +34,7 @@ def test_opening_makes_a_home_that_only_its_owner_can_read(tmp_path: Path) -> No
 def test_a_home_that_cannot_be_made_is_named_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InvalidInput, match=rf"^the home folder {tmp_path}/file/home cannot be"):
-        Platform.open(load_settings(home=tmp_path / "file" / "home"))
+        SyncService.open(load_settings(home=tmp_path / "file" / "home"))
 
 
 def test_what_was_synced_is_there_when_the_installation_is_opened_again(
@@ -44,7 +44,7 @@ def test_what_was_synced_is_there_when_the_installation_is_opened_again(
     company.sync()
     before = company.platform.records(USERS, ACME), company.platform.changes(USERS, ACME)
     company.platform.close()
-    with Platform.open(company.platform.settings) as again:
+    with SyncService.open(company.platform.settings) as again:
         assert (again.records(USERS, ACME), again.changes(USERS, ACME)) == before
         assert [row.sync_id for row in again.syncs(ACME)] == ["s1"]
         assert again.registry.get(ACME).enabled

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, tables_of, warehouse_layout
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.crashing import Boundaries, Crash, watched, watched_warehouses
@@ -375,7 +375,7 @@ def restart(company: Company, boundaries: Boundaries) -> None:
     """Let another process open the same installation, with commits that can be counted."""
     installation = company.platform.settings
     company.platform.close()
-    company.platform = Platform(
+    company.platform = SyncService(
         installation,
         watched(operational_database(installation), boundaries),
         watched_warehouses(warehouses(installation, warehouse_layout()), boundaries),
@@ -394,7 +394,7 @@ OPEN_LIMITS: dict[str, object] = {
 }
 
 
-def contents(platform: Platform) -> dict[str, list[Any]]:
+def contents(platform: SyncService) -> dict[str, list[Any]]:
     """Everything both stores hold of the integration."""
     found: dict[str, list[Any]] = {
         table: platform.database.rows(f"SELECT * FROM {table}") for table in OPERATIONAL_TABLES

@@ -22,7 +22,7 @@ from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Pr
 from elt_assets.errors import PositionRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 ACME = IntegrationRef("acme", "main")
@@ -187,7 +187,7 @@ class Company:
     def __init__(self, home: Path, **settings: object) -> None:
         self.worlds: dict[str, World] = {}
         self.fields = FIELDS
-        self.platform = Platform.open(
+        self.platform = SyncService.open(
             load_settings(home=home, **{"lock_wait": 0.3} | settings),
             open_source=self._open_source,
         )

@@ -15,7 +15,7 @@ import pytest
 from elt_assets.errors import WriteInterrupted
 from elt_assets.sync.fault_injection import Faults
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.sync.worlds import Company, World, people
 from elt_assets_tests.teaching.landing import (
     ONCE_PER_EXECUTION,
@@ -125,7 +125,7 @@ def test_the_platform_repeats_nothing_when_a_write_fails_after_its_commit(tmp_pa
     world = company.connect(world=World(people(5 * PAGE), page_size=PAGE))
     faults = FailAfterEachCommit()
     plain = company.platform
-    company.platform = Platform(
+    company.platform = SyncService(
         plain.settings, plain.database, plain.warehouses, company._open_source, faults
     )
     outcome = company.sync(pages_per_batch=2)

@@ -29,7 +29,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.testbed.lakes import Lake
 from elt_assets_tests.testbed.servers import Broker
@@ -175,7 +175,7 @@ class Installation:
 
     def settled(self) -> bool:
         """Whether every integration has been applied."""
-        with Platform.open(load_settings(home=self.home("operator"))) as platform:
+        with SyncService.open(load_settings(home=self.home("operator"))) as platform:
             return all(
                 any(row.status is Status.APPLIED for row in platform.syncs(ref))
                 for ref in self.provider.worlds()
@@ -184,7 +184,7 @@ class Installation:
     def wrong(self) -> list[str]:
         """Where the books or the tables differ from what the provider holds, in words."""
         found = []
-        with Platform.open(load_settings(home=self.home("operator"))) as platform:
+        with SyncService.open(load_settings(home=self.home("operator"))) as platform:
             for ref in self.provider.worlds():
                 difference = compare(platform.records(USERS, ref), self.provider.truth(ref))
                 if not difference.equal:
@@ -233,7 +233,7 @@ def installation(
         layout = Layout(integrations=integrations, users=users, latency=latency)
         provider = closing.enter_context(ProviderProcess(layout, token=TOKEN))
         found = Installation(folder, environment, provider)
-        with Platform.open(load_settings(home=found.home("operator"))) as platform:
+        with SyncService.open(load_settings(home=found.home("operator"))) as platform:
             for ref in provider.worlds():
                 data = provider_data(provider.url, ref, {"env": "DIRECTORY_TOKEN"})
                 if pace is not None:

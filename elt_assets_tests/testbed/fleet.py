@@ -36,7 +36,7 @@ from elt_assets.orchestration.partitions import (
 )
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS, Stream
 
 ORGANIZATION = "org-001"
@@ -127,7 +127,7 @@ class Fleet:
     """An installation of the test's own home, its instance and its directory."""
 
     settings: Settings
-    platform: Platform
+    platform: SyncService
     instance: dg.DagsterInstance
     directory: Directory
     refs: list[IntegrationRef] = field(default_factory=list)
@@ -238,6 +238,6 @@ def opened_fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(directory.shutdown)
-        platform = stack.enter_context(Platform.open(settings))
+        platform = stack.enter_context(SyncService.open(settings))
         instance = stack.enter_context(open_instance(settings))
         yield Fleet(settings, platform, instance, directory)

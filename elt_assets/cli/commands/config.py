@@ -65,12 +65,12 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
     from elt_assets.storage.operational.postgres_access import Access
     from elt_assets.storage.operational.postgres_database import PostgresDatabase
     from elt_assets.sync.admin.reader_access import secure_readers, wished
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
 
     settings = load_settings()
     # First, because a home that others can write to is not opened.
     tightened = secure_files(settings)
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         database = platform.database
         stored = database.access() if isinstance(database, PostgresDatabase) else None
         wish = wished(settings, stored)

@@ -24,7 +24,7 @@ from elt_assets.feed.numbering import BEGINNING, number_entries
 from elt_assets.feed.scope import Scope
 from elt_assets.feed.status import feed_status
 from elt_assets.storage.from_settings import operational_database
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 
 _AT_ONCE = 1_000
@@ -273,7 +273,7 @@ def serve_feed(host: str | None, port: int | None) -> None:
     host, port = host or settings.feed_host, port or settings.feed_port
     refuse_a_port_in_use(host, port, "--port")
     # Its tables are made here where they are missing: `dev` may begin in an empty home.
-    with Platform.open(settings):
+    with SyncService.open(settings):
         pass
     note(f"feed on http://{host}:{port}/feed")
     serve(served(settings), host, port)

@@ -20,7 +20,7 @@ from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.extract.preview import Preview
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
@@ -60,7 +60,7 @@ def add(
     ref = IntegrationRef(organization_id, integration_id)
     provider_data = catalog.validate(provider, _document(data))
     settings = load_settings()
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         added = platform.registry.add(ref, provider, provider_data, if_absent=if_absent)
     # Importing Dagster takes 1.4 s; mistakes are reported before that.
     from elt_assets.orchestration.instance.opening import open_instance
@@ -169,7 +169,7 @@ def test(integration: str, stream: Stream, all_streams: bool, as_json: bool) -> 
     return 0
 
 
-def _test_all(platform: Platform, ref: IntegrationRef, as_json: bool) -> int:
+def _test_all(platform: SyncService, ref: IntegrationRef, as_json: bool) -> int:
     """Test each stream that is synced, which excludes sign-ins; return the exit status."""
     offered = catalog.streams(platform.registry.get(ref).provider_data)
     documents: dict[str, Any] = {}

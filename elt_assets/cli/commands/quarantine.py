@@ -11,7 +11,7 @@ from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform, registered
 from elt_assets.sync.outcome import Counts
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.actor import account, acting_as
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
@@ -64,7 +64,7 @@ def list_quarantined(as_json: bool) -> None:
         )
 
 
-def _waiting(platform: Platform, row: SyncRow) -> dict[str, Any]:
+def _waiting(platform: SyncService, row: SyncRow) -> dict[str, Any]:
     sample = platform.withheld_sample(row)
     return {
         "partition": row.partition,

@@ -21,7 +21,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.sync.admin.completeness import completeness, incomplete_outcomes
 from elt_assets.sync.outcome import Mode, Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
@@ -212,7 +212,7 @@ _NAMED_AT_MOST = 5
 _FINE = frozenset({Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED, Status.SUPERSEDED})
 
 
-def _named(platform: Platform, partition_keys: Sequence[str]) -> list[Integration]:
+def _named(platform: SyncService, partition_keys: Sequence[str]) -> list[Integration]:
     """The integrations of the command line, each once. Mistakes are found before anything runs."""
     refs = dict.fromkeys(IntegrationRef.parse(key) for key in partition_keys)
     chosen = [platform.registry.get(ref) for ref in refs]
@@ -225,7 +225,7 @@ def _named(platform: Platform, partition_keys: Sequence[str]) -> list[Integratio
     return chosen
 
 
-def _everything_enabled(platform: Platform) -> list[Integration]:
+def _everything_enabled(platform: SyncService) -> list[Integration]:
     chosen = platform.registry.all(enabled=True)
     if not chosen:
         note("no enabled integration is registered; add one with `elt-assets integrations add`")
@@ -243,7 +243,7 @@ def _refuse_without_streams(integrations: Sequence[Integration], streams: Sequen
 
 
 def _refuse_without_incremental(
-    platform: Platform, integrations: Sequence[Integration], streams: Sequence[Stream]
+    platform: SyncService, integrations: Sequence[Integration], streams: Sequence[Stream]
 ) -> None:
     for integration in integrations:
         for stream in streams:

@@ -15,7 +15,7 @@ from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_pers
 from elt_assets.sync.admin.fleet_state import cause_of
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS
@@ -72,7 +72,7 @@ class OpenIssues(msgspec.Struct, frozen=True):
         return OpenIssues([*self.open, *other.open], self.undecided | other.undecided)
 
 
-def open_issues(platform: Platform) -> OpenIssues:
+def open_issues(platform: SyncService) -> OpenIssues:
     """Withheld changes, syncs and incomplete listings that need a person, and integrations that
     are stale without a cause.
 
@@ -165,7 +165,7 @@ def _quarantine(row: SyncRow, since: str) -> Issue:
     )
 
 
-def _incomplete(platform: Platform) -> list[Issue]:
+def _incomplete(platform: SyncService) -> list[Issue]:
     return [
         Issue(
             f"incomplete/{listing.partition}/{stream.name}",
@@ -193,7 +193,7 @@ def _failure(row: SyncRow) -> Issue:
     )
 
 
-def _stale(platform: Platform, explained: Collection[str]) -> list[Issue]:
+def _stale(platform: SyncService, explained: Collection[str]) -> list[Issue]:
     late = {one.partition: one.stale_hours for one in overdue(platform)}
     return [
         Issue(

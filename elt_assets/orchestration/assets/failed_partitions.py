@@ -18,7 +18,7 @@ from elt_assets.foreign_text import inert, markdown
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.outcome import Outcome, Stage
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import ledger
 from elt_assets.sync.streams import Stream, StreamKey
 
@@ -56,7 +56,7 @@ class FailureDetails(msgspec.Struct, frozen=True):
     dead_letters: tuple[DeadLetter, ...] = ()
 
 
-def failure_details(platform: Platform, stream: Stream, outcome: Outcome) -> FailureDetails:
+def failure_details(platform: SyncService, stream: Stream, outcome: Outcome) -> FailureDetails:
     """The details of a failed outcome, from the ledger and the warehouse.
 
     What cannot be read is left out: reporting a failure must not fail.

@@ -17,7 +17,7 @@ from elt_assets.orchestration.assets.charts import bars, data_uri, stacked
 from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
 from elt_assets.sync.admin.fleet_state import DAYS, FleetState, Ranked, fleet_state
 from elt_assets.sync.outcome import Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 
 
@@ -52,7 +52,7 @@ class Link:
     # the policy of every asset all the same.
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def fleet_report(platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+def fleet_report(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResult[None]:
     """Ask the operational database and write the page."""
     state = fleet_state(platform.database, platform.settings.stale_hours)
     return dg.MaterializeResult(

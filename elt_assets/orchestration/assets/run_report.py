@@ -13,7 +13,7 @@ from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
 from elt_assets.orchestration.assets.run_timings import RunTimings, told
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
 
 _LAST = 3
@@ -29,7 +29,7 @@ class RunReport:
         context: dg.AssetExecutionContext,
         stream: Stream,
         selected: Collection[Stage],
-        platform: Platform,
+        platform: SyncService,
         listener: RunListener,
         retry_policy: dg.RetryPolicy,
         time: RunTime,

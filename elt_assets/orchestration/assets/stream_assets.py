@@ -22,7 +22,7 @@ from elt_assets.orchestration.partitions import connected_integrations
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.fault_injection import FaultDice
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
 from elt_assets.sync.workload import in_turn, loads
 from elt_assets.telemetry import tracing
@@ -96,7 +96,7 @@ def stream_assets(
     def sync(
         context: dg.AssetExecutionContext,
         config: SyncConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
         listener: dg.ResourceParam[RunListener],
     ) -> Iterator[dg.AssetMaterialization]:
         """Bring every integration of this run up to date; fail at the end if any failed."""
@@ -134,7 +134,7 @@ def _sync_run(
     context: dg.AssetExecutionContext,
     stream: Stream,
     selected: Sequence[Stage],
-    platform: Platform,
+    platform: SyncService,
     config: SyncConfig,
     listener: RunListener,
     report: RunReport,
@@ -195,7 +195,7 @@ def _refused_for_good(read: Callable[[], T]) -> T:
 
 
 def _in_turn(
-    context: dg.AssetExecutionContext, stream: Stream, platform: Platform
+    context: dg.AssetExecutionContext, stream: Stream, platform: SyncService
 ) -> Sequence[str]:
     """The run's partitions in the order in which they are to begin; unknown ones are last."""
     keys = _partition_keys(context)
@@ -222,7 +222,7 @@ def _names_its_sync(run: dg.DagsterRun) -> bool:
     return SYNC_ID_TAG in run.tags or run.root_run_id is not None
 
 
-def _staged_sync_id(platform: Platform, stream: Stream, ref: IntegrationRef) -> str:
+def _staged_sync_id(platform: SyncService, stream: Stream, ref: IntegrationRef) -> str:
     found = platform.unfinished_sync_id(stream, ref)
     if found is None:
         raise InvalidInput(

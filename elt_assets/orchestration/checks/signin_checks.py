@@ -12,7 +12,7 @@ from elt_assets.orchestration.assets.signin.signin_metadata import of_finding
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import CheckResult
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 CHECKS = {
     "conformance": "Loaded events fit the declared schema, and few records are dead letters.",
@@ -38,7 +38,7 @@ def event_checks() -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(
-        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
+        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[SyncService]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         with EventPipeline(platform) as events:

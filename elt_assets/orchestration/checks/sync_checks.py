@@ -17,7 +17,7 @@ from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.audit import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS, Stream
 
 _SEVERITIES = {
@@ -40,7 +40,7 @@ def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def checks(
-        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]
+        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[SyncService]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         for asked, severity in _SEVERITIES.items():

@@ -15,7 +15,7 @@ from elt_assets.orchestration.partitions import (
     partition_tags,
     ranges_in_turn,
 )
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 from elt_assets.sync.workload import Load, loads
 
@@ -67,7 +67,7 @@ def daily_sync(
         f"at 05:{minute} UTC, in contiguous ranges.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         requests = daily_requests(
             context.instance.get_dynamic_partitions(PARTITIONS),

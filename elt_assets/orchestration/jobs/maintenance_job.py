@@ -9,7 +9,7 @@ from elt_assets.feed.retention import trim_feed
 from elt_assets.orchestration.instance.run_retention import forget_runs
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 
 class MaintenanceConfig(dg.Config):
@@ -22,7 +22,7 @@ class MaintenanceConfig(dg.Config):
 def keep_house(
     context: dg.OpExecutionContext,
     config: MaintenanceConfig,
-    platform: dg.ResourceParam[Platform],
+    platform: dg.ResourceParam[SyncService],
 ) -> None:
     """Do the maintenance of both stores and of Dagster's history; the log says what was done."""
     report = everything(context.instance, platform, dry_run=config.dry_run)
@@ -60,7 +60,7 @@ def weekly_maintenance() -> dg.ScheduleDefinition:
 
 
 def everything(
-    instance: dg.DagsterInstance, platform: Platform, *, dry_run: bool
+    instance: dg.DagsterInstance, platform: SyncService, *, dry_run: bool
 ) -> MaintenanceReport:
     """Maintain the stores, sign-in events, the change feed and Dagster's history."""
     done = maintain(platform, dry_run=dry_run)

@@ -13,7 +13,7 @@ from elt_assets.orchestration.assets.signin.signin_specs import API_EVENTS, EVEN
 from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
 from elt_assets.orchestration.jobs.sync_jobs import Urgency
 from elt_assets.signin_events.pipeline import EventPipeline
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 JOB = "load_signin_events"
 
@@ -58,7 +58,7 @@ def daily_events() -> dg.ScheduleDefinition:
         description="Loads yesterday's sign-in events daily at 06:05 UTC, after the users.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.RunRequest | dg.SkipReason:
         day = yesterday(context.scheduled_execution_time)
         with EventPipeline(platform) as events:
@@ -89,7 +89,7 @@ def hourly_events() -> dg.ScheduleDefinition:
         "into today's partition.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.RunRequest | dg.SkipReason:
         with EventPipeline(platform) as events:
             if not events.integrations():

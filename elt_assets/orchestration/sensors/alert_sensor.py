@@ -19,7 +19,7 @@ from elt_assets.orchestration.alerts.issues import (
     reported_after,
 )
 from elt_assets.orchestration.alerts.signin_issues import signin_issues
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 TICKS = "ticks"
 """The channel that always exists: the message of the sensor's own tick."""
@@ -42,7 +42,7 @@ def alert_sensor() -> dg.SensorDefinition:
         "without any they are in this sensor's ticks.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SkipReason:
         reported_to = _reported(context.cursor)
         reported_anywhere = (issue for issues in reported_to.values() for issue in issues)

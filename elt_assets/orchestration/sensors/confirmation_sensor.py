@@ -23,7 +23,7 @@ from elt_assets.orchestration.partitions import (
     ranges_in_turn,
 )
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.listings import CONFIRMING, PendingDeletes, pending_deletes
 from elt_assets.sync.streams import STREAMS
 from elt_assets.sync.workload import Load, loads
@@ -109,7 +109,7 @@ def confirmation_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefini
         "waiting for a second complete listing, at most once in ELT_ASSETS_CONFIRM_EVERY.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         settings = platform.settings
         found = due(
@@ -129,7 +129,7 @@ def confirmation_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefini
     return sensor
 
 
-def _pending(platform: Platform) -> list[PendingDeletes]:
+def _pending(platform: SyncService) -> list[PendingDeletes]:
     found = []
     for stream in STREAMS.values():
         pending = pending_deletes(platform.database, stream)

@@ -14,7 +14,7 @@ from elt_assets.errors import RetryableError
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.jobs.sync_jobs import job_name, sync_jobs
 from elt_assets.orchestration.partitions import PARTITIONS, partition_tags
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS
 
@@ -64,7 +64,7 @@ def drop_sensor() -> dg.SensorDefinition:
         "files, once these are complete.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         before = remembered(context.cursor)
         after: dict[str, Seen] = {}
@@ -107,7 +107,7 @@ def remembered(cursor: str | None) -> Mapping[str, Seen]:
     return msgspec.json.decode(cursor, type=dict[str, Seen]) if cursor else {}
 
 
-def _drops(platform: Platform) -> list[tuple[Integration, Drop | None]]:
+def _drops(platform: SyncService) -> list[tuple[Integration, Drop | None]]:
     return [
         (entry, complete_drop(entry.provider_data, entry.ref, platform.settings.home))
         for entry in platform.registry.all(enabled=True)

@@ -34,7 +34,7 @@ from elt_assets.orchestration.partitions import (
     ranges_in_turn,
 )
 from elt_assets.sync.outcome import Stage, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS, Stream
 from elt_assets.sync.workload import Load, loads
@@ -147,7 +147,7 @@ def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         "short for.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         allowed = limits or RangeLimits.of(platform.settings)
         requests = _recoveries(context.instance, platform, allowed)
@@ -165,7 +165,7 @@ def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
 
 
 def _recoveries(
-    instance: dg.DagsterInstance, platform: Platform, limits: RangeLimits
+    instance: dg.DagsterInstance, platform: SyncService, limits: RangeLimits
 ) -> list[dg.RunRequest]:
     now = datetime.now(UTC)
     by_sync: dict[tuple[str, str], list[SyncRow]] = {}
@@ -212,7 +212,7 @@ def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
 
 
 def _takeovers(
-    instance: dg.DagsterInstance, platform: Platform, record: dg.RunRecord, limits: RangeLimits
+    instance: dg.DagsterInstance, platform: SyncService, record: dg.RunRecord, limits: RangeLimits
 ) -> list[dg.RunRequest]:
     run, sync_id = record.dagster_run, sync_id_of(record.dagster_run)
     keys = instance.get_dynamic_partitions(PARTITIONS)
@@ -242,7 +242,7 @@ def _streams_of(run: dg.DagsterRun) -> list[Stream]:
     ]
 
 
-def _settled(platform: Platform, stream: Stream, sync_id: str, keys: Sequence[str]) -> set[str]:
+def _settled(platform: SyncService, stream: Stream, sync_id: str, keys: Sequence[str]) -> set[str]:
     refs = [IntegrationRef.parse(key) for key in keys]
     standing = platform.standing(stream, sync_id, refs)
     return {ref.partition_key for ref, status in standing.items() if status.settled}

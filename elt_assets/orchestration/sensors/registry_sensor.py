@@ -18,7 +18,7 @@ from elt_assets.orchestration.partitions import (
     partition_tags,
     ranges_in_turn,
 )
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 from elt_assets.sync.workload import Load, loads
@@ -59,7 +59,7 @@ def deletable(
 
 
 def _first_syncs(
-    platform: Platform,
+    platform: SyncService,
     stream: Stream,
     new: Sequence[Integration],
     partitions: Sequence[str],
@@ -90,7 +90,7 @@ def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         "sync; removes the partitions of integrations that are gone once no run is on them.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         entries = platform.registry.all()
         enabled = {entry.ref.partition_key: entry.enabled for entry in entries}

@@ -11,7 +11,7 @@ tables either: each of hundreds of runs would request a report.
 import dagster as dg
 
 from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 
 report_job = dg.define_asset_job(
@@ -33,7 +33,7 @@ def report_sensor() -> dg.SensorDefinition:
         description="Makes fleet_report anew after syncs have settled and none is under way.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.RunRequest | dg.SkipReason:
         newest = sync_history.last_finished(platform.database)
         if newest is None or newest == context.cursor:

@@ -19,7 +19,7 @@ from elt_assets.orchestration.jobs.signin_jobs import event_job
 from elt_assets.orchestration.jobs.sync_jobs import Urgency
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import Arrival
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 DAYS_A_TICK = 20
 """Days that one tick asks for at most: a folder that is new has years of them."""
@@ -51,7 +51,7 @@ def event_file_sensor() -> dg.SensorDefinition:
         "they are complete.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         days = event_days(platform.settings.events_start)
         seen = remembered(context.cursor)

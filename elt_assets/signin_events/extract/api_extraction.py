@@ -39,7 +39,7 @@ from elt_assets.storage.warehouse.warehouse import transaction
 from elt_assets.sync.clock import ago, now
 from elt_assets.sync.extract.batching import batched
 from elt_assets.sync.extract.page_table import object_path, pages_table
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.worker_pool import WorkerPool
 from elt_assets.telemetry import logs
@@ -87,7 +87,7 @@ class _Checkpoint:
 class ApiExtraction:
     """Fetches integrations' periods, several at once."""
 
-    platform: Platform
+    platform: SyncService
     analytics: Analytics
 
     def run(
@@ -155,7 +155,7 @@ class _Attempt:
     """One attempt at one period of one integration."""
 
     analytics: Analytics
-    platform: Platform
+    platform: SyncService
     integration: Integration
     step: StepRun
     secrets: Secrets

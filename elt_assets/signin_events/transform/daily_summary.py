@@ -20,7 +20,7 @@ from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT
 from elt_assets.signin_events.warehouse.load_strategies import delete_then_insert
 from elt_assets.signin_events.warehouse.pending_days import SUMMARIZE, done
 from elt_assets.storage.warehouse.warehouse import one_row, transaction
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 _CONCERNED = """
     SELECT organization_id FROM signin_events WHERE event_day = $day
@@ -85,7 +85,7 @@ _SUMMARY = f"""
 class Summary:
     """Summarizes days of one installation."""
 
-    platform: Platform
+    platform: SyncService
     analytics: Analytics
 
     def run(self, day: date, step: StepRun) -> Summarized:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, versions
 from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import USERS, StreamKey
@@ -24,7 +24,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def users_as_of(platform: Platform, organizations: Collection[str], day: date) -> pa.Table:
+def users_as_of(platform: SyncService, organizations: Collection[str], day: date) -> pa.Table:
     """The users of these organizations as they stood when the day ended.
 
     Where the change log begins later than that, as it first knew them: events are older than
@@ -39,7 +39,7 @@ def users_as_of(platform: Platform, organizations: Collection[str], day: date) -
     return pa.concat_tables([_SCHEMA.empty_table(), *tables])
 
 
-def _of_integration(platform: Platform, ref: IntegrationRef, moment: datetime) -> pa.Table:
+def _of_integration(platform: SyncService, ref: IntegrationRef, moment: datetime) -> pa.Table:
     if not platform.warehouses.exists(ref):
         return _SCHEMA.empty_table()
     with platform.warehouses.open(ref, read_only=True) as warehouse:

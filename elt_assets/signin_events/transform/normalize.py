@@ -31,7 +31,7 @@ from elt_assets.signin_events.warehouse.pending_days import LOAD, add_waiting
 from elt_assets.storage.warehouse.warehouse import one_row, transaction
 from elt_assets.sync.clock import now
 from elt_assets.sync.extract.record_mapping import mapping_query
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import Column, Stream
 
@@ -57,7 +57,7 @@ _NO_LIMITS = FetchLimits(attempts=1, first_wait=0, timeout=1, page_bytes=1, max_
 class Normalization:
     """Normalizes days of one installation."""
 
-    platform: Platform
+    platform: SyncService
     analytics: Analytics
 
     def run(self, source: EventSource, day: date, step: StepRun) -> Normalized:

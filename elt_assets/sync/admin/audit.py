@@ -13,7 +13,7 @@ from elt_assets.sync.admin.completeness import incomplete_listings, lacking_comp
 from elt_assets.sync.admin.freshness import freshness
 from elt_assets.sync.extract.record_mapping import id_of_key
 from elt_assets.sync.outcome import Mode, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, versions
 from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.state.ledger import SyncRow
@@ -41,10 +41,10 @@ class AuditResult(msgspec.Struct, frozen=True):
         return self.offending == 0
 
 
-Audit = Callable[[Platform, Stream], AuditResult]
+Audit = Callable[[SyncService, Stream], AuditResult]
 
 
-def books_balance(platform: Platform, stream: Stream) -> AuditResult:
+def books_balance(platform: SyncService, stream: Stream) -> AuditResult:
     """Every settled sync's counts add up, from fetched records to rows in the latest table."""
     settled = sql_list(SETTLED)
     rows = platform.database.rows(
@@ -75,7 +75,7 @@ def books_balance(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def keys_are_unique(platform: Platform, stream: Stream) -> AuditResult:
+def keys_are_unique(platform: SyncService, stream: Stream) -> AuditResult:
     """No integration has two rows of one key in the latest table."""
     keys = ", ".join(column.name for column in stream.key)
     rows = platform.database.rows(
@@ -89,7 +89,7 @@ def keys_are_unique(platform: Platform, stream: Stream) -> AuditResult:
     return _result("keys_are_unique", _rows(platform, stream), map(_partition, rows))
 
 
-def rows_have_owners(platform: Platform, stream: Stream) -> AuditResult:
+def rows_have_owners(platform: SyncService, stream: Stream) -> AuditResult:
     """Every row of the latest table and of the ledger, and every warehouse file, belongs to a
     registered integration.
     """
@@ -113,7 +113,7 @@ def rows_have_owners(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> AuditResult:
+def rows_stay_with_their_tenant(platform: SyncService, stream: Stream) -> AuditResult:
     """No integration's file holds a record or a change of another one.
 
     An integration that is being synced is left to the next audit.
@@ -128,7 +128,7 @@ def rows_stay_with_their_tenant(platform: Platform, stream: Stream) -> AuditResu
     )
 
 
-def log_replays(platform: Platform, stream: Stream) -> AuditResult:
+def log_replays(platform: SyncService, stream: Stream) -> AuditResult:
     """Replaying each integration's change log gives its rows in the latest table, and each
     row's id is that of its own tenant and key.
 
@@ -148,7 +148,7 @@ def log_replays(platform: Platform, stream: Stream) -> AuditResult:
     return _in_each_file("log_replays", platform, logged, differences)
 
 
-def newest_syncs_succeeded(platform: Platform, stream: Stream) -> AuditResult:
+def newest_syncs_succeeded(platform: SyncService, stream: Stream) -> AuditResult:
     """No enabled integration's newest sync has failed."""
     newest = _newest(platform, stream)
     return _result(
@@ -158,7 +158,7 @@ def newest_syncs_succeeded(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def nothing_is_quarantined(platform: Platform, stream: Stream) -> AuditResult:
+def nothing_is_quarantined(platform: SyncService, stream: Stream) -> AuditResult:
     """No withheld changes wait for a decision."""
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
     return _result(
@@ -173,7 +173,7 @@ def nothing_is_quarantined(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def integrations_are_fresh(platform: Platform, stream: Stream) -> AuditResult:
+def integrations_are_fresh(platform: SyncService, stream: Stream) -> AuditResult:
     """Every enabled integration has been brought up to date within its time."""
     expected = freshness(platform, stream)
     return _result(
@@ -183,7 +183,7 @@ def integrations_are_fresh(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def rejects_are_rare(platform: Platform, stream: Stream) -> AuditResult:
+def rejects_are_rare(platform: SyncService, stream: Stream) -> AuditResult:
     """Hardly any record of the newest syncs was unusable."""
     newest = _newest(platform, stream)
     return _result(
@@ -197,7 +197,7 @@ def rejects_are_rare(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def extractions_are_complete(platform: Platform, stream: Stream) -> AuditResult:
+def extractions_are_complete(platform: SyncService, stream: Stream) -> AuditResult:
     """The newest listings are complete: nothing keeps a sync from deleting what they lack."""
     incomplete = incomplete_listings(platform, stream)
     return _result(
@@ -207,7 +207,7 @@ def extractions_are_complete(platform: Platform, stream: Stream) -> AuditResult:
     )
 
 
-def listings_are_complete_in_time(platform: Platform, stream: Stream) -> AuditResult:
+def listings_are_complete_in_time(platform: SyncService, stream: Stream) -> AuditResult:
     """Every enabled integration has had a complete listing within its time."""
     return _result(
         "listings_are_complete_in_time",
@@ -243,7 +243,7 @@ def _result(audit: str, looked_at: int, offending: Iterable[str]) -> AuditResult
 
 def _in_each_file(
     name: str,
-    platform: Platform,
+    platform: SyncService,
     integrations: Iterable[Integration],
     wrong_with: Callable[[Integration], str | None],
 ) -> AuditResult:
@@ -270,11 +270,11 @@ def _partition(row: dict[str, str]) -> str:
     return f"{row['organization_id']}:{row['connected_integration_id']}"
 
 
-def _registered(platform: Platform) -> set[str]:
+def _registered(platform: SyncService) -> set[str]:
     return {integration.ref.partition_key for integration in platform.registry.all()}
 
 
-def _strangers(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
+def _strangers(platform: SyncService, stream: Stream, ref: IntegrationRef) -> int:
     with platform.warehouses.open(ref, read_only=True) as warehouse:
         if not has_tables(warehouse, stream):
             return 0
@@ -289,15 +289,15 @@ def _strangers(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
         )
 
 
-def _rows(platform: Platform, stream: Stream) -> int:
+def _rows(platform: SyncService, stream: Stream) -> int:
     return int(platform.database.rows(f"SELECT count(*) AS n FROM {stream.latest}")[0]["n"])
 
 
-def _newest(platform: Platform, stream: Stream) -> dict[str, SyncRow]:
+def _newest(platform: SyncService, stream: Stream) -> dict[str, SyncRow]:
     return {row.partition: row for row in platform.newest_syncs(stream)}
 
 
-def _differences(platform: Platform, stream: Stream, ref: IntegrationRef) -> int:
+def _differences(platform: SyncService, stream: Stream, ref: IntegrationRef) -> int:
     """Rows of the latest table that replay or identity does not confirm, and the reverse."""
     streamkey = StreamKey(stream, ref)
     version = versions.current(platform.database, streamkey).version

@@ -13,7 +13,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.admin.freshness import Freshness, freshness
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Certificate, Mode, Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 from elt_assets.sync.state.listings import Listing, newest_listings
 from elt_assets.sync.state.sync_history import SETTLED
@@ -61,7 +61,7 @@ def _was_cut(certificate: Certificate) -> bool:
     return certificate.cut_short is not None or not certificate.terminal_page
 
 
-def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list[Outcome]:
+def incomplete_outcomes(platform: SyncService, outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Those of `outcomes` that were settled on an incomplete listing that needs attention."""
     return [
         outcome
@@ -78,7 +78,7 @@ def incomplete_outcomes(platform: Platform, outcomes: Iterable[Outcome]) -> list
     ]
 
 
-def incomplete_listings(platform: Platform, stream: Stream) -> list[Listing]:
+def incomplete_listings(platform: SyncService, stream: Stream) -> list[Listing]:
     """The newest listings that are incomplete, of enabled integrations that offer the stream."""
     found = newest_listings(platform.database, stream, incomplete=True)
     offering = {ref.partition_key for ref in platform.offering(stream)} if found else set()
@@ -90,7 +90,7 @@ def needs_a_person(listing: Listing) -> bool:
     return listing.complete_at is None or is_far_from_complete(listing.certificate)
 
 
-def lacking_complete_listings(platform: Platform, stream: Stream) -> list[str]:
+def lacking_complete_listings(platform: SyncService, stream: Stream) -> list[str]:
     """Integrations without a complete listing in their time, each with the reason.
 
     The time is `stale_hours`. Where only changes are read, everything must also have been read
@@ -104,7 +104,7 @@ def lacking_complete_listings(platform: Platform, stream: Stream) -> list[str]:
     ]
 
 
-def _lacks(platform: Platform, stream: Stream, one: Freshness, listing: Listing | None) -> str:
+def _lacks(platform: SyncService, stream: Stream, one: Freshness, listing: Listing | None) -> str:
     limit = timedelta(hours=one.stale_hours)
     complete_at = listing.complete_at if listing else None
     if max(complete_at or "", one.configured_at) <= ago(limit):
@@ -123,7 +123,7 @@ def _lacks(platform: Platform, stream: Stream, one: Freshness, listing: Listing 
     return f"only changes were listed, and everything was not read completely {since}"
 
 
-def _full_every(platform: Platform, stream: Stream, one: Freshness) -> timedelta | None:
+def _full_every(platform: SyncService, stream: Stream, one: Freshness) -> timedelta | None:
     try:
         integration = platform.registry.get(IntegrationRef.parse(one.partition))
         return platform.full_every(stream, integration)

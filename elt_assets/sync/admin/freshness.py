@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from elt_assets.sync.clock import seconds_since
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 from elt_assets.sync.streams import STREAMS, Stream
 
@@ -35,7 +35,7 @@ class Freshness(msgspec.Struct, frozen=True):
         return seconds_since(self.since)
 
 
-def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
+def freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
     """Every enabled integration that offers the stream, the one that waits longest first."""
     offering = {ref.partition_key for ref in platform.offering(stream)}
     own = platform.database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
@@ -59,7 +59,7 @@ def freshness(platform: Platform, stream: Stream) -> list[Freshness]:
     return [Freshness(**row) for row in rows if row["partition"] in offering]
 
 
-def overdue(platform: Platform) -> list[Freshness]:
+def overdue(platform: SyncService) -> list[Freshness]:
     """What was not brought up to date in its time, the one that waits longest first."""
     found = (
         one for stream in STREAMS.values() for one in freshness(platform, stream) if one.overdue

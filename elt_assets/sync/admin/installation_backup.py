@@ -22,7 +22,7 @@ from elt_assets.storage.operational.sqlite_database import SqliteDatabase
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 from elt_assets.sync.admin.migrate_database import copy_to_file
 from elt_assets.sync.admin.warehouse_copy import copy_tables
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, feed_log, versions
 from elt_assets.sync.state.audit_log import HEAD_FILE, KEY_FILE
 from elt_assets.sync.state.registry import Registry
@@ -40,7 +40,7 @@ class Backup(msgspec.Struct, frozen=True):
     left: tuple[str, ...] = ()
 
 
-def backup(platform: Platform, folder: Path) -> Backup:
+def backup(platform: SyncService, folder: Path) -> Backup:
     """Copy the installation into the new folder `folder`, while it goes on working.
 
     The folder appears when it is complete. Raises `InvalidInput` when it exists.
@@ -89,7 +89,10 @@ def backup(platform: Platform, folder: Path) -> Backup:
 
 
 def _copy_file(
-    platform: Platform, database: OperationalDatabase, copies: FileWarehouses, ref: IntegrationRef
+    platform: SyncService,
+    database: OperationalDatabase,
+    copies: FileWarehouses,
+    ref: IntegrationRef,
 ) -> None:
     if not platform.warehouses.copy(ref, copies.path(ref)):
         with platform.warehouses.open(ref, read_only=True) as source, copies.open(ref) as target:

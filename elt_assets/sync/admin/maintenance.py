@@ -20,7 +20,7 @@ from elt_assets.sync.admin import retention
 from elt_assets.sync.admin.drop_archive import archive, past_files
 from elt_assets.sync.admin.retention import Forgotten
 from elt_assets.sync.clock import ago
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import ledger, sync_history, versions
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.state.store_tables import has_tables
@@ -58,7 +58,7 @@ class _Tidied(msgspec.Struct):
     left: str | None = None
 
 
-def maintain(platform: Platform, *, dry_run: bool = False) -> MaintenanceReport:
+def maintain(platform: SyncService, *, dry_run: bool = False) -> MaintenanceReport:
     """Apply the retention policy of the settings; with `dry_run` only count what would go."""
     integrations = platform.registry.all()
     with ThreadPoolExecutor(platform.settings.concurrency, "maintenance") as pool:
@@ -85,7 +85,7 @@ def _works(tidied: Sequence[_Tidied]) -> list[Work]:
     ]
 
 
-def _tidy(platform: Platform, integration: Integration, *, dry_run: bool) -> _Tidied:
+def _tidy(platform: SyncService, integration: Integration, *, dry_run: bool) -> _Tidied:
     done = _Tidied()
     try:
         if platform.warehouses.exists(integration.ref):
@@ -96,7 +96,9 @@ def _tidy(platform: Platform, integration: Integration, *, dry_run: bool) -> _Ti
     return done
 
 
-def _tidy_warehouse(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_run: bool) -> None:
+def _tidy_warehouse(
+    platform: SyncService, ref: IntegrationRef, done: _Tidied, dry_run: bool
+) -> None:
     settings, warehouses = platform.settings, platform.warehouses
     with warehouses.open(ref, read_only=dry_run) as warehouse:
         try:
@@ -138,7 +140,7 @@ def _tidy_warehouse(platform: Platform, ref: IntegrationRef, done: _Tidied, dry_
 
 
 def _archive_drops(
-    platform: Platform, integration: Integration, done: _Tidied, dry_run: bool
+    platform: SyncService, integration: Integration, done: _Tidied, dry_run: bool
 ) -> None:
     settings = platform.settings
     before = time.time() - settings.keep_drops_days * _DAY
@@ -148,12 +150,12 @@ def _archive_drops(
             done.archived_bytes += archive(settings, integration, path)
 
 
-def _shared(platform: Platform, dry_run: bool) -> list[Work]:
+def _shared(platform: SyncService, dry_run: bool) -> list[Work]:
     """Look after what integrations share."""
     return [Work(done.what, done.count) for done in platform.warehouses.look_after(dry_run=dry_run)]
 
 
-def _database(platform: Platform, dry_run: bool) -> Work:
+def _database(platform: SyncService, dry_run: bool) -> Work:
     """Rewrite the operational database where much of it is free."""
     freed = platform.database.reclaim(_WORTH_REWRITING, dry_run=dry_run)
     if freed is None:

@@ -24,7 +24,7 @@ import msgspec
 from elt_assets.errors import InvalidInput, NotFound, SyncError
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.warehouse import Queries, literal
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, latest_table, versions
 from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
@@ -54,7 +54,7 @@ class Export(msgspec.Struct, frozen=True):
 
 
 def export(
-    platform: Platform,
+    platform: SyncService,
     folder: Path,
     *,
     refs: Sequence[IntegrationRef] | None = None,
@@ -101,7 +101,7 @@ def _settled(
 
 
 def _export_one(
-    platform: Platform,
+    platform: SyncService,
     folder: Path,
     streams: Collection[Stream],
     tables: Collection[ExportTable],
@@ -128,7 +128,7 @@ def _export_one(
     return rows
 
 
-def _export_latest(platform: Platform, folder: Path, stream: Stream, ref: IntegrationRef) -> int:
+def _export_latest(platform: SyncService, folder: Path, stream: Stream, ref: IntegrationRef) -> int:
     with (
         duckdb.connect(":memory:", config={"threads": 1}) as connection,
         latest_table.with_times(platform.database, StreamKey(stream, ref)) as standing,

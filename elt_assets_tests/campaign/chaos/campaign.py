@@ -27,7 +27,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.chaos.scenarios import Chain, Scenario, chains
 from elt_assets_tests.campaign.chaos.verdicts import Scene, Users, healed, judge
@@ -93,7 +93,7 @@ class ChainRun:
     """One chain on its way."""
 
     chain: Chain
-    platform: Platform
+    platform: SyncService
     provider: ProviderProcess
     home: Path
     token: Path
@@ -280,7 +280,7 @@ def _content(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _platform(home: Path) -> Iterator[Platform]:
+def _platform(home: Path) -> Iterator[SyncService]:
     settings = load_settings(
         home=home,
         fetch_attempts=4,
@@ -289,7 +289,7 @@ def _platform(home: Path) -> Iterator[Platform]:
         page_bytes=4 * 2**20,
         max_pages=40,
     )
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         yield platform
 
 

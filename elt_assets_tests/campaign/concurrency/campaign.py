@@ -20,7 +20,7 @@ import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.sync.outcome import Mode, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign import oracles
 from elt_assets_tests.campaign.concurrency import client
@@ -177,7 +177,7 @@ class ConcurrencyCampaign:
         return found + [Violation("left after removal", lived.ref.partition_key, n) for n in left]
 
 
-def _register_again(platform: Platform, lived: History) -> None:
+def _register_again(platform: SyncService, lived: History) -> None:
     """A client may have been killed while it removed, or before it registered again."""
     try:
         platform.registry.add(lived.ref, "rest", lived.provider_data(), if_absent=True)

@@ -22,7 +22,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import EltAssetsError, NotFound
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import versions
 from elt_assets.sync.streams import USERS, StreamKey
 from elt_assets_tests.campaign.histories import History, Telling
@@ -94,10 +94,10 @@ class Shared:
                 following.write_text(str(day + 1))
                 following.rename(self._day_file(history))
 
-    def platform(self, lock_wait: float = 5) -> Platform:
+    def platform(self, lock_wait: float = 5) -> SyncService:
         """The installation, reading each provider as it is on its day."""
         settings = installation(self.home, lock_wait=lock_wait)
-        return Platform.open(settings, open_source=self._open_source)
+        return SyncService.open(settings, open_source=self._open_source)
 
     def note(self, file: Path, line: object) -> None:
         """Append one line, whole, whoever else is writing."""
@@ -150,7 +150,7 @@ def live(shared: Shared, seed: int, operations: int) -> None:
 
 
 def _do(
-    platform: Platform, shared: Shared, history: History, note: Note, dice: random.Random
+    platform: SyncService, shared: Shared, history: History, note: Note, dice: random.Random
 ) -> None:
     ref = history.ref
     sync_id = f"sync-{dice.randrange(SYNC_IDS)}"
@@ -190,7 +190,7 @@ def _settled(note: Note, outcome: Any) -> None:
         note.version = outcome.version
 
 
-def _epoch(platform: Platform, ref: IntegrationRef) -> str:
+def _epoch(platform: SyncService, ref: IntegrationRef) -> str:
     try:
         return platform.registry.get(ref).created_at
     except NotFound:

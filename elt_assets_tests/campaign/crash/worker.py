@@ -22,7 +22,7 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.outcome import Mode, Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.crash.moments import (
@@ -37,7 +37,7 @@ from elt_assets_tests.campaign.state import installation
 BY = "the campaign"
 
 
-def open_platform(home: Path, history: History, step: Step, moments: Moments) -> Platform:
+def open_platform(home: Path, history: History, step: Step, moments: Moments) -> SyncService:
     """An installation that reads the step's day; each page served is noted beside it."""
     settings = installation(home, lock_wait=20)
     database = watched(operational_database(settings), moments)
@@ -60,10 +60,10 @@ def open_platform(home: Path, history: History, step: Step, moments: Moments) ->
         fields = MENDED if step.act == "retry" else FIELDS
         return Telling(history, history.days[step.day], on_page, fields)
 
-    return Platform(settings, database, records, open_source)
+    return SyncService(settings, database, records, open_source)
 
 
-def take(platform: Platform, history: History, step: Step) -> Outcome | None:
+def take(platform: SyncService, history: History, step: Step) -> Outcome | None:
     """Take one step; None where there was nothing to do."""
     platform.registry.add(history.ref, "rest", history.provider_data(), if_absent=True)
     if step.act == "sync":
@@ -90,7 +90,7 @@ def take(platform: Platform, history: History, step: Step) -> Outcome | None:
     return None
 
 
-def _map_again(platform: Platform, history: History, step: Step) -> Outcome | None:
+def _map_again(platform: SyncService, history: History, step: Step) -> Outcome | None:
     """Map the rejected records again, unless this step has done so: each time is another sync."""
     done = [row for row in platform.syncs(history.ref) if row.again_of == step.sync_id]
     if any(row.status.settled for row in done):

@@ -18,7 +18,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply
 
@@ -58,7 +58,7 @@ class Installation:
         self._server = server
         self._numbers = count(1)
         server.answer = self._answer
-        self.platform = Platform.open(
+        self.platform = SyncService.open(
             load_settings(home=home, fetch_attempts=2, fetch_first_wait=0, max_reject_share=0.5)
         )
 

@@ -118,7 +118,7 @@ def main(home: str, honest_url: str, attack: str) -> None:
     """One run; prints its figures as JSON."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
-    from elt_assets.sync.service import Platform
+    from elt_assets.sync.service import SyncService
     from elt_assets.sync.streams import USERS
 
     settings = load_settings(home=Path(home), fetch_attempts=1, request_timeout=3)
@@ -129,7 +129,7 @@ def main(home: str, honest_url: str, attack: str) -> None:
         # The hostile one first: it has its slot when the others begin.
         places = {hostile: Hostile(**json.loads(attack)), **places}
     status: dict[str, str] = {}
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         for ref, one in places.items():
             platform.registry.add(ref, one.provider, one.data)
         begun = time.monotonic()

@@ -24,7 +24,7 @@ from elt_assets.config.settings import Settings, load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.monitoring.endpoint import application
 from elt_assets.orchestration.instance.opening import open_instance
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.hostile.attacks import Hostile, queried, rest
 from elt_assets_tests.campaign.oracles import Violation
@@ -124,11 +124,11 @@ def fed(folder: Path) -> dict[str, list[str]]:
             request_timeout=5,
             **mail_settings(port),
         )
-        with Platform.open(settings) as platform:
+        with SyncService.open(settings) as platform:
             for ref, one in found.items():
                 platform.registry.add(ref, one.provider, one.data)
         sinks |= printed(command, found)
-        with Platform.open(settings) as platform, open_instance(settings) as instance:
+        with SyncService.open(settings) as platform, open_instance(settings) as instance:
             Ticks(platform, instance)()
             sinks |= dagsters(instance)
         sinks["/health"] = [fetched(settings, "/health")]

@@ -8,7 +8,7 @@ from pathlib import Path
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.hostile.attacks import rest
 from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
@@ -32,7 +32,7 @@ def test_two_that_drip_leave_the_other_slots_to_the_rest(tmp_path: Path) -> None
     )
     with (
         Provider(lambda _: as_json({"items": [{"id": "u-1"}], "next": None})) as provider,
-        Platform.open(settings) as platform,
+        SyncService.open(settings) as platform,
         ExitStack() as dripping,
     ):
         url = dripping.enter_context(server(DRIPS["one header"], 0.05))

@@ -16,7 +16,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.hostile.installations import person
 from elt_assets_tests.campaign.oracles import leaked_secrets
@@ -95,7 +95,7 @@ def test_no_secret_reaches_a_file_a_log_or_a_message_whatever_the_provider_echoe
     settings = load_settings(home=tmp_path / "home", fetch_attempts=2, fetch_first_wait=0)
     with (
         Provider(lambda asked: ANSWERS[asked.path.split("/")[2]](decoded(asked))) as provider,
-        Platform.open(settings) as platform,
+        SyncService.open(settings) as platform,
     ):
         refs = [IntegrationRef(auth, answer) for auth in AUTHS for answer in ANSWERS]
         for ref in refs:

@@ -21,7 +21,7 @@ from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.detect.delete_guard import Harm, Verdict
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.liar.campaign import LISTINGS, Draw, live, rows_of
@@ -126,7 +126,7 @@ class Installation:
 
     def __init__(self, home: Path) -> None:
         self._situations: dict[str, Situation] = {}
-        self.platform = Platform.open(load_settings(home=home), open_source=self._open)
+        self.platform = SyncService.open(load_settings(home=home), open_source=self._open)
 
     def _open(self, provider: str, data: Mapping[str, Any], stream: str, **_: Any) -> LiarSource:
         return LiarSource(self._situations[data["permission_source_name"]])

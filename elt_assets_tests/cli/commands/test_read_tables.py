@@ -7,7 +7,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import ProviderRefused
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.connectors.rest.test_nested_lists import Directory, data
@@ -34,7 +34,7 @@ def connect(command: Command, provider: Provider, directory: Directory) -> None:
     provider.answer = answer
     given = data(provider.url)
     given["streams"]["users"] = USERS
-    with Platform.open(load_settings(home=command.home)) as platform:
+    with SyncService.open(load_settings(home=command.home)) as platform:
         platform.registry.add(PLAIN, "rest", {**given, "streams": {"users": USERS}})
         platform.registry.add(ACME, "rest", given)
 

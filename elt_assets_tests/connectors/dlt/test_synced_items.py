@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.dlt.conftest import dlt_data
 
@@ -34,7 +34,9 @@ class _Stop:
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_extraction_begins_again_and_stages_nobody_twice(platform: Platform) -> None:
+def test_an_interrupted_extraction_begins_again_and_stages_nobody_twice(
+    platform: SyncService,
+) -> None:
     platform.registry.add(REF, "dlt", dlt_data("users", page_size=4))
     with pytest.raises(KeyboardInterrupt):
         list(
@@ -55,7 +57,7 @@ def test_an_interrupted_extraction_begins_again_and_stages_nobody_twice(platform
 
 
 def test_somebody_missing_is_deleted_after_a_second_listing(
-    platform: Platform, everybody: set[int]
+    platform: SyncService, everybody: set[int]
 ) -> None:
     platform.registry.add(REF, "dlt", dlt_data("users"))
     list(platform.sync(USERS, [REF], sync_id="one"))
@@ -67,7 +69,7 @@ def test_somebody_missing_is_deleted_after_a_second_listing(
 
 
 def test_a_resource_that_leaves_records_out_deletes_nobody(
-    platform: Platform, everybody: set[int]
+    platform: SyncService, everybody: set[int]
 ) -> None:
     platform.registry.add(REF, "dlt", dlt_data("changed_since"))
     list(platform.sync(USERS, [REF], sync_id="one"))

@@ -15,7 +15,7 @@ import pytest
 
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import PageUnreadable
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.files.conftest import HR, OpenFiles, drop, read
 
@@ -90,7 +90,7 @@ def test_uuids_are_written_as_people_know_them(folder: Path, users: OpenFiles) -
 
 
 def test_whole_numbers_are_the_same_key_as_integers_and_as_fractions(
-    platform: Platform, folder: Path
+    platform: SyncService, folder: Path
 ) -> None:
     def write(kind: pa.DataType, active: list[float]) -> None:
         ids = pa.array(range(101, 121), pa.int64()).cast(kind)
@@ -104,8 +104,8 @@ def test_whole_numbers_are_the_same_key_as_integers_and_as_fractions(
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    with Platform.open(load_settings(home=tmp_path / "home")) as platform:
+def platform(tmp_path: Path) -> Iterator[SyncService]:
+    with SyncService.open(load_settings(home=tmp_path / "home")) as platform:
         fields = {"external_id": "id", "active": "on"}
         streams = {"users": {"path": "users.parquet", "fields": fields}}
         platform.registry.add(HR, "files", {"settle_seconds": 0, "streams": streams})

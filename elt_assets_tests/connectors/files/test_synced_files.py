@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors.files import csv_file
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.files.conftest import HR, drop
 
@@ -23,13 +23,13 @@ PROVIDER_DATA: dict[str, Any] = {
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    with Platform.open(load_settings(home=tmp_path / "home")) as platform:
+def platform(tmp_path: Path) -> Iterator[SyncService]:
+    with SyncService.open(load_settings(home=tmp_path / "home")) as platform:
         platform.registry.add(HR, "files", PROVIDER_DATA)
         yield platform
 
 
-def test_a_dropped_file_becomes_the_latest_users(platform: Platform, folder: Path) -> None:
+def test_a_dropped_file_becomes_the_latest_users(platform: SyncService, folder: Path) -> None:
     drop(folder, "users.csv", "id,name\n1,Ann\n2,Bob\n")
     (outcome,) = platform.sync(USERS, [HR], sync_id="s1")
     assert (outcome.status, outcome.certificate.complete) == ("applied", True)
@@ -38,7 +38,7 @@ def test_a_dropped_file_becomes_the_latest_users(platform: Platform, folder: Pat
 
 
 def test_a_damaged_line_is_a_dead_letter_with_its_number_and_deletes_nobody(
-    platform: Platform, folder: Path
+    platform: SyncService, folder: Path
 ) -> None:
     people = "id,name\n" + "".join(f"{n},Ann\n" for n in range(50))
     drop(folder, "users.csv", people)
@@ -52,7 +52,7 @@ def test_a_damaged_line_is_a_dead_letter_with_its_number_and_deletes_nobody(
 
 
 def test_rows_that_a_file_lacks_go_once_it_has_stood_for_a_while(
-    platform: Platform, folder: Path
+    platform: SyncService, folder: Path
 ) -> None:
     def synced(sync_id: str) -> tuple[int, int]:
         (outcome,) = platform.sync(USERS, [HR], sync_id=sync_id)
@@ -72,7 +72,7 @@ def test_rows_that_a_file_lacks_go_once_it_has_stood_for_a_while(
     assert synced("s5") == (2, 0)
 
 
-def test_rows_that_a_proven_file_lacks_go_at_once(platform: Platform, folder: Path) -> None:
+def test_rows_that_a_proven_file_lacks_go_at_once(platform: SyncService, folder: Path) -> None:
     stream = PROVIDER_DATA["streams"]["users"] | {"complete": {"marker": "{name}.done"}}
     platform.registry.update(HR, PROVIDER_DATA | {"streams": {"users": stream}})
     for sync_id, people in (("s1", 50), ("s2", 48)):
@@ -83,7 +83,7 @@ def test_rows_that_a_proven_file_lacks_go_at_once(platform: Platform, folder: Pa
 
 
 def test_a_line_with_a_total_makes_nothing_incomplete_once_it_is_left_out(
-    platform: Platform, folder: Path
+    platform: SyncService, folder: Path
 ) -> None:
     people = "id,name\n" + "".join(f"{n},Ann\n" for n in range(50))
     drop(folder, "users.csv", people + "Total: 50\n")
@@ -97,7 +97,7 @@ def test_a_line_with_a_total_makes_nothing_incomplete_once_it_is_left_out(
 
 
 def test_a_stopped_sync_goes_on_behind_the_last_chunk_it_committed(
-    platform: Platform, folder: Path, monkeypatch: pytest.MonkeyPatch
+    platform: SyncService, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_file, "RECORDS", 10)
     drop(folder, "users.csv", "id,name\n" + "".join(f"{n},Ann\n" for n in range(45)))

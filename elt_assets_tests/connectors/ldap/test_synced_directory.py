@@ -19,7 +19,7 @@ from ldap3 import MODIFY_REPLACE
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, STREAMS, USERS
 from elt_assets_tests.connectors.ldap.conftest import data
 from elt_assets_tests.connectors.ldap.counting_proxy import counting_proxy
@@ -42,10 +42,10 @@ from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.config.settings import load_settings
 from elt_assets.sync.outcome import Mode
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 
-with Platform.open(load_settings(home=Path(sys.argv[1]))) as platform:
+with SyncService.open(load_settings(home=Path(sys.argv[1]))) as platform:
     for outcome in platform.sync(
         STREAMS[sys.argv[2]], [IntegrationRef("acme", "main")], sync_id="killed", pages_per_batch=2
     ):
@@ -54,12 +54,12 @@ with Platform.open(load_settings(home=Path(sys.argv[1]))) as platform:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    with Platform.open(load_settings(home=tmp_path / "home")) as opened:
+def platform(tmp_path: Path) -> Iterator[SyncService]:
+    with SyncService.open(load_settings(home=tmp_path / "home")) as opened:
         yield opened
 
 
-def synced(platform: Platform, stream: str, sync_id: str) -> Any:
+def synced(platform: SyncService, stream: str, sync_id: str) -> Any:
     """A sync that was applied or found nothing changed."""
     (outcome,) = platform.sync(STREAMS[stream], [REF], sync_id=sync_id, pages_per_batch=2)
     assert outcome.error is None
@@ -68,7 +68,7 @@ def synced(platform: Platform, stream: str, sync_id: str) -> Any:
 
 
 @contextmanager
-def killed(platform: Platform, server: OpenLdap, stream: str, at: int) -> Iterator[list[int]]:
+def killed(platform: SyncService, server: OpenLdap, stream: str, at: int) -> Iterator[list[int]]:
     """After a sync in a process of its own that was killed when it asked for page number `at`.
 
     Yields the numbers of the pages that are asked for from then on.
@@ -117,7 +117,7 @@ def company() -> Iterator[OpenLdap]:
 
 @pytest.mark.parametrize("at", [2, 5, 10])
 def test_a_killed_extraction_of_entries_goes_on_after_its_last_committed_page(
-    platform: Platform, company: OpenLdap, at: int
+    platform: SyncService, company: OpenLdap, at: int
 ) -> None:
     with killed(platform, company, "users", at):
         outcome = synced(platform, "users", "killed")
@@ -131,7 +131,7 @@ def test_a_killed_extraction_of_entries_goes_on_after_its_last_committed_page(
 
 @pytest.mark.parametrize("at", [3, 9])
 def test_a_killed_extraction_of_memberships_goes_on_after_its_last_committed_page(
-    platform: Platform, company: OpenLdap, at: int
+    platform: SyncService, company: OpenLdap, at: int
 ) -> None:
     with killed(platform, company, "group_memberships", at):
         outcome = synced(platform, "group_memberships", "killed")
@@ -149,7 +149,7 @@ def test_a_killed_extraction_of_memberships_goes_on_after_its_last_committed_pag
     }
 
 
-def memberships(platform: Platform) -> set[tuple[str, str]]:
+def memberships(platform: SyncService) -> set[tuple[str, str]]:
     """Names of groups with names of their members."""
     people = {one["external_id"]: one["name"] for one in platform.records(USERS, REF)}
     groups = {one["external_id"]: one["name"] for one in platform.records(GROUPS, REF)}
@@ -160,7 +160,7 @@ def memberships(platform: Platform) -> set[tuple[str, str]]:
 
 
 def test_what_changes_in_the_directory_changes_in_latest(
-    platform: Platform, changing: OpenLdap
+    platform: SyncService, changing: OpenLdap
 ) -> None:
     platform.registry.add(REF, "ldap", data(changing))
     assert synced(platform, "users", "s1").counts.inserts == 30
@@ -176,7 +176,7 @@ def test_what_changes_in_the_directory_changes_in_latest(
 
 
 def test_an_incremental_sync_reads_only_what_changed(
-    platform: Platform, changing: OpenLdap
+    platform: SyncService, changing: OpenLdap
 ) -> None:
     incremental = {"full_every": "1d", "overlap": "1s"}
     platform.registry.add(REF, "ldap", data(changing, incremental=incremental))
@@ -196,7 +196,7 @@ def test_an_incremental_sync_reads_only_what_changed(
 
 @pytest.mark.campaign
 def test_fifty_thousand_people_and_five_hundred_groups_are_read_exactly(
-    platform: Platform, tmp_path: Path
+    platform: SyncService, tmp_path: Path
 ) -> None:
     people, groups = 50_000, 500
     entries = [

@@ -14,7 +14,7 @@ from elt_assets.connectors.presets.preset import presets
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, STREAMS
 from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS, SECRET, linked
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
@@ -186,7 +186,7 @@ def data(name: str, url: str) -> dict[str, Any]:
 
 @EVERY
 def test_a_preset_reads_groups_and_who_is_in_them(
-    provider: Provider, platform: Platform, name: str
+    provider: Provider, platform: SyncService, name: str
 ) -> None:
     groups = GROUPS_OF[name]
     large = range(1, int(groups.page_size * 2.5) + 1)
@@ -213,7 +213,7 @@ def test_a_preset_reads_groups_and_who_is_in_them(
 
 @EVERY
 def test_an_organization_without_groups_has_none(
-    provider: Provider, platform: Platform, name: str
+    provider: Provider, platform: SyncService, name: str
 ) -> None:
     provider.answer = serving(name, {}, provider)
     platform.registry.add(REF, name, data(name, provider.url))
@@ -223,7 +223,7 @@ def test_an_organization_without_groups_has_none(
 
 
 def test_a_list_that_is_left_out_must_be_one_that_says_what_it_is(
-    provider: Provider, platform: Platform
+    provider: Provider, platform: SyncService
 ) -> None:
     serve = serving("google_workspace", {1: [1, 2]}, provider)
 

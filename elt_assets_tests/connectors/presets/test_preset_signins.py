@@ -13,7 +13,7 @@ from elt_assets.connectors.presets.preset import presets
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import EventSource
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS, SECRET, linked
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
 
@@ -229,7 +229,7 @@ def test_every_preset_that_offers_sign_ins_is_tried() -> None:
 
 @EVERY
 def test_a_preset_tells_every_sign_in_of_a_day(
-    provider: Provider, platform: Platform, name: str
+    provider: Provider, platform: SyncService, name: str
 ) -> None:
     signins = SIGNINS[name]
     count = int(signins.page_size * 2.5)
@@ -259,7 +259,7 @@ def test_a_preset_tells_every_sign_in_of_a_day(
 
 @EVERY
 def test_a_day_without_sign_ins_is_read_in_full(
-    provider: Provider, platform: Platform, name: str
+    provider: Provider, platform: SyncService, name: str
 ) -> None:
     provider.answer = serving(name, 0, provider)
     data = BEHAVIOURS[name].data(provider.url) | {"streams": ["users", "signin_events"]}
@@ -271,7 +271,7 @@ def test_a_day_without_sign_ins_is_read_in_full(
 
 
 def test_a_day_that_auth0_does_not_list_in_full_fails(
-    provider: Provider, platform: Platform
+    provider: Provider, platform: SyncService
 ) -> None:
     provider.answer = serving("auth0", 1_001, provider)
     data = BEHAVIOURS["auth0"].data(provider.url) | {"streams": ["signin_events"]}

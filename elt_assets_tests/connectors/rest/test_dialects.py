@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
 
@@ -64,7 +64,7 @@ def paged(
 class Directory:
     """An integration that reads the provider."""
 
-    def __init__(self, platform: Platform, provider: Provider) -> None:
+    def __init__(self, platform: SyncService, provider: Provider) -> None:
         self.platform = platform
         self.provider = provider
         self._syncs = 0
@@ -90,7 +90,7 @@ class Directory:
 
 
 @pytest.fixture
-def directory(platform: Platform, provider: Provider) -> Directory:
+def directory(platform: SyncService, provider: Provider) -> Directory:
     return Directory(platform, provider)
 
 

@@ -16,7 +16,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import InvalidInput, PermanentError, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.directories import (
     AUTHS,
@@ -358,7 +358,7 @@ def test_without_a_way_to_ask_nobody_is_asked(provider: Provider) -> None:
     ],
 )
 def test_looking_at_a_page_tells_whether_missing_records_can_be_asked_for(
-    provider: Provider, platform: Platform, single: dict[str, Any] | None, words: list[str]
+    provider: Provider, platform: SyncService, single: dict[str, Any] | None, words: list[str]
 ) -> None:
     users = people(7)
     serve = directory(users, "offset", "bearer", provider.url)

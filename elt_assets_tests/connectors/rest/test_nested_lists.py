@@ -26,7 +26,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import InvalidInput, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
@@ -197,7 +197,7 @@ def test_no_more_requests_are_in_flight_than_are_allowed(provider: Provider) -> 
 
 
 def test_a_look_at_one_page_passes_over_empty_groups(
-    provider: Provider, platform: Platform
+    provider: Provider, platform: SyncService
 ) -> None:
     provider.answer = Directory({"a": [], "b": [], "c": ["u1", "u2"], "d": ["u3"]}).answer
     platform.registry.add(REF, "rest", data(provider.url))
@@ -316,7 +316,7 @@ def test_a_nested_stream_is_checked_at_the_door(change: dict[str, Any], said: st
 
 
 def test_groups_and_their_members_reach_their_tables(
-    provider: Provider, platform: Platform
+    provider: Provider, platform: SyncService
 ) -> None:
     directory = Directory(some_groups(7))
     provider.answer = directory.answer
@@ -333,7 +333,7 @@ def test_groups_and_their_members_reach_their_tables(
     assert members(platform) == truth(directory.groups)
 
 
-def members(platform: Platform) -> set[tuple[str, str]]:
+def members(platform: SyncService) -> set[tuple[str, str]]:
     return {
         (row["group_external_id"], row["member_external_id"])
         for row in platform.records(GROUP_MEMBERSHIPS, REF)
@@ -345,10 +345,10 @@ import sys
 from pathlib import Path
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.config.settings import load_settings
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS
 
-with Platform.open(load_settings(home=Path(sys.argv[1]))) as platform:
+with SyncService.open(load_settings(home=Path(sys.argv[1]))) as platform:
     for outcome in platform.sync(
         GROUP_MEMBERSHIPS, [IntegrationRef("acme", "main")], sync_id="killed", pages_per_batch=2
     ):
@@ -383,13 +383,13 @@ def test_a_killed_reading_of_lists_goes_on_after_its_last_committed_page(
 
     provider.answer = answer
     settings = load_settings(home=tmp_path / "home", fetch_first_wait=0.01)
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         platform.registry.add(REF, "rest", data(provider.url))
     worker.append(subprocess.Popen([sys.executable, "-c", WORKER, str(settings.home)]))
     started.set()
     assert worker[0].wait() == -signal.SIGKILL
     directory.asked.clear()
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         (outcome,) = platform.sync(GROUP_MEMBERSHIPS, [REF], sync_id="killed", pages_per_batch=2)
         assert (outcome.status, outcome.error) == ("applied", None)
         assert outcome.certificate.complete

@@ -10,7 +10,7 @@ import pytest
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS
 from elt_assets_tests.connectors.conftest import OpenSource
 from elt_assets_tests.connectors.serving import Provider, as_json
@@ -80,7 +80,7 @@ def test_a_graphql_server_that_is_asked_too_often_is_asked_again(
 
 
 def test_members_of_a_group_may_be_asked_for_by_post(
-    provider: Provider, data: dict[str, Any], platform: Platform
+    provider: Provider, data: dict[str, Any], platform: SyncService
 ) -> None:
     data["streams"] = {
         "groups": {

@@ -11,7 +11,7 @@ import pytest
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.extract import staging
 from elt_assets.sync.outcome import Mode, Outcome, Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.directories import (
     PAGINATIONS,
@@ -58,7 +58,7 @@ class Marked:
 def marked(
     request: pytest.FixtureRequest,
     provider: Provider,
-    platform: Platform,
+    platform: SyncService,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Marked:
     monkeypatch.setenv("TEST_SECRET", SECRET)
@@ -68,12 +68,12 @@ def marked(
     return found
 
 
-def synced(platform: Platform, sync_id: str, **more: Any) -> Outcome:
+def synced(platform: SyncService, sync_id: str, **more: Any) -> Outcome:
     (outcome,) = platform.sync(USERS, [REF], sync_id=sync_id, pages_per_batch=3, **more)
     return outcome
 
 
-def names(platform: Platform) -> dict[str, str]:
+def names(platform: SyncService) -> dict[str, str]:
     return {row["external_id"]: row["name"] for row in platform.records(USERS, REF)}
 
 
@@ -82,7 +82,7 @@ def every(pagination: str) -> Any:
 
 
 @pytest.mark.parametrize("marked", ENDS_IN_THE_PAGE, indirect=True)
-def test_an_unchanged_listing_is_not_sent_again(platform: Platform, marked: Marked) -> None:
+def test_an_unchanged_listing_is_not_sent_again(platform: SyncService, marked: Marked) -> None:
     first = synced(platform, "1")
     before, asked = names(platform), len(marked.sent)
     for sync_id in ("2", "3"):
@@ -100,7 +100,7 @@ def test_an_unchanged_listing_is_not_sent_again(platform: Platform, marked: Mark
 
 @every("link_header")
 def test_a_page_that_headers_could_lead_on_from_is_sent_again(
-    platform: Platform, marked: Marked
+    platform: SyncService, marked: Marked
 ) -> None:
     synced(platform, "1")
     marked.forget()
@@ -118,7 +118,7 @@ def test_a_page_that_headers_could_lead_on_from_is_sent_again(
 
 
 @pytest.mark.parametrize("marked", PAGINATIONS, indirect=True)
-def test_a_changed_page_takes_only_its_batch_along(platform: Platform, marked: Marked) -> None:
+def test_a_changed_page_takes_only_its_batch_along(platform: SyncService, marked: Marked) -> None:
     synced(platform, "1")
     marked.forget()
     marked.users[420] = marked.users[420] | {"name": "Somebody Else"}
@@ -131,7 +131,7 @@ def test_a_changed_page_takes_only_its_batch_along(platform: Platform, marked: M
 
 
 @pytest.mark.parametrize("marked", PAGINATIONS, indirect=True)
-def test_who_leaves_and_who_joins_is_found(platform: Platform, marked: Marked) -> None:
+def test_who_leaves_and_who_joins_is_found(platform: SyncService, marked: Marked) -> None:
     synced(platform, "1")
     gone = marked.users.pop(310)
     marked.users.append(people(951)[-1])
@@ -147,7 +147,7 @@ def test_who_leaves_and_who_joins_is_found(platform: Platform, marked: Marked) -
 
 @every("cursor")
 def test_asked_for_everything_the_provider_is_not_asked_what_changed(
-    platform: Platform, marked: Marked
+    platform: SyncService, marked: Marked
 ) -> None:
     synced(platform, "1")
     marked.forget()
@@ -158,7 +158,7 @@ def test_asked_for_everything_the_provider_is_not_asked_what_changed(
 
 @every("cursor")
 def test_another_configuration_asks_plainly(
-    platform: Platform, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider
 ) -> None:
     synced(platform, "1")
     marked.forget()
@@ -172,7 +172,7 @@ def test_another_configuration_asks_plainly(
 
 @every("cursor")
 def test_a_configuration_that_maps_alike_asks_plainly_too(
-    platform: Platform, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider
 ) -> None:
     """Other headers may bring other people under the same address."""
     synced(platform, "1")
@@ -185,7 +185,7 @@ def test_a_configuration_that_maps_alike_asks_plainly_too(
 
 @every("cursor")
 def test_pages_that_another_release_mapped_are_asked_for_plainly(
-    platform: Platform, marked: Marked, monkeypatch: pytest.MonkeyPatch
+    platform: SyncService, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced(platform, "1")
     marked.forget()
@@ -197,7 +197,7 @@ def test_pages_that_another_release_mapped_are_asked_for_plainly(
 
 @every("cursor")
 def test_after_a_failure_every_page_is_asked_for_plainly(
-    platform: Platform, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider
 ) -> None:
     """An unchanged page leads on to where it led before, which may be what fails."""
     synced(platform, "1")
@@ -217,7 +217,7 @@ def test_after_a_failure_every_page_is_asked_for_plainly(
 
 @every("cursor")
 def test_a_page_that_changes_between_two_answers_is_read_once_more(
-    platform: Platform, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider
 ) -> None:
     """Said to be unchanged, then needed in full, and by then leading elsewhere."""
     synced(platform, "1")
@@ -245,7 +245,7 @@ def test_a_page_that_changes_between_two_answers_is_read_once_more(
 
 @every("cursor")
 def test_a_provider_that_marks_nothing_is_asked_nothing(
-    platform: Platform, marked: Marked, provider: Provider
+    platform: SyncService, marked: Marked, provider: Provider
 ) -> None:
     provider.answer = lambda asked: replace(
         directory(marked.users, "cursor", "bearer", provider.url)(asked)
@@ -256,7 +256,7 @@ def test_a_provider_that_marks_nothing_is_asked_nothing(
 
 
 @every("cursor")
-def test_a_304_that_nobody_asked_for_is_a_refusal(platform: Platform, marked: Marked) -> None:
+def test_a_304_that_nobody_asked_for_is_a_refusal(platform: SyncService, marked: Marked) -> None:
     marked.provider.answer = lambda _: Reply(status=304)
     outcome = synced(platform, "1")
     assert outcome.status is Status.FAILED

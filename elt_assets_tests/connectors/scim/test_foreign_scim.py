@@ -24,7 +24,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Source
 from elt_assets.errors import PositionRefused, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 pytestmark = pytest.mark.slow
@@ -215,7 +215,9 @@ def test_a_filter_that_it_does_not_understand_is_refused_in_its_own_words(storag
 
 
 @pytest.mark.parametrize("pagination", [None, CURSORS], ids=["index", "cursor"])
-def test_what_it_holds_is_what_is_synced(storage: Any, pagination: Any, platform: Platform) -> None:
+def test_what_it_holds_is_what_is_synced(
+    storage: Any, pagination: Any, platform: SyncService
+) -> None:
     with foreign(storage, pagination) as server:
         platform.registry.add(
             REF,

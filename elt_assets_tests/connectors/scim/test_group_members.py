@@ -14,7 +14,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import PageUnreadable
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, STREAMS, USERS
 from elt_assets_tests.connectors.scim.test_scim_source import (
     ERROR,
@@ -166,7 +166,7 @@ def test_members_that_are_no_list_are_an_error(provider: Provider) -> None:
         pages(opened(provider.url, pagination="index"))
 
 
-def test_a_very_large_group_is_one_page(provider: Provider, platform: Platform) -> None:
+def test_a_very_large_group_is_one_page(provider: Provider, platform: SyncService) -> None:
     groups: Groups = {"small": ["u1"], "large": [f"u{n}" for n in range(30_000)]}
     provider.answer = serving(groups)
     platform.registry.add(REF, "scim", data(provider.url, streams=["group_memberships"]))
@@ -180,7 +180,7 @@ def test_a_very_large_group_is_one_page(provider: Provider, platform: Platform) 
 
 
 def test_groups_of_a_server_that_we_did_not_write_are_synced(
-    foreign: str, platform: Platform
+    foreign: str, platform: SyncService
 ) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/scim+json"}
     with urllib3.PoolManager() as pool:

@@ -18,7 +18,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Page, Presence, Source
 from elt_assets.errors import InvalidInput, PageUnreadable, ProviderRefused
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
 
@@ -372,7 +372,7 @@ def foreign() -> Iterator[str]:
 
 
 def test_a_server_that_we_did_not_write_is_synced_equal_to_what_it_holds(
-    foreign: str, platform: Platform
+    foreign: str, platform: SyncService
 ) -> None:
     with urllib3.PoolManager() as pool:
         for number in range(45):

@@ -16,7 +16,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors.own_places import DatabasePlace, OwnPlaces
 from elt_assets.errors import InvalidInput, PermanentError, SyncError
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.sql.conftest import SqliteFile, opened, read
 from elt_assets_tests.testbed import servers
 
@@ -256,7 +256,7 @@ def opened_by_the_platform(connection: dict[str, Any]) -> Any:
 
     stream = {"query": "SELECT * FROM users", "key": "id", "fields": {"external_id": "id"}}
     ref = IntegrationRef("acme", "hr")
-    with Platform.open() as platform:
+    with SyncService.open() as platform:
         platform.registry.add(
             ref, "sql", {"connection": connection, "streams": {"users": stream}}, if_absent=True
         )
@@ -285,7 +285,7 @@ def test_a_name_of_the_platforms_host_is_looked_up() -> None:
 
 def test_another_name_of_a_file_of_the_platform_is_no_source(tmp_path: Path) -> None:
     settings = load_settings()
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         assert platform.database.exists
     hard, soft = tmp_path / "hard.db", tmp_path / "soft.db"
     hard.hardlink_to(settings.home / "oltp.db")

@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.sql.conftest import SqliteFile
 
@@ -30,14 +30,14 @@ def database(tmp_path: Path) -> SqliteFile:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, database: SqliteFile) -> Iterator[Platform]:
+def platform(tmp_path: Path, database: SqliteFile) -> Iterator[SyncService]:
     stream = {
         "query": "SELECT id, name FROM users",
         "key": "id",
         "page_size": 4,
         "fields": {"external_id": "id", "name": "name"},
     }
-    with Platform.open(load_settings(home=tmp_path / "home")) as platform:
+    with SyncService.open(load_settings(home=tmp_path / "home")) as platform:
         platform.registry.add(
             HR, "sql", {"connection": database.connection(), "streams": {"users": stream}}
         )
@@ -46,7 +46,7 @@ def platform(tmp_path: Path, database: SqliteFile) -> Iterator[Platform]:
 
 
 def test_what_changed_in_the_database_changes_in_latest(
-    platform: Platform, database: SqliteFile
+    platform: SyncService, database: SqliteFile
 ) -> None:
     database.execute(
         "DELETE FROM users WHERE id = 7",
@@ -60,7 +60,7 @@ def test_what_changed_in_the_database_changes_in_latest(
 
 
 def test_a_sync_that_goes_on_in_a_database_that_changed_deletes_nobody_unasked(
-    platform: Platform, database: SqliteFile
+    platform: SyncService, database: SqliteFile
 ) -> None:
     database.execute("DELETE FROM users WHERE id = 2", "UPDATE users SET name = 'Bea'")
     stopping = _Stop(after=2)

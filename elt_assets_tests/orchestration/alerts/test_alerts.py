@@ -32,7 +32,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.alerts.channels import SIGNATURE_HEADER
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.sync.worlds import Company, World, people
 
 
@@ -80,7 +80,7 @@ def company(tmp_path: Path, receiver: Receiver) -> Iterator[Company]:
 class Ticks:
     """Evaluates the sensor again and again with what it remembered."""
 
-    def __init__(self, platform: Platform, instance: dg.DagsterInstance | None = None) -> None:
+    def __init__(self, platform: SyncService, instance: dg.DagsterInstance | None = None) -> None:
         self.platform = platform
         self.instance = instance or dg.DagsterInstance.ephemeral()
         self.cursor: str | None = None

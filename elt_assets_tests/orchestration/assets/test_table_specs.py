@@ -8,7 +8,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import column_lineage, table_specs
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import prepare_warehouse
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
@@ -27,7 +27,7 @@ def declared(stream: Stream) -> dict[str, list[tuple[str, str]]]:
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 def test_declared_columns_are_those_of_the_real_tables(stream: Stream) -> None:
     tables = declared(stream)
-    with Platform.open(load_settings()) as platform:
+    with SyncService.open(load_settings()) as platform:
         with platform.warehouses.open(REF) as connection:
             prepare_warehouse(connection, StreamKey(stream, REF))
             for table in (stream.staging, stream.cdc):

@@ -14,7 +14,7 @@ from adbc_driver_postgresql import dbapi
 
 from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import load_settings
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.testbed.servers import Server
 
 PASSWORD = "only reads"
@@ -56,7 +56,7 @@ def reads(postgresql: Server) -> Reads:
 
 @pytest.fixture
 def two_tenants(own_schema: None) -> None:
-    with Platform.open() as platform, platform.database.transaction() as transaction:
+    with SyncService.open() as platform, platform.database.transaction() as transaction:
         for organization in ("acme", "beta"):
             transaction.execute(
                 "INSERT INTO users_latest VALUES"
@@ -112,9 +112,9 @@ def test_a_command_without_the_settings_leaves_row_security_on(
     monkeypatch.delenv("ELT_ASSETS_OPERATIONAL_ROW_SECURITY")
     assert command("integrations", "list") == 0
     # A release with other tables applies its migrations.
-    with Platform.open() as platform, platform.database.transaction() as transaction:
+    with SyncService.open() as platform, platform.database.transaction() as transaction:
         transaction.execute("UPDATE installed_schema SET digest = 'of another release'")
-    Platform.open().close()
+    SyncService.open().close()
     assert reads(app, LOOK) == []
     assert reads(app, "SET elt_assets.organization_id = 'beta'", LOOK) == ["beta"]
     assert readers_check(capsys)["ok"]
@@ -205,7 +205,7 @@ def test_a_reader_that_does_not_exist_is_named_and_nothing_is_changed(
 def test_a_setting_that_was_never_secured_is_reported(
     monkeypatch: pytest.MonkeyPatch, roles: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Platform.open().close()
+    SyncService.open().close()
     monkeypatch.setenv("ELT_ASSETS_OPERATIONAL_READER", roles[0])
     found = readers_check(capsys)
     assert not found["ok"]

@@ -16,7 +16,7 @@ from elt_assets.sync.admin import audit
 from elt_assets.sync.admin import installation_backup as copying
 from elt_assets.sync.admin.installation_backup import Backup, backup
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
@@ -31,14 +31,14 @@ def filled(company: Company) -> Company:
     return company
 
 
-def broken(platform: Platform) -> list[str]:
+def broken(platform: SyncService) -> list[str]:
     """Audits that fail in a restored home."""
     return [ask.__name__ for ask in audit.ERRORS if not ask(platform, USERS).passed]  # type: ignore[attr-defined]
 
 
-def restored(folder: Path) -> Platform:
+def restored(folder: Path) -> SyncService:
     on_files = {"operational_url": None, "warehouse_url": None, "warehouse_data": None}
-    return Platform.open(load_settings(home=folder, **on_files))
+    return SyncService.open(load_settings(home=folder, **on_files))
 
 
 def test_a_restored_backup_holds_the_same_and_passes_every_audit(

@@ -17,7 +17,7 @@ from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.admin.migrate_database import copy_to_file, migrate
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.conftest import on_postgresql
@@ -84,7 +84,7 @@ def test_everything_is_there_and_the_next_sync_finds_it_unchanged(
     rows = rows_of(filled.platform.database)
     moved = migrate(source_of(filled), target)
     assert sum(table.copied for table in moved) == sum(table.compared for table in moved) == rows
-    with Platform.open(there, filled._open_source) as platform:
+    with SyncService.open(there, filled._open_source) as platform:
         assert platform.records(USERS, OTHER) == users
         assert [row.sync_id for row in platform.quarantined()] == ["s2"]
         (outcome,) = platform.sync(USERS, [OTHER], sync_id="s3")
@@ -134,7 +134,7 @@ def test_a_sync_waits_while_its_database_moves(
 def test_a_target_that_holds_something_else_is_refused_and_nothing_changed(
     filled: Company, there: Settings, target: OperationalDatabase
 ) -> None:
-    with Platform.open(there) as platform:
+    with SyncService.open(there) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
     before = contents(target)
     with pytest.raises(InvalidInput, match="is not empty, and not what an interrupted move"):
@@ -185,9 +185,9 @@ def test_a_backup_from_postgresql_is_a_home_on_a_file(
 ) -> None:
     before = contents(filled.platform.database)
     migrate(source_of(filled), target)
-    with Platform.open(there) as platform:
+    with SyncService.open(there) as platform:
         assert backup(platform, tmp_path / "copy").left == ()
-    with Platform.open(load_settings(home=tmp_path / "copy", operational_url=None)) as restored:
+    with SyncService.open(load_settings(home=tmp_path / "copy", operational_url=None)) as restored:
         assert contents(restored.database) == before
 
 

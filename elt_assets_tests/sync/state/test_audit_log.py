@@ -15,7 +15,7 @@ from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.actor import account
 from elt_assets.sync.state.config_diff import changed_paths
 from elt_assets.sync.streams import USERS
@@ -178,7 +178,7 @@ def test_a_key_that_can_be_guessed_is_refused(
     monkeypatch.setenv("SHARED", "secret")
     monkeypatch.setenv("ELT_ASSETS_AUDIT_KEY", "env:SHARED")
     with (
-        Platform.open(load_settings()) as platform,
+        SyncService.open(load_settings()) as platform,
         pytest.raises(InvalidInput, match="SHARED has 6 characters"),
     ):
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
@@ -291,7 +291,7 @@ def test_an_installation_that_shares_its_key_by_a_setting_needs_no_file(
 ) -> None:
     monkeypatch.setenv("SHARED", "a key of all machines")
     monkeypatch.setenv("ELT_ASSETS_AUDIT_KEY", "env:SHARED")
-    with Platform.open(load_settings()) as platform:
+    with SyncService.open(load_settings()) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
         assert platform.audit_log.verify().problems == []
         (own_home / "audit.head").unlink()

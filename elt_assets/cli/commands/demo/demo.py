@@ -28,7 +28,7 @@ from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
 
 
@@ -98,7 +98,7 @@ def demo(
     layout = Layout(**layout_options)
     settings = load_settings()
     token_path = token_file_of(settings)
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         clear_earlier_demo(platform, token_path)
     done: list[Round] = []
     survived: Counter[str] = Counter()
@@ -151,7 +151,7 @@ def _compared(
     refs: Sequence[IntegrationRef],
     groups: bool,
 ) -> Round:
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         comparisons = {
             (ref.partition_key, USERS.name): compare(
                 platform.records(USERS, ref), provider.truth(ref)

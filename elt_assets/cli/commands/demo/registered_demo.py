@@ -10,12 +10,12 @@ from elt_assets.cli.console.output import note
 from elt_assets.config.settings import Settings
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 _ORGANIZATION = re.compile(r"demo-\d{3,}")
 
 
-def clear_earlier_demo(platform: Platform, token_path: Path) -> list[IntegrationRef]:
+def clear_earlier_demo(platform: SyncService, token_path: Path) -> list[IntegrationRef]:
     """Remove the integrations that an earlier demo registered, by their name and token file.
 
     The name alone is not enough: a user's own integration must never be removed.
@@ -43,7 +43,7 @@ def register(
     signins: bool = False,
 ) -> None:
     """Register the integrations `refs` of the provider at `url`."""
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         for ref in refs:
             data = provider_data(
                 url, ref, {"file": str(token_path)}, single=True, groups=groups, signins=signins

@@ -23,7 +23,7 @@ from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.signin_files import exports, signin_truth, unusable, write_exports
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _clear(settings: Settings, token_path: Path) -> None:
     """Delete the integrations, events and files of an earlier demo."""
     from elt_assets.signin_events.pipeline import EventPipeline
 
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         earlier = clear_earlier_demo(platform, token_path)
         with EventPipeline(platform) as pipeline:
             for ref in earlier:
@@ -168,7 +168,7 @@ def _held(settings: Settings, layout: Layout, days: Sequence[date]) -> Held:
     from elt_assets.signin_events.pipeline import EventPipeline
 
     demos = {ref.organization_id for ref in layout.worlds()}
-    with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
+    with SyncService.open(settings) as platform, EventPipeline(platform) as pipeline:
         rows = [
             row for row in pipeline.reports.events(limit=None) if row["organization_id"] in demos
         ]
@@ -184,7 +184,7 @@ def _held(settings: Settings, layout: Layout, days: Sequence[date]) -> Held:
 def _show(title: str, runs: Sequence[DayRun], settings: Settings) -> None:
     from elt_assets.signin_events.pipeline import EventPipeline
 
-    with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
+    with SyncService.open(settings) as platform, EventPipeline(platform) as pipeline:
         found = {one.day: one for one in pipeline.reports.days()}
     rows = []
     for run in runs:
@@ -219,7 +219,7 @@ def _show_letters(settings: Settings, days: Sequence[date]) -> None:
 
     theirs = {day.isoformat() for day in days}
     counted: Counter[str] = Counter()
-    with Platform.open(settings) as platform, EventPipeline(platform) as pipeline:
+    with SyncService.open(settings) as platform, EventPipeline(platform) as pipeline:
         for row in pipeline.reports.rejected_counts():
             if row["day"] in theirs:
                 counted[row["reason"]] += row["count"]

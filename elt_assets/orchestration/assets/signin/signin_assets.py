@@ -54,7 +54,7 @@ from elt_assets.signin_events.results import (
     Summarized,
 )
 from elt_assets.signin_events.step_run import StepRun
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 
 _LISTED = 5
 
@@ -86,7 +86,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     def api_events(
         context: dg.AssetExecutionContext,
         config: ApiConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         run_id = context.run.run_id
@@ -117,7 +117,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     def csv_events(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day, run_id = day_of(context.partition_key), context.run.run_id
         with EventPipeline(platform) as events:
@@ -138,7 +138,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     def signin_events(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         with EventPipeline(platform) as events:
@@ -164,7 +164,7 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     def daily_signin_summary(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         with EventPipeline(platform) as events:
@@ -207,7 +207,7 @@ def _normalizing(
     def normalized(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[Platform],
+        platform: dg.ResourceParam[SyncService],
     ) -> Iterator[dg.MaterializeResult[None]]:
         day = day_of(context.partition_key)
         with EventPipeline(platform) as events:
@@ -235,7 +235,7 @@ def _normalizing(
     return normalized
 
 
-def _timeout(config: StepConfig, platform: Platform) -> float:
+def _timeout(config: StepConfig, platform: SyncService) -> float:
     return config.timeout_seconds or platform.settings.step_timeout
 
 

@@ -16,7 +16,7 @@ from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.signin_events.pipeline import SCHEMA, EventPipeline
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 REF = IntegrationRef("acme", "crm")
@@ -46,7 +46,7 @@ class Api(Provider):
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     monkeypatch.setenv("ELT_ASSETS_FETCH_FIRST_WAIT", "0")
     monkeypatch.setenv("ELT_ASSETS_EVENTS_SETTLE_SECONDS", "0")
-    with Api() as api, Platform.open(load_settings()) as platform:
+    with Api() as api, SyncService.open(load_settings()) as platform:
         data = {
             "permission_source_name": "API",
             "api_endpoint": api.url,
@@ -91,7 +91,7 @@ def run(instance: dg.DagsterInstance, day: date = DAY) -> DayRun:
 
 def loaded() -> dict[str, str]:
     """The loaded events and their sources."""
-    with Platform.open(load_settings()) as platform, EventPipeline(platform) as events:
+    with SyncService.open(load_settings()) as platform, EventPipeline(platform) as events:
         return {row["event_id"]: row["source"] for row in events.reports.events()}
 
 
@@ -161,7 +161,7 @@ def test_a_further_attempt_asks_those_that_failed_and_nobody_else(
     api: Api, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELT_ASSETS_FETCH_ATTEMPTS", "1")
-    with Platform.open(load_settings()) as platform:
+    with SyncService.open(load_settings()) as platform:
         ill = platform.registry.get(REF).provider_data
         ill["api_endpoint"] += "/ill"
         platform.registry.add(IntegrationRef("acme", "ill"), "rest", ill)
@@ -170,7 +170,7 @@ def test_a_further_attempt_asks_those_that_failed_and_nobody_else(
     paths = [asked.path for asked in api.asked]
     assert sorted(paths) == ["/ill/signins", "/ill/signins", "/signins"]
     assert metadata(instance, "api_events").items() >= {"integrations": 2, "fetched": 2}.items()
-    with Platform.open(load_settings()) as platform, EventPipeline(platform) as events:
+    with SyncService.open(load_settings()) as platform, EventPipeline(platform) as events:
         (met,) = events.reports.errors(DAY)
     assert (met["integration_id"], met["attempt"]) == ("ill", 1)
     assert "503" in met["error"]
