@@ -17,6 +17,7 @@ from elt_assets.demo.fault_injection.fault import (
     Exchange,
     Family,
     Fault,
+    Need,
 )
 from elt_assets.demo.wire import Wire
 
@@ -281,6 +282,8 @@ FAULTS = (
         FAILED | INCOMPLETE,
         FAILED | INCOMPLETE,
         act=answering(204, b""),
+        # Without a total an end after a page of records cannot be told from a real one.
+        needs=frozenset({Need.TOTAL}),
     ),
     _final("redirect_elsewhere", _redirected),
     _final("redirect_forever", answering(307, b"", location="?again=1")),

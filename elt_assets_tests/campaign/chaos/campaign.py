@@ -99,6 +99,7 @@ class ChainRun:
     token: Path
     heal_each: bool
     syncs: int = 0
+    most: int = 0
     alive: dict[str, list[str]] = field(default_factory=dict)
     figures: Figures = field(default_factory=lambda: Figures("chain"))
 
@@ -125,6 +126,7 @@ class ChainRun:
         ref = self.chain.ref
         start = self._live(scenario, self._truth())
         before = self._users()
+        self.most = max(self.most, len(before))
         self.provider.order_chaos(ref, scenario.plan(len(start), self.chain.page_size))
         outcome = self._sync()
         suffered = self.provider.lift_chaos(ref)
@@ -140,6 +142,7 @@ class ChainRun:
             said=frozenset(suffered.keys)
             if FAULTS[scenario.fault].family is Family.LIE
             else frozenset(),
+            most=self.most,
         )
         happened = suffered.fired.keys() & {scenario.fault, scenario.companion}
         self._judged(name, scene, self._allowed(scenario) if happened else RIGHT)
@@ -177,6 +180,7 @@ class ChainRun:
             outcome=outcome,
             touched=failed.touched,
             said=failed.said,
+            most=failed.most,
         )
         # A cursor that only the fault knew leads nowhere now, so it may fail again.
         self._judged(f"{name}, continued", scene, _EVERY_ENDING)

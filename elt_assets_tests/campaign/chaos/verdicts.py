@@ -34,6 +34,8 @@ class Scene:
     outcome: Outcome
     touched: frozenset[str] = frozenset()
     said: frozenset[str] = frozenset()
+    most: int = 0
+    """The most rows that the table had in the last 24 hours, which limits are a share of."""
 
     @property
     def ending(self) -> Ending:
@@ -85,7 +87,7 @@ def _false_deletes(scene: Scene) -> list[Violation]:
 def _mass_harm(scene: Scene) -> list[Violation]:
     """Of those who were active, or had an address, and still are so, few may lose it at once."""
     alive = scene.before.keys() & scene.start.keys() & scene.end.keys() & scene.after.keys()
-    limit = documented_limit(len(scene.before))
+    limit = documented_limit(max(len(scene.before), scene.most))
     found = []
     for name in ("active", "email"):
         kept = (scene.before, scene.start, scene.end)
