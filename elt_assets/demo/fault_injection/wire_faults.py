@@ -273,7 +273,14 @@ FAULTS = (
     _passing("status_429_for_a_second", answering(429, retry_after="1")),
     _final("status_429_for_an_hour", answering(429, retry_after="3600")),
     _passing("status_503_with_an_odd_date", answering(503, retry_after="soon")),
-    _final("status_404", answering(404)),
+    # On the first page, or on any other: that a link leads to nothing is no end.
+    Fault(
+        "status_404",
+        Family.HTTP,
+        FAILED | INCOMPLETE,
+        FAILED | INCOMPLETE,
+        act=answering(404),
+    ),
     _final("status_400_that_quotes_the_credentials", _echoing(400)),
     # After a page of records it is the end for some providers; the total says whether it is here.
     Fault(

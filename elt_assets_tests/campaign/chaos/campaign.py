@@ -126,7 +126,6 @@ class ChainRun:
         ref = self.chain.ref
         start = self._live(scenario, self._truth())
         before = self._users()
-        self.most = max(self.most, len(before))
         self.provider.order_chaos(ref, scenario.plan(len(start), self.chain.page_size))
         outcome = self._sync()
         suffered = self.provider.lift_chaos(ref)
@@ -245,6 +244,7 @@ class ChainRun:
     def _users(self) -> Users:
         rows = self.platform.records(USERS, self.chain.ref)
         users = {row["external_id"]: _content(row) for row in rows}
+        self.most = max(self.most, len(users))
         if len(users) != len(rows):
             violation = Violation("duplicated", str(self.chain.ref), "a key with two rows")
             self.figures.judge("latest", [violation])
