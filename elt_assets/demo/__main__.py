@@ -1,7 +1,4 @@
-"""The embedded provider's process: orders on standard input, the URL on standard output.
-
-People start it with `elt-assets provider` instead.
-"""
+"""The process of the embedded provider: input on standard input, the URL on standard output."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _LOOK_EVERY = 0.2
 
 
 def main() -> int:
-    """Serve until told to end or the parent is gone; returns the exit status."""
+    """Serve until a signal or the end of the parent process; return the exit status."""
     orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
     threading.Thread(target=_end_with, args=(orders.parent,), daemon=True).start()
     try:
@@ -43,10 +40,10 @@ def _answer(started: Started) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End when the parent is gone, even if it was killed.
+    """End this process when the parent has ended, even if it was killed.
 
-    A pipe that closes would tell sooner, but stays open in any process the parent forked;
-    Linux's death signal comes when the parent's thread ends, not the parent.
+    A closed pipe would not do, because any process that the parent forked keeps it open; Linux's
+    death signal follows the parent's thread, not the parent.
     """
     while os.getppid() == parent:
         time.sleep(_LOOK_EVERY)

@@ -1,4 +1,4 @@
-"""Edits of a test: records that it sets, removes, adds or replaces in the generated population."""
+"""Edits: records that are changed, removed, added or replaced in the generated population."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import msgspec
 from elt_assets.demo.people import Person, Population, number_of, rfc3339
 from elt_assets.errors import InvalidInput, NotFound
 
-# People added by an edit are numbered from here, out of reach of those who join in rounds.
+# People added by an edit have numbers from here, above all who join in rounds.
 ADDED_FROM = 1_000_000_001
 
 Record = Person | msgspec.Raw
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Set fields of one person, given by number or id; objects are merged, all else replaced.
+    """Set fields of one person, given by number or id; objects are merged, other values replaced.
 
-    Unless `lastUpdated` is set, it becomes the moment of the edit.
+    `lastUpdated` becomes the moment of the edit unless it is set.
     """
 
     who: int | str
@@ -32,10 +32,10 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Edits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a test does to an integration, in this order and all at once.
+    """The edits of an integration, in this order and in one step.
 
-    `replace` is the whole list, record by record as it is to be served, and rounds change
-    it no more. `add` is how many people to make up, or the records to append as they are.
+    `replace` is the whole list of records as served; rounds no longer change it. `add` is a number
+    of new people, or the records to append.
     """
 
     replace: list[msgspec.Raw] | None = None
@@ -46,7 +46,7 @@ class Edits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """Fields set over a generated person, who goes on living beneath it."""
+    """Fields that override those of a generated person, which rounds still change."""
 
     fields: Mapping[str, Any]
     moment: datetime | None
@@ -54,7 +54,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """All edits of one integration so far. `own` are records served verbatim, by number."""
+    """All edits of one integration. `own` are records served verbatim, by number."""
 
     generated: bool = True
     removed: frozenset[int] = frozenset()
@@ -63,7 +63,7 @@ class Overlay:
     next_added: int = ADDED_FROM
 
     def numbers(self, people: Population) -> Sequence[int]:
-        """The numbers of all who are served, ascending."""
+        """The numbers of all served people, ascending."""
         if self.generated and not self.removed and not self.own:
             return people.numbers
         numbers = array("q", people.numbers if self.generated else ())
@@ -73,7 +73,7 @@ class Overlay:
         return numbers
 
     def record(self, people: Population, number: int) -> Record:
-        """What is served for `number`."""
+        """The served record of `number`."""
         own = self.own.get(number)
         if own is not None:
             return msgspec.Raw(own)
@@ -160,10 +160,10 @@ class _Draft:
         self._next_added += add if isinstance(add, int) else len(add)
 
     def _find(self, who: int | str) -> int:
-        """The number of the person with this number or, by what is served now, this id."""
+        """The number of the person with this number or, in the served records, this id."""
         number = who if isinstance(who, int) else self._number_of(who)
         if number is None or not self._present(number):
-            raise NotFound(f"{self._people.ref} has nobody with number or id {who!r}")
+            raise NotFound(f"{self._people.ref} has no person with number or id {who!r}")
         return number
 
     def _number_of(self, identity: str) -> int | None:

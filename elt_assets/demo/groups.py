@@ -1,7 +1,4 @@
-"""Groups of the embedded provider: one for each department, with the people who work there.
-
-Nothing is stored: the same people give the same groups.
-"""
+"""Groups of the embedded provider: one for each department, computed from the people."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ class Department(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=16)
 def departments(snapshot: Snapshot) -> tuple[Department, ...]:
-    """The groups of a snapshot, ordered by id. A snapshot never changes."""
+    """The groups of a snapshot, ordered by id."""
     members: dict[str, list[str]] = {}
     for person in snapshot.truth():
         name = person["attributes"]["department"]
@@ -57,7 +54,7 @@ def members_page(
 
 
 def groups_truth(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
-    """What the platform should hold of both streams after reading this snapshot."""
+    """The records of both streams that the platform should hold after reading this snapshot."""
     found = departments(snapshot)
     return {
         "groups": [
@@ -73,7 +70,7 @@ def groups_truth(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
 
 
 def _page(records: Sequence[dict[str, str]], query: Mapping[str, str], page_size: int) -> object:
-    """The cursor is the last id of the page before: who leaves or joins moves nobody."""
+    """A page by cursor, the last id of the previous page, so that changes do not move records."""
     limit = page_limit(query.get("limit"), page_size)
     start = bisect_right(records, query.get("cursor", ""), key=lambda record: record["id"])
     items = records[start : start + limit]

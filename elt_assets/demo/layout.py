@@ -12,14 +12,12 @@ MOST_USERS = 1_000_000_000
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`integrations` in all, dealt out in turn to `organizations`, each of `users` people.
+    """The number of `integrations`, distributed over `organizations`, each with `users` people.
 
-    `others` names further integrations by partition key, each with its number of users.
-    `page_size` is how many people a page holds unless the request says otherwise. `round`
-    is the round that the worlds are in; 1 is the first. `chaos` is the share of requests
-    for pages that fail at first, as with a provider that has bad days. `latency` is how many
-    milliseconds pass before each answer, as with one that is far away. `signins` is how often
-    the people of an integration sign in on a day.
+    `others` are further integrations by partition key, each with its number of users. `page_size`
+    is the default page size. `round` is the current round, from 1. `chaos` is the share of page
+    requests that fail at first. `latency` is the delay of each answer in milliseconds. `signins`
+    is the number of sign-ins of an integration in a day.
     """
 
     organizations: int = 2
@@ -47,7 +45,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             _within(f"users of {name}", users, 0, MOST_USERS)
 
     def worlds(self) -> dict[IntegrationRef, int]:
-        """Every integration with the number of users it begins with."""
+        """Every integration with its number of users in round 1."""
         worlds = {
             IntegrationRef(
                 f"demo-{index % self.organizations + 1:03d}",

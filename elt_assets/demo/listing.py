@@ -1,4 +1,4 @@
-"""Cut a snapshot into pages, by cursors or by counting."""
+"""Cut a snapshot into pages, by cursors or by numbers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class _Page(msgspec.Struct):
 class Listing:
     """`?cursor=&limit=&status=` → `{"data": {"items", "next", "total"}}`.
 
-    A cursor holds the last number of its page, sealed for its integration and filter, so
-    that it stays good through rounds, edits and restarts and is refused elsewhere. With
-    `?page=` (from 1) or `?offset=` (from 0) pages are counted, and none leads to another.
+    A cursor holds the last number of its page, signed for its integration and filter: it stays
+    valid through rounds, edits and restarts, and is refused elsewhere. With `?page=` (from 1) or
+    `?offset=` (from 0) a page has no cursor.
     """
 
     def __init__(self, *, seed: int, page_size: int) -> None:
@@ -79,7 +79,7 @@ class Listing:
             sealed = b""
         plain, seal = sealed[:_NUMBER], sealed[_NUMBER:]
         if not compare_digest(seal, self._seal(plain, ref, status)):
-            raise InvalidInput("cursor is not one that this listing gave out")
+            raise InvalidInput("the cursor is not of this listing")
         return int.from_bytes(plain, "big")
 
     def _seal(self, plain: bytes, ref: IntegrationRef, status: str | None) -> bytes:
@@ -88,7 +88,7 @@ class Listing:
 
 
 class PageCache:
-    """Encoded pages up to a number of bytes in all; those unread for longest go first."""
+    """A cache of encoded pages, limited in bytes, that drops the least recently used."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -96,14 +96,14 @@ class PageCache:
         self._pages: OrderedDict[object, bytes] = OrderedDict()
 
     def get(self, place: object) -> bytes | None:
-        """The page kept for `place`."""
+        """The cached page for `place`."""
         page = self._pages.get(place)
         if page is not None:
             self._pages.move_to_end(place)
         return page
 
     def put(self, place: object, page: bytes) -> None:
-        """Keep `page`, at the expense of others if need be."""
+        """Cache `page`, and drop others if the cache is full."""
         self._pages[place] = page
         self._bytes += len(page)
         while self._bytes > self._most_bytes:
@@ -112,7 +112,7 @@ class PageCache:
 
 
 def page_limit(text: str | None, page_size: int) -> int:
-    """How many records a page holds, as asked for or else `page_size`. Raises `InvalidInput`."""
+    """The page size of the request, or else `page_size`. Raises `InvalidInput`."""
     if text is None:
         return page_size
     limit = _whole("limit", text)
@@ -122,7 +122,7 @@ def page_limit(text: str | None, page_size: int) -> int:
 
 
 def _first(query: Mapping[str, str], limit: int) -> int | None:
-    """The place of the first record of a counted page."""
+    """The place of the first record of a numbered page."""
     if "offset" in query:
         return _whole("offset", query["offset"])
     if "page" not in query:

@@ -1,6 +1,6 @@
-"""The people of an integration in a round, and how the platform should map them.
+"""The people of an integration in a round, and the records that the platform should make of them.
 
-Pure functions of (seed, organization, integration, number, round).
+All functions are pure functions of (seed, organization, integration, number, round).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ ACTIVE, SUSPENDED = "ACTIVE", "SUSPENDED"
 
 FIRST_ROUND = datetime(2026, 1, 1, tzinfo=UTC)
 ROUND = timedelta(days=1)
-# Changes of a round happen in its morning, so that an edit made while the round lasts can
-# be newer than all of them and older than the next round's.
+# Changes of a round happen in its morning, so that an edit during the round is newer than all of
+# them and older than those of the next round.
 MORNING = 12 * 60 * 60
 _TWO_YEARS = 2 * 365 * 24 * 60 * 60
 
-# Below this nobody leaves: one of five is a fifth of the integration, which a guard against
-# mass deletion is right to question.
+# In a smaller integration nobody leaves: one of five would be a fifth, which the limits on deletes
+# withhold.
 _SMALLEST_TO_LEAVE = 10
 
-# A sixteenth each; most of a directory's names are plain ASCII, and none of the rest may break.
+# A sixteenth each; most names in a directory are plain ASCII.
 _LOCALES = ("en_US",) * 11 + ("cs_CZ", "es_ES", "fr_FR", "ja_JP", "sv_SE")
 _DEPARTMENTS = (
     "Engineering",
@@ -51,7 +51,7 @@ _TITLES = ("Analyst", "Assistant", "Consultant", "Director", "Engineer", "Manage
 
 
 class Profile(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """The part of a person that people read."""
+    """The profile of a person."""
 
     display_name: str
     first_name: str
@@ -72,7 +72,7 @@ class Person(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Churn:
-    """What share of an integration's people changes, leaves and joins in a round."""
+    """The shares of people who change, leave and join in a round."""
 
     changed: float = 0.05
     left: float = 0.02
@@ -81,11 +81,10 @@ class Churn:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Who is in one integration at one round.
+    """The people of one integration in one round.
 
-    `numbers` are the people present, ascending; numbers are given out once and never
-    again. `changes` are the rounds in which a person changed. `given` are, for each round
-    up to this one, the highest number given out by then.
+    `numbers` are those of the people present, ascending; a number is never reused. `changes` are
+    the rounds in which a person changed. `given` is the highest number used by each round.
     """
 
     ref: IntegrationRef
@@ -97,7 +96,7 @@ class Population:
     key: bytes = field(repr=False)
 
     def person(self, number: int) -> Person:
-        """What `number` is at this round, whether present or not."""
+        """The person `number` in this round, present or not."""
         digest = blake2b(self.key + number.to_bytes(8, "big"), digest_size=16).digest()
         locale, first, last, department, title, status, instant = _TRAITS.unpack(digest)
         firsts, lasts = _names()[locale % len(_LOCALES)]
@@ -129,7 +128,7 @@ class Population:
                 display_name=f"{first_name} {last_name}",
                 first_name=first_name,
                 last_name=last_name,
-                # Unique by the number, and kept through a change of name.
+                # Unique by the number, and unchanged when the name changes.
                 email=f"{first_folded}{last_folded}{number}@{_domain(self.ref.organization_id)}",
                 department=_DEPARTMENTS[department],
                 title=_TITLES[title % len(_TITLES)],
@@ -139,7 +138,7 @@ class Population:
         )
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Everybody present as decoded JSON, in the order of their numbers."""
+        """All people present as decoded JSON, by number."""
         for number in self.numbers:
             yield msgspec.to_builtins(self.person(number))
 
@@ -177,7 +176,7 @@ def population(
     at_round: int = 1,
     churn: Churn = Churn(),
 ) -> Population:
-    """Who is in the integration at `at_round`, having begun with `users` people in round 1."""
+    """The people of the integration at `at_round`, with `users` people in round 1."""
     ref = IntegrationRef(organization_id, integration_id)
     origin = f"{seed}\0{organization_id}\0{integration_id}".encode()
     now = Population(
@@ -200,7 +199,7 @@ def person_id(number: int) -> str:
 
 
 def number_of(identity: str) -> int | None:
-    """The number of the person with this id, or None if no number gives it."""
+    """The number of the generated person with this id, or None."""
     digits = identity.removeprefix("u-")
     if not (digits.isascii() and digits.isdecimal()) or person_id(int(digits)) != identity:
         return None
@@ -208,21 +207,21 @@ def number_of(identity: str) -> int | None:
 
 
 def rfc3339(moment: datetime) -> str:
-    """`moment` as people's `lastUpdated` has it."""
+    """`moment` in the form of `lastUpdated`."""
     return moment.isoformat().replace("+00:00", "Z")
 
 
 def start_of(round_: int) -> datetime:
-    """When a round begins, on the provider's own calendar: no clock is read anywhere."""
+    """The start of a round on the provider's own calendar; no clock is read."""
     return FIRST_ROUND + (round_ - 1) * ROUND
 
 
 def truth(records: Iterable[object]) -> list[dict[str, Any]]:
-    """What the platform should hold after reading these records, ordered by external_id.
+    """The records that the platform should hold after reading these, ordered by external_id.
 
-    Of records with the same id the one updated last counts, then the one that comes last.
-    A record without an id is nobody. Whether a record lacking something else is accepted
-    is the platform's decision: here it is mapped with None for what it lacks.
+    Of records with the same id, the one updated last counts, then the last one. Records without an
+    id are left out. Other missing fields are None: whether such a record is accepted is the
+    platform's decision.
     """
     newest: dict[str, tuple[str, dict[str, Any]]] = {}
     for record in records:
@@ -237,7 +236,7 @@ def truth(records: Iterable[object]) -> list[dict[str, Any]]:
 
 
 def mapped(record: object) -> dict[str, Any] | None:
-    """One record as the platform should map it, or None if it has no id."""
+    """The record as the platform should map it, or None without an id."""
     identity = _at(record, "id")
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         return None
@@ -257,17 +256,16 @@ _TRAITS = struct.Struct(">6HI")
 _CHANGED = struct.Struct(">QI")
 _CHANGE = struct.Struct(">II")
 
-# Each name with what it adds to an e-mail address, which is ASCII.
+# Each name with its ASCII part of an e-mail address.
 _Names = tuple[tuple[str, str], ...]
 
 
 @cache
 def _names() -> tuple[tuple[_Names, _Names], ...]:
-    """First and last names of each locale.
+    """First and last names of each locale, from Faker's lists.
 
-    Taken from Faker's lists and picked by a hash of the person: a million people through
-    Faker's generator would take minutes, and each would depend on those made before.
-    Imported on first use, because importing Faker lists folders.
+    A hash of the person selects the names, because Faker's generator would take minutes for a
+    million people, each dependent on those before. Faker is imported on first use.
     """
     lists = {}
     for locale in set(_LOCALES):
@@ -298,7 +296,7 @@ def _another(place: int, pick: int, places: int) -> int:
 
 
 def _share(share: float, people: int) -> int:
-    """`share` of `people`, at least one so that a small world shows every kind of change."""
+    """`share` of `people`, at least one, so that a small integration has every kind of change."""
     return max(1, round(share * people)) if share and people else 0
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date
-from types import TracebackType
 from typing import IO, Any, Self, cast
 
 import msgspec
@@ -25,7 +24,7 @@ _ANSWER_WAIT = 120.0
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
-    """What the child is told on standard input, where no process list shows it."""
+    """The input of the child process, on standard input, which no process list shows."""
 
     layout: Layout
     token: str
@@ -34,17 +33,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """What the child answers on standard output: its URL, or why it has none."""
+    """The answer of the child process on standard output: its URL, or an error."""
 
     url: str | None = None
     error: str | None = None
 
 
 class ProviderProcess:
-    """A running provider, from entering the context to leaving it.
-
-    It ends with this process, however this process ends.
-    """
+    """A provider that runs while the context is open, and never longer than this process."""
 
     def __init__(
         self, layout: Layout | None = None, *, token: str | None = None, port: int = 0
@@ -57,19 +53,19 @@ class ProviderProcess:
 
     @property
     def url(self) -> str:
-        """Where it listens, as `http://127.0.0.1:PORT`."""
+        """The address, as `http://127.0.0.1:PORT`."""
         if self._url is None:
             raise EltAssetsError("the embedded provider is not running")
         return self._url
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port."""
         return int(self.url.rpartition(":")[2])
 
     @property
     def pid(self) -> int:
-        """The id of its process."""
+        """The process id."""
         if self._process is None:
             raise EltAssetsError("the embedded provider is not running")
         return self._process.pid
@@ -78,19 +74,14 @@ class ProviderProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
-        """Start it and return once it answers."""
+        """Start the provider and return once it answers."""
         if self._process is not None:
             raise EltAssetsError("the embedded provider is running already")
-        # A session of its own: Ctrl-C in a terminal is for this process, which then stops it.
+        # In a session of its own, so that Ctrl-C reaches only this process, which then stops it.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "elt_assets.demo"],
             stdin=subprocess.PIPE,
@@ -102,14 +93,14 @@ class ProviderProcess:
             if started.url is None:
                 raise InvalidInput(f"embedded provider: {started.error}")
             self._url = started.url
-            # Its socket is open already; the answer comes as soon as the server behind it runs.
+            # The socket is open already, and the server answers once it runs.
             self._ask("GET", "/")
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """End the process, politely first. Does nothing if it is not running."""
+        """End the process if it is running: SIGTERM, then SIGKILL."""
         process, self._process, self._url = self._process, None, None
         if process is None:
             return
@@ -121,28 +112,28 @@ class ProviderProcess:
                 process.kill()
 
     def advance(self) -> int:
-        """Let every world live through one round; returns which it is."""
+        """Advance every integration by one round; return the round."""
         return int(self._ask("POST", "/control/advance")["round"])
 
     def worlds(self) -> dict[IntegrationRef, int]:
-        """Every integration served, with how many people it holds now."""
+        """Every integration with its current number of people."""
         return {
             IntegrationRef(world["organization"], world["integration"]): world["users"]
             for world in self._ask("GET", "/control/worlds")["worlds"]
         }
 
     def truth(self, ref: IntegrationRef) -> list[dict[str, Any]]:
-        """What the platform should hold of `ref` now, in the shape of `people.truth`."""
+        """The records that the platform should hold of `ref` now, as from `people.truth`."""
         users: list[dict[str, Any]] = self._ask("GET", f"/control/state/{_path(ref)}")["users"]
         return users
 
     def truth_of_groups(self, ref: IntegrationRef) -> dict[str, list[dict[str, Any]]]:
-        """What the platform should hold of `groups` and `group_memberships` of `ref` now."""
+        """The groups and group memberships that the platform should hold of `ref` now."""
         truth: dict[str, list[dict[str, Any]]] = self._ask("GET", f"/control/groups/{_path(ref)}")
         return truth
 
     def requests(self, ref: IntegrationRef | None = None) -> list[dict[str, Any]]:
-        """Every page asked for since the start or the last `forget_requests`, in order."""
+        """Every page requested since the start or the last `forget_requests`, in order."""
         query = f"?org={ref.organization_id}&integration={ref.integration_id}" if ref else ""
         answer = self._ask("GET", f"/control/requests{query}")
         if answer["dropped"]:
@@ -166,11 +157,11 @@ class ProviderProcess:
         change: Mapping[int | str, Mapping[str, Any]] | None = None,
         add: int | Iterable[object] = 0,
     ) -> int:
-        """Edit one integration, all at once; returns how many people it then holds.
+        """Edit one integration in one step; return its new number of people.
 
-        In this order: `replace` the whole list by these records (rounds change it no
-        more), `remove` and `change` people by number or id, and `add` that many new people
-        or these records. Raises `NotFound` or `InvalidInput` and then changes nothing.
+        In this order: `replace` the whole list by these records, which rounds no longer change;
+        `remove` and `change` people by number or id; `add` this many new people or these records.
+        Raises `NotFound` or `InvalidInput` without changing anything.
         """
         edits = {
             "replace": None if replace is None else list(replace),
@@ -181,22 +172,22 @@ class ProviderProcess:
         return int(self._ask("POST", f"/control/edit/{_path(ref)}", edits)["total"])
 
     def order_chaos(self, ref: IntegrationRef, plan: Plan) -> None:
-        """Let the next answers to `ref` suffer `plan`. Raises `NotFound` or `InvalidInput`."""
+        """Apply `plan` to the next answers to `ref`. Raises `NotFound` or `InvalidInput`."""
         self._ask("POST", f"/control/chaos/{_path(ref)}", plan)
 
     def lift_chaos(self, ref: IntegrationRef) -> Suffered:
-        """End what `ref` suffers; returns what came of its plan."""
+        """End the plan of `ref`; return what it did."""
         return msgspec.convert(self._ask("DELETE", f"/control/chaos/{_path(ref)}"), Suffered)
 
     def order_outage(self, ref: IntegrationRef, failing: Mapping[date, int]) -> None:
-        """Let these days' sign-ins of `ref` fail with these statuses, and no other ones.
+        """Let only these days' sign-ins of `ref` fail, with these statuses.
 
         Raises `NotFound` or `InvalidInput`.
         """
         self._ask("POST", f"/control/signins/{_path(ref)}", {"failing": failing})
 
     def _told(self, process: subprocess.Popen[bytes]) -> Started:
-        """Give the child its orders and read what it answers."""
+        """Send the child its input and read its answer."""
         orders_out, answer_in = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         orders = Orders(
             layout=self.layout, token=self.token, port=self._wanted_port, parent=os.getpid()
@@ -209,7 +200,7 @@ class ProviderProcess:
             return Started(error=f"it ended with exit status {process.wait()} before it listened")
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        # No connection outlives a call, so that a forked process shares none with its parent.
+        # Each call opens its own connection, so that a forked process shares none.
         url = self.url + path
         try:
             with urllib3.PoolManager() as http:

@@ -1,4 +1,4 @@
-"""The provider_data by which the platform reads the embedded provider, as provider `rest`."""
+"""The provider_data for reading the embedded provider as provider `rest`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def provider_data(
 ) -> dict[str, Any]:
     """provider_data that reads `ref` from the embedded provider at `url`.
 
-    `token_ref` says where the token is kept, {env: NAME} or {file: PATH}; `limit` asks for
-    pages of that many people instead of the provider's own choice, `single` lets the
-    platform ask about one person before it deletes; `groups` reads departments as groups, and
-    who works there; `signins` reads a day's sign-ins.
+    `token_ref` is the reference to the token, {env: NAME} or {file: PATH}. `limit` is the page
+    size, by default the provider's. With `single` the platform probes a person before it deletes
+    the row, with `groups` it reads departments as groups with their members, with `signins` a
+    day's sign-ins.
     """
     params = {"status": "all"} | ({} if limit is None else {"limit": str(limit)})
     return {
@@ -34,9 +34,7 @@ def provider_data(
             "users": {
                 "path": "/users",
                 "params": params,
-                "records": "data.items",
-                "pagination": {"type": "cursor", "cursor": "data.next", "param": "cursor"},
-                "total": "data.total",
+                **_PAGED,
                 **({"single": {"path": "/users/{external_id}"}} if single else {}),
                 "fields": {
                     "external_id": "id",

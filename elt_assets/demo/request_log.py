@@ -1,10 +1,11 @@
-"""A log of requested pages, which tests read. It holds no headers, bodies or secrets."""
+"""A log of requested pages for tests, without headers, bodies and secrets."""
 
 from __future__ import annotations
 
 from collections import deque
 from itertools import count
 from threading import Lock
+from typing import Any
 
 import msgspec
 
@@ -12,7 +13,7 @@ KEPT = 500_000
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One request for an integration's data and the status it was answered with."""
+    """One request for an integration's data, and the status of the answer."""
 
     sequence: int
     method: str
@@ -35,36 +36,15 @@ class RequestLog:
 
     @property
     def dropped(self) -> int:
-        """How many requests were forgotten because the log was full."""
+        """The number of requests that were dropped because the log was full."""
         return self._dropped
 
-    def add(
-        self,
-        *,
-        method: str,
-        path: str,
-        organization: str,
-        integration: str,
-        cursor: str | None,
-        limit: str | None,
-        status: int,
-    ) -> None:
-        """Remember a request that has been answered."""
+    def add(self, **facts: Any) -> None:
+        """Record an answered request with these fields of `Request`."""
         with self._lock:
             if len(self._entries) == self._entries.maxlen:
                 self._dropped += 1
-            self._entries.append(
-                Request(
-                    next(self._sequence),
-                    method,
-                    path,
-                    organization,
-                    integration,
-                    cursor,
-                    limit,
-                    status,
-                )
-            )
+            self._entries.append(Request(next(self._sequence), **facts))
 
     def read(
         self, organization: str | None = None, integration: str | None = None
@@ -80,7 +60,7 @@ class RequestLog:
         ]
 
     def clear(self) -> None:
-        """Forget all requests; the sequence goes on."""
+        """Delete all requests; the sequence continues."""
         with self._lock:
             self._entries.clear()
             self._dropped = 0

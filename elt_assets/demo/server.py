@@ -43,25 +43,25 @@ _INDEX = {
     "routes": {
         "GET /v1/{organization}/{integration}/users": "people; cursor, page, offset, limit, status",
         "GET /v1/{organization}/{integration}/groups": "departments; cursor, limit",
-        "GET /v1/{organization}/{integration}/groups/{group}": "one of them",
-        "GET /v1/{organization}/{integration}/groups/{group}/members": "who works there",
+        "GET /v1/{organization}/{integration}/groups/{group}": "one group",
+        "GET /v1/{organization}/{integration}/groups/{group}/members": "members of a group",
         "GET /v1/{organization}/{integration}/signins": "sign-ins; from, to, cursor, limit",
-        "GET /control/worlds": "what is served",
-        "GET /control/state/{organization}/{integration}": "what the platform should hold now",
-        "GET /control/groups/{organization}/{integration}": "the same of groups and memberships",
-        "POST /control/advance": "let every world live through one round",
+        "GET /control/worlds": "integrations",
+        "GET /control/state/{organization}/{integration}": "users that should be held now",
+        "GET /control/groups/{organization}/{integration}": "groups and memberships now",
+        "POST /control/advance": "advance all integrations by one round",
         "POST /control/edit/{organization}/{integration}": "replace, remove, change, add",
-        "GET /control/requests": "which pages were asked for; organization, integration",
-        "DELETE /control/requests": "forget them",
-        "POST /control/chaos/{organization}/{integration}": "order faults; GET what it suffered",
-        "DELETE /control/chaos/{organization}/{integration}": "end them",
-        "POST /control/signins/{organization}/{integration}": "name the days that fail, and how",
+        "GET /control/requests": "requested pages; org, integration",
+        "DELETE /control/requests": "delete the log of requests",
+        "POST /control/chaos/{organization}/{integration}": "order faults; GET their effects",
+        "DELETE /control/chaos/{organization}/{integration}": "end the faults",
+        "POST /control/signins/{organization}/{integration}": "order days that fail",
     },
 }
 
 
 def build_app(directory: Directory, token: str) -> ASGIApp:
-    """The provider as an ASGI application. Everything but the index wants `token`."""
+    """The provider as an ASGI application; everything but the index requires `token`."""
     layout = directory.layout
     users = Listing(seed=layout.seed, page_size=layout.page_size)
     signins = SigninListing(layout)
@@ -99,7 +99,7 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
         ref, query = _ref(request), request.query_params
         status = signins.failure(ref, query)
         if status is not None:
-            return _error(request, status, "out_of_order", "the sign-ins of this day are not there")
+            return _error(request, status, "out_of_order", "the sign-ins of this day failed")
         return _json(signins.page(ref, query))
 
     def groups(request: Request) -> object:
@@ -163,30 +163,25 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
                 suffered = afflictions.suffered(ref)
         return _json(suffered)
 
+    one = "{organization}/{integration}"
     app = Starlette(
         routes=[
             Route("/", index),
-            Route("/v1/{organization}/{integration}/users", list_users),
-            Route("/v1/{organization}/{integration}/users/{user}", _answering(one_user)),
-            Route("/v1/{organization}/{integration}/groups", _answering(list_groups)),
-            Route("/v1/{organization}/{integration}/groups/{group}", _answering(find_group)),
-            Route(
-                "/v1/{organization}/{integration}/groups/{group}/members", _answering(list_members)
-            ),
-            Route("/v1/{organization}/{integration}/signins", list_signins),
+            Route(f"/v1/{one}/users", list_users),
+            Route(f"/v1/{one}/users/{{user}}", _answering(one_user)),
+            Route(f"/v1/{one}/groups", _answering(list_groups)),
+            Route(f"/v1/{one}/groups/{{group}}", _answering(find_group)),
+            Route(f"/v1/{one}/groups/{{group}}/members", _answering(list_members)),
+            Route(f"/v1/{one}/signins", list_signins),
             Route("/control/worlds", _answering(worlds)),
-            Route("/control/groups/{organization}/{integration}", _answering(groups)),
-            Route("/control/state/{organization}/{integration}", _answering(state)),
+            Route(f"/control/groups/{one}", _answering(groups)),
+            Route(f"/control/state/{one}", _answering(state)),
             Route("/control/advance", _answering(advance), methods=["POST"]),
-            Route("/control/edit/{organization}/{integration}", edit, methods=["POST"]),
+            Route(f"/control/edit/{one}", edit, methods=["POST"]),
             Route("/control/requests", _answering(requests)),
             Route("/control/requests", _answering(forget_requests), methods=["DELETE"]),
-            Route(
-                "/control/chaos/{organization}/{integration}",
-                chaos,
-                methods=["GET", "POST", "DELETE"],
-            ),
-            Route("/control/signins/{organization}/{integration}", outage, methods=["POST"]),
+            Route(f"/control/chaos/{one}", chaos, methods=["GET", "POST", "DELETE"]),
+            Route(f"/control/signins/{one}", outage, methods=["POST"]),
         ],
         exception_handlers={
             NotFound: _not_found,
@@ -198,9 +193,9 @@ def build_app(directory: Directory, token: str) -> ASGIApp:
 
 
 class Door:
-    """What every request passes on its way in and out: the token, a number, the log.
+    """A middleware that checks the token, numbers and logs requests, and delays answers.
 
-    What it lets in passes `Chaos` on its way to the application, `latency` seconds later.
+    `latency` is in seconds.
     """
 
     def __init__(
@@ -224,7 +219,7 @@ class Door:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                self._remember(scope, message["status"])
+                self._record(scope, message["status"])
             await send(message)
 
         app = self._app if scope["path"] == "/" or self._admits(scope) else _unauthorized
@@ -235,7 +230,7 @@ class Door:
             await asyncio.sleep(self._latency)
         await app(scope, receive, logged)
         if not answered:
-            self._remember(scope, _NOT_HTTP)
+            self._record(scope, _NOT_HTTP)
 
     def _admits(self, scope: Scope) -> bool:
         for name, value in scope["headers"]:
@@ -246,7 +241,7 @@ class Door:
                 )
         return False
 
-    def _remember(self, scope: Scope, status: int) -> None:
+    def _record(self, scope: Scope, status: int) -> None:
         request = Request(scope)
         parts: list[str] = scope["path"].split("/")
         organization, integration = (*parts[2:4], "", "")[:2]
@@ -269,10 +264,10 @@ def serve(
     port: int = 0,
     ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve `layout` until SIGTERM or Ctrl-C; `ready` gets the URL once it can be called.
+    """Serve `layout` until SIGTERM or Ctrl-C; `ready` gets the URL once the server answers.
 
-    Port 0 takes a free one. Raises `InvalidInput` if the host is not loopback or the port
-    cannot be had.
+    Port 0 takes a free port. Raises `InvalidInput` if the host is not loopback or the port
+    cannot be used.
     """
     with _listening(host, port) as listener:
         address, bound = listener.getsockname()
@@ -294,9 +289,9 @@ def serve(
 
 
 class _Announced(uvicorn.Server):
-    """A server that tells its address once it serves, and once a signal ends it in order.
+    """A server that reports its address once it serves, when signals end it in order.
 
-    Before that Ctrl-C raises an error wherever Python happens to be, in places that swallow it too.
+    Before that, Ctrl-C raises an exception at any place, even where it is swallowed.
     """
 
     def __init__(
@@ -307,7 +302,7 @@ class _Announced(uvicorn.Server):
         self._url = url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve, and say so."""
+        """Start to serve, and report the address."""
         await super().startup(sockets=sockets)
         if self._ready is not None:
             self._ready(self._url)
@@ -341,7 +336,7 @@ async def _ordered(request: Request, shape: type[T], what: str) -> T:
 
 
 def _answering(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
-    """A control route: made in a thread, because it may go through a million people."""
+    """An endpoint in a thread, because it may process a million people."""
 
     async def endpoint(request: Request) -> Response:
         return await run_in_threadpool(lambda: _json(handler(request)))

@@ -1,7 +1,7 @@
-"""Export files of sign-ins: a day's files of an organization, and the truth of API and files.
+"""Export files of sign-ins, and the events that API and files together should give.
 
-Some lines repeat what the API reports, some are of the day before, some correct or delete what an
-earlier line reported, and some are malformed.
+Some lines repeat events of the API, some are of the previous day, some correct or delete an event
+of an earlier line, and some are malformed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = (
 
 _DAY = timedelta(days=1)
 _FEWEST = 8
-"""Sign-ins that only files tell of: fewer would leave out one of the cases below."""
+"""Fewest sign-ins that only files have: the cases below need this many."""
 _COPIES = 3
 _LATE = (0, 1)
 _CORRECTED, _CORRECTED_LATER = 2, 3
@@ -54,7 +54,7 @@ class Line:
     op: str = "INSERT"
 
     def cells(self) -> list[str]:
-        """Its values, in the order of `COLUMNS`."""
+        """The values, in the order of `COLUMNS`."""
         row = _row(self.ref, self.event)
         return [*(str(row[column]) for column in COLUMNS[:-1]), self.op]
 
@@ -67,12 +67,12 @@ class Export:
     name: str
     lines: tuple[Line, ...]
     bad: tuple[str, ...]
-    """Lines that nobody can use, at the end of the file."""
+    """Malformed lines at the end of the file."""
     export: str
-    """Which export this is, in a column of its own: two exports of a day are two files."""
+    """The name of the export, in a column of its own, so that two exports of a day differ."""
 
     def text(self) -> str:
-        """What is in the file."""
+        """The content of the file."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow((*COLUMNS, "export"))
@@ -81,9 +81,9 @@ class Export:
 
 
 def exports(layout: Layout, days: Sequence[date], export: str = "1") -> Iterator[Export]:
-    """The files of `days`, which follow each other: one a day for each organization.
+    """The files of consecutive `days`, one for each day and organization.
 
-    On the second day the first organization's file is there twice, under two names.
+    On the second day the first organization's file exists twice, under two names.
     """
     sources: dict[str, list[Source]] = {}
     for ref in layout.worlds():
@@ -99,12 +99,12 @@ def exports(layout: Layout, days: Sequence[date], export: str = "1") -> Iterator
 
 
 def unusable(layout: Layout, days: Sequence[date]) -> int:
-    """How many lines nobody can use there are in these days' files, each file counted once."""
+    """The number of malformed lines in the files of these days, each file counted once."""
     return sum({file.text(): len(file.bad) for file in exports(layout, days)}.values())
 
 
 def write_exports(folder: Path, files: Iterable[Export]) -> None:
-    """Write the files under `folder`, each complete when its name appears."""
+    """Write the files under `folder`; a name appears when its file is complete."""
     for file in files:
         place = folder / file.day.isoformat() / file.name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -117,10 +117,10 @@ def write_exports(folder: Path, files: Iterable[Export]) -> None:
 
 
 def signin_truth(layout: Layout, days: Sequence[date]) -> list[dict[str, Any]]:
-    """What is to be held after everything of `days` has been read, in order of organization and id.
+    """The events that should be held after `days` are read, by organization and id.
 
-    What the API tells goes before what files tell; of the API's own tellings the newest counts,
-    of the files' the last.
+    The API takes precedence over files. Of several records of the API the newest counts, of
+    several lines of files the last.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for file in exports(layout, days):
@@ -144,20 +144,20 @@ def _lines(sources: Sequence[Source], day: date, *, is_first: bool) -> Iterator[
         for event in recorded(source, day)[:_COPIES]:
             yield Line(source.ref, changed(event, application="export"))
     if not is_first:
-        before = _told_by_files(sources, day - _DAY)
+        before = _only_in_files(sources, day - _DAY)
         for number in _LATE:
             yield before[number]
         yield _corrected(before[_CORRECTED_LATER])
         yield _deleted(before[_DELETED_LATER])
-    today = _told_by_files(sources, day)
+    today = _only_in_files(sources, day)
     yield from today[len(_LATE) :]
     yield _corrected(today[_CORRECTED])
     yield _deleted(today[_DELETED])
     yield today[_REPEATED]
 
 
-def _told_by_files(sources: Sequence[Source], day: date) -> list[Line]:
-    """Sign-ins that the API does not know. Other organizations have others of the same id."""
+def _only_in_files(sources: Sequence[Source], day: date) -> list[Line]:
+    """Sign-ins that the API does not have. Other organizations reuse their ids."""
     found = []
     for number in range(max(_FEWEST, sources[0].signins // 2)):
         source = sources[number % len(sources)]

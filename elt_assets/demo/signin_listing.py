@@ -21,9 +21,9 @@ _CACHED_DAYS = 256
 
 
 class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Days of one integration whose sign-ins are not to be had, each with the status it gives.
+    """Days of one integration whose sign-ins fail, each with its HTTP status.
 
-    403 is an answer that stays, 503 one that may pass.
+    403 is permanent, 503 may be retried.
     """
 
     failing: dict[date, int] = {}
@@ -31,29 +31,29 @@ class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for day, status in self.failing.items():
             if not 400 <= status <= 599:
-                raise ValueError(f"{day}: {status} is no status of an error, use 400 to 599")
+                raise ValueError(f"{day}: {status} is not the status of an error, use 400 to 599")
 
 
 class SigninListing:
     """`?from=&to=&cursor=&limit=` → `{"data": {"items", "next", "total"}}`, by time of recording.
 
-    `from` is in the listing, `to` is not. A cursor names the last sign-in of its page, so that
-    what is recorded later moves none.
+    `from` is inclusive, `to` is not. A cursor names the last sign-in of its page, so that later
+    records do not move the others.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._outages: dict[IntegrationRef, Outage] = {}
-        # One listing is asked for page by page.
+        # Cached, because one listing is read page by page.
         self._day = lru_cache(_CACHED_DAYS)(lambda ref, day: recorded(Source.of(layout, ref), day))
 
     def order(self, ref: IntegrationRef, outage: Outage) -> Outage:
-        """Let these days of `ref`, and no other ones any more, fail."""
+        """Let only these days of `ref` fail."""
         self._outages[ref] = outage
         return outage
 
     def failure(self, ref: IntegrationRef, query: Mapping[str, str]) -> int | None:
-        """The status that this request fails with, if its stretch begins on a failing day."""
+        """The status of a failing request, if its range begins on a failing day."""
         outage = self._outages.get(ref)
         return None if outage is None else outage.failing.get(_moment(query, "from").date())
 

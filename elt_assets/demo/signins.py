@@ -1,6 +1,6 @@
 """The sign-ins of a day, as the API of the embedded provider reports them.
 
-Pure functions of (seed, integration, day). No clock is read: every day has its sign-ins.
+All functions are pure functions of (seed, integration, day); no clock is read.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from elt_assets.identifiers import IntegrationRef
 SUCCESS, FAILURE = "success", "failure"
 
 LATE = 2
-"""Sign-ins of a day that are recorded only after midnight, when the day is over already."""
+"""Number of sign-ins of a day that are recorded after midnight."""
 CORRECTED = 2
-"""Sign-ins of a day that are recorded twice: the second time with another result."""
+"""Number of sign-ins of a day that are recorded twice, the second time with another result."""
 
 _DAY = timedelta(days=1)
 _COUNTRIES = ("SE", "DE", "FR", "US", "JP", "BR")
 _APPLICATIONS = ("mail", "wiki", "payroll", "vpn", "source code")
 _AGENTS = ("Firefox/128.0", "Chrome/126.0", "Safari/17.5", "okta-verify/9.1")
 _STRANGER = 900_000
-"""From this number on nobody is in the directory: somebody tried a name that is not there."""
+"""Numbers from here on are not in the directory: sign-ins with an unknown name."""
 
 
 class Client(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """Where a sign-in came from."""
+    """The client of a sign-in."""
 
     ip: str
     country: str
@@ -42,7 +42,7 @@ class Client(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 
 class Actor(msgspec.Struct, frozen=True, gc=False):
-    """Who signed in."""
+    """The person who signed in."""
 
     id: str
 
@@ -61,7 +61,7 @@ class Signin(msgspec.Struct, frozen=True, rename="camel", gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An integration whose people sign in, so many times a day."""
+    """An integration and its number of sign-ins a day."""
 
     seed: int
     ref: IntegrationRef
@@ -70,7 +70,7 @@ class Source:
 
     @classmethod
     def of(cls, layout: Layout, ref: IntegrationRef) -> Source:
-        """The source that `layout` makes of `ref`. Raises `NotFound`."""
+        """The source for `ref` in `layout`. Raises `NotFound`."""
         users = layout.worlds().get(ref)
         if users is None:
             raise NotFound(f"integration {ref} is not served here")
@@ -78,9 +78,9 @@ class Source:
 
 
 def recorded(source: Source, day: date) -> list[Signin]:
-    """What the provider recorded on `day`, in the order in which it did.
+    """The sign-ins that the provider recorded on `day`, in order.
 
-    Nearly all of it happened that day; the first few happened at the end of the day before.
+    The first few happened at the end of the previous day.
     """
     found = [
         one
@@ -92,7 +92,7 @@ def recorded(source: Source, day: date) -> list[Signin]:
 
 
 def sign_in(source: Source, day: date, number: int, name: str) -> Signin:
-    """Sign-in `number` of a day, known by `name`, recorded as soon as it happened."""
+    """Sign-in `number` of a day with the id `name`, recorded when it happened."""
     chance = Random(f"{source.seed}\0{source.ref}\0{day}\0{name}")
     known = source.users and chance.random() > 0.05
     person = chance.randint(1, source.users) if known else _STRANGER + number
@@ -114,12 +114,12 @@ def sign_in(source: Source, day: date, number: int, name: str) -> Signin:
 
 
 def changed(one: Signin, **fields: str | datetime) -> Signin:
-    """`one` with these fields in the place of its own."""
+    """`one` with these fields replaced."""
     return msgspec.structs.replace(one, **fields)
 
 
 def _happened(source: Source, day: date) -> Iterator[Signin]:
-    # Of its own for each integration: an event is known by its organization and its id.
+    # Ids differ between integrations, because an organization and an id identify an event.
     origin = blake2b(str(source.ref).encode(), digest_size=3).hexdigest()
     midnight = _start(day + _DAY)
     for number in range(source.signins):

@@ -1,4 +1,4 @@
-"""The raw connection under an answer, for answers that no well-behaved server would give."""
+"""The raw connection under an answer, for invalid answers."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class OpenProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol, with the transport in the scope of every request."""
+    """Uvicorn's protocol, with the transport in the scope of each request."""
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Add the transport to the scope of a new request."""
         super().on_message_begin()
         self.scope["extensions"] = {_TRANSPORT: {"is": self.transport}}
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """The connection of a request. A handler that writes to it awaits `gone` at the end."""
+    """The connection of a request. A handler that writes to it must await `gone` at the end."""
 
     transport: asyncio.Transport
     receive: Receive
@@ -38,26 +38,26 @@ class Wire:
         return cls(scope["extensions"][_TRANSPORT]["is"], receive)
 
     async def write(self, data: bytes) -> bool:
-        """Send bytes as they are; False when nobody is there any more."""
+        """Send bytes; return False when the client has gone."""
         if self.transport.is_closing():
             return False
         self.transport.write(data)
-        # One turn of the loop, so that a client that went away is noticed.
+        # One turn of the event loop, to notice a client that has gone.
         await asyncio.sleep(0)
         return not self.transport.is_closing()
 
     async def wait(self, seconds: float) -> bool:
-        """Let time pass; False as soon as the client has gone."""
+        """Wait; return False as soon as the client has gone."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.gone(), seconds)
         return not self.transport.is_closing()
 
     def close(self) -> None:
-        """End the connection in order, after what was written."""
+        """Close the connection in order, after everything is sent."""
         self.transport.close()
 
     async def reset(self) -> None:
-        """Break the connection off, as a crashed peer or a firewall does."""
+        """Reset the connection, as a crashed peer or a firewall does."""
         await asyncio.sleep(0.01)
         descriptor = self.transport.get_extra_info("socket").fileno()
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:

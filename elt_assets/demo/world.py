@@ -1,7 +1,4 @@
-"""The current state of each integration, as rounds pass and edits are made.
-
-Pages are read from immutable snapshots of it.
-"""
+"""The state of each integration over rounds and edits, as immutable snapshots."""
 
 from __future__ import annotations
 
@@ -31,9 +28,9 @@ from elt_assets.identifiers import IntegrationRef
 
 
 class Snapshot:
-    """What one integration holds at one moment. It never changes and is read without a lock.
+    """The people of one integration at one moment. It is immutable and needs no lock.
 
-    `version` is another one after every round and every edit.
+    `version` changes with every round and every edit.
     """
 
     def __init__(self, people: Population, overlay: Overlay, version: int) -> None:
@@ -46,7 +43,7 @@ class Snapshot:
     def one(self, user_id: str) -> Record | None:
         """The record with that id, if the integration holds it.
 
-        A generated person's number is in the id; records that an edit brought may have any.
+        The id of a generated person has its number; a record of an edit may have any id.
         """
         likely = number_of(user_id)
         for number in (*([] if likely is None else [likely]), *self.overlay.own):
@@ -64,8 +61,8 @@ class Snapshot:
     ) -> tuple[list[Record], int | None, int]:
         """Records numbered above `after`, the last number if more follow, and the total.
 
-        The place in the list is a number that nobody else gets, not a count of records:
-        a person who leaves or joins while a client pages can neither hide nor repeat another.
+        Numbers are unique and never reused, so a person who leaves or joins between two pages can
+        neither hide nor repeat another one.
         """
         numbers = self._numbers if status is None else self._having(status)
         start = bisect_right(numbers, after)
@@ -77,14 +74,14 @@ class Snapshot:
     def counted_page(self, first: int, limit: int, status: str | None) -> tuple[list[Record], int]:
         """Records from the `first`th on (from 0), and the total.
 
-        Here the place in the list is a count: a person who leaves before it moves all others.
+        A person who leaves moves all later records.
         """
         numbers = self._numbers if status is None else self._having(status)
         taken = numbers[first : first + limit]
         return [self.overlay.record(self.people, number) for number in taken], len(numbers)
 
     def truth(self) -> list[dict[str, Any]]:
-        """What the platform should hold after reading this snapshot."""
+        """The records that the platform should hold after reading this snapshot."""
         return truth(self._decoded())
 
     def __len__(self) -> int:
@@ -121,16 +118,16 @@ class World:
         self._lock = Lock()
 
     def at(self, round_: int) -> Snapshot:
-        """The world as it is, lived up to `round_`; a round is lived when it is asked for."""
+        """The snapshot at `round_`; rounds are computed on demand."""
         if self._snapshot.people.round < round_:
             with self._lock:
-                self._live(round_)
+                self._advance(round_)
         return self._snapshot
 
     def edit(self, edits: Edits, round_: int) -> Snapshot:
-        """Make all of `edits` or, if one is wrong, raise and make none."""
+        """Make all of `edits`, or raise and make none."""
         with self._lock:
-            self._live(round_)
+            self._advance(round_)
             now = self._snapshot
             self._edits_this_round += 1
             moment = start_of(now.people.round) + timedelta(
@@ -140,7 +137,7 @@ class World:
             self._snapshot = Snapshot(now.people, overlay, now.version + 1)
             return self._snapshot
 
-    def _live(self, round_: int) -> None:
+    def _advance(self, round_: int) -> None:
         now = self._snapshot
         people = now.people
         while people.round < round_:
@@ -151,7 +148,7 @@ class World:
 
 
 class Directory:
-    """Everything the provider serves: its worlds, the round they are in, the request log."""
+    """Everything that the provider serves: integrations, their round, and the request log."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -164,25 +161,25 @@ class Directory:
 
     @property
     def round(self) -> int:
-        """The round all worlds are in."""
+        """The round of all integrations."""
         return self._round
 
     def advance(self) -> int:
-        """Let every world live through one more round; returns which it is."""
+        """Advance all integrations by one round; return the round."""
         with self._lock:
             self._round += 1
             return self._round
 
     def refs(self) -> list[IntegrationRef]:
-        """Every integration served."""
+        """Every integration."""
         return list(self._worlds)
 
     def snapshot(self, ref: IntegrationRef) -> Snapshot:
-        """What `ref` holds now. Raises `NotFound`."""
+        """The current snapshot of `ref`. Raises `NotFound`."""
         return self._world(ref).at(self._round)
 
     def edit(self, ref: IntegrationRef, edits: Edits) -> Snapshot:
-        """Edit one integration. Raises `NotFound` or `InvalidInput`, and then changes nothing."""
+        """Edit one integration, or raise `NotFound` or `InvalidInput` without any change."""
         return self._world(ref).edit(edits, self._round)
 
     def _world(self, ref: IntegrationRef) -> World:

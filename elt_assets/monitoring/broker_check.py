@@ -1,4 +1,4 @@
-"""Check the workers' broker: whether it answers, its version, and which workers listen."""
+"""Check the workers' broker: its version, and the connected workers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.errors import EltAssetsError
 
 _PATIENCE = 1.5
-"""Seconds in which workers answer; nobody knows how many there are, so all of it is waited for."""
+"""Seconds in which workers answer. Their number is unknown, so each check takes all of it."""
 
 
 class BrokerUnusable(EltAssetsError):
-    """The broker does not answer, or refuses us."""
+    """The broker does not answer or refuses the connection."""
 
 
-def look_at_broker(address: BrokerAddress) -> str:
-    """Name and version of the broker. Raises `BrokerUnusable` saying why it cannot be used."""
-    # Imported when it is needed: nobody without workers has it.
+def check_broker(address: BrokerAddress) -> str:
+    """Name and version of the broker. Raises `BrokerUnusable` with the reason."""
+    # Imported here, because it comes with an extra.
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -30,7 +30,7 @@ def look_at_broker(address: BrokerAddress) -> str:
             version = client.info("server").get("redis_version", "?")
     except (RedisError, OSError, ValueError) as error:
         raise BrokerUnusable(
-            f"the broker at {address} cannot be used: {secrets.redact(str(error))}; see "
+            f"the broker at {address} cannot be used: {secrets.redact(str(error))}; check "
             "ELT_ASSETS_BROKER_URL and ELT_ASSETS_BROKER_PASSWORD"
         ) from None
     secret = "" if address.is_private else ", not encrypted"
@@ -38,7 +38,7 @@ def look_at_broker(address: BrokerAddress) -> str:
 
 
 def listening_workers() -> dict[str, int]:
-    """The workers that answer now, and how many runs each carries out at once."""
+    """The workers that answer now, with the number of runs that each carries out at once."""
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
 
@@ -49,9 +49,8 @@ def listening_workers() -> dict[str, int]:
         found = app.control.inspect(timeout=_PATIENCE).stats() or {}
     except (OperationalError, RedisError, OSError) as error:
         raise BrokerUnusable(
-            f"the broker went away while workers were asked ({type(error).__name__}); see "
-            "ELT_ASSETS_BROKER_URL"
+            f"the broker stopped answering ({type(error).__name__}); check ELT_ASSETS_BROKER_URL"
         ) from None
     finally:
         app.close()
-    return {name: int(said["pool"]["max-concurrency"]) for name, said in sorted(found.items())}
+    return {name: int(stats["pool"]["max-concurrency"]) for name, stats in sorted(found.items())}

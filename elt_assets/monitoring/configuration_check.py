@@ -1,4 +1,4 @@
-"""Check everything that the settings configure: whether it is there and permits what we need."""
+"""Check everything that the settings configure: whether it exists and grants the needed rights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AND: dict[GroupAccess, str] = {
 
 
 def configuration() -> Iterator[Check]:
-    """Look at everything; a mistake in the settings is all there is to say."""
+    """Check everything; with invalid settings, report only these."""
     try:
         settings = load_settings()
     except InvalidSettings as error:
@@ -49,8 +49,8 @@ def _rights(settings: Settings) -> Check:
     return Check(
         "permissions",
         False,
-        f"{len(found):,} files and folders are open to others: {found[0]}; run elt-assets config "
-        "secure",
+        f"{len(found):,} files and folders are open to others: {found[0]}; run `elt-assets config "
+        "secure`",
         sample=tuple(found[:_LISTED]),
     )
 
@@ -69,7 +69,7 @@ def _operational(settings: Settings) -> Iterator[Check]:
 
 
 def _readers(settings: Settings, database: OperationalDatabase) -> Iterator[Check]:
-    # Imported here: an installation on SQLite needs nothing of PostgreSQL.
+    # Imported here, because an installation on SQLite does not need them.
     from elt_assets.storage.operational.postgres_database import PostgresDatabase
     from elt_assets.sync.admin.reader_access import look_at_readers
 
@@ -78,10 +78,10 @@ def _readers(settings: Settings, database: OperationalDatabase) -> Iterator[Chec
 
 
 def _dagster(settings: Settings) -> Check:
-    # Imported when it is looked at: Dagster takes a second and a half.
+    # Imported here, because importing Dagster takes 1.5 s.
     from dagster import DagsterError
 
-    from elt_assets.orchestration.instance.database_check import look_at_instance
+    from elt_assets.orchestration.instance.database_check import check_instance
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     try:
@@ -89,13 +89,13 @@ def _dagster(settings: Settings) -> Check:
             # Opening it would make the home.
             place = f"{settings.dagster_path} is made when something is synced"
             if settings.dagster_address is not None:
-                place = look_at_instance(settings.dagster_address)
+                place = check_instance(settings.dagster_address)
             return Check("dagster", True, place)
         with open_instance(settings) as instance:
             runs = instance.get_runs_count()
         place = str(dagster_home(settings))
         if settings.dagster_address is not None:
-            place = look_at_instance(settings.dagster_address)
+            place = check_instance(settings.dagster_address)
         return Check("dagster", True, f"{runs:,} runs in {place}")
     except (EltAssetsError, DagsterError, OSError) as error:
         return Check("dagster", False, str(error).partition("\n")[0])

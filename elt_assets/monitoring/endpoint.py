@@ -21,11 +21,11 @@ from elt_assets.monitoring.metrics import FleetCollector, exposition
 from elt_assets.orchestration.web.request_guard import Access, RequestGuard
 
 _GRACE = 5
-"""Seconds that answers under way have when the endpoint is stopped."""
+"""Seconds in which current requests may finish when the endpoint is stopped."""
 
 
 def application(settings: Settings, server: Server | None) -> Starlette:
-    """The routes over one installation. Handlers are plain functions: they run in threads."""
+    """The routes of one installation. Handlers are plain functions, so they run in threads."""
     collector = FleetCollector(settings, server)
 
     def health(_: Request) -> Response:

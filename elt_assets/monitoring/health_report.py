@@ -1,8 +1,7 @@
 """The health report: what is wrong now, each in a line that says what to do.
 
-A check belongs to one of two kinds. What the platform needs in order to work decides about
-`ready`. Problems of single integrations make the report fail too, because a person must act, but
-a restart would not help.
+Checks of what the platform needs to work decide about `ready`. Problems of single integrations make
+the report fail, too, because a person must act, but a restart would not help.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
 from elt_assets.foreign_text import inert
-from elt_assets.monitoring.broker_check import listening_workers, look_at_broker
+from elt_assets.monitoring.broker_check import check_broker, listening_workers
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
@@ -35,7 +34,7 @@ _BUSY_WAIT = 2.0
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One question and its answer; `needed` says that nothing works without it."""
+    """One check and its result; the platform cannot work if a `needed` check fails."""
 
     name: str
     ok: bool
@@ -45,14 +44,14 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All answers at one moment."""
+    """All checks at one moment."""
 
     at: str
     checks: tuple[Check, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing waits for a person."""
+        """Whether nothing needs a person."""
         return all(check.ok for check in self.checks)
 
     @property
@@ -86,10 +85,9 @@ class Report(msgspec.Struct, frozen=True):
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[SyncService]:
-    """The platform for one look: opening proves that the database can be read and written.
+    """The platform for one report, with short waits for locks.
 
-    It is opened again each time, so that a database that was restored or lost is seen as it is,
-    and waits for nobody long.
+    It is opened each time, so that a database that was restored or lost is reported correctly.
     """
     database = operational_database(settings, attempts=1, wait=_BUSY_WAIT)
     opened = warehouses(settings.model_copy(update={"lock_wait": 0.0}), warehouse_layout())
@@ -101,15 +99,15 @@ def opened(settings: Settings) -> Iterator[SyncService]:
 
 
 def report(settings: Settings, server: Server | None = None, *, brief: bool = False) -> Report:
-    """Look at everything; with `brief` only at what the platform needs in order to work.
+    """Check everything; with `brief` only what the platform needs to work.
 
-    Without a server, nothing is said about web server, code location and daemon.
+    Without a server, web server, code location and daemon are not checked.
     """
     checks: list[Check] = [disk(settings), warehouse(settings)]
     try:
         with opened(settings) as platform:
             with platform.database.transaction("health") as transaction:
-                # Opening it has written nothing where its schema was up to date.
+                # Opening alone writes nothing if the schema is up to date.
                 transaction.execute("UPDATE syncs SET status = status WHERE 1 = 0")
             checks.append(Check("operational database", True, "reads and writes"))
             if not brief:
@@ -126,7 +124,7 @@ def report(settings: Settings, server: Server | None = None, *, brief: bool = Fa
 
 
 def disk(settings: Settings) -> Check:
-    """Whether there is room under the home folder."""
+    """Whether there is free space under the home folder."""
     place = settings.home
     while not place.exists():
         place = place.parent
@@ -135,11 +133,11 @@ def disk(settings: Settings) -> Check:
     detail = f"{free:,} MB free under {settings.home}"
     if free >= wanted:
         return Check("disk", True, detail)
-    return Check("disk", False, f"{detail}, less than {wanted:,} MB: free some, or add some")
+    return Check("disk", False, f"{detail}, less than {wanted:,} MB: free or add disk space")
 
 
 def warehouse(settings: Settings) -> Check:
-    """Whether integrations' warehouses can be written."""
+    """Whether the warehouses can be written."""
     opened = warehouses(settings, warehouse_layout())
     try:
         return Check("warehouse", True, opened.inspect())
@@ -150,24 +148,24 @@ def warehouse(settings: Settings) -> Check:
 
 
 def workers(address: BrokerAddress) -> Check:
-    """Whether runs reach somebody who carries them out; a restart of ours would not help."""
+    """Whether workers are connected; a restart of the platform would not help."""
     try:
-        said, listening = look_at_broker(address), listening_workers()
+        broker, listening = check_broker(address), listening_workers()
     except EltAssetsError as error:
         return Check("broker", False, str(error), needed=False)
     slots = ", ".join(f"{name} ({slots} at once)" for name, slots in listening.items())
     return Check(
         "broker",
         bool(listening),
-        f"{said}; {slots or 'no worker listens: start one with elt-assets worker'}",
+        f"{broker}; {slots or 'no worker is connected: start one with `elt-assets worker`'}",
         needed=False,
     )
 
 
 def _integrations(platform: SyncService) -> Iterator[Check]:
-    """What single integrations suffer from; one line for all of one cause."""
+    """Problems of integrations, one line for each cause."""
     alerts = grouped(open_issues(platform).open)
-    for kind, fine in (("failure", "no sync waits for a person"), ("quarantine", "none is open")):
+    for kind, fine in (("failure", "no sync needs a person"), ("quarantine", "none is open")):
         found = [alert for alert in alerts if alert.kind == kind]
         yield Check(
             {"failure": "syncs", "quarantine": "quarantines"}[kind],
@@ -182,7 +180,7 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
     yield Check(
         "freshness",
         not late,
-        f"{len(names):,} integrations are not up to date; {names[0]} waits longest, "
+        f"{len(names):,} integrations are not up to date; the oldest is {names[0]}, "
         f"since {late[0].since}"
         if late
         else "every enabled integration is up to date",
@@ -232,11 +230,11 @@ def _server(server: Server) -> Sequence[Check]:
 def _daemon(queue: Queue) -> Check:
     gone = [daemon.name.lower() for daemon in queue.daemons if not daemon.alive]
     if not gone:
-        return Check("daemon", True, "every part of it shows life")
+        return Check("daemon", True, "every part sends heartbeats")
     return Check(
         "daemon",
         False,
-        f"no heartbeat for {HEARTBEAT_TOLERANCE:.0f} s of {', '.join(gone)}: schedules, sensors "
-        "and queued runs stand still; start it with `elt-assets dev`",
+        f"no heartbeat for {HEARTBEAT_TOLERANCE:.0f} s from {', '.join(gone)}: schedules, sensors "
+        "and queued runs do not start; start the daemon with `elt-assets dev`",
         sample=tuple(gone),
     )

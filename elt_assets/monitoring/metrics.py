@@ -1,8 +1,7 @@
 """Prometheus metrics, read from the ledger and the server for each scrape.
 
-No label names an integration or an organization: with ten thousand of them every scrape would
-carry ten thousand series, and their names would be in the monitoring system. A label is a status,
-a stream, a kind of provider or a kind of change.
+No label names an integration or an organization: ten thousand of them would be ten thousand series,
+and the monitoring system would have their names.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from elt_assets.sync.state.ledger import STAGES
 from elt_assets.sync.streams import STREAMS, Stream
 
 _KEPT_SECONDS = 10.0
-"""How long an answer is given again: two monitors do not read the ledger twice."""
+"""How long metrics are cached, so that two monitors do not read the ledger twice."""
 
 _LAGS = (900, 3600, 6 * 3600, 26 * 3600, 48 * 3600, 7 * 86400)
 _DURATIONS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
@@ -44,7 +43,7 @@ _PREFIX = "elt_assets"
 
 
 class FleetCollector(Collector):
-    """Reads the numbers again for every scrape, at most every few seconds."""
+    """Reads the metrics for every scrape, at most every few seconds."""
 
     def __init__(self, settings: Settings, server: Server | None = None) -> None:
         self._settings = settings
@@ -54,7 +53,7 @@ class FleetCollector(Collector):
         self._metrics: list[Metric] = []
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics. A source that does not answer costs only its own."""
+        """All metrics; if a source does not answer, only its metrics are missing."""
         with self._lock:
             if time.monotonic() - self._read_at > _KEPT_SECONDS:
                 self._metrics = _merged(self._read())
@@ -63,7 +62,7 @@ class FleetCollector(Collector):
 
     def _read(self) -> Iterator[Metric]:
         yield InfoMetricFamily(
-            _PREFIX, "The release that runs.", value={"version": version("elt-assets")}
+            _PREFIX, "The running release.", value={"version": version("elt-assets")}
         )
         up = _gauge("source_up", "Whether a source of these metrics answered.", ["source"])
         try:
@@ -89,7 +88,7 @@ def exposition(collector: FleetCollector) -> bytes:
 
 
 def _merged(metrics: Iterable[Metric]) -> list[Metric]:
-    """Each name once, with the samples of every stream: the format allows no name twice."""
+    """One metric for each name, with the samples of every stream."""
     by_name: dict[str, Metric] = {}
     for metric in metrics:
         if metric.name in by_name:
@@ -135,7 +134,7 @@ def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
         (name,),
     )
     by_status = {row["status"]: row for row in rows}
-    syncs = _gauge("syncs", "Syncs in the ledger by how they stand.", ["stream", "status"])
+    syncs = _gauge("syncs", "Syncs in the ledger by status.", ["stream", "status"])
     for status in Status:
         syncs.add_metric([name, status], by_status.get(status, {}).get("syncs", 0))
     yield syncs
@@ -147,7 +146,7 @@ def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     for metric, column, text in (
         ("fetched_records", "fetched", "Records that providers delivered."),
         ("rejected_records", "rejected", "Records that could not be used."),
-        ("retries", "retries", "Attempts after the first of a sync."),
+        ("retries", "retries", "Attempts after the first attempt of a sync."),
     ):
         counter = _counter(metric, text, ["stream"])
         counter.add_metric([name], sum(row[column] for row in rows))
@@ -164,12 +163,12 @@ def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
 
 
 def _newest(platform: SyncService, stream: Stream) -> Iterator[Metric]:
-    """Where every integration stands now."""
+    """Metrics of each integration's newest sync."""
     newest = platform.newest_syncs(stream)
     statuses = Counter(row.status for row in newest)
     now = _gauge(
         "integrations_by_newest_sync",
-        "Enabled integrations by how their newest sync stands.",
+        "Enabled integrations by the status of their newest sync.",
         ["stream", "status"],
     )
     for status in Status:
@@ -177,7 +176,7 @@ def _newest(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     yield now
     failing = _gauge(
         "failing_integrations",
-        "Enabled integrations whose newest sync failed, by whether time may mend it.",
+        "Enabled integrations whose newest sync failed, by whether it is retried.",
         ["stream", "retryable"],
     )
     for retryable in (False, True):
@@ -185,7 +184,7 @@ def _newest(platform: SyncService, stream: Stream) -> Iterator[Metric]:
         failing.add_metric([stream.name, str(retryable).lower()], count)
     yield failing
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
-    quarantines = _gauge("open_quarantines", "Quarantines nobody has decided.", ["stream"])
+    quarantines = _gauge("open_quarantines", "Quarantines that wait for a decision.", ["stream"])
     quarantines.add_metric([stream.name], len(waiting))
     yield quarantines
     for change, count in (
@@ -212,7 +211,7 @@ def _durations(platform: SyncService, stream: Stream) -> Metric:
     )
     seconds = platform.database.dialect.seconds_between("started_at", "finished_at")
     (row,) = platform.database.rows(
-        # The columns are numbers of this module; nothing comes from outside.
+        # The columns are constants of this module.
         f"""
         SELECT count(*) AS n, sum(seconds) AS total, {columns}
         FROM (
@@ -244,7 +243,11 @@ def _lags(platform: SyncService, stream: Stream) -> Iterator[Metric]:
     buckets = [(str(float(bound)), float(sum(age <= bound for age in ages))) for bound in _LAGS]
     lag.add_metric([stream.name], [*buckets, ("+Inf", len(ages))], sum(ages))
     yield lag
-    oldest = _gauge("oldest_lag_seconds", "The integration that waits longest.", ["stream"])
+    oldest = _gauge(
+        "oldest_lag_seconds",
+        "The longest time since an integration was brought up to date.",
+        ["stream"],
+    )
     oldest.add_metric([stream.name], max(ages, default=0))
     yield oldest
     overdue = _gauge(
@@ -267,7 +270,7 @@ def _lags(platform: SyncService, stream: Stream) -> Iterator[Metric]:
 
 def _of_server(server: Server) -> Iterator[Metric]:
     queue = server.queue()
-    runs = _gauge("runs", "Dagster runs that are not over.", ["state"])
+    runs = _gauge("runs", "Dagster runs that have not ended.", ["state"])
     runs.add_metric(["queued"], queue.queued)
     runs.add_metric(["running"], queue.running)
     yield runs
@@ -282,7 +285,9 @@ def _of_server(server: Server) -> Iterator[Metric]:
         pools.add_metric([pool.name, "waited_for"], pool.waiting)
     yield pools
     beats = _gauge(
-        "daemon_heartbeat_age_seconds", "Time since a part of the daemon showed life.", ["daemon"]
+        "daemon_heartbeat_age_seconds",
+        "Time since the last heartbeat of a part of the daemon.",
+        ["daemon"],
     )
     for daemon in queue.daemons:
         if daemon.required and daemon.last_heartbeat is not None:

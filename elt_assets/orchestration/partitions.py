@@ -1,8 +1,4 @@
-"""Partitions: one for each connected integration, and ranges of them as runs need them.
-
-The ranges are arithmetic on sorted keys: contiguous ranges that cover a set of keys, and the run
-tags that name a range.
-"""
+"""Partitions: one for each connected integration, and the contiguous ranges that runs cover."""
 
 from __future__ import annotations
 
@@ -17,11 +13,11 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.workload import Load, in_turn
 
 RANGE_LIMIT = 100
-"""Integrations in one run that a client asks for: enough to make a run's fixed cost small,
-few enough that a lost worker takes little with it and runs spread over workers."""
+"""Integrations in a run that a client starts: enough to make the fixed cost of a run small, few
+enough that a lost worker loses little and runs spread over workers."""
 
 _WORTH_CARRYING = 100
-"""Keys in a row that a range carries along for nothing: starting a run costs as much as
+"""Consecutive unwanted keys that a range may include: starting another run costs as much as
 storing some hundreds of their events."""
 
 PARTITION_TAG = "dagster/partition"
@@ -42,15 +38,14 @@ def contiguous_ranges(
     expected: Mapping[str, float] | None = None,
     seconds: float = inf,
 ) -> list[list[str]]:
-    """`wanted_keys` as runs of neighbours in the order of `instance_keys`, `at_most` long each.
+    """Contiguous ranges of `instance_keys` that cover `wanted_keys`, each at most `at_most` long.
 
-    A range stands for every key between its ends, in the order in which the instance
-    learned them, so a key that is not wanted splits it, unless it is among `carried`: those
-    cost a run next to nothing, and a few of them less than another run. Wanted keys that the
-    instance does not know are left out: no run could carry them.
+    A range includes every key between its ends, in the instance's order. An unwanted key therefore
+    splits it, unless the key is in `carried`: such a key costs almost nothing, and a few of them
+    cost less than another run. Wanted keys that the instance does not know are left out.
 
-    With `expected` seconds of work by key, a range also ends before they exceed `seconds`
-    together; what alone exceeds them has a range of its own.
+    With `expected` seconds of work by key, a range also ends before its sum exceeds `seconds`; a
+    key that alone exceeds them has a range of its own.
     """
     wanted = set(wanted_keys)
     expected = expected or {}
@@ -75,7 +70,7 @@ def contiguous_ranges(
 
 @dataclass(frozen=True, slots=True)
 class RangeLimits:
-    """How much one run may carry: integrations, and expected seconds of work."""
+    """The limits of one run: integrations, and expected seconds of work."""
 
     integrations: int | None = None
     seconds: float = inf
@@ -97,8 +92,8 @@ def ranges_in_turn(
 ) -> list[list[str]]:
     """The ranges that cover `wanted`, sized by expected work, in the order in which they queue.
 
-    A range has its turn when the first of its integrations has (`workload.in_turn`), so that
-    neither priority nor fairness ends where one run ends and the next begins.
+    The first integration of a range by `workload.in_turn` decides the place of the range, so that
+    priority and fairness hold across runs.
     """
     ranges = contiguous_ranges(
         instance_keys,
@@ -115,7 +110,7 @@ def ranges_in_turn(
 
 
 def partition_tags(keys: Sequence[str]) -> dict[str, str]:
-    """Run tags that make a run carry exactly `keys`, which are neighbours.
+    """Run tags for exactly the contiguous `keys`.
 
     A single key gets the tag by which Dagster's pages find the runs of a partition.
     """
@@ -125,9 +120,9 @@ def partition_tags(keys: Sequence[str]) -> dict[str, str]:
 
 
 def keys_of_run(tags: Mapping[str, str], instance_keys: Sequence[str]) -> list[str]:
-    """The partitions that a run with these tags carries, in the order of `instance_keys`.
+    """The partitions of a run with these tags, in the order of `instance_keys`.
 
-    One whose partition is gone is still named if the run carries it alone.
+    The only partition of a run is returned even if it no longer exists.
     """
     if PARTITION_TAG in tags:
         return [tags[PARTITION_TAG]]
@@ -138,5 +133,5 @@ def keys_of_run(tags: Mapping[str, str], instance_keys: Sequence[str]) -> list[s
 
 
 def add_partition_keys(instance: dg.DagsterInstance, refs: Iterable[IntegrationRef]) -> None:
-    """Make the integrations known to the instance, in this order; known ones stay in place."""
+    """Add partitions for the integrations, in this order; existing ones stay in place."""
     instance.add_dynamic_partitions(PARTITIONS, [ref.partition_key for ref in refs])

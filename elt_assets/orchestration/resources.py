@@ -29,11 +29,11 @@ from elt_assets.telemetry import logs
 
 
 class WarehouseResource(DuckDBResource):
-    """The DuckDB side: a file for each integration, and connections that look across them.
+    """The DuckDB side: a file for each integration, and connections that read across files.
 
-    Files are opened by `warehouses()`, one integration at a time and under its lock.
-    `get_connection` gives what dagster-duckdb's users expect, in memory unless `database`
-    says otherwise, for `read_duckdb('<folder>/*/*.duckdb', …)` and for Parquet.
+    `warehouses()` opens files, one integration at a time and under its lock. `get_connection` is
+    the connection of dagster-duckdb, by default in memory, for
+    `read_duckdb('<folder>/*/*.duckdb', …)` and for Parquet.
     """
 
     database: str = Field(default=":memory:", description="Database of `get_connection`.")
@@ -50,7 +50,7 @@ class WarehouseResource(DuckDBResource):
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that is closed on every path; the parent's leaks when the block raises."""
+        """A connection that is always closed; the parent's leaks when the block raises."""
         settings = load_settings()
         limits: dict[str, Any] = {
             "threads": self.threads or settings.warehouse_threads,
@@ -60,7 +60,7 @@ class WarehouseResource(DuckDBResource):
             yield opened
 
     def warehouses(self, settings: Settings) -> Warehouses:
-        """All integrations' warehouses, with this resource's fields before `settings`."""
+        """The warehouses of all integrations; fields of this resource override `settings`."""
         own = {
             "warehouse_threads": self.threads,
             "warehouse_memory": self.memory_limit,
@@ -78,20 +78,20 @@ class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The operational side: registry, latest tables and ledger, through ADBC only."""
 
     path: str | None = Field(
-        default=None, description="A SQLite file, in the place of what settings say."
+        default=None, description="A SQLite file, in place of the database of the settings."
     )
 
     def database(self, settings: Settings) -> OperationalDatabase:
-        """The operational database, with this resource's fields before `settings`."""
+        """The operational database; fields of this resource override `settings`."""
         return SqliteDatabase(Path(self.path)) if self.path else operational_database(settings)
 
 
 @dg.resource(
     required_resource_keys={"warehouse", "operational"},
-    description="The engine over both stores: what assets, schedules and sensors are given.",
+    description="The engine over both stores, which assets, schedules and sensors use.",
 )
 def platform_resource(context: dg.InitResourceContext) -> Iterator[SyncService]:
-    """Open the platform for one run, or one tick, and close it on every path."""
+    """Open the platform for one run or one tick, and always close it."""
     settings = load_settings()
     logs.configure(settings.log_format or "console", settings.log_level)
     with SyncService(
@@ -106,20 +106,20 @@ OutcomeListener = Callable[[Outcome], None]
 
 
 def ignore(_: Outcome) -> None:
-    """The listener of those who do not wait for outcomes."""
+    """No-op callback."""
 
 
 def never() -> bool:
-    """The answer of those who let every run end by itself."""
+    """The callback of a run that the caller does not stop."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class RunListener:
-    """Who hears of a run while it goes on: nobody, unless the caller runs it in its process.
+    """Callbacks for a run in the caller's own process; no-ops for all other runs.
 
-    `settled` is told of an outcome once no retry of this run will change it. `stopped` says
-    whether the caller wants the run to end: what fails is then not tried again.
+    `settled` gets each outcome that no retry of this run will change. Once `stopped` returns True,
+    failures are not retried.
     """
 
     progress: ProgressListener = silent

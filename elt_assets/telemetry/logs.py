@@ -1,8 +1,8 @@
-"""Logs: events with bound facts, as lines for people or as JSON for machines.
+"""Logs: structured events, as lines for people or as JSON for machines.
 
-Everything that is logged passes `redacted`. It removes secrets that the running sync has resolved,
-fields with personal data, and mail addresses and credentials inside any text, including the
-exceptions of libraries.
+All records pass through `redacted`. It removes secrets that the running sync has resolved, fields
+with personal data, and mail addresses and credentials inside any text, including the exceptions of
+libraries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACKAGE = "elt_assets"
 PERSONAL = frozenset(
     {"name", "email", "emails", "display_name", "user_name", "raw", "before", "after", "attributes"}
 )
-"""Fields of a record that hold a person's data; their values never reach a log."""
+"""Fields of a record with personal data; their values are never logged."""
 
 _TRACES = frozenset({"exception", "stack"})
 _SECRET = re.compile(r"pass(word|wd)?$|secret|token$|authorization|api_?key|credential", re.I)
@@ -47,12 +47,12 @@ logger: structlog.stdlib.BoundLogger = structlog.wrap_logger(
     wrapper_class=structlog.stdlib.BoundLogger,
     cache_logger_on_first_use=False,
 )
-"""What the package logs events with; `logging` of its modules ends in the same place."""
+"""The package's logger for events; `logging` of its modules uses the same handler."""
 
 
 @contextmanager
 def bound(ref: IntegrationRef, sync_id: str, stream: str, secrets: Secrets) -> Iterator[None]:
-    """Every record of the block says whose it is, and holds none of these secrets."""
+    """Add the sync to every record of the block, and redact these secrets."""
     token = _secrets.set(secrets)
     try:
         with structlog.contextvars.bound_contextvars(
@@ -68,7 +68,7 @@ def bound(ref: IntegrationRef, sync_id: str, stream: str, secrets: Secrets) -> I
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Every record of the block says which stage of a sync it is of."""
+    """Add the stage of a sync to every record of the block."""
     with structlog.contextvars.bound_contextvars(stage=name):
         yield
 
@@ -80,7 +80,7 @@ def configure(
     to: TextIO | None = None,
     packages: Sequence[str] = (PACKAGE,),
 ) -> None:
-    """Write the records of `packages` to standard error, in place of any earlier choice."""
+    """Write the records of `packages` to standard error, in place of an earlier configuration."""
     for name in packages:
         package = logging.getLogger(name)
         for handler in package.handlers[:]:
@@ -91,7 +91,7 @@ def configure(
 
 
 def redacted(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: the event without secrets and without persons."""
+    """A structlog processor that removes secrets and personal data."""
     secrets = _secrets.get()
     return {key: _clean(key, value, secrets) for key, value in event.items()}
 
@@ -103,7 +103,7 @@ def _clean(key: str, value: Any, secrets: Secrets | None) -> Any:
         return REDACTED
     if isinstance(value, str):
         text = secrets.redact(value) if secrets else value
-        # A trace has lines; anything else that came with one would pass for another record.
+        # Only a traceback may have lines; in other text a line could imitate a record.
         text = visible(text if key in _TRACES else text.replace("\n", "\\n"))
         text = _CREDENTIALS.sub(rf"\1\2{REDACTED}", text)
         return _MAIL.sub("[mail]", _URL_LOGIN.sub(REDACTED, text))
@@ -115,7 +115,7 @@ def _clean(key: str, value: Any, secrets: Secrets | None) -> Any:
 
 
 class _Written(logging.StreamHandler[TextIO]):
-    """The package's handler, told apart from those of others."""
+    """The package's handler."""
 
     def __init__(self, form: Format, to: TextIO | None) -> None:
         super().__init__(to or sys.stderr)
@@ -126,7 +126,7 @@ class _Written(logging.StreamHandler[TextIO]):
         )
         self.setFormatter(
             structlog.stdlib.ProcessorFormatter(
-                # Records of `logging` take the same way as events of structlog.
+                # Records of `logging` are processed like events of structlog.
                 foreign_pre_chain=[structlog.contextvars.merge_contextvars],
                 processors=[
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,

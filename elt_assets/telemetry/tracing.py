@@ -1,9 +1,8 @@
 """Traces: run → integration → stage → page.
 
-Off unless `begin` is called with an endpoint; only then is OpenTelemetry imported. While it is off,
-a span costs one look at a variable. Attributes are names and counts: no secret, no record, no
-personal data. An error that ends a span is recorded by its class name, because texts of libraries
-quote the data that they met.
+Off unless `begin` is called with an endpoint; only then OpenTelemetry is imported. Attributes are
+names and counts, never secrets, records or personal data. An error that ends a span is recorded by
+its class name only, because the messages of libraries quote data.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class _Tracing:
 
 
 def span(name: str, **attributes: Attribute) -> AbstractContextManager[None]:
-    """A span around the block; its parent is the span open in this context."""
+    """A span around the block; its parent is the current span."""
     if _Tracing.tracer is None:
         return _OFF
     return _recorded(name, attributes)
@@ -54,7 +53,7 @@ def _recorded(name: str, attributes: dict[str, Attribute]) -> Iterator[None]:
 
 
 def annotate(**attributes: Attribute) -> None:
-    """Add to the span open in this context what is known only now."""
+    """Add attributes to the current span."""
     if _Tracing.tracer is None:
         return
     from opentelemetry.trace import get_current_span
@@ -63,7 +62,7 @@ def annotate(**attributes: Attribute) -> None:
 
 
 def failed(reason: str) -> None:
-    """Mark the span open in this context as failed, where no exception says so."""
+    """Mark the current span as failed, where no exception does."""
     if _Tracing.tracer is None:
         return
     from opentelemetry.trace import Status, StatusCode, get_current_span
@@ -99,7 +98,7 @@ def begin(endpoint: str | None, exporter: SpanExporter | None = None) -> None:
 
 @contextmanager
 def traced(endpoint: str | None) -> Iterator[None]:
-    """Trace what happens in the block, and send it before it ends; nested blocks join in."""
+    """Trace the block, and send its spans before it ends; nested blocks join the outer one."""
     if endpoint is None or _Tracing.tracer is not None:
         yield
         return
@@ -111,7 +110,7 @@ def traced(endpoint: str | None) -> Iterator[None]:
 
 
 def end() -> None:
-    """Send what has not been sent yet, and trace no more."""
+    """Send the remaining spans, and stop tracing."""
     provider, _Tracing.provider, _Tracing.tracer = _Tracing.provider, None, None
     if provider is not None:
         provider.shutdown()

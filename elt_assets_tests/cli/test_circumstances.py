@@ -47,7 +47,7 @@ def test_a_moment_is_read_with_and_without_fractions(tmp_path: Path, moment: str
     assert (ended.status, json.loads(ended.out)) == (0, [])
 
 
-def test_a_question_mark_in_the_path_of_the_home_is_refused_before_anything_is_made(
+def test_a_question_mark_in_the_path_of_the_home_is_refused_at_once(
     tmp_path: Path,
 ) -> None:
     home = tmp_path / "what?"

@@ -79,14 +79,14 @@ def test_wrong_usage_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize("command", ["users", "changes", "rejected", "syncs", "counts"])
-def test_a_question_in_the_wrong_folder_says_so_and_leaves_nothing_behind(
+def test_a_reading_command_in_the_wrong_folder_fails_and_creates_nothing(
     elt_assets: Command, command: str
 ) -> None:
     assert "holds no platform yet" in elt_assets(command, "org-001:okta").complaint
     assert not elt_assets.home.exists()
 
 
-def test_a_traceback_is_shown_to_those_who_ask_for_it(elt_assets_process: Process) -> None:
+def test_debug_shows_the_traceback(elt_assets_process: Process) -> None:
     ended = elt_assets_process("--debug", "counts")
     assert ended.status == 1
     assert "Traceback" in ended.err

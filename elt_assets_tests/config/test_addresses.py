@@ -25,14 +25,14 @@ from elt_assets.errors import InvalidInput
         ("redis://elt:12?hemmelig@queue/0", "an option does not belong in the address"),
     ],
 )
-def test_a_mistaken_address_is_named_without_what_may_be_a_password(url: str, said: str) -> None:
+def test_an_invalid_address_is_reported_without_what_may_be_a_password(url: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said) as refused:
         load_settings(broker_url=url, dagster_url="postgresql://db/app")
     assert str(refused.value).startswith("settings: ELT_ASSETS_BROKER_URL: ")
     assert "hemmelig" not in str(refused.value)
 
 
-def test_the_password_comes_in_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_is_added_only_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE", "p@ss/word")
     address = BrokerAddress.parse("redis://elt@queue:6380/1")
     assert address.complete(Secrets()) == address.url
@@ -41,7 +41,7 @@ def test_the_password_comes_in_at_the_last_moment(monkeypatch: pytest.MonkeyPatc
     assert str(known) == "redis://elt@queue:6380/1"
 
 
-def test_with_tls_every_client_is_told_to_check_the_certificate() -> None:
+def test_with_tls_every_client_checks_the_certificate() -> None:
     plain = BrokerAddress.parse("rediss://queue/0")
     assert plain.complete(Secrets()) == "rediss://queue/0?ssl_cert_reqs=required"
     own = BrokerAddress.parse(
@@ -62,7 +62,7 @@ def test_with_tls_every_client_is_told_to_check_the_certificate() -> None:
         ("redis://queue/0", False),
     ],
 )
-def test_whether_others_can_read_along_is_known(url: str, private: bool) -> None:
+def test_an_address_is_private_with_tls_or_on_loopback(url: str, private: bool) -> None:
     assert BrokerAddress.parse(url).is_private is private
 
 

@@ -31,7 +31,7 @@ def test_aliases_of_aliases_are_counted_before_anything_is_built(merge: bool) ->
     assert documents.load(laughs(3, merge), "data.yaml")
 
 
-def test_an_alias_of_what_it_stands_in_is_refused() -> None:
+def test_an_alias_inside_its_own_value_is_refused() -> None:
     assert "*a refers to what it is a part of" in refusal("a: &a [*a]")
 
 
@@ -49,34 +49,34 @@ def test_a_key_of_a_merged_object_can_be_given_another_value() -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 60 + "]" * 60, '{"a":' * 60 + "1" + "}" * 60, "- " * 60])
-def test_nesting_has_an_end(text: str) -> None:
+def test_nesting_has_a_largest_depth(text: str) -> None:
     assert "nested too deeply to be provider_data (more than 50 deep)" in refusal(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 500_000, '{"a":' * 150_000])
-def test_brackets_without_end_are_refused(text: str) -> None:
+def test_endless_brackets_are_refused(text: str) -> None:
     assert "nested too deeply" in refusal(text)
 
 
 @pytest.mark.parametrize("number", ["1" * 5_000, ":".join(["1"] * 100_000), "1_" * 5_000 + "1"])
-def test_a_number_has_an_end(number: str) -> None:
+def test_a_number_has_a_largest_length(number: str) -> None:
     assert "a number or date of more than 1000 characters" in refusal(f"a: {number}")
 
 
-def test_a_number_in_json_has_an_end() -> None:
+def test_a_number_in_json_has_a_largest_length() -> None:
     assert "a value cannot be read" in refusal('{"a": ' + "1" * 5_000 + "}")
 
 
-def test_a_document_has_an_end() -> None:
+def test_a_document_has_a_largest_size() -> None:
     assert "has 1,048,577 characters; the most" in refusal("a" * (2**20 + 1))
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.system [id]", "a: !!binary x y"])
-def test_a_tag_runs_nothing(text: str) -> None:
+def test_a_yaml_tag_runs_nothing(text: str) -> None:
     assert "data.yaml" in refusal(text)
 
 
-def test_what_people_write_is_read() -> None:
+def test_documents_of_people_are_read() -> None:
     assert documents.load('{"a":\t[1, "x"]}', "data.json") == {"a": [1, "x"]}
     assert documents.load("{a: [1, x]}", "data.yaml") == {"a": [1, "x"]}
     assert documents.load("", "data.yaml") is None

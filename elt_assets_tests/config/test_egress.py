@@ -45,7 +45,7 @@ def test_no_spelling_of_an_internal_address_is_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_the_internet_is_public(address: str) -> None:
+def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert Egress.parse("public").allows(address, "acme")
     assert not Egress.parse("10.0.0.0/8").allows(address, "acme")
 
@@ -61,7 +61,7 @@ def test_a_network_is_opened_to_everybody_or_to_one_organization() -> None:
     assert not policy.allows("10.3.0.9", "acme")
 
 
-def test_any_is_any() -> None:
+def test_any_allows_every_address() -> None:
     assert Egress.parse("any").allows("127.0.0.1", None)
 
 
@@ -76,6 +76,6 @@ def test_any_is_any() -> None:
         ("acme=public", "'public'"),
     ],
 )
-def test_a_policy_that_cannot_be_meant_is_refused(text: str, complaint: str) -> None:
+def test_an_invalid_policy_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InvalidInput, match=f"ELT_ASSETS_EGRESS: {complaint}"):
         load_settings(egress=text)

@@ -15,7 +15,7 @@ def secrets() -> Secrets:
     return Secrets()
 
 
-def test_a_variable_is_read_when_the_secret_is_needed_and_not_before(
+def test_a_variable_is_read_only_when_the_secret_is_needed(
     monkeypatch: pytest.MonkeyPatch, secrets: Secrets
 ) -> None:
     ref = SecretRef(env="ACME_TOKEN")
@@ -52,9 +52,7 @@ def test_a_variable_that_is_unset_or_empty_is_named(
         secrets.resolve(SecretRef(env="ACME_TOKEN"))
 
 
-def test_a_file_that_is_not_there_is_named_with_the_reason(
-    tmp_path: Path, secrets: Secrets
-) -> None:
+def test_a_missing_secret_file_is_named_with_the_reason(tmp_path: Path, secrets: Secrets) -> None:
     path = tmp_path / "nowhere"
     with pytest.raises(SecretMissing, match=f"^secret file {path} cannot be read .FileNotFound"):
         secrets.resolve(SecretRef(file=str(path)))
@@ -68,7 +66,7 @@ def test_an_empty_file_is_named(tmp_path: Path, secrets: Secrets, content: bytes
         secrets.resolve(SecretRef(file=str(path)))
 
 
-def test_a_file_that_is_no_text_is_refused_without_quoting_it(
+def test_a_secret_file_that_is_not_text_is_refused_without_quoting_it(
     tmp_path: Path, secrets: Secrets
 ) -> None:
     path = tmp_path / "token"
@@ -86,9 +84,7 @@ def test_a_reference_is_one_of_the_two_kinds_and_nothing_else(reference: dict[st
         SecretRef.model_validate(reference)
 
 
-def test_what_was_resolved_is_taken_out_of_text(
-    monkeypatch: pytest.MonkeyPatch, secrets: Secrets
-) -> None:
+def test_resolved_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch, secrets: Secrets) -> None:
     monkeypatch.setenv("ACME_TOKEN", "t0ken")
     assert secrets.redact("nothing known: t0ken") == "nothing known: t0ken"
     secrets.resolve(SecretRef(env="ACME_TOKEN"))
@@ -106,7 +102,7 @@ def test_a_value_too_short_to_tell_from_words_is_left_alone(secrets: Secrets) ->
     assert secrets.redact("a page") == "a page"
 
 
-def test_one_syncs_secrets_are_not_another_ones(secrets: Secrets) -> None:
+def test_secrets_of_one_sync_are_not_those_of_another(secrets: Secrets) -> None:
     secrets.remember("t0ken")
     assert Secrets().redact("t0ken") == "t0ken"
 
@@ -118,7 +114,7 @@ def test_a_secret_is_found_in_a_text_as_it_is_and_as_a_url_spells_it(secrets: Se
     assert not secrets.stands_in("/users?page=t0ken")
 
 
-def test_a_secret_short_enough_to_stand_in_a_cursor_by_chance_is_not_looked_for(
+def test_a_secret_that_may_appear_in_a_cursor_by_chance_is_not_searched_for(
     secrets: Secrets,
 ) -> None:
     secrets.remember("page")

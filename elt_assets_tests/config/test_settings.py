@@ -23,7 +23,7 @@ def test_everything_lies_under_the_home_folder(tmp_path: Path) -> None:
     assert settings.dagster_path == tmp_path / "dagster"
 
 
-def test_the_environment_is_read_when_asked_and_what_the_caller_says_comes_first(
+def test_the_environment_is_read_on_each_load_and_arguments_override_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ELT_ASSETS_PAGES_PER_BATCH", "3")
@@ -114,7 +114,7 @@ def test_every_setting_says_what_it_is() -> None:
         ),
     ],
 )
-def test_settings_that_need_each_other_say_so(
+def test_settings_that_depend_on_each_other_are_checked(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], said: str
 ) -> None:
     for name, value in given.items():
@@ -130,7 +130,7 @@ LAKE = {
 }
 
 
-def test_a_lake_has_a_catalog_and_a_place_for_its_files(
+def test_a_lake_needs_a_catalog_and_a_place_for_its_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = load_settings(**LAKE)
@@ -163,7 +163,9 @@ def test_a_lake_has_a_catalog_and_a_place_for_its_files(
         ({"warehouse_schema": 'x"; DROP'}, "ELT_ASSETS_WAREHOUSE_SCHEMA"),
     ],
 )
-def test_half_a_lake_is_refused(changed: dict[str, str | None], complaint: str) -> None:
+def test_an_incomplete_configuration_of_a_lake_is_refused(
+    changed: dict[str, str | None], complaint: str
+) -> None:
     with pytest.raises(InvalidInput, match=complaint) as refused:
         load_settings(**LAKE | changed)
     assert "hunter2" not in str(refused.value)

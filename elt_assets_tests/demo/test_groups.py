@@ -59,7 +59,7 @@ def test_the_same_people_give_the_same_groups(directory: Directory) -> None:
     assert departments(again) == departments(directory.snapshot(REF))
 
 
-def test_who_changes_departments_changes_groups(directory: Directory) -> None:
+def test_a_person_who_changes_department_changes_groups(directory: Directory) -> None:
     before = groups_truth(directory.snapshot(REF))
     changes = {"change": [{"who": 1, "set": {"profile": {"department": "Whaling"}}}]}
     snapshot = directory.edit(REF, msgspec.convert(changes, Edits))
@@ -68,7 +68,7 @@ def test_who_changes_departments_changes_groups(directory: Directory) -> None:
     assert len(after["group_memberships"]) == len(before["group_memberships"])
 
 
-def test_what_is_not_there_is_refused(directory: Directory) -> None:
+def test_an_unknown_integration_is_refused(directory: Directory) -> None:
     snapshot = directory.snapshot(REF)
     with pytest.raises(NotFound, match="group g-nobody does not exist"):
         members_page(snapshot, "g-nobody", {}, 10)

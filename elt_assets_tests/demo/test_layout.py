@@ -11,7 +11,7 @@ def names(layout: Layout) -> list[str]:
     return [str(ref) for ref in layout.worlds()]
 
 
-def test_integrations_are_dealt_out_to_the_organizations_in_turn() -> None:
+def test_integrations_are_distributed_over_the_organizations() -> None:
     assert names(Layout(organizations=2, integrations=5)) == [
         "demo-001:people-001",
         "demo-002:people-001",
@@ -28,7 +28,7 @@ def test_more_organizations_than_integrations_leave_some_without_any() -> None:
     ]
 
 
-def test_others_are_served_beside_them_with_their_own_numbers_of_users() -> None:
+def test_others_are_served_with_their_own_numbers_of_users() -> None:
     layout = Layout(integrations=1, users=5, others={"a:bc": 7, "ab:c": 0})
     assert layout.worlds() == {
         IntegrationRef("demo-001", "people-001"): 5,

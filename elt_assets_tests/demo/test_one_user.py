@@ -25,12 +25,12 @@ def status_of(provider: ProviderProcess, user_id: str) -> int:
     return answer.status
 
 
-def test_whoever_is_listed_can_be_asked_for(provider: ProviderProcess) -> None:
+def test_every_listed_user_can_be_requested(provider: ProviderProcess) -> None:
     for person in provider.truth(REF):
         assert status_of(provider, person["external_id"]) == 200
 
 
-def test_whoever_left_or_never_was_is_not_found(provider: ProviderProcess) -> None:
+def test_a_user_who_left_or_never_existed_is_not_found(provider: ProviderProcess) -> None:
     gone = provider.truth(REF)[0]["external_id"]
     provider.edit(REF, remove=[gone])
     assert status_of(provider, gone) == 404
@@ -38,12 +38,12 @@ def test_whoever_left_or_never_was_is_not_found(provider: ProviderProcess) -> No
     assert status_of(provider, "nobody") == 404
 
 
-def test_a_record_with_an_id_of_its_own_is_found(provider: ProviderProcess) -> None:
+def test_a_record_with_a_replaced_id_is_found(provider: ProviderProcess) -> None:
     provider.edit(REF, add=[{"id": "somebody-else", "status": "ACTIVE"}])
     assert status_of(provider, "somebody-else") == 200
 
 
-def test_a_group_can_be_asked_for_while_somebody_works_there(provider: ProviderProcess) -> None:
+def test_a_group_exists_while_it_has_members(provider: ProviderProcess) -> None:
     groups = call(provider, "/v1/demo-001/people-001/groups").body["data"]["items"]
     for group in groups:
         answer = call(provider, f"/v1/demo-001/people-001/groups/{group['id']}")

@@ -48,7 +48,7 @@ def test_another_process_finds_the_same_people() -> None:
     assert hashlib.sha256(people.encode()).hexdigest() == elsewhere
 
 
-def test_seed_organization_and_integration_each_make_other_people_with_the_same_ids() -> None:
+def test_different_seeds_and_integrations_have_different_people() -> None:
     worlds = [
         list(population(*who, 50).records())
         for who in [(1, "a", "bc"), (2, "a", "bc"), (1, "ab", "c"), (1, "a", "bd"), (1, "b", "bc")]
@@ -68,7 +68,7 @@ def test_a_later_round_can_be_reached_directly_or_step_by_step(users: int, round
 
 
 @given(users=SMALL, rounds=ROUNDS, share=st.sampled_from([0.0, 0.02, 0.3, 0.7]))
-def test_who_left_stays_away_and_no_number_is_given_twice(
+def test_people_who_left_do_not_return_and_numbers_are_not_reused(
     users: int, rounds: int, share: float
 ) -> None:
     people = population(3, "org", "crm", users, churn=Churn(share, share, share))
@@ -83,7 +83,7 @@ def test_who_left_stays_away_and_no_number_is_given_twice(
 
 
 @given(users=SMALL, rounds=ROUNDS)
-def test_who_stays_either_changes_visibly_and_later_or_not_at_all(users: int, rounds: int) -> None:
+def test_people_who_stay_change_with_a_later_time_or_not_at_all(users: int, rounds: int) -> None:
     before = population(3, "org", "crm", users, rounds)
     after = before.next()
     changed = 0
@@ -153,7 +153,7 @@ def test_a_person_has_the_documented_shape() -> None:
 
 
 @given(number=st.integers(min_value=0, max_value=10**10))
-def test_an_id_leads_back_to_its_number(number: int) -> None:
+def test_an_id_gives_its_number(number: int) -> None:
     assert number_of(person_id(number)) == number
 
 
@@ -197,7 +197,7 @@ def test_of_records_with_one_id_the_newest_counts_then_the_last() -> None:
     assert [user["active"] for user in truth([last, old])] == [True]
 
 
-def test_a_record_without_an_id_is_nobody_and_a_number_is_an_id() -> None:
+def test_a_record_without_an_id_is_left_out_and_a_number_is_an_id() -> None:
     nobodies: list[object] = [
         None,
         5,

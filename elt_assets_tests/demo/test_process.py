@@ -77,7 +77,7 @@ def test_it_is_stopped_when_an_error_leaves_the_context() -> None:
     assert not exists(pids[0])
 
 
-def test_it_is_stopped_even_if_it_does_not_heed_a_polite_request() -> None:
+def test_it_is_killed_if_it_ignores_sigterm() -> None:
     with ProviderProcess(SMALL) as provider:
         pid = provider.pid
         os.kill(pid, signal.SIGSTOP)
@@ -132,7 +132,7 @@ def test_a_port_in_use_is_one_clear_line_and_leaves_no_process() -> None:
             _ = second.pid
 
 
-def test_ctrl_c_in_the_terminal_is_not_for_it() -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_it() -> None:
     with ProviderProcess(SMALL) as provider:
         assert os.getsid(provider.pid) != os.getsid(0)
 
@@ -146,7 +146,7 @@ def test_it_does_not_start_twice() -> None:
         assert provider.worlds()
 
 
-def test_a_provider_that_was_killed_is_named_by_whoever_asks_it() -> None:
+def test_a_request_to_a_killed_provider_names_it() -> None:
     with ProviderProcess(SMALL) as provider:
         os.kill(provider.pid, signal.SIGKILL)
         while exists(provider.pid):

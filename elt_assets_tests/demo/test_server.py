@@ -34,7 +34,7 @@ def test_a_page_has_ten_people_a_cursor_and_the_total(provider: ProviderProcess)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 15, 44, 45, 46, 1000])
-def test_following_cursors_reads_everybody_once(provider: ProviderProcess, limit: int) -> None:
+def test_following_cursors_reads_every_person_once(provider: ProviderProcess, limit: int) -> None:
     records = read_all(provider, CALM, limit=limit)
     assert len(records) == len({record["id"] for record in records}) == 45
     assert read_truth(provider, CALM) == provider.truth(CALM)
@@ -85,7 +85,7 @@ def test_a_token_that_is_almost_right_is_wrong(provider: ProviderProcess) -> Non
         assert call(provider, users_path(CALM), token=almost).status == 401
 
 
-def test_the_index_tells_anybody_which_routes_there_are(provider: ProviderProcess) -> None:
+def test_the_index_lists_the_routes_without_a_token(provider: ProviderProcess) -> None:
     answer = call(provider, "/", token=None)
     assert answer.status == 200
     assert "GET /v1/{organization}/{integration}/users" in answer.body["routes"]
@@ -168,9 +168,9 @@ def test_an_edit_is_served_and_is_the_truth(provider: ProviderProcess) -> None:
     assert read_truth(provider, EDITED) == list(provider.truth(EDITED))
 
 
-def test_a_wrong_edit_is_refused_in_words_and_changes_nothing(provider: ProviderProcess) -> None:
+def test_an_invalid_edit_is_refused_and_changes_nothing(provider: ProviderProcess) -> None:
     truth = provider.truth(EDITED)
-    with pytest.raises(NotFound, match="nobody with number or id 'nobody'"):
+    with pytest.raises(NotFound, match="no person with number or id 'nobody'"):
         provider.edit(EDITED, add=1, remove=["nobody"])
     with pytest.raises(InvalidInput, match="add"):
         provider.edit(EDITED, add=-1)
@@ -202,14 +202,14 @@ def test_it_serves_loopback_only(host: str) -> None:
         serve(Layout(), token="t", host=host)
 
 
-def test_a_port_that_cannot_be_had_is_named(provider: ProviderProcess) -> None:
+def test_a_port_that_cannot_be_used_is_named(provider: ProviderProcess) -> None:
     with pytest.raises(InvalidInput, match=f"port {provider.port} of 127.0.0.1 cannot be used"):
         serve(Layout(), token="t", port=provider.port)
     with pytest.raises(InvalidInput, match="port 70000"):
         serve(Layout(), token="t", port=70000)
 
 
-def test_whoever_is_told_that_it_serves_can_end_it_in_order() -> None:
+def test_a_signal_after_the_announced_address_ends_it_in_order() -> None:
     """A signal that raised an error at once could be swallowed by whatever was under way."""
     told: list[str] = []
 

@@ -45,7 +45,7 @@ def test_pages_of_a_day_hold_what_was_recorded_that_day(limit: str) -> None:
     assert all(one.recorded_at.date() == DAYS[0] for one in found)
 
 
-def test_a_stretch_of_days_holds_each_recording_once() -> None:
+def test_a_range_of_days_has_each_recording_once() -> None:
     query = {"from": QUERY["from"], "to": "2026-03-03T12:00:00+02:00", "limit": "1000"}
     found = walked(SigninListing(LAYOUT), query)
     end = datetime(2026, 3, 3, 10, tzinfo=UTC)
@@ -53,7 +53,7 @@ def test_a_stretch_of_days_holds_each_recording_once() -> None:
     assert found == [one for one in every if one.recorded_at < end]
 
 
-def test_a_day_tells_of_the_day_before_and_corrects_itself() -> None:
+def test_a_day_has_late_events_and_corrections() -> None:
     found = recorded(Source.of(LAYOUT, REF), DAYS[1])
     assert [one.occurred_at.date() for one in found[:LATE]] == [DAYS[0]] * LATE
     assert {one.occurred_at.date() for one in found[LATE:]} == {DAYS[1]}
@@ -75,7 +75,7 @@ def test_a_failing_day_fails_until_it_is_repaired_and_no_other_day_does() -> Non
     assert listing.failure(REF, QUERY) is None
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+def test_an_invalid_layout_is_refused() -> None:
     listing = SigninListing(LAYOUT)
     with pytest.raises(InvalidInput, match="from must be a time"):
         listing.page(REF, {"to": QUERY["to"]})
@@ -99,7 +99,7 @@ def test_the_running_provider_serves_signins_and_lets_days_fail() -> None:
         provider.order_outage(REF, {DAYS[0]: 503})
         failed = call(provider, path)
         assert (failed.status, failed.body["error"]["code"]) == (503, "out_of_order")
-        with pytest.raises(InvalidInput, match="200 is no status of an error"):
+        with pytest.raises(InvalidInput, match="200 is not the status of an error"):
             provider.order_outage(REF, {DAYS[0]: 200})
         with pytest.raises(NotFound):
             provider.order_outage(IntegrationRef("nobody", "at-home"), {})
@@ -107,7 +107,7 @@ def test_the_running_provider_serves_signins_and_lets_days_fail() -> None:
         assert call(provider, path).status == 200
 
 
-def test_files_hold_every_case_once_and_the_same_ones_every_time(tmp_path: Path) -> None:
+def test_files_have_every_case_once_and_are_reproducible(tmp_path: Path) -> None:
     write_exports(tmp_path, exports(LAYOUT, DAYS))
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     assert names == [
@@ -135,7 +135,7 @@ def test_files_hold_every_case_once_and_the_same_ones_every_time(tmp_path: Path)
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
 
 
-def test_the_truth_is_what_a_reader_of_everything_ends_with() -> None:
+def test_the_truth_equals_what_a_full_reader_gets() -> None:
     """Worked out once more, the long way: one telling after the other into a dictionary."""
     truth = {(row["organization_id"], row["event_id"]): row for row in signin_truth(LAYOUT, DAYS)}
     told: dict[tuple[str, str], tuple[Any, ...]] = {}

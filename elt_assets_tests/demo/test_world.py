@@ -81,9 +81,7 @@ def test_a_filtered_listing_holds_exactly_those_of_that_status(
 
 
 @given(users=st.integers(1, 60), limit=st.integers(1, 7))
-def test_who_is_there_throughout_is_seen_exactly_once_while_the_world_moves(
-    users: int, limit: int
-) -> None:
+def test_people_who_stay_are_read_exactly_once_while_others_change(users: int, limit: int) -> None:
     worlds = directory(users)
     moving = [worlds.snapshot(ACME)]
     for _ in range(8):
@@ -131,7 +129,7 @@ def test_a_limit_that_is_no_number_from_1_to_1000_is_refused(limit: str) -> None
         Listing(seed=1, page_size=10).page(directory().snapshot(ACME), {"limit": limit})
 
 
-def test_counted_pages_follow_each_other_and_shift_when_somebody_leaves() -> None:
+def test_numbered_pages_shift_when_a_person_leaves() -> None:
     worlds = directory()
     listing = Listing(seed=1, page_size=10)
 
@@ -149,7 +147,7 @@ def test_counted_pages_follow_each_other_and_shift_when_somebody_leaves() -> Non
 
 
 @pytest.mark.parametrize("query", [{"page": "0"}, {"page": "x"}, {"offset": "-1"}])
-def test_a_place_that_cannot_be_counted_to_is_refused(query: dict[str, str]) -> None:
+def test_an_invalid_page_or_offset_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):
         Listing(seed=1, page_size=10).page(directory().snapshot(ACME), query)
 
@@ -176,7 +174,7 @@ def test_a_cursor_is_refused_by_every_listing_but_its_own() -> None:
         listing.page(other, {"cursor": cursor, "status": "ACTIVE"})
 
 
-def test_a_cursor_stays_good_when_its_last_person_leaves_and_after_a_restart() -> None:
+def test_a_cursor_stays_valid_after_a_restart_and_when_its_last_person_leaves() -> None:
     worlds = directory()
     snapshot = worlds.snapshot(ACME)
     cursor = next_cursor(Listing(seed=1, page_size=5), snapshot)
@@ -186,7 +184,7 @@ def test_a_cursor_stays_good_when_its_last_person_leaves_and_after_a_restart() -
     assert page["data"]["items"][0]["id"] == "u-000006"
 
 
-def test_kept_pages_stay_within_their_bytes_and_the_oldest_unread_goes_first() -> None:
+def test_the_page_cache_is_limited_and_drops_the_least_recently_used() -> None:
     cache = PageCache(10)
     cache.put("a", b"aaaa")
     cache.put("b", b"bbbb")
@@ -234,7 +232,7 @@ def test_a_stated_time_of_change_is_served_as_stated_until_the_next_change() -> 
     assert served(worlds.snapshot(ACME))[0]["lastUpdated"] > "2026"
 
 
-def test_edits_outlast_rounds() -> None:
+def test_edits_survive_rounds() -> None:
     worlds = directory(20)
     worlds.edit(
         ACME,
@@ -251,7 +249,7 @@ def test_edits_outlast_rounds() -> None:
     assert served(worlds.snapshot(ACME))[0]["profile"]["displayName"] == "Ada"
 
 
-def test_an_edit_finds_those_who_joined_in_a_round_that_nobody_has_looked_at() -> None:
+def test_an_edit_finds_people_who_joined_in_a_round_not_yet_computed() -> None:
     worlds = directory(20)
     worlds.advance()
     worlds.edit(ACME, Edits(remove=["u-000021"]))
@@ -259,7 +257,7 @@ def test_an_edit_finds_those_who_joined_in_a_round_that_nobody_has_looked_at() -
     assert len(worlds.snapshot(ACME)) == 19
 
 
-def test_added_people_are_new_and_their_numbers_are_not_given_again() -> None:
+def test_added_people_are_new_and_their_numbers_are_not_reused() -> None:
     worlds = directory(1)
     worlds.edit(ACME, Edits(add=2))
     worlds.edit(ACME, Edits(remove=["u-1000000001", 1_000_000_002]))
@@ -291,7 +289,7 @@ def test_replaced_and_added_records_can_be_changed_and_removed_by_their_ids() ->
     assert served(worlds.snapshot(ACME)) == expected
 
 
-def test_a_changed_id_is_the_one_that_finds_the_person() -> None:
+def test_a_person_is_found_by_the_changed_id() -> None:
     worlds = directory(3)
     worlds.edit(ACME, Edits(change=[Change(2, {"id": "renamed"})]))
     with pytest.raises(NotFound, match="u-000002"):
@@ -301,7 +299,7 @@ def test_a_changed_id_is_the_one_that_finds_the_person() -> None:
 
 
 @pytest.mark.parametrize("who", [0, 4, -1, "u-000004", "u-3", "3", "", "u-"])
-def test_an_edit_of_nobody_says_so_and_makes_none_of_its_changes(who: int | str) -> None:
+def test_an_edit_of_an_unknown_person_changes_nothing(who: int | str) -> None:
     worlds = directory(3)
     before = served(worlds.snapshot(ACME))
     with pytest.raises(NotFound, match="acme:crm has nobody"):

@@ -37,16 +37,16 @@ class Dagster:
     def _queue(self) -> dict[str, Any]:
         beat = None if self.heartbeat_age is None else time.time() - self.heartbeat_age
         daemon = {
-            "daemonType": "SENSOR",
+            "name": "SENSOR",
             "required": True,
-            "lastHeartbeatTime": beat,
-            "lastHeartbeatErrors": [],
+            "last_heartbeat": beat,
+            "errors": [],
         }
         pool = {
-            "concurrencyKey": "extract",
-            "slotCount": 4,
-            "activeSlotCount": 3,
-            "pendingStepCount": 2,
+            "name": "extract",
+            "slots": 4,
+            "taken": 3,
+            "waiting": 2,
         }
         return {
             "queued": {"__typename": "Runs", "count": 2, "results": [{"creationTime": 1.0}]},

@@ -31,7 +31,7 @@ def test_the_time_of_every_stage_is_counted(company: Company) -> None:
         assert first["elt_assets_stage_seconds_total", stage, "users"] > 0, stage
 
 
-def test_what_happened_to_a_fleet_is_counted(company: Company) -> None:
+def test_metrics_count_what_happened_to_the_integrations(company: Company) -> None:
     one, two, three, four = (IntegrationRef(f"org-{n}", "okta") for n in range(4))
     world = company.connect(one, World(people(30)))
     company.sync(one)
@@ -96,7 +96,7 @@ def test_queue_pools_and_heartbeats_come_from_the_web_server(
     assert 4 < found["elt_assets_daemon_heartbeat_age_seconds", "sensor"] < 60
 
 
-def test_a_source_that_is_away_costs_only_its_own_metrics(company: Company) -> None:
+def test_without_a_source_only_its_own_metrics_are_missing(company: Company) -> None:
     with Provider() as gone:
         server = Server(gone.url)
     found = samples(company, server)
@@ -112,7 +112,7 @@ def test_two_scrapes_in_a_moment_read_once(company: Company) -> None:
     assert exposition(collector) == first
 
 
-def test_every_metric_is_introduced_once_however_many_streams_it_has(company: Company) -> None:
+def test_every_metric_is_declared_once_for_all_streams(company: Company) -> None:
     text = exposition(FleetCollector(company.platform.settings)).decode()
     introduced = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
     assert len(introduced) == len(set(introduced))

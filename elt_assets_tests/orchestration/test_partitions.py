@@ -34,7 +34,7 @@ KEYS = ["a", "b", "c", "d", "e", "f"]
         ("", None, []),
     ],
 )
-def test_wanted_keys_become_runs_of_neighbours(
+def test_wanted_keys_become_contiguous_ranges(
     wanted: str, at_most: int | None, ranges: list[str]
 ) -> None:
     assert contiguous_ranges(KEYS, wanted, at_most) == [list(keys) for keys in ranges]
@@ -66,13 +66,13 @@ def test_ranges_hold_every_wanted_key_once_and_no_other(
         ("adf", "bce", 3, ["a", "def"]),
     ],
 )
-def test_what_costs_nothing_does_not_split_a_range_and_never_ends_one(
+def test_a_carried_key_neither_splits_nor_ends_a_range(
     wanted: str, carried: str, at_most: int | None, ranges: list[str]
 ) -> None:
     assert contiguous_ranges(KEYS, wanted, at_most, carried=carried) == [list(r) for r in ranges]
 
 
-def test_a_range_does_not_carry_more_along_than_another_run_costs() -> None:
+def test_a_range_includes_no_more_unwanted_keys_than_another_run_costs() -> None:
     keys = [str(number) for number in range(1000)]
     (first, *_, last) = contiguous_ranges(keys, ["0", "100", "900"], carried=keys)
     assert (first[0], first[-1], last) == ("0", "100", ["900"])
@@ -117,7 +117,7 @@ def test_ranges_of_any_work_hold_every_wanted_key_once_and_keep_their_bounds(
         assert sum(expected[key] for key in found if key in asked) <= 10.0 or len(found) == 1
 
 
-def test_a_run_names_its_range_by_the_ends_and_a_single_key_by_itself() -> None:
+def test_a_run_has_the_ends_of_its_range_or_its_only_key_in_tags() -> None:
     assert partition_tags(["a:1", "a:2", "a:3"]) == {
         "dagster/asset_partition_range_start": "a:1",
         "dagster/asset_partition_range_end": "a:3",

@@ -67,7 +67,7 @@ def test_the_platform_follows_settings_at_the_time_of_the_run(
     assert not own_home.exists()
 
 
-def test_fields_come_before_settings(tmp_path: Path) -> None:
+def test_fields_of_a_resource_override_settings(tmp_path: Path) -> None:
     with opened_platform(
         warehouse=WarehouseResource(folder=str(tmp_path / "files"), threads=2),
         operational=OperationalResource(path=str(tmp_path / "registry.db")),

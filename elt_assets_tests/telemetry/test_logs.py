@@ -43,7 +43,7 @@ def events(written: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
-def test_a_sync_tells_its_beginning_and_its_end_with_whose_it_is(
+def test_the_start_and_end_of_a_sync_are_logged_with_its_integration(
     company: Company, written: io.StringIO
 ) -> None:
     company.connect(ACME, World(people(3)))
@@ -62,7 +62,7 @@ def test_a_sync_tells_its_beginning_and_its_end_with_whose_it_is(
     assert settled.items() >= {**whose, "status": "applied", "inserted": 3}.items()
 
 
-def test_syncs_of_two_threads_do_not_borrow_each_others_names(
+def test_records_of_two_threads_have_their_own_syncs(
     company: Company, written: io.StringIO
 ) -> None:
     refs = [IntegrationRef(f"org-{number}", "okta") for number in range(8)]
@@ -85,7 +85,7 @@ def test_a_failure_is_a_warning_with_its_cause(company: Company, written: io.Str
     assert failed["error"] == "acme:main: page 1: 401 for [mail]"
 
 
-def test_secrets_and_persons_are_taken_out_of_every_field(written: io.StringIO) -> None:
+def test_secrets_and_personal_data_are_removed_from_every_field(written: io.StringIO) -> None:
     secrets = Secrets()
     secrets.remember("s3cr3t-of-acme")
     with bound(ACME, "s1", "users", secrets), stage("extract"):
@@ -128,7 +128,7 @@ def test_the_console_form_is_one_line_for_people(written: io.StringIO) -> None:
         assert part in line
 
 
-def test_choosing_again_replaces_the_choice(written: io.StringIO) -> None:
+def test_configuring_again_replaces_the_configuration(written: io.StringIO) -> None:
     second = io.StringIO()
     configure("json", "info", to=second)
     logger.info("hello")
@@ -143,7 +143,7 @@ def test_less_important_records_are_left_out(written: io.StringIO) -> None:
     assert [event["event"] for event in events(written)] == ["loud"]
 
 
-def test_nothing_of_one_sync_stays_bound_for_the_next() -> None:
+def test_no_fact_of_a_sync_stays_bound_for_the_next() -> None:
     with bound(ACME, "s1", "users", Secrets()):
         pass
     assert logs.structlog.contextvars.get_contextvars() == {}

@@ -88,7 +88,7 @@ def test_spans_arrive_at_an_otlp_receiver_before_the_run_ends(
         assert name in sent
 
 
-def test_a_receiver_that_is_away_costs_no_sync(
+def test_a_trace_receiver_that_is_down_fails_no_sync(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = fleet.connect(1)
@@ -99,7 +99,7 @@ def test_a_receiver_that_is_away_costs_no_sync(
     assert fleet.run(keys).success
 
 
-def test_off_nothing_of_opentelemetry_is_loaded() -> None:
+def test_without_tracing_opentelemetry_is_not_imported() -> None:
     code = (
         "import sys; from elt_assets.telemetry import tracing\n"
         "with tracing.traced(None), tracing.span('run', a=1): tracing.annotate(b=2)\n"

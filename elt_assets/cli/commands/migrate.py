@@ -16,7 +16,7 @@ from elt_assets.errors import InvalidInput, NotFound
     "Example: elt-assets migrate --warehouse\n\n"
     "The password comes from ELT_ASSETS_OPERATIONAL_PASSWORD (env:NAME or file:PATH), schema "
     "and reading role from ELT_ASSETS_OPERATIONAL_SCHEMA and _READER. Stop the server first: "
-    "a sync that has to write meanwhile waits, and fails after ELT_ASSETS_LOCK_WAIT."
+    "a sync that has to write meanwhile waits, and fails if it waits too long."
 )
 @click.option("--to", "url", metavar="URL", help="An empty PostgreSQL database.")
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -44,7 +45,7 @@ FAULTS: dict[str, Fault] = {
 }
 
 END = "void-end"
-"""What a cursor stands for that leads to an empty last page."""
+"""The cursor of an empty last page."""
 
 
 class _Data(msgspec.Struct):
@@ -58,9 +59,9 @@ class _Page(msgspec.Struct):
 
 
 class Afflictions:
-    """The plans of all integrations.
+    """The fault plans of all integrations.
 
-    `share` is the part of all other requests for pages that meets a passing failure.
+    `share` is the share of all other page requests that fail at first.
     """
 
     def __init__(self, *, share: float, seed: int) -> None:
@@ -69,7 +70,7 @@ class Afflictions:
         self._planned: dict[IntegrationRef, Affliction] = {}
 
     def order(self, ref: IntegrationRef, plan: Plan) -> Suffered:
-        """Let `ref` suffer `plan`, and nothing else any more. Raises `InvalidInput`."""
+        """Set the plan of `ref`. Raises `InvalidInput`."""
         for order in plan.orders:
             if order.fault not in FAULTS:
                 raise InvalidInput(f"plan: there is no fault {order.fault!r}")
@@ -77,13 +78,13 @@ class Afflictions:
         return self.suffered(ref)
 
     def lift(self, ref: IntegrationRef) -> Suffered:
-        """End what `ref` suffers; returns what it was."""
+        """End the plan of `ref`; return what it did."""
         suffered = self.suffered(ref)
         self._planned.pop(ref, None)
         return suffered
 
     def suffered(self, ref: IntegrationRef) -> Suffered:
-        """What `ref` has suffered under its plan."""
+        """What the plan of `ref` has done so far."""
         affliction = self._planned.get(ref)
         if affliction is None:
             return Suffered()
@@ -95,11 +96,11 @@ class Afflictions:
         )
 
     def planned(self, ref: IntegrationRef) -> Affliction | None:
-        """What was ordered for `ref`."""
+        """The state of the plan of `ref`."""
         return self._planned.get(ref)
 
     def of(self, ref: IntegrationRef) -> Affliction | None:
-        """What the next answer to `ref` suffers."""
+        """The plan for the next answer to `ref`, or a random failure."""
         planned = self._planned.get(ref)
         if planned is not None or self._dice.random() >= self._share:
             return planned
@@ -107,7 +108,7 @@ class Afflictions:
 
 
 class Chaos:
-    """The application with what its integrations suffer before it."""
+    """A middleware that applies the plans of faults."""
 
     def __init__(self, app: ASGIApp, directory: Directory, afflictions: Afflictions) -> None:
         self._app = app
@@ -115,10 +116,10 @@ class Chaos:
         self._afflictions = afflictions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (asked := _asked_for_one(scope["path"])) is not None:
-            await self._about_one(*asked, scope, receive, send)
+        ref, key = _requested(scope["path"])
+        if ref is not None and key is not None:
+            await self._about_one(ref, key, scope, receive, send)
             return
-        ref = _listed(scope["path"])
         affliction = None if ref is None else self._afflictions.of(ref)
         if ref is None or affliction is None:
             await self._app(scope, receive, send)
@@ -128,7 +129,7 @@ class Chaos:
     async def _about_one(
         self, ref: IntegrationRef, key: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer about one user, as long as a plan that concerns single users lasts."""
+        """Answer for one user, changed by the faults of the plan that concern single users."""
         affliction = self._afflictions.planned(ref)
         orders = [] if affliction is None else affliction.plan.orders
         faults = [fault for order in orders if (fault := FAULTS[order.fault]).single]
@@ -195,7 +196,7 @@ class Chaos:
             await response(scope, receive, send)
 
     async def _clean(self, exchange: Exchange, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        """The application's own answer, whole."""
+        """The complete answer of the application."""
         query = {name: value for name, value in exchange.query.items() if value != END}
         asked = {**scope, "query_string": urlencode(query).encode()}
         return await _answered(self._app, asked, receive)
@@ -215,30 +216,17 @@ async def _answered(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, 
     return status, b"".join(parts)
 
 
-def _listed(path: str) -> IntegrationRef | None:
-    """The integration whose people this path lists."""
+def _requested(path: str) -> tuple[IntegrationRef | None, str | None]:
+    """The integration whose users this path reads, and the id if it names one user."""
     match path.split("/"):
-        case ["", "v1", organization, integration, "users"]:
-            try:
-                return IntegrationRef(organization, integration)
-            except InvalidInput:
-                return None
-    return None
-
-
-def _asked_for_one(path: str) -> tuple[IntegrationRef, str] | None:
-    """The integration and the id of the user that this path names."""
-    match path.split("/"):
-        case ["", "v1", organization, integration, "users", key]:
-            try:
-                return IntegrationRef(organization, integration), key
-            except InvalidInput:
-                return None
-    return None
+        case ["", "v1", organization, integration, "users", *key] if len(key) < 2:
+            with suppress(InvalidInput):
+                return IntegrationRef(organization, integration), key[0] if key else None
+    return None, None
 
 
 def _resolve_alias(exchange: Exchange) -> None:
-    """Put the cursor that an alias stands for in its place."""
+    """Replace an alias by its cursor."""
     aliases = exchange.affliction.aliases
     cursor = exchange.query.pop("cursor", None)
     while cursor in aliases:

@@ -1,8 +1,4 @@
-"""False claims: totals, ends, states and single records that are well formed and not so.
-
-Malformed pages are in `paging_faults`, damaged records in `record_faults`, real changes of people
-in `population_changes`.
-"""
+"""False claims: totals, ends, states and single records that are well formed but wrong."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ def _counted(change: Callable[[Exchange, int], int]) -> Callable[[Exchange], obj
 
 
 def _overlap(exchange: Exchange) -> object:
-    """Begin with the last record of the page before, and lose one's own last one for it."""
+    """Start with the last record of the previous page, and lose the last record of this one."""
     before = exchange.affliction.earlier[-1] if exchange.affliction.earlier else []
     records = exchange.page.records
     if not before or not records:
@@ -53,7 +49,7 @@ def _overlap(exchange: Exchange) -> object:
 
 
 def _lost_page(exchange: Exchange) -> object:
-    """An empty page that leads on, in place of one with records."""
+    """An empty page with a next cursor, in place of one with records."""
     if not exchange.page.records:
         return False
     for record in exchange.page.records:
@@ -63,7 +59,7 @@ def _lost_page(exchange: Exchange) -> object:
 
 
 def _capped(exchange: Exchange) -> object:
-    """List no more than so many people, and count these alone."""
+    """List at most twelve people, and report that as the total."""
     room = max(0, _MOST - sum(map(len, exchange.affliction.earlier)))
     told = exchange.page.total or 0
     if told <= _MOST:
@@ -79,7 +75,7 @@ def _capped(exchange: Exchange) -> object:
 
 
 def _follow_the_count(exchange: Exchange) -> object:
-    """Read a cursor that is an offset; the first time, somebody before it leaves, another joins."""
+    """Read a cursor that is an offset; once, a person before it leaves and another one joins."""
     cursor = exchange.query.get("cursor", "")
     if not cursor.startswith(_COUNTED):
         return False
@@ -96,7 +92,7 @@ def _follow_the_count(exchange: Exchange) -> object:
 
 
 def _lead_by_count(exchange: Exchange) -> object:
-    """Name the next page by how many people came before it."""
+    """Give a next cursor that is the number of people before it."""
     page = exchange.page
     seen = sum(map(len, exchange.affliction.earlier)) + len(page.records)
     page.next = f"{_COUNTED}{seen}" if page.records and seen < (page.total or 0) else None
@@ -109,7 +105,7 @@ def _everybody(exchange: Exchange) -> list[str]:
 
 
 def _each(change: Callable[[dict[str, Any]], None]) -> Callable[[Exchange], object]:
-    """Change what every record of the page says."""
+    """Change every record of the page."""
 
     def act(exchange: Exchange) -> object:
         changed = []
@@ -161,7 +157,7 @@ def _lie(
     needs: frozenset[Need] = frozenset(),
     **placed: Any,
 ) -> Fault:
-    """A lie that may be told once or for good."""
+    """A false claim that may happen once or always."""
     return Fault(name, Family.LIE, allowed, allowed, act=act, needs=needs, **placed)
 
 

@@ -1,4 +1,4 @@
-"""A fault of the embedded provider, the plan that a client orders, and the exchange it changes."""
+"""A fault of the embedded provider, the plan of a client, and the exchange that a fault changes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from elt_assets.demo.world import Directory
 from elt_assets.identifiers import IntegrationRef
 
 ALWAYS = 1_000_000
-"""`times` of a fault that does not go away."""
+"""`times` of a permanent fault."""
 
 
 class Ending(StrEnum):
-    """How a client may end that has met a fault."""
+    """How a sync may end after a fault."""
 
     RIGHT = "right"
-    """Everything is as the provider has it."""
+    """The result equals the provider's data."""
     INCOMPLETE = "incomplete"
-    """What was listed is applied, nobody is deleted, and the certificate says why."""
+    """The listed records are applied, nothing is deleted, and the certificate has the reason."""
     FAILED = "failed"
-    """Nothing is applied and the error says why."""
+    """Nothing is applied, and the error has the reason."""
 
 
 Endings = frozenset[Ending]
@@ -38,7 +38,7 @@ FAILED = frozenset({Ending.FAILED})
 
 
 class Family(StrEnum):
-    """What part of an answer a fault spoils."""
+    """The part of an answer that a fault changes."""
 
     HTTP = "http"
     PAGINATION = "pagination"
@@ -50,20 +50,20 @@ class Family(StrEnum):
 
 
 class Need(StrEnum):
-    """What an integration must have for a fault's allowed endings to hold."""
+    """What an integration needs for a fault's allowed endings to hold."""
 
     TOTAL = "total"
-    """It reads the provider's own count."""
+    """It reads the provider's total."""
     GRACE = "grace"
-    """It waits for a second extraction before it deletes."""
+    """It waits for a second extraction before deletes."""
     CURSOR = "cursor"
-    """Each of its pages leads to the next, instead of being counted."""
+    """Its pages have cursors instead of numbers."""
     SINGLE = "single"
-    """It asks for single users before it deletes them."""
+    """It probes single users before deletes."""
 
 
 class OneAnswer(NamedTuple):
-    """An answer about one user."""
+    """The answer to a request for one user."""
 
     status: int
     content_type: str
@@ -72,14 +72,13 @@ class OneAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault by name, and how a correct client may end after meeting it.
+    """A fault by name, and how a correct sync may end after it.
 
-    `fleeting` is allowed where it happens once, `lasting` where it never goes away; None
-    means that it does not come in that form. `begin` acts before the page is made, `act` on
-    the page or in place of it; they return False when there was nothing to spoil. `single`
-    makes another answer of the one about a user, given the id.
-    `from_page` is the first page, and `before_last` says that another page must follow.
-    `extra` is how many records more than there are people it makes the listing hold.
+    `fleeting` are the allowed endings if it happens once, `lasting` if it is permanent; None means
+    that it has no such form. `begin` acts before the page is made, `act` on the page or in place of
+    it; they return False if there was nothing to change. `single` changes the answer for one user,
+    given the id. `from_page` is the first affected page, `before_last` requires another page after
+    it. `extra` is the number of records that it adds to the listing.
     """
 
     name: str
@@ -97,7 +96,7 @@ class Fault:
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One fault to happen from the `at`th request on (1 is the next), `times` times."""
+    """A fault from the `at`th request on (1 is the next), `times` times."""
 
     fault: str
     at: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -105,17 +104,17 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one integration's answers will suffer; no orders, nothing."""
+    """The faults of one integration's answers."""
 
     orders: list[Order] = []
     seed: int = 1
 
 
 class Suffered(msgspec.Struct, frozen=True):
-    """What has happened since the plan was made.
+    """What the plan has done so far.
 
-    `keys` are the ids of people whom a fault touched: their records, nobody else's, may
-    have come out otherwise. `strayed` counts credentials sent under a foreign host name.
+    `keys` are the ids of the people whom a fault touched: only their records may differ.
+    `strayed` counts credentials sent under a foreign host name.
     """
 
     requests: int = 0
@@ -144,7 +143,7 @@ class Page:
 
 @dataclass(slots=True)
 class Affliction:
-    """One integration's plan and what came of it so far."""
+    """One integration's plan and its state."""
 
     plan: Plan
     chance: random.Random
@@ -162,7 +161,7 @@ Delivery = Callable[[Wire], Awaitable[None]]
 
 @dataclass(slots=True)
 class Exchange:
-    """One request for a page and the answer that is being made of it."""
+    """One request for a page, and its answer."""
 
     directory: Directory
     ref: IntegrationRef
@@ -178,21 +177,21 @@ class Exchange:
 
     @property
     def chance(self) -> random.Random:
-        """The plan's own dice."""
+        """The random numbers of the plan."""
         return self.affliction.chance
 
     @property
     def body(self) -> bytes:
-        """The body as faults have left it."""
+        """The body after the faults."""
         return self.page.encoded() if self.spoiled is None else self.spoiled
 
     def alias(self, name: str, cursor: str | None) -> str:
-        """A cursor of that name, which stands for `cursor` (None is the first page)."""
+        """Make `name` an alias of `cursor`; None is the first page."""
         self.affliction.aliases[name] = cursor
         return name
 
     def victim(self) -> int | None:
-        """The place of somebody on this page, who from now on counts as touched."""
+        """The place of a random record of this page, which then counts as touched."""
         if not self.page.records:
             return None
         place = self.chance.randrange(len(self.page.records))
@@ -200,10 +199,10 @@ class Exchange:
         return place
 
     def touched(self, record: bytes) -> None:
-        """Remember whose record this is."""
+        """Record that a fault touched this record."""
         self.affliction.keys.add(str(msgspec.json.decode(record)["id"]))
 
     def earlier_record(self) -> bytes | None:
-        """Somebody's record of a page served before, as it was served."""
+        """A random record of an earlier page, as it was served."""
         served = [record for page in self.affliction.earlier for record in page]
         return self.chance.choice(served) if served else None

@@ -1,8 +1,9 @@
-"""Faults of pagination: cursors, page borders, the shape of the page and the declared total."""
+"""Faults of pagination: cursors, page boundaries, the shape of a page and the declared total."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -44,7 +45,7 @@ def _forget_the_cursor(exchange: Exchange) -> object:
 
 
 def _page_before(exchange: Exchange) -> object:
-    """The records of the page before in the place of this page's."""
+    """Replace the records of this page by those of the previous page."""
     if not exchange.affliction.earlier:
         return False
     for record in exchange.page.records:
@@ -79,7 +80,7 @@ def _end_here_without_a_total(exchange: Exchange) -> object:
 
 
 def _only_an_end(exchange: Exchange) -> object:
-    """An empty last page that counts nothing: what swallowed errors often look like."""
+    """An empty last page without a total, as swallowed errors often look."""
     if not exchange.page.records:
         return False
     exchange.page.records, exchange.page.next, exchange.page.total = [], None, None
@@ -163,7 +164,7 @@ def _total_in_words(exchange: Exchange) -> None:
 
 
 def _other_people_twice(exchange: Exchange) -> object:
-    """Two lists of one length under one name: parsers disagree on which of them counts."""
+    """Two lists of the same length under one name: parsers disagree about which one counts."""
     page = exchange.page.encoded()
     records = exchange.page.records
     if not records:
@@ -180,7 +181,7 @@ def _other_people_twice(exchange: Exchange) -> object:
 
 
 def _shift(exchange: Exchange) -> object:
-    """Hide one, then show one twice: what index pagination does when people move."""
+    """Hide one record, then repeat one, as index pagination does when people join or leave."""
     affliction, records = exchange.affliction, exchange.page.records
     if affliction.hidden is None:
         place = exchange.victim() if exchange.page.next is not None else None
@@ -197,7 +198,7 @@ def _shift(exchange: Exchange) -> object:
 
 
 def _hide_behind_a_newcomer(exchange: Exchange) -> object:
-    """One leaves and one joins, so that the count agrees, and a third one is skipped."""
+    """Replace a record by that of a new person, so that the count still agrees."""
     place = exchange.victim()
     if place is None:
         return False
@@ -212,30 +213,16 @@ def _fault(
     act: Callable[[Exchange], object],
     fleeting: Endings | None,
     lasting: Endings | None = None,
-    *,
-    needs: frozenset[Need] = frozenset(),
-    from_page: int = 1,
-    before_last: bool = False,
-    answers: int = 1,
+    **more: Any,
 ) -> Fault:
-    return Fault(
-        name,
-        Family.PAGINATION,
-        fleeting,
-        lasting,
-        act=act,
-        needs=needs,
-        from_page=from_page,
-        before_last=before_last,
-        answers=answers,
-    )
+    return Fault(name, Family.PAGINATION, fleeting, lasting, act=act, **more)
 
 
 _LOUD = FAILED | INCOMPLETE
 _UNSURE = frozenset(Ending)
 
 FAULTS = (
-    # From the second page on: once, the first page leading to itself is only read twice.
+    # From the second page on, because a first page that leads to itself is only read twice.
     _fault(
         "cursor_cycle",
         _to_the_first_page,

@@ -1,6 +1,6 @@
-"""Real changes while pages are read: people join, leave, change and move.
+"""Changes of people while pages are read: they join, leave and change.
 
-These are no faults: every answer is right at its moment.
+Every answer is right at its moment.
 """
 
 from __future__ import annotations
@@ -26,22 +26,19 @@ def _numbers(exchange: Exchange) -> list[int]:
     return list(snapshot.overlay.numbers(snapshot.people))
 
 
-def _edit(exchange: Exchange, edits: Edits) -> None:
-    exchange.directory.edit(exchange.ref, edits)
-
-
 def _join(exchange: Exchange) -> None:
-    _edit(exchange, Edits(add=2))
+    exchange.directory.edit(exchange.ref, Edits(add=2))
 
 
-def _leaves(place: int) -> Callable[[Exchange], object]:
-    """A person leaves: the first in the list (read already) or the last (not read yet)."""
+def _leaves(place: int, joining: int = 0) -> Callable[[Exchange], object]:
+    """A person leaves, the first (read already) or the last (not read yet), and others join."""
 
     def begin(exchange: Exchange) -> object:
         numbers = _numbers(exchange)
         if len(numbers) < 2:
             return False
-        _edit(exchange, Edits(remove=[numbers[place]]))
+        edits = Edits(remove=[numbers[place]], add=joining)
+        exchange.directory.edit(exchange.ref, edits)
         return None
 
     return begin
@@ -54,20 +51,7 @@ def _changes(place: int) -> Callable[[Exchange], object]:
             return False
         name = f"Changed while reading {exchange.affliction.requests}"
         change = Change(who=numbers[place], set={"profile": {"displayName": name}})
-        _edit(exchange, Edits(change=[change]))
-        return None
-
-    return begin
-
-
-def _one_for_another(place: int) -> Callable[[Exchange], object]:
-    """Somebody leaves and somebody joins: the count stays."""
-
-    def begin(exchange: Exchange) -> object:
-        numbers = _numbers(exchange)
-        if len(numbers) < 2:
-            return False
-        _edit(exchange, Edits(remove=[numbers[place]], add=1))
+        exchange.directory.edit(exchange.ref, Edits(change=[change]))
         return None
 
     return begin
@@ -90,7 +74,7 @@ FAULTS = (
     _world("change_behind_the_reader", _changes(0), RIGHT, RIGHT),
     _world("change_before_the_reader", _changes(-1), RIGHT, RIGHT),
     _world(
-        "one_for_another_behind_the_reader", _one_for_another(0), RIGHT | INCOMPLETE, needs=_TOTAL
+        "one_for_another_behind_the_reader", _leaves(0, joining=1), RIGHT | INCOMPLETE, needs=_TOTAL
     ),
-    _world("one_for_another_before_the_reader", _one_for_another(-1), RIGHT),
+    _world("one_for_another_before_the_reader", _leaves(-1, joining=1), RIGHT),
 )

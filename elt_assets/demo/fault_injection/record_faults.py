@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -20,7 +21,7 @@ Change = Callable[[bytes], bytes]
 
 
 def _one(change: Change) -> Callable[[Exchange], object]:
-    """Spoil one record of the page."""
+    """Damage one record of the page."""
 
     def act(exchange: Exchange) -> object:
         place = exchange.victim()
@@ -33,7 +34,7 @@ def _one(change: Change) -> Callable[[Exchange], object]:
 
 
 def _member(name: str, value: bytes) -> Change:
-    """Give one member of the record or of its profile these bytes for a value."""
+    """Set a member of the record or of its profile to these bytes."""
 
     def change(record: bytes) -> bytes:
         document = msgspec.json.decode(record)
@@ -45,7 +46,7 @@ def _member(name: str, value: bytes) -> Change:
 
 
 def _added(member: bytes) -> Change:
-    """Put a member before all others."""
+    """Insert a member before all others."""
     return lambda record: b"{" + member + b"," + record[1:]
 
 
@@ -90,7 +91,7 @@ def _same_record_twice(exchange: Exchange) -> object:
 
 
 def _foreign(record: bytes) -> Callable[[Exchange], object]:
-    """Add a record of nobody."""
+    """Add a record of a person who does not exist."""
     identity = str(msgspec.json.decode(record).get("id"))
 
     def act(exchange: Exchange) -> None:
@@ -110,11 +111,11 @@ def _spaced(exchange: Exchange) -> object:
     return bool(exchange.page.records)
 
 
-# Half of a record is unusable: it proves that its person exists, or that nobody can be
-# said to be missing; in a small listing one is already too many.
+# An unusable record proves that its person exists, or that the listing is incomplete. In a small
+# listing one such record is already too many.
 _SHIELDED = RIGHT | FAILED
 _KEYLESS = INCOMPLETE | FAILED
-# A provider that counts a record twice may as well have left another out.
+# A provider that counts a record twice may also have left another one out.
 _TWICE = RIGHT | INCOMPLETE
 
 
@@ -123,20 +124,18 @@ def _content(
     act: Callable[[Exchange], object],
     fleeting: Endings,
     lasting: Endings | None = None,
-    *,
-    from_page: int = 1,
-    extra: int = 0,
+    **more: Any,
 ) -> Fault:
-    return Fault(name, Family.CONTENT, fleeting, lasting, act=act, from_page=from_page, extra=extra)
+    return Fault(name, Family.CONTENT, fleeting, lasting, act=act, **more)
 
 
 def _shielded(name: str, change: Change) -> Fault:
-    """A record that cannot be used, by a person who can be told."""
+    """An unusable record of a person whose key is readable."""
     return _content(name, _one(change), _SHIELDED, _SHIELDED)
 
 
 def _keyless(name: str, change: Change) -> Fault:
-    """A record that cannot be used, by nobody knows whom."""
+    """An unusable record without a readable key."""
     return _content(name, _one(change), _KEYLESS, _KEYLESS)
 
 

@@ -29,7 +29,7 @@ _PAUSE = 0.05
 def raw(
     status: str = "200 OK", headers: tuple[str, ...] = (), body: bytes = b"", length: int | None = 0
 ) -> bytes:
-    """An answer in bytes; `length` is added to the body's true one, None leaves it out."""
+    """An answer as bytes; `length` is added to the true content length, None omits the header."""
     lines = [f"HTTP/1.1 {status}", "content-type: application/json", *headers]
     if length is not None:
         lines.append(f"content-length: {len(body) + length}")
@@ -43,7 +43,7 @@ def delivered(deliver: Callable[[Wire, bytes], Awaitable[None]]) -> Callable[[Ex
     """An act that replaces the delivery of the body."""
 
     def act(exchange: Exchange) -> None:
-        # These answers are written whole and name no compression; unnamed, it is no page.
+        # These answers have no header for compression, so the body must not be compressed.
         packed = "content-encoding" in exchange.headers
         body = exchange.page.encoded() if packed else exchange.body
 
@@ -56,7 +56,7 @@ def delivered(deliver: Callable[[Wire, bytes], Awaitable[None]]) -> Callable[[Ex
 
 
 def closing(answer: Cut) -> Callable[[Exchange], None]:
-    """An act that writes what `answer` makes of the body, and closes."""
+    """An act that writes `answer` of the body and closes the connection."""
 
     async def deliver(wire: Wire, body: bytes) -> None:
         await wire.write(answer(body))
@@ -66,7 +66,7 @@ def closing(answer: Cut) -> Callable[[Exchange], None]:
 
 
 def resetting(answer: Cut) -> Callable[[Exchange], None]:
-    """An act that writes what `answer` makes of the body, and breaks the connection."""
+    """An act that writes `answer` of the body and resets the connection."""
 
     async def deliver(wire: Wire, body: bytes) -> None:
         await wire.write(answer(body))
@@ -78,7 +78,7 @@ def resetting(answer: Cut) -> Callable[[Exchange], None]:
 def answering(
     status: int, body: bytes = b'{"error":"as ordered"}', **headers: str
 ) -> Callable[[Exchange], None]:
-    """An act that answers with this status instead of a page."""
+    """An act that answers with this status in place of a page."""
 
     def act(exchange: Exchange) -> None:
         exchange.status = status
@@ -118,7 +118,7 @@ def _damaged_gzip(exchange: Exchange) -> None:
 
 @cache
 def _blanks() -> bytes:
-    """Nothing but spaces, a thousandth of their size; made once, because it takes a while."""
+    """Compressed spaces; made once, because it takes a while."""
     return gzip.compress(b" " * _ENDLESS)
 
 
@@ -185,7 +185,7 @@ def _chunked(body: bytes, whole: bool) -> bytes:
 
 
 def _echoing(status: int) -> Callable[[Exchange], None]:
-    """Answer with an error that quotes the credentials, as debugging gateways do."""
+    """Answer with an error that quotes the credentials, as some gateways do."""
 
     def act(exchange: Exchange) -> None:
         exchange.status = status
@@ -197,7 +197,7 @@ def _echoing(status: int) -> Callable[[Exchange], None]:
 
 
 def _redirected(exchange: Exchange) -> None:
-    """Send the client to another name of this server, where its credentials would be seen."""
+    """Redirect the client to another name of this server, which detects its credentials."""
     token = exchange.authorization.rpartition(" ")[2]
     exchange.status, exchange.spoiled = 302, b""
     exchange.headers["location"] = (
@@ -229,17 +229,17 @@ def _unasked_encoding(exchange: Exchange) -> None:
 
 
 def _passing(name: str, act: Callable[[Exchange], object]) -> Fault:
-    """A fault that another try overcomes."""
+    """A fault that a retry overcomes."""
     return Fault(name, Family.HTTP, fleeting=RIGHT, lasting=FAILED, act=act)
 
 
 def _final(name: str, act: Callable[[Exchange], object], family: Family = Family.HTTP) -> Fault:
-    """A fault that another try does not overcome, so that a client may stop at the first."""
+    """A fault that a retry does not overcome, so a client may stop at once."""
     return Fault(name, family, fleeting=FAILED, lasting=FAILED, act=act)
 
 
 def _harmless(name: str, act: Callable[[Exchange], object], family: Family = Family.HTTP) -> Fault:
-    """Odd, but nothing is wrong with it."""
+    """An unusual but valid answer."""
     return Fault(name, family, fleeting=RIGHT, lasting=RIGHT, act=act)
 
 
@@ -282,7 +282,7 @@ FAULTS = (
         act=answering(404),
     ),
     _final("status_400_that_quotes_the_credentials", _echoing(400)),
-    # After a page of records it is the end for some providers; the total says whether it is here.
+    # For some providers it is the end of a listing; the total decides.
     Fault(
         "status_204",
         Family.HTTP,
@@ -318,4 +318,4 @@ FAULTS = (
 )
 
 PASSING = ("status_500", "status_503", "reset_in_the_body", "closed_before_the_answer", "gzip_cut")
-"""What a provider in need of care shows now and then: each is gone with the next try."""
+"""The failures of `Layout.chaos`; a retry overcomes each."""

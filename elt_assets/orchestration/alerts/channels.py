@@ -1,4 +1,4 @@
-"""Alert channels: webhook, Slack and e-mail. An alert goes to each one that is configured.
+"""Alert channels: webhook, Slack and e-mail. An alert goes to every configured channel.
 
 No error quotes an address: a webhook's address holds a token, and a mailbox names a person.
 """
@@ -24,18 +24,18 @@ from elt_assets.orchestration.alerts.issues import Alert
 SIGNATURE_HEADER = "X-Elt-Assets-Signature"
 _TIMEOUT = 10
 _LISTED = 20
-"""Alerts in one Slack message or e-mail; a person reads no more, and Slack takes no more."""
+"""Most alerts in one Slack message or e-mail; Slack limits the size of a message."""
 
 
 class Channel(Protocol):
-    """Somewhere that alerts are sent to."""
+    """A destination of alerts."""
 
     @property
     def name(self) -> str:
-        """What the sensor remembers it by."""
+        """The name of the channel in the sensor's cursor."""
 
     def send(self, alerts: Sequence[Alert]) -> None:
-        """Send one message with all of them. Raises `RetryableError` if nobody took it."""
+        """Send one message with all alerts. Raises `RetryableError` if it was not accepted."""
 
 
 def channels(settings: Settings) -> list[Channel]:
@@ -55,8 +55,8 @@ class Webhook:
     """JSON to any receiver: `text` for people, `alerts` for programs.
 
     With a secret it is signed: SIGNATURE_HEADER holds `t=` and the seconds since 1970, `,v1=` and
-    the HMAC-SHA256 in hexadecimal of the seconds, a full stop and the body. A message that is
-    recorded and sent again later shows its age.
+    the HMAC-SHA256 in hexadecimal of the seconds, a full stop and the body. The time exposes a
+    message that is recorded and sent again later.
     """
 
     name = "webhook"
@@ -66,7 +66,7 @@ class Webhook:
         self._secret = secret
 
     def send(self, alerts: Sequence[Alert]) -> None:
-        """Post them."""
+        """Post the alerts."""
         text = "\n".join(alert.text for alert in alerts)
         body = msgspec.json.encode({"text": text, "alerts": alerts})
         headers: Mapping[str, str] = {"Content-Type": "application/json"}
@@ -95,10 +95,10 @@ class Slack:
         self._url = url
 
     def send(self, alerts: Sequence[Alert]) -> None:
-        """Send them as one message, a paragraph each."""
+        """Send the alerts as one message, one line each."""
         from slack_sdk.webhook import WebhookClient
 
-        # An alert's text is inert; what is left are Slack's own marks.
+        # An alert's text is inert except for Slack's own markup.
         text = "\n".join(_lines(alerts))
         for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(character, escaped)
@@ -113,7 +113,7 @@ class Slack:
 
 
 class Email:
-    """One plain-text message to everybody in ELT_ASSETS_ALERT_EMAIL_TO."""
+    """One plain-text message to all addresses in ELT_ASSETS_ALERT_EMAIL_TO."""
 
     name = "email"
 
@@ -121,7 +121,7 @@ class Email:
         self._settings = settings
 
     def send(self, alerts: Sequence[Alert]) -> None:
-        """Send them as one message; the subject tells how many of which kind."""
+        """Send the alerts as one message; the subject has the number of each kind."""
         settings = self._settings
         message = EmailMessage()
         message["From"] = settings.alert_email_from
@@ -140,13 +140,13 @@ class Email:
                 server.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
             raise RetryableError(
-                f"the mail server did not take it: {type(error).__name__}"
+                f"the mail server did not accept the alert: {type(error).__name__}"
             ) from None
 
     def _connected(self) -> smtplib.SMTP:
         settings = self._settings
         host, port = settings.smtp_host or "", settings.smtp_port
-        # smtplib's own default takes any certificate, and with it any server in the middle.
+        # By default, smtplib accepts any certificate.
         trusted = ssl.create_default_context()
         if settings.smtp_security == "tls":
             return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT, context=trusted)

@@ -140,7 +140,7 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
     for (kind, of, cause), alike in together.items():
         partitions = tuple(sorted({issue.partition for issue in alike}))
         examples = {issue.example for issue in alike}
-        # The ledger's own words, if all partitions have the same.
+        # The message of the ledger, if it is the same for all partitions.
         text = examples.pop() if len(examples) == 1 else cause
         # For webhooks, Slack, mail and health: nothing in it is a link or a mention.
         alerts.append(Alert(kind, inert(text or cause), len(partitions), partitions, of))
@@ -148,9 +148,9 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
 
 
 def _quarantine(row: SyncRow, since: str) -> Issue:
-    """Reported again on each day on which a sync withheld changes, and when other ones are.
+    """The issue of withheld changes, reported daily and whenever the changes differ.
 
-    A further day's report of the same changes says since when.
+    The report of a further day says since when the same changes wait.
     """
     today = (row.finished_at or "")[:10]
     unchanged = f"unchanged since {since[:10]}: " if since[:10] < today else ""
@@ -200,8 +200,8 @@ def _stale(platform: SyncService, explained: Collection[str]) -> list[Issue]:
             f"stale/{partition}",
             "stale",
             partition,
-            f"not brought up to date for more than {late[partition]:g} hours, and no sync says "
-            "why: is the daemon running? (elt-assets health, elt-assets queues)",
+            f"not brought up to date for more than {late[partition]:g} hours, without a failed "
+            "sync: is the daemon running? (elt-assets health, elt-assets queues)",
         )
         for partition in sorted(late.keys() - set(explained))
     ]

@@ -83,4 +83,4 @@ def _error(instance: dg.DagsterInstance, run_id: str) -> str:
         said = data.user_failure_data and data.user_failure_data.description
         text = said or (data.error.message if data.error else "failed without a reason")
         return f"{event.step_key}: {' '.join(text.split())}"
-    return "the run ended without an answer; its log says more"
+    return "the run failed without an error of a step; see its log"

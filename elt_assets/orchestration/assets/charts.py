@@ -15,12 +15,12 @@ _DPI = 80
 
 
 def bars(title: str, counts: Mapping[str, int]) -> bytes:
-    """Upright bars, one for each label."""
+    """A vertical bar for each label."""
     return stacked(title, list(counts), {"": list(counts.values())})
 
 
 def stacked(title: str, labels: Sequence[str], parts: Mapping[str, Sequence[int]]) -> bytes:
-    """Upright bars made of `parts`, each of which has a number for every label."""
+    """Vertical bars stacked from `parts`, each with a number for every label."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -46,5 +46,5 @@ def stacked(title: str, labels: Sequence[str], parts: Mapping[str, Sequence[int]
 
 
 def data_uri(picture: bytes) -> str:
-    """The picture as an address that holds it."""
+    """The picture as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"

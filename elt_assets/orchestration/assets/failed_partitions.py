@@ -14,9 +14,10 @@ import dagster as dg
 import msgspec
 
 from elt_assets.errors import EltAssetsError
-from elt_assets.foreign_text import inert, markdown
+from elt_assets.foreign_text import inert
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import ledger
@@ -45,7 +46,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class FailureDetails(msgspec.Struct, frozen=True):
-    """What a person needs to know first about the failed sync of one integration."""
+    """The failed sync of one integration: its error, attempts and first dead letters."""
 
     partition: str
     sync_id: str
@@ -59,7 +60,7 @@ class FailureDetails(msgspec.Struct, frozen=True):
 def failure_details(platform: SyncService, stream: Stream, outcome: Outcome) -> FailureDetails:
     """The details of a failed outcome, from the ledger and the warehouse.
 
-    What cannot be read is left out: reporting a failure must not fail.
+    Details that cannot be read are left out, so that reporting a failure does not fail.
     """
 
     def plain(error: str) -> str:
@@ -100,19 +101,15 @@ def failed_observation(
             "status": str(outcome.status),
             "sync_id": outcome.sync_id,
             "retryable": outcome.retryable,
-            "attempts": dg.MetadataValue.md(
-                "\n".join(
-                    f"- attempt {one.attempt}, {one.failed_at}: {markdown(one.error)}"
+            "attempts": bullet_list(
+                [
+                    f"attempt {one.attempt}, {one.failed_at}: {one.error}"
                     for one in details.attempts
-                )
-                or "none recorded"
+                ],
+                none="none recorded",
             ),
-            "dead_letters": dg.MetadataValue.md(
-                "\n".join(
-                    f"- batch {one.batch}, record {one.seq}: {markdown(one.reason)}"
-                    for one in details.dead_letters
-                )
-                or "none"
+            "dead_letters": bullet_list(
+                f"batch {one.batch}, record {one.seq}: {one.reason}" for one in details.dead_letters
             ),
             FAILURE_DETAILS: dg.MetadataValue.json(msgspec.to_builtins(details)),
         },

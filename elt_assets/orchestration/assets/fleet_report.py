@@ -6,33 +6,18 @@
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 import dagster as dg
 
-from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.charts import bars, data_uri, stacked
 from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
+from elt_assets.orchestration.markdown import Link, table
 from elt_assets.sync.admin.fleet_state import DAYS, FleetState, Ranked, fleet_state
 from elt_assets.sync.outcome import Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An integration's name that leads to its partition of a table, where its events are."""
-
-    partition: str
-    table: str
-
-    @property
-    def address(self) -> str:
-        """On the server that shows the page."""
-        query = urlencode({"view": "partitions", "partition": self.partition})
-        return f"/assets/{self.table}?{query}"
 
 
 @dg.multi_asset(
@@ -44,16 +29,16 @@ class Link:
             group_name="fleet",
             owners=[OWNER],
             kinds={"markdown"},
-            description="How all integrations are: how current, what changed, what fails and why, "
-            "who waits for a decision. The page is in the newest materialization's metadata.",
+            description="The state of all integrations: freshness, changes, failures with their "
+            "causes, and quarantines. The page is in the newest materialization's metadata.",
         )
     ],
-    # It has no partitions; `dagster asset materialize --select "*" --partition-range` demands
-    # the policy of every asset all the same.
+    # It has no partitions, but `dagster asset materialize --select "*" --partition-range` requires
+    # the policy of every asset.
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def fleet_report(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResult[None]:
-    """Ask the operational database and write the page."""
+    """Query the operational database and write the page."""
     state = fleet_state(platform.database, platform.settings.stale_hours)
     return dg.MaterializeResult(
         metadata={
@@ -70,26 +55,26 @@ def fleet_report(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResul
 
 
 def page(state: FleetState) -> str:
-    """The report as Markdown; its size does not grow with the fleet."""
+    """The report as Markdown. Its size does not grow with the number of integrations."""
     parts = [
         f"# Fleet on {state.moment} UTC",
         _headline(state),
-        _table(
+        table(
             ("stream", "records", *Status),
             [
                 (stream, f"{state.records.get(stream, 0):,}", *(found.get(s, 0) for s in Status))
                 for stream, found in sorted(state.statuses.items())
             ],
         ),
-        "## How current",
+        "## Freshness",
         _picture("integrations by time since they were last up to date", state.lags),
-        "## What changed",
+        "## Changes",
         _changes(state),
-        "## What fails",
-        _table(
+        "## Failures",
+        table(
             ("integrations", "cause", "for example"),
             [
-                (cause.count, cause.text, Link(cause.example, STREAMS[cause.stream].latest))
+                (cause.count, cause.text, _link(cause.example, cause.stream))
                 for cause in state.causes
             ],
         )
@@ -106,6 +91,12 @@ def page(state: FleetState) -> str:
         _ranked(state.rejecting, "rejected", "fetched") or "None.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _link(partition: str, stream: str) -> Link:
+    """An integration's name that leads to its partition of the stream's latest table."""
+    query = urlencode({"view": "partitions", "partition": partition})
+    return Link.to(partition, f"/assets/{STREAMS[stream].latest}?{query}")
 
 
 def _headline(state: FleetState) -> str:
@@ -151,11 +142,11 @@ def _last_day(state: FleetState) -> int:
 
 
 def _ranked(ranked: Sequence[Ranked], number: str, remark: str) -> str:
-    return _table(
+    return table(
         ("integration", "stream", number, remark),
         [
             (
-                Link(one.partition, STREAMS[one.stream].latest),
+                _link(one.partition, one.stream),
                 one.stream,
                 f"{one.number:,}",
                 one.remark,
@@ -163,17 +154,3 @@ def _ranked(ranked: Sequence[Ranked], number: str, remark: str) -> str:
             for one in ranked
         ],
     )
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = [" | ".join(_cell(value) for value in row) for row in rows]
-    if not lines:
-        return ""
-    head = (" | ".join(columns), " | ".join("---" for _ in columns))
-    return "\n".join(f"| {line} |" for line in (*head, *lines))
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, Link):
-        return f"[{_cell(value.partition)}]({value.address})"
-    return markdown(str(value))

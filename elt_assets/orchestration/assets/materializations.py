@@ -1,18 +1,19 @@
 """Dagster events of a sync: materializations of one partition, and the failure of a run.
 
-Every stored event costs about 10 ms. So each table and partition gets one event with everything,
-and nothing is logged per page or per batch.
+Every stored event costs about 10 ms, so each table and partition gets one event, and no page or
+batch gets any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
 
-from elt_assets.foreign_text import inert, markdown
+from elt_assets.foreign_text import inert
 from elt_assets.orchestration.assets.table_specs import asset_key, column_lineage
+from elt_assets.orchestration.markdown import bullet_list, bullets, named, table
 from elt_assets.sync.admin.completeness import completeness
 from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
 from elt_assets.sync.streams import Stream
@@ -29,12 +30,12 @@ def materializations(
 ) -> list[dg.AssetMaterialization]:
     """One event for each selected table that this sync brought up to date.
 
-    A settled sync brought all of them up to date, also where the decision was to change
-    nothing (superseded) or to withhold changes (quarantined): `status` says so. One that
-    failed did so for the tables before the stage that failed.
+    A settled sync brought all tables up to date, even if it changed nothing (superseded) or
+    withheld changes (quarantined), as `status` says. A failed sync did so for the tables before
+    the stage that failed.
 
-    With `lineage` each tells which columns its own come from. API clients look for that in a
-    table's newest event, and it is as large as all the rest.
+    With `lineage` each event has the lineage of the table's columns. API clients look for it in a
+    table's newest event, and it is as large as the rest of the event.
     """
     return [
         dg.AssetMaterialization(
@@ -50,12 +51,14 @@ def materializations(
 def failure(outcomes: Sequence[Outcome]) -> dg.Failure | None:
     """The failure to raise for a run with these outcomes, None if none of them failed.
 
-    It asks for no retry when each failure is permanent: a person has to change something.
+    It allows no retry if every failure is permanent.
     """
     failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
     if not failed:
         return None
-    lines = [inert(_named(outcome)) for outcome in failed[:_LISTED_FAILURES]]
+    lines = [
+        inert(named(outcome.partition, outcome.error)) for outcome in failed[:_LISTED_FAILURES]
+    ]
     if len(failed) > len(lines):
         lines.append(f"… and {len(failed) - len(lines)} more")
     rest = "" if len(failed) == len(outcomes) else "; the others are settled"
@@ -66,14 +69,14 @@ def failure(outcomes: Sequence[Outcome]) -> dg.Failure | None:
         metadata={
             "failed": len(failed),
             "settled": len(outcomes) - len(failed),
-            "errors": dg.MetadataValue.md(_list(lines)),
+            "errors": bullet_list(lines),
         },
         allow_retries=any(outcome.retryable for outcome in failed),
     )
 
 
 def summary(outcomes: Sequence[Outcome], handed_on: int = 0) -> str:
-    """The run in one line: how many integrations ended how, what changed, what is handed on."""
+    """The run in one line: integrations by status, changes, and integrations handed on."""
     ended = ", ".join(
         f"{count} {status}"
         for status in Status
@@ -88,7 +91,7 @@ def summary(outcomes: Sequence[Outcome], handed_on: int = 0) -> str:
         f"{sum(c.deletes for c in counts)} deleted, "
         f"{sum(c.withheld for c in counts)} changes withheld"
         + (f"; {incomplete} listings incomplete" if incomplete else "")
-        + (f"; {handed_on} not begun in the run's time and handed on" if handed_on else "")
+        + (f"; {handed_on} not started within the time budget and handed on" if handed_on else "")
     )
 
 
@@ -137,14 +140,16 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         }
     if stage is Stage.CDC:
         changed = counts.inserts + counts.updates + counts.deletes
-        # A result that was recorded earlier comes without its sample.
-        sample = _sample(outcome.sample) if outcome.sample else "" if changed else "no changes"
+        # A recorded result comes without its sample.
+        columns = [*outcome.sample[0]] if outcome.sample else []
+        rows = [[change.get(column) for column in columns] for change in outcome.sample]
+        sample = table(columns, rows) or ("" if changed else "no changes")
         return {
             "dagster/row_count": changed,
             **common,
             **changes,
             "shielded": counts.shielded_deletes,
-            **({"reasons": dg.MetadataValue.md(_list(outcome.reasons))} if outcome.reasons else {}),
+            **({"reasons": bullet_list(outcome.reasons)} if outcome.reasons else {}),
             **({"sample": dg.MetadataValue.md(sample)} if sample else {}),
             **_seconds(outcome, "detect"),
         }
@@ -163,7 +168,7 @@ def _is_complete(outcome: Outcome) -> bool | None:
 
 
 def _completeness(outcome: Outcome) -> dict[str, Any]:
-    """Whether the listing is complete, why not, and what share of the provider's total it has."""
+    """Whether the listing is complete, why not, and its share of the provider's total."""
     certificate, complete = outcome.certificate, _is_complete(outcome)
     if complete is None:
         return {}
@@ -193,31 +198,11 @@ def _certificate(certificate: Certificate) -> str:
         f"{'run' if certificate.extraction_runs == 1 else 'runs'}.",
     ]
     if not certificate.resumable:
-        facts.append("The source cannot go on from a page: an interrupted extraction begins again.")
+        facts.append(
+            "The source cannot continue from a page: an interrupted extraction starts again."
+        )
     if certificate.declared_total is not None:
         facts.append(f"The provider declares {certificate.declared_total}.")
     if certificate.unreadable_keys:
         facts.append(f"{certificate.unreadable_keys} without a readable key.")
-    return "\n\n".join([" ".join(facts), *filter(None, [_list(certificate.reasons)])])
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {markdown(line)}" for line in lines)
-
-
-def _sample(changes: Sequence[Mapping[str, Any]]) -> str:
-    """A table of changes: kind, key, names of changed fields, values where switched on."""
-    columns = [*changes[0]]
-    rows = [" | ".join(_cell(change.get(column)) for column in columns) for change in changes]
-    return "\n".join(
-        f"| {line} |" for line in (" | ".join(columns), " | ".join("---" for _ in columns), *rows)
-    )
-
-
-def _cell(value: object) -> str:
-    return markdown(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
-
-
-def _named(outcome: Outcome) -> str:
-    error = outcome.error or "failed without a reason"
-    return error if error.startswith(outcome.partition) else f"{outcome.partition}: {error}"
+    return "\n\n".join([" ".join(facts), *filter(None, [bullets(certificate.reasons)])])

@@ -1,4 +1,4 @@
-"""The time budget of a run: until when it may start integrations, and the tags of the rest.
+"""The time budget of a run: until when it may start integrations, and the tags for the rest.
 
 `sensors.recovery_sensor` starts runs for integrations that the budget left over.
 """
@@ -14,17 +14,17 @@ from elt_assets.config.settings import Settings
 from elt_assets.errors import InvalidInput
 
 RUN_BUDGET_TAG = "elt_assets/run_budget"
-"""Run tag: seconds in which it begins integrations, instead of what the settings say."""
+"""Run tag: seconds in which the run may start integrations, in place of the setting."""
 NO_BUDGET = "none"
-"""Its value for a run that begins all of them, however long that takes."""
+"""The value of that tag for a run without a budget."""
 HANDED_ON_TAG = "elt_assets/handed_on"
-"""Run tag: some of its integrations were not begun, and another run is to begin them."""
+"""Run tag: some integrations of the run were not started, and another run must start them."""
 CONTINUES_TAG = "elt_assets/continues"
-"""Run tag: the run whose integrations this one takes over."""
+"""Run tag: the run whose remaining integrations this run takes over."""
 
 
 class RunTime:
-    """The time of one run; it goes on while a step is repeated."""
+    """The time budget of one run, which continues while a step is retried."""
 
     def __init__(
         self, started_at: float, budget: float | None, clock: Callable[[], float] = time.time
@@ -34,16 +34,16 @@ class RunTime:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to begin."""
+        """Whether no further integration may start."""
         return self._until is not None and self._clock() >= self._until
 
     def remains(self) -> bool:
-        """Whether another integration may begin."""
+        """Whether another integration may start."""
         return not self.is_over
 
 
 def run_time(context: dg.AssetExecutionContext, settings: Settings) -> RunTime:
-    """The time of the run at hand. Raises `InvalidInput` for a tag that is no budget."""
+    """The time budget of the current run. Raises `InvalidInput` for an invalid tag."""
     budget = budget_of(context.run, settings)
     if budget is None:
         return RunTime(0.0, None)
@@ -53,7 +53,7 @@ def run_time(context: dg.AssetExecutionContext, settings: Settings) -> RunTime:
 
 
 def budget_of(run: dg.DagsterRun, settings: Settings) -> float | None:
-    """Seconds in which the run begins integrations, None for as long as it takes."""
+    """Seconds in which the run may start integrations; None for no limit."""
     tag = run.tags.get(RUN_BUDGET_TAG)
     if tag is None:
         return settings.run_budget

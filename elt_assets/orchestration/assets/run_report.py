@@ -10,19 +10,19 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.failed_partitions import failed_observation, failure_details
 from elt_assets.orchestration.assets.materializations import failure, materializations, summary
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
-from elt_assets.orchestration.assets.run_timings import RunTimings, told
+from elt_assets.orchestration.assets.run_timings import RunTimings, timings_event
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
 
 _LAST = 3
-"""Integrations at the end of a run whose events tell the lineage of columns: one of them is
-likely to succeed, and the newest event is the one that is looked at."""
+"""Integrations at the end of a run whose events have the lineage of columns: API clients read the
+newest event, and one of these integrations is likely to succeed."""
 
 
 class RunReport:
-    """The report of one attempt: an event for each table and partition once a run."""
+    """The report of one attempt, with one event for each table and partition of the run."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class RunReport:
         self._left = len(context.partition_keys) if partitioned else 0
 
     def events(self, outcome: Outcome) -> Iterator[dg.AssetMaterialization]:
-        """What is new in `outcome`; the listener hears of it unless it failed."""
+        """The new events of `outcome`; the listener gets the outcome unless it failed."""
         self._outcomes.append(outcome)
         self._left -= 1
         events = [
@@ -67,15 +67,15 @@ class RunReport:
             self._listener.settled(outcome)
 
     def left(self, ref: IntegrationRef) -> None:
-        """Hear of an integration that was not begun because the run's time was over."""
+        """Record an integration that the run's time budget left over."""
         self._handed_on.append(ref)
 
     def end(self) -> None:
-        """Close the attempt: return if all is well, else ask for a retry or fail the run.
+        """Close the attempt: return if nothing failed, else request a retry or fail the run.
 
-        The partitions without an event are then the red ones, and those that are handed on
-        until they are begun. Raises `RetryRequested` while that can help one integration and
-        there is time, otherwise `Failure`.
+        Partitions without an event then show as failed, which includes those handed on until they
+        are synced. Raises `RetryRequested` while a retry can help and there is time, otherwise
+        `Failure`.
         """
         self._context.log.info(summary(self._outcomes, len(self._handed_on)))
         failed = failure(self._outcomes)
@@ -85,7 +85,7 @@ class RunReport:
         )
         if failed is None or not (failed.allow_retries and may_retry):
             self._hand_on()
-            self._tell_seconds()
+            self._report_timings()
         if failed is None:
             return
         if failed.allow_retries and may_retry:
@@ -99,23 +99,23 @@ class RunReport:
                 self._listener.settled(outcome)
         raise failed
 
-    def _tell_seconds(self) -> None:
+    def _report_timings(self) -> None:
         record = self._context.instance.get_run_record_by_id(self._context.run.run_id)
         seconds = self._seconds.metadata(record)
-        self._context.log_event(told(self._stream, seconds, len(self._outcomes)))
+        self._context.log_event(timings_event(self._stream, seconds, len(self._outcomes)))
 
     def _hand_on(self) -> None:
         if self._handed_on:
             self._context.instance.add_run_tags(self._context.run.run_id, {HANDED_ON_TAG: "true"})
 
     def _observed(self, outcome: Outcome) -> dg.AssetObservation:
-        """What a person, or a client far away, asks about an integration that failed."""
+        """The failure details, for people and for clients without access to the stores."""
         details = failure_details(self._platform, self._stream, outcome)
         return failed_observation(self._stream, outcome, details)
 
 
 def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:
-    """What an earlier attempt of this run has reported; its events stand, once is enough."""
+    """The events that earlier attempts of this run have reported."""
     if context.retry_number == 0:
         return set()
     entries = context.instance.all_logs(

@@ -1,4 +1,4 @@
-"""Where the time of a run went: the stages of its syncs, and Dagster itself."""
+"""Where the time of a run was spent: the stages of its syncs, and Dagster itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = {"extract": "fetch"}
 
 
 class RunTimings:
-    """Adds up over one attempt, from when it is made."""
+    """The timings of one attempt, which begins with the object."""
 
     def __init__(self) -> None:
         self._begun_at = time.time()
@@ -26,14 +26,14 @@ class RunTimings:
         self._dagster = 0.0
 
     def add(self, outcome: Outcome) -> None:
-        """Count what the stages of a sync took; of one that was only looked up, nothing."""
+        """Add the stages of a sync; a result that was only looked up adds nothing."""
         if not outcome.recorded:
             for stage, seconds in outcome.seconds.items():
                 self._stages[stage] += seconds
 
     @contextmanager
     def dagster(self) -> Iterator[None]:
-        """Around what Dagster does with an event."""
+        """Measure the time that Dagster takes for an event."""
         started = time.perf_counter()
         try:
             yield
@@ -41,10 +41,10 @@ class RunTimings:
             self._dagster += time.perf_counter() - started
 
     def metadata(self, record: dg.RunRecord | None) -> dict[str, float]:
-        """Seconds by what they were spent on.
+        """Seconds by activity.
 
-        Those of the stages are of all workers together, so they may be more than the total;
-        those of Dagster are of the run's own thread, while the workers continue.
+        The seconds of stages are a sum over the worker threads and may exceed the total. Those of
+        Dagster are spent in the run's own thread while the workers continue.
         """
         before = {} if record is None else _before(record, self._begun_at)
         seconds = {
@@ -56,17 +56,19 @@ class RunTimings:
         return {f"seconds_{name}": round(taken, 3) for name, taken in seconds.items()}
 
 
-def told(stream: Stream, seconds: dict[str, float], integrations: int) -> dg.AssetObservation:
-    """The event, in the run's own log and on the page of the table that it ends in."""
+def timings_event(
+    stream: Stream, seconds: dict[str, float], integrations: int
+) -> dg.AssetObservation:
+    """The event for the run's log and the page of the latest table."""
     return dg.AssetObservation(
         asset_key(stream, Stage.LATEST),
-        description="Where the time of this run went.",
+        description="Where the time of this run was spent.",
         metadata={"integrations": integrations, **seconds},
     )
 
 
 def _before(record: dg.RunRecord, begun_at: float) -> dict[str, float]:
-    """What passed before the step began: in the queue and starting a process, then in the run."""
+    """Seconds before the step began: in the queue and starting a process, then in the run."""
     created_at = record.create_timestamp.timestamp()
     started_at = record.start_time or begun_at
     return {

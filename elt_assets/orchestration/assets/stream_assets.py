@@ -31,20 +31,20 @@ T = TypeVar("T")
 
 SYNC_ID_TAG = "elt_assets/sync_id"
 
-# A range of any length is one run: `dagster asset materialize --partition-range` demands it,
+# A range of any length is one run: `dagster asset materialize --partition-range` requires it,
 # and the daemon then turns a backfill into one run for each contiguous range.
 RANGES = dg.BackfillPolicy.single_run()
 
-# Page fetches and store writes have retried with budgets of their own before this counts. The
-# step asks for these retries itself (run_report): attached to it, the policy would also retry
-# a step that somebody terminates, and no run could be cancelled.
+# Page fetches and store writes have their own retries before these. The step requests these
+# retries itself (`run_report`): with a policy attached to the step, Dagster would also retry a step
+# that a person terminates, and no run could be cancelled.
 TRANSIENT = dg.RetryPolicy(
     max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
 
 
 class SyncConfig(dg.Config):
-    """What one run may be told; everything else comes from settings and the registry."""
+    """The configuration of one run; everything else comes from settings and the registry."""
 
     pages_per_batch: int | None = Field(
         default=None,
@@ -55,28 +55,28 @@ class SyncConfig(dg.Config):
     max_batches: int | None = Field(
         default=None,
         ge=1,
-        description="Checkpoints after which an extraction is cut, to try something out; one "
-        "that was cut deletes nobody. No limit but the settings' when unset.",
+        description="Checkpoints after which an extraction is cut, for trials; a cut extraction "
+        "deletes nothing. Only the limits of the settings when unset.",
     )
     mode: Mode | None = Field(
         default=None,
-        description="FULL reads everything, INCREMENTAL what changed; each integration's "
-        "configuration decides when unset.",
+        description="FULL reads everything, INCREMENTAL only changes; the configuration of each "
+        "integration decides when unset.",
     )
     only_unsettled: bool = Field(
         default=False,
-        description="Sync only integrations whose newest sync has not settled, and report the "
-        "others as they stand: for a range in which some failed.",
+        description="Sync only integrations whose newest sync has not settled, and only report the "
+        "others: for a range in which some failed.",
     )
     faults: bool = Field(
         default=False,
-        description="Fail on purpose, with the odds of the original experiment: a page 2%, a "
-        "write that was committed 40%, the process 5% after batch 5.",
+        description="Fail on purpose, for trials: 2% of pages, 40% of committed writes, 5% of "
+        "processes after batch 5.",
     )
 
 
 def step_name(stream: Stream) -> str:
-    """The name of the computation behind a stream's assets, as run configuration spells it."""
+    """The name of the step behind a stream's assets, as in run configuration."""
     return f"sync_{stream.name}"
 
 
@@ -101,7 +101,7 @@ def stream_assets(
     ) -> Iterator[dg.AssetMaterialization]:
         """Bring every integration of this run up to date; fail at the end if any failed."""
         selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
-        time = _refused_for_good(lambda: run_time(context, platform.settings))
+        time = _or_fail(lambda: run_time(context, platform.settings))
         report = RunReport(context, stream, selected, platform, listener, retry_policy, time)
         facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
         with (
@@ -116,9 +116,9 @@ def stream_assets(
 
 
 def sync_id_of(run: dg.DagsterRun) -> str:
-    """The sync that a run works on: named by its tag, else by the first run of its family.
+    """The sync that a run works on: its tag, else the id of its root run.
 
-    A re-executed run has the root run of the one it repeats, and so continues its sync.
+    A re-executed run has the root run of the original and so continues its sync.
     """
     return checked_name(
         run.tags.get(SYNC_ID_TAG) or run.root_run_id or run.run_id, f"run tag {SYNC_ID_TAG}"
@@ -126,7 +126,7 @@ def sync_id_of(run: dg.DagsterRun) -> str:
 
 
 def _is_selected(context: dg.AssetExecutionContext, stream: Stream, stage: Stage) -> bool:
-    """Whether the run is to fill the table of `stage`."""
+    """Whether the run fills the table of `stage`."""
     return asset_key(stream, stage) in context.selected_asset_keys
 
 
@@ -139,9 +139,9 @@ def _sync_run(
     listener: RunListener,
     report: RunReport,
 ) -> Iterator[Outcome]:
-    """Sync what the run carries, as far as it asks; what cannot be started has failed."""
-    sync_id = _refused_for_good(lambda: sync_id_of(context.run))
-    # A new run that leaves staging out means the extraction that is already there.
+    """Sync the integrations of the run up to the selected stage; invalid ones have failed."""
+    sync_id = _or_fail(lambda: sync_id_of(context.run))
+    # A new run without staging continues the extraction that is already there.
     continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
     log: ProgressLog[Progress] = ProgressLog(reporter(context, str), lambda one: one.partition)
 
@@ -186,8 +186,8 @@ def _sync_run(
         )
 
 
-def _refused_for_good(read: Callable[[], T]) -> T:
-    """What `read` reads of the run's tags; nothing is begun for a run that is mistaken there."""
+def _or_fail(read: Callable[[], T]) -> T:
+    """The result of `read`; invalid input fails the run without a retry."""
     try:
         return read()
     except InvalidInput as error:
@@ -197,7 +197,7 @@ def _refused_for_good(read: Callable[[], T]) -> T:
 def _in_turn(
     context: dg.AssetExecutionContext, stream: Stream, platform: SyncService
 ) -> Sequence[str]:
-    """The run's partitions in the order in which they are to begin; unknown ones are last."""
+    """The run's partitions in the order in which they start; unregistered ones come last."""
     keys = _partition_keys(context)
     if len(keys) == 1:
         return keys
@@ -226,7 +226,7 @@ def _staged_sync_id(platform: SyncService, stream: Stream, ref: IntegrationRef) 
     found = platform.unfinished_sync_id(stream, ref)
     if found is None:
         raise InvalidInput(
-            f"{ref}: no unfinished sync to continue; materialize {stream.staging} first, "
-            "alone or together with the others"
+            f"{ref}: no unfinished sync to continue; materialize {stream.staging} first, or "
+            "together with the others"
         )
     return found

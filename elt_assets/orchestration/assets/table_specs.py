@@ -14,7 +14,7 @@ OWNER = "team:identity-data"
 _TYPES = {ColumnType.TEXT: "VARCHAR", ColumnType.BOOLEAN: "BOOLEAN"}
 _SQLITE_TYPES = {ColumnType.TEXT: "TEXT", ColumnType.BOOLEAN: "INTEGER"}
 
-_ATTRIBUTES = "Fields that the integration maps beyond the stream's own columns."
+_ATTRIBUTES = "Fields that the integration maps in addition to the stream's columns."
 _CONTENT_HASH = "MD5 over content and attributes; equal hashes, equal records."
 
 
@@ -28,8 +28,8 @@ def asset_key(stream: Stream, stage: Stage) -> dg.AssetKey:
 def table_specs(stream: Stream) -> list[dg.AssetSpec]:
     """`<stream>_staging` → `<stream>_cdc` → `<stream>_latest`.
 
-    Every spec is skippable, because the run reports each integration by itself: an output
-    would mark every partition of the run's range as materialized.
+    Every spec is skippable, because an output would mark every partition of the run's range as
+    materialized. The run reports each integration in an event of its own.
     """
     return [
         dg.AssetSpec(
@@ -50,24 +50,24 @@ def table_specs(stream: Stream) -> list[dg.AssetSpec]:
                 Stage.STAGING,
                 None,
                 {"duckdb", "http"},
-                "Every record of every sync as the provider sent it, beside what was mapped "
-                "out of it. In the integration's warehouse file.",
+                "Every record of every sync as the provider sent it, with the mapped columns. In "
+                "the integration's warehouse file.",
                 _staging_columns(stream),
             ),
             (
                 Stage.CDC,
                 Stage.STAGING,
                 {"duckdb"},
-                "The change log: what each sync found inserted, updated or deleted, at most "
-                "one change for a key in a sync. In the integration's warehouse file.",
+                "The change log: inserts, updates and deletes of each sync, at most one change for "
+                "a key in a sync. In the integration's warehouse file.",
                 _cdc_columns(stream),
             ),
             (
                 Stage.LATEST,
                 Stage.CDC,
                 {"sqlite"},
-                "What applications read: the records as they stand now, changed in one "
-                "transaction for each sync. In the operational database.",
+                "The current records, which applications read; each sync changes them in one "
+                "transaction. In the operational database.",
                 _latest_columns(stream),
             ),
         )
@@ -75,7 +75,7 @@ def table_specs(stream: Stream) -> list[dg.AssetSpec]:
 
 
 def column_lineage(stream: Stream, stage: Stage) -> dg.TableColumnLineage | None:
-    """Which columns of the table before each column comes from; None for the first table."""
+    """The source columns in the previous table; None for the first table."""
     before = {Stage.CDC: Stage.STAGING, Stage.LATEST: Stage.CDC}.get(stage)
     if before is None:
         return None
@@ -100,13 +100,15 @@ def _staging_columns(stream: Stream) -> list[dg.TableColumn]:
         *_tenant("VARCHAR"),
         dg.TableColumn("batch", "INTEGER", "The checkpoint that the record belongs to."),
         dg.TableColumn("seq", "INTEGER", "Place of the record in its batch."),
-        dg.TableColumn("parent", "VARCHAR", "Whom it was listed under, such as a member's group."),
+        dg.TableColumn("parent", "VARCHAR", "The parent that listed it, such as a member's group."),
         _id("UUID"),
         *_declared(stream.key, _TYPES),
         *_declared(stream.content, _TYPES),
         dg.TableColumn("attributes", "JSON", _ATTRIBUTES),
-        dg.TableColumn("source_updated_at", "TIMESTAMP", "When the provider last changed it."),
-        dg.TableColumn("tombstone", "BOOLEAN", "Whether the record says that it is deleted."),
+        dg.TableColumn(
+            "source_updated_at", "TIMESTAMP", "When the provider last changed the record."
+        ),
+        dg.TableColumn("tombstone", "BOOLEAN", "Whether the record is marked as deleted."),
         dg.TableColumn("content_hash", "VARCHAR", _CONTENT_HASH),
         dg.TableColumn("raw", "JSON", "The provider's record, untouched."),
         dg.TableColumn("created_at", "TIMESTAMP", "When the record was staged."),
@@ -125,9 +127,9 @@ def _cdc_columns(stream: Stream) -> list[dg.TableColumn]:
         *_declared(stream.content, _TYPES),
         dg.TableColumn("attributes", "JSON", _ATTRIBUTES),
         dg.TableColumn("content_hash", "VARCHAR", _CONTENT_HASH),
-        dg.TableColumn("before", "JSON", "The row as it stood before, where there was one."),
+        dg.TableColumn("before", "JSON", "The previous row, if there was one."),
         dg.TableColumn("detected_at", "TIMESTAMP", "When the change was found."),
-        dg.TableColumn("first_seen", "TIMESTAMP", "In a baseline: when its row first stood there."),
+        dg.TableColumn("first_seen", "TIMESTAMP", "In a baseline: when the row was first seen."),
     ]
 
 
@@ -139,7 +141,7 @@ def _latest_columns(stream: Stream) -> list[dg.TableColumn]:
         *_declared(stream.content, _SQLITE_TYPES),
         dg.TableColumn("attributes", "TEXT", _ATTRIBUTES),
         dg.TableColumn("content_hash", "TEXT", _CONTENT_HASH),
-        dg.TableColumn("first_seen", "TEXT", "When the record first stood here."),
+        dg.TableColumn("first_seen", "TEXT", "When the record was first seen."),
         dg.TableColumn("last_updated", "TEXT", "When its content last changed."),
         dg.TableColumn("deleted_at", "TEXT", "When it was deleted, in soft-delete mode."),
     ]
@@ -151,8 +153,10 @@ def _declared(columns: Iterable[Column], types: Mapping[ColumnType, str]) -> lis
 
 def _tenant(kind: str) -> list[dg.TableColumn]:
     return [
-        dg.TableColumn("organization_id", kind, "The organization it belongs to."),
-        dg.TableColumn("connected_integration_id", kind, "The integration it came through."),
+        dg.TableColumn("organization_id", kind, "The organization of the record."),
+        dg.TableColumn(
+            "connected_integration_id", kind, "The integration that provided the record."
+        ),
     ]
 
 

@@ -17,12 +17,12 @@ from elt_assets.sync.service import SyncService
 CHECKS = {
     "conformance": "Loaded events fit the declared schema, and few records are dead letters.",
     "duplicates": "No event of an organization is loaded twice.",
-    "gaps": "Between the first and the last day that was extracted none was left out.",
-    "volume": "The newest day has about as many events as the same weekday had before.",
+    "gaps": "No day between the first and the last extracted day is missing.",
+    "volume": "The newest day has about as many events as the same weekday before.",
     "freshness": "The newest event is not older than ELT_ASSETS_STALE_HOURS.",
 }
 _ERRORS = {"duplicates"}
-"""What must never be; the others are about days that may be right and look unusual."""
+"""Checks that must never fail; the others are about days that may be right but unusual."""
 
 
 def event_checks() -> dg.AssetChecksDefinition:
@@ -50,7 +50,7 @@ def event_checks() -> dg.AssetChecksDefinition:
 
 
 def _finding(events: EventPipeline, name: str) -> CheckResult:
-    """What the check finds; a check that cannot look has not passed."""
+    """The finding of a check; a check that cannot run has not passed."""
     try:
         return events.check(name)
     except EltAssetsError as error:

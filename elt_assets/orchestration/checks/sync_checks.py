@@ -1,7 +1,7 @@
 """Standing asset checks: one for each audit of `sync.admin.audit`, over all integrations.
 
-Dagster's own partitioned checks and freshness policies read an asset's last event, where one fresh
-integration would hide all stale ones.
+Dagster's own partitioned checks and freshness policies read only an asset's last event, where one
+fresh integration would hide all stale ones.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.audit import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
@@ -34,8 +34,8 @@ def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
         name=f"check_{stream.name}",
         description=f"Audits {stream.name} of every integration.",
         specs=[
-            dg.AssetCheckSpec(name=name_of(asked), asset=latest, description=_description(asked))
-            for asked in _SEVERITIES
+            dg.AssetCheckSpec(name=name_of(check), asset=latest, description=_description(check))
+            for check in _SEVERITIES
         ],
         can_subset=True,
     )
@@ -43,16 +43,16 @@ def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[SyncService]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        for asked, severity in _SEVERITIES.items():
-            if name_of(asked) in selected:
-                yield _result(asked(platform, stream), latest, severity)
+        for check, severity in _SEVERITIES.items():
+            if name_of(check) in selected:
+                yield _result(check(platform, stream), latest, severity)
 
     return checks
 
 
-def name_of(asked: Audit) -> str:
-    """The check's name: the audit's."""
-    return str(getattr(asked, "__name__", asked))
+def name_of(check: Audit) -> str:
+    """The name of the check, which is that of the audit."""
+    return str(getattr(check, "__name__", check))
 
 
 check_job = dg.define_asset_job(
@@ -66,7 +66,7 @@ check_job = dg.define_asset_job(
 
 
 def daily_checks() -> dg.ScheduleDefinition:
-    """The daily run of all checks, an hour after the daily sync; it runs unless stopped."""
+    """The daily run of all checks, an hour after the daily sync; on by default."""
     return dg.ScheduleDefinition(
         name="daily_checks",
         job=check_job,
@@ -77,8 +77,8 @@ def daily_checks() -> dg.ScheduleDefinition:
     )
 
 
-def _description(asked: Audit) -> str:
-    return " ".join((asked.__doc__ or "").split())
+def _description(check: Audit) -> str:
+    return " ".join((check.__doc__ or "").split())
 
 
 def _result(
@@ -92,8 +92,6 @@ def _result(
         metadata={
             "looked_at": finding.looked_at,
             "offending": finding.offending,
-            "sample": dg.MetadataValue.md(
-                "\n".join(f"- {markdown(line)}" for line in finding.sample) or "none"
-            ),
+            "sample": bullet_list(finding.sample),
         },
     )

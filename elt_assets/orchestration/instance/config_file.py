@@ -1,7 +1,7 @@
 """The dagster.yaml of an installation, written from the settings.
 
-A file that we wrote and nobody changed follows the settings. A changed one is kept, and refused
-where it contradicts them.
+An unchanged file follows the settings. A file that a person changed is kept, and an error if it
+contradicts the settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OWN_MODULES = re.compile(r"""^[^#\n]*\bmodule:\s*["']?(elt_assets(?:\.\w+)+)"""
 
 
 def shipped_config(settings: Settings) -> str:
-    """The dagster.yaml that `settings` ask for."""
+    """The dagster.yaml for `settings`."""
     sections = _sections(CONFIG_FILE)
     other = _sections(_DISTRIBUTED_FILE)
     if settings.dagster_url is not None:
@@ -47,32 +47,30 @@ def shipped_config(settings: Settings) -> str:
 
 
 def follow(path: Path, settings: Settings) -> None:
-    """Let the dagster.yaml at `path` be what `settings` ask for, unless a person wrote it.
+    """Write the dagster.yaml for `settings` to `path`, unless a person wrote or changed the file.
 
-    Such a one is left as it is. Raises `InvalidInput` where it contradicts the settings, and
-    where ours would have to turn back to files of this machine: a command that was started
-    without the server's settings must not cut the server, or a worker, off from its runs.
+    Raises `InvalidInput` for a person's file that contradicts the settings, and for our file if it
+    would return to files of this machine: a command without the server's settings must not
+    separate the server or a worker from its runs.
     """
     wanted = shipped_config(settings)
     found = _read(path)
     if found == wanted:
         return
     if found:
-        refuse_contradiction(path, settings, may_be_written_anew=_is_ours(found))
-    if not found or _is_ours(found):
+        refuse_contradiction(path, settings, may_be_replaced=_is_unchanged(found))
+    if not found or _is_unchanged(found):
         _replace(path, wanted)
 
 
-def refuse_contradiction(
-    path: Path, settings: Settings, *, may_be_written_anew: bool = False
-) -> None:
-    """Raise `InvalidInput` if the dagster.yaml at `path` does what settings do not ask for.
+def refuse_contradiction(path: Path, settings: Settings, *, may_be_replaced: bool = False) -> None:
+    """Raise `InvalidInput` if the dagster.yaml at `path` has a section that needs an unset setting.
 
-    Unless it `may_be_written_anew`, also if it does not do what they ask for, or names a module
-    that this version of elt_assets does not have.
+    Unless the file `may_be_replaced`, also raise if it lacks a section that a setting needs, or
+    names a module that this version of elt_assets does not have.
     """
     text = _read(path)
-    if not may_be_written_anew:
+    if not may_be_replaced:
         _refuse_missing_modules(path, text)
     for url, name, section, needed in (
         (settings.dagster_url, "ELT_ASSETS_DAGSTER_URL", "storage", _STORAGE),
@@ -81,34 +79,34 @@ def refuse_contradiction(
         if url is None and needed in _section(path, text, section, needed):
             raise InvalidInput(
                 f"{path} has the section `{section}` for {name}, which is not set: set it, or "
-                "delete the file to do without"
+                "delete the file"
             )
-        if url is None or may_be_written_anew:
+        if url is None or may_be_replaced:
             continue
         if needed not in _section(path, text, section, section):
             raise InvalidInput(
-                f"{path} does not do what {name} asks for: it has been changed, and so is not "
-                f"written anew. Take the section `{section}` from the dagster.yaml of an empty "
-                "home, or delete the file"
+                f"{path} lacks the section `{section}` for {name}, and was changed, so it is not "
+                "replaced. Copy the section from the dagster.yaml of an empty home, or delete "
+                "the file"
             )
 
 
 def refuse_what_is_not_installed(settings: Settings) -> None:
-    """Raise `InvalidInput` if settings ask for an engine that needs an extra."""
+    """Raise `InvalidInput` if the settings need an extra that is not installed."""
     for url, name, module, extra in (
         (settings.dagster_url, "ELT_ASSETS_DAGSTER_URL", "dagster_postgres", "postgres-instance"),
         (settings.broker_url, "ELT_ASSETS_BROKER_URL", "dagster_celery", "celery"),
     ):
         if url is not None and find_spec(module) is None:
             raise InvalidInput(
-                f"{name} needs what is not installed: pip install 'elt-assets[{extra}]'"
+                f"{name} needs an extra that is not installed: pip install 'elt-assets[{extra}]'"
             )
 
 
 def _refuse_missing_modules(path: Path, text: str) -> None:
-    """Raise `InvalidInput` if `text` names a module of elt_assets that is not there.
+    """Raise `InvalidInput` if `text` names a module of elt_assets that does not exist.
 
-    Dagster would end with a traceback; the file was written by a version with another layout.
+    Dagster would end with a traceback. The file is of a version with another layout.
     """
     for module in _OWN_MODULES.findall(text):
         try:
@@ -118,8 +116,7 @@ def _refuse_missing_modules(path: Path, text: str) -> None:
         if found is None:
             raise InvalidInput(
                 f"{path} names the module {module}, which this version of elt_assets does not "
-                "have. Take the section that names it from the dagster.yaml of an empty home, or "
-                "delete the file"
+                "have. Copy the section from the dagster.yaml of an empty home, or delete the file"
             )
 
 
@@ -131,18 +128,18 @@ def _read(path: Path) -> str:
 
 
 def _section(path: Path, text: str, name: str, mark: str) -> str:
-    """What a dagster.yaml says in a section; it is read as YAML only if it has `mark` at all."""
+    """A section of a dagster.yaml; the text is parsed only if it contains `mark`."""
     if mark not in text:
         return ""
     try:
         chosen = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{path} is no YAML: {str(error).partition(chr(10))[0]}") from None
+        raise InvalidInput(f"{path} is not YAML: {str(error).partition(chr(10))[0]}") from None
     return str(chosen.get(name)) if isinstance(chosen, Mapping) else ""
 
 
 def _sections(file: str) -> dict[str, str]:
-    """The paragraphs of a shipped file by their key; the first, a comment, has the key ''."""
+    """The paragraphs of a shipped file by their key; a comment alone has the key ''."""
     text = (
         resources.files("elt_assets.orchestration.instance")
         .joinpath(file)
@@ -159,13 +156,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_ours(text: str) -> bool:
+def _is_unchanged(text: str) -> bool:
     body, stamp, digest = text.rpartition(f"\n{_STAMP}")
     return bool(stamp) and digest.strip() == _digest(body)
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write in one step: other processes of this installation may be reading it."""
+    """Replace the file in one step, because other processes may be reading it."""
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
     ) as new:

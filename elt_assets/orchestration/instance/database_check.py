@@ -1,6 +1,6 @@
 """Check the PostgreSQL of Dagster's instance before Dagster uses it.
 
-Dagster itself tries six times and reports the failure in thirty lines.
+Dagster itself retries six times and reports the failure in thirty lines.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from elt_assets.errors import EltAssetsError
 
 
 class InstanceUnusable(EltAssetsError):
-    """The database that holds Dagster's instance does not answer, or refuses us."""
+    """The database of Dagster's instance does not answer or refuses the connection."""
 
 
-def look_at_instance(address: DatabaseAddress) -> str:
-    """Version and rights. Raises `InstanceUnusable` saying why it cannot be used."""
-    # Imported when it is needed: it comes with an extra.
+def check_instance(address: DatabaseAddress) -> str:
+    """The version and the rights. Raises `InstanceUnusable` with the reason."""
+    # Imported here, because it comes with an extra.
     import psycopg2
 
     secrets = Secrets()
     try:
         with closing(psycopg2.connect(address.complete(secrets))) as connection:
-            # A session that waits for a lock would keep everybody waiting who starts.
+            # A session that waits for a lock would block every process that starts.
             connection.set_session(readonly=True, autocommit=True)
             with connection.cursor() as cursor:
                 cursor.execute(_LOOK)
                 version, user, schema, may_create, encrypted, tables = cursor.fetchone()
     except psycopg2.Error as error:
-        said = secrets.redact(str(error).strip().partition("\n")[0])
+        cause = secrets.redact(str(error).strip().partition("\n")[0])
         raise InstanceUnusable(
-            f"Dagster's instance at {address} cannot be used: {said}; see ELT_ASSETS_DAGSTER_URL "
-            "and ELT_ASSETS_DAGSTER_PASSWORD"
+            f"Dagster's instance at {address} cannot be used: {cause}; check "
+            "ELT_ASSETS_DAGSTER_URL and ELT_ASSETS_DAGSTER_PASSWORD"
         ) from None
     if schema is None:
         raise InstanceUnusable(

@@ -15,11 +15,11 @@ from elt_assets.orchestration.instance.config_file import (
     refuse_contradiction,
     refuse_what_is_not_installed,
 )
-from elt_assets.orchestration.instance.database_check import look_at_instance
+from elt_assets.orchestration.instance.database_check import check_instance
 from elt_assets.storage.home import prepare_home
 
-# A command's own standard error shows progress. Capturing it into a file, as Dagster does
-# by default, would take the terminal away and start two processes a run.
+# The standard error of a command shows progress. Dagster would capture it into a file by default,
+# and start two processes for each run.
 _NOTHING_CAPTURED = {
     "compute_logs": {
         "module": "dagster._core.storage.noop_compute_log_manager",
@@ -31,9 +31,9 @@ _NOTHING_CAPTURED = {
 def dagster_home(settings: Settings) -> Path:
     """The folder to use as DAGSTER_HOME, ready for use.
 
-    The variable wins where it is set, and that folder is left as it is. Otherwise it is a
-    folder of the installation's own, whose dagster.yaml follows the settings until a person
-    changes it. Raises `InvalidInput` where a dagster.yaml contradicts them.
+    It is the folder of that variable, which is not changed, or else a folder of the installation,
+    whose dagster.yaml follows the settings until a person changes it. Raises `InvalidInput` for a
+    dagster.yaml that contradicts the settings.
     """
     refuse_what_is_not_installed(settings)
     chosen = os.environ.get("DAGSTER_HOME")
@@ -56,11 +56,11 @@ def dagster_home(settings: Settings) -> Path:
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The persistent instance, for runs inside a command; use it as a context manager.
 
-    Raises `InstanceUnusable` if it is in a database that does not answer, or refuses us.
+    Raises `InstanceUnusable` if its database does not answer or refuses the connection.
     """
-    # The name promises a temporary instance; what it makes is a persistent one in the given
-    # folder, from that folder's dagster.yaml, and the only public way to override parts of it.
+    # Despite its name, `local_temp` opens a persistent instance in the given folder, from the
+    # dagster.yaml there. It is the only public way to override parts of that file.
     home = str(dagster_home(settings))
     if settings.dagster_address is not None:
-        look_at_instance(settings.dagster_address)
+        check_instance(settings.dagster_address)
     return dg.DagsterInstance.local_temp(home, overrides=_NOTHING_CAPTURED)

@@ -1,8 +1,7 @@
 """Dagster's storage in the PostgreSQL that the settings name, with connections that stay open.
 
-Only the connections are ours; the rest is inherited from dagster-postgres. The address and the
-reference to its password stay in the settings: dagster.yaml, which Dagster hands from process to
-process, has neither. This module is imported only where dagster.yaml names it.
+The address and the reference to its password stay in the settings: dagster.yaml, which Dagster
+passes from process to process, has neither. Only dagster.yaml imports this module.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from elt_assets.errors import InvalidInput
 
 
 class _OpenConnections:
-    """Keeps a connection open, where dagster-postgres makes one for every question and event.
+    """Keeps a connection open, where dagster-postgres opens one for every query and event.
 
-    It is asked before each use whether it is still there, so that a restart of the server
-    between two events costs nothing. Threads that ask at once get connections of their own.
+    The connection is tested before each use, so a restart of the server does no harm. Concurrent
+    threads get connections of their own.
     """
 
     _engine: Engine
@@ -48,7 +47,7 @@ class _OpenConnections:
     def optimize_for_webserver(
         self, statement_timeout: int, pool_recycle: int, max_overflow: int
     ) -> None:
-        """Called by the web server, which lets no question take for ever."""
+        """Called by the web server, to limit the time of its queries."""
         self._engine.dispose()
         event.listen(
             self._engine,
@@ -86,12 +85,12 @@ class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """What dagster.yaml says of it."""
+        """The reference in dagster.yaml."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Nothing: settings say where it is."""
+        """No configuration: the settings have the address."""
         return {}
 
     @classmethod
@@ -100,12 +99,12 @@ class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
         inst_data: ConfigurableClassData | None,
         config_value: Mapping[str, Any],  # noqa: ARG003
     ) -> Self:
-        """Made by Dagster from dagster.yaml."""
+        """Called by Dagster for dagster.yaml."""
         return cls(inst_data, instance_address())
 
     @property
     def run_storage(self) -> PostgresRunStorage:
-        """Runs, their tags, and what daemons say of themselves."""
+        """Runs, their tags, and the daemons' heartbeats."""
         return self._runs
 
     @property
@@ -120,12 +119,12 @@ class SettingsPostgresStorage(DagsterStorage, ConfigurableClass):
 
 
 def instance_address() -> str:
-    """What SQLAlchemy is given. Raises `InvalidInput` where settings name no database."""
+    """The URL for SQLAlchemy. Raises `InvalidInput` if the settings name no database."""
     address = load_settings().dagster_address
     if address is None:
         raise InvalidInput(
-            "dagster.yaml keeps Dagster's instance in PostgreSQL, and ELT_ASSETS_DAGSTER_URL is "
-            "not set: set it, or delete that dagster.yaml to have one for files written"
+            "dagster.yaml keeps Dagster's instance in PostgreSQL, but ELT_ASSETS_DAGSTER_URL is "
+            "not set: set it, or delete dagster.yaml to use files"
         )
-    # The other spelling, which libpq takes as well, is unknown to SQLAlchemy.
+    # SQLAlchemy does not know the scheme `postgres`, which libpq accepts, too.
     return f"postgresql://{address.complete(Secrets()).partition('://')[2]}"

@@ -1,8 +1,7 @@
 """Delete old runs and their events from Dagster's history, and reclaim their space.
 
-Dagster prunes ticks itself (see dagster.yaml), but not runs. A partition whose newest event goes
-with its run has no colour any more; with a daily sync, that is a partition that was not synced for
-as long as runs are kept.
+Dagster prunes ticks itself (see dagster.yaml), but not runs. A partition whose newest event is
+deleted loses its status in the UI; with a daily sync, no partition has such an old newest event.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from elt_assets.sync.admin.maintenance import Work
 BATCH = 100
 
 
-def forget_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = False) -> Work:
+def delete_old_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = False) -> Work:
     """Delete ended runs that were created more than `days` ago, with events and logs."""
     old = dg.RunsFilter(statuses=ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
     if dry_run:
@@ -45,7 +44,7 @@ def forget_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = Fals
 
 
 def _files(instance: dg.DagsterInstance, run_id: str) -> Iterator[Path]:
-    """What deleting a run leaves behind in local storage: its emptied events, and its output."""
+    """The files that deleting a run leaves in local storage: the emptied event log, and output."""
     shard = getattr(instance.event_log_storage, "path_for_shard", None)
     if shard is not None:
         for suffix in ("", "-wal", "-shm"):
@@ -54,7 +53,7 @@ def _files(instance: dg.DagsterInstance, run_id: str) -> Iterator[Path]:
 
 
 def _vacuum(instance: dg.DagsterInstance) -> None:
-    """Have SQLite give back the space; databases of other kinds do that by themselves."""
+    """Reclaim the space of SQLite; other databases do so themselves."""
     runs: Any = instance.run_storage
     events: Any = instance.event_log_storage
     for connect in (runs.connect, events.index_connection):
@@ -65,7 +64,7 @@ def _vacuum(instance: dg.DagsterInstance) -> None:
                 connection.exec_driver_sql("VACUUM")
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             except sa.exc.OperationalError:
-                # Somebody writes just now. The space is used again, and there is a next time.
+                # Another process is writing. The space is reused, or reclaimed the next time.
                 continue
 
 

@@ -1,11 +1,10 @@
 """Dagster's SQLite event log, with connections that stay open.
 
 Dagster's storage makes an engine, a connection and two synchronous commits for every event, and
-compiles its statements again each time. A sync of one integration has six events, which then cost
-more than the sync. Here engines stay open, so statements are compiled once, and a commit does not
-wait for the disk. After a power failure the last events may be missing from the UI; the stores of
-the synced data do wait for the disk. The list of tables, which Dagster queries for every event, is
-cached. Only the connections are ours; the rest is inherited.
+compiles its statements each time. The six events of a sync then cost more than the sync. Here
+engines stay open, so statements are compiled once, and a commit does not wait for the disk. After a
+power failure the last events may be missing from the UI; the stores of the synced data do wait for
+the disk. The list of tables, which Dagster queries for every event, is cached.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 _OPEN_RUNS = 8
-"""Runs whose databases stay open; each run has one of its own."""
+"""Runs whose databases stay open; each run has its own database."""
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -33,21 +32,21 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
-        # Neither tables nor columns go away.
+        # Tables and columns are never removed.
         self._known_tables: set[str] = set()
         self._known_columns: set[str] = set()
-        # All that Dagster asks for before the instance is there.
+        # Dagster reads this before the instance exists.
         self._inst_data = inst_data
 
     def register_instance(self, instance: DagsterInstance) -> None:
-        """Called by Dagster once the instance, and with it the folder, is known."""
+        """Called by Dagster once the instance, and so the folder, is known."""
         folder = os.path.join(instance.root_directory, "history", "runs")
         super().__init__(folder, self._inst_data)
         super().register_instance(instance)
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """Nothing: the files lie where the instance does."""
+        """No configuration: the files are in the folder of the instance."""
         return {}
 
     @classmethod
@@ -56,7 +55,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         inst_data: ConfigurableClassData | None,
         config_value: Mapping[str, Any],  # noqa: ARG003
     ) -> Self:
-        """Made by Dagster from dagster.yaml."""
+        """Called by Dagster for dagster.yaml."""
         return cls(inst_data)
 
     def has_table(self, table_name: str) -> bool:
@@ -81,8 +80,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
                 yield connection
-        # The UI follows a run by watching its file, which a commit to the write-ahead log
-        # leaves as it is.
+        # The UI follows a run by watching its file, which a commit to the write-ahead log does not
+        # change.
         os.utime(self.path_for_shard(shard))
 
     def _engine(self, shard: str) -> Engine:
@@ -99,7 +98,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self._engines.pop(oldest).dispose()
 
     def wipe(self) -> None:
-        """Delete everything, as Dagster does, with nothing left open."""
+        """Delete everything, after closing all connections."""
         self._dispose_engines()
         super().wipe()
 
@@ -118,15 +117,15 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 def _engine(address: str) -> Engine:
     engine = create_engine(
         address,
-        # One connection, used by whichever thread holds the storage's lock.
+        # One connection, which the thread that holds the storage's lock uses.
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=1,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
-    event.listen(engine, "connect", _do_not_wait_for_the_disk)
+    event.listen(engine, "connect", _commit_without_fsync)
     return engine
 
 
-def _do_not_wait_for_the_disk(connection: Any, _: object) -> None:
+def _commit_without_fsync(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")

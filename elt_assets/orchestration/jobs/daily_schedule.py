@@ -21,8 +21,8 @@ from elt_assets.sync.workload import Load, loads
 
 _FIRST_MINUTE = 20
 _BETWEEN_STREAMS = 15
-"""Minutes. Streams of one integration share a file and are synced one after the other; who
-comes later finds it free."""
+"""Minutes. Streams of one integration share a file and are synced one after the other; the delay
+lets the later stream find the file free."""
 
 
 def daily_requests(
@@ -34,8 +34,8 @@ def daily_requests(
 ) -> list[dg.RunRequest]:
     """Runs that sync every wanted integration once on `day` (an ISO date), in their turn.
 
-    The day is in the sync_id and in the run key: a tick that is repeated launches nothing
-    twice, and a run that is launched all the same continues or repeats the day's sync.
+    The day is in the sync id and in the run key, so a repeated tick launches nothing twice, and a
+    run that is launched anyway continues the day's sync.
     """
     return [
         dg.RunRequest(
@@ -49,11 +49,10 @@ def daily_requests(
 def daily_sync(
     stream: Stream = USERS, *, limits: RangeLimits | None = None
 ) -> dg.ScheduleDefinition:
-    """The daily schedule of a stream; a run carries what `limits` allow, by default the settings.
+    """The daily schedule of a stream, on by default; `limits` of a run default to the settings.
 
-    It runs unless stopped in the UI: keeping the copy current is what the platform is
-    installed for, and with nothing registered a tick does nothing. Integrations that have
-    no partition yet are left to the registry sensor, which requests their first sync.
+    Integrations that have no partition yet are left to the registry sensor, which requests their
+    first sync.
     """
     minute = _FIRST_MINUTE + _BETWEEN_STREAMS * list(STREAMS).index(stream.name)
 

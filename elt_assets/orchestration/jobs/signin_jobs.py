@@ -18,16 +18,16 @@ from elt_assets.sync.service import SyncService
 JOB = "load_signin_events"
 
 SIDE_BY_SIDE: Mapping[str, Any] = {"execution": {"config": {"side_by_side": True}}}
-"""Run configuration in which both extracts go on at the same time."""
+"""Run configuration in which both extracts run at the same time."""
 
 
 def _processes(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"multiprocess": {"max_concurrent": 2}} if config["side_by_side"] else {"in_process": {}}
 
 
-# A step in a process of its own costs seconds, which a day's events often do not. Days of a
-# backfill go on side by side, each in one process; the nightly run has one day and no hurry,
-# and its extracts, which wait for others, go on at the same time.
+# A process for each step costs seconds, more than most days' events. Days of a backfill run at the
+# same time, each in one process. The nightly run has only one day; its extracts, which wait for
+# providers, run at the same time in two processes.
 _executor = dg.multi_or_in_process_executor.configured(
     _processes,
     name="one_process_or_side_by_side",
@@ -36,18 +36,18 @@ _executor = dg.multi_or_in_process_executor.configured(
 
 event_job = dg.define_asset_job(
     JOB,
-    # Of the checks those that stand between an asset and what follows. The others, planned
-    # with every run and skipped, would hide what the daily checks found.
+    # Only the blocking checks. The others, planned with every run and skipped, would hide the
+    # results of the daily checks.
     selection=dg.AssetSelection.assets(*(asset.key for asset in EVENT_ASSETS)).without_checks()
     | dg.AssetSelection.checks(*GUARDS),
     executor_def=_executor,
-    description="Loads the sign-in events of a day from all APIs and files. Repeated, it "
-    "changes nothing that its sources do not.",
+    description="Loads the sign-in events of a day from all APIs and files. A repeated run "
+    "changes only what its sources changed.",
 )
 
 
 def daily_events() -> dg.ScheduleDefinition:
-    """The daily run of yesterday; it runs unless stopped, and does nothing without sources."""
+    """The daily schedule for yesterday; on by default, and skipped without sources."""
 
     @dg.schedule(
         name="daily_signin_events",
@@ -63,7 +63,7 @@ def daily_events() -> dg.ScheduleDefinition:
         day = yesterday(context.scheduled_execution_time)
         with EventPipeline(platform) as events:
             if not events.integrations() and not platform.settings.events_folder.exists():
-                return dg.SkipReason("no integration offers sign-in events, and no files do")
+                return dg.SkipReason("no integration and no folder of files has sign-in events")
         if not has_day(event_days(platform.settings.events_start), day):
             return dg.SkipReason(f"{day} is before ELT_ASSETS_EVENTS_START")
         return dg.RunRequest(
@@ -77,7 +77,7 @@ def daily_events() -> dg.ScheduleDefinition:
 
 
 def hourly_events() -> dg.ScheduleDefinition:
-    """Load today's new events every hour. Off unless a person switches it on."""
+    """The hourly schedule for today's new events; off by default."""
 
     @dg.schedule(
         name="hourly_signin_events",

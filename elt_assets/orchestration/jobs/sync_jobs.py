@@ -15,14 +15,14 @@ ENDED = (
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
 )
-"""Statuses of runs in which nothing more happens."""
+"""Statuses of runs that have ended."""
 
 NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
 
 
 QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
-"""Loggers of runs inside a command: Dagster prints every event to standard error otherwise, where
-the command shows progress; all of them are in the instance."""
+"""Loggers of runs inside a command: by default Dagster prints every event to standard error, where
+the command shows progress. All events are stored in the instance."""
 
 LANE_TAG = "elt_assets/lane"
 """Run tag: runs of one lane run one after the other (`tag_concurrency_limits` in dagster.yaml)."""
@@ -30,12 +30,12 @@ LANE_TAG = "elt_assets/lane"
 PRIORITY_TAG = "dagster/priority"
 
 WORKER_TAG = "elt_assets/worker"
-"""Run tag: the worker that carries the run out. Dagster asks after such runs, and has another
-worker go on with one whose worker is gone."""
+"""Run tag: the worker that carries out the run. Dagster checks such runs, and another worker
+continues a run whose worker is gone."""
 
 
 class Urgency(IntEnum):
-    """How early a run leaves the queue: what somebody waits for goes before what is routine."""
+    """The priority of a run in the queue: runs that a person waits for go first."""
 
     NIGHTLY = -10
     BACKFILL = -5
@@ -45,31 +45,31 @@ class Urgency(IntEnum):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The run tag that says so to Dagster's queue."""
+        """The run tag for Dagster's queue."""
         return {PRIORITY_TAG: str(int(self))}
 
 
 def job_name(stream: Stream) -> str:
-    """`sync` for users, whom every integration is connected for, else `<stream>_sync`."""
+    """`sync` for users, which every integration offers, else `<stream>_sync`."""
     return "sync" if stream is USERS else f"{stream.name}_sync"
 
 
 def _sync_job(stream: Stream) -> dg.UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         job_name(stream),
-        # A selection of assets brings their checks along; planned with every run and skipped,
-        # they would hide what the last real check found.
+        # A selection of assets includes their checks. Planned with every run and skipped, they
+        # would hide the result of the last real check.
         selection=dg.AssetSelection.assets(
             *(asset_key(stream, stage) for stage in Stage)
         ).without_checks(),
-        # A step in a process of its own costs seconds and gives nothing here: the run works
-        # on several integrations at a time by itself.
+        # A process for the step would cost seconds without a benefit: the run itself works on
+        # several integrations at a time.
         executor_def=dg.in_process_executor,
         description=f"Bring {stream.name} of every integration of the run's partition, or range "
         "of partitions, up to date. A repeated run continues the same sync.",
     )
 
 
-# A job for each stream, because a run stands for every asset and partition it carries: in one
-# run, an integration that has no groups would be planned for them, and red with the others.
+# A job for each stream, because a run is planned for every asset and partition in it: in a common
+# run, an integration without groups would be planned for them, and fail with the others.
 sync_jobs = {stream.name: _sync_job(stream) for stream in STREAMS.values()}

@@ -22,24 +22,23 @@ from elt_assets.orchestration.alerts.signin_issues import signin_issues
 from elt_assets.sync.service import SyncService
 
 TICKS = "ticks"
-"""The channel that always exists: the message of the sensor's own tick."""
+"""The channel that always exists: the message of the sensor's tick."""
 
 
 def alert_sensor() -> dg.SensorDefinition:
-    """The sensor that alerts; it runs unless stopped in the UI.
+    """The sensor that sends alerts; on by default.
 
     The cursor outlives the daemon, so nothing is reported twice. A channel that rejects a message
-    gets it again at the next tick; the others do not.
+    gets it again at the next tick; the other channels do not.
     """
 
     @dg.sensor(
         name="alert_sensor",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of quarantines, lasting failures, integrations that fell behind, "
-        "days of sign-in events that failed, and their recovery, grouped by cause: to "
-        "ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO; "
-        "without any they are in this sensor's ticks.",
+        description="Reports quarantines, lasting failures, stale integrations, failed days of "
+        "sign-in events, and their recovery, grouped by cause, to ELT_ASSETS_ALERT_WEBHOOK, _SLACK "
+        "and _EMAIL_TO, or without any of them in this sensor's ticks.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
@@ -67,7 +66,7 @@ def alert_sensor() -> dg.SensorDefinition:
         if rejections and len(rejections) == len(configured):
             raise dg.Failure("; ".join(rejections))
         context.update_cursor(msgspec.json.encode(sent).decode())
-        messages = [*lines, *(f"{rejection}; tried again" for rejection in rejections)]
+        messages = [*lines, *(f"{rejection}; will be sent again" for rejection in rejections)]
         return dg.SkipReason("\n".join(messages) or f"nothing new; {len(now.open)} open")
 
     return sensor

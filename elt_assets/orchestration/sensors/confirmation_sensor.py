@@ -1,7 +1,6 @@
 """The confirmation sensor: lists an integration again when deletes wait for a second listing.
 
-Which integrations are due is a pure decision over the ledger; the sensor requests their runs. How
-a second listing confirms a delete is decided in `sync.detect.delete_confirmation`.
+How a second listing confirms a delete is decided in `sync.detect.delete_confirmation`.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -35,10 +34,10 @@ _CONFIRMING = re.compile(rf"{CONFIRMING}(\d+)-(.+)")
 def due(
     pending: Iterable[PendingDeletes], now: datetime, after: timedelta, every: timedelta
 ) -> list[PendingDeletes]:
-    """The pending deletes whose integrations are to be listed again at `now`.
+    """The pending deletes whose integrations must be listed again at `now`.
 
     Their listing is older than `after`, and no confirming sync of the integration began within
-    `every`. Of several streams of one integration the one that waits longest is due.
+    `every`. Of several streams of one integration, only the one that waits longest is due.
     """
     found: dict[str, PendingDeletes] = {}
     for one in sorted(pending, key=lambda one: one.since):
@@ -52,8 +51,8 @@ def due(
 def confirming_sync_id(sync_id: str) -> str:
     """The name of the sync that confirms the deletes that `sync_id` left pending.
 
-    The same for every integration of that sync, so that neighbours share a run, and the same
-    whenever it is asked for, so that a repeated request repeats nothing.
+    It depends only on `sync_id`: contiguous integrations of that sync share a run, and a repeated
+    request starts nothing twice.
     """
     again = _CONFIRMING.fullmatch(sync_id)
     number, origin = (int(again[1]) + 1, again[2]) if again else (1, sync_id)
@@ -68,7 +67,7 @@ def confirmation_requests(
     known: Mapping[str, Mapping[str, Load]],
     limits: RangeLimits,
 ) -> list[dg.RunRequest]:
-    """Runs that list everything again; neighbours of one sync and stream share a run.
+    """Runs that list everything again; contiguous integrations of one sync and stream share a run.
 
     `known` has the expected work by stream and partition.
     """
@@ -95,9 +94,9 @@ def confirmation_requests(
 
 
 def confirmation_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
-    """The sensor that requests confirming syncs; it runs unless stopped in the UI.
+    """The sensor that requests confirming syncs; on by default.
 
-    It has no cursor: the ledger holds which deletes are pending and when they were looked for.
+    It has no cursor: the ledger holds the pending deletes and the times of confirming syncs.
     """
 
     @dg.sensor(

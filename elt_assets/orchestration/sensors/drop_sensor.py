@@ -20,7 +20,7 @@ from elt_assets.sync.streams import STREAMS
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What was last seen in one folder, and the sync it asked for."""
+    """The last seen state of one folder, and the sync requested for it."""
 
     look: str
     content: str
@@ -30,11 +30,11 @@ class Seen(msgspec.Struct, frozen=True):
 def news(
     partition: str, look: str, content: Callable[[], str], seen: Seen | None
 ) -> tuple[Seen, bool]:
-    """What is to be remembered of a folder now, and whether it asks for a sync.
+    """The new state of a folder, and whether it needs a sync.
 
-    The name of the sync follows from the content and from the sync before it: a tick that
-    is repeated asks for the same sync, and a file that comes back after another one was
-    there asks for a new one. `content` is called only when the look has changed.
+    The name of the sync depends on the content and the previous sync: a repeated tick requests the
+    same sync, and a file that returns after another file requests a new one. `content` is called
+    only when `look` has changed.
     """
     if seen is not None and seen.look == look:
         return seen, False
@@ -42,17 +42,16 @@ def news(
     if seen is not None and seen.content == found:
         return Seen(look, found, seen.sync_id), False
     before = "" if seen is None else seen.sync_id
-    # The first in a row has no predecessor to tell it from one of an earlier row.
+    # Without a previous sync, the look of the folder makes the name unique.
     first = look if seen is None else ""
     name = hashlib.sha256(f"{partition}\n{before}\n{first}\n{found}".encode()).hexdigest()[:16]
     return Seen(look, found, f"drop-{name}"), True
 
 
 def drop_sensor() -> dg.SensorDefinition:
-    """The sensor that watches the folders of all integrations of provider `files`.
+    """The sensor that watches the folders of all integrations of provider `files`; on by default.
 
-    It runs unless stopped in the UI: a file that somebody drops is expected to be read. A
-    quiet tick costs one listing of each folder.
+    A quiet tick costs one listing of each folder.
     """
 
     @dg.sensor(
@@ -74,7 +73,7 @@ def drop_sensor() -> dg.SensorDefinition:
             partition = entry.ref.partition_key
             seen = before.get(partition)
             if partition not in partitions or drop is None:
-                # Not yet to be synced, or not to be read: looked at again next time.
+                # The integration has no partition yet or the folder cannot be read: retry later.
                 if seen is not None:
                     after[partition] = seen
                 continue
@@ -103,7 +102,7 @@ def drop_sensor() -> dg.SensorDefinition:
 
 
 def remembered(cursor: str | None) -> Mapping[str, Seen]:
-    """What a sensor's cursor holds."""
+    """The content of the sensor's cursor."""
     return msgspec.json.decode(cursor, type=dict[str, Seen]) if cursor else {}
 
 

@@ -1,7 +1,6 @@
-"""The recovery sensor: continues interrupted syncs, and what a run's time budget left over.
+"""The recovery sensor: continues interrupted syncs, and integrations that a run's budget left over.
 
-When a sync is due and which integrations follow are pure decisions; the sensor applies them. A
-sync continues under its old sync id, so the engine takes up its checkpoints.
+A sync continues under its old sync id, so the engine resumes from its checkpoints.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -47,8 +46,8 @@ LONGEST_WAIT = timedelta(hours=1)
 def is_due(row: SyncRow, now: datetime) -> bool:
     """Whether to continue the interrupted sync `row` at `now`.
 
-    One whose process died goes on at once. One that failed waits a minute, then two, four …
-    up to an hour: a provider that is away does not come back faster for being asked.
+    A sync whose process died continues at once. A failed sync waits a minute, then two, four, and
+    so on up to an hour.
     """
     if row.status is Status.EXTRACTING:
         return now - datetime.fromisoformat(row.started_at) > SETTLING
@@ -64,10 +63,10 @@ def recovery_requests(
     limits: RangeLimits,
     carried: Container[str] = (),
 ) -> list[dg.RunRequest]:
-    """Runs that continue `rows`, all of one sync of one stream; neighbours share a run.
+    """Runs that continue `rows`, all of one sync of one stream; contiguous ones share a run.
 
-    Those in `carried` have settled it and do not separate neighbours. The run key counts
-    attempts, so that each is continued once however often it is seen.
+    Integrations in `carried` have settled the sync and do not split a range. The run key includes
+    the number of attempts, so that each attempt is continued once.
     """
     rows = list(rows)
     attempts = {row.partition: row.attempts for row in rows}
@@ -98,10 +97,10 @@ def taking_over(
     known: Mapping[str, Load],
     limits: RangeLimits,
 ) -> list[dg.RunRequest]:
-    """Runs for the integrations that `run` has left; those that wait longest go first.
+    """Runs for the integrations that `run` left over; those that wait longest go first.
 
-    Who began the run's sync is not left, and whom another sync has brought up to date since
-    the run began (ISO 8601, UTC) need not be synced again.
+    It leaves out integrations that have `begun` the run's sync, and those that another sync has
+    brought up to date since the run began (ISO 8601, UTC).
     """
     left = [
         key
@@ -130,11 +129,11 @@ def taking_over(
 
 
 def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
-    """The sensor that continues interrupted syncs, up to ELT_ASSETS_MAX_RECOVERIES times each,
-    and begins what runs have handed on.
+    """The sensor that continues interrupted syncs, up to ELT_ASSETS_MAX_RECOVERIES times each, and
+    starts integrations that runs have handed on; on by default.
 
-    It runs unless stopped in the UI: Dagster takes a killed worker for running until its
-    run's time is over, hours later. Its cursor holds the runs whose work it has passed on.
+    Dagster alone would wait hours for a killed worker, until the run's time is over. The cursor
+    holds the runs whose remaining integrations have been requested.
     """
 
     @dg.sensor(
@@ -142,9 +141,8 @@ def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         jobs=list(sync_jobs.values()),
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Continues syncs whose process died, and those that failed for a reason "
-        "that may have passed, from their last checkpoint; begins what a run's time was too "
-        "short for.",
+        description="Continues syncs whose process died or that failed with a retryable error, "
+        "from their last checkpoint; starts integrations that a run's time budget left over.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
@@ -158,7 +156,7 @@ def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
                 requests += _takeovers(context.instance, platform, record, allowed)
         cursor = msgspec.json.encode(sorted(r.dagster_run.run_id for r in ended)).decode()
         if not requests and cursor == (context.cursor or "[]"):
-            return dg.SkipReason("nothing interrupted is due")
+            return dg.SkipReason("no interrupted sync is due")
         return dg.SensorResult(run_requests=requests, cursor=cursor)
 
     return sensor
@@ -170,9 +168,9 @@ def _recoveries(
     now = datetime.now(UTC)
     by_sync: dict[tuple[str, str], list[SyncRow]] = {}
     due = [row for row in platform.interrupted() if is_due(row, now)]
-    looked_after = _looked_after(instance, due)
+    with_worker = _with_worker(instance, due)
     for row in due:
-        if row.run_id not in looked_after:
+        if row.run_id not in with_worker:
             by_sync.setdefault((row.stream, row.sync_id), []).append(row)
     if not by_sync:
         return []
@@ -191,8 +189,8 @@ def _recoveries(
     ]
 
 
-def _looked_after(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> set[str]:
-    """The runs of `rows` that go on in a worker; if that is gone, Dagster has another take over."""
+def _with_worker(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> set[str]:
+    """The runs of `rows` that have a worker; Dagster itself continues them in another worker."""
     run_ids = {row.run_id for row in rows if row.run_id is not None}
     if not run_ids:
         return set()
@@ -201,7 +199,7 @@ def _looked_after(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> se
 
 
 def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
-    """Runs that ended lately and left something; what is older the next day's sync has begun."""
+    """Runs of the last day that handed integrations on; older ones are in the next daily sync."""
     return instance.get_run_records(
         dg.RunsFilter(
             tags={HANDED_ON_TAG: "true"},
@@ -233,7 +231,7 @@ def _takeovers(
 
 
 def _streams_of(run: dg.DagsterRun) -> list[Stream]:
-    """The streams that a run of a sync job, or of assets chosen in the UI, syncs to the end."""
+    """The streams that a run of a sync job, or of assets selected in the UI, syncs completely."""
     return [
         stream
         for stream in STREAMS.values()

@@ -32,7 +32,7 @@ def first_syncs(
     limits: RangeLimits,
     stream: Stream = USERS,
 ) -> list[dg.RunRequest]:
-    """Runs that sync `stream` of the `wanted` keys; `added` ones follow `partitions`."""
+    """Runs that sync `stream` of the `wanted` keys; `added` keys come after `partitions`."""
     return [
         dg.RunRequest(job_name=job_name(stream), tags=partition_tags(keys))
         for keys in ranges_in_turn([*partitions, *added], wanted, loads, limits)
@@ -42,9 +42,9 @@ def first_syncs(
 def deletable(
     partitions: Sequence[str], surplus: Sequence[str], run_tags: Iterable[Mapping[str, str]]
 ) -> list[str]:
-    """The keys of `surplus` that no unfinished run, known by its tags, is about.
+    """The keys of `surplus` that are in no unfinished run.
 
-    Deleting a key under a run kills the run, with everybody else in its range.
+    Deleting a key that a run has in its range fails the whole run.
     """
     position = {key: index for index, key in enumerate(partitions)}
     spans = []
@@ -74,11 +74,10 @@ def _first_syncs(
 
 
 def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
-    """The sensor that makes the partitions equal to the registry.
+    """The sensor that makes the partitions equal to the registry; on by default.
 
-    It runs unless stopped in the UI: an integration that somebody registers is expected to
-    appear and to be synced. A quiet tick costs one query of the registry and one of the
-    partitions; runs are looked at only when a partition is to be deleted.
+    A quiet tick costs one query of the registry and one of the partitions. Runs are read only when
+    a partition must be deleted.
     """
 
     @dg.sensor(
@@ -101,8 +100,8 @@ def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         if surplus:
             running = context.instance.get_runs(dg.RunsFilter(statuses=NOT_ENDED))
             surplus = deletable(partitions, surplus, [run.tags for run in running])
-        # The cursor is when the newest integration seen so far was registered: whether
-        # a command or this sensor adds the partition, the first sync is requested once.
+        # The cursor is the registration time of the newest known integration, so the first sync is
+        # requested once, whether a command or this sensor adds the partition.
         since = context.cursor or ""
         new = [entry for entry in entries if entry.enabled and entry.created_at > since]
         requested = [

@@ -1,8 +1,8 @@
 """The report sensor: renews the fleet report once syncs have settled and none is running.
 
-It is no schedule: the duration of the daily sync depends on the fleet and its providers, and a
-report in the middle of it would call half of them stale. It is no automation condition on the
-tables either: each of hundreds of runs would request a report.
+A schedule would not do: the duration of the daily sync varies, and a report in the middle of it
+would show half of the integrations as stale. An automation condition on the tables would request a
+report for each of hundreds of runs.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -18,19 +18,19 @@ report_job = dg.define_asset_job(
     "report",
     selection=["fleet_report"],
     executor_def=dg.in_process_executor,
-    description="Makes the fleet report anew.",
+    description="Renews the fleet report.",
 )
 
 
 def report_sensor() -> dg.SensorDefinition:
-    """The sensor that keeps the report current; it runs unless stopped in the UI."""
+    """The sensor that keeps the report current; on by default."""
 
     @dg.sensor(
         name="report_sensor",
         job=report_job,
         minimum_interval_seconds=600,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes fleet_report anew after syncs have settled and none is under way.",
+        description="Renews fleet_report after syncs have settled, while none is running.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
@@ -43,7 +43,7 @@ def report_sensor() -> dg.SensorDefinition:
             for job in sync_jobs.values()
         )
         if under_way:
-            return dg.SkipReason(f"{under_way} runs of syncs are under way")
+            return dg.SkipReason(f"{under_way} sync runs are active")
         context.update_cursor(newest)
         return dg.RunRequest(run_key=newest)
 

@@ -1,7 +1,6 @@
 """The file sensor of sign-in events: loads a day again when files in its folder arrive or change.
 
-A file in the folder of a closed day reopens that day. Events of earlier days in it reopen those:
-the load changes what they belong to.
+A file in the folder of a closed day reopens that day. Late events in it also reopen their days.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -22,7 +21,7 @@ from elt_assets.signin_events.results import Arrival
 from elt_assets.sync.service import SyncService
 
 DAYS_A_TICK = 20
-"""Days that one tick asks for at most: a folder that is new has years of them."""
+"""Most days that one tick requests: a new folder may hold years of them."""
 
 _OF_FILES = [CSV_EVENTS.key, *(asset.key for asset in following(CSV_EVENTS.name))]
 
@@ -30,16 +29,15 @@ _OF_FILES = [CSV_EVENTS.key, *(asset.key for asset in following(CSV_EVENTS.name)
 def news(
     arrivals: Iterable[Arrival], seen: Mapping[date, str], at_most: int = DAYS_A_TICK
 ) -> list[Arrival]:
-    """The days whose files are other ones than were seen, oldest first."""
+    """The days whose files have changed since they were seen, oldest first."""
     changed = [one for one in arrivals if seen.get(one.day) != one.look]
     return sorted(changed, key=lambda one: one.day)[:at_most]
 
 
 def event_file_sensor() -> dg.SensorDefinition:
-    """The sensor that watches the folders of the days.
+    """The sensor that watches the folders of the days; on by default.
 
-    It runs unless stopped in the UI: a file that somebody exports is expected to be read. A
-    quiet tick costs one listing of each folder. The APIs of a day are not asked again.
+    A quiet tick costs one listing of each folder. The APIs of a day are not read again.
     """
 
     @dg.sensor(
@@ -47,8 +45,8 @@ def event_file_sensor() -> dg.SensorDefinition:
         job=event_job,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Loads the day of files with sign-in events that arrived or changed, once "
-        "they are complete.",
+        description="Loads the days whose files of sign-in events arrived or changed, once the "
+        "files are complete.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
@@ -80,5 +78,5 @@ def event_file_sensor() -> dg.SensorDefinition:
 
 
 def remembered(cursor: str | None) -> Mapping[date, str]:
-    """What a sensor's cursor holds."""
+    """The content of the sensor's cursor."""
     return msgspec.json.decode(cursor, type=dict[date, str]) if cursor else {}

@@ -1,7 +1,6 @@
-"""`python -m elt_assets.orchestration.web`: Dagster's own web server and options, guarded.
+"""`python -m elt_assets.orchestration.web`: Dagster's web server with the request guard.
 
-Belongs here: putting the guard in front. Does not: what is refused (request_guard). Dagster has
-no setting for it; its list of middleware is the place that it offers to subclasses.
+Dagster has no setting for middleware; subclasses may extend its list.
 """
 
 from __future__ import annotations

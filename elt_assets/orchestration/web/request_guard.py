@@ -1,12 +1,8 @@
-"""Which requests a server without authentication answers: those that no other site can cause.
+"""The request guard of a server without authentication: refuse requests that another site caused.
 
-Belongs here: the decision, and the ASGI layer that asks for it before a request is served. Does
-not: who a person is; a proxy in front decides that.
-
-A page of another site, opened by somebody on this machine, can make a browser send requests to
-loopback: with a foreign Origin, with a foreign Host (DNS rebinding), and without asking first
-only what needs no preflight (GET, or POST of a form or of text). An integration's own requests
-are GETs and forms too.
+A page of another site, open in a browser on this machine, can send requests to loopback: with a
+foreign Origin, with a foreign Host (DNS rebinding), and without a preflight only GET, or POST of a
+form or of text. The requests of integrations are GETs and forms, too.
 """
 
 from __future__ import annotations
@@ -28,45 +24,45 @@ _READING = frozenset({"GET", "HEAD"})
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a server answers."""
+    """Which requests a server answers."""
 
     hosts: frozenset[str]
-    """Names under which it is reached, without ports."""
+    """Host names of the server, without ports."""
     read_only: bool = False
     probed: frozenset[str] = frozenset()
-    """Paths that are answered under any name: an orchestrator's probes send what they like."""
+    """Paths that are answered under any host name, for the probes of orchestrators."""
 
     @classmethod
     def of(
         cls, allowed_hosts: str, *, read_only: bool = False, probed: frozenset[str] = frozenset()
     ) -> Access:
-        """Access under loopback names and those of a list separated by commas."""
+        """Access under loopback names and the names of a list separated by commas."""
         named = {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
         return cls(LOOPBACK | named, read_only, probed)
 
     def refusal(
         self, kind: str, method: str, path: str, query: str, headers: Mapping[str, str]
     ) -> tuple[HTTPStatus, str] | None:
-        """Why a request is not answered, or None. `kind` is http or websocket."""
+        """The status and reason of a refusal, or None. `kind` is http or websocket."""
         host = headers.get("host", "")
         if path not in self.probed and not self._is_known(host):
             return (
                 HTTPStatus.MISDIRECTED_REQUEST,
-                "this server is not known under that name; add the name to "
+                "this server does not answer under that name; add the name to "
                 "ELT_ASSETS_ALLOWED_HOSTS",
             )
         origin = headers.get("origin")
         if origin is not None and not _is_same(origin, host):
-            return HTTPStatus.FORBIDDEN, "a page of another site may not ask this"
+            return HTTPStatus.FORBIDDEN, "a page of another site may not send this request"
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not (
             method in _READING and headers.get("sec-fetch-mode") == "navigate"
         ):
-            return HTTPStatus.FORBIDDEN, "another site may not ask this"
+            return HTTPStatus.FORBIDDEN, "another site may not send this request"
         if kind != "http":
             return None
         if method not in (_READING if self.read_only else _SAFE):
             if self.read_only:
-                return HTTPStatus.METHOD_NOT_ALLOWED, "this server is only read from"
+                return HTTPStatus.METHOD_NOT_ALLOWED, "this server is read-only"
             if _media_type(headers.get("content-type", "")) != "application/json":
                 return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json"
         elif path.rstrip("/").endswith("/graphql") and _has_query(query):
@@ -78,12 +74,12 @@ class Access:
             name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
         except ValueError:
             return False
-        # A name can be made to lead anywhere, an address cannot: what is read only need not care.
+        # A name can be made to resolve to any address. A read-only server accepts plain addresses.
         return name in self.hosts or (self.read_only and _is_address(name))
 
 
 class RequestGuard:
-    """An ASGI layer that answers what `access` refuses, and hands on the rest."""
+    """An ASGI middleware that answers the requests that `access` refuses."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app

@@ -1,8 +1,7 @@
-"""Workers: processes on any number of hosts that carry out runs which the daemon hands out.
+"""Workers: processes on any number of hosts that carry out runs from Dagster's queue.
 
-All knowledge of Celery and its broker is here: `celery_app` is shared by both sides, `run_launcher`
-sends a run, `worker_tasks` carries it out. Which run is next is decided by Dagster's queue.
-Nothing here is imported unless the settings name a broker.
+`run_launcher` sends a run through Celery, `worker_tasks` carries it out. Nothing here is imported
+unless the settings name a broker.
 """
 
 from __future__ import annotations

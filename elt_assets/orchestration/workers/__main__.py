@@ -1,6 +1,6 @@
-"""One worker process, started by `elt-assets worker`, which checks settings and stops it cleanly.
+"""One worker process: `python -m elt_assets.orchestration.workers SLOTS NAME QUEUE…`.
 
-Called as `python -m elt_assets.orchestration.workers SLOTS NAME QUEUE…`.
+`elt-assets worker` starts it after checking the settings, and stops it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from elt_assets.telemetry import logs
 
 
 def main(slots: str, name: str, *queues: str) -> None:
-    """Carry out runs until told to stop; returns then."""
+    """Carry out runs until the process is stopped."""
     settings = load_settings()
-    # Celery would write everything a second time, in its own way and with secrets in it.
+    # Celery would log everything a second time, with secrets.
     setup_logging.connect(_nothing, weak=False)
     logs.configure(
         settings.log_format or "console",
         settings.log_level,
         packages=(logs.PACKAGE, "celery", "kombu"),
     )
-    # Before the first fork, so that a run need not wait for seconds of imports.
+    # Before the first fork, so that no run waits seconds for imports.
     import_module("elt_assets.definitions")
     worker_app().worker_main(
         [
@@ -41,7 +41,7 @@ def main(slots: str, name: str, *queues: str) -> None:
 
 
 def _nothing(**_: object) -> None:
-    """Celery sets up no logs where somebody answers this signal."""
+    """With a receiver of this signal, Celery sets up no logs."""
 
 
 if __name__ == "__main__":

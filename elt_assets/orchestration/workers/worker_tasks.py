@@ -1,7 +1,7 @@
-"""The task of a worker: carry out a run, or continue one whose worker is gone.
+"""The task of a worker: carry out a run, or continue a run whose worker is gone.
 
-It records which worker carries out a run, and leaves a run alone that another worker has.
-dagster-celery and Dagster execute the run.
+The task records the worker of the run and skips a run that another worker has. dagster-celery and
+Dagster execute the run.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from elt_assets.orchestration.jobs.sync_jobs import WORKER_TAG
 
 LEFT = "none any more"
-"""The worker of a run whose worker was stopped in the middle of it."""
+"""Value of the worker tag for a run whose worker was stopped."""
 
 _log = logging.getLogger(__name__)
 
 
 class RunTask(Task):  # type: ignore[misc]
-    """A task about a run, which is named inside its only argument."""
+    """A task for the run that its only argument names."""
 
     abstract = True
 
     def __call__(self, *args: Any, **arguments: Any) -> Any:
-        """Carry the run out, unless this message is not (any longer) the one that starts it."""
+        """Carry out the run, unless the run's tag names another message."""
         about: Any = unpack_value(next(iter(arguments.values())))
         if not self._taken(about.run_id):
             return 0
@@ -53,10 +53,9 @@ class RunTask(Task):  # type: ignore[misc]
 
 
 def _left(run_id: str) -> None:
-    """Say that nobody works on the run any more, unless it has ended.
+    """Record that the run has no worker any more, unless the run has ended.
 
-    A worker that is stopped lets its runs commit what is under way. They have not ended then,
-    and another worker is to go on with them soon.
+    A stopped worker lets its runs commit their current batches; another worker continues them.
     """
     with dg.DagsterInstance.get() as instance:
         run = instance.get_run_by_id(run_id)
@@ -65,7 +64,7 @@ def _left(run_id: str) -> None:
 
 
 def add_tasks(app: Celery) -> Celery:
-    """Give `app` the tasks that the launcher sends."""
+    """Add the tasks that the launcher sends to `app`."""
     options: Any = {"base": RunTask}
     create_execute_job_task(app, **options)
     create_resume_job_task(app, **options)

@@ -30,7 +30,7 @@ def test_a_backup_put_in_the_place_of_a_home_passes_every_check(
     assert "exists already" in again.complaint
 
 
-def test_an_export_tells_how_much_it_wrote(elt_assets: Command) -> None:
+def test_an_export_reports_how_much_it_wrote(elt_assets: Command) -> None:
     filled(elt_assets)
     made = elt_assets("export", "bi", "--stream", "users", "--json")
     assert made.status == 0, made

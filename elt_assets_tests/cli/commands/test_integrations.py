@@ -37,7 +37,7 @@ def add(
     )
 
 
-def test_what_is_added_is_listed_shown_and_known_to_dagster(
+def test_an_added_integration_is_listed_shown_and_has_a_partition(
     elt_assets: Command, elt_assets_process: Process
 ) -> None:
     added = add(elt_assets_process)
@@ -84,7 +84,7 @@ def test_provider_data_is_corrected_without_disconnecting(elt_assets: Command) -
     assert "api_endpoint" in refused.complaint
 
 
-def test_json_with_tabs_is_as_good_as_yaml(elt_assets: Command) -> None:
+def test_json_may_be_indented_with_tabs(elt_assets: Command) -> None:
     import yaml
 
     text = json.dumps(yaml.safe_load(GOOD), indent="\t")
@@ -132,7 +132,7 @@ def test_a_name_that_could_become_a_path_is_refused_before_anything_is_written(
     assert not elt_assets.home.exists()
 
 
-def test_an_unknown_provider_is_told_what_there_is(elt_assets: Command) -> None:
+def test_an_unknown_provider_is_an_error_that_lists_the_known_ones(elt_assets: Command) -> None:
     complaint = add(elt_assets, provider="okte").complaint
     assert "'okte' is unknown" in complaint
     assert "rest" in complaint
@@ -146,7 +146,7 @@ def test_a_disabled_integration_is_listed_as_such_and_can_be_enabled(elt_assets:
         assert listed["enabled"] is enabled
 
 
-def test_removing_asks_first_and_leaves_nothing(elt_assets: Command) -> None:
+def test_removing_asks_for_confirmation_and_leaves_nothing(elt_assets: Command) -> None:
     add(elt_assets)
     refused = elt_assets("integrations", "remove", "org-001:okta-main")
     assert refused.status == 2

@@ -25,7 +25,7 @@ def filled(command: Command) -> None:
     company.platform.close()
 
 
-def test_an_installation_moves_says_what_to_set_next_and_goes_on_there(
+def test_an_installation_moves_to_postgresql_and_continues_there(
     elt_assets: Command, settings: dict[str, str]
 ) -> None:
     filled(elt_assets)
@@ -78,7 +78,7 @@ def test_histories_move_into_a_lake_and_are_read_there(
     assert elt_assets("migrate", more=settings).status == 2
 
 
-def test_there_must_be_something_to_move(elt_assets: Command, settings: dict[str, str]) -> None:
+def test_migrating_needs_an_installation(elt_assets: Command, settings: dict[str, str]) -> None:
     url = settings.pop("ELT_ASSETS_OPERATIONAL_URL")
     refused = elt_assets("migrate", "--to", url, more=settings)
     assert "holds no platform to move" in refused.complaint
@@ -101,7 +101,7 @@ def test_every_mistake_in_the_settings_has_a_line(elt_assets: Command) -> None:
     assert "hunter2" not in checked.out + checked.err
 
 
-def test_a_server_that_is_not_there_is_said_to_be_beside_what_is(elt_assets: Command) -> None:
+def test_a_missing_web_server_is_a_metric_next_to_those_of_the_ledger(elt_assets: Command) -> None:
     away = {"ELT_ASSETS_OPERATIONAL_URL": "postgresql://me@127.0.0.1:1/app"}
     checked = elt_assets("config", "check", "--json", more=away)
     assert checked.status == 1

@@ -52,7 +52,7 @@ def test_withheld_deletes_are_listed_approved_and_can_be_undone(
     assert len(users_of(quarantined)) == 30
 
 
-def test_rejected_deletes_keep_the_users_and_nothing_waits_any_more(quarantined: Command) -> None:
+def test_rejected_deletes_keep_the_users_and_leave_nothing_waiting(quarantined: Command) -> None:
     assert quarantined("quarantine", "reject", NAME, "--as", "ada").status == 0
     assert len(users_of(quarantined)) == 30
     (rejected,) = quarantined("quarantine", "list", "--json").document
@@ -82,12 +82,12 @@ def test_the_past_can_be_read_and_the_table_rebuilt(quarantined: Command) -> Non
     assert (rebuilt["before"], rebuilt["after"]) == (30, 30)
 
 
-def test_undoing_what_never_was_is_one_clear_line(quarantined: Command) -> None:
+def test_undoing_an_unknown_sync_is_one_clear_error(quarantined: Command) -> None:
     assert quarantined("undo", NAME, "--sync-id", "s9").complaint == (
         f"{NAME} has no sync s9; `elt-assets syncs {NAME}` lists them"
     )
 
 
-def test_there_must_be_something_to_map_again(quarantined: Command) -> None:
+def test_mapping_again_needs_an_earlier_extraction(quarantined: Command) -> None:
     complaint = quarantined("sync", NAME, "--retry-rejected").complaint
     assert complaint == f"{NAME}: the newest sync has no rejected records to map again"

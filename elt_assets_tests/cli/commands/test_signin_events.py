@@ -54,7 +54,7 @@ def ask(
     return asked
 
 
-def test_the_demo_ends_with_exactly_the_rows_that_api_and_files_tell_of(demo: Ended) -> None:
+def test_the_demo_ends_with_exactly_the_events_of_api_and_files(demo: Ended) -> None:
     assert demo.status == 0, demo
     document = demo.document
     assert document["equal"] is True
@@ -70,7 +70,7 @@ def test_the_demo_ends_with_exactly_the_rows_that_api_and_files_tell_of(demo: En
     assert [(day["day"], day["success"]) for day in document["repaired"]] == [(failed["day"], True)]
 
 
-def test_what_is_listed_is_what_was_told(ask: Asking, demo: Ended) -> None:
+def test_the_listed_changes_are_the_reported_ones(ask: Asking, demo: Ended) -> None:
     listed = ask("list", "--limit", "0", "--json")
     truth = signin_truth(LAYOUT, _days(demo.document))
     assert compare_events(listed, truth).equal
@@ -84,7 +84,7 @@ def test_what_is_listed_is_what_was_told(ask: Asking, demo: Ended) -> None:
     assert len(compare_events(changed, truth).different) == 1, "the comparison can say no"
 
 
-def test_days_and_summaries_add_up(ask: Asking) -> None:
+def test_the_counts_of_days_and_summaries_agree(ask: Asking) -> None:
     days = {one["day"]: one for one in ask("status", "--json")}
     sums: dict[str, int] = {}
     for row in ask("summary", "--json"):
@@ -115,7 +115,7 @@ def test_dead_letters_are_listed_counted_exported_and_expired(ask: Asking, tmp_p
     assert len(ask("rejected", "list", "--limit", "0", "--json")) == 20
 
 
-def test_a_day_that_makes_no_sense_is_one_line(
+def test_an_invalid_day_is_one_line_of_error(
     ask: Asking, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ask("load", "--from", "2026-02-02", "--to", "2026-02-01", status=1)
@@ -125,7 +125,7 @@ def test_a_day_that_makes_no_sense_is_one_line(
     ask("load", "--from", "2001-01-01", "--to", "2001-01-01", status=1)
 
 
-def test_events_of_an_installation_that_has_none_are_none(
+def test_an_installation_without_events_lists_none(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["events", "status"], Invocation()) == 1

@@ -67,7 +67,7 @@ def test_repeating_a_sync_id_reports_the_same_and_adds_nothing(
     assert provider.requests() == []
 
 
-def test_nothing_to_sync_is_said_and_is_no_failure(elt_assets: Command) -> None:
+def test_a_run_with_nothing_to_sync_succeeds(elt_assets: Command) -> None:
     with ProviderProcess(Layout(integrations=1, users=1)) as provider:
         connect(elt_assets, provider, ONE)
     elt_assets("integrations", "disable", FIRST)
@@ -91,7 +91,7 @@ def test_a_quarantine_ends_with_3_and_keeps_everybody(
     assert len(elt_assets("users", FIRST, "--json").document) == 30
 
 
-def test_one_failure_ends_with_1_names_its_cause_and_leaves_the_others_alone(
+def test_one_failure_ends_with_1_and_does_not_affect_the_others(
     elt_assets: Command, elt_assets_process: Process, provider: ProviderProcess
 ) -> None:
     connect(elt_assets, provider, ONE)

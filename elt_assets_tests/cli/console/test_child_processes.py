@@ -56,7 +56,7 @@ def test_a_child_that_ends_by_itself_is_named() -> None:
     supervisor.stop()
 
 
-def test_what_a_child_started_is_stopped_with_it(tmp_path: Path) -> None:
+def test_the_processes_of_a_child_are_stopped_with_it(tmp_path: Path) -> None:
     supervisor = Supervisor(os.environ, Stop())
     supervisor.start(python(LEAVES_A_GRANDCHILD, str(tmp_path / "pid")))
     wait_for((tmp_path / "pid").exists)
@@ -66,7 +66,7 @@ def test_what_a_child_started_is_stopped_with_it(tmp_path: Path) -> None:
     wait_for(lambda: not running(grandchild))
 
 
-def test_what_a_child_waits_for_is_asked_to_end_as_well(tmp_path: Path) -> None:
+def test_a_process_that_a_child_waits_for_gets_the_signal_too(tmp_path: Path) -> None:
     """Dagster's code server ends when its runs have; nobody may wait hours for that."""
     supervisor = Supervisor(os.environ, Stop(), patience=3600)
     supervisor.start(python(WAITS_FOR_ITS_OWN, str(tmp_path / "ready")))
@@ -83,7 +83,7 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
     assert supervisor.pids == ()
 
 
-def test_who_insists_does_not_wait_for_a_child_that_ignores_the_request(tmp_path: Path) -> None:
+def test_a_second_signal_kills_a_child_that_ignores_the_first(tmp_path: Path) -> None:
     stop = Stop()
     supervisor = Supervisor(os.environ, stop, patience=3600)
     supervisor.start(python(STUBBORN, str(tmp_path / "ready")))
@@ -111,7 +111,7 @@ def test_a_killed_supervisor_takes_its_children_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_child_can_be_asked_to_end_even_if_its_parent_was_started_deaf_to_it(
+def test_a_child_can_be_stopped_if_its_parent_ignores_signals(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     heard = tmp_path / "heard"

@@ -23,7 +23,7 @@ def test_a_logged_error_is_one_line_unless_tracebacks_are_asked_for(
     assert bool(rest) is tracebacks
 
 
-def test_setting_up_twice_prints_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_logs_twice_prints_once(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         log_to_standard_error(tracebacks=False)
     logging.getLogger("elt_assets.storage").warning("waiting for a lock")

@@ -11,11 +11,11 @@ def test_an_escape_sequence_in_a_name_is_shown_and_not_sent_to_the_terminal() ->
     assert printable("Eve\x1b[2J\x9b31m") == "Eve\\x1b[2J\\x9b31m"
 
 
-def test_text_that_turns_the_reading_direction_is_shown_as_codes() -> None:
+def test_bidirectional_control_characters_are_shown_as_codes() -> None:
     assert printable("a\u202eb") == "a\\u202eb"
 
 
-def test_ordinary_names_of_any_script_are_left_alone() -> None:
+def test_ordinary_names_of_any_script_are_unchanged() -> None:
     assert printable("Zoë 山田 Ødegård") == "Zoë 山田 Ødegård"
 
 
@@ -38,7 +38,7 @@ def test_brackets_in_a_value_are_not_taken_for_markup(capsys: pytest.CaptureFixt
     assert "[red]Ann[/red]" in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_a_dash_and_truth_is_a_word(
+def test_a_missing_value_is_a_dash_and_a_boolean_is_a_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_table(("a", "b", "c"), [(None, True, {"k": "v"})])

@@ -34,6 +34,6 @@ def test_a_profile_is_written_even_if_the_work_fails(tmp_path: Path) -> None:
     pstats.Stats(str(tmp_path / "sync.prof"))
 
 
-def test_a_folder_that_is_not_there_is_found_before_the_work_begins(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_before_the_work_starts(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not exist"), profiled(tmp_path / "no" / "x.prof"):
         raise AssertionError("the work began")

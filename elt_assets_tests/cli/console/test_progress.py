@@ -88,7 +88,7 @@ def test_without_a_terminal_a_short_sync_writes_one_line() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED])
-def test_the_line_of_an_incomplete_listing_says_so_and_why(status: Status) -> None:
+def test_the_line_of_an_incomplete_listing_has_its_reasons(status: Status) -> None:
     certificate = Certificate(reasons=("page 2 is empty and not the last one", "another"))
     incomplete = msgspec.structs.replace(outcome("org:a", status), certificate=certificate)
     assert one_line(incomplete).endswith(
@@ -98,7 +98,7 @@ def test_the_line_of_an_incomplete_listing_says_so_and_why(status: Status) -> No
     assert "not complete" not in one_line(compensating)
 
 
-def test_without_a_terminal_a_long_sync_gives_a_sign_of_life_now_and_then() -> None:
+def test_without_a_terminal_a_long_sync_prints_progress_now_and_then() -> None:
     lines: list[str] = []
     now = iter(range(100))
     plain = PlainDisplay(lines.append, clock=lambda: float(next(now)))

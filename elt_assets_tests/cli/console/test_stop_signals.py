@@ -23,7 +23,7 @@ def test_the_exit_status_is_that_of_the_signal() -> None:
     assert stop.exit_status == 143
 
 
-def test_the_handlers_come_back() -> None:
+def test_the_previous_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with stopping():
         assert signal.getsignal(signal.SIGTERM) is not before[1]

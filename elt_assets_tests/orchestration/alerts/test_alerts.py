@@ -114,7 +114,7 @@ def test_forty_integrations_of_one_broken_provider_are_one_message(
     assert "and 35 more" in json.loads(body)["text"]
 
 
-def test_nothing_is_said_twice_and_its_end_is_said_once(
+def test_an_issue_is_reported_once_when_it_opens_and_once_when_it_ends(
     company: Company, receiver: Receiver
 ) -> None:
     break_everybody(company, 1)
@@ -128,7 +128,9 @@ def test_nothing_is_said_twice_and_its_end_is_said_once(
     assert len(receiver.received) == 2
 
 
-def test_what_nobody_received_is_said_again(company: Company, receiver: Receiver) -> None:
+def test_an_alert_that_no_channel_accepted_is_sent_again(
+    company: Company, receiver: Receiver
+) -> None:
     break_everybody(company, 1)
     tick = Ticks(company.platform)
     receiver.status = 500
@@ -167,7 +169,7 @@ def happened_on(company: Company, sync_id: str, day: str) -> None:
         )
 
 
-def test_a_quarantine_that_lasts_says_each_day_since_when_it_is_unchanged(
+def test_an_unchanged_quarantine_is_reported_daily_with_its_first_day(
     company: Company,
 ) -> None:
     tick = Ticks(company.platform)
@@ -192,7 +194,7 @@ def test_a_quarantine_that_lasts_says_each_day_since_when_it_is_unchanged(
     assert "unchanged" not in said
 
 
-def test_a_second_quarantine_of_one_day_is_said_once(company: Company) -> None:
+def test_a_second_quarantine_on_one_day_is_reported_once(company: Company) -> None:
     tick = Ticks(company.platform)
     quarantined(company)
     happened_on(company, "s2", "2026-01-05")
@@ -202,7 +204,7 @@ def test_a_second_quarantine_of_one_day_is_said_once(company: Company) -> None:
     assert tick() == "nothing new; 1 open"
 
 
-def test_a_quarantine_that_ended_and_began_again_is_new(company: Company) -> None:
+def test_a_new_quarantine_after_the_first_has_ended_is_a_new_issue(company: Company) -> None:
     world = quarantined(company)
     happened_on(company, "s2", "2026-01-05")
     world.records = people(30)
@@ -239,7 +241,9 @@ def test_a_first_listing_that_is_not_complete_is_an_alert(company: Company) -> N
     assert Ticks(company.platform)().startswith("incomplete: 1 integration (org-001:okta)")
 
 
-def test_the_receiver_can_tell_who_sent_it_and_when(company: Company, receiver: Receiver) -> None:
+def test_the_receiver_can_verify_the_sender_and_the_time(
+    company: Company, receiver: Receiver
+) -> None:
     break_everybody(company, 1)
     before = int(time.time())
     Ticks(company.platform)()
@@ -250,7 +254,7 @@ def test_the_receiver_can_tell_who_sent_it_and_when(company: Company, receiver: 
     assert signature == hmac.new(b"shared-key", signed, hashlib.sha256).hexdigest()
 
 
-def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) -> None:
+def test_a_retryable_failure_is_an_alert_only_after_three_attempts(company: Company) -> None:
     ref = IntegrationRef("org-001", "okta")
     company.connect(ref, World(people(3), fail_at={0: ProviderUnavailable("503")}))
     for attempts in range(1, 4):
@@ -259,7 +263,7 @@ def test_a_failure_that_may_pass_is_no_alert_until_it_lasts(company: Company) ->
         assert len(grouped(issues.open)) == (attempts == 3)
 
 
-def test_what_fails_every_day_for_one_reason_is_said_once(
+def test_a_daily_failure_for_one_reason_is_reported_once(
     company: Company, receiver: Receiver
 ) -> None:
     break_everybody(company, 1)
@@ -273,7 +277,7 @@ def test_what_fails_every_day_for_one_reason_is_said_once(
     assert len(receiver.received) == 2
 
 
-def test_a_failure_that_is_being_tried_again_is_not_over(company: Company) -> None:
+def test_a_failure_that_is_being_retried_has_not_recovered(company: Company) -> None:
     ref = IntegrationRef("org-001", "okta")
     world = company.connect(ref, World(people(3), fail_at={0: ProviderRefused("page 1: 401")}))
     company.sync(ref)
@@ -287,7 +291,7 @@ def test_a_failure_that_is_being_tried_again_is_not_over(company: Company) -> No
     assert tick().startswith("recovered: 1 integration (org-001:okta)")
 
 
-def test_an_integration_that_fell_behind_without_a_failure_is_an_alert(
+def test_a_stale_integration_without_a_failure_is_an_alert(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     company = Company(tmp_path / "stale", alert_webhook=receiver.url, stale_hours=1e-9)
@@ -300,7 +304,7 @@ def test_an_integration_that_fell_behind_without_a_failure_is_an_alert(
     assert any(line.startswith("stale: 1 integration (org-001:okta)") for line in said)
 
 
-def test_a_cursor_of_an_older_release_says_everything_once_more(
+def test_a_cursor_of_an_older_release_reports_every_issue_again(
     company: Company, receiver: Receiver
 ) -> None:
     break_everybody(company, 1)
@@ -309,7 +313,7 @@ def test_a_cursor_of_an_older_release_says_everything_once_more(
     assert tick().startswith("failure")
 
 
-def test_the_cause_that_all_share_word_for_word_is_quoted_as_it_is(company: Company) -> None:
+def test_a_cause_that_all_share_is_quoted_unchanged(company: Company) -> None:
     break_everybody(company, 2)
     (alert,) = grouped(open_issues(company.platform).open)
     assert alert.text.endswith("page 1: 401")
@@ -348,7 +352,7 @@ def mail_settings(port: int) -> dict[str, object]:
     }
 
 
-def test_mail_tells_how_many_in_its_subject_and_why_in_its_body(tmp_path: Path) -> None:
+def test_a_mail_has_the_counts_in_its_subject_and_the_causes_in_its_body(tmp_path: Path) -> None:
     mailbox = Mailbox()
     with mail_server(mailbox) as port:
         company = Company(tmp_path / "mail", **mail_settings(port))
@@ -362,7 +366,7 @@ def test_mail_tells_how_many_in_its_subject_and_why_in_its_body(tmp_path: Path) 
     assert "failure: 3 integrations (org-000:okta" in message.get_content()
 
 
-def test_slack_is_told_in_text_that_can_mention_nobody(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_slack_message_mentions_nobody(tmp_path: Path, receiver: Receiver) -> None:
     receiver.status = 200
     company = Company(tmp_path / "slack", alert_slack=receiver.url)
     ref = IntegrationRef("org-001", "okta")
@@ -376,7 +380,7 @@ def test_slack_is_told_in_text_that_can_mention_nobody(tmp_path: Path, receiver:
     assert "said &lt;!channel&gt; &amp; left" in text
 
 
-def test_only_the_channel_that_did_not_hear_is_told_again(
+def test_only_the_channel_that_rejected_an_alert_gets_it_again(
     tmp_path: Path, receiver: Receiver
 ) -> None:
     mailbox = Mailbox()
@@ -385,7 +389,7 @@ def test_only_the_channel_that_did_not_hear_is_told_again(
         company = Company(tmp_path / "both", alert_slack=receiver.url, **mail_settings(port))
         break_everybody(company, 1)
         tick = Ticks(company.platform)
-        assert tick().splitlines()[-1] == "Slack answered 500; tried again"
+        assert tick().splitlines()[-1] == "Slack answered 500; will be sent again"
         receiver.status = 200
         tick()
         assert tick() == "nothing new; 1 open"
@@ -426,7 +430,7 @@ def own_certificate(folder: Path) -> Path:
     return file
 
 
-def test_a_mail_server_that_nobody_vouches_for_is_told_nothing(
+def test_a_mail_server_with_an_untrusted_certificate_gets_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = own_certificate(tmp_path)

@@ -72,7 +72,7 @@ def days() -> Iterator[Days]:
         yield Days(instance)
 
 
-def test_days_that_failed_for_one_reason_are_one_message_said_once(days: Days) -> None:
+def test_days_that_failed_for_one_reason_are_one_message_sent_once(days: Days) -> None:
     for day in ("2026-03-01", "2026-03-02"):
         days.run(day, f"acme:crm: page 3 of {day} answered 401 Unauthorized")
     days.run("2026-03-03")
@@ -85,7 +85,7 @@ def test_days_that_failed_for_one_reason_are_one_message_said_once(days: Days) -
     assert days.look() == []
 
 
-def test_a_day_that_is_repaired_is_over(days: Days) -> None:
+def test_an_issue_of_a_day_ends_when_the_day_is_repaired(days: Days) -> None:
     days.run("2026-03-01", "answered 500")
     days.look()
     days.run("2026-03-01", status=dg.DagsterRunStatus.STARTED)
@@ -100,7 +100,7 @@ def test_a_day_that_is_repaired_is_over(days: Days) -> None:
     assert days.look() == []
 
 
-def test_a_day_whose_runs_are_forgotten_has_not_recovered(days: Days) -> None:
+def test_a_day_whose_runs_are_deleted_has_not_recovered(days: Days) -> None:
     days.run("2026-03-01", "answered 500")
     days.look()
     for run in days.instance.get_runs():

@@ -13,7 +13,7 @@ def details(observation: dg.AssetObservation) -> FailureDetails:
     return msgspec.convert(observation.metadata[FAILURE_DETAILS].value, FailureDetails)
 
 
-def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
+def test_each_failed_integration_has_all_its_attempts(fleet: Fleet) -> None:
     keys = fleet.connect(3)
     fleet.directory.failures["dir-01"].extend([503, 404])
     run = fleet.run(keys)
@@ -28,7 +28,7 @@ def test_each_failed_integration_tells_of_every_attempt(fleet: Fleet) -> None:
     assert TOKEN not in repr(observed)
 
 
-def test_dead_letters_are_told_without_the_person(fleet: Fleet) -> None:
+def test_dead_letters_are_reported_without_personal_data(fleet: Fleet) -> None:
     keys = fleet.connect(1)
     fleet.directory.people["dir-00"][:2] = [{"name": "Secret Person"}, {"name": "Secret Person"}]
     run = fleet.run(keys)

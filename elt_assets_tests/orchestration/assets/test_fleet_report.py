@@ -31,7 +31,7 @@ STATE = FleetState(
 )
 
 
-def test_the_page_names_trouble_first_and_leads_to_the_partition() -> None:
+def test_the_report_names_problems_first_and_links_to_the_partition() -> None:
     text = page(STATE)
     headline = text.split("\n\n")[1]
     assert headline == (

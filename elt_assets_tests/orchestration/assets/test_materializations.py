@@ -39,7 +39,7 @@ def test_a_settled_sync_is_reported_for_every_table(status: Status) -> None:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.EXTRACTING])
 @pytest.mark.parametrize("reached", [None, *Stage])
-def test_an_unsettled_sync_is_reported_as_far_as_it_came(
+def test_an_unsettled_sync_is_reported_up_to_its_last_stage(
     status: Status, reached: Stage | None
 ) -> None:
     filled = [] if reached is None else list(Stage)[: list(Stage).index(reached) + 1]
@@ -85,7 +85,7 @@ def test_a_listing_says_whether_it_is_complete_and_how_much_it_covers() -> None:
 @pytest.mark.parametrize(
     "reported", [outcome(Status.FAILED, reached=Stage.STAGING), outcome(mode=Mode.COMPENSATING)]
 )
-def test_a_sync_that_settled_on_no_listing_calls_none_incomplete(reported: Outcome) -> None:
+def test_a_sync_without_a_listing_reports_none_as_incomplete(reported: Outcome) -> None:
     facts = metadata(reported, Stage.STAGING)
     assert not {"complete", "why_incomplete", "coverage"} & facts.keys()
     assert "incomplete" not in summary([reported])
@@ -122,7 +122,7 @@ def test_a_key_cannot_write_markup_into_the_page() -> None:
     assert rows[2] == r"| INSERT | \<b\>\| \[x\]\(http\[:\]//evil\) | name |"
 
 
-def test_no_changes_and_changes_that_were_not_sampled_are_told_apart() -> None:
+def test_no_changes_and_missing_samples_are_distinguished() -> None:
     assert metadata(outcome(), Stage.CDC)["sample"] == "no changes"
     recorded = outcome(counts=Counts(inserts=3), recorded=True)
     assert "sample" not in metadata(recorded, Stage.CDC)

@@ -31,7 +31,7 @@ NO_TIME = {**TODAY, RUN_BUDGET_TAG: "0.001"}
         (600.0, "none", None),
     ],
 )
-def test_a_runs_tag_goes_before_the_setting(
+def test_a_runs_tag_overrides_the_setting(
     setting: float | None, tag: str | None, budget: float | None
 ) -> None:
     run = dg.DagsterRun("sync", tags={} if tag is None else {RUN_BUDGET_TAG: tag})
@@ -39,7 +39,7 @@ def test_a_runs_tag_goes_before_the_setting(
 
 
 @pytest.mark.parametrize("tag", ["soon", "0", "-5", "nan", "inf"])
-def test_a_tag_that_is_no_budget_is_refused(tag: str) -> None:
+def test_an_invalid_budget_tag_is_refused(tag: str) -> None:
     run = dg.DagsterRun("sync", tags={RUN_BUDGET_TAG: tag})
     with pytest.raises(InvalidInput, match="give a number of seconds, or 'none'"):
         budget_of(run, load_settings())
@@ -64,7 +64,7 @@ def tags_of(result: dg.ExecuteInProcessResult, fleet: Fleet) -> dict[str, str]:
     return dict(run.tags)
 
 
-def test_what_is_not_begun_is_neither_failed_nor_done_and_is_handed_on(fleet: Fleet) -> None:
+def test_integrations_left_over_are_neither_failed_nor_done(fleet: Fleet) -> None:
     """One is begun in any case, so that a run that comes too late still gets somewhere."""
     keys = fleet.connect(3)
     result = fleet.run(keys, tags=NO_TIME)
@@ -72,10 +72,10 @@ def test_what_is_not_begun_is_neither_failed_nor_done_and_is_handed_on(fleet: Fl
     (begun,) = fleet.platform.syncs()
     assert fleet.status(Stage.LATEST) == {begun.partition: "MATERIALIZED"}
     assert tags_of(result, fleet)[HANDED_ON_TAG] == "true"
-    assert "2 not begun in the run's time and handed on" in log_of(result, fleet)
+    assert "2 not started within the time budget and handed on" in log_of(result, fleet)
 
 
-def test_what_was_up_to_date_stays_so_and_the_next_run_begins_what_was_left(fleet: Fleet) -> None:
+def test_the_next_run_syncs_only_what_the_budget_left_over(fleet: Fleet) -> None:
     keys = fleet.connect(3)
     fleet.run(keys)
     fleet.run(keys, tags=NO_TIME)
@@ -85,7 +85,7 @@ def test_what_was_up_to_date_stays_so_and_the_next_run_begins_what_was_left(flee
     assert sum(row.sync_id == "today" for row in fleet.platform.syncs()) == 3
 
 
-def test_a_failure_when_the_time_is_over_is_left_to_the_next_run(fleet: Fleet) -> None:
+def test_a_failure_after_the_time_budget_is_left_to_the_next_run(fleet: Fleet) -> None:
     keys = fleet.connect(2)
     fleet.directory.failures["dir-00"].extend([503])
     fleet.directory.failures["dir-01"].extend([503])
@@ -96,7 +96,7 @@ def test_a_failure_when_the_time_is_over_is_left_to_the_next_run(fleet: Fleet) -
     assert (begun.status, begun.attempts) == ("failed", 1)
 
 
-def test_a_budget_that_is_none_fails_the_run_before_anything_is_begun(fleet: Fleet) -> None:
+def test_an_invalid_budget_fails_the_run_before_anything_starts(fleet: Fleet) -> None:
     keys = fleet.connect(1)
     result = fleet.run(keys, tags={RUN_BUDGET_TAG: "soon"})
     assert not result.success

@@ -69,7 +69,7 @@ def test_a_transient_failure_is_retried_inside_the_run(fleet: Fleet) -> None:
     assert kinds(result)["STEP_RESTARTED"] == 1
 
 
-def test_a_failure_that_outlasts_the_retries_is_told_with_its_reason(fleet: Fleet) -> None:
+def test_a_failure_after_all_retries_is_reported_with_its_reason(fleet: Fleet) -> None:
     heard: list[Outcome] = []
     keys = fleet.connect(2)
     fleet.directory.failures["dir-01"].extend([503, 503])
@@ -101,7 +101,7 @@ def test_a_permanent_failure_is_not_retried(fleet: Fleet) -> None:
     assert list(fleet.directory.failures["dir-00"]) == [200]
 
 
-def test_what_fails_in_a_run_that_its_caller_stops_is_not_retried(fleet: Fleet) -> None:
+def test_failures_in_a_stopped_run_are_not_retried(fleet: Fleet) -> None:
     keys = fleet.connect(1)
     fleet.directory.failures["dir-00"].extend([503, 200])
     result = fleet.run(keys, listener=RunListener(stopped=lambda: True))
@@ -192,7 +192,7 @@ def test_later_tables_alone_continue_each_integrations_own_sync(fleet: Fleet) ->
     assert [len(fleet.names(key)) for key in keys] == [3, 3, 3]
 
 
-def test_a_later_table_with_nothing_staged_says_what_to_materialize(fleet: Fleet) -> None:
+def test_a_later_table_without_staging_names_what_to_materialize(fleet: Fleet) -> None:
     keys = fleet.connect(2)
     assert fleet.run(keys[:1], Stage.STAGING).success
     result = fleet.run(keys, Stage.LATEST)
@@ -211,7 +211,7 @@ def test_a_disabled_integration_is_left_alone(fleet: Fleet) -> None:
     assert "dir-00" not in fleet.directory.served
 
 
-def test_a_partition_that_is_no_integration_fails_alone(fleet: Fleet) -> None:
+def test_a_partition_without_an_integration_fails_alone(fleet: Fleet) -> None:
     keys = fleet.connect(1)
     fleet.instance.add_dynamic_partitions("connected_integrations", ["nonsense"])
     result = fleet.run([*keys, "nonsense"])
@@ -225,7 +225,7 @@ def test_a_run_without_a_partition_says_what_it_needs(fleet: Fleet) -> None:
     assert "this run names no integration: choose a partition" in failure_of(result)
 
 
-def test_a_tag_that_is_no_name_is_refused_before_anything_runs(fleet: Fleet) -> None:
+def test_an_invalid_sync_id_tag_is_refused_before_anything_runs(fleet: Fleet) -> None:
     keys = fleet.connect(2)
     result = fleet.run(keys, tags={SYNC_ID_TAG: "../../etc"})
     assert "run tag elt_assets/sync_id '../../etc' is not a valid name" in failure_of(result)
@@ -244,7 +244,7 @@ def test_a_quarantined_sync_is_reported_as_such_and_is_not_red(fleet: Fleet) -> 
     assert len(fleet.names(keys[0])) == 3
 
 
-def test_metadata_says_what_changed_without_anybodys_data(fleet: Fleet) -> None:
+def test_metadata_has_the_changes_without_personal_data(fleet: Fleet) -> None:
     keys = fleet.connect(1, users=12)
     assert fleet.run(keys).success
     kept = [person(0), person(1, name="Ada Lovelace"), *(person(n) for n in range(2, 11))]
@@ -281,7 +281,7 @@ def test_dagsters_own_command_materializes_a_range(
     assert len(fleet.instance.get_runs()) == 1
 
 
-def test_a_run_may_be_told_how_many_pages_make_a_checkpoint(fleet: Fleet) -> None:
+def test_the_pages_of_a_checkpoint_are_configurable_for_a_run(fleet: Fleet) -> None:
     keys = fleet.connect(1, users=6)
     config = {"ops": {"sync_users": {"config": {"pages_per_batch": 1}}}}
     staging = fleet.events(fleet.run(keys, config=config).run_id)[0]
@@ -293,7 +293,7 @@ def sync_job_of_this_home() -> dg.JobDefinition:
     return build_defs().resolve_job_def("sync")
 
 
-def test_every_run_tells_where_its_time_went(fleet: Fleet) -> None:
+def test_every_run_reports_its_timings(fleet: Fleet) -> None:
     keys = fleet.connect(3)
     fleet.directory.failures["dir-01"].extend([404])
     for _ in range(2):
@@ -306,7 +306,7 @@ def test_every_run_tells_where_its_time_went(fleet: Fleet) -> None:
         assert all(spent), "the failed one, continued by the second run, took all stages"
 
 
-def test_a_run_for_what_has_not_settled_leaves_the_others_alone_and_green(fleet: Fleet) -> None:
+def test_a_run_of_unsettled_integrations_leaves_the_others_unchanged(fleet: Fleet) -> None:
     keys = fleet.connect(4)
     for failing in ("dir-01", "dir-03"):
         fleet.directory.failures[failing].extend([404])
@@ -338,7 +338,7 @@ def test_an_extraction_cut_after_some_batches_deletes_nobody(fleet: Fleet) -> No
     assert row.counts.withheld_deletes == 2
 
 
-def test_the_last_events_of_a_run_tell_the_lineage_of_columns(fleet: Fleet) -> None:
+def test_the_last_events_of_a_run_have_the_lineage_of_columns(fleet: Fleet) -> None:
     """In every event it would cost as much as all the rest; the newest is the one shown."""
     run = fleet.run(fleet.connect(6))
     latest = [

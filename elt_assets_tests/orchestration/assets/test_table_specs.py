@@ -38,7 +38,7 @@ def test_declared_columns_are_those_of_the_real_tables(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
-def test_tables_stand_in_a_line(stream: Stream) -> None:
+def test_tables_are_aligned(stream: Stream) -> None:
     staging, cdc, latest = table_specs(stream)
     assert not list(staging.deps)
     assert [dep.asset_key for dep in cdc.deps] == [staging.key]
@@ -53,7 +53,7 @@ def test_every_column_says_what_it_holds(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
-def test_the_lineage_of_columns_names_columns_that_are_there(stream: Stream) -> None:
+def test_the_lineage_of_columns_names_existing_columns(stream: Stream) -> None:
     columns = {table: {name for name, _ in found} for table, found in declared(stream).items()}
     assert column_lineage(stream, Stage.STAGING) is None
     for stage, table in ((Stage.CDC, stream.cdc), (Stage.LATEST, stream.latest)):

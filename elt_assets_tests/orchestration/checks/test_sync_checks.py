@@ -45,7 +45,7 @@ def test_every_audit_is_a_check_of_its_severity(quarantined: Path) -> None:
     assert failed.metadata["offending"].value == 1
 
 
-def test_everything_that_can_be_asked_of_events_is_a_check() -> None:
+def test_every_audit_of_events_is_a_check() -> None:
     assert set(CHECKS) == set(of_events.CHECKS)
 
 

@@ -24,7 +24,7 @@ def written(settings: Settings) -> Path:
     return dagster_home(settings) / "dagster.yaml"
 
 
-def test_files_and_runs_of_the_server_itself_are_what_a_new_installation_gets() -> None:
+def test_a_new_installation_uses_files_and_runs_in_the_server() -> None:
     chosen = yaml.safe_load(shipped_config(load_settings()))
     assert chosen["event_log_storage"]["class"] == "PooledSqliteEventLogStorage"
     assert not {"storage", "run_launcher", "run_coordinator"} & set(chosen)
@@ -40,7 +40,7 @@ def test_settings_put_the_instance_into_postgresql_and_runs_into_workers() -> No
 
 
 @pytest.mark.parametrize("asked_for", [{}, ON_POSTGRESQL, WITH_WORKERS])
-def test_neither_addresses_nor_passwords_are_in_it(asked_for: dict[str, str]) -> None:
+def test_dagster_yaml_has_neither_addresses_nor_passwords(asked_for: dict[str, str]) -> None:
     text = shipped_config(
         load_settings(**asked_for, dagster_password={"env": "PGSECRET"}, max_runs=3)
     )
@@ -48,13 +48,13 @@ def test_neither_addresses_nor_passwords_are_in_it(asked_for: dict[str, str]) ->
     assert "PGSECRET" not in text
 
 
-def test_ours_follows_the_settings_as_long_as_nobody_has_changed_it() -> None:
+def test_an_unchanged_dagster_yaml_follows_the_settings() -> None:
     written(load_settings())
     settings = load_settings(**WITH_WORKERS)
     assert written(settings).read_text("utf-8") == shipped_config(settings)
 
 
-def test_a_changed_one_that_contradicts_the_settings_is_named_and_kept() -> None:
+def test_a_changed_dagster_yaml_that_contradicts_the_settings_is_an_error() -> None:
     config = written(load_settings())
     config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
     before = config.read_text("utf-8")
@@ -63,7 +63,7 @@ def test_a_changed_one_that_contradicts_the_settings_is_named_and_kept() -> None
     assert config.read_text("utf-8") == before
 
 
-def test_a_changed_one_that_does_what_settings_ask_for_is_left_alone() -> None:
+def test_a_changed_dagster_yaml_that_fits_the_settings_is_kept() -> None:
     config = written(load_settings(**WITH_WORKERS))
     config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
     before = config.read_text("utf-8")
@@ -74,7 +74,7 @@ def test_a_changed_one_that_does_what_settings_ask_for_is_left_alone() -> None:
     ("asked_for", "missing"),
     [({}, "ELT_ASSETS_DAGSTER_URL"), (ON_POSTGRESQL, "ELT_ASSETS_BROKER_URL")],
 )
-def test_a_command_without_the_servers_settings_does_not_cut_it_off(
+def test_a_command_without_the_servers_settings_does_not_replace_dagster_yaml(
     asked_for: dict[str, str], missing: str
 ) -> None:
     before = written(load_settings(**WITH_WORKERS)).read_text("utf-8")
@@ -83,7 +83,7 @@ def test_a_command_without_the_servers_settings_does_not_cut_it_off(
     assert (load_settings().dagster_path / "dagster.yaml").read_text("utf-8") == before
 
 
-def test_a_persons_own_folder_must_do_what_settings_ask_for(
+def test_a_dagster_home_of_a_person_must_fit_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
@@ -97,7 +97,7 @@ def test_a_persons_own_folder_must_do_what_settings_ask_for(
 
 
 @pytest.mark.parametrize("module", ["elt_assets.former_event_log", "elt_assets.gone.event_log"])
-def test_a_changed_one_that_names_a_module_of_an_older_layout_is_one_clear_line(
+def test_a_dagster_yaml_with_a_module_of_an_older_layout_is_one_clear_error(
     module: str,
 ) -> None:
     config = written(load_settings())
@@ -113,7 +113,7 @@ def test_a_changed_one_that_names_a_module_of_an_older_layout_is_one_clear_line(
     assert config.read_text("utf-8") == before
 
 
-def test_one_of_ours_with_the_modules_of_an_older_layout_is_written_again() -> None:
+def test_an_unchanged_dagster_yaml_of_an_older_layout_is_replaced() -> None:
     config = written(load_settings())
     body, stamp, _ = config.read_text("utf-8").rpartition("\n# Written by elt-assets")
     body = body.replace(
@@ -134,7 +134,7 @@ def test_one_of_ours_with_the_modules_of_an_older_layout_is_written_again() -> N
         ("dagster_celery", WITH_WORKERS, r"pip install 'elt-assets\[celery\]'"),
     ],
 )
-def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+def test_a_missing_extra_is_named(
     module: str, asked_for: dict[str, str], cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.util.find_spec
@@ -146,7 +146,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(
         dagster_home(load_settings(**asked_for))
 
 
-def test_nothing_of_workers_or_postgresql_is_loaded_unless_settings_ask_for_it() -> None:
+def test_workers_and_postgresql_are_imported_only_if_settings_need_them() -> None:
     """Each costs a command a second, and comes with an extra."""
     found = subprocess.run(
         [

@@ -26,7 +26,7 @@ def test_a_changed_dagster_yaml_is_left_alone() -> None:
     assert config.read_text("utf-8") == "telemetry: {enabled: true}\n"
 
 
-def test_dagster_home_wins_and_is_not_written_to(
+def test_the_dagster_home_variable_is_used_and_its_folder_not_changed(
     tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = tmp_path / "theirs"

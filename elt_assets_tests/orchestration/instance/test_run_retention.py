@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from elt_assets.orchestration.instance import run_retention
-from elt_assets.orchestration.instance.run_retention import forget_runs
+from elt_assets.orchestration.instance.run_retention import delete_old_runs
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
 
 
@@ -38,7 +38,7 @@ def made_past(fleet: Fleet, run_id: str) -> None:
         )
 
 
-def test_old_runs_go_with_every_trace_and_newer_ones_stay(
+def test_old_runs_are_deleted_with_their_files_and_newer_ones_stay(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_retention, "BATCH", 1)
@@ -50,9 +50,9 @@ def test_old_runs_go_with_every_trace_and_newer_ones_stay(
     (output / "step.err").write_text("a line")
     for run_id in old:
         made_past(fleet, run_id)
-    assert forget_runs(fleet.instance, 30, dry_run=True).count == 2
+    assert delete_old_runs(fleet.instance, 30, dry_run=True).count == 2
     assert fleet.instance.get_runs_count() == 3
-    work = forget_runs(fleet.instance, 30)
+    work = delete_old_runs(fleet.instance, 30)
     assert (work.count, [run.run_id for run in fleet.instance.get_runs()]) == (2, [new])
     assert (work.freed_bytes or 0) > 0
     home = Path(fleet.instance.root_directory)
@@ -65,5 +65,5 @@ def test_a_run_that_has_not_ended_stays_however_old(fleet: Fleet) -> None:
     job = fleet.definitions().resolve_job_def("maintenance")
     run = fleet.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     made_past(fleet, run.run_id)
-    assert forget_runs(fleet.instance, 30).count == 0
+    assert delete_old_runs(fleet.instance, 30).count == 0
     assert fleet.instance.get_run_by_id(run.run_id)

@@ -37,7 +37,7 @@ def a_table() -> None:
     """Something to materialize."""
 
 
-def test_an_installation_keeps_its_events_in_it(instance: dg.DagsterInstance) -> None:
+def test_an_installation_stores_its_events_in_its_home(instance: dg.DagsterInstance) -> None:
     assert isinstance(instance.event_log_storage, PooledSqliteEventLogStorage)
 
 
@@ -88,7 +88,7 @@ def test_another_process_sees_events_while_the_writer_has_them_open(
     assert found.stdout.split() == ["a"]
 
 
-def test_who_watches_a_run_hears_of_it_while_it_goes_on(instance: dg.DagsterInstance) -> None:
+def test_the_caller_of_a_run_gets_its_progress(instance: dg.DagsterInstance) -> None:
     heard = threading.Event()
     run = instance.create_run_for_job(
         dg.Definitions([a_table]).resolve_implicit_global_asset_job_def()
@@ -124,7 +124,7 @@ def test_wiping_the_event_log_leaves_nothing_open_or_behind(instance: dg.Dagster
     assert instance.get_materialized_partitions(LATEST) == {"b"}
 
 
-def test_what_tables_there_are_is_looked_up_once_and_not_for_every_event(
+def test_the_list_of_tables_is_read_once(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -148,7 +148,7 @@ def test_what_tables_there_are_is_looked_up_once_and_not_for_every_event(
     assert not storage.has_table("no_such_table")
 
 
-def test_events_are_told_by_many_threads_at_once(instance: dg.DagsterInstance) -> None:
+def test_many_threads_can_store_events_at_once(instance: dg.DagsterInstance) -> None:
     threads = [
         threading.Thread(target=materialize, args=(instance, f"p{number}")) for number in range(20)
     ]

@@ -99,7 +99,7 @@ def test_a_run_of_a_tick_syncs_as_that_day(fleet: Fleet) -> None:
     assert {row.sync_id for row in fleet.platform.syncs()} == {"daily-2026-11-22"}
 
 
-def test_a_repeated_tick_asks_for_the_same_runs_of_the_same_syncs() -> None:
+def test_a_repeated_tick_requests_the_same_runs_of_the_same_syncs() -> None:
     keys = ["a:1", "a:2", "a:3"]
     first, second = (daily_requests(keys, keys, "2026-11-22", {}, RangeLimits(2)) for _ in range(2))
     assert [request.run_key for request in first] == [request.run_key for request in second]
@@ -128,7 +128,7 @@ def test_ranges_queue_by_priority_and_organizations_take_turns() -> None:
     ]
 
 
-def test_a_range_carries_as_much_work_as_one_run_is_to_have() -> None:
+def test_a_range_has_as_much_work_as_one_run_may_have() -> None:
     keys = [f"a:{number}" for number in range(5)]
     work = dict(zip(keys, (10.0, 900.0, 10.0, 10.0, 985.0), strict=True))
     loads = {key: Load(key, "a", seconds=seconds) for key, seconds in work.items()}
@@ -136,7 +136,7 @@ def test_a_range_carries_as_much_work_as_one_run_is_to_have() -> None:
     assert sorted(ends(request) for request in requests) == [("a:0", "a:3"), ("a:4",)]
 
 
-def test_nightly_runs_let_others_leave_the_queue_first() -> None:
+def test_nightly_runs_have_a_low_priority() -> None:
     (request,) = daily_requests(["a:1"], ["a:1"], "2026-11-22", {}, RangeLimits())
     assert int(request.tags["dagster/priority"]) < 0
 

@@ -42,9 +42,7 @@ def elt_assets(own_home: Path) -> Command:
     return Command(own_home.parent, {"ELT_ASSETS_HOME": str(own_home)})
 
 
-def test_the_command_tells_what_it_would_do_and_the_job_does_it(
-    fleet: Fleet, elt_assets: Command
-) -> None:
+def test_a_dry_run_reports_what_the_job_then_does(fleet: Fleet, elt_assets: Command) -> None:
     told = elt_assets("maintain", "--dry-run", "--json").document
     counts = {work["what"]: work["count"] for work in told["works"]}
     assert (told["dry_run"], told["left"], set(counts)) == (True, [], WORKS)
@@ -62,5 +60,5 @@ def test_the_command_tells_what_it_would_do_and_the_job_does_it(
     assert records.split()[-2:] == ["0", "-"]
 
 
-def test_where_no_platform_is_the_command_says_so(elt_assets: Command) -> None:
+def test_without_a_platform_the_command_fails(elt_assets: Command) -> None:
     assert "holds no platform yet" in elt_assets("maintain").complaint

@@ -83,7 +83,7 @@ def test_of_the_streams_of_one_integration_the_longest_waiting_is_due() -> None:
     assert due([users, groups, other], NOW, AFTER, EVERY) == [groups, other]
 
 
-def test_neighbours_of_one_sync_share_a_run_that_reads_everything() -> None:
+def test_contiguous_integrations_of_one_sync_share_a_full_run() -> None:
     instance_keys = ["acme:a", "acme:b", "acme:c", "acme:d"]
     wanted = [pending(name) for name in ("a", "b", "d")]
     requests = confirmation_requests(instance_keys, wanted, {"users": {}}, RangeLimits())
@@ -164,7 +164,7 @@ def test_after_a_confirming_sync_the_integration_is_left_alone_for_a_while(
     assert [request.tags[SYNC_ID_TAG] for request in tick(company)] == ["confirm-1-s3"]
 
 
-def test_a_sync_that_is_under_way_or_to_be_continued_is_the_second_listing(
+def test_an_unfinished_sync_counts_as_the_second_listing(
     company: Company,
 ) -> None:
     world = left(company)

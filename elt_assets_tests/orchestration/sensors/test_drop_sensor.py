@@ -73,7 +73,7 @@ def test_a_new_file_is_one_sync_of_its_integration(fleet: Fleet, folder: Path) -
     assert ticks.tick() == []
 
 
-def test_the_same_content_dropped_again_is_no_sync(fleet: Fleet, folder: Path) -> None:
+def test_the_same_content_dropped_again_starts_no_sync(fleet: Fleet, folder: Path) -> None:
     ticks = Ticks(fleet)
     drop(folder, "id\n1\n")
     assert len(ticks.tick()) == 1
@@ -129,7 +129,7 @@ def test_content_is_read_only_when_the_look_has_changed() -> None:
     assert news("acme:hr", "look", never, seen) == (seen, False)
 
 
-def test_a_folder_with_a_growing_file_is_no_drop_yet(folder: Path, fleet: Fleet) -> None:
+def test_a_folder_with_a_growing_file_is_not_complete(folder: Path, fleet: Fleet) -> None:
     home = fleet.platform.settings.home
     drop(folder, "id\n1\n")
     drop(folder, "id\n2\n", name="users-2.csv", at=LONG_AGO + 100)

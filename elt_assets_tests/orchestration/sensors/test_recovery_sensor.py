@@ -79,7 +79,7 @@ def test_a_failure_waits_longer_each_time_and_a_dead_process_does_not(
 INSTANCE_KEYS = ["acme:a", "acme:b", "acme:c", "acme:d"]
 
 
-def test_neighbours_of_one_sync_share_a_run_and_attempts_make_new_ones() -> None:
+def test_contiguous_integrations_of_one_sync_share_a_run_for_each_attempt() -> None:
     rows = [
         row(Status.FAILED, attempts, timedelta(hours=2), integration)
         for integration, attempts in (("a", 1), ("b", 3), ("d", 1))
@@ -95,7 +95,7 @@ def test_neighbours_of_one_sync_share_a_run_and_attempts_make_new_ones() -> None
     assert int(requests[0].tags["dagster/priority"]) > 0
 
 
-def test_who_has_settled_the_sync_does_not_separate_those_that_failed() -> None:
+def test_settled_integrations_do_not_split_a_range_of_failed_ones() -> None:
     rows = [row(Status.FAILED, 1, timedelta(hours=2), one) for one in ("a", "b", "d")]
     (request,) = recovery_requests(INSTANCE_KEYS, rows, {}, RangeLimits(), carried={"acme:c"})
     assert request.run_key == "recover/users/daily/acme:a...acme:d/1"
@@ -121,7 +121,7 @@ def known(**synced_at: str) -> dict[str, Load]:
     }
 
 
-def test_what_a_run_handed_on_is_begun_by_whoever_waits_longest() -> None:
+def test_integrations_handed_on_start_with_the_longest_waiting() -> None:
     run = nightly("acme:a", "acme:d")
     loads = known(a="2026-11-21", b="2026-11-19", c="2026-11-20", d="")
     requests = taking_over(
@@ -137,14 +137,14 @@ def test_what_a_run_handed_on_is_begun_by_whoever_waits_longest() -> None:
     assert len({request.run_key for request in requests}) == 3
 
 
-def test_who_is_disabled_or_was_synced_since_is_not_taken_over() -> None:
+def test_disabled_and_synced_integrations_are_not_taken_over() -> None:
     run = nightly("acme:a", "acme:c")
     loads = known(a="2026-11-23", c="2026-11-21", d="")
     (request,) = taking_over(INSTANCE_KEYS, USERS, run, "2026-11-22", (), loads, RangeLimits())
     assert request.tags["dagster/partition"] == "acme:c"
 
 
-def test_the_sensor_passes_on_once_what_a_run_has_left(company: Company) -> None:
+def test_the_sensor_requests_once_what_a_run_left_over(company: Company) -> None:
     for name in "abc":
         company.connect(IntegrationRef("acme", name), World(people(3)))
     company.sync(IntegrationRef("acme", "b"), sync_id="daily")
@@ -170,7 +170,7 @@ def test_the_sensor_passes_on_once_what_a_run_has_left(company: Company) -> None
     assert none == []
 
 
-def test_a_sync_that_somebody_works_on_is_not_interrupted(company: Company) -> None:
+def test_a_running_sync_is_not_interrupted(company: Company) -> None:
     world = company.connect(world=World(people(30)))
     seen: list[int] = []
     world.on_page = lambda page: seen.append(len(company.platform.interrupted()))
@@ -187,7 +187,7 @@ def test_a_sync_whose_process_died_is_found_by_its_free_lock(company: Company) -
     assert (found.partition, found.status) == ("acme:main", Status.EXTRACTING)
 
 
-def test_only_failures_that_may_pass_are_continued(company: Company) -> None:
+def test_only_retryable_failures_are_continued(company: Company) -> None:
     away, refused = IntegrationRef("acme", "away"), IntegrationRef("acme", "refused")
     company.connect(away, World(people(3), fail_at={0: ProviderUnavailable("away")}))
     company.connect(refused, World(people(3), fail_at={0: ProviderRefused("401")}))
@@ -199,7 +199,7 @@ def test_only_failures_that_may_pass_are_continued(company: Company) -> None:
     assert company.platform.interrupted() == [], "a later sync has taken over"
 
 
-def test_the_sensor_asks_for_the_same_sync_again(company: Company) -> None:
+def test_the_sensor_requests_the_same_sync_again(company: Company) -> None:
     world = company.connect(world=World(people(30)))
     world.fail_at[1] = ProviderUnavailable("away")
     company.sync(sync_id="daily-2026-11-22")

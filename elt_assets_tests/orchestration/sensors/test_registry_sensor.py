@@ -110,7 +110,7 @@ def test_an_integration_added_disabled_gets_a_partition_and_no_sync(
     assert partitions(fleet) == keys
 
 
-def test_the_runs_it_asks_for_can_run(fleet: Fleet, tick: Tick) -> None:
+def test_the_requested_runs_succeed(fleet: Fleet, tick: Tick) -> None:
     keys = fleet.connect(3, partitions=False)
     tick()
     assert fleet.run(keys).success
@@ -163,7 +163,7 @@ def test_runs_about_something_else_do_not_keep_a_partition() -> None:
     assert deletable(KEYS, KEYS, running) == KEYS
 
 
-def test_nothing_in_flight_keeps_nothing() -> None:
+def test_without_active_runs_all_surplus_partitions_are_deleted() -> None:
     assert deletable(KEYS, ["a:4"], []) == ["a:4"]
 
 

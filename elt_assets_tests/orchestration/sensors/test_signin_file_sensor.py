@@ -79,13 +79,13 @@ class Ticks:
         return list(data.run_requests or [])
 
 
-def test_without_sources_the_clock_asks_for_nothing(fleet: Fleet) -> None:
+def test_without_sources_the_schedule_requests_nothing(fleet: Fleet) -> None:
     fleet.connect(1)
     assert tick(fleet, daily_events()) == []
     assert tick(fleet, hourly_events()) == []
 
 
-def test_the_daily_run_is_yesterdays_once_and_its_extracts_go_on_side_by_side(
+def test_the_daily_run_loads_yesterday_once_with_concurrent_extracts(
     fleet: Fleet,
 ) -> None:
     offer(fleet)
@@ -95,19 +95,19 @@ def test_the_daily_run_is_yesterdays_once_and_its_extracts_go_on_side_by_side(
     assert request.run_config["execution"]["config"] == {"side_by_side": True}
 
 
-def test_files_alone_are_a_source_too(fleet: Fleet, folder: Path) -> None:
+def test_files_alone_are_a_sufficient_source(fleet: Fleet, folder: Path) -> None:
     folder.mkdir()
     assert len(tick(fleet, daily_events())) == 1
 
 
-def test_the_hourly_run_asks_for_what_is_new_today(fleet: Fleet) -> None:
+def test_the_hourly_run_loads_todays_new_events(fleet: Fleet) -> None:
     offer(fleet)
     (request,) = tick(fleet, hourly_events())
     assert request.tags[PARTITION_TAG] == "2026-03-06"
     assert request.run_config["ops"]["api_events"]["config"] == {"new_only": True}
 
 
-def test_a_day_whose_files_arrive_or_change_is_loaded_without_asking_the_apis(
+def test_a_day_whose_files_arrive_or_change_is_loaded_without_the_apis(
     fleet: Fleet, folder: Path
 ) -> None:
     ticks = Ticks(fleet)

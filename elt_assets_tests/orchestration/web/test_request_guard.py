@@ -44,7 +44,7 @@ def status(
     "host",
     ["127.0.0.1:3000", "localhost", "LOCALHOST.:3000", "[::1]:3000", "dagster.internal.example"],
 )
-def test_the_ui_is_there_under_its_own_names(host: str) -> None:
+def test_the_ui_answers_under_its_own_names(host: str) -> None:
     assert status(UI, host=host) == 200
     assert status(UI, host=host, origin=f"http://{host}", sec_fetch_site="same-origin") == 200
     assert status(UI, kind="websocket", path="/graphql", host=host, origin=f"https://{host}") == 200
@@ -55,7 +55,7 @@ def test_the_ui_is_there_under_its_own_names(host: str) -> None:
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example", "192.0.2.1", "", "[::1"],
 )
-def test_a_name_that_leads_here_is_not_enough(host: str) -> None:
+def test_another_host_name_of_the_same_address_is_refused(host: str) -> None:
     """DNS rebinding: the browser believes that it speaks with its own site."""
     assert status(UI, host=host) == 421
     assert status(UI, "POST", "/graphql", host=host, content_type=JSON) == 421
@@ -76,14 +76,14 @@ def test_no_page_of_another_site_is_answered(origin: str) -> None:
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json"],
 )
-def test_nothing_is_changed_that_a_browser_sends_without_asking(content_type: str) -> None:
+def test_requests_without_a_preflight_change_nothing(content_type: str) -> None:
     assert status(UI, "POST", "/graphql", content_type=content_type) == 415
     assert status(UI, "POST", "/report_asset_materialization/x", content_type=content_type) == 415
     assert status(UI, "POST", "/graphql", content_type=f"{content_type}; {JSON}") == 415
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/graphql/", "/prefix/graphql"])
-def test_no_query_is_run_by_get(path: str) -> None:
+def test_a_query_by_get_is_refused(path: str) -> None:
     assert status(UI, path=path, query=f"query={quote(MUTATION)}") == 405
     assert status(UI, "HEAD", path, "a=1&query=") == 405
     assert status(UI, path=path) == 200, "the playground"
@@ -94,7 +94,7 @@ def test_an_image_on_another_site_is_not_loaded_and_a_link_is_followed() -> None
     assert status(UI, sec_fetch_site="cross-site", sec_fetch_mode="navigate") == 200
 
 
-def test_probes_are_answered_under_any_name_and_nothing_but_reading_is() -> None:
+def test_probes_are_answered_under_any_name_and_only_reading_is_allowed() -> None:
     for host in ("10.0.3.7:8080", "pod.cluster.local", "", "evil.example"):
         assert status(HEALTH, path="/ready", host=host) == 200
         assert status(HEALTH, path="/health", host=host) == 200
@@ -154,7 +154,7 @@ def asked(port: int, method: str, path: str, body: str = "", **headers: str) -> 
     return found
 
 
-def test_dagsters_server_carries_out_only_what_its_own_pages_ask(port: int) -> None:
+def test_dagsters_server_accepts_only_requests_of_its_own_pages(port: int) -> None:
     query = json.dumps({"query": "{ version }"})
     as_json = {"Content_Type": JSON}
     code, body = asked(port, "POST", "/graphql", query, **as_json)

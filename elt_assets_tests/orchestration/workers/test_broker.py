@@ -8,7 +8,7 @@ import pytest
 from kombu import pools
 
 from elt_assets.config.settings import load_settings
-from elt_assets.monitoring.broker_check import BrokerUnusable, listening_workers, look_at_broker
+from elt_assets.monitoring.broker_check import BrokerUnusable, check_broker, listening_workers
 from elt_assets_tests.testbed.servers import Broker
 
 
@@ -16,7 +16,7 @@ def look() -> object:
     """What the health check asks."""
     address = load_settings().broker_address
     assert address is not None
-    return look_at_broker(address)
+    return check_broker(address)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def over_tls(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 
 @pytest.mark.parametrize("ask", [look, listening_workers])
-def test_a_broker_whose_certificate_nobody_vouches_for_is_told_nothing(
+def test_a_broker_with_an_untrusted_certificate_gets_no_password(
     over_tls: Callable[[str], None], ask: Callable[[], object]
 ) -> None:
     over_tls("")
@@ -44,7 +44,7 @@ def test_a_broker_whose_certificate_nobody_vouches_for_is_told_nothing(
         ask()
 
 
-def test_a_broker_with_a_certificate_of_our_own_authority_is_spoken_to(
+def test_a_broker_with_a_certificate_of_our_own_authority_is_accepted(
     broker: Broker, over_tls: Callable[[str], None]
 ) -> None:
     over_tls(f"?ssl_ca_certs={broker.certificate}")

@@ -74,7 +74,7 @@ def tags(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str]:
     return dict(found.tags)
 
 
-def test_a_worker_with_a_home_of_its_own_carries_out_what_it_is_handed_and_ends_what_is_cancelled(
+def test_a_worker_carries_out_runs_in_its_own_home_and_cancels_them(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:
     worker = distributed.worker("one", "--slots", "1")
@@ -106,7 +106,7 @@ def test_a_worker_with_a_home_of_its_own_carries_out_what_it_is_handed_and_ends_
     assert distributed.stop("one") == 0
 
 
-def test_a_worker_that_is_gone_is_noticed_and_another_goes_on_with_its_run(
+def test_another_worker_continues_the_run_of_a_dead_worker(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:
     distributed.worker("one", "--slots", "1")
@@ -138,7 +138,7 @@ def test_while_the_broker_is_away_a_run_stays_in_the_queue(
     run = queued(instance, distributed)
     broker.stop()
     try:
-        with pytest.raises(BrokerAway, match="this one waits for it"):
+        with pytest.raises(BrokerAway, match="this run stays queued"):
             instance.run_launcher.launch_run(LaunchRunContext(run, workspace=None))
         broken = {check.name: check.detail for check in configuration() if not check.ok}
     finally:
@@ -152,7 +152,7 @@ def test_while_the_broker_is_away_a_run_stays_in_the_queue(
     assert all(len(detail.splitlines()) == 1 for detail in refused.values())
 
 
-def test_a_run_nobody_has_taken_ends_at_once_when_it_is_cancelled(
+def test_a_run_without_a_worker_ends_at_once_when_it_is_canceled(
     distributed: Installation, instance: dg.DagsterInstance
 ) -> None:
     run = queued(instance, distributed)

@@ -55,14 +55,14 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     refuse_a_port_in_use(_HOST, port, "--port")
     refuse_a_port_in_use(*health, "--health-port")
     refuse_a_port_in_use(*feed, "--feed-port")
-    from elt_assets.monitoring.broker_check import look_at_broker
+    from elt_assets.monitoring.broker_check import check_broker
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     # Web server and daemon would create a new instance's tables at the same moment, and one of
     # them would fail on what the other has half done.
     open_instance(settings).dispose()
     if broker is not None:
-        look_at_broker(broker)
+        check_broker(broker)
     with supervised(settings, dagster_home(settings)) as supervisor:
         for child in _children(port, health, feed):
             supervisor.start(child)

@@ -39,12 +39,12 @@ def worker(slots: int, queues: tuple[str, ...], name: str | None) -> None:
     """
     settings = load_settings()
     address = broker_of(settings)
-    from elt_assets.monitoring.broker_check import look_at_broker
+    from elt_assets.monitoring.broker_check import check_broker
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     # These checks report in one line what a worker would report in a hundred.
     open_instance(settings).dispose()
-    look_at_broker(address)
+    check_broker(address)
     with supervised(settings, dagster_home(settings)) as supervisor:
         supervisor.start(worker_process(settings, slots, queues, name))
         note(f"taking runs from {address}; stop with Ctrl-C")

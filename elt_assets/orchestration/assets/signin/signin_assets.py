@@ -7,24 +7,22 @@
 A failed API does not stop the branch of the files before both meet.
 
 There are no automation conditions. The graph runs by day, as a whole, at one time (`signin_jobs`).
-Only two things start parts of it, and a condition could know neither: files that arrive
-(`signin_file_sensor`), and late events, whose days the load itself knows. The load records these
-days in its transaction, and the summary follows in the same run. Conditions would launch a run for
-each day, minutes later, and the tables would disagree until then. For an asset that is derived
-from these, conditions would be simpler.
+Only new files (`signin_file_sensor`) and late events start parts of it. The load records the days
+of late events in its transaction, and the summary follows in the same run. Conditions would launch
+a run for each day, minutes later, and the tables would disagree until then.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import dagster as dg
 from pydantic import Field
 
 from elt_assets.orchestration.assets.signin.signin_guard import guard_spec, guarded
 from elt_assets.orchestration.assets.signin.signin_metadata import (
-    named,
     of_extractions,
     of_files,
     of_finding,
@@ -41,13 +39,12 @@ from elt_assets.orchestration.assets.signin.signin_specs import (
     SUMMARY,
     EventAsset,
 )
-from elt_assets.orchestration.assets.signin.signin_step import end, tell_skipped, worked
+from elt_assets.orchestration.assets.signin.signin_step import end, report_skipped, worked
 from elt_assets.orchestration.day_partitions import day_of, has_day
-from elt_assets.signin_events.interruption import Interruption
+from elt_assets.orchestration.markdown import named
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import (
     DayExtraction,
-    EventListener,
     EventSource,
     ExtractionStatus,
     FileStatus,
@@ -56,11 +53,13 @@ from elt_assets.signin_events.results import (
 from elt_assets.signin_events.step_run import StepRun
 from elt_assets.sync.service import SyncService
 
+T = TypeVar("T")
+
 _LISTED = 5
 
 
 class StepConfig(dg.Config):
-    """What a step of a run may be told; everything else comes from settings."""
+    """The run configuration of a step; everything else comes from settings."""
 
     timeout_seconds: float | None = Field(
         default=None,
@@ -70,17 +69,17 @@ class StepConfig(dg.Config):
 
 
 class ApiConfig(StepConfig):
-    """The same for the step that asks APIs."""
+    """The run configuration of the step that reads APIs."""
 
     new_only: bool = Field(
         default=False,
-        description="Fetch what happened since the newest event that is known, less the overlap, "
-        "instead of the whole day; for runs of today.",
+        description="Fetch the events since the newest known one, less the overlap, instead of the "
+        "whole day; for runs of today.",
     )
 
 
 def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The six assets, by `days`."""
+    """The six assets, partitioned by `days`."""
 
     @API_EVENTS.declared(days)
     def api_events(
@@ -90,27 +89,26 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         run_id = context.run.run_id
-        with EventPipeline(platform) as events:
 
-            def fetch(stop: Interruption, heard: EventListener) -> list[DayExtraction]:
-                if config.new_only:
-                    return events.extract_new(step=StepRun(run_id, heard, stop))
-                # What an earlier attempt of this run has read in full is not asked for again.
-                done = events.reports.fetched(day, run_id) if context.retry_number else []
-                names = {one.partition for one in done}
-                left = [ref for ref in events.integrations() if ref.partition_key not in names]
-                return done + events.extract_api(day, left, StepRun(run_id, heard, stop))
+        def fetch(events: EventPipeline, step: StepRun) -> list[DayExtraction]:
+            if config.new_only:
+                return events.extract_new(step=step)
+            # Integrations that an earlier attempt of this run has read in full are skipped.
+            done = events.reports.fetched(day, run_id) if context.retry_number else []
+            names = {one.partition for one in done}
+            left = [ref for ref in events.integrations() if ref.partition_key not in names]
+            return done + events.extract_api(day, left, step)
 
-            found = worked(context, API_EVENTS, _timeout(config, platform), fetch)
+        found = _step(context, API_EVENTS, config, platform, fetch)
         failed = [one for one in found if one.status is ExtractionStatus.FAILED]
         errors = [named(one.partition, one.error) for one in failed]
         can_pass = any(one.retryable for one in failed)
         is_last = context.retry_number >= API_EVENTS.retries.max_retries
         too_many = len(failed) > platform.settings.events_failed_share * len(found)
         if too_many or (can_pass and not is_last):
-            raise end(context, API_EVENTS, _told(errors, len(found)), retryable=can_pass)
+            raise end(context, API_EVENTS, _failures(errors, len(found)), retryable=can_pass)
         for error in errors:
-            context.log.warning("the day goes on without %s", error)
+            context.log.warning("the day continues without %s", error)
         return dg.MaterializeResult(metadata=of_extractions(API_EVENTS, found))
 
     @CSV_EVENTS.declared(days)
@@ -119,19 +117,19 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
         config: StepConfig,
         platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
-        day, run_id = day_of(context.partition_key), context.run.run_id
-        with EventPipeline(platform) as events:
-            found = worked(
-                context,
-                CSV_EVENTS,
-                _timeout(config, platform),
-                lambda stop, heard: events.extract_files(day, StepRun(run_id, heard, stop)),
-            )
+        day = day_of(context.partition_key)
+        found = _step(
+            context,
+            CSV_EVENTS,
+            config,
+            platform,
+            lambda events, step: events.extract_files(day, step),
+        )
         failed = [one for one in found if one.status is FileStatus.FAILED]
         if failed:
             errors = [named(one.file, one.error) for one in failed]
             can_pass = any(one.retryable for one in failed)
-            raise end(context, CSV_EVENTS, _told(errors, len(found)), retryable=can_pass)
+            raise end(context, CSV_EVENTS, _failures(errors, len(found)), retryable=can_pass)
         return dg.MaterializeResult(metadata=of_files(CSV_EVENTS, found))
 
     @SIGNIN_EVENTS.declared(days)
@@ -141,13 +139,9 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
         platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
-        with EventPipeline(platform) as events:
-            found = worked(
-                context,
-                SIGNIN_EVENTS,
-                _timeout(config, platform),
-                lambda stop, heard: events.load(day, StepRun(None, heard, stop)),
-            )
+        found = _step(
+            context, SIGNIN_EVENTS, config, platform, lambda events, step: events.load(day, step)
+        )
         for reopened in found.days:
             if reopened != day and has_day(days, reopened):
                 context.log_event(
@@ -167,15 +161,13 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
         platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
-        with EventPipeline(platform) as events:
 
-            def sum_up(stop: Interruption, _: EventListener) -> list[Summarized]:
-                # Days that late events have reopened wait too, also those of a run that died
-                # before it came to them.
-                due = sorted({day, *events.waiting("summarize")})
-                return [events.summarize(one, StepRun(stop=stop)) for one in due]
+        def sum_up(events: EventPipeline, step: StepRun) -> list[Summarized]:
+            # The days that late events have reopened, also those that a failed run left, follow.
+            due = sorted({day, *events.waiting("summarize")})
+            return [events.summarize(one, step) for one in due]
 
-            found = worked(context, SUMMARY, _timeout(config, platform), sum_up)
+        found = _step(context, SUMMARY, config, platform, sum_up)
         for one in found:
             if one.day != day and has_day(days, one.day):
                 context.log_event(
@@ -210,16 +202,16 @@ def _normalizing(
         platform: dg.ResourceParam[SyncService],
     ) -> Iterator[dg.MaterializeResult[None]]:
         day = day_of(context.partition_key)
-        with EventPipeline(platform) as events:
-            found = worked(
-                context,
-                asset,
-                _timeout(config, platform),
-                lambda stop, heard: events.normalize(source, day, StepRun(None, heard, stop)),
-            )
+        found = _step(
+            context,
+            asset,
+            config,
+            platform,
+            lambda events, step: events.normalize(source, day, step),
+        )
         usable = guarded(found)
         if not usable.passed:
-            tell_skipped(context, asset, usable.message)
+            report_skipped(context, asset, usable.message)
         yield dg.MaterializeResult(
             metadata=of_normalized(asset, found),
             check_results=[
@@ -235,10 +227,25 @@ def _normalizing(
     return normalized
 
 
-def _timeout(config: StepConfig, platform: SyncService) -> float:
-    return config.timeout_seconds or platform.settings.step_timeout
+def _step(
+    context: dg.AssetExecutionContext,
+    asset: EventAsset,
+    config: StepConfig,
+    platform: SyncService,
+    work: Callable[[EventPipeline, StepRun], T],
+) -> T:
+    """The result of `work` on the open pipeline, within the time limit of the step."""
+    timeout = config.timeout_seconds or platform.settings.step_timeout
+    run_id = context.run.run_id
+    with EventPipeline(platform) as events:
+        return worked(
+            context,
+            asset,
+            timeout,
+            lambda stop, heard: work(events, StepRun(run_id, heard, stop)),
+        )
 
 
-def _told(errors: Sequence[str], of: int) -> str:
+def _failures(errors: Sequence[str], of: int) -> str:
     rest = f"; and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
     return f"{len(errors)} of {of} failed: {'; '.join(errors[:_LISTED])}{rest}"

@@ -1,6 +1,6 @@
-"""The guard before a load: whether a source has about as many normalized records as usual.
+"""The guard before a load: whether most of a source's records are usable.
 
-A provider that renames a field leaves nothing but dead letters, and loading such a day again
+If a provider renames a field, all its records become dead letters, and loading such a day again
 would empty it.
 """
 
@@ -19,7 +19,7 @@ NAME = "mostly_usable"
 MOST_REJECTED = 0.5
 """Share of a day's records of one source that may be dead letters."""
 FEWEST = 20
-"""Dead letters that hold a day back at the least: one file of a stranger's is no reason to."""
+"""The fewest dead letters that hold a day back; one foreign file is no reason to."""
 
 GUARDS = [
     dg.AssetCheckKey(asset.key, NAME) for asset in (NORMALIZED_API_EVENTS, NORMALIZED_CSV_EVENTS)
@@ -27,18 +27,18 @@ GUARDS = [
 
 
 def guard_spec(asset: EventAsset) -> dg.AssetCheckSpec:
-    """The check as Dagster knows it: what follows is skipped if it fails."""
+    """The Dagster check; the dependent assets are skipped if it fails."""
     return dg.AssetCheckSpec(
         NAME,
         asset=asset.key,
         blocking=True,
-        description=f"No more than {MOST_REJECTED:.0%} of the day's records are dead letters; "
-        "otherwise nothing is loaded.",
+        description=f"At most {MOST_REJECTED:.0%} of the day's records are dead letters; otherwise "
+        "nothing is loaded.",
     )
 
 
 def guarded(found: Normalized) -> CheckResult:
-    """Whether this may be loaded, and why not."""
+    """Whether the records may be loaded, and why not."""
     share = found.rejected / found.read if found.read else 0.0
     if share <= MOST_REJECTED or found.rejected < FEWEST:
         return CheckResult(
@@ -47,7 +47,7 @@ def guarded(found: Normalized) -> CheckResult:
     return CheckResult(
         NAME,
         passed=False,
-        message=f"{found.rejected:,} of {found.read:,} records are dead letters: look at "
+        message=f"{found.rejected:,} of {found.read:,} records are dead letters: see "
         f"`elt-assets events rejected list --day {found.day}`, correct the mapping or the file, "
         "and run the day again",
         count=found.rejected,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import dagster as dg
-
-from elt_assets.foreign_text import markdown
 from elt_assets.orchestration.assets.signin.signin_specs import EventAsset
+from elt_assets.orchestration.markdown import bullet_list, named
 from elt_assets.signin_events.pipeline import SCHEMA
 from elt_assets.signin_events.results import (
     CheckResult,
@@ -25,7 +23,7 @@ _LISTED = 20
 
 
 def of_extractions(asset: EventAsset, found: Sequence[DayExtraction]) -> dict[str, Any]:
-    """What came from the APIs."""
+    """Metadata of the extraction from APIs."""
     failed = [
         named(one.partition, one.error) for one in found if one.status is ExtractionStatus.FAILED
     ]
@@ -34,16 +32,12 @@ def of_extractions(asset: EventAsset, found: Sequence[DayExtraction]) -> dict[st
         "integrations": len(found),
         "pages": sum(one.pages for one in found),
         "resumed_pages": sum(one.resumed_pages for one in found),
-        "fetched": sum(one.fetched for one in found),
-        "staged": sum(one.staged for one in found),
-        "rejected": sum(one.rejected for one in found),
-        "failed": len(failed),
-        **({"errors": _listed(failed)} if failed else {}),
+        **_counts(found, failed),
     }
 
 
 def of_files(asset: EventAsset, found: Sequence[FileLoad]) -> dict[str, Any]:
-    """What came from the day's files."""
+    """Metadata of the extraction from the day's files."""
     failed = [named(one.file, one.error) for one in found if one.status is FileStatus.FAILED]
     return {
         **_common(asset, sum(one.staged for one in found)),
@@ -54,16 +48,12 @@ def of_files(asset: EventAsset, found: Sequence[FileLoad]) -> dict[str, Any]:
             if status is not FileStatus.FAILED
         },
         "bytes": sum(one.size for one in found),
-        "fetched": sum(one.fetched for one in found),
-        "staged": sum(one.staged for one in found),
-        "rejected": sum(one.rejected for one in found),
-        "failed": len(failed),
-        **({"errors": _listed(failed)} if failed else {}),
+        **_counts(found, failed),
     }
 
 
 def of_normalized(asset: EventAsset, found: Normalized) -> dict[str, Any]:
-    """What of it fits the schema."""
+    """Metadata of normalizing to the schema."""
     return {
         **_common(asset, found.normalized),
         "schema": found.schema,
@@ -76,7 +66,7 @@ def of_normalized(asset: EventAsset, found: Normalized) -> dict[str, Any]:
 
 
 def of_loaded(asset: EventAsset, found: Loaded) -> dict[str, Any]:
-    """What the load changed."""
+    """Metadata of a load."""
     reopened = [day for day in found.days if day != found.day]
     return {
         **_common(asset, found.rows),
@@ -92,7 +82,7 @@ def of_loaded(asset: EventAsset, found: Loaded) -> dict[str, Any]:
 
 
 def of_summary(asset: EventAsset, found: Summarized) -> dict[str, Any]:
-    """What the day amounts to."""
+    """Metadata of a day's summary."""
     return {
         **_common(asset, found.organizations),
         "organizations": found.organizations,
@@ -105,28 +95,23 @@ def of_summary(asset: EventAsset, found: Summarized) -> dict[str, Any]:
 
 
 def of_finding(found: CheckResult) -> dict[str, Any]:
-    """What a check found, in the words of the other checks."""
+    """Metadata of a check, with the labels of the other checks."""
     rows = [", ".join(f"{name}={value}" for name, value in row.items()) for row in found.sample]
-    said = [] if found.passed else [found.message, *rows]
+    lines = [] if found.passed else [found.message, *rows]
     return {
         "offending": 0 if found.passed else found.count,
-        "sample": _listed(said) if said else dg.MetadataValue.md("none"),
+        "sample": bullet_list(lines, _LISTED),
     }
 
 
-def named(what: str, error: str | None) -> str:
-    """The error with what it is about in front, once."""
-    text = error or "failed without a reason"
-    return text if text.startswith(what) else f"{what}: {text}"
-
-
-def _listed(lines: Iterable[str]) -> dg.MetadataValue[Any]:
-    """Lines as a list, and how many more there are."""
-    every = [markdown(line) for line in lines]
-    shown = [f"- {line}" for line in every[:_LISTED]]
-    if len(every) > _LISTED:
-        shown.append(f"- … and {len(every) - _LISTED} more")
-    return dg.MetadataValue.md("\n".join(shown))
+def _counts(found: Sequence[DayExtraction | FileLoad], failed: Sequence[str]) -> dict[str, Any]:
+    return {
+        "fetched": sum(one.fetched for one in found),
+        "staged": sum(one.staged for one in found),
+        "rejected": sum(one.rejected for one in found),
+        "failed": len(failed),
+        **({"errors": bullet_list(failed, _LISTED)} if failed else {}),
+    }
 
 
 def _common(asset: EventAsset, rows: int) -> dict[str, Any]:

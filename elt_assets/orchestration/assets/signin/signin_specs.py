@@ -22,14 +22,14 @@ EXTRACT_RETRIES = dg.RetryPolicy(
 RETRIES = dg.RetryPolicy(
     max_retries=3, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-"""What steps ask for by themselves (event_step): attached to them, Dagster would also retry a
-step that somebody terminates."""
+"""Retries that the steps request themselves (`signin_step`): with a policy attached to a step,
+Dagster would also retry a step that a person terminates."""
 
-_FIRST_OUT_OF_THE_QUEUE = {"dagster/priority": "10"}
+_FIRST_IN_QUEUE = {"dagster/priority": "10"}
 
 
 class Queue(StrEnum):
-    """The pools, which bound how many steps of a kind go on at a time in the installation."""
+    """The pools, which limit the concurrent steps of a kind in the installation."""
 
     EXTRACT = "extract"
     TRANSFORM = "transform"
@@ -38,7 +38,7 @@ class Queue(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventAsset:
-    """One of the assets: `source` is where its rows come from, api, csv or both."""
+    """One of the assets; `source` is the origin of its rows: api, csv or both."""
 
     name: str
     queue: Queue
@@ -57,7 +57,7 @@ class EventAsset:
     def declared(
         self, days: dg.DailyPartitionsDefinition, **more: Any
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-        """The decorator that makes an asset of the function that fills it on a day."""
+        """The decorator for the function that fills the asset for a day."""
         decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
             name=self.name,
             deps=self._deps(),
@@ -68,7 +68,7 @@ class EventAsset:
             description=self.description,
             pool=str(self.queue),
             op_tags=self.tags,
-            # Of another schema, what was made before shows as out of date.
+            # After a change of the schema, older partitions show as out of date.
             code_version=None if self.queue is Queue.EXTRACT else SCHEMA,
             metadata={"dagster/table_name": f"analytics.{_TABLES.get(self.name, self.name)}"},
             **more,
@@ -90,8 +90,8 @@ API_EVENTS = EventAsset(
     Queue.EXTRACT,
     "api",
     frozenset({"duckdb", "http"}),
-    "What the APIs of all integrations that offer sign-in events recorded on the day, page by "
-    "page as it was sent. An interrupted reading goes on after its last page.",
+    "The sign-ins that the APIs of all integrations recorded on the day, page by page as sent. An "
+    "interrupted extraction continues after its last page.",
     retries=EXTRACT_RETRIES,
 )
 CSV_EVENTS = EventAsset(
@@ -99,8 +99,8 @@ CSV_EVENTS = EventAsset(
     Queue.EXTRACT,
     "csv",
     frozenset({"duckdb", "csv"}),
-    "The records of the export files in the day's folder, as they are there. A file that was "
-    "loaded before, under whatever name, is recognised.",
+    "The records of the export files in the day's folder, unchanged. A file that was loaded "
+    "before is recognized under any name.",
     retries=EXTRACT_RETRIES,
 )
 NORMALIZED_API_EVENTS = EventAsset(
@@ -108,7 +108,7 @@ NORMALIZED_API_EVENTS = EventAsset(
     Queue.TRANSFORM,
     "api",
     frozenset({"duckdb"}),
-    "The day's records of the APIs in the declared schema; what does not fit it is a dead letter.",
+    "The day's API records in the declared schema; others become dead letters.",
     after=(API_EVENTS.name,),
 )
 NORMALIZED_CSV_EVENTS = EventAsset(
@@ -116,7 +116,7 @@ NORMALIZED_CSV_EVENTS = EventAsset(
     Queue.TRANSFORM,
     "csv",
     frozenset({"duckdb"}),
-    "The day's records of the files in the declared schema; what does not fit it is a dead letter.",
+    "The day's file records in the declared schema; others become dead letters.",
     after=(CSV_EVENTS.name,),
 )
 SIGNIN_EVENTS = EventAsset(
@@ -124,10 +124,10 @@ SIGNIN_EVENTS = EventAsset(
     Queue.LOAD,
     "api, csv",
     frozenset({"duckdb"}),
-    "Every sign-in once, whichever source told of it. Late events of an earlier day change that "
-    "day, and no other.",
+    "Every sign-in once, whichever source reported it. Late events of an earlier day change only "
+    "that day.",
     after=(NORMALIZED_API_EVENTS.name, NORMALIZED_CSV_EVENTS.name),
-    tags=_FIRST_OUT_OF_THE_QUEUE,
+    tags=_FIRST_IN_QUEUE,
 )
 SUMMARY = EventAsset(
     "daily_signin_summary",
@@ -137,7 +137,7 @@ SUMMARY = EventAsset(
     "By organization: sign-ins, failures, distinct users, countries new to them, and sign-ins of "
     "users that were unknown or inactive on that day.",
     after=(SIGNIN_EVENTS.name,),
-    tags=_FIRST_OUT_OF_THE_QUEUE,
+    tags=_FIRST_IN_QUEUE,
 )
 
 EVENT_ASSETS = (
@@ -151,7 +151,7 @@ EVENT_ASSETS = (
 
 
 def following(name: str) -> list[EventAsset]:
-    """Every asset that cannot be made without this one, in the order in which they are made."""
+    """Every asset that depends on this one, in the order of execution."""
     reached = {name}
     found = []
     for asset in EVENT_ASSETS:

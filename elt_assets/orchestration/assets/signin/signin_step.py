@@ -71,13 +71,13 @@ def end(
             "stage": str(asset.queue),
             "attempts": attempt,
             "retryable": retryable,
-            "skipped": tell_skipped(context, asset, error),
+            "skipped": report_skipped(context, asset, error),
         },
         allow_retries=False,
     )
 
 
-def tell_skipped(context: dg.AssetExecutionContext, asset: EventAsset, error: str) -> str:
+def report_skipped(context: dg.AssetExecutionContext, asset: EventAsset, error: str) -> str:
     """Report every asset that this run skips because `asset` failed; return their names.
 
     Dagster has no event for that: a step that is not executed leaves no trace on its asset.

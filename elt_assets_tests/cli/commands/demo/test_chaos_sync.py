@@ -11,7 +11,7 @@ from elt_assets_tests.cli.conftest import Process
 
 
 @pytest.mark.campaign  # some thirty processes, most of which crash
-def test_the_demo_is_right_in_spite_of_everything(elt_assets_process: Process) -> None:
+def test_the_demo_with_chaos_ends_equal_to_the_provider(elt_assets_process: Process) -> None:
     ended = elt_assets_process(
         *("demo", "--chaos", "--integrations", "1", "--users", "120", "--page-size", "2", "--json")
     )
@@ -20,7 +20,7 @@ def test_the_demo_is_right_in_spite_of_everything(elt_assets_process: Process) -
     assert sum(ended.document["survived"].values()) >= 3
 
 
-def test_what_was_survived_is_said_in_words() -> None:
+def test_survived_faults_are_reported_in_words() -> None:
     survived = Counter({"page": 2, "after_commit": 30, "crash": 1})
     assert describe(survived) == (
         "Survived 2 failures of the provider, 30 failures after a committed write, "

@@ -97,7 +97,7 @@ def test_changes_have_the_documented_shape_in_order(home: Command, finished: End
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_other_listings_tell_the_same_story(home: Command, finished: Ended) -> None:
+def test_the_other_listings_agree(home: Command, finished: Ended) -> None:
     last = {entry["partition"]: entry for entry in finished.document["sync"]}
     for counted in home("counts", "--json").document:
         entry = last[counted["partition"]]
@@ -114,7 +114,7 @@ def test_the_other_listings_tell_the_same_story(home: Command, finished: Ended) 
 
 
 @pytest.mark.usefixtures("finished")
-def test_tables_are_for_people_and_say_what_they_leave_out(home: Command) -> None:
+def test_a_table_says_how_many_rows_it_leaves_out(home: Command) -> None:
     users = home("users", FIRST, "--limit", "3")
     assert len(users.out.splitlines()) == 4
     assert "more users: --limit 0 shows all" in users.err
@@ -127,7 +127,7 @@ def test_tables_are_for_people_and_say_what_they_leave_out(home: Command) -> Non
 
 
 @pytest.mark.usefixtures("finished")
-def test_the_token_is_the_owners_alone_and_nowhere_but_in_its_file(home: Command) -> None:
+def test_the_token_is_only_in_its_file_and_only_the_owner_can_read_it(home: Command) -> None:
     token_file = home.home / "demo" / "token"
     token = token_file.read_bytes().strip()
     assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
@@ -140,7 +140,7 @@ def test_the_token_is_the_owners_alone_and_nowhere_but_in_its_file(home: Command
 
 @pytest.mark.campaign  # two demos
 @pytest.mark.usefixtures("finished")
-def test_a_second_demo_starts_clean_and_its_provider_can_be_brought_back(home: Command) -> None:
+def test_a_second_demo_starts_clean_and_its_provider_can_be_restarted(home: Command) -> None:
     own = IntegrationRef("demo-007", "ours")
     data = provider_data("https://directory.acme.example", own, {"env": "OWN_TOKEN"})
     added = home(
@@ -171,11 +171,11 @@ def test_a_second_demo_starts_clean_and_its_provider_can_be_brought_back(home: C
     assert (entry["status"], entry["staged"], entry["unchanged"]) == ("unchanged", 30, 30)
 
 
-def test_a_demo_with_a_mistake_out_of_range_is_one_line(elt_assets: Command) -> None:
+def test_a_demo_option_out_of_range_is_one_line_of_error(elt_assets: Command) -> None:
     assert "users: -3 is out of range" in elt_assets("demo", "--users", "-3").complaint
 
 
-def test_a_sync_that_claims_success_without_the_users_is_found_out(
+def test_a_sync_that_reports_success_without_the_users_fails_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lying(refs: list[IntegrationRef], *_: Any) -> list[Outcome]:
@@ -197,7 +197,7 @@ def test_a_sync_that_claims_success_without_the_users_is_found_out(
     assert json.loads(ended.stdout)["equal"] is False
 
 
-def test_the_provider_tells_how_to_connect_it_and_that_works(
+def test_the_command_that_the_provider_prints_connects_it(
     elt_assets: Command, elt_assets_process: Process
 ) -> None:
     with elt_assets_process.start("provider", "--users", "12", "--integrations", "1") as provider:

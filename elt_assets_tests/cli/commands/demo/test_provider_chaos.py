@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 from elt_assets_tests.cli.conftest import Process
 
 
-def test_a_provider_told_to_have_bad_days_has_them(elt_assets_process: Process) -> None:
+def test_the_chaos_option_makes_requests_fail(elt_assets_process: Process) -> None:
     arguments = ("--users", "12", "--integrations", "1", "--chaos", "0.5")
     with elt_assets_process.start("provider", *arguments) as provider:
         assert provider.stdout is not None

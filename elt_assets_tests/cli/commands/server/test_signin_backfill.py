@@ -80,7 +80,7 @@ def test_failed_days_run_again_and_no_other_days_do(server: Provider) -> None:
     assert days(server) == ["2026-03-04", "2026-03-05", "2026-03-06", "2026-03-09"]
 
 
-def test_a_stretch_narrows_the_failed_days(
+def test_a_range_of_days_limits_the_failed_days(
     server: Provider, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert backfill(server, "--failed", "--from", "2026-03-06", "--name", "mine", "--json") == 0
@@ -91,7 +91,7 @@ def test_a_stretch_narrows_the_failed_days(
     assert "no day failed" in capsys.readouterr().err
 
 
-def test_days_must_be_said(server: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+def test_days_must_be_chosen(server: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     assert backfill(server, "--from", "2026-03-06") == 2
     assert "choose days" in capsys.readouterr().err
     assert backfill(server, "--from", "2026-03-06", "--to", "2026-03-05") == 1

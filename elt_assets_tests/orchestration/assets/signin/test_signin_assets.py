@@ -104,7 +104,7 @@ def metadata(instance: dg.DagsterInstance, asset: str, day: date = DAY) -> dict[
     return {label: value.value for label, value in materialization.metadata.items()}
 
 
-def test_a_day_is_loaded_from_both_sources_and_every_step_says_what_it_did(
+def test_a_day_is_loaded_from_both_sources_and_every_step_has_metadata(
     api: Api, instance: dg.DagsterInstance
 ) -> None:
     put(DAY, line("csv-1", DAY), line("csv-2", DAY, "perhaps"), line("late", EVE))
@@ -133,7 +133,7 @@ def test_a_day_is_loaded_from_both_sources_and_every_step_says_what_it_did(
     assert (again["fingerprint"], again["inserted"], again["updated"]) == (before, 0, 0)
 
 
-def test_a_source_that_refuses_costs_what_follows_from_it_and_not_the_other_branch(
+def test_a_failed_source_skips_its_dependents_and_not_the_other_branch(
     api: Api, instance: dg.DagsterInstance
 ) -> None:
     put(DAY, line("csv-1", DAY))
@@ -157,7 +157,7 @@ def test_a_source_that_refuses_costs_what_follows_from_it_and_not_the_other_bran
     assert loaded() == {"api-2026-03-02": "api", "csv-1": "csv"}
 
 
-def test_a_further_attempt_asks_those_that_failed_and_nobody_else(
+def test_a_further_attempt_reads_only_the_integrations_that_failed(
     api: Api, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELT_ASSETS_FETCH_ATTEMPTS", "1")
@@ -200,6 +200,4 @@ def test_a_day_that_is_nearly_all_dead_letters_is_not_loaded(
     assert held.skipped == ("signin_events", "daily_signin_summary")
     assert loaded() == {"api-2026-03-02": "api", "csv-1": "csv"}, "nobody emptied the day"
     assert run_command(["events", "status"], Invocation()) == 0
-    assert "1 days have records that are not loaded, the first is 2026-03-02" in (
-        capsys.readouterr().err
-    )
+    assert "1 days have records that are not loaded, first 2026-03-02" in (capsys.readouterr().err)

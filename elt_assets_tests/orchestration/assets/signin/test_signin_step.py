@@ -10,10 +10,11 @@ import pytest
 from elt_assets.errors import Stopped
 from elt_assets.orchestration.assets.progress_log import ProgressLog
 from elt_assets.orchestration.assets.signin.signin_guard import FEWEST, MOST_REJECTED, guarded
-from elt_assets.orchestration.assets.signin.signin_metadata import named, of_finding
+from elt_assets.orchestration.assets.signin.signin_metadata import of_finding
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, following
 from elt_assets.orchestration.assets.signin.signin_step import as_text, bounded
 from elt_assets.orchestration.day_partitions import FIRST_DAY
+from elt_assets.orchestration.markdown import named
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import (
     CheckResult,
@@ -90,7 +91,7 @@ def test_progress_has_rows_and_rate_and_where_known_share_and_time_left(
     assert as_text(progress) == text
 
 
-def test_what_follows_from_a_source_is_its_branch_and_what_both_meet_in() -> None:
+def test_the_dependents_of_a_source_are_its_branch_and_the_common_assets() -> None:
     assert [asset.name for asset in following("api_events")] == [
         *("normalized_api_events", "signin_events", "daily_signin_summary")
     ]
@@ -112,14 +113,14 @@ def test_a_day_of_dead_letters_is_not_loaded() -> None:
     assert "51 of 100 records are dead letters" in held.message
 
 
-def test_a_finding_that_passed_shows_nothing_and_one_that_did_not_says_why_first() -> None:
+def test_only_a_failed_finding_has_a_sample_with_the_reason_first() -> None:
     assert of_finding(CheckResult("gaps", True, "fine"))["sample"].value == "none"
     found = CheckResult("gaps", False, "1 day is missing", 1, ({"day": "2026-01-05", "events": 0},))
     assert of_finding(found)["offending"] == 1
     assert of_finding(found)["sample"].value == ("- 1 day is missing\n- day=2026-01-05, events=0")
 
 
-def test_an_error_names_whom_it_is_about_once() -> None:
+def test_an_error_names_its_subject_once() -> None:
     assert named("a:b", "a:b: 403") == "a:b: 403"
     assert named("a:b", "403") == "a:b: 403"
     assert named("a.csv", None) == "a.csv: failed without a reason"
