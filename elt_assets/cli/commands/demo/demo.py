@@ -12,6 +12,7 @@ import msgspec
 
 from elt_assets.cli.commands.demo.chaos_sync import describe, sync_through_faults
 from elt_assets.cli.commands.demo.comparison import Comparison, compare, compare_stream
+from elt_assets.cli.commands.demo.heard import heard_since, show_heard
 from elt_assets.cli.commands.demo.provider import (
     command_line,
     token_file_of,
@@ -26,6 +27,7 @@ from elt_assets.cli.foreground import run_syncs
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import Layout
 from elt_assets.demo.process import ProviderProcess
+from elt_assets.feed.numbering import number_entries
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.service import SyncService
@@ -100,6 +102,7 @@ def demo(
     token_path = token_file_of(settings)
     with SyncService.open(settings) as platform:
         clear_earlier_demo(platform, token_path)
+        begun = number_entries(platform.database).head
     done: list[Round] = []
     survived: Counter[str] = Counter()
     status = 0
@@ -124,18 +127,22 @@ def demo(
                 _show(done[-1])
             status = max(status, status_of(outcomes, sync_id))
     equal = all(round_.equal for round_ in done)
+    with Platform.open(settings) as platform:
+        heard = heard_since(platform.database, begun)
     if as_json:
         print_json(
             {
                 "rounds": [round_.as_json() for round_ in done],
                 "equal": equal,
                 "sync": done[-1].as_json()["sync"],
+                "heard": {one.type: one.entries for one in heard},
                 **({"survived": dict(survived)} if chaos else {}),
             }
         )
     else:
         if chaos:
             click.echo(describe(survived))
+        show_heard(heard)
         _conclude(equal, refs, command_line(msgspec.structs.replace(layout, round=rounds), port))
     return status if equal else 1
 

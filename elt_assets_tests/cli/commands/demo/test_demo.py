@@ -54,6 +54,12 @@ def test_a_demo_ends_equal_to_the_provider_with_status_0(finished: Ended) -> Non
     assert document["equal"] is True
     assert [round_["round"] for round_ in document["rounds"]] == [1, 2]
     assert all(round_["equal"] for round_ in document["rounds"])
+    settled = [entry for round_ in document["rounds"] for entry in round_["sync"]]
+    assert document["heard"] == {
+        "users.inserted": sum(entry["inserts"] for entry in settled),
+        "users.updated": sum(entry["updates"] for entry in settled),
+        "users.deleted": sum(entry["deletes"] for entry in settled),
+    }
     assert document["sync"] == document["rounds"][-1]["sync"]
     first, second = document["rounds"]
     assert first["truth"] == {FIRST: 30, SECOND: 30}
