@@ -13,6 +13,7 @@ from datetime import date
 import dagster as dg
 
 from elt_assets.config.settings import load_settings
+from elt_assets.orchestration.assets.change_feed import change_feed
 from elt_assets.orchestration.assets.fleet_report import fleet_report
 from elt_assets.orchestration.assets.signin.signin_assets import event_assets
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT, stream_assets
@@ -32,6 +33,7 @@ from elt_assets.orchestration.resources import (
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
 from elt_assets.orchestration.sensors.confirmation_sensor import confirmation_sensor
 from elt_assets.orchestration.sensors.drop_sensor import drop_sensor
+from elt_assets.orchestration.sensors.feed_sensor import feed_sensor
 from elt_assets.orchestration.sensors.recovery_sensor import recovery_sensor
 from elt_assets.orchestration.sensors.registry_sensor import registry_sensor
 from elt_assets.orchestration.sensors.report_sensor import report_job, report_sensor
@@ -51,6 +53,7 @@ def build_defs(
             *(stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()),
             *event_assets(event_days(events_start)),
             fleet_report,
+            change_feed,
         ],
         asset_checks=[*(stream_checks(stream) for stream in STREAMS.values()), event_checks()],
         jobs=[*sync_jobs.values(), event_job, check_job, report_job, maintenance_job],
@@ -69,6 +72,7 @@ def build_defs(
             drop_sensor(),
             event_file_sensor(),
             report_sensor(),
+            feed_sensor(),
         ],
         resources={
             "warehouse": WarehouseResource(),

@@ -17,8 +17,10 @@ from elt_assets.client.web_server import Server
 from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.feed.status import feed_status
 from elt_assets.foreign_text import inert
 from elt_assets.monitoring.broker_check import check_broker, listening_workers
+from elt_assets.orchestration.alerts.feed_issues import cause
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
 from elt_assets.storage.from_settings import operational_database, warehouses
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
@@ -175,6 +177,7 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
     yield _listings(platform)
+    yield _feed(platform)
     late = overdue(platform)
     names = tuple(dict.fromkeys(one.partition for one in late))
     yield Check(
@@ -186,6 +189,20 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
         else "every enabled integration is up to date",
         needed=False,
         sample=names[:_LISTED],
+    )
+
+
+def _feed(platform: SyncService) -> Check:
+    """Whether a consumer of the change feed needs a person."""
+    consumers = feed_status(platform.database).consumers
+    failing = [one for one in consumers if not one.ok]
+    return Check(
+        "feed",
+        not failing,
+        "; ".join(f"{one.name}: {cause(one)}" for one in failing[:_LISTED])
+        or f"none of {len(consumers):,} consumers waits for a person",
+        needed=False,
+        sample=tuple(one.name for one in failing)[:_LISTED],
     )
 
 

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from elt_assets.client.web_server import Server
 from elt_assets.config.settings import Settings
 from elt_assets.errors import EltAssetsError
+from elt_assets.feed.status import feed_status
 from elt_assets.monitoring.health_report import opened
 from elt_assets.sync.admin.completeness import incomplete_listings
 from elt_assets.sync.admin.freshness import freshness
@@ -108,6 +109,29 @@ def _of_ledger(platform: SyncService) -> Iterator[Metric]:
     yield integrations
     for stream in STREAMS.values():
         yield from _of_stream(platform, stream)
+    yield from _of_feed(platform)
+
+
+def _of_feed(platform: SyncService) -> Iterator[Metric]:
+    """The lag of the slowest consumer of each kind; no label names one."""
+    status = feed_status(platform.database)
+    kept = _gauge("feed_entries", "Entries of the change feed that are kept.", [])
+    kept.add_metric([], status.entries)
+    yield kept
+    states = _gauge("feed_consumers", "Consumers of the change feed.", ["kind", "state"])
+    for (kind, state), count in sorted(
+        Counter((c.kind, c.state) for c in status.consumers).items()
+    ):
+        states.add_metric([kind, state], count)
+    yield states
+    entries = _gauge("feed_lag_entries", "Entries that the slowest consumer lacks.", ["kind"])
+    seconds = _gauge("feed_lag_seconds", "Age of the oldest entry that one lacks.", ["kind"])
+    for kind in sorted({one.kind for one in status.consumers}):
+        lags = [one for one in status.consumers if one.kind == kind]
+        entries.add_metric([kind], max(one.entries for one in lags))
+        seconds.add_metric([kind], max(one.seconds for one in lags))
+    yield entries
+    yield seconds
 
 
 def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:

@@ -6,6 +6,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from elt_assets.client.web_server import Server
 from elt_assets.errors import ProviderRefused, ProviderUnavailable
+from elt_assets.feed.consumers import Consumers
+from elt_assets.feed.scope import Scope
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.monitoring.metrics import FleetCollector, exposition
 from elt_assets_tests.connectors.serving import Provider
@@ -72,6 +74,20 @@ def test_metrics_count_what_happened_to_the_integrations(company: Company) -> No
         ("source_up", "ledger", 1),
     ):
         assert found[prefix + name, *labels] == value, name
+
+
+def test_the_slowest_consumer_of_the_feed_is_measured(company: Company) -> None:
+    company.connect(world=World(people(7)))
+    company.sync()
+    consumers = Consumers(company.platform.database)
+    consumers.add("slow", Scope(), after="0")
+    consumers.add("quick", Scope())
+    found = samples(company)
+    assert found["elt_assets_feed_entries",] == 7
+    assert found["elt_assets_feed_consumers", "pull", "behind"] == 1
+    assert found["elt_assets_feed_consumers", "pull", "up to date"] == 1
+    assert found["elt_assets_feed_lag_entries", "pull"] == 7
+    assert found["elt_assets_feed_lag_seconds", "pull"] > 0
 
 
 def test_no_label_names_an_integration_or_an_organization(company: Company) -> None:

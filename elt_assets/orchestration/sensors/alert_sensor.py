@@ -11,6 +11,7 @@ import msgspec
 
 from elt_assets.errors import EltAssetsError
 from elt_assets.orchestration.alerts.channels import channels
+from elt_assets.orchestration.alerts.feed_issues import feed_issues
 from elt_assets.orchestration.alerts.issues import (
     Issue,
     changes_since,
@@ -36,16 +37,21 @@ def alert_sensor() -> dg.SensorDefinition:
         name="alert_sensor",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Reports quarantines, lasting failures, stale integrations, failed days of "
-        "sign-in events, and their recovery, grouped by cause, to ELT_ASSETS_ALERT_WEBHOOK, _SLACK "
-        "and _EMAIL_TO, or without any of them in this sensor's ticks.",
+        description="Reports quarantines, lasting failures, stale integrations, failed days "
+        "of sign-in events, failing consumers of the change feed, and their recovery, grouped by "
+        "cause, to ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO, or without any of them "
+        "in this sensor's ticks.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SkipReason:
         reported_to = _reported(context.cursor)
         reported_anywhere = (issue for issues in reported_to.values() for issue in issues)
-        now = open_issues(platform) + signin_issues(context.instance, reported_anywhere)
+        now = (
+            open_issues(platform)
+            + signin_issues(context.instance, reported_anywhere)
+            + feed_issues(platform)
+        )
         sent: dict[str, list[Issue]] = {}
         rejections: list[str] = []
         lines: list[str] = []

@@ -127,7 +127,7 @@ def demo(
                 _show(done[-1])
             status = max(status, status_of(outcomes, sync_id))
     equal = all(round_.equal for round_ in done)
-    with Platform.open(settings) as platform:
+    with SyncService.open(settings) as platform:
         heard = heard_since(platform.database, begun)
     if as_json:
         print_json(

@@ -1,0 +1,37 @@
+"""Open issues of the change feed: consumers that fail, stopped or lost entries."""
+
+from __future__ import annotations
+
+from elt_assets.feed.status import Lag, feed_status
+from elt_assets.foreign_text import inert
+from elt_assets.orchestration.alerts.issues import Issue, OpenIssues
+from elt_assets.sync.service import SyncService
+
+_LONGEST = 300
+
+
+def feed_issues(platform: SyncService) -> OpenIssues:
+    """One for each consumer that needs a person."""
+    consumers = feed_status(platform.database).consumers
+    return OpenIssues([_issue(one) for one in consumers if not one.ok])
+
+
+def cause(lag: Lag) -> str:
+    """What is wrong with a consumer and what to do, in a line."""
+    match lag.state:
+        case "lost":
+            return (
+                "entries that it lacks are no longer kept: it needs a snapshot "
+                "(ELT_ASSETS_KEEP_FEED_UNREAD_DAYS)"
+            )
+        case "stopped":
+            return (
+                f"its webhook was given up ({inert(lag.error or 'no reason', _LONGEST)}): "
+                f"elt-assets feed retry {lag.name}, or feed skip {lag.name}"
+            )
+        case _:
+            return f"its webhook fails ({inert(lag.error or 'no reason', _LONGEST)})"
+
+
+def _issue(lag: Lag) -> Issue:
+    return Issue(f"feed/{lag.name}", "feed", lag.name, cause(lag), of="consumer", state=lag.state)

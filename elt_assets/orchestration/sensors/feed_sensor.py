@@ -1,0 +1,52 @@
+"""The feed sensor: delivers webhooks that are due, and observes the asset `change_feed`.
+
+`elt-assets serve-feed` delivers at once; where it does not run, this sensor does.
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+import dagster as dg
+import msgspec
+
+from elt_assets.feed.delivery import Deliverer
+from elt_assets.feed.status import FeedStatus, feed_status
+from elt_assets.orchestration.assets.change_feed import observation
+from elt_assets.sync.service import SyncService
+
+_SECONDS = 20.0
+"""For delivery in one tick; Dagster ends a tick after a minute."""
+
+
+def feed_sensor() -> dg.SensorDefinition:
+    """The sensor; it runs unless stopped in the UI.
+
+    Its cursor records what was observed last: nothing new, no observation.
+    """
+
+    @dg.sensor(
+        name="feed_sensor",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Delivers webhooks of the change feed that are due, and reports how far its "
+        "consumers are behind when that has changed.",
+    )
+    def sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+    ) -> dg.SensorResult | dg.SkipReason:
+        taken = Deliverer(platform.database, platform.settings).deliver(seconds=_SECONDS)
+        status = feed_status(platform.database)
+        seen = _seen(status)
+        if seen == context.cursor:
+            return dg.SkipReason(f"nothing new; the feed is at {status.position}")
+        context.update_cursor(seen)
+        context.log.info(f"{taken:,} entries delivered")  # noqa: G004
+        return dg.SensorResult(asset_events=[observation(status)])
+
+    return sensor
+
+
+def _seen(status: FeedStatus) -> str:
+    """What makes an observation worth an event: time that passes does not."""
+    consumers = [(one.name, one.state, one.entries) for one in status.consumers]
+    return msgspec.json.encode([status.position, consumers]).decode()
