@@ -41,6 +41,8 @@ from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailab
 
 _CHUNK = 1 << 16
 _ERROR_BODY = 1 << 16
+OF_AN_INTEGRATION = "Elt-Assets-Integration"
+"""A header of every request, by which servers of the platform know what a tenant lets it send."""
 HEAD_BYTES = 1 << 18
 """Most that is read before a body: status lines, interim answers and headers."""
 _FRAMING = 1 << 20
@@ -121,7 +123,7 @@ class Wire:
             message.method,
             message.url,
             body=message.body,
-            headers=message.headers,
+            headers={**message.headers, OF_AN_INTEGRATION: "1"},
             redirect=False,
             preload_content=False,
             timeout=exchange.deadline.seconds,

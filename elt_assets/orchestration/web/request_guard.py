@@ -2,7 +2,8 @@
 
 A page of another site, open in a browser on this machine, can send requests to loopback: with a
 foreign Origin, with a foreign Host (DNS rebinding), and without a preflight only GET, or POST of a
-form or of text. The requests of integrations are GETs and forms, too.
+form or of text. An integration can send whatever its tenant writes; its requests are known by a
+header that the tenant cannot take away.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from elt_assets.connectors.http.exchange import OF_AN_INTEGRATION
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,6 +47,8 @@ class Access:
         self, kind: str, method: str, path: str, query: str, headers: Mapping[str, str]
     ) -> tuple[HTTPStatus, str] | None:
         """The status and reason of a refusal, or None. `kind` is http or websocket."""
+        if OF_AN_INTEGRATION.lower() in headers:
+            return HTTPStatus.FORBIDDEN, "an integration may not ask this"
         host = headers.get("host", "")
         if path not in self.probed and not self._is_known(host):
             return (

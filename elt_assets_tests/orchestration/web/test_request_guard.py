@@ -9,14 +9,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import load_settings
+from elt_assets.connectors import catalog
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.errors import ProviderRefused
 from elt_assets.orchestration.web.request_guard import Access
 
 UI = Access.of("dagster.internal.example")
@@ -167,6 +171,38 @@ def test_dagsters_server_accepts_only_requests_of_its_own_pages(port: int) -> No
         asked(port, "POST", "/graphql", query, Origin="https://evil.example", **as_json)[0] == 403
     )
     assert asked(port, "POST", "/graphql", query, Host="evil.example", **as_json)[0] == 421
+
+
+def test_no_integration_is_answered_whatever_its_tenant_lets_it_send(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVIL", "x")
+    connection = {
+        "api_endpoint": f"http://127.0.0.1:{port}",
+        "auth": {"type": "api_key", "key": {"env": "EVIL"}, "header": "Elt-Assets-Integration"},
+        "headers": {"Sec-Fetch-Site": "same-origin"},
+    }
+    users = {
+        "path": "/graphql",
+        "body": {"type": "graphql", "query": MUTATION},
+        "records": "data",
+        "pagination": {"type": "none"},
+        "fields": {"external_id": "id"},
+    }
+    for changes in ({}, {"auth": None}):
+        with (
+            closing(
+                catalog.open_source(
+                    "rest",
+                    {**connection, **changes, "streams": {"users": users}},
+                    "users",
+                    secrets=Secrets(),
+                    limits=FetchLimits(1, 0, 60, 1 << 20, 9),
+                )
+            ) as source,
+            pytest.raises(ProviderRefused, match="403"),
+        ):
+            list(source.pages(None))
 
 
 def test_the_servers_websocket_refuses_another_site(port: int) -> None:
