@@ -140,8 +140,10 @@ def _chain(dice: random.Random, number: int, waiting: deque[tuple[Fault, bool]])
         pages_per_batch=dice.choice((1, 2, 3, 10)),
         total=total,
         grace=grace,
-        scenarios=tuple(
-            _scenario(dice, *_next(waiting, has), first=place == 0) for place in range(LENGTH)
+        scenarios=(
+            # In a first sync no user is missing, so none is asked for.
+            _scenario(dice, *_next(waiting, has - {Need.SINGLE}), first=True),
+            *(_scenario(dice, *_next(waiting, has), first=False) for _ in range(LENGTH - 1)),
         ),
         pages=pages,
         single=single,
@@ -162,8 +164,7 @@ def _next(waiting: deque[tuple[Fault, bool]], has: set[Need]) -> tuple[Fault, bo
 def _scenario(dice: random.Random, fault: Fault, lasting: bool, *, first: bool) -> Scenario:
     mass = dice.random() < 0.1
     leave = 0 if first else dice.choice((9, 10)) if mass else dice.randint(0, 3)
-    if fault.single is not None and not first:
-        # Only then is anybody asked for.
+    if fault.single is not None:
         leave = leave or 1
     return Scenario(
         fault=fault.name,
