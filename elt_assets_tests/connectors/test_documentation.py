@@ -95,6 +95,6 @@ def test_every_expression_of_the_table_can_be_read() -> None:
         for row in re.findall(r"(?m)^\| (`.*?) \| [a-z]", table)
         for text in re.findall(r"`(.*?)`", row)
     ]
-    assert len(shown) == 9
+    assert len(shown) == 16
     for text in shown:
         parse(text)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.files.file_format import Format, proves_itself
-from elt_assets.connectors.mapping.expressions import All, Comparison, parse, parse_keys
+from elt_assets.connectors.mapping.expressions import Condition, literals_of, parse, parse_keys
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput
@@ -52,12 +52,10 @@ def _row_filter(value: str) -> str:
         expression = parse(value)
     except InvalidInput as error:
         raise ValueError(str(error)) from None
-    compared = expression.comparisons if isinstance(expression, All) else (expression,)
-    for one in compared:
-        if not isinstance(one, Comparison):
-            raise ValueError('compare columns with texts, e.g. type != "total"')
-        if not isinstance(one.literal, str | None):
-            raise ValueError('values in CSV are texts: write "1" for 1, or null for none')
+    if not isinstance(expression, Condition):
+        raise ValueError('compare columns with texts, e.g. type != "total"')
+    if not all(isinstance(literal, str | None) for literal in literals_of(expression)):
+        raise ValueError('values in CSV are texts: write "1" for 1, or null for none')
     return value
 
 

@@ -12,10 +12,18 @@ from typing import Any
 from elt_assets.connectors.mapping.expressions import (
     All,
     Alternatives,
+    AnyOf,
     Comparison,
+    Condition,
+    Contains,
     Expression,
     Joined,
     Literal,
+    Lowered,
+    Mapped,
+    Not,
+    OneOf,
+    Operand,
     Path,
     Unordered,
     Where,
@@ -26,27 +34,36 @@ _FALSE = ("false", "f", "no", "n", "0")
 
 def holds(expression: Expression, record: Any) -> bool:
     """Whether the expression is true of the record; a value that is not there counts as true."""
-    if isinstance(expression, Comparison):
-        value = _at(expression.path, record)
-        return equal(value, expression.literal) is not expression.negated
-    if isinstance(expression, All):
-        return all(holds(one, record) for one in expression.comparisons)
+    match expression:
+        case Comparison(path, literal, negated):
+            return equal(_operand(path, record), literal) is not negated
+        case OneOf(path, literals):
+            value = _operand(path, record)
+            return any(equal(value, literal) for literal in literals)
+        case Contains(path, literal):
+            return _contains(_operand(path, record), literal)
+        case All(conditions):
+            return all(holds(one, record) for one in conditions)
+        case AnyOf(conditions):
+            return any(holds(one, record) for one in conditions)
+        case Not(condition):
+            return not holds(condition, record)
     text = text_at(expression, record)
     return text is None or text.lower() not in _FALSE
 
 
 def text_at(expression: Expression, record: Any) -> str | None:
     """The scalar that an expression finds in the record, as text."""
+    if isinstance(expression, Condition):
+        return str(holds(expression, record)).lower()
     match expression:
-        case Comparison() | All():
-            return str(holds(expression, record)).lower()
         case Unordered(value):
             return text_at(value, record)
-        case Path():
-            value = _at(expression, record)
-            if isinstance(value, bool):
-                return str(value).lower()
-            return str(value) if isinstance(value, (str, int, float)) else None
+        case Path() | Lowered():
+            return _text(_operand(expression, record))
+        case Mapped(path, table, default):
+            key = text_at(path, record)
+            return _text(default if key is None else dict(table).get(key, default))
         case Joined(parts):
             found = [part if isinstance(part, str) else text_at(part, record) for part in parts]
             there = any(
@@ -56,6 +73,25 @@ def text_at(expression: Expression, record: Any) -> str | None:
             return ("".join(text or "" for text in found).strip() or None) if there else None
         case Alternatives(options):
             return next((text for one in options if (text := text_at(one, record))), None)
+
+
+def _operand(operand: Operand, record: Any) -> Any:
+    if isinstance(operand, Path):
+        return _at(operand, record)
+    value = _at(operand.path, record)
+    return value.lower() if isinstance(value, str) else value
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (str, int, float)) else None
+
+
+def _contains(value: Any, literal: Literal) -> bool:
+    if isinstance(value, list):
+        return any(equal(member, literal) for member in value)
+    return isinstance(value, str) and isinstance(literal, str) and literal in value
 
 
 def _at(path: Path, value: Any) -> Any:

@@ -3,9 +3,14 @@
 Belongs here: the grammar, its parser and the parsed form. Does not: evaluating it (the
 engine compiles it to SQL, so that no record becomes a Python object).
 
-    expression = comparison { "&&" comparison }  |  value { "||" value }
-    comparison = path ( "==" | "!=" ) literal
-    value      = part { "+" part }             part = path | 'text'
+    expression = condition  |  value { "||" value }
+    condition  = each { ( "||" | "or" ) each }        each = test { ( "&&" | "and" ) test }
+    test       = "not" test | "(" condition ")" | operand compared
+    compared   = ( "==" | "!=" | "contains" ) literal
+               | [ "not" ] "in" "[" literal { "," literal } "]"
+    operand    = path | "lower(" path ")"
+    value      = part { "+" part }
+    part       = operand | 'text' | "map(" path "," { text: literal } [ "," literal ] ")"
     path       = step { "." key | select }     step = key | select
     select     = "[" position "]"  |  "[" key ( "==" | "!=" ) literal "]"
     key        = letters, digits and _ @ $ - :   |   any JSON string, for example "a.b"
@@ -16,7 +21,8 @@ engine compiles it to SQL, so that no record becomes a Python object).
 `emails[primary == true].value` is the first member of a list where the condition holds;
 `a == 1 && b == 2` is true where both are; `a || b` is the first of the two that is there and
 not empty; `first + ' ' + last` joins
-texts, leaving out what is missing and white space around the whole.
+texts, leaving out what is missing and white space around the whole. `contains` is about a member
+of a list or a part of a text. `map(state, {"A": "active"}, "other")` looks a text up.
 """
 
 from __future__ import annotations
@@ -58,54 +64,114 @@ PARENT = Path(("$parent",))
 
 
 @dataclass(frozen=True, slots=True)
+class Lowered:
+    """A text in lower case."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What a table has for the scalar at `path`; without an entry, or a default, nothing."""
+
+    path: Path
+    table: tuple[tuple[str, str | bool | None], ...]
+    default: str | bool | None = None
+
+
+Operand = Path | Lowered
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Whether the value at `path` equals (or, negated, differs from) a literal."""
 
-    path: Path
+    path: Operand
     literal: Literal
     negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class All:
-    """Whether every comparison holds."""
+class OneOf:
+    """Whether the value at `path` equals one of several literals."""
 
-    comparisons: tuple[Comparison, ...]
+    path: Operand
+    literals: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Whether the list at `path` has a member that equals the literal, or the text has it in it."""
+
+    path: Operand
+    literal: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Whether every condition holds."""
+
+    comparisons: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Whether some condition holds."""
+
+    conditions: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Whether the condition does not hold."""
+
+    condition: Condition
+
+
+Condition = Comparison | OneOf | Contains | All | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Texts one after the other; the parts that are plain `str` are written as they are."""
 
-    parts: tuple[Path | str, ...]
+    parts: tuple[Single | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
     """The first option that is there and not empty."""
 
-    options: tuple[Path | Joined, ...]
+    options: tuple[Single | Joined, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
     """A list whose order means nothing, by the integration's word: it is no part of a grammar."""
 
-    value: Path | Joined | Alternatives
+    value: Single | Joined | Alternatives
 
 
-Value = Path | Joined | Alternatives | Unordered
-Expression = Value | Comparison | All
+Single = Path | Lowered | Mapped
+Value = Single | Joined | Alternatives | Unordered
+Expression = Value | Condition
 
 _KEY = re.compile(r"@[\w$:-]+(?:\.[\w$:-]+)*|[\w@$:-]+")
 _POSITION = re.compile(r"\[(\d{1,9})\]", re.ASCII)
 _OPERATOR = re.compile(r"\s*(==|!=)\s*")
+_COMPARED = re.compile(r"\s*(==|!=)\s*|\s+(not\s+in|in|contains)\b\s*")
+_NOT = re.compile(r"not\s+(?!in\s*\[|contains\s*[\"\d])(?=[\w@$\"(\[])|not(?=\()")
+_FUNCTION = re.compile(r"(lower|map)\(\s*")
+_COMMA = re.compile(r"\s*,\s*")
+_CLOSED = re.compile(r"\s*\)")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _QUOTED_OR_BARE = re.compile(rf"{_STRING.pattern}|{_KEY.pattern}")
 _TEXT = re.compile(r"'((?:[^']|'')*)'")
 _PLUS = re.compile(r"\s*\+\s*")
 _OR = re.compile(r"\s*\|\|\s*")
-_AND = re.compile(r"\s*&&\s*")
+_OR_ELSE = re.compile(r"\s*\|\|\s*|\s+or\s+")
+_AND = re.compile(r"\s*&&\s*|\s+and\s+")
+_DEEPEST = 32
 _CONDITION = re.compile(r"\[\s*")
 _CLOSING = re.compile(r"\s*\]")
 
@@ -113,10 +179,12 @@ _CLOSING = re.compile(r"\s*\]")
 def parse(text: str) -> Expression:
     """Read an expression. Raises `InvalidInput` naming the position of the first mistake."""
     source = text.strip()
+    if _NOT.match(source) or source.startswith("("):
+        return _whole_condition(source)
     value, position = _joined(source, 0)
-    if isinstance(value, Path) and _OPERATOR.match(source, position):
-        return _comparisons(source)
-    options: list[Path | Joined] = [value]
+    if isinstance(value, Operand) and _COMPARED.match(source, position):
+        return _whole_condition(source)
+    options: list[Single | Joined] = [value]
     while following := _OR.match(source, position):
         value, position = _joined(source, following.end())
         options.append(value)
@@ -128,17 +196,34 @@ def parse(text: str) -> Expression:
 def speaks_of_parent(expression: Expression) -> bool:
     """Whether an expression reads the parent under which the record was listed."""
     match expression:
-        case Comparison(path=path):
+        case Comparison(path=path) | OneOf(path=path) | Contains(path=path):
+            return speaks_of_parent(path)
+        case Lowered(path) | Mapped(path=path):
             return path == PARENT
-        case All(comparisons):
-            return any(speaks_of_parent(one) for one in comparisons)
+        case All(parts) | AnyOf(parts):
+            return any(speaks_of_parent(one) for one in parts)
+        case Not(condition):
+            return speaks_of_parent(condition)
         case Unordered(value):
             return speaks_of_parent(value)
-        case Joined(parts):
-            return PARENT in parts
+        case Joined(joined):
+            return any(not isinstance(one, str) and speaks_of_parent(one) for one in joined)
         case Alternatives(options):
             return any(speaks_of_parent(option) for option in options)
     return expression == PARENT
+
+
+def literals_of(condition: Condition) -> set[Literal]:
+    """What a condition compares with."""
+    match condition:
+        case Comparison(literal=literal) | Contains(literal=literal):
+            return {literal}
+        case OneOf(literals=literals):
+            return set(literals)
+        case All(parts) | AnyOf(parts):
+            return {literal for one in parts for literal in literals_of(one)}
+        case Not(inner):
+            return literals_of(inner)
 
 
 def names_used(expression: Expression) -> set[str]:
@@ -146,14 +231,18 @@ def names_used(expression: Expression) -> set[str]:
     match expression:
         case Path(segments):
             return {segment for segment in segments[:1] if isinstance(segment, str)}
-        case Comparison(path=path):
+        case Comparison(path=path) | OneOf(path=path) | Contains(path=path):
             return names_used(path)
-        case All(comparisons):
-            return {name for one in comparisons for name in names_used(one)}
+        case Lowered(path) | Mapped(path=path):
+            return names_used(path)
+        case All(conditions) | AnyOf(conditions):
+            return {name for one in conditions for name in names_used(one)}
+        case Not(condition):
+            return names_used(condition)
         case Unordered(value):
             return names_used(value)
         case Joined(parts):
-            return {name for one in parts if isinstance(one, Path) for name in names_used(one)}
+            return {name for one in parts if not isinstance(one, str) for name in names_used(one)}
         case Alternatives(options):
             return {name for one in options for name in names_used(one)}
 
@@ -161,7 +250,7 @@ def names_used(expression: Expression) -> set[str]:
 def parse_path(text: str) -> Path:
     """Read a path alone, without a comparison. Raises `InvalidInput`."""
     expression = parse(text)
-    if isinstance(expression, Comparison | All):
+    if isinstance(expression, Condition):
         raise InvalidInput(f"{text!r} compares; here only a path like data.items can stand")
     if not isinstance(expression, Path):
         raise InvalidInput(f"{text!r} is more than a path; here only one like data.items can stand")
@@ -187,7 +276,11 @@ def parse_keys(text: str) -> tuple[str, ...]:
 def parse_condition(text: str) -> tuple[tuple[str, ...], Literal]:
     """Read `keys == literal`, such as `kind == "list"`, made of object keys alone."""
     expression = parse(text)
-    if not isinstance(expression, Comparison) or expression.negated:
+    if (
+        not isinstance(expression, Comparison)
+        or expression.negated
+        or not isinstance(expression.path, Path)
+    ):
         raise InvalidInput(f'{text!r} is no condition like kind == "list"')
     return parse_keys(str(expression.path)), expression.literal
 
@@ -208,35 +301,134 @@ def written(segments: tuple[Segment, ...]) -> str:
     return text
 
 
-def _comparisons(source: str) -> Comparison | All:
-    found: list[Comparison] = []
-    position = 0
-    while True:
-        path, position = _path(source, position)
-        operator = _OPERATOR.match(source, position)
-        if operator is None:
-            raise _mistake(source, position, "expected '==' or '!='")
-        literal, position = _literal(source, operator.end())
-        found.append(Comparison(path, literal, negated=operator[1] == "!="))
-        following = _AND.match(source, position)
-        if following is None:
-            break
-        position = following.end()
+def _whole_condition(source: str) -> Condition:
+    found, position = _condition(source, 0, 0)
     if position < len(source):
-        raise _mistake(source, operator.end(), _EXPECTED_LITERAL)
-    return found[0] if len(found) == 1 else All(tuple(found))
+        raise _mistake(source, position, "expected 'and', 'or' or the end")
+    return found
+
+
+def _condition(source: str, position: int, depth: int) -> tuple[Condition, int]:
+    found, position = _each(source, position, depth)
+    options = [found]
+    while following := _OR_ELSE.match(source, position):
+        found, position = _each(source, following.end(), depth)
+        options.append(found)
+    return options[0] if len(options) == 1 else AnyOf(tuple(options)), position
+
+
+def _each(source: str, position: int, depth: int) -> tuple[Condition, int]:
+    found, position = _test(source, position, depth)
+    parts = [found]
+    while following := _AND.match(source, position):
+        found, position = _test(source, following.end(), depth)
+        parts.append(found)
+    return parts[0] if len(parts) == 1 else All(tuple(parts)), position
+
+
+def _test(source: str, position: int, depth: int) -> tuple[Condition, int]:
+    if depth > _DEEPEST:
+        raise _mistake(source, position, f"expected no more than {_DEEPEST} conditions in another")
+    if negation := _NOT.match(source, position):
+        found, position = _test(source, negation.end(), depth + 1)
+        return Not(found), position
+    if source.startswith("(", position):
+        found, position = _condition(source, _after_space(source, position + 1), depth + 1)
+        return found, _closed(source, position)
+    operand, position = _operand(source, position)
+    operator = _COMPARED.match(source, position)
+    if operator is None:
+        raise _mistake(source, position, "expected '==', '!=', 'in' or 'contains'")
+    if operator[2] is not None and operator[2] != "contains":
+        literals, position = _literals(source, operator.end())
+        one_of = OneOf(operand, literals)
+        return one_of if operator[2] == "in" else Not(one_of), position
+    literal, position = _literal(source, operator.end())
+    if operator[2] == "contains":
+        return Contains(operand, literal), position
+    return Comparison(operand, literal, negated=operator[1] == "!="), position
+
+
+def _operand(source: str, position: int) -> tuple[Operand, int]:
+    function = _FUNCTION.match(source, position)
+    if function is None:
+        return _path(source, position)
+    if function[1] != "lower":
+        raise _mistake(source, position, "expected a path or lower(path)")
+    path, position = _path(source, function.end())
+    return Lowered(path), _closed(source, position)
+
+
+def _mapped(source: str, position: int) -> tuple[Mapped, int]:
+    path, position = _path(source, position)
+    comma = _COMMA.match(source, position)
+    position = position if comma is None else comma.end()
+    try:
+        table, end = _DECODER.raw_decode(source, position)
+    except ValueError:
+        table, end = None, position
+    if comma is None or not isinstance(table, dict) or not all(map(_is_entry, table.values())):
+        raise _mistake(
+            source, position, 'expected , {"from": "to", …} with texts, true, false or null'
+        )
+    default: Literal = None
+    position = end
+    if comma := _COMMA.match(source, position):
+        default, position = _literal(source, comma.end())
+    if not _is_entry(default):
+        raise _mistake(source, position, "expected a text, true, false or null before this")
+    return Mapped(path, tuple(table.items()), default), _closed(source, position)  # type: ignore[arg-type]
+
+
+def _is_entry(value: object) -> bool:
+    return value is None or isinstance(value, str | bool)
+
+
+def _literals(source: str, position: int) -> tuple[tuple[Literal, ...], int]:
+    if not source.startswith("[", position):
+        raise _mistake(source, position, 'expected a list such as ["A", "B"]')
+    found: list[Literal] = []
+    position = _after_space(source, position + 1)
+    while True:
+        literal, position = _literal(source, position)
+        found.append(literal)
+        comma = _COMMA.match(source, position)
+        if comma is None:
+            break
+        position = comma.end()
+    closing = _CLOSING.match(source, position)
+    if closing is None:
+        raise _mistake(source, position, "expected ',' or ']'")
+    return tuple(found), closing.end()
+
+
+def _after_space(source: str, position: int) -> int:
+    while position < len(source) and source[position].isspace():
+        position += 1
+    return position
+
+
+def _closed(source: str, position: int) -> int:
+    closing = _CLOSED.match(source, position)
+    if closing is None:
+        raise _mistake(source, position, "expected ')'")
+    return closing.end()
 
 
 _EXPECTED_LITERAL = 'expected "text", a number, true, false or null after it'
 
 
-def _joined(source: str, position: int) -> tuple[Path | Joined, int]:
+def _joined(source: str, position: int) -> tuple[Single | Joined, int]:
     start = position
-    parts: list[Path | str] = []
+    parts: list[Single | str] = []
     while True:
-        part: Path | str
+        part: Single | str
         if text := _TEXT.match(source, position):
             part, position = text[1].replace("''", "'"), text.end()
+        elif (function := _FUNCTION.match(source, position)) and function[1] == "map":
+            part, position = _mapped(source, function.end())
+        elif function is not None:
+            part, position = _operand(source, position)
         else:
             part, position = _path(source, position)
         parts.append(part)
@@ -244,9 +436,9 @@ def _joined(source: str, position: int) -> tuple[Path | Joined, int]:
         if following is None:
             break
         position = following.end()
-    if len(parts) == 1 and isinstance(parts[0], Path):
+    if len(parts) == 1 and not isinstance(parts[0], str):
         return parts[0], position
-    if not any(isinstance(part, Path) for part in parts):
+    if all(isinstance(part, str) for part in parts):
         raise _mistake(source, start, "expected a path beside the text")
     return Joined(tuple(parts)), position
 

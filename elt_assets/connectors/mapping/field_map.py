@@ -13,9 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from elt_assets.connectors.mapping.expressions import (
-    All,
-    Alternatives,
-    Comparison,
+    Condition,
     Expression,
     Joined,
     Path,
@@ -45,16 +43,12 @@ def check_unordered(fields: Mapping[str, str], unordered: Collection[str]) -> No
     for name in unordered:
         if name not in fields:
             raise ValueError(f"unordered has {name!r}, which is not among fields")
-        if isinstance(parse(fields[name]), Comparison | All):
+        if isinstance(parse(fields[name]), Condition):
             raise ValueError(f"unordered has {name!r}, which is true or false and no list")
 
 
 def _as_set(expression: Expression) -> Expression:
-    return (
-        Unordered(expression)
-        if isinstance(expression, Path | Joined | Alternatives)
-        else expression
-    )
+    return expression if isinstance(expression, Condition | Unordered) else Unordered(expression)
 
 
 def _checked(fields: dict[str, str]) -> dict[str, str]:

@@ -47,6 +47,8 @@ class Shape:
     active: Expression | None = None
     gone_if: Expression | None = None
     filtered: bool = False
+    where: Expression | None = None
+    """What the listing's own filter of records says of one that counts."""
 
     def judge(self, answer: Answer, key: str, control: Answer) -> Presence:
         """What `answer` says of `key`, next to the answer to a control that is present."""
@@ -72,8 +74,9 @@ class Shape:
         """What a record that came back for `key` says."""
         if self.key_of(record) != key:
             return Presence.UNKNOWN
-        if self.active is not None and not holds(self.active, record):
-            return Presence.GONE
+        for counts in (self.where, self.active):
+            if counts is not None and not holds(counts, record):
+                return Presence.GONE
         return Presence.PRESENT
 
     def key_of(self, record: Any) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -127,7 +127,8 @@ class Turn:
 
     `next` is None where the listing ended. `total` is the provider's count, if it is believed.
     `cut_short` says why the listing stops here although the provider goes on. A `repeated`
-    page brought nothing: its records are those of the page before.
+    page brought nothing: its records are those of the page before. `listed` counts the records of
+    all pages up to this one.
     """
 
     next: Progress | None
@@ -135,6 +136,7 @@ class Turn:
     doubts: tuple[str, ...] = ()
     cut_short: str | None = None
     repeated: bool = False
+    listed: int = field(default=0, compare=False)
 
 
 class Listing:
@@ -153,7 +155,9 @@ class Listing:
         now, page = self.progress, self.progress.page
         repeats = facts.mark is not None and facts.mark == now.mark
         if repeats and self._is_last_again():
-            return Turn(None, None if now.disbelieved else facts.total, repeated=True)
+            return Turn(
+                None, None if now.disbelieved else facts.total, repeated=True, listed=now.listed
+            )
         listed, longest = now.listed + facts.count, max(now.longest, facts.count)
         doubts: list[str] = []
         total = None if now.disbelieved else facts.total
@@ -180,11 +184,11 @@ class Listing:
                 self._say(doubts, f"page {page} is empty although another page follows", "empty")
         if self._course.reach is not None and listed >= self._course.reach:
             far = f"the provider lets {self._course.reach:,} records be paged through at most"
-            return Turn(None, total, tuple(doubts), far)
+            return Turn(None, total, tuple(doubts), far, listed=listed)
         if at is None:
             if facts.more:
                 doubts.append(f"page {page} says that more records follow and leads to none")
-            return Turn(None, total, tuple(doubts), self._unproven(facts))
+            return Turn(None, total, tuple(doubts), self._unproven(facts), listed=listed)
         cut_short = cut_short or self._circle(at, repeats)
         following = Progress(
             page + 1,
@@ -198,7 +202,7 @@ class Listing:
             reached or facts.more is False,
         )
         self.progress, self._resumed = following, False
-        return Turn(following, total, tuple(doubts), cut_short)
+        return Turn(following, total, tuple(doubts), cut_short, listed=listed)
 
     def meaning(self, refusal: Refusal) -> Meaning:
         """What it means that the page at `progress` is refused."""

@@ -30,8 +30,7 @@ from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.expressions import (
-    All,
-    Comparison,
+    Condition,
     parse,
     parse_condition,
     parse_keys,
@@ -135,7 +134,7 @@ SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
 SingleParameter = Annotated[str, Field(max_length=2048), AfterValidator(_single_template)]
 Keys = Annotated[str, AfterValidator(_keys)]
 SomeKeys = Annotated[str, AfterValidator(_some_keys)]
-Condition = Annotated[str, AfterValidator(_condition)]
+ConditionText = Annotated[str, AfterValidator(_condition)]
 FieldExpression = Annotated[str, AfterValidator(_expression)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Parameter = Annotated[str, Field(min_length=1, max_length=128)]
@@ -532,7 +531,7 @@ class SingleRecord(Strict):
         description="Whether the listing still lists a record that comes back, "
         "e.g. status != 'DEPROVISIONED'. Without it each record that comes back is listed.",
     )
-    gone_if: Condition | None = Field(
+    gone_if: ConditionText | None = Field(
         None,
         description="What an answer of status 200 says when there is no such record, e.g. "
         'error == "user_not_found"; 404 and 410 need no words.',
@@ -594,7 +593,7 @@ class RequiredPermission(Strict):
         given = [self.path, self.holds, self.header, self.scopes or None]
         if by_request is by_header or len([one for one in given if one is not None]) != 2:
             raise ValueError("give path and holds, or header and scopes")
-        if self.holds is not None and not isinstance(parse(self.holds), Comparison | All):
+        if self.holds is not None and not isinstance(parse(self.holds), Condition):
             raise ValueError(f'holds: {self.holds!r} compares nothing, as state == "active" does')
         return self
 
@@ -628,12 +627,17 @@ class RestStream(Strict):
         description="Where a page says whether another follows (true or false); has_more and the "
         "like are found by themselves.",
     )
+    where: FieldExpression | None = Field(
+        None,
+        description='Which records are meant, e.g. type == "person" and status != "guest"; '
+        "the others count as not listed.",
+    )
     snapshot: bool = Field(
         False,
         description="The provider promises that all pages of one listing show one moment; see "
         "the section on deletes before you set it.",
     )
-    empty_if: Condition | None = Field(
+    empty_if: ConditionText | None = Field(
         None,
         description="What a page says that leaves an empty list out, e.g. "
         'kind == "admin#directory#members"; without it such a page is an error.',
@@ -671,6 +675,8 @@ class RestStream(Strict):
         for value in self.params.values():
             if isinstance(value, str):
                 _template(value)
+        if self.where is not None and not isinstance(parse(self.where), Condition):
+            raise ValueError(f'where: {self.where!r} compares nothing, as kind == "person" does')
         if self.body is not None and self.single is not None and self.single.several is not None:
             raise ValueError("single.several: a filter of several records is for GET, not for body")
         self._check_parent()

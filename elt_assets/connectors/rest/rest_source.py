@@ -36,7 +36,7 @@ from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, c
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import (
-    Comparison,
+    Condition,
     parse,
     parse_condition,
     parse_keys,
@@ -68,6 +68,7 @@ from elt_assets.connectors.rest.provider_data import (
     written,
 )
 from elt_assets.connectors.rest.request_body import Body
+from elt_assets.connectors.rest.row_filter import kept
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.errors import (
     PageUnreadable,
@@ -132,6 +133,7 @@ class RestSource:
             described.parent is not None,
             getattr(described.pagination, "reach", None),
         )
+        self._where = None if described.where is None else parse(described.where)
         self._required = described.requires
         self._snapshot = described.snapshot
         self._total = described.declared_total
@@ -362,6 +364,7 @@ class RestSource:
                 None if described.active is None else parse(described.active),
                 None if described.gone_if is None else parse(described.gone_if),
                 described.filtered,
+                self._where,
             ),
             several,
             lambda further: self._matching({**params, **further}),
@@ -463,6 +466,8 @@ class RestSource:
         envelope = answer.envelope
         if turn.repeated:
             envelope = self._envelope.nothing(Missing.NULL)
+        if self._where is not None:
+            return self._counted_alone(answer, envelope, turn)
         return Page(
             envelope.body,
             envelope.count,
@@ -479,6 +484,25 @@ class RestSource:
             else None,
             known=answer.known,
         )
+
+    def _counted_alone(self, answer: Answer, envelope: Envelope, turn: Turn) -> Page:
+        """A page of those records that are meant. The provider's total is of others, too."""
+        if self._where is None:
+            raise AssertionError("no filter")
+        body, count = kept(envelope.body, self._records, self._where, answer.what)
+        return Page(
+            body,
+            count,
+            next=None if turn.next is None else msgspec.to_builtins(turn.next),
+            cut_short=turn.cut_short,
+            doubts=(*turn.doubts, *self._lacking(turn, answer)),
+        )
+
+    def _lacking(self, turn: Turn, answer: Answer) -> tuple[str, ...]:
+        """What the total says against a listing that ends here, before records are left out."""
+        if turn.next is not None or turn.total is None or turn.listed == turn.total:
+            return ()
+        return (f"the provider counts {turn.total:,} records and listed {turn.listed:,}",)
 
     def _mark_of(self, answer: Answer) -> str | None:
         """The answer's entity tag, if it may be kept. One that says "unchanged" may lack it."""
@@ -575,7 +599,7 @@ class RestSource:
         places = {
             name: place
             for name, place in self._fields.items()
-            if not (isinstance(place, Comparison) or speaks_of_parent(place))
+            if not (isinstance(place, Condition) or speaks_of_parent(place))
         }
         keys = places.keys() & key_fields(stream)
 

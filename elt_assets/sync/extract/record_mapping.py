@@ -6,7 +6,8 @@ Python never sees a record: one query maps a whole batch and returns one row for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -14,10 +15,17 @@ from elt_assets.connectors.mapping.expressions import (
     PARENT,
     All,
     Alternatives,
+    AnyOf,
     Comparison,
+    Condition,
+    Contains,
     Expression,
     Joined,
     Literal,
+    Lowered,
+    Mapped,
+    Not,
+    OneOf,
     Path,
     Segment,
     Unordered,
@@ -302,6 +310,10 @@ class _Pointers:
                     found = self._selected(value)
                 case Joined():
                     found = self._joined(value)
+                case Lowered():
+                    found = self._lowered(value)
+                case Mapped():
+                    found = self._mapped(value)
                 case Alternatives():
                     found = self._first(value)
             self._computed[value] = self._named(found)
@@ -340,6 +352,26 @@ class _Pointers:
             f"json_extract_string({base}, {pointer})",
             f"json_type({base}, {pointer})",
             f"json_extract({base}, {pointer})",
+        )
+
+    def _lowered(self, lowered: Lowered) -> _Computed:
+        found = self.find(lowered.path)
+        text = f"CASE WHEN {found.form} = 'VARCHAR' THEN lower({found.text}) ELSE {found.text} END"
+        json = f"CASE WHEN {found.form} = 'VARCHAR' THEN to_json({text}) ELSE {found.json} END"
+        return _Computed(text, found.form, json)
+
+    def _mapped(self, mapped: Mapped) -> _Computed:
+        found = self.find(mapped.path)
+        nested = f"{found.form} IN ('OBJECT', 'ARRAY', 'NULL')"
+        scalar = f"CASE WHEN NOT {nested} THEN {found.text} END"
+
+        def looked_up(write: Callable[[str | bool | None], str]) -> str:
+            cases = [f"WHEN {sql_literal(key)} THEN {write(value)}" for key, value in mapped.table]
+            default = write(mapped.default)
+            return f"CASE {scalar} {' '.join(cases)} ELSE {default} END" if cases else default
+
+        return _Computed(
+            looked_up(_written_text), looked_up(_written_form), looked_up(_written_json)
         )
 
     def _joined(self, joined: Joined) -> _Found:
@@ -389,7 +421,7 @@ def _content(column: Column, expression: Expression | None, pointers: _Pointers)
 
 
 def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
-    if isinstance(expression, Comparison | All):
+    if isinstance(expression, Condition):
         return _Value(f"({_comparison(expression, pointers)})::VARCHAR", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
@@ -442,7 +474,7 @@ def _may_stand_twice(name: str) -> str:
 
 
 def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
-    if isinstance(expression, Comparison | All):
+    if isinstance(expression, Condition):
         return _Value(f"({_comparison(expression, pointers)})", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
@@ -455,7 +487,7 @@ def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Va
 
 def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
     """When a record was changed. A time that cannot be read costs the time alone."""
-    if expression is None or isinstance(expression, Comparison | All):
+    if expression is None or isinstance(expression, Condition):
         return _Value("NULL::TIMESTAMP", "false")
     found = pointers.find(expression)
     # A column: inside of a CASE DuckDB would work it out each time.
@@ -471,7 +503,7 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
     for name, expression in extra.items():
         value = (
             f"to_json({_comparison(expression, pointers)})"
-            if isinstance(expression, Comparison | All)
+            if isinstance(expression, Condition)
             else _attribute(expression, pointers)
         )
         members.append(f"{literal(name)}, {value}")
@@ -493,12 +525,53 @@ def _attribute(expression: Value, pointers: _Pointers) -> str:
     )
 
 
-def _comparison(expression: Comparison | All, pointers: _Pointers) -> str:
-    if isinstance(expression, All):
-        parts = [_comparison(one, pointers) for one in expression.comparisons]
-        return f"({' AND '.join(parts)})"
-    found = pointers.find(expression.path)
-    return _equality(found.text, found.form, expression.literal, expression.negated)
+def _comparison(expression: Condition, pointers: _Pointers) -> str:
+    """SQL that is true or false, never NULL."""
+    match expression:
+        case All(conditions):
+            return f"({' AND '.join(_comparison(one, pointers) for one in conditions)})"
+        case AnyOf(conditions):
+            return f"({' OR '.join(_comparison(one, pointers) for one in conditions)})"
+        case Not(condition):
+            return f"(NOT {_comparison(condition, pointers)})"
+        case Comparison(path, literal, negated):
+            found = pointers.find(path)
+            return _equality(found.text, found.form, literal, negated)
+        case OneOf(path, literals):
+            found = pointers.find(path)
+            equal = (_equality(found.text, found.form, one, False) for one in literals)
+            return f"({' OR '.join(equal)})"
+        case Contains(path, literal):
+            return _containment(pointers.find(path), literal)
+
+
+def _containment(found: _Found, literal: Literal) -> str:
+    equal = _equality("json_extract_string(member, '$')", "json_type(member)", literal, False)
+    members = f"list_filter(json_extract({found.json}, '$[*]'), lambda member: {equal})"
+    part = (
+        f" WHEN {found.form} = 'VARCHAR' THEN contains({found.text}, {sql_literal(literal)})"
+        if isinstance(literal, str)
+        else ""
+    )
+    return f"coalesce(CASE WHEN {found.form} = 'ARRAY' THEN len({members}) > 0{part} END, false)"
+
+
+def _written_text(value: str | bool | None) -> str:
+    return (
+        "NULL"
+        if value is None
+        else sql_literal(str(value).lower() if value is True or value is False else value)
+    )
+
+
+def _written_form(value: str | bool | None) -> str:
+    return "NULL" if value is None else "'BOOLEAN'" if isinstance(value, bool) else "'VARCHAR'"
+
+
+def _written_json(value: str | bool | None) -> str:
+    return (
+        "NULL" if value is None else f"{sql_literal(json.dumps(value, ensure_ascii=False))}::JSON"
+    )
 
 
 def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:

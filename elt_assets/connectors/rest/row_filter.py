@@ -1,0 +1,46 @@
+"""Leaving out the records of a page that a stream does not count.
+
+A record that cannot be read is kept, so that it is reported and its user stays.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from elt_assets.connectors.json.json_limits import decode
+from elt_assets.connectors.json.malformed_records import UNREADABLE
+from elt_assets.connectors.mapping.evaluate import holds
+from elt_assets.connectors.mapping.expressions import Expression
+from elt_assets.errors import PageUnreadable
+
+
+def kept(
+    body: bytes, records: tuple[str, ...], condition: Expression, what: str
+) -> tuple[bytes, int]:
+    """The page with the records that meet `condition`, and how many they are."""
+    try:
+        return _kept(body, records, condition)
+    except (msgspec.DecodeError, KeyError, RecursionError, UnicodeDecodeError):
+        raise PageUnreadable(f"{what} cannot be filtered by where") from None
+
+
+def _kept(
+    place: bytes | msgspec.Raw, keys: tuple[str, ...], condition: Expression
+) -> tuple[bytes, int]:
+    if keys:
+        page = msgspec.json.decode(place, type=dict[str, msgspec.Raw])
+        inner, count = _kept(page[keys[0]], keys[1:], condition)
+        return msgspec.json.encode(page | {keys[0]: msgspec.Raw(inner)}), count
+    found = [
+        record
+        for record in msgspec.json.decode(place, type=list[msgspec.Raw])
+        if _is_counted(record, condition)
+    ]
+    return msgspec.json.encode(found), len(found)
+
+
+def _is_counted(record: msgspec.Raw, condition: Expression) -> bool:
+    document = decode(record)
+    if not isinstance(document, dict) or UNREADABLE in document:
+        return True
+    return holds(condition, document)
