@@ -366,7 +366,7 @@ class _Pointers:
         scalar = f"CASE WHEN NOT {nested} THEN {found.text} END"
 
         def looked_up(write: Callable[[str | bool | None], str]) -> str:
-            cases = [f"WHEN {sql_literal(key)} THEN {write(value)}" for key, value in mapped.table]
+            cases = [f"WHEN {literal(key)} THEN {write(value)}" for key, value in mapped.table]
             default = write(mapped.default)
             return f"CASE {scalar} {' '.join(cases)} ELSE {default} END" if cases else default
 
@@ -534,23 +534,23 @@ def _comparison(expression: Condition, pointers: _Pointers) -> str:
             return f"({' OR '.join(_comparison(one, pointers) for one in conditions)})"
         case Not(condition):
             return f"(NOT {_comparison(condition, pointers)})"
-        case Comparison(path, literal, negated):
+        case Comparison(path, wanted, negated):
             found = pointers.find(path)
-            return _equality(found.text, found.form, literal, negated)
+            return _equality(found.text, found.form, wanted, negated)
         case OneOf(path, literals):
             found = pointers.find(path)
             equal = (_equality(found.text, found.form, one, False) for one in literals)
             return f"({' OR '.join(equal)})"
-        case Contains(path, literal):
-            return _containment(pointers.find(path), literal)
+        case Contains(path, wanted):
+            return _containment(pointers.find(path), wanted)
 
 
-def _containment(found: _Found, literal: Literal) -> str:
-    equal = _equality("json_extract_string(member, '$')", "json_type(member)", literal, False)
+def _containment(found: _Found, wanted: Literal) -> str:
+    equal = _equality("json_extract_string(member, '$')", "json_type(member)", wanted, False)
     members = f"list_filter(json_extract({found.json}, '$[*]'), lambda member: {equal})"
     part = (
-        f" WHEN {found.form} = 'VARCHAR' THEN contains({found.text}, {sql_literal(literal)})"
-        if isinstance(literal, str)
+        f" WHEN {found.form} = 'VARCHAR' THEN contains({found.text}, {literal(wanted)})"
+        if isinstance(wanted, str)
         else ""
     )
     return f"coalesce(CASE WHEN {found.form} = 'ARRAY' THEN len({members}) > 0{part} END, false)"
@@ -560,7 +560,7 @@ def _written_text(value: str | bool | None) -> str:
     return (
         "NULL"
         if value is None
-        else sql_literal(str(value).lower() if value is True or value is False else value)
+        else literal(str(value).lower() if value is True or value is False else value)
     )
 
 
@@ -569,9 +569,7 @@ def _written_form(value: str | bool | None) -> str:
 
 
 def _written_json(value: str | bool | None) -> str:
-    return (
-        "NULL" if value is None else f"{sql_literal(json.dumps(value, ensure_ascii=False))}::JSON"
-    )
+    return "NULL" if value is None else f"{literal(json.dumps(value, ensure_ascii=False))}::JSON"
 
 
 def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:
