@@ -302,7 +302,7 @@ def test_a_person_is_found_by_the_changed_id() -> None:
 def test_an_edit_of_an_unknown_person_changes_nothing(who: int | str) -> None:
     worlds = directory(3)
     before = served(worlds.snapshot(ACME))
-    with pytest.raises(NotFound, match="acme:crm has nobody"):
+    with pytest.raises(NotFound, match="acme:crm has no person"):
         worlds.edit(ACME, Edits(remove=[1], change=[Change(who, {})], add=1))
     assert served(worlds.snapshot(ACME)) == before
 

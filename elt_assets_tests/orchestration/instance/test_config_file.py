@@ -58,7 +58,7 @@ def test_a_changed_dagster_yaml_that_contradicts_the_settings_is_an_error() -> N
     config = written(load_settings())
     config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
     before = config.read_text("utf-8")
-    with pytest.raises(InvalidInput, match=r"does not do what ELT_ASSETS_DAGSTER_URL asks for"):
+    with pytest.raises(InvalidInput, match=r"lacks the section `storage` for ELT_ASSETS_DAGSTER_URL"):
         dagster_home(load_settings(**ON_POSTGRESQL))
     assert config.read_text("utf-8") == before
 
@@ -90,7 +90,7 @@ def test_a_dagster_home_of_a_person_must_fit_the_settings(
     with pytest.raises(InvalidInput, match="the section `storage`"):
         dagster_home(load_settings(**ON_POSTGRESQL))
     (tmp_path / "dagster.yaml").write_text("storage: [", "utf-8")
-    with pytest.raises(InvalidInput, match="is no YAML"):
+    with pytest.raises(InvalidInput, match="is not YAML"):
         dagster_home(load_settings(**ON_POSTGRESQL))
     (tmp_path / "dagster.yaml").write_text(shipped_config(load_settings(**ON_POSTGRESQL)), "utf-8")
     assert dagster_home(load_settings(**ON_POSTGRESQL)) == tmp_path
