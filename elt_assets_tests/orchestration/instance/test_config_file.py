@@ -58,7 +58,9 @@ def test_a_changed_dagster_yaml_that_contradicts_the_settings_is_an_error() -> N
     config = written(load_settings())
     config.write_text(config.read_text("utf-8").replace("max_retries: 2", "max_retries: 1"))
     before = config.read_text("utf-8")
-    with pytest.raises(InvalidInput, match=r"lacks the section `storage` for ELT_ASSETS_DAGSTER_URL"):
+    with pytest.raises(
+        InvalidInput, match=r"lacks the section `storage` for ELT_ASSETS_DAGSTER_URL"
+    ):
         dagster_home(load_settings(**ON_POSTGRESQL))
     assert config.read_text("utf-8") == before
 
