@@ -35,7 +35,7 @@ from elt_assets.connectors.http.exchange import Answer, Message, Wire
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.rate_limit import seconds_asked_for, seconds_until_refilled
 from elt_assets.connectors.http.throttle import Throttle
-from elt_assets.connectors.json.page_envelope import described
+from elt_assets.connectors.json.page_words import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
 

@@ -28,7 +28,7 @@ from elt_assets.connectors.http.auth import Credentials, is_sendable, named, sen
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.connectors.http.exchange import Message, Wire
 from elt_assets.connectors.http.origin import Origin
-from elt_assets.connectors.json.page_envelope import described
+from elt_assets.connectors.json.page_words import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 

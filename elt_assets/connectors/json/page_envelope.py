@@ -22,24 +22,20 @@ from elt_assets.connectors.json.json_limits import (
     MOST_DAMAGED_MARKS,
     USUAL_LIMITS,
     PageLimits,
-    TooComplex,
     decode,
 )
 from elt_assets.connectors.json.malformed_records import replace_malformed
+from elt_assets.connectors.json.page_words import Keys, kind, text_kind, walk
 from elt_assets.connectors.json.record_list import empty_page, with_lone_record
 from elt_assets.connectors.mapping.evaluate import equal
 from elt_assets.connectors.mapping.expressions import Literal, written
 from elt_assets.connectors.rest.listing_course import Missing
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
-Keys = tuple[str, ...]
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_KEYS = ("error", "errors")
 _MORE_KEYS = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?", re.ASCII)
-_SHOWN_KEYS = 8
-_SHOWN_LENGTH = 40
 _LONGEST_CURSOR = 8192
 
 
@@ -203,13 +199,13 @@ class EnvelopeReader:
                 pass
         start = body.lstrip()[:1]
         if start not in (b"{", b"["):
-            raise PageUnreadable(f"{what} is not JSON (it is {_text_kind(body)})")
+            raise PageUnreadable(f"{what} is not JSON (it is {text_kind(body)})")
         if json_scan.ends_early(body):
             raise ProviderUnavailable(f"{what} stops in the middle of its JSON")
         raise PageUnreadable(f"{what} is not valid JSON")
 
     def _misshapen(self, body: bytes, what: str) -> PageUnreadable:
-        if found := _walk(body, self._records, "list"):
+        if found := walk(body, self._records, "list"):
             place = f"at {written(self._records)!r}" if self._records else "at its top"
             return PageUnreadable(
                 f"{what} has no list {place} (found {found}{complaint(body)}); "
@@ -217,7 +213,7 @@ class EnvelopeReader:
             )
         for keys in filter(None, (self._cursor, self._total)):
             # What stands there may be absent or anything; the way to it must be objects.
-            if found := _walk(body, keys[:-1], "object"):
+            if found := walk(body, keys[:-1], "object"):
                 return PageUnreadable(f"{what} cannot have {written(keys)!r} (found {found})")
         return PageUnreadable(f"{what} does not have the shape that provider_data describes")
 
@@ -283,84 +279,6 @@ def count_of(found: object) -> int | None:
         case str() if number := _WHOLE_NUMBER.fullmatch(found.strip()):
             return count_of(int(number[1]))
     raise ValueError
-
-
-def kind(value: object) -> str:
-    """What a decoded JSON value is, in words that show keys and never values."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a text"
-        case list():
-            return "an empty list" if not value else f"a list of {len(value)}"
-        case dict():
-            return _object_kind(list(value))
-    return "something else"
-
-
-def described(body: bytes) -> str:
-    """What a whole body is, for errors about answers that should not have been one."""
-    start = body.lstrip()[:1]
-    if not start:
-        return "with nothing to read"
-    return _found(body, ()) if start in (b"{", b"[") else _text_kind(body)
-
-
-def _object_kind(keys: list[str]) -> str:
-    if not keys:
-        return "an empty object"
-    shown = ", ".join(_shortened(key) for key in sorted(keys)[:_SHOWN_KEYS])
-    more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-    return f"an object with keys {shown}{more}"
-
-
-def _shortened(key: str) -> str:
-    key = "".join(character if character.isprintable() else "?" for character in key)
-    return key if len(key) <= _SHOWN_LENGTH else key[: _SHOWN_LENGTH - 1] + "…"
-
-
-def _text_kind(body: bytes) -> str:
-    start = body.lstrip()[:1]
-    return "an HTML or XML document" if start == b"<" else f"a body of {len(body):,} bytes"
-
-
-def _walk(body: bytes, keys: Keys, wanted: str) -> str | None:
-    """What stands at `keys` or stops the way there, or None if it is what is `wanted`."""
-    raw: bytes | msgspec.Raw = body
-    for depth, key in enumerate(keys):
-        try:
-            inside = decode(raw, type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-            return _found(raw, keys[:depth])
-        if key not in inside:
-            if wanted == "object":
-                return None
-            return f"{_object_kind(list(inside))}{_place(keys[:depth])}"
-        raw = inside[key]
-    start = bytes(raw).lstrip()[:1]
-    if (wanted == "list" and start == b"[") or (wanted == "object" and start in (b"{", b"n")):
-        return None
-    return _found(raw, keys)
-
-
-def _found(raw: bytes | msgspec.Raw, keys: Keys) -> str:
-    try:
-        return f"{kind(decode(raw))}{_place(keys)}"
-    except TooComplex:
-        # All of a list or an object, but for its size, is in its first byte.
-        listed = bytes(raw).lstrip()[:1] == b"["
-        return f"{'a large list' if listed else 'a large object'}{_place(keys)}"
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return f"something unreadable{_place(keys)}"
-
-
-def _place(keys: Keys) -> str:
-    return f" at {written(keys)!r}" if keys else ""
 
 
 def _plant(tree: dict[str, Any], keys: Keys) -> None:

@@ -1,50 +1,40 @@
-"""Ways to prove who asks that sign each request, or that need two things at once.
-
-The common ones are in `provider_data`.
-"""
+"""How provider_data says that a request proves who sends it."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.hmac_signature import SIGNED_NAMES, VALUE_NAMES
 from elt_assets.connectors.mapping.templates import placeholders
+from elt_assets.connectors.rest.text_types import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    Parameter,
+    Scheme,
+    Secret,
+    Strict,
+    Url,
+)
 from elt_assets.errors import InvalidInput
 
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 
-
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
-
-
-_Secret = Annotated[SecretRef, BeforeValidator(_reference)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClientCertificate(_Part):
+class ClientCertificate(Strict):
     """The certificate by which the platform proves itself in TLS (mutual TLS)."""
 
-    certificate: _Secret = Field(
+    certificate: Secret = Field(
         description="Where the certificate is kept, as PEM, with those that signed it behind it."
     )
-    key: _Secret = Field(description="Where its private key is kept, as PEM without a password.")
+    key: Secret = Field(description="Where its private key is kept, as PEM without a password.")
 
 
-class HmacAuth(_Part):
+class HmacAuth(Strict):
     """Each request carries a signature made with a shared key (HMAC)."""
 
     type: Literal["hmac"]
-    key: _Secret = Field(description="Where the shared key is kept.")
+    key: Secret = Field(description="Where the shared key is kept.")
     key_encoding: Literal["text", "base64", "hex"] = Field(
         "text", description="How the key is written."
     )
@@ -81,6 +71,154 @@ class HmacAuth(_Part):
         if "{signature}" not in self.value:
             raise ValueError("value has no {signature}, where the signature is to stand")
         for header in (self.header, self.timestamp_header):
-            if header is not None and not _HEADER_NAME.fullmatch(header):
+            if header is not None and not HEADER_NAME.fullmatch(header):
                 raise ValueError(f"{header!r} is not a header name")
         return self
+
+
+class BearerAuth(Strict):
+    """`Authorization: Bearer <token>`."""
+
+    type: Literal["bearer"]
+    token: Secret = Field(description="Where the token is kept.")
+    scheme: Scheme = "Bearer"
+
+
+class ApiKeyAuth(Strict):
+    """A key in a header or in the query."""
+
+    type: Literal["api_key"]
+    key: Secret = Field(description="Where the key is kept.")
+    header: str | None = Field(None, description="Header that carries the key, e.g. X-Api-Key.")
+    param: Parameter | None = Field(None, description="Query parameter that carries the key.")
+    prefix: str = Field("", max_length=64, description="Text before the key, e.g. 'SSWS '.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ApiKeyAuth:
+        if (self.header is None) == (self.param is None):
+            raise ValueError("give the key's place as header or as param, one of the two")
+        if self.header is not None and not HEADER_NAME.fullmatch(self.header):
+            raise ValueError("header is not a header name")
+        if not HEADER_VALUE.fullmatch(self.prefix):
+            raise ValueError("prefix has characters that a header cannot carry")
+        return self
+
+
+class BasicAuth(Strict):
+    """User name and password."""
+
+    type: Literal["basic"]
+    username: str | SecretRef = Field(description="The user name, or where it is kept.")
+    password: Secret = Field(description="Where the password is kept.")
+
+
+class TokenAuth(Strict):
+    """What all OAuth 2.0 grants need."""
+
+    token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
+    scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
+    params: dict[Parameter, str] = Field(
+        {}, description="Further form fields of the token request, e.g. audience."
+    )
+    scheme: Scheme = "Bearer"
+
+
+class _ClientAuth(TokenAuth):
+    """What a client with a secret needs."""
+
+    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
+    client_secret: Secret = Field(description="Where the client's secret is kept.")
+    client_auth: Literal["basic", "body"] = Field(
+        "basic", description="Whether the client's secret travels in a header or in the form."
+    )
+
+
+class ClientCredentialsAuth(_ClientAuth):
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
+
+    type: Literal["oauth2_client_credentials"]
+
+
+class RefreshTokenAuth(_ClientAuth):
+    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
+
+    type: Literal["oauth2_refresh_token"]
+    refresh_token: Secret = Field(description="Where the refresh token is kept.")
+
+
+class JwtBearerAuth(TokenAuth):
+    """OAuth 2.0 with a signed assertion (RFC 7523), such as a Google service account's."""
+
+    type: Literal["oauth2_jwt_bearer"]
+    key: Secret = Field(
+        description="Where the private key is kept: PEM, or a Google service account's JSON key."
+    )
+    issuer: str | None = Field(
+        None, max_length=512, description="Who signs; a Google JSON key says so itself."
+    )
+    subject: str | None = Field(
+        None, max_length=512, description="For whom the platform acts, e.g. an administrator."
+    )
+    audience: str | None = Field(
+        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+    )
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="How the assertion is signed."
+    )
+    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
+
+
+class PrivateKeyJwtAuth(TokenAuth):
+    """OAuth 2.0 client credentials, proved with a signature instead of a secret (RFC 7523)."""
+
+    type: Literal["oauth2_private_key_jwt"]
+    client_id: str = Field(max_length=512, description="The client's id.")
+    key: Secret = Field(description="Where the private key is kept, as PEM.")
+    audience: str | None = Field(
+        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+    )
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
+        "RS256", description="How the assertion is signed."
+    )
+    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
+
+
+_OneAuth = (
+    BearerAuth
+    | ApiKeyAuth
+    | BasicAuth
+    | ClientCredentialsAuth
+    | RefreshTokenAuth
+    | JwtBearerAuth
+    | PrivateKeyJwtAuth
+    | HmacAuth
+)
+
+
+class SeveralAuth(Strict):
+    """Several credentials in each request, e.g. a key of the app and one of the user."""
+
+    type: Literal["several"]
+    parts: list[Annotated[_OneAuth, Field(discriminator="type")]] = Field(
+        min_length=2, max_length=4, description="Each as it stands in auth alone."
+    )
+
+    @model_validator(mode="after")
+    def _different(self) -> SeveralAuth:
+        places = [_place_of(part) for part in self.parts]
+        for place in places:
+            if places.count(place) > 1:
+                raise ValueError(f"parts: two of them are sent in {place}")
+        return self
+
+
+def _place_of(auth: _OneAuth) -> str:
+    match auth:
+        case ApiKeyAuth(param=str() as param):
+            return f"the parameter {param}"
+        case ApiKeyAuth(header=str() as header) | HmacAuth(header=header):
+            return f"the header {header.lower()}"
+    return "the header authorization"
+
+
+Auth = Annotated[_OneAuth | SeveralAuth, Field(discriminator="type")]

@@ -18,19 +18,19 @@ from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.rest.auth_data import HmacAuth
-from elt_assets.connectors.rest.provider_data import (
+from elt_assets.connectors.rest.auth_data import (
     ApiKeyAuth,
     Auth,
     BasicAuth,
     BearerAuth,
     ClientCredentialsAuth,
-    Connection,
+    HmacAuth,
     JwtBearerAuth,
     PrivateKeyJwtAuth,
     RefreshTokenAuth,
     SeveralAuth,
 )
+from elt_assets.connectors.rest.provider_data import Connection
 
 
 def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:

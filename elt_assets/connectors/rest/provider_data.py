@@ -7,17 +7,12 @@ Schema and in the documentation, so it is written for the person who fills it in
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -27,12 +22,10 @@ from pydantic import (
 
 from elt_assets.config.durations import duration
 from elt_assets.config.safeguards import SafeguardOverrides
-from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.expressions import (
     Condition,
     parse,
-    parse_condition,
     parse_keys,
     speaks_of_parent,
 )
@@ -42,394 +35,46 @@ from elt_assets.connectors.mapping.field_map import (
     check_unordered,
     key_fields,
 )
-from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
+from elt_assets.connectors.mapping.templates import PERIOD_NAMES
 from elt_assets.connectors.priority import Priority
-from elt_assets.connectors.rest.auth_data import ClientCertificate, HmacAuth
+from elt_assets.connectors.rest.auth_data import Auth, ClientCertificate, SeveralAuth, TokenAuth
+from elt_assets.connectors.rest.pagination_data import (
+    CursorPagination,
+    NextUrlPagination,
+    OffsetPagination,
+    PagePagination,
+    Pagination,
+    ScimPagination,
+)
 from elt_assets.connectors.rest.request_body import RequestBody, texts
+from elt_assets.connectors.rest.text_types import (
+    HEADER_NAME,
+    HEADER_VALUE,
+    ConditionText,
+    Duration,
+    FieldExpression,
+    Keys,
+    Parameter,
+    Scalar,
+    SingleParameter,
+    SinglePath,
+    SomeKeys,
+    StreamPath,
+    Strict,
+    Url,
+    template,
+)
 from elt_assets.connectors.source import Incremental
-from elt_assets.errors import InvalidInput
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*", re.ASCII)
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _OWN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding"}
 )
 
 
-def _reference(value: Any) -> Any:
-    if isinstance(value, str):
-        raise ValueError("give a secret as {env: NAME} or {file: PATH}, never the secret itself")
-    return value
-
-
-def _url(value: str) -> str:
-    try:
-        Origin.of(value)
-    except ValueError as error:
-        raise ValueError(f"the URL {error}") from None
-    if "?" in value or "#" in value:
-        raise ValueError("the URL has a '?' or '#' in it; put parameters into params")
-    return value
-
-
-def _relative(value: str) -> str:
-    if re.search(r"[\x00-\x20\x7f\\?#]", value) or "://" in value or value.startswith("//"):
-        raise ValueError("write a path under api_endpoint, such as /users; parameters go to params")
-    return value
-
-
-def _template(value: str) -> str:
-    _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent", *PERIOD_NAMES)))
-    return value
-
-
-def _single_template(value: str) -> str:
-    _said(lambda: placeholders(value, {*TEMPLATE_NAMES, "external_id"}))
-    return value
-
-
-def _keys(value: str) -> str:
-    _said(lambda: parse_keys(value))
-    if any(re.search(r'[\x00-\x1f"\\]', key) for key in parse_keys(value)):
-        raise ValueError("a quote, a backslash or a control character in a name is not supported")
-    return value
-
-
-def _some_keys(value: str) -> str:
-    if not value.strip():
-        raise ValueError("write where it stands, such as data.next")
-    return _keys(value)
-
-
-def _condition(value: str) -> str:
-    _said(lambda: parse_condition(value))
-    return value
-
-
-def _expression(value: str) -> str:
-    _said(lambda: parse(value))
-    return value
-
-
-def _duration(value: str) -> str:
-    duration(value)
-    return value
-
-
-def _said(check: Any) -> None:
-    # Pydantic collects ValueErrors only.
-    try:
-        check()
-    except InvalidInput as error:
-        raise ValueError(str(error)) from None
-
-
-Secret = Annotated[SecretRef, BeforeValidator(_reference)]
-Url = Annotated[str, Field(max_length=2048), AfterValidator(_url)]
-RelativePath = Annotated[str, Field(max_length=2048), AfterValidator(_relative)]
-StreamPath = Annotated[RelativePath, AfterValidator(_template)]
-SinglePath = Annotated[RelativePath, AfterValidator(_single_template)]
-SingleParameter = Annotated[str, Field(max_length=2048), AfterValidator(_single_template)]
-Keys = Annotated[str, AfterValidator(_keys)]
-SomeKeys = Annotated[str, AfterValidator(_some_keys)]
-ConditionText = Annotated[str, AfterValidator(_condition)]
-FieldExpression = Annotated[str, AfterValidator(_expression)]
-Duration = Annotated[str, AfterValidator(_duration)]
-Parameter = Annotated[str, Field(min_length=1, max_length=128)]
-Scalar = str | int | float | bool
-
-
-def written(value: Scalar) -> str:
-    """A parameter as it is sent, true and false as JSON spells them."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 PERIODICAL = ("signin_events",)
 """Streams of which a period is asked for at a time: what has happened, not what there is."""
-
-
-class Strict(BaseModel):
-    """A part of provider_data: unknown fields are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Scheme = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-        description="The word in front of the token, e.g. SSWS or Zoho-oauthtoken.",
-    ),
-]
-
-
-class BearerAuth(Strict):
-    """`Authorization: Bearer <token>`."""
-
-    type: Literal["bearer"]
-    token: Secret = Field(description="Where the token is kept.")
-    scheme: Scheme = "Bearer"
-
-
-class ApiKeyAuth(Strict):
-    """A key in a header or in the query."""
-
-    type: Literal["api_key"]
-    key: Secret = Field(description="Where the key is kept.")
-    header: str | None = Field(None, description="Header that carries the key, e.g. X-Api-Key.")
-    param: Parameter | None = Field(None, description="Query parameter that carries the key.")
-    prefix: str = Field("", max_length=64, description="Text before the key, e.g. 'SSWS '.")
-
-    @model_validator(mode="after")
-    def _one_place(self) -> ApiKeyAuth:
-        if (self.header is None) == (self.param is None):
-            raise ValueError("give the key's place as header or as param, one of the two")
-        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
-            raise ValueError("header is not a header name")
-        if not _HEADER_VALUE.fullmatch(self.prefix):
-            raise ValueError("prefix has characters that a header cannot carry")
-        return self
-
-
-class BasicAuth(Strict):
-    """User name and password."""
-
-    type: Literal["basic"]
-    username: str | SecretRef = Field(description="The user name, or where it is kept.")
-    password: Secret = Field(description="Where the password is kept.")
-
-
-class _TokenAuth(Strict):
-    """What all OAuth 2.0 grants need."""
-
-    token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
-    scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
-    params: dict[Parameter, str] = Field(
-        {}, description="Further form fields of the token request, e.g. audience."
-    )
-    scheme: Scheme = "Bearer"
-
-
-class _ClientAuth(_TokenAuth):
-    """What a client with a secret needs."""
-
-    client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
-    client_secret: Secret = Field(description="Where the client's secret is kept.")
-    client_auth: Literal["basic", "body"] = Field(
-        "basic", description="Whether the client's secret travels in a header or in the form."
-    )
-
-
-class ClientCredentialsAuth(_ClientAuth):
-    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
-
-    type: Literal["oauth2_client_credentials"]
-
-
-class RefreshTokenAuth(_ClientAuth):
-    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
-
-    type: Literal["oauth2_refresh_token"]
-    refresh_token: Secret = Field(description="Where the refresh token is kept.")
-
-
-class JwtBearerAuth(_TokenAuth):
-    """OAuth 2.0 with a signed assertion (RFC 7523), such as a Google service account's."""
-
-    type: Literal["oauth2_jwt_bearer"]
-    key: Secret = Field(
-        description="Where the private key is kept: PEM, or a Google service account's JSON key."
-    )
-    issuer: str | None = Field(
-        None, max_length=512, description="Who signs; a Google JSON key says so itself."
-    )
-    subject: str | None = Field(
-        None, max_length=512, description="For whom the platform acts, e.g. an administrator."
-    )
-    audience: str | None = Field(
-        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
-    )
-    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
-        "RS256", description="How the assertion is signed."
-    )
-    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
-
-
-class PrivateKeyJwtAuth(_TokenAuth):
-    """OAuth 2.0 client credentials, proved with a signature instead of a secret (RFC 7523)."""
-
-    type: Literal["oauth2_private_key_jwt"]
-    client_id: str = Field(max_length=512, description="The client's id.")
-    key: Secret = Field(description="Where the private key is kept, as PEM.")
-    audience: str | None = Field(
-        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
-    )
-    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
-        "RS256", description="How the assertion is signed."
-    )
-    key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
-
-
-_OneAuth = (
-    BearerAuth
-    | ApiKeyAuth
-    | BasicAuth
-    | ClientCredentialsAuth
-    | RefreshTokenAuth
-    | JwtBearerAuth
-    | PrivateKeyJwtAuth
-    | HmacAuth
-)
-
-
-class SeveralAuth(Strict):
-    """Several credentials in each request, e.g. a key of the app and one of the user."""
-
-    type: Literal["several"]
-    parts: list[Annotated[_OneAuth, Field(discriminator="type")]] = Field(
-        min_length=2, max_length=4, description="Each as it stands in auth alone."
-    )
-
-    @model_validator(mode="after")
-    def _different(self) -> SeveralAuth:
-        places = [_place_of(part) for part in self.parts]
-        for place in places:
-            if places.count(place) > 1:
-                raise ValueError(f"parts: two of them are sent in {place}")
-        return self
-
-
-def _place_of(auth: _OneAuth) -> str:
-    match auth:
-        case ApiKeyAuth(param=str() as param):
-            return f"the parameter {param}"
-        case ApiKeyAuth(header=str() as header) | HmacAuth(header=header):
-            return f"the header {header.lower()}"
-    return "the header authorization"
-
-
-Auth = Annotated[_OneAuth | SeveralAuth, Field(discriminator="type")]
-
-
-class CursorPagination(Strict):
-    """Each page holds a token that asks for the next; none on the last."""
-
-    type: Literal["cursor"]
-    cursor: SomeKeys | None = Field(
-        None, description="Where the token stands in a page, e.g. data.next."
-    )
-    header: str | None = Field(None, description="Or the response header that holds the token.")
-    param: Parameter = Field(description="Parameter that takes the token.")
-    first: str | None = Field(
-        None, max_length=128, description="What the parameter holds for the first page, if sent."
-    )
-    stop: list[str] = Field(
-        [],
-        max_length=16,
-        description="Tokens that mean that nothing follows, besides an empty one, 0 and -1.",
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> CursorPagination:
-        if (self.cursor is None) == (self.header is None):
-            raise ValueError("give the token's place as cursor or as header, one of the two")
-        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
-            raise ValueError("header is not a header name")
-        return self
-
-
-class NextUrlPagination(Strict):
-    """Each page holds the next page's whole address; none on the last."""
-
-    type: Literal["next_url"]
-    url: SomeKeys = Field(description="Where the address stands, e.g. @odata.nextLink.")
-
-
-class LinkHeaderPagination(Strict):
-    """The `Link` header with rel="next" holds the next page's address (RFC 8288)."""
-
-    type: Literal["link_header"]
-
-
-_REACH: int | None = Field(
-    None,
-    ge=1,
-    description="How many records the provider lets be paged through at all; a listing that comes "
-    "so far is incomplete, whatever its total says.",
-)
-
-
-class PagePagination(Strict):
-    """Pages have numbers. The list ends at an empty page or at a short one that reaches `total`."""
-
-    type: Literal["page"]
-    param: Parameter = Field("page", description="Query parameter that takes the page's number.")
-    start: int = Field(1, ge=0, le=1, description="Number of the first page.")
-    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
-    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
-    reach: int | None = _REACH
-
-
-class OffsetPagination(Strict):
-    """A page starts at a record's number. The list ends as numbered pages do."""
-
-    type: Literal["offset"]
-    param: Parameter = Field("offset", description="Query parameter that takes the offset.")
-    start: int = Field(0, ge=0, le=1, description="Number of the first record.")
-    size_param: Parameter = Field("limit", description="Parameter that asks for a page size.")
-    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
-    reach: int | None = _REACH
-
-
-class KeysetPagination(Strict):
-    """A page begins behind the last record of the one before it. The list ends at an empty page."""
-
-    type: Literal["keyset"]
-    key: FieldExpression = Field(
-        "id", description="Where a record holds the key by which the list is sorted, upwards."
-    )
-    param: Parameter = Field(description="Parameter that takes the last key, e.g. since_id.")
-    value: str = Field(
-        "{key}", max_length=256, description="What the parameter holds, {key} in it."
-    )
-    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
-    size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> KeysetPagination:
-        if "{key}" not in self.value:
-            raise ValueError("value has no {key}, where the last record's key is to stand")
-        return self
-
-
-class ScimPagination(Strict):
-    """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
-
-    type: Literal["scim"]
-    count: int | None = Field(100, ge=1, le=100_000, description="Records a page; null: not sent.")
-
-
-class NoPagination(Strict):
-    """Everything is in one answer."""
-
-    type: Literal["none"]
-
-
-Pagination = Annotated[
-    CursorPagination
-    | NextUrlPagination
-    | LinkHeaderPagination
-    | PagePagination
-    | OffsetPagination
-    | KeysetPagination
-    | ScimPagination
-    | NoPagination,
-    Field(discriminator="type"),
-]
 
 
 class DeclaredTotal(Strict):
@@ -446,7 +91,7 @@ class DeclaredTotal(Strict):
     def _one_place(self) -> DeclaredTotal:
         if (self.path is None) == (self.header is None):
             raise ValueError("give the total's place as path or as header, one of the two")
-        if self.header is not None and not _HEADER_NAME.fullmatch(self.header):
+        if self.header is not None and not HEADER_NAME.fullmatch(self.header):
             raise ValueError("header is not a header name")
         return self
 
@@ -661,7 +306,7 @@ class RestStream(Strict):
         "required: external_id, of group_memberships group_external_id and member_external_id, of "
         "signin_events event_id."
     )
-    unordered: Unsorted = []
+    unordered: Unsorted = Field([])
 
     @model_validator(mode="after")
     def _consistent(self) -> RestStream:
@@ -674,7 +319,7 @@ class RestStream(Strict):
                 )
         for value in self.params.values():
             if isinstance(value, str):
-                _template(value)
+                template(value)
         if self.where is not None and not isinstance(parse(self.where), Condition):
             raise ValueError(f'where: {self.where!r} compares nothing, as kind == "person" does')
         if self.body is not None and self.single is not None and self.single.several is not None:
@@ -796,7 +441,7 @@ class Connection(Strict):
         if self.client_certificate and Origin.of(self.api_endpoint).scheme != "https":
             raise ValueError("client_certificate is shown in TLS; api_endpoint is not https")
         for auth in self.auth.parts if isinstance(self.auth, SeveralAuth) else [self.auth]:
-            if not isinstance(auth, _TokenAuth):
+            if not isinstance(auth, TokenAuth):
                 continue
             issuer = Origin.of(auth.token_url)
             if not (issuer.is_private or self.allow_plain_http):
@@ -810,7 +455,7 @@ class Connection(Strict):
                 raise ValueError(f"headers has {name}; credentials go to auth, by reference")
             if lower in _OWN_HEADERS:
                 raise ValueError(f"headers has {name}, which is set for every request")
-            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
                 raise ValueError(f"headers has {name!r}, which cannot be sent as it is")
         for host in self.allowed_hosts:
             if not re.fullmatch(r"[a-z0-9.\-]+(:\d+)?|\[[0-9a-f:.]+\](:\d+)?", host):

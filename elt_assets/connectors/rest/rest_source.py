@@ -62,13 +62,10 @@ from elt_assets.connectors.rest.listing_course import (
 from elt_assets.connectors.rest.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer, NextFrom, another_size, paginator
 from elt_assets.connectors.rest.permission import confirm_by_header, confirm_by_request
-from elt_assets.connectors.rest.provider_data import (
-    RestData,
-    SingleRecord,
-    written,
-)
+from elt_assets.connectors.rest.provider_data import RestData, SingleRecord
 from elt_assets.connectors.rest.request_body import Body
 from elt_assets.connectors.rest.row_filter import kept
+from elt_assets.connectors.rest.text_types import written
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.errors import (
     PageUnreadable,

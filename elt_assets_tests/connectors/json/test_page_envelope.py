@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, described
+from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader
+from elt_assets.connectors.json.page_words import described
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
 
 READER = EnvelopeReader(("data", "items"), cursor=("data", "next"), total=("meta", "total"))
