@@ -11,7 +11,7 @@ from elt_assets.connectors import catalog
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.service import Platform
+from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.conftest import OpenSource
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
@@ -83,7 +83,7 @@ def test_a_listing_that_is_shorter_than_its_total_is_incomplete(
 
 
 def test_a_record_that_is_no_longer_meant_is_deleted(
-    provider: Provider, filtered: dict[str, Any], platform: Platform
+    provider: Provider, filtered: dict[str, Any], platform: SyncService
 ) -> None:
     people = staff()
     serve(provider, people)
@@ -106,7 +106,7 @@ def test_a_record_asked_for_alone_has_to_be_meant(
 
 
 def test_a_record_that_cannot_be_read_is_kept(
-    provider: Provider, filtered: dict[str, Any], platform: Platform
+    provider: Provider, filtered: dict[str, Any], platform: SyncService
 ) -> None:
     body = (
         b'{"data": {"items": [{"id": "a", "kind": "person"}, {"id": "b", "n": NaN}]}, "total": 2}'
