@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -245,9 +246,14 @@ def is_text(text: str) -> bool:
 
 
 def is_markdown(text: str) -> bool:
-    """Whether everything is text but the marks of our own lists and tables."""
-    cells = [cell for line in text.splitlines() for cell in re.split(r" ?(?<!\\)\| ?", line)]
-    return is_inert(text) and all(is_markdown_text(cell.removeprefix("- ")) for cell in cells)
+    """Whether everything is text but our own marks: list items, bold verdicts, heads of tables."""
+    lines = text.splitlines()
+    rows = [
+        line for line, under in pairwise([*lines, ""]) if not re.fullmatch(r"\|( --- \|)+", under)
+    ]
+    cells = [cell for line in rows for cell in re.split(r" ?(?<!\\)\| ?", line)]
+    plain = [re.sub(r"^(- )?(\*\*[A-Z][a-z ]+\.\*\*)?", "", cell) for cell in cells]
+    return is_inert(text) and all(map(is_markdown_text, plain))
 
 
 HOLDS: dict[str, Callable[[str], bool]] = {
