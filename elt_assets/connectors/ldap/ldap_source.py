@@ -152,7 +152,7 @@ class LdapSource:
             for key in (control, *keys)
             if (value := records.read_back(self._key, key)) is not None
         }
-        if control not in filters or len(filters) < 2:
+        if control not in filters:
             return {}
         answer = session.search(
             Search(

@@ -159,6 +159,15 @@ def memberships(platform: SyncService) -> set[tuple[str, str]]:
     }
 
 
+def test_a_preview_of_a_directory_warns_of_nothing(platform: Platform, company: OpenLdap) -> None:
+    platform.registry.add(REF, "ldap", data(company, page_size=100))
+    for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS):
+        preview = platform.preview(stream, REF)
+        # Of twenty groups, a round number.
+        assert [one for one in preview.warnings if "nothing follows" not in one] == []
+        assert preview.records
+
+
 def test_what_changes_in_the_directory_changes_in_latest(
     platform: SyncService, changing: OpenLdap
 ) -> None:
