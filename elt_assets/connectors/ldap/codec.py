@@ -1,6 +1,7 @@
-"""LDAP messages as bytes (RFC 4511), encoded and decoded by ldap3.
+"""LDAP messages as bytes (RFC 4511): requests are encoded by ldap3, answers are decoded here.
 
-Only ldap3's protocol code is used. Connecting, TLS, deadlines and limits are in `session`.
+ldap3's own decoder is slower and takes lengths on trust. Connecting, TLS, deadlines and limits are
+in `session`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from pyasn1.error import PyAsn1Error
 from elt_assets.errors import InvalidInput, PageUnreadable
 
 _asn1: Any = asn1
-"""Its stubs know neither half of it."""
+"""Its stubs do not know `encode`."""
 
 Scope = Literal["base", "one_level", "subtree"]
 
 _SCOPES: dict[Scope, str] = {"base": BASE, "one_level": LEVEL, "subtree": SUBTREE}
 _PAGED = "1.2.840.113556.1.4.319"
 _START_TLS = "1.3.6.1.4.1.1466.20037"
-_BIND, _ENTRY, _DONE, _REFERENCE, _EXTENDED = 1, 4, 5, 19, 24
+_BIND, _ENTRY, _DONE, _REFERENCE, _EXTENDED = 0x61, 0x64, 0x65, 0x73, 0x78
+"""Tags of what a server answers (RFC 4511, section 4)."""
+_REFERRALS = 0xA3
 _MALFORMED = (IndexError, KeyError, TypeError, ValueError, AttributeError, RecursionError)
+"""What ldap3 raises for a filter that is none, besides its own errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,45 +144,78 @@ def decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
     None is a message of another kind. Raises `PageUnreadable` for what is not LDAP.
     """
     try:
-        return _decoded(_asn1.decode_message_fast(message))
-    except _MALFORMED:
+        return _decoded(message)
+    except (IndexError, ValueError):
         raise PageUnreadable("the server's answer is no LDAP message") from None
 
 
-def _decoded(found: dict[str, Any]) -> tuple[int, Entry | Reference | Result | None]:
-    number, payload = found["messageID"], found["payload"]
-    if not isinstance(number, int):
-        raise ValueError(number)
-    match found["protocolOp"]:
+def _decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
+    ((_, begin, end),) = _parts(message, 0, len(message))
+    (_, first, last), (operation, begin, end), *further = _parts(message, begin, end)
+    number = int.from_bytes(message[first:last], "big")
+    match operation:
         case operation if operation == _ENTRY:
-            attributes = {
-                attribute[3][0][3].decode(): [value[3] for value in attribute[3][1][3]]
-                for attribute in payload[1][3]
-            }
-            return number, Entry(payload[0][3].decode(), attributes)
+            return number, _entry(message, begin, end)
         case operation if operation == _REFERENCE:
-            return number, Reference(tuple(_text(one[3]) for one in payload))
+            urls = (_text(message[at:to]) for _, at, to in _parts(message, begin, end))
+            return number, Reference(tuple(urls))
         case operation if operation in (_BIND, _DONE, _EXTENDED):
-            return number, _result(payload, found["controls"])
+            return number, _result(message, begin, end, further)
     return number, None
 
 
-def _result(payload: Any, controls: Any) -> Result:
-    referrals: tuple[str, ...] = ()
-    for kind, _, tag, value in payload[3:]:
-        if (kind, tag) == (2, 3) and isinstance(value, list):
-            referrals = tuple(_text(one[3]) for one in value)
+def _entry(message: bytes, begin: int, end: int) -> Entry:
+    (_, first, last), (_, begin, end) = _parts(message, begin, end)
+    attributes = {}
+    for _, at, to in _parts(message, begin, end):
+        (_, named, behind), (_, at, to) = _parts(message, at, to)
+        values = [message[one:other] for _, one, other in _parts(message, at, to)]
+        attributes[message[named:behind].decode()] = values
+    return Entry(message[first:last].decode(), attributes)
+
+
+def _result(message: bytes, begin: int, end: int, further: Sequence[_Part]) -> Result:
+    (_, at, to), _, (_, said, until), *rest = _parts(message, begin, end)
+    referrals = [
+        _text(message[one:other])
+        for tag, inner, outer in rest
+        if tag == _REFERRALS
+        for _, one, other in _parts(message, inner, outer)
+    ]
     cookie = None
-    for control in controls or ():
-        parts = control[3]
-        if _text(parts[0][3]) == _PAGED:
-            ((_, _, _, (_, given)),) = _asn1.decode_sequence(parts[-1][3], 0, len(parts[-1][3]))
-            cookie = bytes(given[3])
-    return Result(int(payload[0][3]), _text(payload[2][3]), referrals, cookie)
+    for _, inner, outer in further:
+        for _, one, other in _parts(message, inner, outer):
+            (_, named, behind), *_, (_, value, after) = _parts(message, one, other)
+            if message[named:behind] == _PAGED.encode():
+                ((_, value, after),) = _parts(message, value, after)
+                _, (_, value, after) = _parts(message, value, after)
+                cookie = message[value:after]
+    code = int.from_bytes(message[at:to], "big")
+    return Result(code, _text(message[said:until]), tuple(referrals), cookie)
+
+
+_Part = tuple[int, int, int]
+"""The tag of a part of a message, and where its content begins and ends."""
+
+
+def _parts(message: bytes, at: int, end: int) -> list[_Part]:
+    """The parts that fill a message from `at` to `end`, by the lengths they give (X.690, 8.1)."""
+    found = []
+    while at < end:
+        tag, length = message[at], message[at + 1]
+        at += 2
+        if length > 0x80:
+            begin, at = at, at + length - 0x80
+            length = int.from_bytes(message[begin:at], "big")
+        if at + length > end:
+            raise ValueError("a part is longer than the whole")
+        found.append((tag, at, at + length))
+        at += length
+    return found
 
 
 def _text(value: bytes) -> str:
-    return bytes(value).decode("utf-8", "replace")
+    return value.decode("utf-8", "replace")
 
 
 def _message(number: int, kind: str, request: Any, controls: Any = None) -> bytes:

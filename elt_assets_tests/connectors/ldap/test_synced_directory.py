@@ -159,7 +159,9 @@ def memberships(platform: SyncService) -> set[tuple[str, str]]:
     }
 
 
-def test_a_preview_of_a_directory_warns_of_nothing(platform: Platform, company: OpenLdap) -> None:
+def test_a_preview_of_a_directory_warns_of_nothing(
+    platform: SyncService, company: OpenLdap
+) -> None:
     platform.registry.add(REF, "ldap", data(company, page_size=100))
     for stream in (USERS, GROUPS, GROUP_MEMBERSHIPS):
         preview = platform.preview(stream, REF)
