@@ -44,8 +44,8 @@ test-fast: $(READY) ## Run the tests that need no other process, in under a minu
 		-k 'not postgresql' $(addprefix elt_assets_tests/,$(FAST)) $(ARGS)
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
 	@$(BIN)/python -m elt_assets_tests.campaign hostile
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
 
 check: $(READY) ## Check style, types, prose, import contracts and that Dagster loads the definitions
 	@$(BIN)/ruff check
