@@ -80,6 +80,7 @@ def number_entries(database: OperationalDatabase) -> FeedState:
     if rows and not rows[0]["waiting"]:
         return FeedState(rows[0]["feed_id"], rows[0]["head"], rows[0]["trimmed"])
     with database.transaction(LOCK) as transaction:
+        feed_log.exclude_numbering(transaction)
         state = _begun(transaction)
         transaction.execute(
             """

@@ -11,6 +11,7 @@ from elt_assets.storage.operational.database import OperationalDatabase, Transac
 from elt_assets.sync.admin.maintenance import Work
 from elt_assets.sync.clock import ago
 from elt_assets.sync.service import SyncService
+from elt_assets.sync.state.feed_log import exclude_numbering
 
 _AT_ONCE = 500
 """Segments deleted in one transaction: on SQLite applies wait for it."""
@@ -68,6 +69,7 @@ def _older(database: OperationalDatabase, age: timedelta, head: int) -> int:
 
 def _delete_some(database: OperationalDatabase, cut: int) -> int:
     with database.transaction(LOCK) as transaction:
+        exclude_numbering(transaction)
         rows = transaction.rows(
             "SELECT first_position FROM feed_segments WHERE first_position + entries - 1 <= ?"
             f" ORDER BY first_position LIMIT {_AT_ONCE}",

@@ -21,6 +21,7 @@ from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
 from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations
 from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
+from elt_assets_tests.campaign.feed.campaign import VICTIMS, FeedCampaign
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
 from elt_assets_tests.campaign.hostile.sinks import sinks_campaign
@@ -61,6 +62,14 @@ def hostile(folder: Path, seed: int, scale: float) -> Figures:
     return figures
 
 
+def feed(folder: Path, seed: int, scale: float) -> Figures:
+    """Deaths of everything around the change feed."""
+    figures = FeedCampaign(folder / "feed", seed).run(max(1, int(300 * scale)))
+    met = {name.partition(",")[0] for name in figures.fired}
+    figures.missing = sorted(set(VICTIMS) - met)
+    return figures
+
+
 def liar(_folder: Path, seed: int, scale: float) -> Figures:
     """Providers that lie in every claim, in memory."""
     figures = liar_campaign(max(1_000, int(1_000_000 * scale)), seed)
@@ -72,6 +81,7 @@ CAMPAIGNS: dict[str, Callable[[Path, int, float], Figures]] = {
     "chaos": chaos,
     "crash": crash,
     "concurrency": concurrency,
+    "feed": feed,
     "hostile": hostile,
     "liar": liar,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from elt_assets.config.settings import load_settings
@@ -25,6 +26,16 @@ from elt_assets_tests.feed.listening import ALL, applied, heard, numbers, told
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
 OTHER = IntegrationRef("globex", "main")
+
+
+SLOW = IntegrationRef("slow", "one")
+
+
+def one_change() -> pa.RecordBatchReader:
+    """A user who came, as an apply publishes it."""
+    row = {"change_type": "INSERT", "id": "1", "external_id": "late", "name": "L", "email": None}
+    row |= {"active": True, "attributes": "{}", "before": None}
+    return pa.Table.from_pylist([row]).to_reader()
 
 
 def latest(company: Company, *refs: IntegrationRef) -> dict[tuple[str, str, str], object]:
@@ -210,7 +221,7 @@ def test_what_commits_late_appears_behind_what_was_served(company: Company) -> N
 
     def slow() -> None:
         with database.transaction("slow:one") as transaction:
-            feed_log.publish_removal(transaction, IntegrationRef("slow", "one"))
+            feed_log.publish(transaction, feed_log.Published("users", SLOW, "s1", 1), one_change())
             begun.set()
             go_on.wait(60)
 
@@ -222,9 +233,9 @@ def test_what_commits_late_appears_behind_what_was_served(company: Company) -> N
     assert numbers(served) == [1, 2]
     go_on.set()
     late.join()
-    assert [(entry["type"], n) for entry, n in zip(heard(company, 2), [3], strict=True)] == [
-        ("integration.removed", 3)
-    ]
+    late_entries = heard(company, 2)
+    assert told(late_entries) == [("users.inserted", "late")]
+    assert numbers(late_entries) == [3]
 
 
 def test_readers_that_number_at_the_same_time_agree(company: Company) -> None:

@@ -10,7 +10,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 class Receiver(BaseHTTPRequestHandler):
     """Prints each entry once; a message that is not from the feed is refused."""
 
-    position = 0
+    feed, position = "", 0
 
     def do_POST(self) -> None:
         """Answer 204 when the entries are stored, so that they are not sent again."""
@@ -21,10 +21,12 @@ class Receiver(BaseHTTPRequestHandler):
             self.send_error(401)
             return
         for entry in message["data"]["entries"]:
-            number = int(entry["position"].partition("-")[2])
-            if number > Receiver.position:  # less or equal was sent before: at least once
+            feed, _, number = entry["position"].partition("-")
+            if feed != Receiver.feed:  # another installation, or one that was restored
+                Receiver.feed, Receiver.position = feed, 0
+            if int(number) > Receiver.position:  # less or equal was sent before: at least once
                 print(entry["type"], entry.get("key"), flush=True)
-                Receiver.position = number
+                Receiver.position = int(number)
         self.send_response(204)
         self.end_headers()
 

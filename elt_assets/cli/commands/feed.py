@@ -279,8 +279,11 @@ def serve_feed(host: str | None, port: int | None) -> None:
     serve(served(settings), host, port)
 
 
-def served(settings: Settings) -> Any:
-    """The feed's application, behind the guard that servers of this installation have."""
+def served(settings: Settings, *, delivering: bool = True) -> Any:
+    """The feed's application, behind the guard that servers of this installation have.
+
+    `delivering` sends webhooks, too, as long as it runs.
+    """
     from starlette.middleware import Middleware
 
     from elt_assets.feed.server import application
@@ -290,7 +293,7 @@ def served(settings: Settings) -> Any:
     return application(
         lambda: operational_database(settings),
         [Middleware(RequestGuard, access=access)],
-        lambda database, stop: keep_delivering(database, settings, stop),
+        (lambda database, stop: keep_delivering(database, settings, stop)) if delivering else None,
     )
 
 

@@ -85,11 +85,22 @@ def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchR
 
 def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
     """Erase the integration's entries and publish that it was removed, and nothing else of it."""
+    exclude_numbering(transaction)
     for table in ("feed_segments", "feed_bodies"):
         transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", ref.values)
     sequence = last_sequence(transaction, ref) + 1
     _add(transaction, Published(REMOVED, ref, "", 0), sequence, 1)
     _set_last(transaction, ref, sequence)
+
+
+def exclude_numbering(transaction: Transaction) -> None:
+    """Be the only one, until the transaction ends, that changes or deletes segments.
+
+    Applies only add segments and wait for nobody. Two that changed the same ones in another order
+    would wait for each other.
+    """
+    for statement in transaction.dialect.exclusive("feed_state"):
+        transaction.execute(statement)
 
 
 def last_sequence(source: Transaction, ref: IntegrationRef) -> int:
