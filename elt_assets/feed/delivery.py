@@ -30,7 +30,7 @@ from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import read
-from elt_assets.feed.numbering import FeedState, number_entries
+from elt_assets.feed.numbering import FeedState, number_entries, number_of
 from elt_assets.feed.retry_schedule import Verdict, verdict, wait_after
 from elt_assets.feed.turns import turn
 from elt_assets.storage.operational.database import OperationalDatabase
@@ -111,10 +111,10 @@ class Deliverer:
             entries = [
                 entry
                 for entry in found.found
-                if consumer.pending is None or state.number(entry["position"]) <= consumer.pending
+                if consumer.pending is None or number_of(entry["position"]) <= consumer.pending
             ]
             if entries:
-                return _Batch(consumer.name, entries, state.number(entries[-1]["position"]), state)
+                return _Batch(consumer.name, entries, number_of(entries[-1]["position"]), state)
             # Nothing of this is for the consumer: it has all of it.
             Consumers(self.database).advance(consumer, found.next)
             consumer = Consumers(self.database).get(consumer.name)

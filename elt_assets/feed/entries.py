@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.feed.numbering import FeedState
+from elt_assets.feed.numbering import FeedState, number_of
 from elt_assets.feed.scope import ATTRIBUTES, Scope
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.sync.state.feed_log import REMOVED, SEGMENT_ENTRIES, unpacked
@@ -22,10 +22,14 @@ _TYPES = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What was found, and the number to go on from: everything up to it was seen."""
+    """What was found, and the number to go on from: everything up to it was seen.
+
+    `more` says that there may be further ones already.
+    """
 
     found: list[dict[str, Any]]
     next: int
+    more: bool
 
 
 def read(
@@ -33,7 +37,8 @@ def read(
 ) -> Entries:
     """The first `limit` entries after `after` that are in the scope, in the order of positions.
 
-    `state` must have been taken before, and `after` come from it.
+    `state` must have been taken before, and `after` come from it. Entries that were numbered since
+    may be among them.
     """
     with database.snapshot() as snapshot:
         chosen, cut = _chosen(snapshot, after, limit, scope)
@@ -43,8 +48,8 @@ def read(
     ][:limit]
     if len(found) == limit:
         cut = True
-    last = state.number(found[-1]["position"]) if found else after
-    return Entries(found, last if cut else max(state.head, last))
+    last = number_of(found[-1]["position"]) if found else after
+    return Entries(found, last if cut else max(state.head, last), cut)
 
 
 def behind(database: OperationalDatabase, after: int, scope: Scope) -> tuple[int, str | None]:

@@ -71,6 +71,11 @@ class FeedState:
         return self.trimmed if text == BEGINNING else self.number(text)
 
 
+def number_of(position: str) -> int:
+    """The number of a position that this feed has made, maybe since its state was read."""
+    return int(position.rpartition("-")[2])
+
+
 def number_entries(database: OperationalDatabase) -> FeedState:
     """Number what was committed since the last time, and return how the feed stands now."""
     rows = database.rows(

@@ -83,12 +83,11 @@ class FeedServer:
         after = state.number(query.after)
         await run_in_threadpool(self._note, consumer, after)
         found = await self._found(consumer, query, scope, state, after)
-        more = len(found.found) == query.limit
         return _answer(
             found.found,
             query.lines,
             "entries",
-            {"next": state.text(found.next), "more": more},
+            {"next": state.text(found.next), "more": found.more},
         )
 
     async def snapshot(self, request: Request) -> Response:

@@ -357,3 +357,15 @@ def test_a_restored_backup_refuses_positions_of_the_original(
     finally:
         copied.close()
     assert number_entries(company.platform.database).number(position) == 2
+
+
+def test_what_was_numbered_since_the_state_was_read_is_handed_out(company: Company) -> None:
+    company.connect(world=World(people(2)))
+    company.sync()
+    database = company.platform.database
+    state = number_entries(database)
+    company.worlds["acme:main"].records = people(3)
+    company.sync(sync_id="s2")
+    number_entries(database)
+    found = read(database, state, 0, 10, ALL)
+    assert (numbers(found.found), found.next) == ([1, 2, 3], 3)
