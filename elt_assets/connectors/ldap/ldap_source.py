@@ -163,7 +163,8 @@ class LdapSource:
             )
         )
         there = {records.key_of(entry, self._key) for entry in answer.entries}
-        if answer.cut_short is not None or answer.references or control not in there:
+        elsewhere = answer.references and self._stream.referrals == "incomplete"
+        if answer.cut_short is not None or elsewhere or control not in there:
             return {}
         return {
             key: Presence.PRESENT if key in there else Presence.GONE

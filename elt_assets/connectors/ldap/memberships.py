@@ -176,7 +176,8 @@ class MembershipSource:
         text = f"(&{equals(self._key, value)}{self._stream.filter})"
         search = Search(self._base, self._stream.scope, text, self._search().attributes)
         answer = session.search(search)
-        if answer.cut_short is not None or answer.references or len(answer.entries) > 1:
+        elsewhere = answer.references and self._stream.referrals == "incomplete"
+        if answer.cut_short is not None or elsewhere or len(answer.entries) > 1:
             return None
         directory = self._directory(session)
         keys = {member.key for entry in answer.entries for member in directory.of(entry)}

@@ -199,7 +199,7 @@ class Session:
         except ssl.SSLCertVerificationError as error:
             raise ProviderRefused(
                 f"{connection.host} shows a certificate that does not prove who it is: "
-                f"{error.verify_message}. Name its authority in connection.tls_ca"
+                f"{error.verify_message.rstrip('.')}. Name its authority in connection.tls_ca"
             ) from None
         except (OSError, ValueError) as error:
             raise ProviderUnavailable(

@@ -1,0 +1,141 @@
+"""A real Active Directory domain (Samba): pages, ids, flags, groups, referrals, changes, probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ldap3 import MODIFY_REPLACE
+
+from elt_assets.connectors.source import Presence
+from elt_assets_tests.connectors.ldap.conftest import opened, read, records
+from elt_assets_tests.testbed.samba import BASE, USERS, DomainController, samba
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = 35
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[DomainController]:
+    """35 people, every tenth disabled; groups in one another."""
+    with samba() as controller:
+        with controller.administered() as admin:
+            for number in range(PEOPLE):
+                admin.add(
+                    name(f"p{number}"),
+                    ["user"],
+                    {
+                        "sAMAccountName": f"p{number}",
+                        "displayName": f"Person {number}",
+                        "mail": f"p{number}@acme.example",
+                        # A normal account that needs no password, or a disabled one.
+                        "userAccountControl": 546 if number % 10 == 0 else 544,
+                    },
+                )
+            for group, members in (("inner", ["p1", "p2"]), ("outer", ["p3", "inner"])):
+                admin.add(name(group), ["group"], {"member": [name(one) for one in members]})
+        yield controller
+
+
+@pytest.fixture(autouse=True)
+def domain_password(domain: DomainController, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LDAP_PASSWORD", domain.password)
+
+
+def name(of: str) -> str:
+    return f"CN={of},{USERS}"
+
+
+def data(domain: DomainController, base: str = USERS, **users: Any) -> dict[str, Any]:
+    """provider_data of those people and groups."""
+    return {
+        "connection": domain.connection(),
+        "directory": "active_directory",
+        "base": base,
+        "streams": {
+            "users": {
+                "filter": "(&(objectCategory=person)(objectClass=user)(displayName=*))",
+                "page_size": 10,
+                "fields": {
+                    "external_id": "objectGUID",
+                    "name": "displayName",
+                    "active": "$enabled",
+                    "groups": "memberOf",
+                    "source_updated_at": "whenChanged",
+                },
+                "incremental": {"full_every": "1d"},
+            }
+            | users,
+            "groups": {
+                "filter": "(|(cn=inner)(cn=outer))",
+                "fields": {"external_id": "objectGUID", "name": "cn"},
+            },
+            "group_memberships": {
+                "filter": "(|(cn=inner)(cn=outer))",
+                "members": {"nested": True},
+                "fields": {"group_external_id": "group", "member_external_id": "member"},
+            },
+        },
+    }
+
+
+def test_everybody_is_listed_once_and_from_every_page_on(domain: DomainController) -> None:
+    pages = list(opened(data(domain)).pages(None))
+    found = records(pages)
+    assert {one["displayName"]: one["$enabled"] for one in found} == {
+        f"Person {number}": number % 10 != 0 for number in range(PEOPLE)
+    }
+    assert len({one["objectGUID"] for one in found}) == len(found) == PEOPLE
+    assert len(pages) == 4
+    for at, page in enumerate(pages[:-1]):
+        assert records(list(opened(data(domain)).pages(page.next))) == records(pages[at + 1 :])
+
+
+def test_members_of_groups_in_groups_belong_to_the_outer_one(domain: DomainController) -> None:
+    keys = {one["objectGUID"]: one["displayName"] for one in read(opened(data(domain)))}
+    keys |= {one["objectGUID"]: one["cn"] for one in read(opened(data(domain), "groups"))}
+    found = read(opened(data(domain), "group_memberships"))
+    assert {(keys[one["group"]], keys[one["member"]]) for one in found} == {
+        ("inner", "Person 1"),
+        ("inner", "Person 2"),
+        ("outer", "Person 3"),
+        ("outer", "inner"),
+        ("outer", "Person 1"),
+        ("outer", "Person 2"),
+    }
+    assert len(found) == 6
+
+
+def test_below_the_domain_itself_other_parts_are_reported_or_ignored(
+    domain: DomainController,
+) -> None:
+    (*_, last) = opened(data(domain, BASE)).pages(None)
+    (doubt,) = last.doubts
+    assert "is held by acme.example and was not read" in doubt
+    source = opened(data(domain, BASE, referrals="ignore"))
+    keys = [one["objectGUID"] for one in read(source)]
+    gone = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+    assert source.probe([gone, keys[0]], keys[1:]) == {
+        gone: Presence.GONE,
+        keys[0]: Presence.PRESENT,
+    }
+    careful = opened(data(domain, BASE))
+    assert careful.probe([gone], keys) == {gone: Presence.UNKNOWN}
+
+
+def test_who_was_deleted_is_gone_and_who_was_changed_is_listed(domain: DomainController) -> None:
+    source = opened(data(domain))
+    with domain.administered() as admin:
+        admin.add(name("leaver"), ["user"], {"sAMAccountName": "leaver", "displayName": "Leaver"})
+    everybody = {one["displayName"]: one for one in read(source)}
+    newest = max(one["whenChanged"] for one in everybody.values())
+    with domain.administered() as admin:
+        admin.delete(name("leaver"))
+        admin.modify(name("p7"), {"mail": [(MODIFY_REPLACE, ["new@acme.example"])]})
+    keys = [everybody[one]["objectGUID"] for one in ("Leaver", "Person 1", "Person 2")]
+    assert source.probe(keys[:1], keys[1:]) == {keys[0]: Presence.GONE}
+    changed = read(source, newest.replace(".0Z", ".000000Z"))
+    assert "Person 7" in {one["displayName"] for one in changed}
+    assert all(one["whenChanged"] >= newest for one in changed)
