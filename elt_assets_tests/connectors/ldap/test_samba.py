@@ -108,6 +108,16 @@ def test_members_of_groups_in_groups_belong_to_the_outer_one(domain: DomainContr
     assert len(found) == 6
 
 
+def test_only_members_of_a_group_are_listed_directly_or_through_others(
+    domain: DomainController,
+) -> None:
+    direct = f"(memberOf={name('outer')})"
+    chained = f"(memberOf:1.2.840.113556.1.4.1941:={name('outer')})"
+    for rule, expected in ((direct, {"p3"}), (chained, {"p1", "p2", "p3"})):
+        found = read(opened(data(domain, filter=f"(&(objectClass=user){rule})")))
+        assert {one["displayName"].replace("Person ", "p") for one in found} == expected
+
+
 def test_below_the_domain_itself_other_parts_are_reported_or_ignored(
     domain: DomainController,
 ) -> None:
