@@ -98,12 +98,10 @@ class FeedCampaign:
             self._dies(victim, processes.apply, *acting)
         # What was interrupted is tried again, as the recovery sensor does.
         self._lives(processes.apply, *acting, Death())
-        if _failed(consumers):
-            consumers.retry("is-sent")
         if victim == "delivering":
+            if _failed(consumers):
+                consumers.retry("is-sent")
             self._dies(victim, processes.deliver, self._home)
-        else:
-            self._lives(processes.deliver, self._home, Death())
         pulling = (server.url, token, str(self._copy))
         if victim == "pulling":
             self._dies(victim, processes.pull, *pulling)
