@@ -133,11 +133,15 @@ def test_a_token_never_sees_another_tenant(company: Company, consumer: As) -> No
     company.connect(OTHER, World(people(4)))
     company.sync()
     company.sync(OTHER)
+    third = IntegrationRef("initech", "main")
+    company.connect(third, World([person(n, name=f"Initech {n}") for n in range(3)]))
+    company.sync(third)
     company.platform.remove(ACME)
     own = consumer(Scope(organizations=("globex",)))
     for path in ("/feed", "/snapshot"):
         answer = own.get(path)
         assert b"acme" not in answer.body
+        assert b"nitech" not in answer.body
         assert b"globex" in answer.body
         refused = own.get(path, organization="acme")
         absent = own.get(path, organization="nothing-there")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def pull(url: str, token: str, file: str, death: Death) -> None:
     spec.loader.exec_module(example)
     _mortal(death)
     at = None
-    with suppress(OSError):
+    with suppress(OSError, HTTPException):
         while at != (at := example.pull(url, token, file, wait=0)):
             pass
 
