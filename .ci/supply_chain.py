@@ -1,7 +1,7 @@
-"""What the project is made of: licences of all dependencies, and a bill of materials.
+"""The licences of all dependencies, and a bill of materials.
 
-Belongs here: facts from requirements.lock and from the metadata of what is installed. Does not:
-known weaknesses, which `make audit` asks an advisory database for.
+Both come from requirements.lock and the metadata of the installed packages. Known vulnerabilities
+are checked by `make audit`, which queries an advisory database.
 
     python .ci/supply_chain.py licences     name, version and licence, a line each
     python .ci/supply_chain.py sbom         CycloneDX 1.5 as JSON

@@ -1,7 +1,4 @@
-"""`python -m benchmarks NAME`: run one benchmark and write what it found.
-
-Belongs here: the command line. Does not: measuring (a package for each benchmark).
-"""
+"""`python -m benchmarks NAME`: run one benchmark and write its results."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A measured contender in a process of its own, so that none inherits another's warmth.
+"""Run a measured contender in a process of its own, so that no contender inherits warm caches.
 
-Belongs here: starting it, its answer, its peak memory. Does not: what it does (each
-benchmark), or in which order contenders run.
+The parent gets the contender's result and its peak memory.
 
     python -m benchmarks.contender package.module:function   (arguments as JSON on stdin)
 """

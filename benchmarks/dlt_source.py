@@ -1,7 +1,4 @@
-"""The directory of `extract.provider` as a source of dlt's, merged by key.
-
-Belongs here: that one declaration. Does not: running it.
-"""
+"""The directory of `extract.provider` as a dlt source, merged by key."""
 
 from __future__ import annotations
 

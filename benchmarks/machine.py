@@ -1,6 +1,6 @@
-"""What was measured on: the machine and the versions of what took part.
+"""The machine that a benchmark ran on, and the versions of the packages that took part.
 
-Belongs here: facts without which a figure means nothing. Does not: any figure.
+A figure means nothing without these facts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Repetitions in two numbers, and where results are written.
+"""Minimum and median of repeated measurements, and the JSON and Markdown files of results.
 
-Belongs here: the minimum and the median, JSON and Markdown files. Does not: what was
-measured, or how a table is laid out for it (each benchmark).
+Each benchmark lays out its own table.
 """
 
 from __future__ import annotations

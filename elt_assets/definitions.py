@@ -1,8 +1,6 @@
-"""The Dagster definitions: the only place that assembles the graph.
+"""The Dagster definitions: assets, jobs, schedules, sensors and resources in one graph.
 
-Belongs here: putting assets, jobs, schedules, sensors and resources together. Does not:
-defining any of them, or doing anything: importing this module touches no file, no
-network and no environment variable.
+Importing this module touches no file, no network and no environment variable.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""Every error this project raises on purpose, in one hierarchy.
+"""Every error that this project raises on purpose, in one hierarchy.
 
-Belongs here: exception classes, and whether trying again can help. Does not: catching
-them (one place settles an integration, one place ends a command) or wording that only one
-caller needs.
-
-A message names the thing that is wrong and what to do about it, in words for the person
-who can act. It never carries a secret or a person's data.
+Each class states whether another attempt can help. A message names what is wrong and what to do
+about it, in words for the person who can act. It never contains a secret or personal data.
 """
 
 from __future__ import annotations

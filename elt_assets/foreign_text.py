@@ -1,10 +1,9 @@
-"""Text from outside, made harmless for the place where it is shown.
+"""Make text from outside harmless for the place where it is shown.
 
-Belongs here: length, characters that steer a terminal or reverse what is read, links, mentions and
-Markdown. Does not: secrets and personal data (telemetry.logs), or deciding what is shown.
-
-Names, keys and error messages come from providers. Whatever one of them contains, it must appear
-as text: no link that somebody clicks, no image that is fetched, no mention, no colour.
+Names, keys and error messages come from providers. Each must appear as plain text: no link to
+click, no image to fetch, no mention, no colour. The module limits length and neutralizes links,
+mentions, Markdown, and characters that control a terminal or reverse the reading order. Secrets and
+personal data are redacted in `telemetry.logs`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What every test starts from: a home of its own, and nothing of the machine's settings.
+"""What every test starts from: a home of its own, and none of the machine's settings.
 
-Belongs here: isolation that every test needs, and the stores it is given: files, unless a test
-asks for each `backend` in turn, or `--operational postgresql` or `--warehouse lake` is said.
-Does not: builders and servers of one part of the tree, which have a conftest.py beside their
-tests.
+The stores are files, unless a test requests each `backend` in turn or the command line has
+`--operational postgresql` or `--warehouse lake`. Builders and servers of one part of the tree are
+in the conftest.py of its folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The tree itself: rules that no linter knows and that a reader relies on.
+"""Rules for every file of the project that no linter knows and that a reader relies on.
 
-Belongs here: what holds for every file of the project. Does not: the arrows between the
-packages (import contracts in pyproject.toml) or what any module does.
+Which package may import which is checked by the import contracts in pyproject.toml.
 """
 
 from __future__ import annotations

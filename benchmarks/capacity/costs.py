@@ -1,7 +1,7 @@
 """What one sync costs each part of a distributed installation.
 
-Belongs here: the costs, how they are read from what the other benchmarks found, and the fleet
-that is asked about. Does not: what follows from them (simulation).
+The costs are read from the results of the other benchmarks. The module also defines the fleets for
+which capacity is computed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What fleets need as a Markdown table.
-
-Belongs here: wording and layout. Does not: the simulation.
-"""
+"""The capacity that fleets need, as a Markdown table."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
-"""A night's syncs, simulated: workers that wait for providers, compute, and queue at shared parts.
+"""Simulation of a night's syncs, to find the fewest workers that are enough.
 
-Belongs here: the simulation, and the fewest workers that are enough. Does not: costs, or the
-table.
-
-Each slot of a worker works on one integration after the other: it waits for the provider, then
-for its worker's processor, for one of the catalog server's, and for its turn to commit and at
-Dagster's event log, which serve one at a time in the order of arrival. Nothing else is modelled:
-no failures, no memory, no start of runs.
+Each slot of a worker syncs one integration after the other. A sync waits for the provider, then for
+its worker's processor, for a processor of the catalog server, and for its turn to commit and to
+write to Dagster's event log. The last two serve one sync at a time in the order of arrival. Nothing
+else is modelled: no failures, no memory, no start of runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Who loads one CSV file of events: this platform, and DuckDB with nothing around it.
+"""The contenders that load one CSV file of events: this platform and plain DuckDB.
 
-Belongs here: the file, and each contender. Does not: starting processes or comparing them
-(measure).
+The module also generates the file.
 """
 
 from __future__ import annotations

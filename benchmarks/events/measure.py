@@ -1,10 +1,8 @@
 """The comparison: one generated file, contenders in turn, rates and peak memory.
 
-Belongs here: the order of runs and ratios. Does not: what a contender does (contenders), what
-others do meanwhile (neighbours), or how the result is shown (report).
-
-A clock says how fast somebody is only while nobody else wants the processors. So every run also
-counts what others took of them, and processor time stands beside the clock.
+Elapsed time is a fair measure only while no other process competes for the processors. So every run
+also records the processor time that other processes used, and the report shows it next to the
+elapsed time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What others on the machine took of its processors while something was measured.
+"""Processor time that other processes on the machine used during a measurement.
 
-Belongs here: counting it, where the system says so. Does not: deciding whether a figure
-counts; whoever reads it does.
+It is counted where the operating system reports it. The reader of a result decides whether the
+figure is usable.
 """
 
 from __future__ import annotations

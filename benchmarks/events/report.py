@@ -1,7 +1,4 @@
-"""The loading of event files as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""The loading of event files, as a Markdown table."""
 
 from __future__ import annotations
 

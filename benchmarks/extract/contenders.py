@@ -1,10 +1,8 @@
-"""Who is measured: our own extraction, and dlt's two ways to read a REST API.
+"""The contenders: our own extraction, and dlt's two ways to read a REST API.
 
-Belongs here: each contender from its configuration to its staged rows, as fast as its own
-documentation makes it. Does not: starting processes or comparing them (measure).
-
-Every one reads one page of another listing first, so that imports, first connections and
-first files are not part of what is measured.
+Each contender runs from its configuration to its staged rows, with the fastest settings that its
+own documentation gives. Each one first reads one page of another listing, so that imports, first
+connections and first files are not measured.
 """
 
 from __future__ import annotations

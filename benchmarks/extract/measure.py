@@ -1,7 +1,6 @@
 """The comparison: every pagination type, with and without latency, contenders in turn.
 
-Belongs here: the order of runs, checking that nobody lost a user, and ratios. Does not:
-what a contender does (contenders) or how the result is shown (report).
+It also checks that no contender lost a user.
 """
 
 from __future__ import annotations

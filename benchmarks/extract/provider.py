@@ -1,7 +1,7 @@
 """A directory of generated users behind every type of pagination, as fast as Python serves it.
 
-Belongs here: the server that all contenders read, in a process of its own. Does not: any
-contender. Records are encoded once, when it starts: what is measured is who reads.
+The server is a process of its own that all contenders read. It encodes its records once, when it
+starts, so that the benchmark measures the readers and not the server.
 
     python -m benchmarks.extract.provider USERS LATENCY_MS     (prints its port)
 """

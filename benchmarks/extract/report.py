@@ -1,7 +1,4 @@
-"""The table that people read.
-
-Belongs here: laying out the result, and saying what is compared. Does not: measuring.
-"""
+"""The extraction comparison as a Markdown table, with a description of what is compared."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Who syncs a fleet: this platform, Dagster used its default way, dlt, a plain loop.
+"""The contenders that sync a fleet: this platform, Dagster by default, dlt, a plain loop.
 
-Belongs here: each contender over `integrations` tenants of `users` users, first sync and
-a second one in which nothing has changed. Does not: starting processes or comparing them
-(measure). Every one first syncs a tenant of its own that is not measured.
+Each contender syncs `integrations` tenants of `users` users twice; nothing changes before the
+second sync. Each one first syncs a tenant of its own that is not measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The same tables as a Dagster project has them by default: an asset and a step each.
+"""The same tables as a Dagster project has them by default: one asset and one step each.
 
-Belongs here: definitions for `dagster asset materialize`, with the executor that Dagster
-uses unless told otherwise. Does not: any sync logic; the engine is the platform's own.
+These are definitions for `dagster asset materialize` with Dagster's default executor. They call the
+platform's own sync engine.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,7 +1,6 @@
-"""The comparison: seconds an integration, first sync and unchanged, contenders in turn.
+"""The comparison: seconds per integration, first sync and unchanged, contenders in turn.
 
-Belongs here: how many tenants each contender gets, the order of runs, ratios. Does not:
-what a contender does (contenders) or how the result is shown (report).
+It decides how many tenants each contender gets.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """A plain loop over tenants: batches into a staging table, comparison in SQL, rows applied.
 
-Belongs here: the pipeline as an engineer writes it down the first time, after this
-platform's first description: ten pages a batch, each batch inserted and committed with its
-checkpoint, duplicates resolved by a window function, inserts, updates and deletes found by
-joins, applied row by row. No certificate, no safeguards, no dead letters, no books. Does
-not: anything of the platform.
+This is the pipeline that an engineer writes first from this platform's original description. A
+batch is ten pages, inserted and committed with its checkpoint. A window function resolves
+duplicates, joins find inserts, updates and deletes, and rows are applied one by one. It has no
+certificate, safeguards, dead letters or ledger, and uses no code of the platform.
 """
 
 from __future__ import annotations

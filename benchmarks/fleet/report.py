@@ -1,7 +1,4 @@
-"""The fleet comparison as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""The fleet comparison as a Markdown table."""
 
 from __future__ import annotations
 

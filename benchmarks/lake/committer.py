@@ -1,6 +1,6 @@
-"""A process that commits batches to the lake that its environment names, when it is told to.
+"""A process that commits batches, on command, to the lake that its environment names.
 
-Belongs here: that process. Does not: counting (measure).
+The commits are counted in `measure`.
 """
 
 from __future__ import annotations

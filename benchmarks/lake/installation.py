@@ -1,7 +1,6 @@
-"""An installation on a lake: on servers of its own, filled as far as wanted.
+"""An installation on a lake, with servers of its own and a chosen number of integrations.
 
-Belongs here: starting it, integrations to sync, and past integrations that fill the lake. Does
-not: timing (measure).
+It has integrations to sync, and past integrations that only fill the lake.
 """
 
 from __future__ import annotations

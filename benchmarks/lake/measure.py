@@ -1,7 +1,4 @@
-"""The measurement: syncs in a lake of more and more integrations, and commits by processes.
-
-Belongs here: what is timed, in which order. Does not: the installation or the table.
-"""
+"""The measurement: syncs in a lake of more and more integrations, and commits by processes."""
 
 from __future__ import annotations
 

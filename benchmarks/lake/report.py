@@ -1,7 +1,4 @@
-"""Syncs and commits on a lake as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""Syncs and commits on a lake, as a Markdown table."""
 
 from __future__ import annotations
 

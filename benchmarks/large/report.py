@@ -1,7 +1,4 @@
-"""The comparison of one large tenant as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""The comparison of one large tenant, as a Markdown table."""
 
 from __future__ import annotations
 

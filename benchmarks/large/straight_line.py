@@ -1,9 +1,9 @@
 """A straight line: as fast as the same libraries go when nothing may go wrong.
 
-Belongs here: pages fetched at once, decoded into columns, compared in SQL, applied in bulk,
-everything in memory until the last step. No checkpoint, no certificate, no safeguards, no
-log, no dead letters, no resumption: the difference to ours is what those cost. Does not:
-anything of the platform.
+Pages are fetched concurrently, decoded into columns, compared in SQL and applied in bulk;
+everything stays in memory until the last step. There is no checkpoint, certificate, safeguard, log,
+dead letter or resumption, so the difference to the platform is what those cost. It uses no code of
+the platform.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The measurement: the same three syncs at every size, each in a process of its own.
 
-Belongs here: sizes, peaks and their ratio to the smallest. Does not: the syncs (large) or
-how the result is shown (report).
+The result is the peak memory of each size and its ratio to the smallest. The syncs are those of
+`large.contenders`.
 """
 
 from __future__ import annotations

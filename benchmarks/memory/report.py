@@ -1,7 +1,4 @@
-"""Peaks as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""Peak memory as a Markdown table."""
 
 from __future__ import annotations
 

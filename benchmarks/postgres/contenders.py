@@ -1,7 +1,6 @@
-"""The contenders: the engine's apply, and the least that could be done with the same rows.
+"""The contenders: the engine's apply, and the least work that writes the same rows.
 
-Belongs here: what is timed, and the rows it is about. Does not: the order of runs or ratios
-(measure).
+The module also generates the rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The comparison: applying changes of everybody, ours and the bare way in turn.
-
-Belongs here: the order of runs, and the ratio. Does not: what is timed (contenders) or how
-the result is shown (report).
-"""
+"""The comparison: applying a change of every user, ours and the bare way in turn."""
 
 from __future__ import annotations
 

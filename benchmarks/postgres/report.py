@@ -1,7 +1,4 @@
-"""The comparison on PostgreSQL as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""The comparison on PostgreSQL, as a Markdown table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A flame graph of the fleet's contender, sampled from outside while it runs.
+"""A flame graph of the fleet's contender, sampled from another process while it runs.
 
-Belongs here: starting the contender under the sampler. Does not: what it does
-(fleet.contenders). https://github.com/benfred/py-spy
+The sampler is py-spy, https://github.com/benfred/py-spy. The contender is defined in
+`fleet.contenders`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A fleet of a given size with a history, made without syncing it.
+"""A fleet of a given size with a history, created without syncing it.
 
-Belongs here: registry, ledger and Dagster's partitions and events as they would stand after
-`days` of daily syncs. Does not: anything that is measured (ticks).
+Registry, ledger and Dagster's partitions and events hold what `days` of daily syncs would have
+written.
 """
 
 from __future__ import annotations

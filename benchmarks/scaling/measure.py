@@ -1,6 +1,6 @@
-"""The comparison of sizes: each in a process of its own, targets beside what was found.
+"""The comparison of sizes: each in a process of its own, results next to their targets.
 
-Belongs here: sizes, repetitions, targets. Does not: what is measured at one size (ticks).
+What is measured at one size is in `ticks`.
 """
 
 from __future__ import annotations

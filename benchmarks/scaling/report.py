@@ -1,7 +1,4 @@
-"""The cost of looking after a fleet, as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""The cost of monitoring and scheduling a fleet, as a Markdown table."""
 
 from __future__ import annotations
 

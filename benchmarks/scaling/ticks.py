@@ -1,7 +1,6 @@
 """What is measured at one size: ticks of schedule and sensors, the report, the partitions.
 
-Belongs here: evaluating each as the daemon and the web server do, in this process, and what
-they must answer. Does not: making the fleet (fleet) or comparing sizes (measure).
+Each is evaluated in this process as the daemon and the web server do it, and its answer is checked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The measurement: a fleet behind a slow provider, synced by one worker, by two, and by two of
-which one is killed in the middle.
+"""The measurement: a fleet behind a slow provider, synced by one worker or by two.
 
-Belongs here: what is timed, and what must be right afterwards. Does not: the installation
-(`elt_assets_tests.testbed.distributed`) or the table.
+In a third case, one of two workers is killed in the middle of its work. The results of every case
+are checked. The installation is in `elt_assets_tests.testbed.distributed`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One worker, two, and two of which one dies, as a Markdown table.
-
-Belongs here: wording and layout. Does not: measuring.
-"""
+"""One worker, two workers, and two of which one is killed, as a Markdown table."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Every provider by name: the only door through which the rest of the platform comes in.
+"""Every provider by name: the only module through which the platform reaches a connector.
 
-Belongs here: finding the kind of source a provider is, and checking its provider_data.
-Does not: knowing how any of them is read.
-
-A connector is imported when somebody speaks of its provider: the libraries that connectors
-read with would be most of the time in which a command starts that only shows users.
+It finds the kind of source for a provider and checks its provider_data. A connector is imported
+when its provider is first used: otherwise the connectors' libraries would take most of the start
+time of a command that only shows users.
 """
 
 from __future__ import annotations

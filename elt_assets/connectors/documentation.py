@@ -1,8 +1,8 @@
-"""docs/connectors.md, written from the same models that check provider_data.
+"""Generate docs/connectors.md from the models that check provider_data.
 
-Belongs here: tables made of JSON Schemas and presets, so that the document cannot say what
-the code does not do. Does not: prose (documentation.md, next to this module), or any fact
-about a provider (presets) or a field (the models' descriptions).
+The tables come from JSON Schemas and presets, so that the document matches the code. The prose is
+in documentation.md next to this module; descriptions of fields are in the models and facts about
+providers in the presets.
 
     python -m elt_assets.connectors.documentation docs/connectors.md
 """

@@ -1,7 +1,6 @@
-"""How much patience and room one extraction has, and where it may connect to.
+"""The limits of one extraction: how long it may take, how much it may hold, where it may connect.
 
-Belongs here: the limits every kind of source respects, as one value. Does not: their
-defaults (settings) or their enforcement (http_client, exchange, rest_source).
+They are one value that every kind of source respects. Their defaults are in `config.settings`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What is the platform's own, and therefore no integration's source, whatever it is called.
+"""Recognize the platform's own files and databases, which no integration may read.
 
-A file is recognized by device and inode, a database by the addresses that its host resolves to.
-
-Belongs here: recognizing both. Does not: which they are (settings) or reading anything.
+A file is recognized by device and inode, a database by the addresses that its host resolves to,
+whatever name is used. Which places are the platform's own is in `config.settings`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Priority of an integration, which every kind of provider_data may have.
+"""The priority of an integration, a field of every kind of provider_data.
 
-Belongs here: that one field. Does not: what it decides (sync.workload).
+Its effect is decided in `sync.workload`.
 """
 
 from __future__ import annotations

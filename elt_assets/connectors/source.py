@@ -1,7 +1,6 @@
-"""The seam between the engine and every provider: pages in, nothing else.
+"""The interface between the engine and every kind of source: what a source is and yields.
 
-Belongs here: what a source is and what it yields. Does not: HTTP, files or SQL (each
-kind of source has a module of its own), and no knowledge of what happens to a page.
+A source yields pages and does not know what happens to them.
 """
 
 from __future__ import annotations

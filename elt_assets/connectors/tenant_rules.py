@@ -1,13 +1,12 @@
-"""What provider_data may refer to, by whether its author is trusted.
-
-Belongs here: the rules on secrets, folders and code, as decisions about names. Does not: what
-belongs to the platform itself (own_places), where connections may lead (egress), or reading
-anything.
+"""What provider_data may refer to, depending on whether its author is trusted.
 
 Under `trusted` the operator writes provider_data. Under `strict` tenants may write it: a secret
-must carry their organization's prefix or stand on the operator's list, a file must be below the
-integration's own folder, and code is never run. Under `trusted` it is run only where the operator
-allows it. The secrets of the platform's own settings are no integration's under both.
+must carry their organization's prefix or be on the operator's list, a file must be below the
+integration's own folder, and code is never run. Under `trusted` code is run only where the operator
+allows it. Under both, no integration may use the secrets of the platform's own settings.
+
+The platform's own files and databases are recognized in `own_places`; where connections may lead is
+decided in `config.egress`.
 """
 
 from __future__ import annotations

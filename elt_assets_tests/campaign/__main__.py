@@ -1,7 +1,6 @@
-"""The command that runs campaigns and tells their figures: `python -m elt_assets_tests.campaign`.
+"""The command that runs campaigns and prints figures: `python -m elt_assets_tests.campaign`.
 
-Belongs here: which campaigns there are, their size, where figures are kept and the exit
-status. Does not: any campaign.
+It names the campaigns, sets their size, stores their figures and sets the exit status.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Figures: what a campaign did and found, counted and told.
-
-Belongs here: adding up and printing. Does not: any campaign.
-"""
+"""Figures: count and print what a campaign did and found."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Histories: what one provider holds day by day, what is asked for, and what must follow.
+"""Histories: what one provider holds day by day, which syncs run, and the expected result.
 
-Belongs here: seeded worlds with changes, leavers, joiners, duplicates, tombstones, hidden
-and unusable records, and a dictionary that says what the latest table must hold after each
-step. Does not: anything of the platform; what is expected is worked out without it.
+Seeded worlds have changes, leavers, joiners, duplicates, tombstones, hidden and unusable records. A
+dictionary holds what the latest table must contain after each step; it is computed without any code
+of the platform.
 """
 
 from __future__ import annotations

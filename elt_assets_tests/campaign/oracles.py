@@ -1,8 +1,8 @@
 """Oracles: what may never be true of an installation, whatever happened to it before.
 
-Belongs here: judgements over what was read back (state) and what the provider holds, with
-no clock, database or process, so that each can be shown a planted violation. Does not:
-reading files (state, but for the search for secrets) or causing accidents (the suites).
+They judge what `state` reads back and what the provider holds. They use no clock, database or
+process, so that each can be tested with a planted violation. Only the search for secrets reads
+files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What workers find done when they are forked: DuckDB's extensions are loaded and checked.
+"""Preloaded by the server that forks workers: DuckDB's extensions, loaded and checked.
 
-Belongs here: that. Does not: anything that has a thread or a connection when it is done. To
-be named to a server that forks, and imported by nobody else.
+The import must leave no thread and no connection behind. No other process imports this module.
 """
 
 from __future__ import annotations

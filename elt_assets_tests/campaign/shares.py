@@ -1,7 +1,7 @@
-"""Shares: a campaign divided among as many processes as there are cores.
+"""Shares: run a campaign in as many processes as there are cores and add up the results.
 
-Belongs here: running the shares and adding up what they found. Does not: how a campaign is
-divided; that must not depend on the machine, or the same seed would not be the same campaign.
+How a campaign is divided must not depend on the machine, or the same seed would not be the same
+campaign. So each campaign divides itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Everything an installation holds about one integration, read back from its stores.
+"""Everything that an installation holds about one integration, read back from its stores.
 
-Belongs here: which stores a home has, reading both while nobody syncs, the comparable part of
-what was read, and forgetting them. Does not: judging it (oracles).
+The module finds the stores of a home, reads both while no sync runs, reduces the result to its
+comparable part, and deletes stores. The result is judged in `oracles`.
 """
 
 from __future__ import annotations

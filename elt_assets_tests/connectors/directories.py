@@ -1,7 +1,6 @@
-"""Directories of any size behind every type of pagination and of auth, for tests.
+"""Directories of any size behind every type of pagination and authentication, for tests.
 
-Belongs here: answering as such a provider does, from one list of people. Does not: any
-assertion, or starting the server (serving).
+Each answers as such a provider does, from one list of people. The server is in `serving`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""How each well-known provider behaves on the wire, as its public documentation says.
+"""How each well-known provider behaves on the wire, according to its public documentation.
 
-Belongs here: for each preset the shape of a page and of a user, pagination, the place of
-the credentials, the answers to wrong ones and to too many requests. Does not: serving
-(serving) or assertions (test_presets).
+For each preset: the shape of a page and of a user, pagination, the place of the credentials, and
+the answers to wrong credentials and to too many requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A provider on loopback that answers whatever a test says, over real HTTP.
-
-Belongs here: the server and builders of answers. Does not: any assertion.
-"""
+"""A provider on loopback that answers over real HTTP as a test defines, and builders of answers."""
 
 from __future__ import annotations
 

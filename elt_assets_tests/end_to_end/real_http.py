@@ -1,7 +1,7 @@
-"""An installation that reads the embedded provider, or whatever a test serves, over real HTTP.
+"""An installation that reads the embedded provider, or a test's own server, over real HTTP.
 
-Belongs here: arranging both and asking what a user would see. Does not: Dagster and the
-command line, which have tests of their own, or assertions.
+The module sets up both and reads what a user would see. Dagster and the command line have tests of
+their own.
 """
 
 from __future__ import annotations

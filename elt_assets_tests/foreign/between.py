@@ -1,6 +1,6 @@
 """A proxy on loopback that lets the world change between two pages of a listing.
 
-Belongs here: passing requests on. Does not: what changes (world).
+The changes are made in `world`.
 """
 
 from __future__ import annotations

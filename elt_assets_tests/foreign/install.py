@@ -1,7 +1,4 @@
-"""Programs from PyPI and npm, each in a folder of its own outside the repository, installed once.
-
-Belongs here: folders and installing. Does not: starting a program (running) or what it holds.
-"""
+"""Programs from PyPI and npm, each installed once in a folder of its own outside the repository."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A foreign server as a process on loopback, and requests to it.
 
-Belongs here: starting, waiting until it answers, ending. Does not: knowing any server.
+The module starts any server, waits until it answers, and ends it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who is in a foreign directory while it is read, and what a sync did to them.
+"""The people of a foreign directory while it is read, and the effect of a sync on them.
 
-Belongs here: changes between pages, the truth about them, and what counts as harm. Does not:
-running a sync (the test) or a server.
+The module makes changes between pages, records the truth about them, and defines what counts as
+harm.
 """
 
 from __future__ import annotations

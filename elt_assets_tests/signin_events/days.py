@@ -1,7 +1,6 @@
 """Small builders for tests of events: a provider that lists events of a day, and export files.
 
-Belongs here: arranging days of events and asking what a user would see. Does not: any
-assertion.
+The module also reads what a user would see.
 """
 
 from __future__ import annotations

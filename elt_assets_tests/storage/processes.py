@@ -1,7 +1,7 @@
-"""Other processes and disks for tests of what the stores do when they are not alone.
+"""Other processes and small disks for tests of stores that are not alone.
 
-Belongs here: starting a process that holds something, hearing from it, and a disk small
-enough to fill. Does not: what the process runs (each test says that) or any assertion.
+A test defines what a process runs; the module starts it and receives its messages. A disk is small
+enough to fill.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Stores that can be made to die at any commit: the moments a crash leaves its mark on.
+"""Stores that can be made to die at any commit.
 
-Belongs here: counting commit boundaries of both stores and ending at a chosen one, by an
-exception or by the death of the process. Does not: what must hold afterwards.
-
-Nothing is imitated: these are the real stores, and everything a real process would have
-committed at that moment is committed, nothing else.
+They count the commit boundaries of both stores and end at a chosen one, by an exception or by the
+death of the process. These are the real stores: exactly what a real process would have committed at
+that moment is committed.
 """
 
 from __future__ import annotations

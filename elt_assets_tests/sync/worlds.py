@@ -1,7 +1,6 @@
 """Small builders for engine tests: a provider held in memory and a platform that reads it.
 
-Belongs here: arranging worlds and asking what a user would see. Does not: HTTP (the
-connectors' and end-to-end tests use real servers).
+Tests over HTTP are the connectors' and the end-to-end tests, which use real servers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The original examples' table and operations, in DuckDB, as they put them together.
+"""The original examples' table and operations, in DuckDB, as the examples combine them.
 
-Belongs here: generating users, inserting a page, counting, and a failure that comes after
-the data is safe. Does not: any of the patterns (each test is one).
+The module generates users, inserts a page, counts, and fails after the data is safe. Each test is
+one of the patterns.
 """
 
 from __future__ import annotations

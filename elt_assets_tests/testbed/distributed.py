@@ -1,7 +1,7 @@
-"""An installation of several machines, on this one: what its processes share, and nothing else.
+"""An installation of several machines, simulated on this one.
 
-Belongs here: the environment of such an installation, its processes with homes of their own, and
-what its ledger and its tables say. Does not: assertions about one kind of failure.
+Its processes have homes of their own and share only what such machines share. The module also reads
+the ledger and the tables.
 """
 
 from __future__ import annotations

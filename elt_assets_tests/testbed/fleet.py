@@ -1,7 +1,7 @@
-"""A small fleet for tests of the Dagster layer: integrations of a directory that obeys.
+"""A small fleet for tests of the Dagster layer: a directory and the integrations that read it.
 
-Belongs here: a directory server whose failures a test dictates, and an installation with
-registered integrations, an instance and the job to run on them. Does not: assertions.
+A test dictates the failures of the directory server. The installation has registered integrations,
+an instance and the job that syncs them.
 """
 
 from __future__ import annotations

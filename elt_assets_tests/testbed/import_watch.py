@@ -1,16 +1,14 @@
 """Import every module of a package and report what importing it did besides importing.
 
-Belongs here: watching files, sockets, processes and the environment while a package is
-imported. Does not: judging anything else about the tree (test_house does).
+The module watches files, sockets, processes and the environment. Run it as `python -m
+elt_assets_tests.testbed.import_watch PACKAGE` in a fresh interpreter: an audit hook cannot be
+removed, and a module that has been imported already is not imported again.
 
-Run as `python -m elt_assets_tests.testbed.import_watch PACKAGE` in a fresh interpreter: an audit
-hook cannot be removed, and a module that has been imported already is not imported again.
-
-What a third-party library does when it is imported is its own affair. So an act counts only
-if a module of PACKAGE is found on the stack before the import system is: then the module
-itself caused it, directly or by calling into a library. Libraries look up switches of their
-own whenever a model, a command or an asset is declared; a library's look-up counts only if it
-concerns the platform's settings.
+What a third-party library does when it is imported is not reported. An act counts only if a module
+of PACKAGE is found on the stack before the import system is: then the module itself caused it,
+directly or by calling into a library. Libraries look up switches of their own whenever a model, a
+command or an asset is declared; a library's look-up counts only if it concerns the platform's
+settings.
 """
 
 from __future__ import annotations

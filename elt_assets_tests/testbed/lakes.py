@@ -1,6 +1,6 @@
 """A lake for tests: its catalog on the tests' PostgreSQL, its files in a temporary folder.
 
-Belongs here: its settings, and emptying it between tests. Does not: the server (servers).
+The module makes its settings and empties it between tests. The server is in `servers`.
 """
 
 from __future__ import annotations

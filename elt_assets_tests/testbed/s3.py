@@ -1,7 +1,4 @@
-"""Object storage that speaks S3, on loopback and in memory, for tests.
-
-Belongs here: starting and stopping it, and what is in it. Does not: what a test keeps there.
-"""
+"""Object storage that speaks S3, on loopback and in memory, for tests."""
 
 from __future__ import annotations
 

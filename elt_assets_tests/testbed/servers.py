@@ -1,7 +1,6 @@
-"""Real servers for tests: programs of the machine, data in a temporary folder.
+"""PostgreSQL, MariaDB and Redis on loopback for tests.
 
-Belongs here: finding, starting and stopping PostgreSQL, MariaDB and Redis on loopback. Does not:
-what is in them.
+They are the machine's own programs; their data is in a temporary folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The shape of a dlt integration's provider_data: what a person writes to connect one.
+"""The models of a dlt integration's provider_data, with their limits and error messages.
 
-Belongs here: the models, their limits and the words of their mistakes, and references to
-secrets among the arguments. Does not: importing anything that is named (source).
+They accept references to secrets among the arguments. The code that provider_data names is imported
+in `dlt_source`.
 """
 
 from __future__ import annotations

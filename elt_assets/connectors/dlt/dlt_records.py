@@ -1,7 +1,6 @@
-"""Records that are Python objects or Arrow tables, as the JSON list of a page.
+"""Encode Python objects or Arrow tables as the JSON list of a page.
 
-Belongs here: encoding whole pages at once, and a marker in the place of a record that JSON
-cannot hold. Does not: where records come from (source).
+Whole pages are encoded at once. A record that JSON cannot represent is replaced by a marker.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """A dlt source or resource by import path, page by page.
 
-Belongs here: finding the resource, iterating it, and the words for what goes wrong in it.
-Does not: anything else that dlt does. No pipeline is made, so nothing of dlt's is written or
-sent: no state, no schema, no staged files, no telemetry.
+The module finds the resource, iterates it and reports its errors. It creates no pipeline, so dlt
+writes and sends nothing: no state, no schema, no staged files, no telemetry.
 
-A resource is a generator and knows no place to go on from: an interrupted extraction begins
-again. dlt's incremental cursors live in a pipeline's state, which there is none of.
+A resource is a generator and cannot be resumed: an interrupted extraction starts from the
+beginning. dlt's incremental cursors are not available, because they are kept in a pipeline's state.
 """
 
 from __future__ import annotations

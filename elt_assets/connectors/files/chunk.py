@@ -1,7 +1,6 @@
-"""A chunk of a file: some records as a page's body, and where reading goes on after them.
+"""A chunk of a file: some records as the body of a page, and the position after them.
 
-Belongs here: that value, its limits, and what stands in the place of an unreadable record.
-Does not: any format.
+The module also defines the limits of a chunk and the marker that replaces an unreadable record.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""CSV in chunks: a record a row, named by the header, every damaged line by its number.
+"""CSV in chunks: one record per row, named by the header, damaged rows by line number.
 
-Belongs here: rows as JSON objects, which of them are records, and what makes one unreadable.
-Does not: what stands before the records (csv_layout), compression and encodings (text).
+What precedes the records is read in `csv_layout`; compression and encodings are handled in `text`.
 
-A row whose number of values is not the header's is not guessed at: one misplaced comma
-puts every later value under the wrong name. An empty value is null, since CSV cannot say
-which of the two was meant, and a row of nothing but empty values or spaces is no record.
+A row with more or fewer values than the header is unreadable, and its values are not guessed: one
+misplaced comma puts every later value under the wrong name. An empty value is null, since CSV
+cannot distinguish the two. A row of only empty values or spaces is not a record.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether there is something new for a files integration, without reading a record.
+"""Whether a files integration has something new, without reading a record.
 
-Belongs here: one look at the folder, and the identity of what lies in it. Does not:
-remembering what was seen before (drop_sensor) or reading (files_source).
+The module lists the folder once and computes the identity of its files, by their names and times or
+by their content. The drop sensor keeps the previous identity.
 """
 
 from __future__ import annotations

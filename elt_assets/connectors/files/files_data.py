@@ -1,8 +1,4 @@
-"""The shape of a files integration's provider_data: what a person writes to connect one.
-
-Belongs here: the models, their limits and the words of their mistakes. Does not: looking
-at any file (folder, files_source).
-"""
+"""The models of a files integration's provider_data, with their limits and error messages."""
 
 from __future__ import annotations
 

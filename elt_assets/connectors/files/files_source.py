@@ -1,10 +1,10 @@
-"""A stream of a files integration, chunk by chunk, from any cursor it gave.
+"""A stream of a files integration, chunk by chunk, from any cursor it returned.
 
-Belongs here: the order of files, cursors, and noticing that a file is no longer the one it
-was. Does not: formats (csv_file, json_file, parquet_file) or which files there are (folder).
+The module orders the files, makes cursors and detects a file that changed. Which files belong to a
+stream is decided in `folder`.
 
-A cursor is `{"pages": number, "files": [the files left, as they were found], "at": place
-in the first of them}`: what was read is never read again, and what is left must not have
+A cursor is `{"pages": number, "files": [the remaining files, as they were found], "at": position in
+the first of them}`. Chunks that were read are never read again. The remaining files must not have
 changed, or two listings would be mixed.
 """
 

@@ -1,7 +1,7 @@
 """Which files a stream consists of at the moment, and whether they are complete.
 
-Belongs here: finding and opening them, their identity, and what is not touched: files still
-being written, files outside the folder, the platform's own. Does not: reading any of them.
+The module finds files, opens them and computes their identity. It never touches files that are
+still being written, files outside the folder, or the platform's own files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""JSON in chunks: a record a line (JSON Lines), or a list somewhere in one document.
+"""JSON in chunks: one record per line (JSON Lines), or a list somewhere in one document.
 
-Belongs here: finding where records begin and end without holding the file, and putting a
-marker in the place of one that no JSON parser takes. Does not: compression and encodings
-(text).
+The module finds where records begin and end without holding the file in memory. A marker replaces a
+record that no JSON parser accepts. Compression and encodings are handled in `text`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Parquet in chunks: a record a row, row group by row group.
+"""Parquet in chunks: one record per row, row group by row group.
 
-Belongs here: rows as JSON objects, no more of them at a time than fit into a chunk. Does not:
-anything about the columns a stream wants, or what a file may take (parquet_limits).
+Only as many rows as fit into a chunk become JSON objects at a time. The limits on what a file may
+take are in `parquet_limits`.
 
-Text that stands in a dictionary is left there until a chunk is known to be small: one value of
-a megabyte, used by every row, is a file of a kilobyte.
+Text in a dictionary is not expanded until a chunk is known to be small: a file of one kilobyte can
+hold one value of a megabyte that every row uses.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""What reading a Parquet file will take, found out before a value of it is decoded.
+"""Limits on what reading a Parquet file takes, checked before a value of it is decoded.
 
-Belongs here: bounds on the footer, the columns, their nesting, the size of a row group and of
-its pages. Does not: reading rows (parquet_file).
+They bound the footer, the columns, their nesting, and the size of a row group and of its pages.
 
-The footer may say anything. Each page's own header cannot: the reader allocates what it states
-and refuses the page if it decompresses to another size. So the headers of all pages are read
-first, which decompresses nothing.
+The footer is not trusted: it may state any size. A page's own header is: the reader allocates the
+size that it states, and refuses the page if it decompresses to another size. So the headers of all
+pages are read first, without decompressing anything.
 """
 
 from __future__ import annotations

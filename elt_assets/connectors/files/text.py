@@ -1,7 +1,7 @@
-"""From a file's bytes to lines of text: compression, encoding, and where each line begins.
+"""Read a file's bytes as lines of text: compression, encoding, and where each line begins.
 
-Belongs here: undoing gzip and zstd, recognising byte order marks, counting bytes and
-lines, and going to a line again. Does not: what a line means (csv_file, json_file).
+The module decompresses gzip and zstd, recognises byte order marks, counts bytes and lines, and
+returns to a line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Thrift's compact protocol, as far as Parquet's own structures need it.
+"""Decoder of Thrift's compact protocol, as far as Parquet's own structures need it.
 
-Belongs here: decoding one structure from bytes, within bounds. Does not: what its fields mean
-(parquet_limits).
+It decodes one structure from bytes, within bounds. What the fields mean is in `parquet_limits`.
 """
 
 from __future__ import annotations

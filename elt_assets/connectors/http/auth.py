@@ -1,8 +1,8 @@
-"""How a request proves who sends it, one small object for each type of auth.
+"""Authentication of a request: one small object for each type of auth.
 
-Belongs here: turning secret references into headers or query parameters at the moment of
-sending. Does not: deciding whether a URL may receive them (origin), asking for tokens
-(oauth), or keeping a secret: nothing here holds one longer than one call.
+Each object resolves secret references into headers or query parameters when the request is sent,
+and holds no secret longer than one call. Whether a URL may receive credentials is decided in
+`origin`; tokens are requested in `oauth`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""Deadlines that hold whatever a peer does: they end a connection from outside its socket.
+"""Deadlines that hold whatever a peer does: one thread shuts down the socket of a late connection.
 
-Belongs here: the moment at which something must be over, and the one thread that enforces it.
-Does not: how long anything may take (limits).
-
-A socket's own timeout restarts with each byte, so a peer that sends one byte a second never
-meets it: in a header, a chunk extension, a trailer or a TLS handshake. Shutting the socket down
-ends every such wait.
+A socket's own timeout restarts with each byte, so a peer that sends one byte a second never exceeds
+it: in a header, a chunk extension, a trailer or a TLS handshake. Shutting the socket down ends
+every such wait. How long an exchange may take is set in `limits`.
 """
 
 from __future__ import annotations

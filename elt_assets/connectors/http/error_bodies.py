@@ -1,8 +1,7 @@
-"""What an error body says went wrong, as far as it can be repeated.
+"""The provider's own error code from the body of an error, as far as it is safe to report.
 
-Belongs here: finding the provider's own code of an error. Does not: free text, which may
-quote a person or a secret; the exception is SCIM's `detail`, which is written for the
-client's developer and is left out when it holds an address.
+Free text is dropped, because it may quote a person or a secret. The exception is SCIM's `detail`,
+which is written for the client's developer; it is dropped when it contains an address.
 """
 
 from __future__ import annotations

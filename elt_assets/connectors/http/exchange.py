@@ -1,7 +1,7 @@
-"""One request and its answer over kept connections, within limits that no peer can stretch.
+"""One request and its response over persistent connections, within limits that no peer can stretch.
 
-Belongs here: connecting, the deadline of the whole exchange, bounds on what is received, and
-precise errors. Does not: who asks for what, how often and what an answer means (http, oauth).
+The module connects, enforces the deadline of the whole exchange, bounds the bytes received and
+raises precise errors. Retries are decided in `http_client`.
 """
 
 from __future__ import annotations

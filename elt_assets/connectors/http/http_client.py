@@ -1,8 +1,7 @@
-"""The one place that sends a request: limits, retries and precise errors.
+"""Send the requests of a source, with limits, retries and precise errors.
 
-Belongs here: sending, deciding what is worth another try, and saying what a provider refuses
-without quoting a secret or a person. Does not: connections and their limits (wire), what to
-ask for (pagination), who asks (auth) or what a body means (envelope).
+It decides which failures are worth another attempt, and reports a refusal without quoting a secret
+or a person. Connections and their limits are in `exchange`.
 """
 
 from __future__ import annotations

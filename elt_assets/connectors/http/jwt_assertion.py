@@ -1,7 +1,7 @@
-"""A token asked for with a signed assertion (RFC 7523): who holds the key speaks for itself.
+"""Signed assertions (RFC 7523) that request an OAuth token with a private key.
 
-Belongs here: the claims, the signature, and what a key file may look like. Does not:
-sending it, or keeping the token (oauth).
+The module builds the claims and the signature, and checks the key file. The assertion is sent, and
+the token kept, in `oauth`.
 """
 
 from __future__ import annotations

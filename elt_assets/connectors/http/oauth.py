@@ -1,10 +1,10 @@
-"""OAuth 2.0 tokens: asked for when first needed, kept for one sync, renewed in time.
+"""OAuth 2.0 tokens: requested when first needed, kept for one sync, renewed before they expire.
 
-Belongs here: the token request, a client's own grants (client credentials or refresh
-token), the token's age, and the words for a token endpoint that refuses. Does not: signing
-assertions (assertion), sending the token (http) or storing it: it lives as long as the
-source and is redacted from then on. A refresh token that replaces the one that was used goes
-back into the file that holds it.
+The module sends the token request with the client's own grant (client credentials or refresh token)
+and reports a token endpoint that refuses. Assertions are signed in `jwt_assertion`.
+
+A token is never stored: it lives as long as the source, and logs redact it from then on. A refresh
+token that replaces the one used is written back to the file that holds it.
 """
 
 from __future__ import annotations

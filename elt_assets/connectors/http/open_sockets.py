@@ -1,9 +1,7 @@
-"""A client's open connections, so that closing the client ends what waits for an answer.
+"""A client's open connections, so that closing the client ends every wait for a response.
 
-Belongs here: knowing them, and ending them from another thread. Does not: requests (wire).
-
-A thread that waits for bytes can be ended by nobody but the network: shutting its socket down
-is the same to it as a provider that hangs up.
+A thread that waits for bytes can only be ended through the network. Shutting its socket down from
+another thread looks to it like a provider that closes the connection.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where a request may go, and where credentials may go with it.
 
-Belongs here: comparing origins (scheme, host, port) and refusing the ones nobody allowed.
-Does not: sending anything. URLs are parsed by the same function that connects, so that
-what is checked and what is connected to cannot differ.
+The module compares origins (scheme, host, port) and refuses those that are not allowed. The
+function that parses a URL for the connection also parses it here, so that the checked URL and the
+connected one cannot differ.
 """
 
 from __future__ import annotations

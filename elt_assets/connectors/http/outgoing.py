@@ -1,8 +1,8 @@
-"""Connecting: a name is resolved once, and the addresses that it has are the ones connected to.
+"""Connect to a host: its name is resolved once, and only those addresses are connected to.
 
-Belongs here: resolving within a deadline, the egress policy's check and the connection itself.
-Does not: what is sent. Between the check and its use there is no second look at a name, so that
-a name which changes in between (DNS rebinding) changes nothing.
+The module resolves within a deadline, checks the egress policy and connects. The name is not
+resolved again between the check and the connection, so a name that changes in between (DNS
+rebinding) has no effect.
 """
 
 from __future__ import annotations

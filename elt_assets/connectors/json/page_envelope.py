@@ -1,8 +1,7 @@
-"""The part of a page that is not records: how many there are, where to go on, the total.
+"""The part of a page that is not records: how many there are, the next cursor, the total.
 
-Belongs here: reading that out of a page without decoding a record, and saying what is
-wrong with a page in words that carry keys but never values. Does not: fetching, or
-following the cursor (pagination).
+The module reads it without decoding a record. Its errors name keys but never values. Cursors are
+followed in `rest.pagination`.
 """
 
 from __future__ import annotations

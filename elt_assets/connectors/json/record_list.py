@@ -1,7 +1,7 @@
-"""Pages made of records that came otherwise than in a list: one by one, alone, or not at all.
+"""Build the body of a page from records that did not arrive as a list.
 
-Belongs here: making a body of them that every later step can read, with a marker for each
-record that is not JSON. Does not: where they came from.
+They arrive one by one, alone, or not at all. Every later step can read the body; a marker replaces
+each record that is not JSON.
 """
 
 from __future__ import annotations

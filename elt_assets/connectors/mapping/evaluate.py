@@ -1,8 +1,7 @@
-"""Evaluating an expression on one decoded record, for answers about a single one.
+"""Evaluate an expression on one decoded record, where there is no database.
 
-Belongs here: the meaning of expressions in Python, for where there is one record and no database.
-Does not: mapping pages; that is SQL (sync/extract/record_mapping), and a test holds the two to the
-same answers.
+Pages are mapped in SQL by `sync.extract.record_mapping`; a test checks that both give the same
+results.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Expressions that find a field in a provider's record: `profile.email`, `status == "ACTIVE"`.
 
-Belongs here: the grammar, its parser and the parsed form. Does not: evaluating it (the
-engine compiles it to SQL, so that no record becomes a Python object).
+The module defines the grammar, the parser and the parsed form. The sync engine compiles expressions
+to SQL in `sync.extract.record_mapping`, so that no record becomes a Python object.
 
     expression = condition  |  value { "||" value }
     condition  = each { ( "||" | "or" ) each }        each = test { ( "&&" | "and" ) test }
@@ -17,12 +17,12 @@ engine compiles it to SQL, so that no record becomes a Python object).
                  (one that begins with @ includes its dots: @odata.nextLink is one key)
     literal    = a JSON string, number, true, false or null
 
-`$parent` is the key of whom a record was listed under, such as a member's group;
-`emails[primary == true].value` is the first member of a list where the condition holds;
-`a == 1 && b == 2` is true where both are; `a || b` is the first of the two that is there and
-not empty; `first + ' ' + last` joins
-texts, leaving out what is missing and white space around the whole. `contains` is about a member
-of a list or a part of a text. `map(state, {"A": "active"}, "other")` looks a text up.
+`$parent` is the key of the record under which a record was listed, such as a member's group.
+`emails[primary == true].value` is the first member of a list for which the condition holds.
+`a == 1 && b == 2` is true where both conditions are. `a || b` is the first of the two values that
+is present and not empty. `first + ' ' + last` joins texts; missing parts are left out, and so is
+white space around the result. `contains` tests for a member of a list or a part of a text.
+`map(state, {"A": "active"}, "other")` looks up a text.
 """
 
 from __future__ import annotations

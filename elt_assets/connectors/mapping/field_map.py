@@ -1,7 +1,7 @@
-"""The `fields` part of provider_data: which field of a stream is found where in a record.
+"""The `fields` part of provider_data: the expression that finds each field of a stream in a record.
 
-Belongs here: what every kind of provider demands of it. Does not: the grammar of an
-expression (expressions).
+The module checks what every kind of provider requires of it. The grammar of an expression is in
+`expressions`.
 """
 
 from __future__ import annotations

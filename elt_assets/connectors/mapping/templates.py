@@ -1,8 +1,7 @@
-"""Names in braces: `{organization_id}` in a path or parameter, filled in when a source opens
-or, for a period, when it is asked for one.
+"""Names in braces, such as `{organization_id}`, in a path or parameter.
 
-Belongs here: which names there are, and filling them in. Does not: anything that is
-evaluated; other braces are left as they are.
+They are filled in when a source opens; `{from}` and `{to}`, when a period is read. Nothing is
+evaluated, and other braces stay as they are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Presets: well-known providers as data, so that a customer gives only what is particular.
+"""Presets: well-known providers as data, so that a customer configures only what is particular.
 
-Belongs here: reading `presets/*.yaml`, the provider_data model each one asks for, and
-turning what a customer gave into a REST configuration. Does not: knowing any provider (the
-YAML does) or reading pages (rest).
+The module reads `presets/*.yaml`, builds the provider_data model of each one, and turns a
+customer's values into a REST configuration. Facts about a provider are in the YAML.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Probes: is a record that was not listed really gone?
+"""Probes: requests that find out whether a record that was not listed is really gone.
 
-Belongs here: choosing what to ask for, sending it and judging the answers. Does not: what follows
-for the record; the engine decides that.
+The package chooses the requests, sends them and judges the answers. The sync engine decides what
+happens to the record.
 """

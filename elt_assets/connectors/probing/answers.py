@@ -1,8 +1,7 @@
 """What an answer about one record means.
 
-Belongs here: the judgement. A record is gone only if the answer is the API's own: of the control's
-content type, or an error as SCIM writes it; a page of a proxy, a refusal or a redirect says
-nothing. Does not: sending (records) or choosing the control (control).
+A record is gone only if the API itself answers so: with the control's content type, or with a SCIM
+error. A page of a proxy, a refusal or a redirect proves nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The control: a record that was just listed and has to be answered as present.
 
-Belongs here: the choice among the listed keys. A provider may answer 404 for every record, or a
+The module chooses it among the listed keys. A provider may answer 404 for every record, and a
 server in front of it for every key with a `/`, so the control's key has every special character
-that the missing keys have. Does not: sending (records, members) or judging (answers).
+that the missing keys have.
 """
 
 from __future__ import annotations

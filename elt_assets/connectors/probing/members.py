@@ -1,7 +1,6 @@
-"""Probing memberships: reading the lists of the affected parents again, once each.
+"""Probe memberships: read the lists of the affected parents again, once each.
 
-Belongs here: which lists are read and what they say of a membership. Does not: how a list is
-read (nested, scim_members). A membership's key is the JSON list of its parent's and its member's.
+A membership's key is the JSON list of its parent's key and its member's key.
 """
 
 from __future__ import annotations

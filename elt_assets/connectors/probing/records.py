@@ -1,7 +1,6 @@
-"""Asking for single records: one by one, or several at once where the provider takes a filter.
+"""Request single records: one by one, or several at once where the provider takes a filter.
 
-Belongs here: which requests are sent, and how many at most. Does not: what an answer means
-(answers) or which record is the control (control).
+The module also limits the number of requests. What an answer means is decided in `answers`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The course of a listing: which page follows, when it ends, and what speaks against it.
+"""The course of a listing: which page follows, when it ends, and what makes it doubtful.
 
-Belongs here: pure decisions; an answer's facts go in, the next position and every doubt come
-out. Does not: requests and bodies (rest), or how a position is sent (pagination).
+The decisions are pure: they take the facts of an answer and return the next position and every
+doubt. How a position is sent is in `pagination`.
 """
 
 from __future__ import annotations

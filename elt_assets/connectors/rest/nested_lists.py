@@ -1,8 +1,8 @@
 """Lists that each record of another stream has: the members of every group.
 
-Belongs here: going through the parents and reading each one's list, from any position, and
-what it means for completeness when one of them cannot be read. Does not: how a list is paged
-(rest, pagination) or how a record comes to know its parent (the engine, from `Page.parents`).
+The module goes through the parents from any position, reads each one's list, and decides what an
+unreadable list means for completeness. The engine joins records to their parents, from
+`Page.parents`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Fetching ahead of who reads: several pages at once, handed over in order.
+"""Fetch several pages ahead of the reader and deliver them in order.
 
-Belongs here: the threads, how far ahead they may be, and leaving none behind. Does not:
-what a page is or where it starts (rest, pagination).
+The module bounds how far ahead its threads fetch, and leaves no thread running.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""How the next page is asked for: one small pure object for each type of pagination.
+"""How the next page is requested: one small pure object for each type of pagination.
 
-Belongs here: turning a position into a request, and finding where an answer leads. Does not:
-deciding whether the listing goes on there (listing), sending (rest), or checking where a link
-leads (origin).
+Each object turns a position into a request and finds the next position in an answer. Whether the
+listing continues is decided in `listing_course`; whether a link may be followed, in `http.origin`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The shape of a REST integration's provider_data: what a person writes to connect one.
+"""The models of a REST integration's provider_data, with their limits and error messages.
 
-Belongs here: the models, their limits and the words of their mistakes. Does not: making
-requests of them (rest), or other kinds of provider. Every description appears in the JSON
-Schema and in the documentation, so it is written for the person who fills it in.
+Every description appears in the JSON Schema and in the documentation, so it is written for the
+person who fills it in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Any REST API, as its provider_data describes it: pages in order, from any cursor.
 
-Belongs here: putting pagination, auth and the envelope together. Does not: sending (http),
-deciding when a listing ends (listing), or knowing any provider by name (presets).
+The module combines pagination, authentication and the page envelope. The end of a listing is
+decided in `listing_course`.
 """
 
 from __future__ import annotations

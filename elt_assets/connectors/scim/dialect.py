@@ -1,8 +1,7 @@
-"""SCIM as servers write it, brought to the form that RFC 7643 gives it.
+"""Normalize SCIM as servers write it to the form that RFC 7643 defines.
 
-Belongs here: names of attributes and schemas in any case, e-mail addresses and members written
-as plain values or alone, `primary` as text, empty lists left out. Does not: reading pages (rest)
-or mapping them.
+It covers names of attributes and schemas in any case, e-mail addresses and members written as plain
+values or without a list, `primary` as text, and empty lists, which are dropped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Members of SCIM groups: records that stand inside the records of another listing.
+"""Members of SCIM groups: records inside the records of another listing.
 
-Belongs here: taking the members out of each page of groups, and what a group that cannot be
-read means for completeness. Does not: reading pages (rest) or choosing their size (scim). A
-page of groups is one page of members, so that every position is the listing's own.
+The module takes the members out of each page of groups, and decides what an unreadable group means
+for completeness. A page of groups is one page of members, so that every position is the listing's
+own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""SCIM 2.0 (RFC 7643, 7644, 9865): users and groups of any provider that speaks it.
+"""SCIM 2.0 (RFC 7643, 7644, 9865): users and groups of any provider that implements it.
 
-Belongs here: what SCIM fixes (paths, shapes, where fields stand) as a REST configuration,
-and choosing the pagination and the page size that the provider advertises. Does not:
-reading pages; that is the REST source.
+The module turns what SCIM fixes (paths, shapes, the places of fields) into a REST configuration,
+and chooses the pagination and the page size that the provider advertises. Pages are read by the
+REST source.
 """
 
 from __future__ import annotations

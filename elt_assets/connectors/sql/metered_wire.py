@@ -1,10 +1,10 @@
 """A relay between a driver and a server that counts what the server sends.
 
-libpq takes a row of a gigabyte into memory before a caller sees any of it, and waits without end
-for a server that drips. It connects to a port of this relay instead. TLS and passwords pass through
-untouched: the server proves its own name.
+libpq reads a row of a gigabyte into memory before a caller sees any of it, and waits without end
+for a server that sends slowly. It connects to a port of this relay instead, which can end the
+connection. TLS and passwords pass through unchanged: the server proves its own name.
 
-Belongs here: copying, counting and ending. Does not: how much is too much (postgresql_reader).
+The limit is set in `postgresql_reader`.
 """
 
 from __future__ import annotations

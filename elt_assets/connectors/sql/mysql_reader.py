@@ -1,8 +1,4 @@
-"""MySQL and MariaDB through PyMySQL.
-
-Belongs here: the session, its SQL, rows as JSON, and the servers' errors in our words.
-Does not: paging (sql_source).
-"""
+"""MySQL and MariaDB through PyMySQL: the session, its SQL, rows as JSON, and error messages."""
 
 from __future__ import annotations
 

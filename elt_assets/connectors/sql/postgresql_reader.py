@@ -1,7 +1,7 @@
-"""PostgreSQL through ADBC: the server writes the JSON, whole rows at a time.
+"""PostgreSQL through ADBC: the session, its SQL and error messages.
 
-Belongs here: the session, its SQL, and PostgreSQL's errors in our words. Does not: paging
-(sql_source), or how the driver is held to its limits (metered_wire).
+The server writes the JSON, whole rows at a time. The driver is held to its limits by
+`metered_wire`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a database must be able to do to be a source.
+"""The interface that a database implements to be a source.
 
-Belongs here: the seam between the source and each database. Does not: any database.
+Paging is in `sql_source`.
 """
 
 from __future__ import annotations

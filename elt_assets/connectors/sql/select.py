@@ -1,7 +1,7 @@
-"""What a query may be: one SELECT that reads, and nothing else.
+"""What a query may be: one SELECT that only reads.
 
-Belongs here: refusing everything else before it is stored, by a real parser. Does not:
-rights; the session is read-only too, and the database's own grants are the last word.
+A real parser refuses everything else before the query is stored. The session is read-only too, and
+the grants of the database have the last word.
 """
 
 from __future__ import annotations

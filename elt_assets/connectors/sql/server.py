@@ -1,9 +1,7 @@
-"""Where a database server is and as whom a query runs: everything said, nothing inherited.
+"""The complete address of a database server and its user, and the connection to it.
 
-A driver that misses a user, a password or a certificate takes the platform's own, from its
-environment or its home folder, and hands it to a server that a tenant controls.
-
-Belongs here: one complete address for every driver, and the connection to it. Does not: sessions.
+Every part is explicit. A driver that lacks a user, a password or a certificate takes the platform's
+own, from its environment or its home folder, and sends it to a server that a tenant controls.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The shape of a SQL integration's provider_data: what a person writes to connect one.
+"""The models of a SQL integration's provider_data, with their limits and error messages.
 
-Belongs here: the models, their limits and the words of their mistakes. Does not:
-connecting, or what a query may be (select).
+What a query may be is decided in `select`.
 """
 
 from __future__ import annotations

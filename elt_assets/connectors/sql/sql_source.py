@@ -1,12 +1,8 @@
 """A stream of a SQL integration, page by page in the order of its key.
 
-Belongs here: paging, cursors, and whether the key can be paged by. Does not: any database
-(postgresql_reader, mysql_reader, sqlite_reader).
-
-A cursor is `{"pages": number, "after": the last key, "total": rows at the beginning}`.
-`WHERE key > last` skips a row whose key equals the last one or is null, so the database is
-asked first whether there are such rows, and its own count of rows goes into the
-certificate.
+A cursor is `{"pages": number, "after": the last key, "total": rows at the beginning}`. `WHERE key >
+last` skips a row whose key equals the last one or is null. So the source first queries whether
+there are such rows, and the database's own count of rows goes into the certificate.
 """
 
 from __future__ import annotations

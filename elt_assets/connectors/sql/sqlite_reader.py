@@ -1,7 +1,6 @@
-"""SQLite through ADBC: somebody else's database file, never the platform's own.
+"""SQLite through ADBC: the session, its SQL and error messages.
 
-Belongs here: the session, its SQL, and SQLite's errors in our words. Does not: paging
-(sql_source).
+The platform's own database files are refused.
 """
 
 from __future__ import annotations

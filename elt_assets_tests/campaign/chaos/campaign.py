@@ -1,8 +1,8 @@
 """The chaos campaign: chains of scenarios over real HTTP into real stores, judged at each step.
 
-Belongs here: running chains in as many processes as there are cores, each with an
-installation and a provider of its own, and adding up. Does not: what is drawn (scenarios),
-what is right (verdicts, oracles) or the faults (the embedded provider).
+Chains run in as many processes as there are cores, each with an installation and a provider of its
+own. The scenarios are drawn in `scenarios`; a sync is judged in `verdicts` and `oracles`; the
+embedded provider injects the faults.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Scenarios: which fault meets which small world, drawn from a seed.
 
-Belongs here: chains of scenarios over one integration each, and the share every fault has
-in them. Does not: running them (campaign) or judging (verdicts).
+A chain is a series of scenarios over one integration. The module also sets the share of every
+fault.
 """
 
 from __future__ import annotations

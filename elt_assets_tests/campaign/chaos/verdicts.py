@@ -1,8 +1,8 @@
-"""Verdicts: whether what one sync left behind is right, or loudly not applied.
+"""Verdicts: whether the result of one sync is right, or was visibly not applied.
 
-Belongs here: judging a sync against what the table held before, what the provider held
-when the sync began and ended, and which records a fault touched. Pure, so that each rule
-can be shown a planted violation. Does not: running anything (campaign).
+A verdict compares it with what the table held before, what the provider held when the sync began
+and ended, and which records a fault touched. The functions are pure, so that each rule can be
+tested with a planted violation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The concurrency campaign: several processes at the same few integrations, all at once.
+"""The concurrency campaign: several processes at the same few integrations at the same time.
 
-Belongs here: starting clients, killing one now and then, and judging their notes and what
-they left: for each integration some order of the operations explains all that was seen.
-Does not: what a client does.
+It starts clients, kills one now and then, and judges their notes and the stores. For each
+integration, some order of the operations must explain every result.
 """
 
 from __future__ import annotations

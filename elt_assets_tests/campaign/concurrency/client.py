@@ -1,7 +1,7 @@
-"""A process that shares an installation with others and notes what it did and saw.
+"""A process that shares an installation with others and records its operations and results.
 
-Belongs here: a seeded series of operations on a few integrations, each noted with its times
-and its result. Does not: judging them (campaign).
+It runs a seeded series of operations on a few integrations and notes the times of each one. The
+notes are judged in `campaign`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """The crash campaign: histories whose workers die, compared with twins whose workers do not.
 
-Belongs here: choosing moments, starting workers, recovering, power loss, and handing what
-is left to the oracles. Does not: oracles, or what a worker does.
-
-Workers are forked from a server process that has imported everything and holds no thread
+It chooses moments, starts workers, recovers, simulates power loss, and passes the stores to the
+oracles. Workers are forked from a server process that has imported everything and holds no thread
 and no database, so that a death costs a fork and not an interpreter.
 """
 

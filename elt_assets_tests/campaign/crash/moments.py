@@ -1,10 +1,8 @@
 """Moments: every point between two writes at which a process can be made to die.
 
-Belongs here: stores that count their statements and commits, and the ways to die. Does
-not: choosing a moment (campaign) or what a process does between them (worker).
-
-The stores are the platform's own: nothing is replaced, a moment only happens before and
-after what they do anyway.
+The stores count their statements and commits. They are the platform's own: nothing is replaced, and
+a moment only happens before and after a real operation. The moment of a death is chosen in
+`campaign`.
 """
 
 from __future__ import annotations

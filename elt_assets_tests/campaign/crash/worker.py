@@ -1,7 +1,6 @@
 """The process that does a piece of work and may die in it.
 
-Belongs here: one step of a history through a platform whose stores count moments. Does
-not: starting processes or judging what they leave behind (campaign).
+It runs one step of a history through a platform whose stores count moments.
 """
 
 from __future__ import annotations

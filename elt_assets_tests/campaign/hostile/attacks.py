@@ -1,7 +1,7 @@
-"""What a hostile tenant connects: a provider, a drop folder, a database, each made to hurt.
+"""What a hostile tenant connects: a provider, a drop folder, a database, each made to do harm.
 
-Belongs here: making them and the provider_data that leads to them. What they send stands in the
-tests of deadlines, of pages, of files and of databases.
+The module creates them and the provider_data that leads to them. The data that they send is in the
+tests of deadlines, pages, files and databases.
 """
 
 from __future__ import annotations

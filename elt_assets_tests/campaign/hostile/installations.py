@@ -1,8 +1,4 @@
-"""An installation that reads a hostile server over real HTTP into real stores.
-
-Belongs here: arranging one and asking what it holds. Does not: what is hostile, or any
-assertion.
-"""
+"""An installation that reads a hostile server over real HTTP into real stores."""
 
 from __future__ import annotations
 

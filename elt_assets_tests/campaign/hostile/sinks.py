@@ -1,7 +1,7 @@
-"""Every kind of active text from every place that a provider controls, and every place it goes to.
+"""Active text from every place that a provider controls, and every place where it is shown.
 
-Belongs here: one installation whose providers answer with such text, and what comes out of it.
-Does not: the texts, and when one is inert (test_foreign_text).
+The module runs one installation whose providers answer with such text and collects its outputs. The
+texts, and when one is inert, are defined in `test_foreign_text`.
 """
 
 from __future__ import annotations
