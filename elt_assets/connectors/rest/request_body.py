@@ -78,9 +78,9 @@ class JsonBody(_Body):
     type: Literal["json"]
     content: Content = Field(
         {},
-        description="The object; its texts may hold {organization_id} and {integration_id}. "
-        "Parameters of the pagination are put into it: page.after becomes the member after of "
-        "the object page.",
+        description="The object, without secrets; its texts may hold {organization_id} and "
+        "{integration_id}. Parameters of the pagination are put into it: page.after becomes the "
+        "member after of the object page.",
     )
 
 
@@ -90,8 +90,8 @@ class FormBody(_Body):
     type: Literal["form"]
     content: dict[str, str] = Field(
         {},
-        description="The form's fields; they may hold {organization_id} and {integration_id}. "
-        "Parameters of the pagination are further fields.",
+        description="The form's fields, without secrets; they may hold {organization_id} and "
+        "{integration_id}. Parameters of the pagination are further fields.",
     )
 
 
