@@ -107,7 +107,7 @@ class WriteInterrupted(RetryableError):
 
 
 class Stopped(RetryableError):
-    """Somebody asked the run to stop; what is committed is kept and continued later."""
+    """The run was asked to stop; committed batches are kept and continued later."""
 
 
 class BooksUnbalanced(PermanentError):

@@ -42,7 +42,7 @@ class Night:
 
 
 def night(fleet: Fleet, costs: Costs, workers: int, slots: int, seed: int = 0) -> Night:
-    """Sync everybody once; a worker has one processor for its `slots`."""
+    """Sync every integration once; a worker has one processor for its `slots`."""
     dice = random.Random(seed)
     processors = [0.0] * workers
     servers = [0.0] * fleet.catalog_processors
@@ -78,7 +78,7 @@ def night(fleet: Fleet, costs: Costs, workers: int, slots: int, seed: int = 0) -
 
 
 def enough(fleet: Fleet, costs: Costs, seconds: float, slots: int) -> tuple[int, Night] | None:
-    """The fewest workers that sync everybody in that time; None if no number does."""
+    """The fewest workers that sync every integration in that time; None if no number does."""
     workers = 1
     while (found := night(fleet, costs, workers, slots)).seconds > seconds:
         if workers >= _MOST_WORKERS or found.bottleneck not in ("workers", "providers"):

@@ -138,7 +138,7 @@ def elt_assets(file: str, through: bool) -> dict[str, Any]:
 
 
 def _peak_since_last() -> int | None:
-    """MiB this process had at most since this was asked before; None where nobody counts them."""
+    """Peak MiB of this process since the last call; None where the system does not count them."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -84,7 +84,7 @@ def rate_share(answers: Mapping[str, Sequence[Mapping[str, Any]]], clock: str) -
 def _run(name: str, file: Path, rows: int, folder: Path, *, through: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as own:
         arguments = {"file": str(file), "through": through}
-        # Nobody is to wait for the disk to take what the one before left behind.
+        # No contender should wait while the disk writes what the one before left behind.
         os.sync()
         neighbours = Neighbours()
         answer = run(f"benchmarks.events.contenders:{name}", arguments, Path(own))

@@ -25,7 +25,7 @@ class Neighbours:
         self._own = _own()
 
     def share(self) -> float | None:
-        """Of all processors' time, what others took: 0 to 1. None where nobody counts it."""
+        """The share of processor time that others took: 0 to 1. None where it is not counted."""
         busy = _busy()
         if busy is None or self._busy is None:
             return None
@@ -35,7 +35,7 @@ class Neighbours:
 
 
 def _busy() -> float | None:
-    """Seconds in which a processor worked for anybody, since the machine began."""
+    """Seconds in which a processor worked for any process, since the machine started."""
     if not _STAT.exists():
         return None
     return busy_seconds(_STAT.read_text("ascii"), os.sysconf("SC_CLK_TCK"))

@@ -130,7 +130,7 @@ def serving(users: int, latency_ms: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the process is stopped."""
     import uvicorn
 
     directory = Directory(int(sys.argv[1]), int(sys.argv[2]) / 1000)

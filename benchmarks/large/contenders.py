@@ -19,7 +19,7 @@ CONNECTIONS = 8
 
 
 def elt_assets(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """The engine as a run of the sync job calls it; seconds by stage beside the whole."""
+    """The engine as a run of the sync job calls it; seconds by stage next to the whole."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.service import SyncService

@@ -163,7 +163,7 @@ class Bare:
         return time.perf_counter() - started
 
     def rest(self) -> None:
-        """Let the server do what it would do some time, so that nobody's run pays for another's."""
+        """Let the server do its deferred work, so that no run pays for another's."""
         for statement in (
             f"VACUUM ANALYZE {USERS.latest}",
             "VACUUM ANALYZE bare_latest",

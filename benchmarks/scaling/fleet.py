@@ -134,7 +134,7 @@ def _remember(platform: SyncService, days: int) -> None:
 
 
 def _materialize(instance: dg.DagsterInstance, refs: Sequence[IntegrationRef]) -> None:
-    """The events of one sync of everybody, of the table that applications read."""
+    """The events of one sync of every integration, of the table that applications read."""
     for ref in refs:
         outcome = Outcome(
             partition=ref.partition_key,

@@ -193,8 +193,8 @@ def open_source(
 ) -> Source:
     """A source of one stream. Nothing is sent and no secret is read before the first page.
 
-    `ref` is whose data is read, for configurations that speak of it; `own` is what
-    belongs to the platform, for sources that read files and databases.
+    `ref` is the integration that is read, for configurations that name it. `own` has the
+    platform's own files and databases, for sources that read files and databases.
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)

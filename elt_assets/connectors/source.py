@@ -58,9 +58,9 @@ class Page:
     doubts: tuple[str, ...] = ()
     bare_end: bool = False
     wanted: int | None = None
-    """How many records were asked for, where the source knows."""
+    """How many records were requested, where the source knows."""
     parents: tuple[tuple[str, int], ...] = ()
-    """Whom the records were listed under, in order: a key and how many records follow it.
+    """The parents of the records, in order: a key and how many records follow it.
 
     Expressions find the key as `$parent`; the records stay as the provider sent them.
     """
@@ -104,7 +104,7 @@ class Source(Protocol):
 
     @property
     def resumable(self) -> bool:
-        """Whether `pages` goes on from a cursor; else an interrupted reading begins again."""
+        """Whether `pages` continues from a cursor; else an interrupted extraction starts again."""
 
     @property
     def probes(self) -> bool:
@@ -183,16 +183,16 @@ class ListsOtherwise(Protocol):
 
 
 class ListsOnly:
-    """What sources have in common that list everybody, each time, and do nothing else."""
+    """The parts shared by sources that only list all records, each time."""
 
     @property
     def incremental(self) -> Incremental | None:
-        """Changes alone cannot be asked for."""
+        """Changes alone cannot be requested."""
         return None
 
     @property
     def probes(self) -> bool:
-        """Single records cannot be asked for."""
+        """Single records cannot be requested."""
         return False
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:

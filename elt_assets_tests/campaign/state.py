@@ -168,7 +168,7 @@ def has_begun(home: Path) -> bool:
 
 
 def read_state(home: Path, ref: IntegrationRef) -> State:
-    """Read one integration's tables. Nobody may be syncing it."""
+    """Read one integration's tables. No sync of it may be running."""
     # A worker that was killed a moment ago may not have been missed by a server yet.
     settings = installation(home, lock_wait=20)
     state = State(ref)

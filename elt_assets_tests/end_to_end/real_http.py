@@ -28,7 +28,7 @@ SEEN = ("external_id", "name", "email", "active", "attributes")
 
 
 class Installation:
-    """A platform in a home of its own, beside a provider."""
+    """A platform in a home of its own, and a provider."""
 
     def __init__(self, provider: ProviderProcess, home: Path, **settings: object) -> None:
         self.provider = provider

@@ -39,7 +39,7 @@ TOKEN = "token-of-the-directory"
 
 
 def shared_environment(lake: Lake, broker: Broker) -> dict[str, str]:
-    """What every process of the installation is told, wherever it runs; homes are their own."""
+    """The environment that every process of the installation shares; each has its own home."""
     postgresql = lake.server
     schema = f"test_{uuid.uuid4().hex[:12]}"
     instance = f"{schema}_dagster"

@@ -247,7 +247,7 @@ def mariadb() -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class Broker:
-    """A running Redis with a password, which keeps what it was told on its disk."""
+    """A running Redis with a password, which keeps its data on disk."""
 
     port: int
     tls_port: int

@@ -213,7 +213,7 @@ class DltSource(ListsOnly):
 
 
 def _left_out(resource: DltResource) -> str | None:
-    """Why what was read may not be everybody, as far as the resource itself says."""
+    """Why the records read may not be all records, as far as the resource reports it."""
     if resource.limit is not None:
         return f"resource {resource.name!r} has a limit (add_limit), so it does not list everybody"
     cursor = resource.incremental

@@ -34,7 +34,7 @@ class Chunk:
 
 
 def unreadable(reason: str, text: bytes = b"") -> dict[str, Any]:
-    """What stands in the place of a record that cannot be told apart into values."""
+    """The marker that replaces a record that cannot be split into values."""
     found = {UNREADABLE: reason}
     if text:
         found["$text"] = text[:_SHOWN_TEXT].decode("utf-8", errors="replace").rstrip("\r\n")

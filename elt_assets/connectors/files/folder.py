@@ -63,7 +63,7 @@ class Folder:
     own: OwnPlaces | None = None
     settle_seconds: float = 0
     organization: str | None = None
-    """Whose drops may be read; nobody's when None."""
+    """The owner of the drops that may be read; no drop may be read when None."""
     only_names: bool = False
     """Whether a file with another name elsewhere is refused, wherever that is."""
 

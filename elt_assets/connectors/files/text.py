@@ -83,8 +83,8 @@ def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) 
 def with_line_feeds(text: Text) -> Text:
     """The same text, whose lines end with a line feed where each ended with a carriage return.
 
-    The first end of a line tells; a line feed behind it stands inside of a value. Both are one
-    byte, so that places stay what they are.
+    The first end of a line decides; a line feed after it is part of a value. Both are one byte,
+    so that positions do not change.
     """
     head = text.stream.peek(_BUFFER)
     end = head.find(b"\r")
@@ -98,7 +98,7 @@ class Lines:
     """The lines of a file, decoded, one at a time; `offset` and `line` are behind the last one.
 
     A line that is no text or longer than `LONGEST_LINE` raises `DamagedLine`, and the next
-    call goes on behind it. `raw` is the last line's bytes.
+    call continues after it. `raw` is the last line's bytes.
     """
 
     def __init__(self, text: Text, at: Place) -> None:

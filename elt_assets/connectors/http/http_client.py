@@ -41,7 +41,7 @@ from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailab
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0
-"""Seconds. Who asks for a longer wait is left alone until the next attempt of the sync."""
+"""Seconds. A provider that demands a longer wait gets no request until the sync's next attempt."""
 
 _TRY_AGAIN = frozenset({408, 425, 429})
 
@@ -101,7 +101,7 @@ class BadRequest(ProviderRefused):
 
 
 class PositionExpired(ProviderRefused):
-    """The answer says in so many words that the position asked for is no longer good."""
+    """The answer states that the requested position is no longer valid."""
 
 
 class Unauthorized(ProviderRefused):

@@ -35,7 +35,7 @@ from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailab
 _LARGEST_ANSWER = 1 << 20
 _LONGEST_TOKEN = 1 << 14
 _UNSAID_LIFETIME = 300.0
-"""Seconds. A token without `expires_in` is asked for again after this long."""
+"""Seconds. A token without `expires_in` is requested again after this long."""
 _RENEWED_BEFORE = 60.0
 """Seconds before its end at which a token is not used any more, a tenth of its life at most."""
 
@@ -83,7 +83,7 @@ class Grant(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientGrant:
-    """A client with a secret asks, for itself or with somebody's refresh token."""
+    """A client with a secret requests a token, for itself or with a user's refresh token."""
 
     token_url: str
     client_id: str | SecretRef

@@ -55,7 +55,7 @@ class Origin:
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody on the way can read what is sent there."""
+        """Whether no third party on the way can read what is sent there."""
         return self.scheme == "https" or self.is_loopback
 
     def __str__(self) -> str:

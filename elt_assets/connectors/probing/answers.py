@@ -37,7 +37,7 @@ class Shape:
 
     `active` is false for a record that the stream does not list, `gone_if` is true of a
     document that says with status 200 that there is no record. Where the listing is
-    `filtered` by something that a single answer does not tell, a record that comes back
+    `filtered` by something that a single answer does not contain, a record that comes back
     may be one that left the listing.
     """
 

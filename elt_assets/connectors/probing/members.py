@@ -58,7 +58,7 @@ def probe_memberships(
     """What the parents' lists, read again, say of missing memberships.
 
     The control is a membership that was listed, of one of the affected parents if there is
-    one; a list that is not whole says nothing of whom it lacks.
+    one; a list that is not whole proves nothing about the members it lacks.
     """
     found = dict.fromkeys(missing, Presence.UNKNOWN)
     pairs = {key: pair for key in missing if (pair := _pair(key)) is not None}

@@ -28,10 +28,10 @@ MOST_REQUESTS = 500
 """Requests of one sync for missing records. The rest of them wait for a second listing."""
 
 FEW = 5
-"""So many records are asked for one by one: a filter may go through the listing's own index."""
+"""So many records are requested one by one: a filter may go through the listing's own index."""
 
 _LONGEST_KEY = 1_024
-"""Characters. A longer key is not asked for."""
+"""Characters. A longer key is not requested."""
 _LONGEST_FILTER = 1_500
 """Characters, so that the address stays within what servers take."""
 
@@ -54,7 +54,7 @@ class SingleRecords:
     """Brings an answer to the form that the configuration describes."""
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Presences:
-        """Ask for missing records; those that cannot be asked for are UNKNOWN.
+        """Request missing records; those that cannot be requested are UNKNOWN.
 
         At most one request for each of them and one more. A provider that becomes unavailable
         leaves the rest UNKNOWN. Raises `SecretMissing`, and `ProviderUnavailable` when closed.
@@ -111,10 +111,10 @@ class SingleRecords:
     def _at_once(
         self, keys: Sequence[str], several: FilterForSeveral, first: str, last: str
     ) -> list[Presence] | None:
-        """What one filtered listing says of `keys`; None if it says nothing.
+        """What one filtered listing proves about `keys`; None if it proves nothing.
 
         The controls stand at both ends of the filter: a provider that reads a part of it
-        misses one of them, and one that ignores it lists somebody else.
+        misses one of them, and one that ignores it lists other records.
         """
         asked = [first, *(key for key in keys if key not in (first, last)), last]
         try:

@@ -84,7 +84,7 @@ class Course:
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a listing stands: enough to go on from, and small enough for a checkpoint.
 
-    `page` numbers the page at `at`, which is asked for next (`again` when the page before gave
+    `page` numbers the page at `at`, which is requested next (`again` when the page before gave
     the same token). `listed` records came before it, `before` of them on the page before, whose
     `mark` is kept; `longest` is the longest page so far. `disbelieved` totals stay so. `last`
     says that by its total or its words the page before is the last one.
@@ -212,7 +212,7 @@ class Listing:
         if course.counts:
             if refusal in (Refusal.NOT_THERE, Refusal.GONE) and now.before:
                 return Meaning.END
-            # A page that is asked for only to refute that the one before is the last.
+            # A page that is requested only to refute that the one before is the last.
             if refusal is Refusal.BAD_REQUEST and now.last:
                 return Meaning.END
         elif refusal in (Refusal.GONE, Refusal.EXPIRED):
@@ -263,7 +263,7 @@ class Listing:
         page, place = self.progress.page, _fingerprint(at)
         known = place in self._seen
         self._seen.add(place)
-        # The page's own token is asked for once more: some name with it where reading stands.
+        # The page's own token is requested once more: some providers name the current page with it.
         own = self._course.kind is Kind.TOKEN and _same(at, self.progress.at) and not repeats
         if known and not own:
             return f"page {page} leads back to a page already fetched"

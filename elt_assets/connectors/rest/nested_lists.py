@@ -77,7 +77,7 @@ class NestedSource(ListsOnly):
     """A stream whose records are listed under those of another. A cursor is a `Place`.
 
     If a page of parents is another one when it is read again, the lists of all its parents
-    are read again: somebody who is skipped would be taken for gone, and records that come
+    are read again: a member that is skipped would be taken for gone, and records that come
     twice count once.
     """
 
@@ -188,8 +188,8 @@ class NestedSource(ListsOnly):
     def _lists(self, parents: list[Parent], place: Place) -> Iterator[tuple[Page, Place]]:
         """The pages of the lists of `parents` from `place` on, each with the place after it.
 
-        The first list is asked for alone, so that who looks at one page causes one request;
-        then the beginnings of several are asked for at once.
+        The first list is requested alone, so that a caller that reads one page causes one
+        request; then the first pages of several lists are requested at once.
         """
         lists = [self._children.under(parent.key, parent.in_path) for parent in parents]
         begin = place.done

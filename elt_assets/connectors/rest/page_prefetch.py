@@ -26,14 +26,14 @@ class Lookahead(Generic[T]):
     def __init__(self, most: int) -> None:
         self._most = most
         self.stopped = threading.Event()
-        """Set when nobody waits for pages any more; what is under way gives up on it."""
+        """Set when no reader waits for pages any more; requests under way give up on it."""
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="pages")
         self._waiting: deque[tuple[Hashable, Future[T]]] = deque()
         self._largest = 1
 
     @property
     def wants_more(self) -> bool:
-        """Whether another page may be asked for now."""
+        """Whether another page may be requested now."""
         room = max(1, _HELD_BYTES // self._largest)
         return len(self._waiting) < min(self._most, room)
 
@@ -47,7 +47,7 @@ class Lookahead(Generic[T]):
         self._waiting.append((key, self._pool.submit(copy_context().run, fetch)))
 
     def drop_unless(self, key: Hashable) -> None:
-        """Forget what was asked for if it does not begin with `key`: the guess was wrong."""
+        """Drop the requested pages if they do not begin with `key`: the guess was wrong."""
         if self._waiting and self._waiting[0][0] != key:
             for _, future in self._waiting:
                 future.cancel()

@@ -528,7 +528,7 @@ _TAGS = frozenset(
 
 
 def _place(location: tuple[str | int, ...]) -> str:
-    # A tag of a union is a step of the location that nobody wrote.
+    # A tag of a union is a step of the location that is not in the author's text.
     steps = [
         step
         for before, step in zip((None, *location), location, strict=False)

@@ -253,7 +253,7 @@ class RestSource:
 
     @property
     def probes(self) -> bool:
-        """Whether the configuration says how a single record is asked for."""
+        """Whether the configuration defines how a single record is requested."""
         return self._single is not None
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
@@ -275,9 +275,9 @@ class RestSource:
     ) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        The first page is asked for alone, because it says how long pages are and because
-        who looks at one page causes one request; from then on pages are fetched ahead.
-        `first` gives that answer where it was asked for before.
+        The first page is requested alone, because it shows how long pages are and because a
+        caller that reads one page causes one request; from then on pages are fetched ahead.
+        `first` gives that answer where it was requested before.
         """
         if since is not None and self._since is not None:
             if self._body is None:
@@ -608,7 +608,7 @@ class RestSource:
 
 
 def _identity(request: Request) -> str:
-    """What is asked for, without keeping the address: a query may hold somebody's name."""
+    """What is requested, without the address: a query may contain a person's name."""
     posted = () if request.posted is None else (request.posted.text,)
     asked = json.dumps([request.url, sorted(request.params.items()), *posted])
     return hashlib.sha256(asked.encode()).hexdigest()

@@ -267,7 +267,7 @@ def _our_errors(deadline: Deadline | None = None) -> Iterator[None]:
                 "the query took longer than statement_timeout; an index on the key helps"
             ) from None
         if code in _VALUES:
-            # These quote the value that is wrong, and values are somebody's data.
+            # These quote the value that is wrong, and values may be personal data.
             raise ProviderRefused(
                 f"the query cannot convert one of the values it meets (error {code})"
             ) from None

@@ -263,7 +263,7 @@ def _our_errors() -> Iterator[None]:
 
 def _said(text: str, state: str) -> str:
     if state.startswith("22"):
-        # These quote the value that is wrong, and values are somebody's data.
+        # These quote the value that is wrong, and values may be personal data.
         return "the query cannot convert one of the values it meets"
     for mark in ("ERROR:", "FATAL:", "failed: ", "connect: "):
         _, found, rest = text.partition(mark)

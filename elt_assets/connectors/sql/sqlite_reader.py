@@ -133,7 +133,7 @@ def _read(pipe: IO[bytes], room: int) -> Any:
 
 
 class _Session:
-    """A read-only session; each page is a transaction, so that nobody waits to write."""
+    """A read-only session; each page is a transaction, so that no writer waits."""
 
     def __init__(self, path: str, query: str, key: str, timeout: float) -> None:
         # Imported when a session begins: the driver is a large library.

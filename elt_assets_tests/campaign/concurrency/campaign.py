@@ -104,7 +104,7 @@ class ConcurrencyCampaign:
         for process in processes:
             process.start()
         if dice.random() < 0.5:
-            # Somebody is cut off in the middle of whatever it is doing.
+            # A client is killed in the middle of its operation.
             processes[0].join(dice.uniform(0.5, 3))
             if processes[0].exitcode is None:
                 processes[0].kill()

@@ -57,7 +57,7 @@ _DEATHS_IN_A_SHARE = 15
 """At least; a few of many histories cost more than the same deaths in fewer."""
 _FAR_APART = 100_000
 _HOPELESS = 150
-"""Deaths in a share after which a boundary that nobody has come to is given up."""
+"""Deaths in a share after which a boundary that no process has reached is given up."""
 _PAGE = {".db": 4_096, ".duckdb": 16_384}
 _DEADLY = {f"SIGKILL {RANDOM}", "segmentation fault", "SIGTERM"}
 STEPS = {
@@ -76,7 +76,7 @@ class Share(NamedTuple):
     kills: int
     power_losses: int
     boundaries: frozenset[str]
-    """Somebody must have died at each of these, and the share goes on until then."""
+    """A process must have died at each of these, and the share continues until then."""
 
 
 def crash_campaign(folder: Path, kills: int, power_losses: int, seed: int = 0) -> Figures:
@@ -144,7 +144,7 @@ class CrashCampaign:
         return self.figures
 
     def _spared(self) -> list[str]:
-        """Boundaries at which nobody has died yet; none once it is clear that nobody will."""
+        """Boundaries at which no process has died yet; none once it is clear that none will."""
         if self._deaths > _HOPELESS:
             return []
         return self.figures.never_fired(f"SIGKILL {boundary}" for boundary in self.boundaries)

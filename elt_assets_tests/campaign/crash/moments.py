@@ -123,7 +123,7 @@ class Moments:
 
 
 def die(death: Death) -> None:
-    """End this process. SIGTERM is heard by whoever listens, the others by nobody."""
+    """End this process. Code under test can handle SIGTERM, but not the other deaths."""
     if death == "segmentation fault":
         ctypes.string_at(0)
     os.kill(os.getpid(), signal.SIGKILL if death == "SIGKILL" else signal.SIGTERM)
@@ -228,7 +228,7 @@ def _watched_connection(
 
 
 class WatchedConnection:
-    """A DuckDB connection that counts what it is told."""
+    """A DuckDB connection that counts its statements."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, moments: Moments, purpose: str | None

@@ -37,7 +37,7 @@ BY = "the campaign"
 
 
 def open_platform(home: Path, history: History, step: Step, moments: Moments) -> SyncService:
-    """An installation that reads the step's day; each page served is noted beside it."""
+    """An installation that reads the step's day; each page served is noted next to it."""
     settings = installation(home, lock_wait=20)
     database = watched(operational_database(settings), moments)
     records = watched_warehouses(warehouses(settings, warehouse_layout()), moments)
