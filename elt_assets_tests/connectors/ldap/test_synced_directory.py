@@ -68,7 +68,9 @@ def synced(platform: SyncService, stream: str, sync_id: str) -> Any:
 
 
 @contextmanager
-def killed(platform: SyncService, server: OpenLdap, stream: str, at: int) -> Iterator[list[int]]:
+def killed(
+    platform: SyncService, server: OpenLdap, stream: str, at: int, **users: Any
+) -> Iterator[list[int]]:
     """After a sync in a process of its own that was killed when it asked for page number `at`.
 
     Yields the numbers of the pages that are asked for from then on.
@@ -86,7 +88,7 @@ def killed(platform: SyncService, server: OpenLdap, stream: str, at: int) -> Ite
             asked.append(number)
 
     with counting_proxy(server.port, before_page) as port:
-        platform.registry.add(REF, "ldap", data(server, {"port": port}))
+        platform.registry.add(REF, "ldap", data(server, {"port": port}, **users))
         command = [sys.executable, "-c", WORKER, str(platform.settings.home), stream]
         worker.append(subprocess.Popen(command))
         started.set()
@@ -203,6 +205,20 @@ def test_an_incremental_sync_reads_only_what_changed(
         outcome = synced(platform, "users", f"s{number}")
         assert (outcome.counts.updates, outcome.counts.deletes) == (1, 0)
         assert outcome.certificate.records == read
+
+
+@pytest.mark.campaign
+def test_a_killed_extraction_of_fifty_thousand_people_goes_on(platform: SyncService) -> None:
+    with (
+        openldap(map(person, range(50_000))) as server,
+        killed(platform, server, "users", 61, page_size=500),
+    ):
+        outcome = synced(platform, "users", "killed")
+    assert 20 < outcome.resumed_batches <= 30
+    assert outcome.counts.inserts == 50_000
+    assert {user["email"] for user in platform.records(USERS, REF)} == {
+        f"p{number}@acme.example" for number in range(50_000)
+    }
 
 
 @pytest.mark.campaign
