@@ -417,7 +417,11 @@ class Connection(Strict):
     client_certificate: ClientCertificate | None = Field(
         None, description="The certificate that is shown to the provider (mutual TLS)."
     )
-    headers: dict[str, str] = Field({}, description="Headers of every request; never secrets.")
+    headers: dict[str, str] = Field(
+        {},
+        description="Headers of every request; never secrets. They may hold {organization_id} and "
+        "{integration_id}.",
+    )
     rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."

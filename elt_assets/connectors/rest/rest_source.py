@@ -165,7 +165,7 @@ class RestSource:
                 limits=limits,
                 secrets=secrets,
                 auth=self._auth,
-                headers=config.headers,
+                headers={name: filled(text, names) for name, text in config.headers.items()},
                 throttle=throttle(config, limits),
                 connections=config.rate_limit.concurrency,
                 identity=identity(config),

@@ -11,7 +11,7 @@ from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import SyncService
-from elt_assets.sync.streams import GROUP_MEMBERSHIPS
+from elt_assets.sync.streams import GROUP_MEMBERSHIPS, USERS
 from elt_assets_tests.connectors.conftest import OpenSource
 from elt_assets_tests.connectors.serving import Provider, as_json
 
@@ -77,6 +77,17 @@ def test_a_graphql_server_that_is_asked_too_often_is_asked_again(
     provider.answer = lambda _: as_json(busy)
     with pytest.raises(ProviderUnavailable, match="tried 3 times"):
         list(users().pages(None))
+
+
+def test_a_header_may_name_the_organization(
+    provider: Provider, data: dict[str, Any], platform: SyncService
+) -> None:
+    data["headers"] = {"X-Tenant": "{organization_id}/{integration_id} {other}"}
+    provider.answer = lambda _: as_json({"data": {"items": [], "next": None}})
+    ref = IntegrationRef("acme", "main")
+    platform.registry.add(ref, "rest", data)
+    platform.preview(USERS, ref)
+    assert provider.asked[0].headers["x-tenant"] == "acme/main {other}"
 
 
 def test_members_of_a_group_may_be_asked_for_by_post(
