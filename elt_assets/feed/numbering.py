@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from elt_assets.errors import InvalidInput
+from elt_assets.errors import DatabaseBusy, InvalidInput
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.sync.state import feed_log
 
@@ -77,13 +77,27 @@ def number_of(position: str) -> int:
 
 
 def number_entries(database: OperationalDatabase) -> FeedState:
-    """Number what was committed since the last time, and return how the feed stands now."""
+    """Number what was committed since the last time, and return how the feed stands now.
+
+    While the database stays busy, a feed that stands is returned as it is: its next entries come
+    later.
+    """
     rows = database.rows(
         "SELECT feed_id, head, trimmed, CASE WHEN EXISTS (SELECT 1 FROM feed_segments"
         " WHERE first_position IS NULL) THEN 1 ELSE 0 END AS waiting FROM feed_state"
     )
-    if rows and not rows[0]["waiting"]:
-        return FeedState(rows[0]["feed_id"], rows[0]["head"], rows[0]["trimmed"])
+    if not rows:
+        return _numbered(database)
+    known = FeedState(rows[0]["feed_id"], rows[0]["head"], rows[0]["trimmed"])
+    if not rows[0]["waiting"]:
+        return known
+    try:
+        return _numbered(database)
+    except DatabaseBusy:
+        return known
+
+
+def _numbered(database: OperationalDatabase) -> FeedState:
     with database.transaction(LOCK) as transaction:
         feed_log.exclude_numbering(transaction)
         state = _begun(transaction)

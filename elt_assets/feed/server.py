@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
+from elt_assets.errors import DatabaseBusy, EltAssetsError, InvalidInput, SyncError
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import Entries, read
 from elt_assets.feed.numbering import (
@@ -174,7 +174,9 @@ class FeedServer:
         moment = time.monotonic()
         if after != consumer.position and (last is None or moment - last >= _NOTE_EVERY):
             self._noted[consumer.name] = moment
-            self._consumers.move(consumer.name, after)
+            # A note that does not come through is made with a later request.
+            with suppress(DatabaseBusy):
+                self._consumers.move(consumer.name, after)
 
 
 def application(

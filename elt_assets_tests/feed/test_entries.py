@@ -369,3 +369,24 @@ def test_what_was_numbered_since_the_state_was_read_is_handed_out(company: Compa
     number_entries(database)
     found = read(database, state, 0, 10, ALL)
     assert (numbers(found.found), found.next) == ([1, 2, 3], 3)
+
+
+def test_a_database_that_is_busy_hides_no_entry_that_was_numbered(company: Company) -> None:
+    if company.platform.settings.operational_url is not None:
+        pytest.skip("on a server numbering waits for no apply")
+    company.connect(world=World(people(2)))
+    company.sync()
+    assert len(heard(company)) == 2
+    company.worlds["acme:main"].records = people(3)
+    company.sync(sync_id="s2")
+    hurried = SqliteDatabase(
+        company.platform.settings.database_path, attempts=1, first_wait=0, busy_timeout=0.01
+    )
+    try:
+        with company.platform.database.transaction():
+            state = number_entries(hurried)
+            assert state.head == 2
+            assert len(read(hurried, state, 0, 10, ALL).found) == 2
+        assert number_entries(hurried).head == 3
+    finally:
+        hurried.close()
