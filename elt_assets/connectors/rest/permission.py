@@ -18,18 +18,24 @@ from elt_assets.errors import PageUnreadable, ProviderRefused
 _WHAT = "the check of permissions"
 
 
-def confirm_by_request(client: Client, endpoint: str, required: RequiredPermission) -> None:
-    """Raise `ProviderRefused` unless the answer to the request bears the permission out."""
+def confirm_by_request(
+    client: Client, endpoint: str, required: RequiredPermission
+) -> tuple[str, ...]:
+    """Raise `ProviderRefused` if the answer to the request shows that the permission is missing.
+
+    Returns a doubt about the listing if the answer is no object: it does not speak of permissions.
+    """
     if required.path is None or required.holds is None:
-        return
+        return ()
     condition = parse(required.holds)
 
-    def read(response: Response) -> tuple[bool, str]:
+    def read(response: Response) -> tuple[bool | None, str]:
         try:
             answer = decode(response.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise PageUnreadable(f"{_WHAT} is not answered in JSON") from None
-        return holds(condition, answer), complaint(response.body)
+        granted = holds(condition, answer) if isinstance(answer, dict) else None
+        return granted, complaint(response.body)
 
     params = {name: written(value) for name, value in required.params.items()}
     request = Request(_WHAT, f"{endpoint}/{required.path.lstrip('/')}", params)
@@ -37,12 +43,15 @@ def confirm_by_request(client: Client, endpoint: str, required: RequiredPermissi
         granted, said = client.fetch(request, read)
     except ProviderRefused as error:
         raise ProviderRefused(f"{error}. {required.otherwise}") from None
+    if granted is None:
+        return (f"{_WHAT} is not answered with an object; more records may be hidden",)
     if not granted and said:
         raise ProviderRefused(
             f"{_WHAT} is answered with an error{said}; correct the credentials or their permissions"
         )
     if not granted:
         raise ProviderRefused(f"{_WHAT} failed: {required.otherwise}")
+    return ()
 
 
 def confirm_by_header(

@@ -284,8 +284,9 @@ class RestSource:
                 self._params |= self._since.params(since)
             else:
                 self._body = self._body.having(self._since.params(since))
+        unsaid: tuple[str, ...] = ()
         if self._required is not None:
-            confirm_by_request(self._client, self._endpoint, self._required)
+            unsaid = confirm_by_request(self._client, self._endpoint, self._required)
         listing = Listing(self._course, self._resumed(cursor))
         ahead: Lookahead[Answer] | None = None
         furthest = listing.progress
@@ -299,6 +300,7 @@ class RestSource:
                     answer = self._answer(listing, first or partial(self._fetch, now, None))
                 facts = self._facts(answer, now.page)
                 turn = listing.take(facts)
+                turn, unsaid = replace(turn, doubts=(*unsaid, *turn.doubts)), ()
                 following = turn.next
                 if answer.known is not None:
                     self._unchanged[answer.known.asked] = now

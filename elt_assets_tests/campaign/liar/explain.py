@@ -28,7 +28,9 @@ def fits(reading: Reading) -> bool:
     last = reading.asked[-1]
     # A count proves nothing on a full page: it may be that of the page, and there was one to ask.
     full = len(last.answer.people) >= max(len(page.people) for page in pages)
-    nothing_more = not last.answer.people or (bool(totals) and not full)
+    # Numbers beyond the last page lead to it again at some, which two pages before it show.
+    clamped = len(pages) > 2 and pages[-1].people == pages[-2].people != pages[0].people
+    nothing_more = not last.answer.people or (bool(totals) and (clamped or not full))
     if reading.paging is Paging.CURSORS:
         following = last.answer.following
         # A last page may name its own place: some say so that there is nothing new yet.

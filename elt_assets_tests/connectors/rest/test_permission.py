@@ -58,6 +58,18 @@ def test_a_permission_is_there_or_the_sync_fails(
         list(users().pages(None))
 
 
+def test_an_answer_that_does_not_speak_of_permissions_makes_the_listing_doubtful(
+    provider: Provider, data: dict[str, Any], users: OpenSource
+) -> None:
+    requires(data, holds='state == "active"')
+    provider.answer = serving(as_json([{"id": 1}]))
+    (page,) = users().pages(None)
+    assert (page.count, page.etag) == (1, None)
+    assert page.doubts == (
+        "the check of permissions is not answered with an object; more records may be hidden",
+    )
+
+
 def test_a_refusal_of_the_check_says_what_to_do(
     provider: Provider, data: dict[str, Any], users: OpenSource
 ) -> None:
