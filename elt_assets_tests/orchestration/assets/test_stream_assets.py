@@ -132,7 +132,7 @@ def test_a_run_of_the_same_family_continues_the_same_sync(
 ) -> None:
     keys = fleet.connect(2, users=6)
     monkeypatch.setenv("ELT_ASSETS_PAGES_PER_BATCH", "1")
-    fleet.directory.failures["dir-01"].extend([200, 200, 404])
+    fleet.directory.failures["dir-01"].extend([200, 200, 403])
     job = dg.reconstructable(sync_job_of_this_home)
     with dg.execute_job(
         job, fleet.instance, run_config=QUIET, tags=partition_tags(keys), raise_on_error=False

@@ -17,6 +17,7 @@ WORKS = {
     "past syncs in the ledger",
     "warehouse files rewritten",
     "dropped files archived",
+    "entries of the change feed that are kept no longer",
     "operational database rewritten",
     "fetched records of sign-in events",
     "normalized records of sign-in events",
