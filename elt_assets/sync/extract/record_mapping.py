@@ -121,7 +121,6 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
             {_lines([f"{sql} AS {name}," for name, sql in keys.items()], 12)}
             {_lines([f"{value.sql} AS {name}," for name, value in content.items()], 12)}
             {updated_at.sql} AS {_UPDATED_AT},
-            {updated_at.problem} AS unreadable_time,
             {tombstone.sql} AS {_DELETED},
             {attributes} AS attributes
         FROM found
@@ -129,6 +128,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
     judged AS (
         SELECT
             *,
+            {updated_at.problem} AS unreadable_time,
             CASE
                 WHEN {form} <> 'OBJECT' THEN 'record is ' || {_spoken(form)} || ', not an object'
                 {_lines(key_reasons, 16)}
@@ -494,7 +494,9 @@ def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
     zoned = pointers.column("read_moment", scalars.zoned(found.text, found.form))
     return _Value(
         scalars.moment(found.text, found.form, zoned),
-        f"({_UPDATED_AT} IS NULL AND NOT {scalars.blank(found.text, found.form)})",
+        # A CASE, because DuckDB computes both sides of an AND.
+        f"CASE WHEN {_UPDATED_AT} IS NULL THEN NOT {scalars.blank(found.text, found.form)}"
+        " ELSE false END",
     )
 
 
