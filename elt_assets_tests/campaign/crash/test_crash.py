@@ -19,6 +19,7 @@ from elt_assets_tests.campaign.crash.campaign import (
 from elt_assets_tests.campaign.histories import Day, Expectation, Step, history
 
 
+@pytest.mark.campaign
 def test_twenty_deaths_and_three_power_losses_leave_no_trace(tmp_path: Path) -> None:
     figures = CrashCampaign(tmp_path, seed=1_000).run(kills=20, power_losses=1)
     assert figures.violations == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from elt_assets.config.settings import load_settings
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
@@ -16,6 +18,7 @@ from elt_assets_tests.connectors.http.test_deadlines import DRIPS, server
 from elt_assets_tests.connectors.serving import Provider, as_json
 
 
+@pytest.mark.campaign
 def test_an_attack_fails_and_the_neighbours_do_not_notice(tmp_path: Path) -> None:
     figures = hostile_campaign(tmp_path, 1, ("drips headers", "a page of numbers"))
     harmed = [found for found in figures.violations if found[1].oracle in ("harmed", "memory")]
