@@ -91,6 +91,6 @@ def test_the_receiving_example_prints_each_entry_once_and_refuses_others(
         consumers.replay("hook", "0", number_entries(platform.database))
         assert Deliverer(platform.database, platform.settings).deliver(seconds=60) == 3
     finally:
-        receiver.terminate()
+        receiver.kill()
         said, _ = receiver.communicate()
     assert said.count("users.inserted") == 3
