@@ -54,7 +54,7 @@ def chaos(folder: Path, seed: int, scale: float) -> Figures:
 
 def hostile(folder: Path, seed: int, scale: float) -> Figures:
     """Tenants that attack their neighbours, and everybody who reads what they write."""
-    figures = hostile_campaign(folder / "neighbours", max(1, int(2 * scale)))
+    figures = hostile_campaign(folder / "neighbours", max(1, int(scale)))
     texts = sinks_campaign(folder / "sinks")
     figures.add(texts)
     figures.missing += texts.missing
