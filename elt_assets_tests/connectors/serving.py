@@ -62,6 +62,14 @@ class Provider:
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
 
+            def setup(self) -> None:
+                super().setup()
+                provider._count(1)
+
+            def finish(self) -> None:
+                provider._count(-1)
+                super().finish()
+
             def do_GET(self) -> None:
                 provider._handle(self)
 
@@ -71,6 +79,8 @@ class Provider:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
+        self._connections = 0
+        self._counting = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.connected: Callable[[ssl.SSLSocket], None] = lambda _: None
@@ -81,6 +91,16 @@ class Provider:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def wait_until_all_are_gone(self) -> None:
+        """Wait until no client is connected: what a dead one has sent is answered by then."""
+        with self._counting:
+            self._counting.wait_for(lambda: self._connections == 0)
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._connections += change
+            self._counting.notify_all()
 
     def encrypt(self, context: ssl.SSLContext) -> None:
         """From now on speak TLS; `connected` sees each connection at its first request."""

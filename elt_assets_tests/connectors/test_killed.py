@@ -105,6 +105,7 @@ def test_a_killed_extraction_goes_on_after_its_last_committed_page(
     worker.append(subprocess.Popen([sys.executable, "-c", WORKER, str(settings.home)]))
     started.set()
     assert worker[0].wait() == -signal.SIGKILL
+    provider.wait_until_all_are_gone()
     listed.clear()
     with SyncService.open(settings) as platform:
         (outcome,) = platform.sync(USERS, [REF], sync_id="killed", pages_per_batch=2)

@@ -239,7 +239,8 @@ FAULTS = (
         INCOMPLETE,
         from_page=2,
         before_last=True,
-        needs=_CURSOR,
+        # Without a total it may be a last page that names its own place.
+        needs=_TOTAL | _CURSOR,
     ),
     Fault(
         "cursor_ignored",
