@@ -156,6 +156,7 @@ class CrashCampaign:
         home, twin_home = self.folder / f"{seed}-dying", self.folder / f"{seed}-twin"
         twin = self._uninterrupted(lived, twin_home)
         expectation = Expectation(lived)
+        terminated = self.figures.fired["SIGTERM"]
         for number, step in enumerate(lived.steps):
             for _ in range(dice.choice((1, 1, 2))):
                 self._deadly_attempt(name, lived, step, home, twin, number, dice)
@@ -173,7 +174,8 @@ class CrashCampaign:
             if lived.way is not None or number == len(lived.steps) - 1:
                 found += oracles.against(state, expectation.users)
             if lived.way is not None:
-                found += oracles.differs(state, twin.states[number])
+                as_grouped = self.figures.fired["SIGTERM"] == terminated
+                found += oracles.differs(state, twin.states[number], batches=as_grouped)
             self.figures.judge(f"{name}, {step.act} {step.sync_id}", found)
             self.figures.seen["records checked"] += len(state.latest) + len(state.staging)
         self._look_after(name, lived, home)

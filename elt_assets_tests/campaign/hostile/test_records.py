@@ -80,7 +80,7 @@ def text_of(value: Any) -> tuple[bool, str | None]:
         return False, None
     if isinstance(value, bool):
         return True, str(value).lower()
-    return True, None if value is None else str(value)
+    return True, str(value) if value not in (None, "") else None
 
 
 def expected(listing: list[Any]) -> dict[str, tuple[str | None, str | None]]:
