@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from elt_assets.config.secret_refs import Secrets
-from elt_assets.connectors.http.open_sockets import OpenSockets
 from elt_assets.connectors.json.record_list import json_list
 from elt_assets.connectors.ldap import records
 from elt_assets.connectors.ldap.codec import Entry, Search, any_of, equals
@@ -21,7 +20,7 @@ from elt_assets.connectors.ldap.ldap_data import (
 )
 from elt_assets.connectors.ldap.listing import Listed, doubts, listed, resumed
 from elt_assets.connectors.ldap.ranges import completed
-from elt_assets.connectors.ldap.session import Session
+from elt_assets.connectors.ldap.session import Session, Sessions
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import names_used, parse
 from elt_assets.connectors.mapping.field_map import parsed
@@ -57,9 +56,7 @@ class LdapSource:
         self._fields = _fields(config, self._stream)
         names = [name for one in self._fields.values() for name in names_used(one)]
         self._shape = records.shape(names, self._stream.several)
-        self._sockets = OpenSockets()
-        self._secrets = secrets
-        self._sessions: list[Session] = []
+        self._sessions = Sessions(config.connection, secrets=secrets, limits=limits)
 
     @property
     def incremental(self) -> Incremental | None:
@@ -84,7 +81,7 @@ class LdapSource:
     @property
     def requests(self) -> int:
         """Messages sent so far."""
-        return sum(session.requests for session in self._sessions)
+        return self._sessions.requests
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -102,7 +99,7 @@ class LdapSource:
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
-        session, details = self._session(), self._session()
+        session, details = self._sessions.open(), self._sessions.open()
         search = self._search(since)
         try:
             for page in listed(
@@ -128,12 +125,12 @@ class LdapSource:
         if chosen is None:
             return found
         asked = chosen.covered[: MOST_REQUESTS * _AT_ONCE]
-        session = self._session()
+        session = self._sessions.open()
         try:
             for at in range(0, len(asked), _AT_ONCE):
                 found |= self._present(session, chosen.first, asked[at : at + _AT_ONCE])
         except ProviderUnavailable:
-            if self._sockets.closed:
+            if self._sessions.closed:
                 raise
         except (ProviderRefused, PageUnreadable):
             # The search itself is refused: nothing is known of the rest.
@@ -144,7 +141,7 @@ class LdapSource:
 
     def close(self) -> None:
         """End what is under way."""
-        self._sockets.close()
+        self._sessions.close()
 
     def _present(self, session: Session, control: str, keys: Sequence[str]) -> dict[str, Presence]:
         filters = {
@@ -193,7 +190,7 @@ class LdapSource:
         if len(body) > self._limits.page_bytes:
             raise PageUnreadable(
                 f"a page of {len(made):,} entries has {len(body):,} bytes, more than the "
-                f"{self._limits.page_bytes:,} allowed; lower page_size"
+                f"{self._limits.page_bytes:,} allowed (ELT_ASSETS_PAGE_BYTES); lower page_size"
             )
         return Page(
             body,
@@ -202,16 +199,6 @@ class LdapSource:
             cut_short=page.cut_short,
             doubts=doubts(page.behind) if page.last else (),
         )
-
-    def _session(self) -> Session:
-        session = Session(
-            self._config.connection,
-            secrets=self._secrets,
-            limits=self._limits,
-            sockets=self._sockets,
-        )
-        self._sessions.append(session)
-        return session
 
 
 def open_ldap(

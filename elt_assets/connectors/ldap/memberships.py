@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from elt_assets.config.secret_refs import Secrets
-from elt_assets.connectors.http.open_sockets import OpenSockets
 from elt_assets.connectors.json.record_list import json_list
 from elt_assets.connectors.ldap import records
 from elt_assets.connectors.ldap.codec import Entry, Search, equals
 from elt_assets.connectors.ldap.ldap_data import LdapData, LdapStream, Members
 from elt_assets.connectors.ldap.listing import Listed, Place, doubts, listed, resumed
 from elt_assets.connectors.ldap.members import Directory, Member
-from elt_assets.connectors.ldap.session import Session
+from elt_assets.connectors.ldap.session import Session, Sessions
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.probing.members import Members as Found
@@ -44,9 +43,7 @@ class MembershipSource:
         self._key = config.id_attribute("groups")
         self._limits = limits
         self._page_size = min(self._stream.page_size, _GROUPS_AT_ONCE)
-        self._secrets = secrets
-        self._sockets = OpenSockets()
-        self._sessions: list[Session] = []
+        self._sessions = Sessions(config.connection, secrets=secrets, limits=limits)
 
     @property
     def incremental(self) -> Incremental | None:
@@ -71,12 +68,12 @@ class MembershipSource:
     @property
     def requests(self) -> int:
         """Messages sent so far."""
-        return sum(session.requests for session in self._sessions)
+        return self._sessions.requests
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._sockets.closed
+        return self._sessions.closed
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -94,7 +91,7 @@ class MembershipSource:
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
-        session, lookups = self._session(), self._session()
+        session, lookups = self._sessions.open(), self._sessions.open()
         begin = resumed(cursor)
         try:
             groups = listed(
@@ -112,7 +109,7 @@ class MembershipSource:
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Read the affected groups again, once each."""
-        session = self._session()
+        session = self._sessions.open()
         try:
             return probe_memberships(missing, listed, lambda key: self._again(session, key), self)
         finally:
@@ -120,7 +117,7 @@ class MembershipSource:
 
     def close(self) -> None:
         """End what is under way."""
-        self._sockets.close()
+        self._sessions.close()
 
     def _pages(
         self, groups: Iterable[Listed], directory: Directory, begin: Place
@@ -197,16 +194,6 @@ class MembershipSource:
 
     def _named(self, entry: Entry) -> str:
         return records.key_of(entry, self._key) or entry.dn
-
-    def _session(self) -> Session:
-        session = Session(
-            self._config.connection,
-            secrets=self._secrets,
-            limits=self._limits,
-            sockets=self._sockets,
-        )
-        self._sessions.append(session)
-        return session
 
 
 def _record(group: str, member: Member) -> dict[str, str]:

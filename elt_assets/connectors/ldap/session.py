@@ -142,7 +142,8 @@ class Session:
                     if len(answer.entries) > self._limits.page_records:
                         raise PageUnreadable(
                             f"the directory sends more than {self._limits.page_records:,} entries "
-                            "for one page; lower page_size, or divide the stream by base or filter"
+                            "for one page (ELT_ASSETS_PAGE_RECORDS); lower page_size, or divide "
+                            "the stream by base or filter"
                         )
                 case Reference(urls):
                     answer.references.append(_hosts(urls))
@@ -269,8 +270,8 @@ class Session:
         host = self._connection.host
         if deadline is not None and deadline.passed:
             return ProviderUnavailable(
-                f"{host} was still answering after {deadline.seconds:g} s; lower page_size, or "
-                "give it an index for the filter"
+                f"{host} was still answering after {deadline.seconds:g} s "
+                "(ELT_ASSETS_REQUEST_TIMEOUT); lower page_size, or give it an index for the filter"
             )
         return ProviderUnavailable(f"{host} ended the connection" + (f": {error}" if error else ""))
 
@@ -310,3 +311,38 @@ def _hosts(urls: Sequence[str]) -> str:
         except ValueError:
             hosts.append("another server")
     return visible(" or ".join(dict.fromkeys(hosts)), SHOWN)
+
+
+class Sessions:
+    """Opens the connections of one source, and counts and ends them together."""
+
+    def __init__(
+        self, connection: LdapConnection, *, secrets: Secrets, limits: FetchLimits
+    ) -> None:
+        self._connection = connection
+        self._secrets = secrets
+        self._limits = limits
+        self._sockets = OpenSockets()
+        self._opened: list[Session] = []
+
+    def open(self) -> Session:
+        """One more connection."""
+        session = Session(
+            self._connection, secrets=self._secrets, limits=self._limits, sockets=self._sockets
+        )
+        self._opened.append(session)
+        return session
+
+    @property
+    def requests(self) -> int:
+        """Messages sent so far."""
+        return sum(session.requests for session in self._opened)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._sockets.closed
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._sockets.close()
