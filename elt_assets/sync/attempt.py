@@ -21,6 +21,7 @@ from elt_assets.sync.detect import delete_guard
 from elt_assets.sync.detect.change_detection import has_missing
 from elt_assets.sync.detect.detection_step import DetectionStep
 from elt_assets.sync.extract import page_reuse
+from elt_assets.sync.extract.certificate import shifted_pages
 from elt_assets.sync.extract.checkpoints import ExtractionState, extraction_state, repeated_keys
 from elt_assets.sync.extract.extraction import Extraction
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
@@ -218,9 +219,12 @@ class Attempt:
                 f"sync {again} has not fetched everything yet; continue it with "
                 f"`elt-assets sync {self.request.key.ref} --sync-id {again}`"
             )
-        doubts = kept.doubts
-        if repeated := repeated_keys(warehouse, stream, again):
-            doubts = (*doubts, f"{repeated} keys came on more than one page when it was fetched")
+        shifted = shifted_pages(
+            repeated_keys(warehouse, stream, again),
+            kept.sync_mode.mode,
+            snapshot=certificate.snapshot,
+        )
+        doubts = (*kept.doubts, *shifted)
         return StoredSource(warehouse.reading(), stream, again, certificate, source, doubts)
 
     def _kept(self, warehouse: Warehouse, sync_id: str) -> ExtractionState:

@@ -41,6 +41,19 @@ def test_a_key_on_two_pages_makes_the_listing_incomplete(company: Company) -> No
     assert "u-0029" in company.users()
 
 
+def test_unchanged_pages_repeat_the_keys_that_they_repeated(company: Company) -> None:
+    twice = [*people(30), person(0)]
+    world = company.connect(world=World(twice, snapshot=True))
+    first = company.sync(sync_id="s1").certificate
+    assert (first.complete, first.distinct, first.repeated) == (True, 30, 1)
+    again = company.sync(sync_id="s2").certificate
+    assert (again.complete, again.distinct, again.repeated) == (True, 30, 1)
+    # The same pages, this time without the promise that they could not shift.
+    world.snapshot = False
+    outcome = company.sync(sync_id="s3").certificate
+    assert (outcome.complete, outcome.distinct, outcome.repeated) == (False, 30, 1)
+
+
 def test_a_record_twice_on_one_page_is_no_sign_of_shifted_pages(company: Company) -> None:
     world = listed(company)
     world.records = [person(0), *people(30)]

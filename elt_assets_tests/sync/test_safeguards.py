@@ -200,6 +200,20 @@ def test_mapping_again_is_no_second_look_at_who_is_missing(company: Company) -> 
     assert "u-0000" not in company.users()
 
 
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_mapping_again_doubts_a_key_on_two_pages_unless_the_pages_could_not_shift(
+    company: Company, *, snapshot: bool
+) -> None:
+    twice = [*people(30), person(30, email=["a", "b"]), person(0)]
+    company.connect(world=World(twice, snapshot=snapshot))
+    assert company.sync(sync_id="s1").certificate.complete is snapshot
+    company.map_from("email", "email", 0)
+    outcome = company.platform.retry_rejected(USERS, ACME)
+    assert (outcome.counts.inserts, outcome.certificate.complete) == (1, snapshot)
+    shifted = [reason for reason in outcome.certificate.reasons if "more than one page" in reason]
+    assert bool(shifted) is not snapshot
+
+
 def test_an_interrupted_mapping_again_goes_on_without_fetching(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:

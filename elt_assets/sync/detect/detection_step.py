@@ -79,9 +79,9 @@ class DetectionStep:
         # with the version at the end fails and detection is repeated.
         base = versions.current(self.database, self.key)
         detection = Detection(self.warehouse, self.database, self.key, self.sync_id, base.version)
-        found = self._counts_of_reused_pages(base)
-        if found is not None:
-            self._add_keys(ListedKeys(found.unique, 0))
+        found, keys = self._counts_of_reused_pages(base) or (None, None)
+        if keys is not None:
+            self._add_keys(keys)
         if found is None or not self.certificate.complete:
             found = detection.compare(self.mode)
             self._add_keys(detection.keys(found, self.extracted.rejected))
@@ -99,7 +99,7 @@ class DetectionStep:
             )
         return base
 
-    def _counts_of_reused_pages(self, base: Version) -> DiffCounts | None:
+    def _counts_of_reused_pages(self, base: Version) -> tuple[DiffCounts, ListedKeys] | None:
         """What a comparison would find if the latest table was made from these very records.
 
         None if it was not, or if anything else could have come in between.
@@ -112,19 +112,24 @@ class DetectionStep:
         row = ledger.find(self.database, self.key, old.sync_id)
         if row is None or not (row.certificate.complete and page_reuse.settled_plainly(row.counts)):
             return None
+        distinct, repeated = row.certificate.distinct, row.certificate.repeated
+        if distinct is None or repeated is None:
+            return None
         if latest_table.count(self.database, self.key) != row.counts.latest:
             return None
         if not page_reuse.repeats(self.warehouse, self.key.stream.name, self.sync_id, old):
             return None
         if not change_log.is_marked(self.warehouse, self.key.stream, base.version):
             return None
-        return DiffCounts.of(
+        found = DiffCounts.of(
             staged=row.counts.staged,
             unique=row.counts.unique,
             tombstones=row.counts.tombstones,
             latest_before=row.counts.latest,
             newest=base.watermark,
         )
+        # The same pages repeat the same keys; what that says depends on how they were listed.
+        return found, ListedKeys(distinct, repeated)
 
     def _add_keys(self, keys: ListedKeys) -> None:
         # The sealed certificate, so that a repeated detection adds nothing twice.

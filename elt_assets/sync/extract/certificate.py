@@ -77,11 +77,7 @@ def certify(state: ExtractionState) -> Certificate:
 
 
 def with_keys(certificate: Certificate, keys: ListedKeys, mode: Mode) -> Certificate:
-    """The certificate after its records were compared by key.
-
-    A listing of changes may name one record several times; a full listing may not, unless it
-    is a snapshot, which has no pages that could shift.
-    """
+    """The certificate after its records were compared by key."""
     reasons = list(certificate.reasons)
     if mode is Mode.FULL:
         total = certificate.declared_total
@@ -93,17 +89,27 @@ def with_keys(certificate: Certificate, keys: ListedKeys, mode: Mode) -> Certifi
             reasons.append(
                 f"the provider counts {total} records and listed {listed}: its count is wrong"
             )
-        if keys.repeated and not certificate.snapshot:
-            reasons.append(
-                f"{keys.repeated} keys came on more than one page: the pages shifted while they "
-                "were read, and other records may have been skipped"
-            )
+        reasons.extend(shifted_pages(keys.repeated, mode, snapshot=certificate.snapshot))
     return msgspec.structs.replace(
         certificate,
         complete=not reasons,
         reasons=tuple(reasons),
         distinct=keys.distinct,
         repeated=keys.repeated,
+    )
+
+
+def shifted_pages(repeated: int, mode: Mode, *, snapshot: bool) -> tuple[str, ...]:
+    """The reason not to believe a full listing with keys that came on more than one page.
+
+    A listing of changes may name one record several times, and a snapshot has no pages that
+    could shift.
+    """
+    if not repeated or snapshot or mode is not Mode.FULL:
+        return ()
+    return (
+        f"{repeated} keys came on more than one page: the pages shifted while they were read, "
+        "and other records may have been skipped",
     )
 
 

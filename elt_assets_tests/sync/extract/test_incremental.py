@@ -14,6 +14,7 @@ from elt_assets.sync import clock
 from elt_assets.sync.extract.sync_mode import EVERYTHING, SyncMode, choose_sync_mode
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.state.versions import Version
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, person
 
 pytestmark = pytest.mark.slow
@@ -241,3 +242,16 @@ def test_everything_is_read_again_after_the_integration_was_configured_anew(
         person["email"] for person in world.records
     }
     assert company.sync(sync_id="s4").mode is Mode.INCREMENTAL
+
+
+def test_changes_that_are_mapped_again_may_name_a_user_on_two_pages(
+    company: Company, world: World
+) -> None:
+    world.snapshot = False
+    moved = [changed(number, 2, name=f"New {number}") for number in range(11)]
+    world.records = [*moved, moved[0], changed(11, 2, email=["a", "b"])]
+    assert company.sync(sync_id="s2").certificate.complete
+    company.map_from("email", "email", 0)
+    outcome = company.platform.retry_rejected(USERS, ACME)
+    assert (outcome.mode, outcome.certificate.repeated) == (Mode.INCREMENTAL, 0)
+    assert outcome.certificate.complete
