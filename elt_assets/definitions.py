@@ -5,7 +5,7 @@ Importing this module touches no file, no network and no environment variable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 
 import dagster as dg
@@ -18,10 +18,12 @@ from elt_assets.orchestration.assets.stream_assets import TRANSIENT, stream_asse
 from elt_assets.orchestration.checks.signin_checks import event_checks
 from elt_assets.orchestration.checks.sync_checks import check_job, daily_checks, stream_checks
 from elt_assets.orchestration.day_partitions import FIRST_DAY, event_days
+from elt_assets.orchestration.instance.run_retention import OwnRuns
 from elt_assets.orchestration.jobs.daily_schedule import daily_sync
 from elt_assets.orchestration.jobs.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.orchestration.jobs.signin_jobs import daily_events, event_job, hourly_events
 from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.resources import (
     OperationalResource,
     RunListener,
@@ -46,21 +48,23 @@ def build_defs(
     events_start: date = FIRST_DAY,
 ) -> dg.Definitions:
     """Everything Dagster knows of this project, with `resources` in the place of defaults."""
+    assets = [
+        *(stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()),
+        *event_assets(event_days(events_start)),
+        fleet_report,
+        change_feed,
+    ]
+    maintenance = maintenance_job(_own_runs(assets))
     return dg.Definitions(
-        assets=[
-            *(stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()),
-            *event_assets(event_days(events_start)),
-            fleet_report,
-            change_feed,
-        ],
+        assets=assets,
         asset_checks=[*(stream_checks(stream) for stream in STREAMS.values()), event_checks()],
-        jobs=[*sync_jobs.values(), event_job, check_job, report_job, maintenance_job],
+        jobs=[*sync_jobs.values(), event_job, check_job, report_job, maintenance],
         schedules=[
             *(daily_sync(stream) for stream in STREAMS.values()),
             daily_events(),
             hourly_events(),
             daily_checks(),
-            weekly_maintenance(),
+            weekly_maintenance(maintenance),
         ],
         sensors=[
             registry_sensor(),
@@ -81,6 +85,20 @@ def build_defs(
         },
         executor=dg.in_process_executor,
     )
+
+
+def own_runs() -> OwnRuns:
+    """The runs of the stand-alone installation, which commands maintain."""
+    return _own_runs(
+        definition
+        for definition in build_defs().assets or ()
+        if isinstance(definition, dg.AssetsDefinition)
+    )
+
+
+def _own_runs(assets: Iterable[dg.AssetsDefinition]) -> OwnRuns:
+    keys = frozenset(key for definition in assets for key in definition.keys)
+    return OwnRuns(STANDALONE.tags, keys)
 
 
 @dg.definitions

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import build_defs, own_runs
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.jobs.sync_jobs import job_name
 from elt_assets.orchestration.partitions import connected_integrations
+from elt_assets.orchestration.placement import INSTALLATION_TAG
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
@@ -80,3 +81,13 @@ def test_a_sync_does_not_plan_the_standing_checks() -> None:
     """Planned and never evaluated, they would show as skipped what the daily checks found."""
     assert not defs.resolve_job_def("sync").asset_layer.asset_graph.asset_check_keys
     assert defs.resolve_job_def("standing_checks").asset_layer.asset_graph.asset_check_keys
+
+
+def test_every_job_names_the_installation_that_its_runs_belong_to() -> None:
+    jobs = [defs.resolve_job_def(job.name) for job in defs.jobs or ()]
+    assert {job.name for job in jobs} >= {"sync", "maintenance", "standing_checks", "report"}
+    assert {job.name for job in jobs if INSTALLATION_TAG not in job.run_tags} == set()
+
+
+def test_the_runs_of_every_asset_of_ours_are_our_own(graph: dg.AssetGraph) -> None:
+    assert own_runs().assets == graph.get_all_asset_keys()

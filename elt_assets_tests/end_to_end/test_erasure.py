@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from elt_assets.definitions import own_runs
 from elt_assets.orchestration.instance.run_retention import delete_old_runs
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
@@ -89,7 +90,7 @@ def test_a_removed_tenants_people_are_in_no_file_and_keys_only_in_dagsters_event
     assert len(fleet.platform.records(USERS, fleet.refs[1])) > 30
     assert found(home, "Zebulon staying")
     assert {path.split("/")[0] for path in found(home, "key-of-leaving")} == {"dagster"}
-    delete_old_runs(fleet.instance, 0)
+    delete_old_runs(fleet.instance, 0, own_runs())
     assert found(home, "key-of-leaving") == {}
 
 
@@ -102,7 +103,7 @@ def test_values_that_the_operator_let_be_shown_remain_until_runs_are_forgotten(
         remove()
         home = fleet.settings.home
         assert {path.split("/")[0] for path in found(home, *PERSONAL)} == {"dagster"}
-        delete_old_runs(fleet.instance, 0)
+        delete_old_runs(fleet.instance, 0, own_runs())
         assert found(home, *PERSONAL) == {}
 
 

@@ -27,11 +27,12 @@ def maintain(dry_run: bool, as_json: bool) -> None:
     time.
     """
     with existing_platform() as platform:
+        from elt_assets.definitions import own_runs
         from elt_assets.orchestration.instance.opening import open_instance
         from elt_assets.orchestration.jobs.maintenance_job import everything
 
         with open_instance(platform.settings) as instance:
-            report = everything(instance, platform, dry_run=dry_run)
+            report = everything(instance, platform, own_runs(), dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, **msgspec.to_builtins(report)})
         return

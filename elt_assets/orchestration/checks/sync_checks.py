@@ -14,6 +14,7 @@ import dagster as dg
 from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.markdown import bullet_list
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.audit import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
@@ -61,6 +62,7 @@ check_job = dg.define_asset_job(
         *(asset_key(stream, Stage.LATEST) for stream in STREAMS.values()), SIGNIN_EVENTS.key
     ),
     executor_def=dg.in_process_executor,
+    tags=STANDALONE.tags,
     description="Runs every standing check over all integrations.",
 )
 

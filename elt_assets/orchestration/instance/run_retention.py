@@ -1,4 +1,4 @@
-"""Delete old runs and their events from Dagster's history, and reclaim their space.
+"""Delete old runs of this installation and their events from Dagster's history.
 
 Dagster prunes ticks itself (see dagster.yaml), but not runs. A partition whose newest event is
 deleted loses its status in the UI; with a daily sync, no partition has such an old newest event.
@@ -7,7 +7,8 @@ deleted loses its status in the UI; with a daily sync, no partition has such an 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,27 +21,71 @@ from elt_assets.sync.admin.maintenance import Work
 
 BATCH = 100
 
+SHARED_JOB = "__ASSET_JOB"
+"""Dagster's job of runs that select assets. All assets of a code location share it, and code
+locations all have it."""
 
-def delete_old_runs(instance: dg.DagsterInstance, days: int, *, dry_run: bool = False) -> Work:
-    """Delete ended runs that were created more than `days` ago, with events and logs."""
-    old = dg.RunsFilter(statuses=ENDED, created_before=datetime.now(UTC) - timedelta(days=days))
+
+@dataclass(frozen=True, slots=True)
+class OwnRuns:
+    """Which runs of an instance belong to one installation.
+
+    A run of one of its jobs has the `tags` of these jobs: the name of a job would not do, because
+    another code location may have a job of that name. A run of the shared job belongs to the
+    installation if it selects nothing but `assets` and their checks.
+    """
+
+    tags: Mapping[str, str]
+    assets: Collection[dg.AssetKey]
+
+    def has(self, run: dg.DagsterRun) -> bool:
+        """Whether the run belongs to the installation."""
+        if self.tags.items() <= run.tags.items():
+            return True
+        checks = run.asset_check_selection or ()
+        selected = {*(run.asset_selection or ()), *(check.asset_key for check in checks)}
+        return run.job_name == SHARED_JOB and bool(selected) and selected <= set(self.assets)
+
+    def old(self, instance: dg.DagsterInstance, days: int) -> list[str]:
+        """The ids of its ended runs that were created more than `days` ago."""
+        before = datetime.now(UTC) - timedelta(days=days)
+        return [
+            run.run_id
+            for among in (
+                dg.RunsFilter(statuses=ENDED, created_before=before, tags=dict(self.tags)),
+                dg.RunsFilter(statuses=ENDED, created_before=before, job_name=SHARED_JOB),
+            )
+            for run in _runs(instance, among)
+            if self.has(run)
+        ]
+
+
+def delete_old_runs(
+    instance: dg.DagsterInstance, days: int, own: OwnRuns, *, dry_run: bool = False
+) -> Work:
+    """Delete `own` ended runs that were created more than `days` ago, with events and logs."""
+    old = own.old(instance, days)
     if dry_run:
-        return Work("runs of Dagster", instance.get_runs_count(old))
+        return Work("runs of Dagster", len(old))
     before = _size(instance)
-    count = 0
-    while records := instance.get_run_records(old, limit=BATCH, ascending=True):
-        for record in records:
-            run_id = record.dagster_run.run_id
-            instance.delete_run(run_id)
-            for leftover in _files(instance, run_id):
-                if leftover.is_dir():
-                    shutil.rmtree(leftover, ignore_errors=True)
-                else:
-                    leftover.unlink(missing_ok=True)
-            count += 1
-    if count:
+    for run_id in old:
+        instance.delete_run(run_id)
+        for leftover in _files(instance, run_id):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+    if old:
         _vacuum(instance)
-    return Work("runs of Dagster", count, before - _size(instance))
+    return Work("runs of Dagster", len(old), before - _size(instance))
+
+
+def _runs(instance: dg.DagsterInstance, among: dg.RunsFilter) -> Iterator[dg.DagsterRun]:
+    """All runs of a filter, read in batches."""
+    cursor: str | None = None
+    while runs := instance.get_runs(among, cursor=cursor, limit=BATCH):
+        yield from runs
+        cursor = runs[-1].run_id
 
 
 def _files(instance: dg.DagsterInstance, run_id: str) -> Iterator[Path]:

@@ -6,7 +6,7 @@
 import dagster as dg
 
 from elt_assets.feed.retention import trim_feed
-from elt_assets.orchestration.instance.run_retention import delete_old_runs
+from elt_assets.orchestration.instance.run_retention import OwnRuns, delete_old_runs
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
 from elt_assets.sync.service import SyncService
@@ -18,40 +18,44 @@ class MaintenanceConfig(dg.Config):
     dry_run: bool = False
 
 
-@dg.op(description="Applies the retention policy and reclaims disk space.")
-def keep_house(
-    context: dg.OpExecutionContext,
-    config: MaintenanceConfig,
-    platform: dg.ResourceParam[SyncService],
-) -> None:
-    """Maintain both stores and Dagster's history, and log the result."""
-    report = everything(context.instance, platform, dry_run=config.dry_run)
-    for work in report.works:
-        freed = "" if work.freed_bytes is None else f", {work.freed_bytes:,} bytes reclaimed"
-        context.log.info(f"{work.what}: {work.count:,}{freed}")  # noqa: G004
-    for line in report.left:
-        context.log.warning(f"skipped until the next time: {line}")  # noqa: G004
+def maintenance_job(own: OwnRuns) -> dg.JobDefinition:
+    """The job of one op; of Dagster's history it touches `own` runs only."""
+
+    @dg.op(description="Applies the retention policy and reclaims disk space.")
+    def keep_house(
+        context: dg.OpExecutionContext,
+        config: MaintenanceConfig,
+        platform: dg.ResourceParam[SyncService],
+    ) -> None:
+        report = everything(context.instance, platform, own, dry_run=config.dry_run)
+        for work in report.works:
+            freed = "" if work.freed_bytes is None else f", {work.freed_bytes:,} bytes reclaimed"
+            context.log.info(f"{work.what}: {work.count:,}{freed}")  # noqa: G004
+        for line in report.left:
+            context.log.warning(f"skipped until the next time: {line}")  # noqa: G004
+
+    @dg.job(
+        name="maintenance",
+        executor_def=dg.in_process_executor,
+        tags=own.tags,
+        description="Deletes old records, changes, syncs and runs by the settings "
+        "ELT_ASSETS_KEEP_…, compacts files, archives dropped files. Runs of other jobs and assets "
+        "stay.",
+    )
+    def maintenance() -> None:
+        keep_house()
+
+    return maintenance
 
 
-@dg.job(
-    name="maintenance",
-    executor_def=dg.in_process_executor,
-    description="Deletes old records, changes, syncs and runs by the settings ELT_ASSETS_KEEP_…, "
-    "compacts files, archives dropped files.",
-)
-def maintenance_job() -> None:
-    """One op."""
-    keep_house()
-
-
-def weekly_maintenance() -> dg.ScheduleDefinition:
+def weekly_maintenance(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """The weekly maintenance, on by default: Sunday night, before the daily sync.
 
     It locks each integration's file for a moment.
     """
     return dg.ScheduleDefinition(
         name="weekly_maintenance",
-        job=maintenance_job,
+        job=job,
         cron_schedule="40 3 * * 0",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -60,12 +64,12 @@ def weekly_maintenance() -> dg.ScheduleDefinition:
 
 
 def everything(
-    instance: dg.DagsterInstance, platform: SyncService, *, dry_run: bool
+    instance: dg.DagsterInstance, platform: SyncService, own: OwnRuns, *, dry_run: bool
 ) -> MaintenanceReport:
-    """Maintain the stores, sign-in events, the change feed and Dagster's history."""
+    """Maintain the stores, sign-in events, the change feed and `own` runs in Dagster's history."""
     done = maintain(platform, dry_run=dry_run)
     with EventPipeline(platform) as pipeline:
         events = pipeline.maintain(dry_run=dry_run)
-    runs = delete_old_runs(instance, platform.settings.keep_runs_days, dry_run=dry_run)
+    runs = delete_old_runs(instance, platform.settings.keep_runs_days, own, dry_run=dry_run)
     feed = trim_feed(platform, dry_run=dry_run)
     return MaintenanceReport((*done.works, *events.works, feed, runs), (*done.left, *events.left))

@@ -12,6 +12,7 @@ from elt_assets.orchestration.assets.signin.signin_guard import GUARDS
 from elt_assets.orchestration.assets.signin.signin_specs import API_EVENTS, EVENT_ASSETS
 from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
 from elt_assets.orchestration.jobs.sync_jobs import Urgency
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.sync.service import SyncService
 
@@ -41,6 +42,7 @@ event_job = dg.define_asset_job(
     selection=dg.AssetSelection.assets(*(asset.key for asset in EVENT_ASSETS)).without_checks()
     | dg.AssetSelection.checks(*GUARDS),
     executor_def=_executor,
+    tags=STANDALONE.tags,
     description="Loads the sign-in events of a day from all APIs and files. A repeated run "
     "changes only what its sources changed.",
 )

@@ -7,6 +7,7 @@ from enum import IntEnum
 import dagster as dg
 
 from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
@@ -65,6 +66,7 @@ def _sync_job(stream: Stream) -> dg.UnresolvedAssetJobDefinition:
         # A process for the step would cost seconds without a benefit: the run itself works on
         # several integrations at a time.
         executor_def=dg.in_process_executor,
+        tags=STANDALONE.tags,
         description=f"Bring {stream.name} of every integration of the run's partition, or range "
         "of partitions, up to date. A repeated run continues the same sync.",
     )

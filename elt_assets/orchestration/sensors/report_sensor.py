@@ -11,6 +11,7 @@ report for each of hundreds of runs.
 import dagster as dg
 
 from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
 
@@ -18,6 +19,7 @@ report_job = dg.define_asset_job(
     "report",
     selection=["fleet_report"],
     executor_def=dg.in_process_executor,
+    tags=STANDALONE.tags,
     description="Renews the fleet report.",
 )
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from elt_assets.definitions import own_runs
 from elt_assets.orchestration.instance import run_retention
 from elt_assets.orchestration.instance.run_retention import delete_old_runs
-from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
+from elt_assets_tests.testbed.fleet import QUIET, Fleet, opened_fleet
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def test_old_runs_are_deleted_with_their_files_and_newer_ones_stay(
     (output / "step.err").write_text("a line")
     for run_id in old:
         made_past(fleet, run_id)
-    assert delete_old_runs(fleet.instance, 30, dry_run=True).count == 2
+    assert delete_old_runs(fleet.instance, 30, own_runs(), dry_run=True).count == 2
     assert fleet.instance.get_runs_count() == 3
-    work = delete_old_runs(fleet.instance, 30)
+    work = delete_old_runs(fleet.instance, 30, own_runs())
     assert (work.count, [run.run_id for run in fleet.instance.get_runs()]) == (2, [new])
     assert (work.freed_bytes or 0) > 0
     home = Path(fleet.instance.root_directory)
@@ -65,5 +66,54 @@ def test_a_run_that_has_not_ended_stays_however_old(fleet: Fleet) -> None:
     job = fleet.definitions().resolve_job_def("maintenance")
     run = fleet.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     made_past(fleet, run.run_id)
-    assert delete_old_runs(fleet.instance, 30).count == 0
+    assert delete_old_runs(fleet.instance, 30, own_runs()).count == 0
     assert fleet.instance.get_run_by_id(run.run_id)
+
+
+def foreign_definitions() -> dg.Definitions:
+    """Another owner's code in the same instance, with a job that has the name of ours."""
+
+    @dg.asset
+    def invoices() -> None: ...
+
+    @dg.op
+    def work() -> None: ...
+
+    @dg.job(name="sync")
+    def sync() -> None:
+        work()
+
+    return dg.Definitions(assets=[invoices], jobs=[sync])
+
+
+def materialized(instance: dg.DagsterInstance, definitions: dg.Definitions, *keys: str) -> str:
+    """The run of assets that were selected in the UI, in the job that all assets share."""
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(key) for key in keys],
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+    return result.run_id
+
+
+def test_runs_of_other_jobs_and_assets_stay_however_old(fleet: Fleet) -> None:
+    theirs = foreign_definitions()
+    job = theirs.resolve_job_def("sync")
+    both = dg.Definitions.merge(fleet.definitions(), dg.Definitions(assets=theirs.assets))
+    kept = {
+        job.execute_in_process(instance=fleet.instance, run_config=QUIET).run_id,
+        materialized(fleet.instance, theirs, "invoices"),
+        materialized(fleet.instance, both, "invoices", "fleet_report"),
+    }
+    gone = {
+        fleet.run(fleet.connect(1)).run_id,
+        materialized(fleet.instance, fleet.definitions(), "fleet_report"),
+    }
+    for run_id in kept | gone:
+        made_past(fleet, run_id)
+    assert delete_old_runs(fleet.instance, 30, own_runs(), dry_run=True).count == len(gone)
+    assert delete_old_runs(fleet.instance, 30, own_runs()).count == len(gone)
+    assert {run.run_id for run in fleet.instance.get_runs()} == kept
+    assert all(fleet.instance.all_logs(run_id) for run_id in kept)
