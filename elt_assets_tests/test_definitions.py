@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from elt_assets.config.settings import Settings
 from elt_assets.definitions import build_defs, own_runs
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT
 from elt_assets.orchestration.assets.table_specs import asset_key
@@ -91,3 +92,22 @@ def test_every_job_names_the_installation_that_its_runs_belong_to() -> None:
 
 def test_the_runs_of_every_asset_of_ours_are_our_own(graph: dg.AssetGraph) -> None:
     assert own_runs().assets == graph.get_all_asset_keys()
+
+
+def test_no_run_of_a_production_job_can_be_made_to_fail_on_purpose() -> None:
+    snapshots = [
+        defs.resolve_job_def(job.name).get_config_schema_snapshot() for job in defs.jobs or ()
+    ]
+    snapshots.append(defs.resolve_implicit_global_asset_job_def().get_config_schema_snapshot())
+    fields = {
+        field.name
+        for snapshot in snapshots
+        for kind in snapshot.all_config_snaps_by_key.values()
+        for field in kind.fields or ()
+    }
+    assert {"pages_per_batch", "mode", "dry_run", "timeout_seconds"} <= fields
+    assert not {name for name in fields if name and "fault" in name}
+
+
+def test_no_setting_makes_a_sync_fail_on_purpose() -> None:
+    assert not {name for name in Settings.model_fields if "fault" in name}

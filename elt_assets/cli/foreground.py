@@ -18,6 +18,7 @@ from elt_assets.cli.console.stop_signals import Stop, stopping
 from elt_assets.config.settings import Settings
 from elt_assets.errors import Stopped
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.outcome import Mode, Outcome, Progress
 from elt_assets.sync.streams import STREAMS, Stream
 from elt_assets.telemetry import logs
@@ -42,6 +43,7 @@ def run_syncs(
     mode: Mode | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
     syncs: int | None = None,
+    faults: Faults = NO_FAULTS,
 ) -> list[Outcome]:
     """Sync through Dagster, with progress on standard error; outcomes in the order of `refs`.
 
@@ -70,6 +72,7 @@ def run_syncs(
             progress=progress,
             settled=shown.settled,
             stopped=stop.requested.is_set,
+            faults=faults,
         )
 
     to_continue = f"continue with --sync-id {sync_id}"

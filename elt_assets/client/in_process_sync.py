@@ -20,6 +20,7 @@ from elt_assets.orchestration.partitions import (
     partition_tags,
 )
 from elt_assets.orchestration.resources import OutcomeListener, RunListener, ignore, never
+from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
@@ -40,6 +41,7 @@ def run_sync(
     pages_per_batch: int | None = None,
     mode: Mode | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
+    faults: Faults = NO_FAULTS,
 ) -> list[Outcome]:
     """Run the sync jobs over `refs` and return their outcomes, in the order of `refs`.
 
@@ -56,7 +58,7 @@ def run_sync(
         settled(outcome)
 
     add_partition_keys(instance, refs)
-    with SyncService.open(settings) as platform:
+    with SyncService.open(settings, faults=faults) as platform:
         listener = RunListener(progress=progress, settled=settle, stopped=stopped)
         definitions = build_defs(resources={"platform": platform, "listener": listener})
         config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)

@@ -21,7 +21,7 @@ SYNC_ALL = "sync_all"
 _WHO = ("organization_id", "connected_integration_id")
 _NUMBERS = {"batch_size": "pages_per_batch", "num_batches": "max_batches"}
 _MODES = (str(Mode.FULL), str(Mode.INCREMENTAL))
-_KNOWN = (*_WHO, "stream", "sync_id", *_NUMBERS, "mode", "faults")
+_KNOWN = (*_WHO, "stream", "sync_id", *_NUMBERS, "mode")
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -98,8 +98,6 @@ def sync_order(job: str, given: Mapping[str, str]) -> SyncOrder:
         if given["mode"] not in _MODES:
             raise InvalidInput(f"mode {given['mode']!r}: give {' or '.join(_MODES)}")
         config["mode"] = Mode(given["mode"]).name
-    if "faults" in given:
-        config["faults"] = _boolean("faults", given["faults"])
     stream = given.get("stream", USERS.name)
     if stream not in STREAMS:
         raise InvalidInput(f"stream {stream!r}: give one of {', '.join(STREAMS)}")
@@ -144,11 +142,4 @@ def _positive(key: str, text: str) -> int:
     value = typed(text)
     if type(value) is not int or value < 1:
         raise InvalidInput(f"{key} is {text!r}: give a whole number from 1")
-    return value
-
-
-def _boolean(key: str, text: str) -> bool:
-    value = typed(text)
-    if not isinstance(value, bool):
-        raise InvalidInput(f"{key} is {text!r}: give true or false")
     return value

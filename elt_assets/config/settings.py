@@ -345,9 +345,6 @@ class Settings(Limits, BaseSettings):
     )
     smtp_user: str | None = Field(None, description="Account at the mail server.")
     smtp_password: SecretStr | None = Field(None, description="Its password.")
-    faults: bool = Field(
-        False, description="Fail on purpose, to see recovery at work; never for real data."
-    )
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )

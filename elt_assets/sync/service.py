@@ -35,7 +35,7 @@ from elt_assets.sync.clock import text
 from elt_assets.sync.engine import Engine
 from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
-from elt_assets.sync.fault_injection import NO_FAULTS, FaultDice, Faults
+from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.state import (
     change_log,
@@ -102,7 +102,7 @@ class SyncService:
             max_resume=timedelta(hours=settings.max_resume_hours),
             confirm_after=settings.confirm_after,
             open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
-            faults=faults or (FaultDice() if settings.faults else NO_FAULTS),
+            faults=faults or NO_FAULTS,
             show_values=settings.show_personal_values,
         )
         self._engine = Engine(self._config)

@@ -133,7 +133,6 @@ def test_a_run_is_told_how_to_read(fleet: Fleet) -> None:
     assert run.run_config["ops"]["sync_users"]["config"] == {
         "pages_per_batch": 1,
         "mode": "FULL",
-        "faults": False,
         "only_unsettled": False,
     }
 

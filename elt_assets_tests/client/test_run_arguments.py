@@ -44,7 +44,7 @@ def test_batches_and_mode_become_run_configuration() -> None:
         ("sync_all", ["batch_size=0"], "batch_size is '0': give a whole number from 1"),
         ("sync_all", ["num_batches=many"], "num_batches is 'many'"),
         ("sync_all", ["mode=compensating"], "give full or incremental"),
-        ("sync_all", ["faults=maybe"], "give true or false"),
+        ("sync_all", ["faults=true"], "has no argument 'faults'"),
     ],
 )
 def test_a_mistake_is_named(job: str, arguments: list[str], said: str) -> None:

@@ -20,7 +20,6 @@ from elt_assets.orchestration.assets.run_report import RunReport
 from elt_assets.orchestration.assets.table_specs import asset_key, table_specs
 from elt_assets.orchestration.partitions import connected_integrations
 from elt_assets.orchestration.resources import RunListener
-from elt_assets.sync.fault_injection import FaultDice
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
@@ -67,11 +66,6 @@ class SyncConfig(dg.Config):
         default=False,
         description="Sync only integrations whose newest sync has not settled, and only report the "
         "others: for a range in which some failed.",
-    )
-    faults: bool = Field(
-        default=False,
-        description="Fail on purpose, for trials: 2% of pages, 40% of committed writes, 5% of "
-        "processes after batch 5.",
     )
 
 
@@ -182,7 +176,6 @@ def _sync_run(
             meanwhile=log.write,
             may_begin=report.time.remains,
             left=report.left,
-            faults=FaultDice() if config.faults else None,
         )
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,9 +14,12 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from elt_assets.cli.console.output import note
+from elt_assets.cli.console.output import note, print_json
+from elt_assets.cli.foreground import run_syncs
+from elt_assets.config.settings import load_settings
 from elt_assets.errors import EltAssetsError
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.fault_injection import FaultDice
 
 _FAULT = re.compile(r"simulated fault: (\w+)")
 _MOST_ATTEMPTS = 200
@@ -30,18 +32,28 @@ def sync_through_faults(refs: Sequence[IntegrationRef], sync_id: str) -> Counter
     Raises `EltAssetsError` after too many attempts.
     """
     survived: Counter[str] = Counter()
-    for attempt in range(1, _MOST_ATTEMPTS + 1):
+    for number in range(1, _MOST_ATTEMPTS + 1):
         done = _attempt(refs, sync_id)
         faults = Counter(_FAULT.findall(done.stderr))
         survived += faults
         died = f", killed by signal {-done.returncode}" if done.returncode < 0 else ""
-        note(f"attempt {attempt}: {faults.total()} faults{died}")
+        note(f"attempt {number}: {faults.total()} faults{died}")
         if done.returncode >= 0 and _settled(done.stdout, len(refs)):
             return survived
     raise EltAssetsError(
         f"sync {sync_id} was not done after {_MOST_ATTEMPTS} attempts; "
         "`elt-assets syncs` shows the errors of each integration"
     )
+
+
+@click.command("attempt", hidden=True, epilog="Example: elt-assets demo attempt monday acme:okta")
+@click.argument("sync_id")
+@click.argument("integrations", nargs=-1)
+def attempt(sync_id: str, integrations: tuple[str, ...]) -> None:
+    """Sync once and fail on purpose; `demo --chaos` starts a process for each attempt."""
+    refs = [IntegrationRef.parse(key) for key in integrations]
+    outcomes = run_syncs(refs, load_settings(), sync_id, faults=FaultDice())
+    print_json({"sync": [outcome.as_json() for outcome in outcomes]})
 
 
 def describe(survived: Counter[str]) -> str:
@@ -58,10 +70,17 @@ def describe(survived: Counter[str]) -> str:
 def _attempt(refs: Sequence[IntegrationRef], sync_id: str) -> subprocess.CompletedProcess[str]:
     context = click.get_current_context()
     debug = ["--debug"] if getattr(context.obj, "debug", False) else []
-    sync = ["sync", *map(str, refs), "--sync-id", sync_id, "--json"]
     return subprocess.run(
-        [sys.executable, "-m", "elt_assets", *debug, *sync],
-        env={**os.environ, "ELT_ASSETS_FAULTS": "true"},
+        [
+            sys.executable,
+            "-m",
+            "elt_assets",
+            *debug,
+            "demo",
+            attempt.name,
+            sync_id,
+            *map(str, refs),
+        ],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

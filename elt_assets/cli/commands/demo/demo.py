@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from elt_assets.cli.commands.demo.chaos_sync import describe, sync_through_faults
+from elt_assets.cli.commands.demo.chaos_sync import attempt, describe, sync_through_faults
 from elt_assets.cli.commands.demo.comparison import Comparison, compare, compare_stream
 from elt_assets.cli.commands.demo.heard import heard_since, show_heard
 from elt_assets.cli.commands.demo.provider import (
@@ -148,6 +148,7 @@ def demo(
 
 
 demo.add_command(events)
+demo.add_command(attempt)
 
 
 def _compared(

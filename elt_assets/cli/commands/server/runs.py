@@ -69,7 +69,7 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
     "Example: elt-assets start sync_all batch_size=20\n\n"
     "Arguments of sync and sync_all: stream (default: users), sync_id, batch_size (pages in a "
     "batch), num_batches (the extraction is cut after so many, and deletes nothing), mode (full, "
-    "incremental), faults. Arguments of any other job are its run configuration: "
+    "incremental). Arguments of any other job are its run configuration: "
     "ops.NAME.config.FIELD=VALUE."
 )
 @click.argument("job")
