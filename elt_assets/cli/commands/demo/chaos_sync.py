@@ -70,17 +70,9 @@ def describe(survived: Counter[str]) -> str:
 def _attempt(refs: Sequence[IntegrationRef], sync_id: str) -> subprocess.CompletedProcess[str]:
     context = click.get_current_context()
     debug = ["--debug"] if getattr(context.obj, "debug", False) else []
+    command = ["demo", "attempt", sync_id, *map(str, refs)]
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "elt_assets",
-            *debug,
-            "demo",
-            attempt.name,
-            sync_id,
-            *map(str, refs),
-        ],
+        [sys.executable, "-m", "elt_assets", *debug, *command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
