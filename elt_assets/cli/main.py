@@ -46,7 +46,7 @@ COMMANDS = {
     "watch": ("server.watch", "Follow a run or a sync until it ends."),
     "status": ("server.runs", "Show the state of a run or a sync."),
     "list": ("server.runs", "List runs."),
-    "resume": ("server.runs", "Continue the failed part of a run or a sync."),
+    "resume": ("server.resume", "Continue the failed part of a run or a sync."),
     "cancel": ("server.runs", "Stop a run or a sync; what is committed is kept."),
     "queues": ("server.runs", "Show queued and running runs, and the daemon."),
     "health": ("health", "Report what is wrong now."),

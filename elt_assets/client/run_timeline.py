@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from elt_assets.client.runs import Run
+from elt_assets.client.runs import JOB_OF_TABLE, Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE
 from elt_assets.orchestration.assets.progress_log import PROGRESS
+from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, SUMMARY
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.jobs.signin_jobs import JOB as SIGNIN_JOB
+from elt_assets.orchestration.jobs.sync_jobs import job_name
 from elt_assets.sync.outcome import (
     Certificate,
     Counts,
@@ -44,16 +46,26 @@ _COUNTS = {name: name for name in Counts.__struct_fields__} | {
 News = Progress | Outcome | str
 
 
+class Task(NamedTuple):
+    """What a run does for one partition: a stream of an integration, or a day of sign-ins."""
+
+    job: str
+    partition: str
+
+
 class RunTimeline:
     """One run as far as its events have been read."""
 
-    def __init__(self, run: Run, integrations: Sequence[str]) -> None:
+    def __init__(self, run: Run, partitions: Sequence[str]) -> None:
         self.run = run
-        self.integrations = list(integrations)
-        self.settled: dict[str, Outcome] = {}
-        self.loaded: set[str] = set()
+        self.partitions = list(partitions)
+        self.tasks = [Task(job, key) for job in run.jobs for key in partitions]
+        self.settled: dict[Task, Outcome] = {}
+        self.loaded: set[Task] = set()
         """Days that a run of sign-in events has loaded."""
-        self.failures: dict[str, FailureDetails] = {}
+        self.failures: dict[Task, FailureDetails] = {}
+        self.going: dict[str, Progress] = {}
+        """The newest progress of partitions that are under way."""
         self.complaint: str | None = None
         """Why the run failed: one line for each sign-in asset, else Dagster's message."""
         self._signin_failures: dict[str, str] = {}
@@ -83,18 +95,30 @@ class RunTimeline:
         return news
 
     @property
-    def unsettled(self) -> list[str]:
-        """Integrations that the run did not settle, failed ones included."""
-        done = self.settled.keys() | self.loaded
-        return [key for key in self.integrations if key not in done]
+    def done(self) -> set[Task]:
+        """What the run has settled or loaded."""
+        return self.settled.keys() | self.loaded
+
+    @property
+    def unsettled(self) -> list[Task]:
+        """What the run did not settle, failures included."""
+        done = self.done
+        return [task for task in self.tasks if task not in done]
+
+    @property
+    def skips(self) -> bool:
+        """Whether the run left nothing but what is disabled or does not have the stream."""
+        return self.run.status == "SUCCESS" and HANDED_ON_TAG not in self.run.tags
 
     def _progress(self, event: Mapping[str, Any]) -> list[News]:
         progress = _facts(event).get(PROGRESS)
         if progress is None:
             return []
-        if self.run.job == SIGNIN_JOB:
+        if SIGNIN_JOB in self.run.jobs:
             return [event["message"]]
-        return list(msgspec.convert(progress, list[Progress]))
+        news = msgspec.convert(progress, list[Progress])
+        self.going |= {one.partition: one for one in news}
+        return list(news)
 
     def _signin_failure(self, event: Mapping[str, Any]) -> str:
         asset = event["stepKey"]
@@ -111,8 +135,8 @@ class RunTimeline:
     def _materialized(self, event: Mapping[str, Any]) -> list[News]:
         partition, table, facts = event["partition"], _table(event), _facts(event)
         if table in _SIGNIN_ASSETS:
-            if table == SUMMARY.name and partition in self.integrations:
-                self.loaded.add(partition)
+            if table == self._last_table(SIGNIN_JOB, SUMMARY.name) and partition in self.partitions:
+                self.loaded.add(Task(SIGNIN_JOB, partition))
             rows = facts.get("dagster/row_count")
             done = "reopened by late events" if rows is None else f"{rows:,} rows"
             return [f"{partition} {table}: {done}"]
@@ -130,7 +154,8 @@ class RunTimeline:
                 complete=facts[COMPLETE] == 1,
                 reasons=(str(facts[INCOMPLETE]),) if INCOMPLETE in facts else (),
             )
-        if stage is not Stage.LATEST:
+        job = job_name(STREAMS[stream])
+        if table != self._last_table(job, STREAMS[stream].latest):
             batches = facts.get("batches") or 0
             return [Progress(partition, str(stage), batches, counts.get("fetched", 0))]
         reasons = self._reasons.get((partition, stream), "")
@@ -145,8 +170,13 @@ class RunTimeline:
             reasons=tuple(line.removeprefix("- ") for line in reasons.splitlines()),
             run_id=self.run.run_id,
         )
-        self.settled[partition] = outcome
+        self.settled[Task(job, partition)] = outcome
+        self.going.pop(partition, None)
         return [outcome]
+
+    def _last_table(self, job: str, last: str) -> str:
+        """The table that settles a task: the last selected one, or `last` of the whole job."""
+        return (self.run.selected(job) or (last,))[-1]
 
     def _observed(self, event: Mapping[str, Any]) -> list[News]:
         facts = _facts(event)
@@ -156,8 +186,10 @@ class RunTimeline:
         if FAILURE_DETAILS not in facts:
             return []
         details = msgspec.convert(facts[FAILURE_DETAILS], FailureDetails)
-        self.failures[details.partition] = details
-        stream, _ = _STAGES.get(_table(event), ("", None))
+        table = _table(event)
+        stream, _ = _STAGES.get(table, ("", None))
+        self.failures[Task(JOB_OF_TABLE.get(table, self.run.job), details.partition)] = details
+        self.going.pop(details.partition, None)
         return [
             Outcome(
                 partition=details.partition,
@@ -172,22 +204,22 @@ class RunTimeline:
 
 
 def left_over(timelines: Sequence[RunTimeline]) -> dict[str, list[str]]:
-    """The integrations, by job, that no run of a sync has settled. Each stream has a job.
+    """The partitions, by job, that no run of a sync has settled. Each stream has a job.
 
-    A successful run skips only integrations that are disabled or do not have the stream.
+    `timelines` are in the order in which the runs were created.
     """
-    settled = {
-        (timeline.run.job, key)
-        for timeline in timelines
-        for key in (*timeline.settled, *timeline.loaded)
-    }
-    left: dict[str, dict[str, None]] = {}
+    settled = {task for timeline in timelines for task in timeline.done}
+    left: dict[Task, None] = {}
     for timeline in timelines:
-        if timeline.run.status != "SUCCESS":
-            for key in timeline.unsettled:
-                if (timeline.run.job, key) not in settled:
-                    left.setdefault(timeline.run.job, {})[key] = None
-    return {job: list(keys) for job, keys in left.items()}
+        for task in timeline.unsettled:
+            if timeline.skips:
+                left.pop(task, None)
+            elif task not in settled:
+                left[task] = None
+    by_job: dict[str, list[str]] = {}
+    for job, key in left:
+        by_job.setdefault(job, []).append(key)
+    return by_job
 
 
 def _table(event: Mapping[str, Any]) -> str:

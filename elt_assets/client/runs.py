@@ -7,27 +7,48 @@ from typing import Any, Self
 
 import msgspec
 
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.jobs.sync_jobs import ENDED
+from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.jobs.signin_jobs import JOB as SIGNIN_JOB
+from elt_assets.orchestration.jobs.sync_jobs import ENDED, job_name
 from elt_assets.orchestration.partitions import (
     PARTITION_TAG,
     RANGE_END_TAG,
     RANGE_START_TAG,
     keys_of_run,
 )
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.streams import STREAMS
 
 WAITING = ("QUEUED", "NOT_STARTED")
 RUNNING = ("STARTING", "STARTED", "CANCELING")
 
 _FINISHED = frozenset(status.value for status in ENDED)
 
+JOB_OF_TABLE = {
+    asset_key(stream, stage).to_user_string(): job_name(stream)
+    for stream in STREAMS.values()
+    for stage in Stage
+} | {asset.name: SIGNIN_JOB for asset in EVENT_ASSETS}
+"""The job that fills each table."""
+STEPS_OF_JOB = {
+    **{job_name(stream): {step_name(stream)} for stream in STREAMS.values()},
+    SIGNIN_JOB: {asset.name for asset in EVENT_ASSETS},
+}
+"""The steps of each of these jobs."""
+_FILLING = frozenset(JOB_OF_TABLE.values())
+
 
 class Job(msgspec.Struct, frozen=True):
-    """A job that can be started, and the code location that has it."""
+    """A job that can be started, the code location that has it, and which `tables` of it a run is
+    to fill; empty for all of them.
+    """
 
     name: str
     repository: str
     location: str
+    tables: tuple[str, ...] = ()
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -41,18 +62,52 @@ class Run(msgspec.Struct, frozen=True):
     started_at: float | None = None
     ended_at: float | None = None
     root_run_id: str | None = None
+    assets: tuple[str, ...] = ()
+    """The tables that were selected for the run; empty for all of its job."""
     config: dict[str, Any] = {}
 
     @classmethod
     def of(cls, node: Mapping[str, Any]) -> Self:
         """The run that the fragment `RunFields` describes."""
         tags = {tag["key"]: tag["value"] for tag in node["tags"]}
-        return msgspec.convert({**node, "tags": tags, "config": node["config"] or {}}, cls)
+        assets = [asset["path"][-1] for asset in node.get("assets") or ()]
+        return msgspec.convert(
+            {**node, "tags": tags, "assets": assets, "config": node["config"] or {}}, cls
+        )
 
     @property
     def finished(self) -> bool:
         """Whether the run has ended."""
         return self.status in _FINISHED
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The jobs that can continue the run: its own, or those of its selected tables.
+
+        "Materialize" and backfills of assets run in a job of Dagster's, which no client can start.
+        """
+        if not self.job.startswith("__"):
+            return (self.job,)
+        return tuple(dict.fromkeys(JOB_OF_TABLE[t] for t in self.assets if t in JOB_OF_TABLE))
+
+    @property
+    def syncs(self) -> bool:
+        """Whether the run brings partitions of this project up to date."""
+        return self.ends is not None and not _FILLING.isdisjoint(self.jobs)
+
+    def selected(self, job: str) -> tuple[str, ...]:
+        """The tables of `job` that were selected for the run; empty for all of them."""
+        of_job = [table for table, its_job in JOB_OF_TABLE.items() if its_job == job]
+        selected = tuple(table for table in of_job if table in self.assets)
+        return () if len(selected) == len(of_job) else selected
+
+    def config_of(self, job: str) -> dict[str, Any]:
+        """The part of the run's configuration that `job`, one of its `jobs`, can take."""
+        if job == self.job:
+            return self.config
+        steps = STEPS_OF_JOB[job]
+        ops = {name: own for name, own in self.config.get("ops", {}).items() if name in steps}
+        return {"ops": ops} if ops else {}
 
     @property
     def sync_id(self) -> str:

@@ -15,6 +15,10 @@ from elt_assets.errors import NotFound
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import PARTITIONS
 
+ROOT_RUN_TAG = "dagster/root_run_id"
+"""Dagster's tag of a run that repeats another one, as "From failure" does."""
+BACKFILL_TAG = "dagster/backfill"
+"""Dagster's tag of the runs of a backfill."""
 _EVENTS = 1000
 _RUNS = 100
 
@@ -58,7 +62,12 @@ class Server:
         known = ", ".join(sorted({job.name for job in jobs})) or "none; does its code load?"
         raise NotFound(f"{self._url} has no job {name!r}; it has {known}")
 
-    def launch(self, job: Job, config: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def launch(
+        self,
+        job: Job,
+        config: Mapping[str, Any],
+        tags: Mapping[str, str],
+    ) -> str:
         """Start a run and return its id."""
         return self._graphql.call(
             lambda dagster: dagster.submit_job_execution(
@@ -67,6 +76,7 @@ class Server:
                 repository_name=job.repository,
                 run_config=config,
                 tags=dict(tags),
+                asset_selection=list(job.tables) or None,
             )
         )
 
@@ -82,11 +92,15 @@ class Server:
         return found
 
     def runs_of(self, name: str) -> list[Run]:
-        """The run with this id, or the runs of the sync with this id, oldest first.
+        """The run with this id, or the runs of the sync or backfill with this id, oldest first.
 
         Raises `NotFound`.
         """
-        found = [*self.runs({"runIds": [name]})] or [*self.runs(_of_sync(name))]
+        found = (
+            [*self.runs({"runIds": [name]})]
+            or [*self.runs(_tagged(SYNC_ID_TAG, name))]
+            or [*self.runs(_tagged(BACKFILL_TAG, name))]
+        )
         if not found:
             raise NotFound(
                 f"{self._url} has no run and no sync {name!r}; `elt-assets list` shows the newest"
@@ -95,7 +109,17 @@ class Server:
 
     def runs_of_sync(self, run: Run) -> list[Run]:
         """Every run that worked on the sync of `run`, oldest first."""
-        found = {other.run_id: other for other in self.runs(_of_sync(run.sync_id))}
+        sync_id = run.sync_id
+        found = {
+            other.run_id: other
+            for only in (
+                _tagged(SYNC_ID_TAG, sync_id),
+                _tagged(ROOT_RUN_TAG, sync_id),
+                {"runIds": [sync_id]},
+            )
+            for other in self.runs(only)
+            if other.sync_id == sync_id
+        }
         return sorted({run.run_id: run, **found}.values(), key=lambda one: one.created_at)
 
     def runs(self, only: Mapping[str, Any]) -> Iterator[Run]:
@@ -208,8 +232,8 @@ class Server:
         return found
 
 
-def _of_sync(sync_id: str) -> dict[str, Any]:
-    return {"tags": [{"key": SYNC_ID_TAG, "value": sync_id}]}
+def _tagged(tag: str, value: str) -> dict[str, Any]:
+    return {"tags": [{"key": tag, "value": value}]}
 
 
 def _in(statuses: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.run_timeline import RunTimeline, left_over
+from elt_assets.client.run_timeline import RunTimeline, Task, left_over
 from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.progress_log import PROGRESS
@@ -58,8 +58,8 @@ def failed(partition: str) -> dict[str, Any]:
 
 
 def test_a_range_is_the_keys_between_its_ends() -> None:
-    assert timeline().integrations == ["org:a", "org:b", "org:c"]
-    assert timeline(last="org:gone").integrations == []
+    assert timeline().partitions == ["org:a", "org:b", "org:c"]
+    assert timeline(last="org:gone").partitions == []
 
 
 def test_the_events_of_two_tables_are_one_outcome() -> None:
@@ -69,7 +69,7 @@ def test_the_events_of_two_tables_are_one_outcome() -> None:
     assert (outcome.status, outcome.sync_id) == (Status.APPLIED, "monday")
     counts = outcome.counts
     assert (counts.staged, counts.rejected, counts.inserts, counts.latest) == (10, 2, 10, 10)
-    assert told.unsettled == ["org:b", "org:c"]
+    assert told.unsettled == [("sync", "org:b"), ("sync", "org:c")]
 
 
 def test_an_outcome_has_its_incomplete_listing_and_its_withheld_changes() -> None:
@@ -121,7 +121,7 @@ def test_a_failed_integration_has_its_failure_details() -> None:
     (outcome,) = told.read([failed("org:b")])
     assert isinstance(outcome, Outcome)
     assert (outcome.status, outcome.stream) == (Status.FAILED, "users")
-    assert told.failures["org:b"].error == "page 1: 401"
+    assert told.failures[Task("sync", "org:b")].error == "page 1: 401"
 
 
 def test_integrations_that_no_run_of_the_sync_settled_are_left_over() -> None:
@@ -138,8 +138,8 @@ def test_an_integration_that_a_successful_run_skipped_is_not_left_over() -> None
     assert left_over([told]) == {}
 
 
-def of_a_day(status: str) -> RunTimeline:
-    run = Run("run-1", "load_signin_events", status, {PARTITION_TAG: "2026-03-02"}, 0.0)
+def of_a_day(status: str, day: str = "2026-03-02") -> RunTimeline:
+    run = Run("run-1", "load_signin_events", status, {PARTITION_TAG: day}, 0.0)
     return RunTimeline(run, run.integrations([]))
 
 
@@ -204,8 +204,8 @@ def test_a_failure_that_skips_nothing_has_the_description_of_its_step() -> None:
 
 
 def test_a_day_is_settled_by_its_own_summary_in_any_run() -> None:
-    failed, again, neighbour = of_a_day("FAILURE"), of_a_day("SUCCESS"), of_a_day("SUCCESS")
-    neighbour.integrations = ["2026-03-03"]
+    failed, again = of_a_day("FAILURE"), of_a_day("SUCCESS")
+    neighbour = of_a_day("SUCCESS", "2026-03-03")
     neighbour.read([summed_up("2026-03-02"), summed_up("2026-03-03")])
     assert left_over([failed, neighbour]) == {"load_signin_events": ["2026-03-02"]}
     again.read([summed_up("2026-03-02")])

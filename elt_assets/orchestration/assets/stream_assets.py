@@ -147,7 +147,8 @@ def _sync_run(
     for key in _in_turn(context, stream, platform):
         try:
             ref = IntegrationRef.parse(key)
-            if config.only_unsettled and (settled := platform.settled(stream, ref)):
+            # There is nothing to continue either where the newest sync has settled.
+            if (continues or config.only_unsettled) and (settled := platform.settled(stream, ref)):
                 yield settled
                 continue
             found = _staged_sync_id(platform, stream, ref) if continues else sync_id
@@ -162,6 +163,9 @@ def _sync_run(
             )
         else:
             refs.setdefault(found, []).append(ref)
+    if continues and len(refs) == 1:
+        # Clients then find the run with the other runs of the sync.
+        context.instance.add_run_tags(context.run.run_id, {SYNC_ID_TAG: next(iter(refs))})
     for found, together in refs.items():
         yield from platform.sync(
             stream,

@@ -192,6 +192,16 @@ def test_later_tables_alone_continue_each_integrations_own_sync(fleet: Fleet) ->
     assert [len(fleet.names(key)) for key in keys] == [3, 3, 3]
 
 
+def test_a_later_table_alone_of_an_up_to_date_integration_changes_nothing(fleet: Fleet) -> None:
+    keys = fleet.connect(2)
+    assert fleet.run(keys).success
+    served = {name: list(starts) for name, starts in fleet.directory.served.items()}
+    assert fleet.run(keys, Stage.LATEST).success
+    assert fleet.status(Stage.LATEST) == dict.fromkeys(keys, "MATERIALIZED")
+    assert fleet.directory.served == served
+    assert len(fleet.platform.syncs()) == 2
+
+
 def test_a_later_table_without_staging_names_what_to_materialize(fleet: Fleet) -> None:
     keys = fleet.connect(2)
     assert fleet.run(keys[:1], Stage.STAGING).success

@@ -1,9 +1,9 @@
-"""`elt-assets start`, `status`, `list`, `resume`, `cancel` and `queues`, over the web server."""
+"""`elt-assets start`, `status`, `list`, `cancel` and `queues`, over the web server."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,10 @@ from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
     from elt_assets.client.run_timeline import RunTimeline
-    from elt_assets.client.runs import Job, Run
+    from elt_assets.client.runs import Run
     from elt_assets.client.web_server import Server
 
 DEFAULT_URL = "http://127.0.0.1:3000"
-RESUMES_TAG = "elt_assets/resumes"
-"""Run tag: the run whose failed integrations this run continues."""
-
 _LISTED = 20
 # Dagster's statuses, also by the names that other systems use.
 _STATUSES = {
@@ -78,6 +75,7 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
 @as_json
 def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
     """Start JOB on the server: sync, sync_all, or any other of its jobs."""
+    from elt_assets.cli.commands.server.launches import launch_sync, report_start
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
     from elt_assets.orchestration.jobs.sync_jobs import job_name
 
@@ -86,7 +84,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
         order = sync_order(job, given)
         server = server_at(url)
         found, keys = server.job(job_name(order.stream)), server.partition_keys()
-        started = _launch(
+        started = launch_sync(
             server, found, keys, order.chosen(keys), order.run_config(), sync_id=order.sync_id
         )
     else:
@@ -94,7 +92,7 @@ def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None
         server = server_at(url)
         run_id = server.launch(server.job(job), config, {})
         started = {"sync_id": None, "runs": [{"job": job, "run_id": run_id, "integrations": 0}]}
-    _report_start(started, as_json)
+    report_start(started, as_json)
 
 
 @click.command(epilog="Example: elt-assets status 0a1b2c3d-…")
@@ -138,53 +136,6 @@ def list_(filters: tuple[str, ...], url: str, as_json: bool) -> None:
         note("no run matches")
         return
     print_table(_COLUMNS[:-1], [_row(run)[:-1] for run in runs])
-
-
-@click.command(epilog="Example: elt-assets resume 0a1b2c3d-…")
-@which
-@at_url
-@as_json
-def resume(name: str, url: str, as_json: bool) -> None:
-    """Continue the failed integrations, each from its last committed batch."""
-    from elt_assets.client.run_timeline import left_over
-    from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
-
-    server = server_at(url)
-    newest = server.runs_of(name)[-1]
-    runs = server.runs_of_sync(newest)
-    unfinished = [run.run_id for run in runs if not run.finished]
-    if unfinished:
-        raise InvalidInput(
-            f"run {unfinished[0]} of this sync has not ended: `{program()} watch {unfinished[0]}` "
-            f"follows it, `{program()} cancel {unfinished[0]}` stops it"
-        )
-    if not any(run.ends for run in runs):
-        raise InvalidInput(f"{newest.job} has no integrations to resume; start it again")
-    timelines = timelines_of(server, runs)
-    left = left_over(timelines)
-    if not left:
-        note("nothing to resume: every integration is settled")
-    keys = server.partition_keys()
-    started: dict[str, Any] = {"sync_id": newest.sync_id, "runs": []}
-    for job, wanted in left.items():
-        last = [run for run in runs if run.job == job][-1]
-        is_days = job == DAYS
-        started["runs"] += _launch(
-            server,
-            server.job(job),
-            sorted(wanted) if is_days else keys,
-            wanted,
-            last.config,
-            at_most=1 if is_days else None,
-            sync_id=newest.sync_id,
-            more_tags={RESUMES_TAG: last.run_id},
-            # Integrations that this sync has settled are only reported again.
-            carried={
-                key for timeline in timelines if timeline.run.job == job for key in timeline.settled
-            },
-        )["runs"]
-    if left or as_json:
-        _report_start(started, as_json)
 
 
 @click.command(epilog="Example: elt-assets cancel 0a1b2c3d-…")
@@ -253,60 +204,6 @@ def queues(url: str, as_json: bool) -> None:
             )
 
 
-def _launch(
-    server: Server,
-    job: Job,
-    instance_keys: Sequence[str],
-    wanted: Iterable[str],
-    config: Mapping[str, Any],
-    *,
-    sync_id: str | None,
-    at_most: int | None = None,
-    more_tags: Mapping[str, str] | None = None,
-    carried: Container[str] = (),
-) -> dict[str, Any]:
-    """Start one run for each contiguous range, all of one sync."""
-    from elt_assets.cli.commands.sync import new_sync_id
-    from elt_assets.client.launching import launch_ranges
-    from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-    from elt_assets.orchestration.jobs.sync_jobs import Urgency
-    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
-
-    sync_id = sync_id or new_sync_id()
-    wanted = set(wanted)
-    launched = launch_ranges(
-        server,
-        job,
-        contiguous_ranges(instance_keys, wanted, at_most or RANGE_LIMIT, carried=carried),
-        wanted=wanted,
-        config=config,
-        tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
-        to_go_on=f"repeat with sync_id={sync_id} to start the rest",
-    )
-    runs = [
-        {"job": run.job, "run_id": run.run_id, "integrations": run.partitions} for run in launched
-    ]
-    return {"sync_id": sync_id, "runs": runs}
-
-
-def _report_start(started: Mapping[str, Any], as_json: bool) -> None:
-    if as_json:
-        print_json(started)
-        return
-    runs, sync_id = started["runs"], started["sync_id"]
-    for run in runs:
-        click.echo(run["run_id"])
-    if sync_id is None:
-        (only,) = runs
-        note(f"{only['job']} has started; follow it with `{program()} watch {only['run_id']}`")
-        return
-    count = sum(run["integrations"] for run in runs)
-    note(
-        f"sync {sync_id} of {count:,} {'integration' if count == 1 else 'integrations'} has "
-        f"started; follow it with `{program()} watch {sync_id}`"
-    )
-
-
 def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
     """Dagster's filter, the number of runs, and the organization, which Dagster cannot filter."""
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, pairs, typed
@@ -353,7 +250,7 @@ def _row(run: Run, settled: str = "") -> list[Any]:
         run.run_id,
         run.job,
         run.status,
-        run.sync_id if run.ends else None,
+        run.sync_id if run.syncs else None,
         "…".join(dict.fromkeys(run.ends or ())) or None,
         _clock(run.created_at),
         _seconds(run),
@@ -369,14 +266,13 @@ def _ended(timeline: RunTimeline) -> str:
     if timeline.failures:
         statuses["failed"] = len(timeline.failures)
     by_status = ", ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
-    done = len(timeline.settled) + len(timeline.loaded)
-    return f"{done} of {len(timeline.integrations)}" + (by_status and f"; {by_status}")
+    return f"{len(timeline.done)} of {len(timeline.tasks)}" + (by_status and f"; {by_status}")
 
 
 def _told(timeline: RunTimeline) -> dict[str, Any]:
     return {
         **_plain(timeline.run),
-        "integrations": timeline.integrations,
+        "integrations": timeline.partitions,
         "settled": [outcome.as_json() for outcome in timeline.settled.values()],
         "failed": list(timeline.failures.values()),
         "complaint": timeline.complaint,
@@ -388,7 +284,7 @@ def _plain(run: Run) -> dict[str, Any]:
         "run_id": run.run_id,
         "job": run.job,
         "status": run.status,
-        "sync_id": run.sync_id if run.ends else None,
+        "sync_id": run.sync_id if run.syncs else None,
         "first_integration": run.ends and run.ends[0],
         "last_integration": run.ends and run.ends[1],
         "created_at": _clock(run.created_at),

@@ -15,7 +15,7 @@ from elt_assets.cli.console.progress import Display, display
 from elt_assets.sync.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from elt_assets.client.run_timeline import RunTimeline
+    from elt_assets.client.run_timeline import RunTimeline, Task
     from elt_assets.client.web_server import Server
     from elt_assets.orchestration.assets.failed_partitions import FailureDetails
 
@@ -32,23 +32,19 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.3, 3.0
 @as_json
 def watch(name: str, url: str, as_json: bool) -> int:
     """Follow a run, or every run of a sync, until it ends; then show what failed, and why."""
-    from elt_assets.client.run_timeline import RunTimeline, left_over
+    from elt_assets.client.run_timeline import RunTimeline, Task, left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
 
     server = server_at(url)
     runs = server.runs_of(name)
     keys = server.partition_keys()
     timelines = [RunTimeline(run, run.integrations(keys)) for run in runs]
-    syncs = sum(len(timeline.integrations) for timeline in timelines if timeline.run.job != DAYS)
+    syncs = sum(len(timeline.tasks) for timeline in timelines if DAYS not in timeline.run.jobs)
     with display(syncs) as shown:
         _follow(server, timelines, shown)
     settled = [outcome for timeline in timelines for outcome in timeline.settled.values()]
-    failures = {
-        (timeline.run.job, key): found
-        for timeline in timelines
-        for key, found in timeline.failures.items()
-    }
-    left = [(job, key) for job, keys in left_over(timelines).items() for key in keys]
+    failures = {task: found for timeline in timelines for task, found in timeline.failures.items()}
+    left = [Task(job, key) for job, keys in left_over(timelines).items() for key in keys]
     failed = [failures[one] for one in left if one in failures]
     if as_json:
         print_json(
@@ -59,7 +55,7 @@ def watch(name: str, url: str, as_json: bool) -> int:
                 ],
                 "sync": [outcome.as_json() for outcome in settled],
                 "failed": failed,
-                "unsettled": [key for job, key in left if (job, key) not in failures],
+                "unsettled": [task.partition for task in left if task not in failures],
             }
         )
     elif settled:
@@ -94,7 +90,7 @@ def _follow(server: Server, timelines: list[RunTimeline], shown: Display) -> Non
                     shown.progress(news)
             if timeline.run.finished:
                 going.remove(timeline)
-                if timeline.run.job == DAYS:
+                if DAYS in timeline.run.jobs:
                     note(_days_over(timelines))
             elif timeline.run.status == "QUEUED" and run_id not in queued:
                 queued.add(run_id)
@@ -127,7 +123,7 @@ def _explain(details: FailureDetails) -> None:
 
 
 def _status(
-    timelines: list[RunTimeline], settled: list[Outcome], left: list[tuple[str, str]], name: str
+    timelines: list[RunTimeline], settled: list[Outcome], left: list[Task], name: str
 ) -> int:
     stopped = [timeline for timeline in timelines if timeline.run.status != "SUCCESS"]
     for timeline in stopped:
@@ -137,7 +133,7 @@ def _status(
     if left:
         note(f"{len(left):,} not settled; `{program()} resume {name}` continues only these")
     if left or any(
-        timeline.run.status != "SUCCESS" and not timeline.integrations for timeline in stopped
+        timeline.run.status != "SUCCESS" and not timeline.partitions for timeline in stopped
     ):
         return FAILED
     if any(outcome.status is Status.QUARANTINED for outcome in settled):

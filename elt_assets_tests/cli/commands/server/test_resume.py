@@ -1,0 +1,203 @@
+"""`elt-assets resume` continues runs however they were started, over a real web server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from elt_assets.cli.main import Invocation, run
+from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.partitions import partition_tags
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.streams import STREAMS, USERS
+from elt_assets_tests.testbed.fleet import QUIET, Fleet, opened_fleet
+from elt_assets_tests.testbed.web_server import web_server
+
+# Dagster's client calls the library beneath it in a way that this one is giving up.
+pytestmark = pytest.mark.filterwarnings("ignore:Using variable_values:DeprecationWarning")
+
+GROUPS = STREAMS["groups"]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, str]]:
+    """One server for all tests of this file: it takes seconds to load the project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ELT_ASSETS_HOME", str(tmp_path_factory.mktemp("home")))
+        with opened_fleet(patch) as fleet, web_server(fleet.instance) as url:
+            yield fleet, url
+
+
+@pytest.fixture
+def fleet(opened: tuple[Fleet, str], own_home: Path) -> Iterator[Fleet]:
+    """The fleet without runs and with new integrations, so that no test sees another's."""
+    fleet = opened[0]
+    fleet.refs = fleet.refs[:]
+    yield fleet
+    for one in fleet.instance.get_runs():
+        fleet.instance.delete_run(one.run_id)
+
+
+@pytest.fixture
+def resume(opened: tuple[Fleet, str], capsys: pytest.CaptureFixture[str]) -> Any:
+    """The command; returns its JSON and what it said."""
+
+    def resume(name: str, status: int = 0) -> tuple[Any, str]:
+        ended = run(["resume", name, "--url", opened[1], "--json"], Invocation())
+        out, err = capsys.readouterr()
+        assert ended == status, (out, err)
+        return (json.loads(out) if out else None), err
+
+    return resume
+
+
+def materialized(
+    fleet: Fleet, keys: Sequence[str], tables: Sequence[dg.AssetKey], **tags: str
+) -> str:
+    """A run as "Materialize" starts it; its id."""
+    job = fleet.definitions().resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=fleet.instance,
+        tags={**partition_tags(keys), **tags},
+        run_config=QUIET,
+        asset_selection=list(tables),
+        raise_on_error=False,
+    ).run_id
+
+
+def carried_out(fleet: Fleet, run_id: str) -> dg.ExecuteInProcessResult:
+    """What the daemon would do with a queued run."""
+    queued = fleet.instance.get_run_by_id(run_id)
+    assert queued is not None
+    assert queued.status is dg.DagsterRunStatus.QUEUED
+    job = fleet.definitions().resolve_job_def(queued.job_name)
+    result = job.execute_in_process(
+        instance=fleet.instance,
+        tags=queued.tags,
+        run_config={**QUIET, **queued.run_config},
+        asset_selection=list(queued.asset_selection) if queued.asset_selection else None,
+        raise_on_error=False,
+    )
+    fleet.instance.delete_run(run_id)
+    return result
+
+
+TABLES = [asset_key(USERS, stage) for stage in Stage]
+
+
+def test_a_run_of_materialize_is_continued_where_it_failed(fleet: Fleet, resume: Any) -> None:
+    keys = fleet.connect(3)[-3:]
+    directory = keys[1].partition(":")[2]
+    fleet.directory.failures[directory].extend([200, 403])
+    begun = materialized(fleet, keys, TABLES)
+    started, _ = resume(begun)
+    (queued,) = started["runs"]
+    assert (queued["job"], queued["integrations"]) == ("sync", 1)
+    assert carried_out(fleet, queued["run_id"]).success
+    assert {fleet.status(Stage.LATEST)[key] for key in keys} == {"MATERIALIZED"}
+    syncs = [row.sync_id for ref in fleet.refs[-3:] for row in fleet.platform.syncs(ref)]
+    assert syncs == [begun] * 3, "the same sync went on"
+    assert resume(begun) == (
+        {"sync_id": begun, "runs": []},
+        "nothing to resume: every integration is settled\n",
+    )
+
+
+def test_only_the_selected_tables_are_continued(fleet: Fleet, resume: Any) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    fleet.directory.failures[key.partition(":")[2]].extend([404])
+    begun = materialized(fleet, [key], TABLES[:1])
+    (queued,) = resume(begun)[0]["runs"]
+    assert carried_out(fleet, queued["run_id"]).success
+    assert fleet.names(key) == [], "nothing but staging was asked for"
+    assert resume(begun)[0]["runs"] == []
+
+
+def test_of_a_run_of_two_streams_only_the_failed_one_is_continued(
+    fleet: Fleet, resume: Any
+) -> None:
+    keys = fleet.connect(2, streams=("users", "groups"))[-2:]
+    fleet.directory.failures[keys[0].partition(":")[2]].extend([403])
+    tables = [*TABLES, *(asset_key(GROUPS, stage) for stage in Stage)]
+    begun = materialized(fleet, keys, tables)
+    started, _ = resume(begun)
+    assert [one["job"] for one in started["runs"]] == ["groups_sync"]
+    assert carried_out(fleet, started["runs"][0]["run_id"]).success
+    assert fleet.status(Stage.LATEST, GROUPS)[keys[0]] == "MATERIALIZED"
+
+
+def test_every_run_of_a_backfill_is_continued_under_its_own_sync(fleet: Fleet, resume: Any) -> None:
+    keys = fleet.connect(3)[-3:]
+    for key in (keys[0], keys[2]):
+        fleet.directory.failures[key.partition(":")[2]].extend([404])
+    backfill = {"dagster/backfill": "bfill"}
+    begun = [materialized(fleet, [key], TABLES, **backfill) for key in keys]
+    started, _ = resume("bfill")
+    queued = [fleet.instance.get_run_by_id(one["run_id"]) for one in started["runs"]]
+    assert [one and one.tags[SYNC_ID_TAG] for one in queued] == [begun[0], begun[2]]
+
+
+def test_what_another_run_works_on_is_named_and_not_started_twice(
+    fleet: Fleet, resume: Any
+) -> None:
+    keys = fleet.connect(2)[-2:]
+    for key in keys:
+        fleet.directory.failures[key.partition(":")[2]].extend([404])
+    begun = materialized(fleet, keys, TABLES)
+    other = fleet.instance.create_run_for_job(
+        fleet.definitions().resolve_job_def("sync"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags=partition_tags(keys[:1]),
+    )
+    started, said = resume(begun)
+    assert [one["integrations"] for one in started["runs"]] == [1]
+    queued = fleet.instance.get_run_by_id(started["runs"][0]["run_id"])
+    assert queued
+    assert queued.tags["dagster/partition"] == keys[1]
+    assert f"{keys[0]}: run {other.run_id} works on it, in sync {other.run_id}" in said
+    fleet.instance.delete_run(queued.run_id)
+
+
+def test_what_a_time_budget_left_is_continued(fleet: Fleet, resume: Any) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    handed_on = fleet.instance.create_run_for_job(
+        fleet.definitions().resolve_job_def("sync"),
+        status=dg.DagsterRunStatus.SUCCESS,
+        tags={**partition_tags([key]), HANDED_ON_TAG: "true"},
+    )
+    assert [one["integrations"] for one in resume(handed_on.run_id)[0]["runs"]] == [1]
+
+
+def test_a_sync_whose_run_goes_on_is_not_started_again(fleet: Fleet, resume: Any) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    fleet.directory.failures[key.partition(":")[2]].extend([404])
+    begun = materialized(fleet, [key], TABLES)
+    again = fleet.instance.create_run_for_job(
+        fleet.definitions().resolve_job_def("sync"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={
+            **partition_tags([key]),
+            "dagster/root_run_id": begun,
+            "dagster/parent_run_id": begun,
+        },
+        root_run_id=begun,
+        parent_run_id=begun,
+    )
+    assert f"run {again.run_id} of this sync has not ended (STARTED)" in resume(begun, 1)[1]
+
+
+def test_list_names_the_sync_that_a_run_continues(
+    fleet: Fleet, opened: tuple[Fleet, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    begun = materialized(fleet, [key], TABLES[:1])
+    materialized(fleet, [key], TABLES[1:])
+    assert run(["list", "--url", opened[1], "--json"], Invocation()) == 0
+    assert [one["sync_id"] for one in json.loads(capsys.readouterr().out)] == [begun, begun]
