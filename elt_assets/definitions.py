@@ -15,8 +15,13 @@ from elt_assets.orchestration.assets.change_feed import change_feed
 from elt_assets.orchestration.assets.fleet_report import fleet_report
 from elt_assets.orchestration.assets.signin.signin_assets import event_assets
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT, stream_assets
-from elt_assets.orchestration.checks.signin_checks import event_checks
-from elt_assets.orchestration.checks.sync_checks import check_job, daily_checks, stream_checks
+from elt_assets.orchestration.checks.signin_checks import EVENT_AUDIT, event_checks
+from elt_assets.orchestration.checks.sync_checks import (
+    audit_spec,
+    check_job,
+    daily_checks,
+    stream_checks,
+)
 from elt_assets.orchestration.day_partitions import FIRST_DAY, event_days
 from elt_assets.orchestration.instance.run_retention import OwnRuns
 from elt_assets.orchestration.jobs.daily_schedule import daily_sync
@@ -56,7 +61,7 @@ def build_defs(
     ]
     maintenance = maintenance_job(_own_runs(assets))
     return dg.Definitions(
-        assets=assets,
+        assets=[*assets, *(audit_spec(stream) for stream in STREAMS.values()), EVENT_AUDIT],
         asset_checks=[*(stream_checks(stream) for stream in STREAMS.values()), event_checks()],
         jobs=[*sync_jobs.values(), event_job, check_job, report_job, maintenance],
         schedules=[

@@ -2,6 +2,10 @@
 
 Dagster's own partitioned checks and freshness policies read only an asset's last event, where one
 fresh integration would hide all stale ones.
+
+The checks belong to assets that nothing materializes. Dagster plans the checks of a table with
+every run of the table in its implicit job ("Materialize", backfills), and hides what a check found
+once the table has a newer materialization: any sync of one integration would hide all results.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -11,8 +15,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.signin.signin_specs import SIGNIN_EVENTS
-from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
+from elt_assets.orchestration.checks.signin_checks import EVENT_AUDIT
 from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.admin import audit
@@ -27,15 +31,27 @@ _SEVERITIES = {
 }
 
 
+def audit_spec(stream: Stream) -> dg.AssetSpec:
+    """The asset that has the standing checks of one stream."""
+    return dg.AssetSpec(
+        f"{stream.name}_audit",
+        deps=[asset_key(stream, Stage.LATEST)],
+        group_name=stream.name,
+        owners=[OWNER],
+        description=f"The standing checks of {stream.name} over all integrations, as they were "
+        "last evaluated. Nothing materializes it; the job `standing_checks` evaluates its checks.",
+    )
+
+
 def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
     """All standing checks of one stream, computed together."""
-    latest = asset_key(stream, Stage.LATEST)
+    audited = audit_spec(stream).key
 
     @dg.multi_asset_check(
         name=f"check_{stream.name}",
         description=f"Audits {stream.name} of every integration.",
         specs=[
-            dg.AssetCheckSpec(name=name_of(check), asset=latest, description=_description(check))
+            dg.AssetCheckSpec(name=name_of(check), asset=audited, description=_description(check))
             for check in _SEVERITIES
         ],
         can_subset=True,
@@ -46,7 +62,7 @@ def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
         selected = {key.name for key in context.selected_asset_check_keys}
         for check, severity in _SEVERITIES.items():
             if name_of(check) in selected:
-                yield _result(check(platform, stream), latest, severity)
+                yield _result(check(platform, stream), audited, severity)
 
     return checks
 
@@ -59,7 +75,7 @@ def name_of(check: Audit) -> str:
 check_job = dg.define_asset_job(
     "standing_checks",
     selection=dg.AssetSelection.checks_for_assets(
-        *(asset_key(stream, Stage.LATEST) for stream in STREAMS.values()), SIGNIN_EVENTS.key
+        *(audit_spec(stream).key for stream in STREAMS.values()), EVENT_AUDIT.key
     ),
     executor_def=dg.in_process_executor,
     tags=STANDALONE.tags,

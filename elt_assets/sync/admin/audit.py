@@ -161,15 +161,17 @@ def newest_syncs_succeeded(platform: SyncService, stream: Stream) -> AuditResult
 def nothing_is_quarantined(platform: SyncService, stream: Stream) -> AuditResult:
     """No withheld changes wait for a decision."""
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
-    return _result(
+    # All of them are named, because a person must decide about each.
+    named = [
+        f"{row.partition}: {row.counts.withheld_by_type} are withheld, "
+        f"{row.counts.latest:,} rows in latest" + _such_as(platform, row, shown=place < SAMPLE)
+        for place, row in enumerate(waiting)
+    ]
+    return AuditResult(
         "nothing_is_quarantined",
         sum(integration.offers(stream) for integration in platform.registry.all()),
-        (
-            f"{row.partition}: {row.counts.withheld_by_type} are withheld, "
-            f"{row.counts.latest:,} rows in latest; such as "
-            + ", ".join(change["external_id"] for change in platform.withheld_sample(row)[:3])
-            for row in waiting
-        ),
+        len(named),
+        tuple(named),
     )
 
 
@@ -239,6 +241,12 @@ WARNINGS: tuple[Audit, ...] = (
 def _result(audit: str, looked_at: int, offending: Iterable[str]) -> AuditResult:
     found = list(offending)
     return AuditResult(audit, looked_at, len(found), tuple(found[:SAMPLE]))
+
+
+def _such_as(platform: SyncService, row: SyncRow, *, shown: bool) -> str:
+    """A few keys of what is withheld; reading them opens the integration's file."""
+    sample = platform.withheld_sample(row)[:3] if shown else ()
+    return f"; such as {', '.join(one['external_id'] for one in sample)}" if sample else ""
 
 
 def _in_each_file(

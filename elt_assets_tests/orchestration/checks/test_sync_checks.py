@@ -6,14 +6,22 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import urllib3
 
 from elt_assets.definitions import build_defs
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.checks.signin_checks import CHECKS
 from elt_assets.orchestration.checks.sync_checks import check_job
+from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.signin_events.admin import event_checks as of_events
 from elt_assets.sync.admin import audit
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import Command, Process
 from elt_assets_tests.sync.worlds import Company, World, people
+from elt_assets_tests.testbed.fleet import QUIET, opened_fleet
+from elt_assets_tests.testbed.web_server import web_server
 
 EVERY = {ask.__name__ for ask in (*audit.ERRORS, *audit.WARNINGS)} | set(CHECKS)
 
@@ -43,6 +51,68 @@ def test_every_audit_is_a_check_of_its_severity(quarantined: Path) -> None:
     failed = evaluations["nothing_is_quarantined"]
     assert failed.severity is dg.AssetCheckSeverity.ERROR
     assert failed.metadata["offending"].value == 1
+
+
+def test_every_quarantined_partition_is_named(own_home: Path) -> None:
+    company = Company(own_home)
+    refs = [IntegrationRef("acme", f"dir-{n:02}") for n in range(12)]
+    for ref in refs:
+        world = company.connect(ref, World(people(30)))
+        company.sync(ref, sync_id="s1")
+        world.records = people(10)
+        company.sync(ref, sync_id="s2")
+    found = audit.nothing_is_quarantined(company.platform, USERS)
+    company.platform.close()
+    assert found.offending == 12
+    named = {line.partition(": 20 deletes are withheld")[0] for line in found.sample}
+    assert named == {str(ref) for ref in refs}
+
+
+def shown(url: str) -> dict[str, str]:
+    """What the web UI shows of each check of users."""
+    query = """{
+      assetNodes(assetKeys: [{path: ["users_audit"]}, {path: ["users_latest"]}]) {
+        assetChecksOrError { ... on AssetChecks { checks {
+          name executionForLatestMaterialization { status }
+        } } }
+      }
+    }"""
+    answer = urllib3.request("POST", f"{url}/graphql", json={"query": query}).json()
+    return {
+        check["name"]: (check["executionForLatestMaterialization"] or {}).get("status", "none")
+        for node in answer["data"]["assetNodes"]
+        for check in node["assetChecksOrError"]["checks"]
+    }
+
+
+def test_a_sync_of_any_kind_leaves_what_the_checks_found(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened_fleet(monkeypatch) as fleet, web_server(fleet.instance) as url:
+        keys = fleet.connect(2)
+        fleet.run(keys)
+        fleet.directory.people["dir-00"] = []
+        fleet.run(keys)
+        definitions = fleet.definitions()
+        definitions.resolve_job_def(check_job.name).execute_in_process(
+            instance=fleet.instance, run_config=QUIET, raise_on_error=False
+        )
+        found = shown(url)
+        assert found.pop("nothing_is_quarantined") == "FAILED"
+        assert set(found.values()) == {"SUCCEEDED"}
+        fleet.run(keys[1:])
+        assert shown(url) == {**found, "nothing_is_quarantined": "FAILED"}
+        fleet.directory.failures["dir-01"].extend([403])
+        everything = definitions.resolve_implicit_global_asset_job_def()
+        failed = everything.execute_in_process(
+            instance=fleet.instance,
+            run_config=QUIET,
+            tags=partition_tags(keys),
+            asset_selection=[asset_key(USERS, stage) for stage in Stage],
+            raise_on_error=False,
+        )
+        assert not failed.success
+        assert shown(url) == {**found, "nothing_is_quarantined": "FAILED"}
 
 
 def test_every_audit_of_events_is_a_check() -> None:
