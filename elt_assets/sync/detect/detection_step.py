@@ -128,7 +128,7 @@ class DetectionStep:
             latest_before=row.counts.latest,
             newest=base.watermark,
         )
-        # The same pages repeat the same keys; what that says depends on how they were listed.
+        # The same pages have the same keys; what that says depends on how they were listed.
         return found, ListedKeys(distinct, repeated)
 
     def _add_keys(self, keys: ListedKeys) -> None:
