@@ -15,7 +15,8 @@ from elt_assets.connectors.files.text import DamagedLine, Lines
 from elt_assets.connectors.mapping.expressions import names_used, parse
 from elt_assets.errors import PageUnreadable
 
-_DELIMITERS = ",;\t|"
+_DELIMITERS = "\t|;,"
+"""The rarer in texts, the earlier: where all else is equal the first is taken."""
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """Excel's own first line."""
 
@@ -41,13 +42,16 @@ def layout(lines: Lines, name: str, stream: FileStream, used: Collection[str], m
     first, separator = _after_separator(lines)
     for _ in range(stream.skip_rows):
         first = _line(lines)
+    # A row of nothing is no record, and no header either.
+    while isinstance(first, str) and _is_nothing(first, stream.quote, stream.delimiter):
+        first = _line(lines)
     stated = stream.delimiter or separator
     if stream.columns is not None:
         text = first if isinstance(first, str) else ""
-        delimiter = stated or guessed(text, stream.quote, len(stream.columns))
+        delimiter = stated or guessed(text, stream.quote, width=len(stream.columns))
         _check_filter(name, stream, stream.columns)
         return Layout(delimiter, list(stream.columns), first)
-    delimiter, names = _header(lines, first, name, stated, stream.quote, most)
+    delimiter, names = _header(lines, first, name, stated, stream.quote, most, used)
     twice = sorted({each for each in names if names.count(each) > 1})
     if both := [each for each in twice if each in used]:
         raise PageUnreadable(f"{name} has a header that names {', '.join(both)} twice")
@@ -78,22 +82,37 @@ def header(lines: Lines, name: str, *, most: int) -> tuple[str, list[str]]:
     return delimiter, names
 
 
-def guessed(line: str, quote: str, width: int | None = None) -> str:
-    """The delimiter of a line: one that gives it `width` values, else the most of them."""
+def guessed(line: str, quote: str, used: Collection[str] = (), *, width: int | None = None) -> str:
+    """The delimiter of a line: one that finds the names in `used`, gives `width` values or else
+    the most, and before that one between whose values no quote is left over.
+    """
 
-    def values(delimiter: str) -> int:
+    def row(delimiter: str, strict: bool) -> list[str]:
         try:
-            return len(next(csv.reader([line], delimiter=delimiter, quotechar=quote), []))
+            reader = csv.reader([line], delimiter=delimiter, quotechar=quote, strict=strict)
+            return next(reader, [])
         except csv.Error:
-            return 0
+            return []
 
-    return max(_DELIMITERS, key=lambda one: (values(one) == width, values(one)))
+    def rank(delimiter: str) -> tuple[int, bool, bool, int]:
+        found = row(delimiter, strict=False)
+        known = sum(value.strip() in used for value in found)
+        return known, len(found) == width, bool(row(delimiter, strict=True)), len(found)
+
+    best = max(_DELIMITERS, key=rank)
+    return best if rank(best)[-1] > 1 else ","
 
 
 def _after_separator(lines: Lines) -> tuple[str | DamagedLine | None, str | None]:
     first = _line(lines)
     found = _SEPARATOR.fullmatch(first) if isinstance(first, str) else None
     return (first, None) if found is None else (_line(lines), found[1])
+
+
+def _is_nothing(line: str, quote: str, delimiter: str | None) -> bool:
+    """Whether a line is a row without a value; a quote that it opens goes on behind it."""
+    marks = {*_DELIMITERS, quote, delimiter}
+    return line.count(quote) % 2 == 0 and all(each.isspace() or each in marks for each in line)
 
 
 def _line(lines: Lines) -> str | DamagedLine | None:
@@ -110,13 +129,14 @@ def _header(
     delimiter: str | None,
     quote: str,
     most: int,
+    used: Collection[str] = (),
 ) -> tuple[str, list[str]]:
     if first is None or (isinstance(first, str) and not first.strip()):
         raise PageUnreadable(f"{name} has no header in its first line")
     try:
         if isinstance(first, DamagedLine):
             raise first
-        delimiter = delimiter or guessed(first, quote)
+        delimiter = delimiter or guessed(first, quote, used)
         # A header may go over several lines, too, if its names are quoted.
         again = RowLines(lines, name, first)
         row = next(csv.reader(again, delimiter=delimiter, quotechar=quote, strict=True))

@@ -25,7 +25,8 @@ from elt_assets.connectors.files.files_data import FilesData, FileStream
 from elt_assets.connectors.files.folder import File, Folder
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
-from elt_assets.connectors.mapping.field_map import parsed
+from elt_assets.connectors.mapping.expressions import names_used
+from elt_assets.connectors.mapping.field_map import key_fields, parsed
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
@@ -48,6 +49,9 @@ class FilesSource(ListsOnly):
         self._stream = config.streams[stream]
         self._folder = Folder.of(config, ref, own, limits.rules)
         self._fields = parsed(self._stream.fields, self._stream.unordered)
+        self._keys = {
+            column for field in key_fields(stream) for column in names_used(self._fields[field])
+        }
         self._limits = limits
         self._max_pages = limits.max_pages
 
@@ -119,7 +123,7 @@ class FilesSource(ListsOnly):
     def _formatted(self, file: File, raw: IO[bytes], at: Place) -> Iterator[Chunk]:
         kind = file_format(file.name, self._stream)
         if kind == "parquet":
-            yield from parquet_file.chunks(raw, file.name, at, self._limits)
+            yield from parquet_file.chunks(raw, file.name, at, self._limits, self._keys)
             return
         with opened(raw, file.name, self._stream.encoding, self._limits.files) as text:
             match kind:

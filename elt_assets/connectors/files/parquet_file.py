@@ -9,7 +9,7 @@ hold one value of a megabyte that every row uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import IO, Any
 from uuid import UUID
 
@@ -23,12 +23,19 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable
 
 _BUFFER = 2**16
+_TELL_APART = {pa.float16(): 2**11, pa.float32(): 2**24}
+"""From which number on two whole numbers may be one value of the type."""
 _CELL = 64
 """Bytes that a value takes in Python besides its content, about."""
 
 
-def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterator[Chunk]:
-    """The file's rows behind `at`. Raises `PageUnreadable` for a file beyond the limits."""
+def chunks(
+    raw: IO[bytes], name: str, at: Place, limits: FetchLimits, keys: Collection[str] = ()
+) -> Iterator[Chunk]:
+    """The file's rows behind `at`; the columns in `keys` hold ids.
+
+    Raises `PageUnreadable` for a file beyond the limits, or with ids that cannot be told apart.
+    """
     if raw.read(4) != b"PAR1":
         raise PageUnreadable(f"{name} is not a Parquet file (it must not be compressed as a whole)")
     check_footer(raw, name, limits.files)
@@ -41,6 +48,7 @@ def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterato
             check_group(raw, name, file, group, limits.files)
             rows = file.metadata.row_group(group).num_rows
             for batch in _batches(file, group, row, rows_at_once):
+                _check_ids(batch, keys, name)
                 for part in _parts(batch, name, limits.page_bytes):
                     row += part.num_rows
                     after = (
@@ -50,6 +58,19 @@ def chunks(raw: IO[bytes], name: str, at: Place, limits: FetchLimits) -> Iterato
                     )
                     yield Chunk(_body(part, types, uuids, name), part.num_rows, after)
             group, row = group + 1, 0
+
+
+def _check_ids(batch: pa.RecordBatch, keys: Collection[str], name: str) -> None:
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        most = _TELL_APART.get(field.type)
+        if field.name not in keys or most is None:
+            continue
+        largest = pc.max(pc.abs(column.cast(pa.float64()))).as_py()
+        if largest is not None and largest >= most:
+            raise PageUnreadable(
+                f"{name} has ids in {field.name}, a column of the type {field.type}, which cannot "
+                f"tell ids from {most:,} on apart; write the column as whole numbers or as text"
+            )
 
 
 def _opened(raw: IO[bytes]) -> pq.ParquetFile:

@@ -98,10 +98,13 @@ class PageLimits:
 
 USUAL_LIMITS = PageLimits()
 
+_ANYTHING = msgspec.json.Decoder(float_hook=float)
+"""A number beyond what a float holds is infinite: one field of one record, and not the page."""
+
 
 def decode(text: bytes | msgspec.Raw, type: Any = Any) -> Any:
     """A JSON text of few values as Python objects. Raises as msgspec does, and `TooComplex`."""
     text = bytes(text)
     if text.count(b",") + text.count(b"[") + text.count(b"{") > MOST_VALUES:
         raise TooComplex("more values than are decoded")
-    return msgspec.json.decode(text, type=type)
+    return _ANYTHING.decode(text) if type is Any else msgspec.json.decode(text, type=type)

@@ -34,6 +34,9 @@ from elt_assets.errors import PageUnreadable, ProviderUnavailable
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_KEYS = ("error", "errors")
 _MORE_KEYS = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
+_YES, _NO = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
+_CONTENT_RANGE = re.compile(r"[\w-]+ +(?:\d+-\d+|\*)/(\d+|\*)", re.ASCII)
+"""As PostgREST writes it, `users 0-99/1820`; `*` where there is no number."""
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?", re.ASCII)
 _LONGEST_CURSOR = 8192
 
@@ -166,8 +169,8 @@ class EnvelopeReader:
             match self._value(page, keys, what):
                 case bool() | 0 | 1 as found:
                     return bool(found)
-                case str() as text if text.strip().lower() in ("true", "false"):
-                    return text.strip().lower() == "true"
+                case str() as text if (word := text.strip().lower()) in (*_YES, *_NO):
+                    return word in _YES
         return None
 
     def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
@@ -273,10 +276,14 @@ def count_of(found: object) -> int | None:
             return None
         case bool():
             raise ValueError
-        case int() | float() if found == int(found):
-            return int(found) if found >= 0 else None
+        case int():
+            return found if found >= 0 else None
+        case float() if found.is_integer():
+            return count_of(int(found))
         case str() if number := _WHOLE_NUMBER.fullmatch(found.strip()):
             return count_of(int(number[1]))
+        case str() if counted := _CONTENT_RANGE.fullmatch(found.strip()):
+            return None if counted[1] == "*" else count_of(counted[1])
     raise ValueError
 
 

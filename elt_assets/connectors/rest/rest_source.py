@@ -47,6 +47,7 @@ from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
 from elt_assets.connectors.rest.authentication import authenticator, identity, throttle
+from elt_assets.connectors.rest.dialect import AS_DESCRIBED, Dialect
 from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
     Course,
@@ -92,13 +93,10 @@ class RestSource:
         secrets: Secrets,
         limits: FetchLimits,
         beside: RestSource | None = None,
-        canonical: Callable[[bytes], bytes] = bytes,
+        dialect: Dialect = AS_DESCRIBED,
     ) -> None:
-        """`beside` lends its connections and its budget; close it after this one.
-
-        `canonical` brings the body of a page to the form that the configuration describes.
-        """
-        self._canonical = canonical
+        """`beside` lends its connections and its budget; close it after this one."""
+        self._dialect = dialect
         described = config.streams[stream]
         self._limits = limits
         self._endpoint = config.api_endpoint.rstrip("/")
@@ -118,7 +116,10 @@ class RestSource:
         self._body = None if described.body is None else Body.of(described.body).filled(names)
         self._since = described.incremental
         self._records = parse_keys(described.records)
-        self._fields = parsed(described.fields, described.unordered)
+        self._fields = {
+            name: dialect.expression(expression)
+            for name, expression in parsed(described.fields, described.unordered).items()
+        }
         if self._since is not None:
             self._fields.setdefault("source_updated_at", parse(self._since.field))
         self._pagination_type = described.pagination.type
@@ -332,7 +333,7 @@ class RestSource:
 
         def read(response: Response) -> Any:
             try:
-                return decode(self._canonical(response.body))
+                return decode(self._dialect.body(response.body))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise PageUnreadable(f"{what} is not JSON") from None
 
@@ -367,7 +368,7 @@ class RestSource:
             ),
             several,
             lambda further: self._matching({**params, **further}),
-            self._canonical,
+            self._dialect.body,
         )
 
     def _matching(self, params: Mapping[str, str]) -> list[Any] | None:
@@ -376,7 +377,7 @@ class RestSource:
         what = "a listing by filter"
 
         def read(response: Response) -> Answer:
-            envelope = self._envelope.read(self._canonical(response.body), what)
+            envelope = self._envelope.read(self._dialect.body(response.body), what)
             return Answer(what, response.url, response.headers, envelope)
 
         request = Request(what, self._url, {**params, **step.query})
@@ -388,7 +389,7 @@ class RestSource:
             complete = total == envelope.count
         if not complete:
             return None
-        records = msgspec.json.decode(envelope.body)
+        records = decode(envelope.body)
         for key in self._records:
             records = records.get(key) or []
         return list(records)
@@ -453,7 +454,7 @@ class RestSource:
                 envelope = Envelope(b"", known.count, None, known.total)
                 return Answer(what, response.url, response.headers, envelope, asked, known)
             if response.status != HTTPStatus.NO_CONTENT:
-                envelope = self._envelope.read(self._canonical(response.body), what)
+                envelope = self._envelope.read(self._dialect.body(response.body), what)
             else:
                 envelope = self._envelope.nothing(Missing.NO_CONTENT)
             confirm_by_header(what, response.headers, self._required)

@@ -1,14 +1,21 @@
 """Normalize SCIM as servers write it to the form that RFC 7643 defines.
 
-It covers names of attributes and schemas in any case, e-mail addresses and members written as plain
-values or without a list, `primary` as text, and empty lists, which are dropped.
+It covers names of attributes and schemas in any case, those that an integration's own fields name
+among them, e-mail addresses and members written as plain values, as references or without a list,
+`primary` as text, and empty lists, which are dropped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
+
+from elt_assets.connectors.mapping.expressions import Expression, Path, Where
+from elt_assets.connectors.rest.dialect import Dialect
 
 _NAMES = [
     "schemas",
@@ -63,83 +70,146 @@ _NAMES = [
     "division",
     "department",
     "manager",
+    "$ref",
+    "filter",
+    "supported",
+    "maxResults",
+    "pagination",
+    "cursor",
+    "maxPageSize",
     "urn:ietf:params:scim:schemas:core:2.0:User",
     "urn:ietf:params:scim:schemas:core:2.0:Group",
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
 ]
-_CANONICAL = {name.lower(): name for name in _NAMES}
 _LISTS = ("emails", "members")
 _LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:listresponse"
+_LIST = msgspec.json.Decoder(list | None, float_hook=float)
+_ANYTHING = msgspec.json.Decoder(float_hook=float)
 
 
-def canonical(body: bytes) -> bytes:
-    """A list response or a resource in canonical form; the same bytes where it is in it already.
+class ScimDialect(Dialect):
+    """What one integration reads, and the names by which it does."""
 
-    A body that cannot be read is left as it is: the envelope says what is wrong with it.
-    """
-    try:
-        page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        renamed = _renamed(page)
-        if "Resources" not in renamed:
-            return _alone(body)
-        records = msgspec.json.decode(renamed["Resources"], type=list | None)
-        if not records:
-            return body if renamed is page else msgspec.json.encode(renamed)
-        raw = msgspec.json.decode(renamed["Resources"], type=list[msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return body
-    changed = [_record(record) for record in records]
-    if renamed is page and all(new is old for new, old in zip(changed, records, strict=True)):
-        return body
-    kept = [
-        text if new is old else new for text, new, old in zip(raw, changed, records, strict=True)
-    ]
-    return msgspec.json.encode(renamed | {"Resources": kept})
+    def __init__(self, own: Collection[Expression] = ()) -> None:
+        """`own` are expressions whose names hold where RFC 7643 has none."""
+        self._names = {name.lower(): name for name in _NAMES}
+        for expression in own:
+            for name in _names_in(expression):
+                self._names.setdefault(name.lower(), name)
+
+    def expression(self, expression: Expression) -> Expression:
+        """The expression with the names that a page in canonical form has."""
+        renamed: Expression = self._expression(expression)
+        return renamed
+
+    def body(self, body: bytes) -> bytes:
+        """A list response or a resource in canonical form; the same bytes where it is in it.
+
+        A body that cannot be read is left as it is: the envelope says what is wrong with it.
+        """
+        try:
+            page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            renamed = self._renamed(page)
+            if "Resources" not in renamed:
+                return self._alone(body)
+            records = _LIST.decode(renamed["Resources"])
+            if not records:
+                return body if renamed is page else msgspec.json.encode(renamed)
+            raw = msgspec.json.decode(renamed["Resources"], type=list[msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return body
+        changed = [self._record(record) for record in records]
+        if renamed is page and all(new is old for new, old in zip(changed, records, strict=True)):
+            return body
+        kept = [
+            text if new is old else new
+            for text, new, old in zip(raw, changed, records, strict=True)
+        ]
+        return msgspec.json.encode(renamed | {"Resources": kept})
+
+    def _alone(self, body: bytes) -> bytes:
+        """A resource, or a list response that leaves its empty list out."""
+        document = _ANYTHING.decode(body)
+        found = self._record(document)
+        schemas = found.get("schemas")
+        if isinstance(schemas, list) and _LIST_RESPONSE in [str(one).lower() for one in schemas]:
+            found = found | {"Resources": None}
+        return body if found is document else msgspec.json.encode(found)
+
+    def _name(self, name: str) -> str:
+        return self._names.get(name.lower(), name)
+
+    def _renamed(self, value: dict[str, Any]) -> dict[str, Any]:
+        """`value` with canonical names; the same object where it has no others."""
+        names = {key: self._name(key) for key in value}
+        if all(key == name for key, name in names.items()):
+            return value
+        # Where both spellings stand, the canonical one holds.
+        return {name: value[key] for key, name in names.items() if key == name or name not in value}
+
+    def _record(self, record: Any) -> Any:
+        if not isinstance(record, dict):
+            return record
+        named = self._deep(record)
+        lists = {key: _list(named[key], key) for key in _LISTS if named.get(key) is not None}
+        if all(new is named[key] for key, new in lists.items()):
+            return named
+        return named | lists
+
+    def _deep(self, value: Any) -> Any:
+        if isinstance(value, list):
+            members = [self._deep(one) for one in value]
+            same = all(new is old for new, old in zip(members, value, strict=True))
+            return value if same else members
+        if not isinstance(value, dict):
+            return value
+        named = self._renamed(value)
+        inner = {
+            key: one if self._is_foreign(key) else self._deep(one) for key, one in named.items()
+        }
+        return named if all(inner[key] is one for key, one in named.items()) else inner
+
+    def _is_foreign(self, key: str) -> bool:
+        """Whether a key is a schema that nothing here knows: its attributes are its own affair."""
+        return key.lower().startswith("urn:") and key.lower() not in self._names
+
+    def _expression(self, part: Any) -> Any:
+        match part:
+            case Path(segments):
+                return Path(tuple(map(self._segment, segments)))
+            case tuple():
+                return tuple(map(self._expression, part))
+            case _ if is_dataclass(part) and not isinstance(part, type):
+                inner = {
+                    field.name: self._expression(getattr(part, field.name))
+                    for field in fields(part)
+                }
+                return replace(part, **inner)
+        return part
+
+    def _segment(self, segment: Any) -> Any:
+        match segment:
+            case str():
+                return self._name(segment)
+            case Where(key=key):
+                return replace(segment, key=self._name(key))
+        return segment
 
 
-def _alone(body: bytes) -> bytes:
-    """A resource, or a list response that leaves its empty list out."""
-    document = msgspec.json.decode(body)
-    found = _record(document)
-    schemas = found.get("schemas")
-    if isinstance(schemas, list) and _LIST_RESPONSE in [str(one).lower() for one in schemas]:
-        found = found | {"Resources": None}
-    return body if found is document else msgspec.json.encode(found)
-
-
-def _renamed(value: dict[str, Any]) -> dict[str, Any]:
-    """`value` with canonical names; the same object where it has no others."""
-    names = {key: _CANONICAL.get(key.lower(), key) for key in value}
-    if all(key == name for key, name in names.items()):
-        return value
-    # Where both spellings stand, the canonical one holds.
-    return {name: value[key] for key, name in names.items() if key == name or name not in value}
-
-
-def _record(record: Any) -> Any:
-    if not isinstance(record, dict):
-        return record
-    named = _deep(record)
-    lists = {key: _list(named[key], key) for key in _LISTS if named.get(key) is not None}
-    if all(new is named[key] for key, new in lists.items()):
-        return named
-    return named | lists
-
-
-def _deep(value: Any) -> Any:
-    if isinstance(value, list):
-        members = [_deep(one) for one in value]
-        same = all(new is old for new, old in zip(members, value, strict=True))
-        return value if same else members
-    if not isinstance(value, dict):
-        return value
-    named = _renamed(value)
-    # What another schema calls its attributes is its own affair.
-    inner = {
-        key: one if key.startswith("urn:") and key not in _NAMES else _deep(one)
-        for key, one in named.items()
-    }
-    return named if all(inner[key] is one for key, one in named.items()) else inner
+def _names_in(part: Any) -> list[str]:
+    """Every key that an expression looks at, however deep."""
+    match part:
+        case Path(segments):
+            return [
+                each.key if isinstance(each, Where) else each
+                for each in segments
+                if isinstance(each, Where | str)
+            ]
+        case tuple():
+            return [name for each in part for name in _names_in(each)]
+        case _ if is_dataclass(part) and not isinstance(part, type):
+            return [name for field in fields(part) for name in _names_in(getattr(part, field.name))]
+    return []
 
 
 def _list(value: Any, key: str) -> Any:
@@ -156,6 +226,8 @@ def _list(value: Any, key: str) -> Any:
 def _member(one: Any) -> Any:
     if isinstance(one, str | int | float) and not isinstance(one, bool):
         return {"value": one}
+    if isinstance(one, dict) and one.get("value") is None and isinstance(one.get("$ref"), str):
+        one = one | {"value": unquote(urlsplit(one["$ref"]).path.rstrip("/").rpartition("/")[2])}
     primary = one.get("primary") if isinstance(one, dict) else None
     if isinstance(primary, str | int) and not isinstance(primary, bool):
         return one | {"primary": _text(primary).lower() in ("true", "1")}

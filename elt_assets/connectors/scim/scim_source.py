@@ -17,10 +17,11 @@ from pydantic import Field, ValidationError, model_validator
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.rest.provider_data import Connection, RestData, mistakes
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.rest.text_types import Duration, FieldExpression, Strict
-from elt_assets.connectors.scim.dialect import canonical
+from elt_assets.connectors.scim.dialect import ScimDialect
 from elt_assets.connectors.scim.group_members import ScimMembers
 from elt_assets.connectors.source import (
     Cursor,
@@ -200,7 +201,7 @@ class ScimSource:
             ref=ref,
             secrets=secrets,
             limits=limits,
-            canonical=canonical,
+            dialect=ScimDialect([parse(text) for text in config.fields.values()]),
         )
         self._plain = self._open(
             rest_data(config, cursors=config.pagination == "cursor", count=config.count)

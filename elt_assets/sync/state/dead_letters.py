@@ -9,6 +9,9 @@ import msgspec
 from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.streams import Stream
 
+_RAW = msgspec.json.Decoder(float_hook=float)
+"""A record may have been rejected for a number that no float holds."""
+
 
 def rejected(
     warehouse: Warehouse,
@@ -37,7 +40,7 @@ def rejected(
             "seq": row[2],
             "key": row[3],
             "reason": row[4],
-            "raw": msgspec.json.decode(row[5]),
+            "raw": _RAW.decode(row[5]),
         }
         for row in rows
     ]

@@ -119,7 +119,7 @@ def test_line_numbers_count_the_lines_inside_quoted_values(folder: Path, users: 
     ("content", "message"),
     [
         (b"", "no header"),
-        (b"\n1,2\n", "no header"),
+        (b"\n,,\n", "no header"),
         (b"sep=;\r\n", "no header"),
         (b"id,name,id\n", "names id twice"),
         (b'id,"name\n', "header that cannot be read"),
@@ -166,6 +166,16 @@ def test_a_row_of_nothing_is_no_record(folder: Path, users: OpenFiles, row: str)
     assert read(users()) == ANN_AND_BOB
 
 
+@pytest.mark.parametrize("row", ["", ",", ";;", " , ", "\u00a0,", '"",""'])
+@pytest.mark.parametrize("columns", [None, ["id", "name"]], ids=["a header", "no header"])
+def test_a_row_of_nothing_may_stand_first(
+    folder: Path, users: OpenFiles, row: str, columns: list[str] | None
+) -> None:
+    header = "" if columns else "id,name\n"
+    drop(folder, "users.csv", f"{row}\n{row}\n{header}1,Ann\n2,Bob\n")
+    assert read(users(columns=columns)) == ANN_AND_BOB
+
+
 @pytest.mark.parametrize("more", [{}, {"columns": ["id", "name"]}])
 def test_a_row_filter_by_a_column_that_is_not_there_is_refused(
     folder: Path, users: OpenFiles, more: dict[str, object]
@@ -195,6 +205,30 @@ def test_the_delimiter_is_found_where_columns_are_named(
     drop(folder, "users.csv", f"{row}\n{row}\n")
     found = read(users(columns=["id", "name", "team"]))
     assert found == [{"id": "1", "name": "Ann, a|b;c\t", "team": "x"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ('"1";"Ann, the; first"', "Ann, the; first"),
+        ("1\tAnn, the first", "Ann, the first"),
+        ("1;Ann, the first", "Ann, the first"),
+        ("1|Ann; the first", "Ann; the first"),
+    ],
+)
+def test_of_two_delimiters_the_one_that_explains_the_row_is_taken(
+    folder: Path, users: OpenFiles, row: str, name: str
+) -> None:
+    drop(folder, "users.csv", f"{row}\n")
+    assert read(users(columns=["id", "name"])) == [{"id": "1", "name": name}]
+
+
+@pytest.mark.parametrize("header", ["id;name, in full", "id,name; in full", "id|a,b;c,d,e"])
+def test_a_delimiter_that_finds_the_fields_is_taken(
+    folder: Path, users: OpenFiles, header: str
+) -> None:
+    drop(folder, "users.csv", f"{header}\n" + header.replace("id", "1", 1) + "\n")
+    assert read(users())[0]["id"] == "1"
 
 
 def test_a_quoted_delimiter_in_the_header_is_not_counted(folder: Path, users: OpenFiles) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -117,3 +118,21 @@ def test_what_is_not_parquet_is_named(folder: Path, users: OpenFiles, content: b
     drop(folder, "users.parquet", content)
     with pytest.raises(PageUnreadable, match=r"users\.parquet"):
         read(users())
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [(pa.float16(), 2**11), (pa.float32(), 2**24)], ids=["float16", "float32"]
+)
+def test_ids_that_a_short_float_cannot_tell_apart_are_refused(
+    folder: Path, users: OpenFiles, kind: pa.DataType, most: int
+) -> None:
+    def dropped(*ids: float | None) -> list[Any]:
+        column = pa.array([*ids, 1.0, None], pa.float64()).cast(kind)
+        numbers = pa.array([most * 4.0] * len(column), pa.float64()).cast(kind)
+        pq.write_table(pa.table({"id": column, "n": numbers}), folder / "users.parquet")
+        return read(users())
+
+    assert [record["id"] for record in dropped(most - 1, -5)] == [most - 1, -5, 1, None]
+    for number in (most, -most, most * 4.0):
+        with pytest.raises(PageUnreadable, match=f"in id, a column.*from {most:,} on apart"):
+            dropped(number)

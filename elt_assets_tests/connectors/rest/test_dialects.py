@@ -164,6 +164,7 @@ def test_null_next_to_a_total_of_none_is_an_empty_directory(
     [
         *(("60", True), ("60.0", True), (60.0, True), (" 60 ", True), ("061", True)),
         *((-1, False), ("-1", False), (None, False), ("", False)),
+        *(("users 0-19/60", True), ("users 0-19/*", False), ("items */60", True)),
     ],
     ids=repr,
 )
@@ -235,7 +236,7 @@ def test_a_place_that_leads_nowhere_ends_a_listing(
     assert len(directory.users()) == SIZE * PAGES
 
 
-@pytest.mark.parametrize("no", [False, "false", "False", 0], ids=repr)
+@pytest.mark.parametrize("no", [False, "false", " False", 0, "0", "no", "N", "off"], ids=repr)
 @pytest.mark.parametrize("name", ["has_more", "hasNextPage", "paging.another"])
 def test_a_page_that_says_that_no_more_follow_is_the_last(
     directory: Directory, name: str, no: Any

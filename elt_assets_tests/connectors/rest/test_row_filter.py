@@ -125,3 +125,23 @@ def test_a_filter_that_is_no_condition_is_refused(filtered: dict[str, Any]) -> N
     filtered["streams"]["users"]["where"] = "kind"
     with pytest.raises(InvalidInput, match="where: 'kind' compares nothing"):
         catalog.validate("rest", filtered)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400"])
+def test_a_number_that_no_float_holds_fails_no_page(
+    provider: Provider, filtered: dict[str, Any], platform: SyncService, number: str
+) -> None:
+    records = [
+        *(f'{{"id": "u{n}", "name": "P", "kind": "person", "n": {number}}}' for n in range(3)),
+        '{"id": "u8", "kind": "device"}',
+        f'{{"id": {number}, "name": "Q", "kind": "person"}}',
+    ]
+    body = f'{{"data": {{"items": [{", ".join(records)}]}}, "total": 5}}'.encode()
+    provider.answer = lambda asked: Reply(
+        body if asked.query["offset"] == "0" else b'{"data": {"items": []}, "total": 5}'
+    )
+    platform.registry.add(REF, "rest", filtered)
+    (outcome,) = platform.sync(USERS, [REF], sync_id="one")
+    assert outcome.error is None
+    assert (outcome.counts.inserts, outcome.counts.rejected) == (3, 1)
+    assert [letter["raw"]["name"] for letter in platform.rejected(USERS, REF)] == ["Q"]

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from elt_assets.connectors.scim.dialect import canonical
+from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.scim.dialect import ScimDialect
 
+canonical = ScimDialect().body
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
 
 
@@ -40,6 +42,39 @@ def test_names_of_attributes_and_schemas_may_have_any_case() -> None:
 def test_attributes_of_other_schemas_keep_their_names() -> None:
     record = {"urn:acme:User": {"Type": "x", "VALUE": 1}, "Shoe": 43}
     assert read(record) == record
+
+
+def test_names_that_fields_use_may_have_any_case() -> None:
+    fields = ("Shoe", '"urn:acme:User".size[kind == "EU"].Value', "lower(USERNAME)", "ID + 'x'")
+    dialect = ScimDialect([parse(text) for text in fields])
+    record = {"URN:ACME:user": {"Size": [{"KIND": "EU", "VALUE": 43}]}, "SHOE": 43, "UserName": "a"}
+    body = dialect.body(json.dumps({"Resources": [record]}).encode())
+    assert json.loads(body)["Resources"] == [
+        {"urn:acme:User": {"size": [{"kind": "EU", "value": 43}]}, "Shoe": 43, "userName": "a"}
+    ]
+    assert [dialect.expression(parse(text)) for text in fields] == [
+        parse(text)
+        for text in (
+            "Shoe",
+            '"urn:acme:User".size[kind == "EU"].value',
+            "lower(userName)",
+            "id + 'x'",
+        )
+    ]
+
+
+def test_a_number_that_no_float_holds_costs_its_field_alone() -> None:
+    body = b'{"resources": [{"ID": "1", "n": 1e400}, {"ID": 123456789012345678901234567890}]}'
+    assert json.loads(canonical(body))["Resources"] == [
+        {"id": "1", "n": None},
+        {"id": 123456789012345678901234567890},
+    ]
+
+
+def test_a_member_may_be_a_reference_alone() -> None:
+    assert [one["value"] for one in read({"members": [{"$ref": "../Users/a%20b"}]})["members"]] == [
+        "a b"
+    ]
 
 
 def test_the_canonical_spelling_holds_where_both_stand() -> None:

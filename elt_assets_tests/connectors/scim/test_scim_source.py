@@ -105,6 +105,7 @@ CURSORS = {"pagination": {"cursor": True, "index": True, "maxPageSize": 20}}
     [
         (None, "auto", 100, "startIndex"),
         ({"filter": {"supported": True, "maxResults": 30}}, "auto", 30, "startIndex"),
+        ({"FILTER": {"Supported": True, "MAXRESULTS": 30}}, "auto", 30, "startIndex"),
         (CURSORS, "auto", 20, "cursor"),
         (CURSORS, "index", 100, "startIndex"),
         (CURSORS, "cursor", 100, "cursor"),
