@@ -7,24 +7,31 @@
 # ruff: noqa: I002
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 import dagster as dg
 
 from elt_assets.orchestration.assets.charts import bars, data_uri, stacked
 from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
+from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, job_name
 from elt_assets.orchestration.markdown import Link, table
 from elt_assets.sync.admin.fleet_state import DAYS, FleetState, Ranked, fleet_state
 from elt_assets.sync.outcome import Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 
+FLEET_REPORT = dg.AssetKey("fleet_report")
+
+_SYNCING = (*(job_name(stream) for stream in STREAMS.values()), "__ASSET_JOB")
+"""Jobs whose runs sync: also Dagster's own, in which "Materialize" and backfills run."""
+
 
 @dg.multi_asset(
     name="fleet_report",
     specs=[
         dg.AssetSpec(
-            "fleet_report",
+            FLEET_REPORT,
             deps=[asset_key(stream, Stage.LATEST) for stream in STREAMS.values()],
             group_name="fleet",
             owners=[OWNER],
@@ -37,28 +44,41 @@ from elt_assets.sync.streams import STREAMS
     # the policy of every asset.
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def fleet_report(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResult[None]:
+def fleet_report(
+    context: dg.AssetExecutionContext, platform: dg.ResourceParam[SyncService]
+) -> dg.MaterializeResult[None]:
     """Query the operational database and write the page."""
-    state = fleet_state(platform.database, platform.settings.stale_hours)
-    return dg.MaterializeResult(
-        metadata={
-            "report": dg.MetadataValue.md(page(state)),
-            "integrations": state.enabled,
-            "stale": state.stale,
-            "failed": state.failed,
-            "quarantined": state.quarantined,
-            "incomplete": state.incomplete,
-            "records": sum(state.records.values()),
-            "changes_on_the_last_day": _last_day(state),
-        }
+    return dg.MaterializeResult(metadata=contents(platform, syncing(context.instance)))
+
+
+def syncing(instance: dg.DagsterInstance) -> int:
+    """How many runs sync, or will."""
+    return sum(
+        instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=NOT_ENDED)) for job in _SYNCING
     )
 
 
-def page(state: FleetState) -> str:
+def contents(platform: SyncService, syncing: int) -> dict[str, Any]:
+    """The page and its numbers, while that many runs are `syncing`."""
+    state = fleet_state(platform.database, platform.settings.stale_hours)
+    return {
+        "report": dg.MetadataValue.md(page(state, syncing)),
+        "integrations": state.enabled,
+        "stale": state.stale,
+        "failed": state.failed,
+        "quarantined": state.quarantined,
+        "incomplete": state.incomplete,
+        "records": sum(state.records.values()),
+        "changes_on_the_last_day": _last_day(state),
+    }
+
+
+def page(state: FleetState, syncing: int = 0) -> str:
     """The report as Markdown. Its size does not grow with the number of integrations."""
     parts = [
         f"# Fleet on {state.moment} UTC",
         _headline(state),
+        _currency(syncing),
         table(
             ("stream", "records", *Status),
             [
@@ -91,6 +111,18 @@ def page(state: FleetState) -> str:
         _ranked(state.rejecting, "rejected", "fetched") or "None.",
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _currency(syncing: int) -> str:
+    """How current the page is, and where a reader sees what has happened since."""
+    if not syncing:
+        return ""
+    runs = "1 run was" if syncing == 1 else f"{syncing:,} runs were"
+    return (
+        f"{runs} under way. A new report follows within a minute of a failure, a quarantine or a "
+        "decision, and otherwise within ten minutes; until then the newest observation of this "
+        "asset counts what has settled since."
+    )
 
 
 def _link(partition: str, stream: str) -> Link:

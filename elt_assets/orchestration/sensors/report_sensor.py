@@ -1,27 +1,47 @@
-"""The report sensor: renews the fleet report once syncs have settled and none is running.
+"""The report sensor: keeps the fleet report current while syncs settle.
 
-A schedule would not do: the duration of the daily sync varies, and a report in the middle of it
-would show half of the integrations as stale. An automation condition on the tables would request a
-report for each of hundreds of runs.
+It writes the report itself. A run would wait in the queue behind the very syncs that it is about.
+A schedule would not do: the duration of the daily sync varies, and troubles must show at once.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-import dagster as dg
+from datetime import UTC, datetime
 
-from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
-from elt_assets.orchestration.placement import STANDALONE
+import dagster as dg
+import msgspec
+
+from elt_assets.orchestration.assets.fleet_report import FLEET_REPORT, contents, syncing
 from elt_assets.sync.service import SyncService
-from elt_assets.sync.state import sync_history
+from elt_assets.sync.state.sync_history import News, news_since
+
+LONGEST = 600.0
+"""Seconds after which a report is renewed while syncs go on and none of them is in trouble."""
 
 report_job = dg.define_asset_job(
     "report",
     selection=["fleet_report"],
     executor_def=dg.in_process_executor,
-    tags=STANDALONE.tags,
     description="Renews the fleet report.",
 )
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """The sensor's cursor: when it made the last report, the newest event of a sync that the
+    report knows, and the newest one that an observation has counted.
+    """
+
+    at: float = 0.0
+    newest: str = ""
+    observed: str = ""
+
+
+def is_due(news: News, syncing: int, age: float) -> bool:
+    """Whether to renew a report of this `age` in seconds, while some runs are `syncing`."""
+    if not (news.ended or news.decided):
+        return False
+    return bool(news.troubled or news.decided or not syncing or age >= LONGEST)
 
 
 def report_sensor() -> dg.SensorDefinition:
@@ -29,24 +49,52 @@ def report_sensor() -> dg.SensorDefinition:
 
     @dg.sensor(
         name="report_sensor",
-        job=report_job,
-        minimum_interval_seconds=600,
+        minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Renews fleet_report after syncs have settled, while none is running.",
+        description="Renews fleet_report after a failure, a quarantine or a decision, when syncs "
+        "have ended, and every ten minutes meanwhile; observes what has settled since.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
-    ) -> dg.RunRequest | dg.SkipReason:
-        newest = sync_history.last_finished(platform.database)
-        if newest is None or newest == context.cursor:
-            return dg.SkipReason("nothing has settled since the last report")
-        under_way = sum(
-            context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=NOT_ENDED))
-            for job in sync_jobs.values()
-        )
-        if under_way:
-            return dg.SkipReason(f"{under_way} sync runs are active")
-        context.update_cursor(newest)
-        return dg.RunRequest(run_key=newest)
+    ) -> dg.SensorResult | dg.SkipReason:
+        seen = _reported(context.cursor)
+        news = news_since(platform.database, seen.newest)
+        moment = datetime.now(UTC).timestamp()
+        under_way = syncing(context.instance)
+        if is_due(news, under_way, moment - seen.at):
+            seen = Reported(moment, news.newest, news.newest)
+            event: dg.AssetMaterialization | dg.AssetObservation = dg.AssetMaterialization(
+                FLEET_REPORT, metadata=contents(platform, under_way)
+            )
+        elif news.newest > seen.observed:
+            seen = msgspec.structs.replace(seen, observed=news.newest)
+            event = settled_since(news, seen.at, under_way)
+        else:
+            return dg.SkipReason("nothing has settled since the last report or observation")
+        context.update_cursor(msgspec.json.encode(seen).decode())
+        return dg.SensorResult(asset_events=[event])
 
     return sensor
+
+
+def settled_since(news: News, reported_at: float, syncing: int) -> dg.AssetObservation:
+    """What has settled since the last report, for a reader who looks at it meanwhile."""
+    as_of = datetime.fromtimestamp(reported_at, UTC)
+    return dg.AssetObservation(
+        FLEET_REPORT,
+        description=f"{news.ended:,} syncs have settled since the report of {as_of:%H:%M:%S} UTC, "
+        f"none of them in trouble; runs under way: {syncing:,}",
+        metadata={
+            "report_as_of": dg.MetadataValue.timestamp(as_of),
+            "settled_since": news.ended,
+            "runs_under_way": syncing,
+        },
+    )
+
+
+def _reported(cursor: str | None) -> Reported:
+    """The cursor; a report is due if an earlier release wrote it."""
+    try:
+        return msgspec.json.decode(cursor or "{}", type=Reported)
+    except msgspec.DecodeError:
+        return Reported()

@@ -146,13 +146,42 @@ def recent(database: OperationalDatabase, ref: IntegrationRef | None, limit: int
     return [sync_row(row) for row in rows]
 
 
-def last_finished(database: OperationalDatabase) -> str | None:
-    """When the last sync ended, well or not."""
+class News(msgspec.Struct, frozen=True):
+    """What has happened to syncs since a moment: how many ended, how many of them need a person's
+    eye (failed or quarantined), how many were decided on; and the moment of the newest of all.
+    """
+
+    ended: int = 0
+    troubled: int = 0
+    decided: int = 0
+    newest: str = ""
+
+
+def news_since(database: OperationalDatabase, moment: str) -> News:
+    """The news after `moment`; all there are for an empty text."""
+    troubled = sql_list((Status.FAILED, Status.QUARANTINED))
     rows = database.rows(
-        "SELECT finished_at FROM syncs WHERE finished_at IS NOT NULL"
-        " ORDER BY finished_at DESC LIMIT 1"
+        f"""
+        SELECT
+            count(*) AS ended,
+            coalesce(sum(CASE WHEN status IN ({troubled}) THEN 1 ELSE 0 END), 0) AS troubled,
+            coalesce(max(finished_at), '') AS newest
+        FROM syncs
+        WHERE finished_at > ?
+        UNION ALL
+        SELECT count(*), 0, coalesce(max(decided_at), '')
+        FROM syncs
+        WHERE decided_at > ?
+        """,
+        (moment, moment),
     )
-    return str(rows[0]["finished_at"]) if rows else None
+    ended, decided = rows
+    return News(
+        ended=ended["ended"],
+        troubled=int(ended["troubled"]),
+        decided=decided["ended"],
+        newest=max(ended["newest"], decided["newest"]),
+    )
 
 
 def begun(

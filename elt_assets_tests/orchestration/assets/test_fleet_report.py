@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass
 
 import dagster as dg
+import pytest
 
 from elt_assets.orchestration.assets.fleet_report import page
+from elt_assets.orchestration.sensors.report_sensor import LONGEST, is_due
 from elt_assets.sync.admin.fleet_state import Cause, DayOfChanges, FleetState, Ranked
+from elt_assets.sync.state.sync_history import News
 from elt_assets_tests.testbed.fleet import Fleet
 
 STATE = FleetState(
@@ -51,27 +55,88 @@ def test_the_pictures_are_in_the_page_and_small() -> None:
         assert len(picture) < 50_000
 
 
-def test_the_report_is_made_after_syncs_have_settled_and_only_then(fleet: Fleet) -> None:
-    repository = fleet.definitions().get_repository_def()
-    sensor = repository.get_sensor_def("report_sensor")
+@dataclass
+class Ticks:
+    """The report sensor of a fleet, tick by tick."""
 
-    def tick(cursor: str | None = None) -> tuple[list[dg.RunRequest], str | None]:
+    fleet: Fleet
+    cursor: str | None = None
+
+    def __call__(self) -> dg.AssetMaterialization | dg.AssetObservation | None:
+        sensor = self.fleet.definitions().get_repository_def().get_sensor_def("report_sensor")
         with dg.build_sensor_context(
-            instance=fleet.instance, cursor=cursor, resources={"platform": fleet.platform}
+            instance=self.fleet.instance,
+            cursor=self.cursor,
+            resources={"platform": self.fleet.platform},
         ) as context:
             found = sensor.evaluate_tick(context)
-        return list(found.run_requests or []), found.cursor
+        self.cursor = found.cursor
+        (event,) = found.asset_events or [None]
+        return event
 
-    assert tick() == ([], None), "nothing has been synced"
+
+def test_the_report_is_renewed_when_syncs_have_ended_and_only_then(fleet: Fleet) -> None:
+    tick = Ticks(fleet)
+    assert tick() is None, "nothing has been synced"
     fleet.run(fleet.connect(2))
-    under_way = fleet.instance.create_run_for_job(
-        fleet.definitions().resolve_job_def("sync"), status=dg.DagsterRunStatus.STARTED
+    assert isinstance(tick(), dg.AssetMaterialization)
+    assert tick() is None, "nothing has settled since"
+
+
+@pytest.mark.parametrize("job", ["sync", "__ASSET_JOB"])
+def test_a_failure_is_reported_while_other_runs_go_on(fleet: Fleet, job: str) -> None:
+    tick = Ticks(fleet)
+    keys = fleet.connect(2)
+    fleet.run(keys[:1])
+    tick()
+    definitions = fleet.definitions()
+    going = (
+        definitions.resolve_implicit_global_asset_job_def()
+        if job == "__ASSET_JOB"
+        else definitions.resolve_job_def(job)
     )
-    assert tick()[0] == [], "a run is under way"
-    fleet.instance.delete_run(under_way.run_id)
-    requests, cursor = tick()
-    assert len(requests) == 1
-    assert tick(cursor)[0] == [], "nothing has settled since"
+    fleet.instance.create_run_for_job(going, status=dg.DagsterRunStatus.STARTED)
+    fleet.run(keys[:1])
+    observed = tick()
+    assert isinstance(observed, dg.AssetObservation), "nothing is wrong, and more is to come"
+    assert observed.metadata["settled_since"].value == 1
+    assert tick() is None, "one observation is enough"
+    fleet.directory.failures["dir-01"].extend([403])
+    fleet.run(keys[1:])
+    reported = tick()
+    assert isinstance(reported, dg.AssetMaterialization)
+    assert reported.metadata["failed"].value == 1
+    assert "1 run was under way" in str(reported.metadata["report"].value)
+
+
+def test_a_decision_is_reported(fleet: Fleet) -> None:
+    tick = Ticks(fleet)
+    keys = fleet.connect(1)
+    fleet.run(keys)
+    fleet.directory.people["dir-00"] = []
+    fleet.run(keys)
+    reported = tick()
+    assert reported is not None
+    assert reported.metadata["quarantined"].value == 1
+    fleet.platform.reject(fleet.refs[0], "ada")
+    reported = tick()
+    assert reported is not None
+    assert reported.metadata["quarantined"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("news", "syncing", "age", "due"),
+    [
+        (News(), 0, LONGEST, False),
+        (News(ended=1), 0, 0.0, True),
+        (News(ended=1), 1, LONGEST - 1, False),
+        (News(ended=1), 1, LONGEST, True),
+        (News(ended=2, troubled=1), 1, 0.0, True),
+        (News(decided=1), 1, 0.0, True),
+    ],
+)
+def test_trouble_does_not_wait(news: News, syncing: int, age: float, due: bool) -> None:
+    assert is_due(news, syncing, age) is due
 
 
 def test_the_job_writes_the_page(fleet: Fleet) -> None:
