@@ -116,6 +116,23 @@ def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path)
 
 
 @main.command()
+@click.option("--users", default=1_000_000, show_default=True, help="Users.")
+@click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
+@click.option("--repeat", default=2, show_default=True, help="Runs of each contender.")
+@written_to
+def feed(users: int, page_size: int, repeat: int, output: Path) -> None:
+    """Seconds of a sync with the change feed and without, and the rate of an application.
+
+    Example: python -m benchmarks feed --users 100000
+    """
+    from benchmarks.feed.measure import Plan, measure
+    from benchmarks.feed.report import table
+
+    document = measure(Plan(users, page_size, repeat), progress=_say)
+    _write(output, document, table(document))
+
+
+@main.command()
 @click.option(
     "--users",
     "sizes",
