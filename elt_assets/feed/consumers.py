@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 
 import msgspec
@@ -25,6 +26,7 @@ MOST_ENTRIES = 100
 """Entries in one message of a webhook."""
 
 _PREFIX = "eaf_"
+_TOKEN = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
 class Webhook(msgspec.Struct, frozen=True):
@@ -138,6 +140,8 @@ class Consumers:
 
     def of_token(self, token: str) -> Consumer | None:
         """The consumer that has this token, if any has."""
+        if not _TOKEN.fullmatch(token):
+            return None
         digest = _hash(token)
         rows = self._database.rows("SELECT * FROM feed_consumers WHERE token_hash = ?", (digest,))
         if not rows or not hmac.compare_digest(rows[0]["token_hash"], digest):
@@ -237,7 +241,7 @@ def new_token() -> str:
 
 
 def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _unknown(name: str) -> NotFound:

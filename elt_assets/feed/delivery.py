@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -42,8 +42,8 @@ _TIMEOUT = 30.0
 """Seconds for one message and its answer; the specification recommends 15 to 30."""
 _ROUND = 5.0
 _LOOK_EVERY = 0.5
-_AT_ONCE = 16
-"""Consumers that are sent to at the same time."""
+_AT_ONCE = 64
+"""Consumers that are sent to at the same time; a thread of each mostly waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,19 @@ class Deliverer:
     def deliver(self, *, seconds: float) -> int:
         """Send what is due, for about so long; return how many entries were taken."""
         ends = time.monotonic() + seconds
-        due = [one for one in Consumers(self.database).all() if _is_due(one)]
-        if not due:
-            return 0
-        state = number_entries(self.database)
-        due = [one for one in due if one.position < state.head]
         with ThreadPoolExecutor(_AT_ONCE, "delivery") as pool:
-            return sum(pool.map(lambda one: self._deliver_to(one.name, ends), due))
+            return sum(pool.map(lambda name: self.deliver_to(name, ends), self.due()))
 
-    def _deliver_to(self, name: str, ends: float) -> int:
+    def due(self) -> list[str]:
+        """The consumers that lack entries which may be sent now."""
+        waiting = [one for one in Consumers(self.database).all() if _is_due(one)]
+        if not waiting:
+            return []
+        state = number_entries(self.database)
+        return [one.name for one in waiting if one.position < state.head]
+
+    def deliver_to(self, name: str, ends: float) -> int:
+        """Send one consumer what is due, until `ends`, unless another process does."""
         with turn(self.database, self.settings.home, name) as mine:
             if not mine:
                 return 0
@@ -162,13 +166,27 @@ class Deliverer:
 def keep_delivering(
     database: OperationalDatabase, settings: Settings, stop: threading.Event
 ) -> None:
-    """Deliver whatever is published, until `stop` is set."""
+    """Deliver whatever is published, until `stop` is set. No consumer waits for another one's."""
     deliverer = Deliverer(database, settings)
-    while not stop.wait(_LOOK_EVERY):
-        try:
-            deliverer.deliver(seconds=_ROUND)
-        except SyncError as error:
-            log.warning("webhooks were not delivered: %s", error)
+    sending: dict[str, Future[int]] = {}
+    with ThreadPoolExecutor(_AT_ONCE, "delivery") as pool:
+        while not stop.wait(_LOOK_EVERY):
+            for name in [name for name, one in sending.items() if one.done()]:
+                _log_failure(sending.pop(name).exception())
+            try:
+                due = deliverer.due()
+            except SyncError as error:
+                _log_failure(error)
+                continue
+            for name in due:
+                if name not in sending:
+                    ends = time.monotonic() + _ROUND
+                    sending[name] = pool.submit(deliverer.deliver_to, name, ends)
+
+
+def _log_failure(error: BaseException | None) -> None:
+    if error is not None:
+        log.warning("webhooks were not delivered: %s", error)
 
 
 @dataclass(frozen=True, slots=True)

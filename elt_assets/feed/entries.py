@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from elt_assets.feed.numbering import FeedState, number_of
 from elt_assets.feed.scope import ATTRIBUTES, Scope
@@ -16,6 +17,8 @@ from elt_assets.sync.streams import STREAMS, Stream
 
 _PACKED_BYTES = 8 * 2**20
 """Packed bodies that are read for one answer, at most; one is read in any case."""
+_UNPACKED_BYTES = 16 * 2**20
+"""The same for what they hold: equal values pack to a thousandth."""
 
 _TYPES = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
 
@@ -43,11 +46,18 @@ def read(
     with database.snapshot() as snapshot:
         chosen, cut = _chosen(snapshot, after, limit, scope)
         bodies = _bodies(snapshot, chosen, scope)
-    found = [
-        entry for segment in chosen for entry in _entries(segment, bodies, after, state, scope)
-    ][:limit]
-    if len(found) == limit:
-        cut = True
+    found: list[dict[str, Any]] = []
+    size = 0
+    for segment in chosen:
+        rows = _rows(segment, bodies, after, limit - len(found))
+        size += rows.size
+        if found and size > _UNPACKED_BYTES:
+            cut = True
+            break
+        found += _entries(segment, rows, state, scope)
+        if len(found) == limit:
+            cut = True
+            break
     last = number_of(found[-1]["position"]) if found else after
     return Entries(found, last if cut else max(state.head, last), cut)
 
@@ -130,20 +140,30 @@ def _bodies(
     return {_key(row): row["body"] for row in rows}
 
 
-def _entries(
-    segment: Row,
-    bodies: dict[tuple[str, str, int], str],
-    after: int,
-    state: FeedState,
-    scope: Scope,
-) -> Iterator[dict[str, Any]]:
-    skipped = max(0, after + 1 - segment["first_position"])
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Changes of a segment from place `first` on; `size` is what the whole segment unpacks to."""
+
+    first: int
+    changes: pa.RecordBatch | None
+    size: int
+
+
+def _rows(segment: Row, bodies: dict[tuple[str, str, int], str], after: int, limit: int) -> _Rows:
+    first = max(0, after + 1 - segment["first_position"])
+    if segment["stream"] == REMOVED:
+        return _Rows(first, None, 0)
+    changes = unpacked(bodies[_key(segment)])
+    return _Rows(first, changes.slice(first, limit), changes.nbytes)
+
+
+def _entries(segment: Row, rows: _Rows, state: FeedState, scope: Scope) -> Iterator[dict[str, Any]]:
     common = {
         "organization_id": segment["organization_id"],
         "connected_integration_id": segment["connected_integration_id"],
         "applied_at": segment["applied_at"],
     }
-    if segment["stream"] == REMOVED:
+    if rows.changes is None:
         yield {
             "position": state.text(segment["first_position"]),
             "sequence": segment["first_sequence"],
@@ -152,8 +172,7 @@ def _entries(
         }
         return
     stream = STREAMS[segment["stream"]]
-    rows = unpacked(bodies[_key(segment)]).slice(skipped).to_pylist()
-    for place, row in enumerate(rows, skipped):
+    for place, row in enumerate(rows.changes.to_pylist(), rows.first):
         yield {
             "position": state.text(segment["first_position"] + place),
             "sequence": segment["first_sequence"] + place,

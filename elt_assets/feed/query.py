@@ -8,6 +8,7 @@ import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.feed.numbering import BEGINNING
+from elt_assets.identifiers import checked_name
 from elt_assets.sync.streams import STREAMS
 
 MOST = 5_000
@@ -45,7 +46,7 @@ def feed_query(given: Mapping[str, str], accept: str) -> FeedQuery:
     return FeedQuery(
         after=given.get("after", BEGINNING),
         limit=_number(given, "limit", _USUAL, 1, MOST),
-        organization=given.get("organization"),
+        organization=_organization(given),
         stream=_stream(given),
         wait=_number(given, "wait", 0, 0, LONGEST_WAIT),
         lines=_as_lines(given, accept),
@@ -59,7 +60,7 @@ def snapshot_query(given: Mapping[str, str], accept: str) -> SnapshotQuery:
         stream=_stream(given) or "users",
         page=given.get("page"),
         limit=_number(given, "limit", _USUAL, 1, MOST),
-        organization=given.get("organization"),
+        organization=_organization(given),
         lines=_as_lines(given, accept),
     )
 
@@ -82,6 +83,11 @@ def _stream(given: Mapping[str, str]) -> str | None:
     if stream is not None and stream not in STREAMS:
         raise InvalidInput(f"stream is {stream[:40]!r}: send one of {', '.join(STREAMS)}")
     return stream
+
+
+def _organization(given: Mapping[str, str]) -> str | None:
+    organization = given.get("organization")
+    return None if organization is None else checked_name(organization, "organization")
 
 
 def _as_lines(given: Mapping[str, str], accept: str) -> bool:

@@ -1,17 +1,18 @@
-"""The feed over HTTP: GET /feed and GET /snapshot, with a bearer token for each consumer."""
+"""The feed over HTTP: GET /feed and GET /snapshot, with a bearer token for each consumer.
+
+`places` bounds what one consumer may ask at once, `listener` what a connection may take.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,47 +20,42 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 
-from elt_assets.errors import DatabaseBusy, EltAssetsError, InvalidInput, SyncError
+from elt_assets.errors import DatabaseBusy, EltAssetsError, InvalidInput
+from elt_assets.feed.answers import Refused, answer, refusal
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import Entries, read
 from elt_assets.feed.numbering import (
     FeedState,
-    ForeignPosition,
-    PositionPassed,
     number_entries,
 )
+from elt_assets.feed.places import Places, TooMany
 from elt_assets.feed.query import FeedQuery, SnapshotQuery, feed_query, snapshot_query
-from elt_assets.feed.scope import OutOfScope, Scope
+from elt_assets.feed.scope import Scope
 from elt_assets.feed.snapshot import Place, page
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.streams import STREAMS
 
-_GRACE = 5
-"""Seconds that answers under way have when the server is stopped."""
 _LOOK_EVERY = 0.25
 """Seconds between two looks for new entries, however many requests wait for them."""
-_WAITING = 8
-"""Requests of one consumer that may wait for entries at once."""
 _NOTE_EVERY = 1.0
 """Seconds between two notes of how far a consumer is."""
 
-_STATUSES: tuple[tuple[type[EltAssetsError], int], ...] = (
-    (PositionPassed, 410),
-    (ForeignPosition, 409),
-    (OutOfScope, 403),
-    (InvalidInput, 400),
-    (SyncError, 503),
-)
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, the consumer that sent it, and what it must hold while it reads the database."""
 
-class _Refused(Exception):
-    """An answer other than 200."""
+    request: Request
+    consumer: Consumer
+    reading: asyncio.Semaphore
 
-    def __init__(self, status: int, message: str, **headers: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
+    async def read(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do work on the database in a thread."""
+        async with self.reading:
+            return await run_in_threadpool(work, *arguments)
 
 
 class FeedServer:
@@ -68,35 +64,48 @@ class FeedServer:
     def __init__(self, database: OperationalDatabase) -> None:
         self._database = database
         self._consumers = Consumers(database)
-        self._waiting: Counter[str] = Counter()
         self._noted: dict[str, float] = {}
         self._looking = asyncio.Lock()
         self._looked = 0.0
         self._seen: FeedState | None = None
+        places = Places()
+        self.feed = _Endpoint(self._feed, self.consumer, places)
+        self.snapshot = _Endpoint(self._snapshot, self.consumer, places)
 
-    async def feed(self, request: Request) -> Response:
-        """GET /feed."""
-        consumer = await run_in_threadpool(self._consumer, request)
-        query = feed_query(request.query_params, request.headers.get("accept", ""))
-        scope = consumer.scope.narrowed(query.organization, query.stream)
-        state = await run_in_threadpool(number_entries, self._database)
+    async def consumer(self, request: Request) -> Consumer:
+        """The consumer whose token a request has. Raises `Refused`."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        consumer = None
+        if scheme.lower() == "bearer":
+            consumer = await run_in_threadpool(self._consumers.of_token, token.strip())
+        if consumer is None:
+            raise Refused(
+                401,
+                "the bearer token is missing, wrong or revoked; "
+                "`elt-assets feed consumers add` makes one",
+                **{"WWW-Authenticate": "Bearer"},
+            )
+        return consumer
+
+    async def _feed(self, asked: _Asked) -> Response:
+        query = feed_query(asked.request.query_params, asked.request.headers.get("accept", ""))
+        scope = asked.consumer.scope.narrowed(query.organization, query.stream)
+        state = await asked.read(number_entries, self._database)
         after = state.number(query.after)
-        await run_in_threadpool(self._note, consumer, after)
-        found = await self._found(consumer, query, scope, state, after)
-        return _answer(
+        await asked.read(self._note, asked.consumer, after)
+        found = await self._found(asked, query, scope, state, after)
+        return answer(
             found.found,
             query.lines,
             "entries",
             {"next": state.text(found.next), "more": found.more},
         )
 
-    async def snapshot(self, request: Request) -> Response:
-        """GET /snapshot."""
-        consumer = await run_in_threadpool(self._consumer, request)
-        query = snapshot_query(request.query_params, request.headers.get("accept", ""))
-        scope = consumer.scope.narrowed(query.organization, query.stream)
-        rows, following, position = await run_in_threadpool(self._page, query, scope)
-        return _answer(
+    async def _snapshot(self, asked: _Asked) -> Response:
+        query = snapshot_query(asked.request.query_params, asked.request.headers.get("accept", ""))
+        scope = asked.consumer.scope.narrowed(query.organization, query.stream)
+        rows, following, position = await asked.read(self._page, query, scope)
+        return answer(
             rows,
             query.lines,
             "rows",
@@ -104,22 +113,24 @@ class FeedServer:
         )
 
     async def _found(
-        self, consumer: Consumer, query: FeedQuery, scope: Scope, state: FeedState, after: int
+        self, asked: _Asked, query: FeedQuery, scope: Scope, state: FeedState, after: int
     ) -> Entries:
         """The entries, waiting for the first one as long as the query says."""
         ends = time.monotonic() + query.wait
-        reading = (self._database, state, after, query.limit, scope)
-        found = await run_in_threadpool(read, *reading)
+        found: Entries = await asked.read(read, self._database, state, after, query.limit, scope)
         if found.found or not query.wait:
             return found
-        with self._a_place(consumer.name):
-            while not found.found and time.monotonic() < ends:
-                await asyncio.sleep(_LOOK_EVERY)
-                state = await self._state()
-                if state.head > found.next:
-                    found = await run_in_threadpool(
-                        read, self._database, state, found.next, query.limit, scope
-                    )
+        while not found.found and time.monotonic() < ends:
+            await asyncio.sleep(_LOOK_EVERY)
+            if await asked.request.is_disconnected():
+                break
+            state = await self._state()
+            if state.head > found.next:
+                found = await asked.read(
+                    read, self._database, state, found.next, query.limit, scope
+                )
+        # Its access may have ended while it waited.
+        await self.consumer(asked.request)
         return found
 
     async def _state(self) -> FeedState:
@@ -128,16 +139,6 @@ class FeedServer:
                 self._seen = await run_in_threadpool(number_entries, self._database)
                 self._looked = time.monotonic()
             return self._seen
-
-    @contextmanager
-    def _a_place(self, name: str) -> Iterator[None]:
-        if self._waiting[name] >= _WAITING:
-            raise _Refused(429, f"{_WAITING} requests of this consumer wait already")
-        self._waiting[name] += 1
-        try:
-            yield
-        finally:
-            self._waiting[name] -= 1
 
     def _page(
         self, query: SnapshotQuery, scope: Scope
@@ -156,18 +157,6 @@ class FeedServer:
         rows, following = page(self._database, STREAMS[query.stream], place, query.limit, scope)
         return rows, following, place.position
 
-    def _consumer(self, request: Request) -> Consumer:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        consumer = self._consumers.of_token(token.strip()) if scheme.lower() == "bearer" else None
-        if consumer is None:
-            raise _Refused(
-                401,
-                "the bearer token is missing, wrong or revoked; "
-                "`elt-assets feed consumers add` makes one",
-                **{"WWW-Authenticate": "Bearer"},
-            )
-        return consumer
-
     def _note(self, consumer: Consumer, after: int) -> None:
         """What a consumer asks after, it has: retention and the report of its lag rely on that."""
         last = self._noted.get(consumer.name)
@@ -177,6 +166,31 @@ class FeedServer:
             # A note that does not come through is made with a later request.
             with suppress(DatabaseBusy):
                 self._consumers.move(consumer.name, after)
+
+
+class _Endpoint:
+    """An ASGI application that keeps a consumer's place until the answer is sent.
+
+    What a client does not read is memory; so its requests count until it has.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[_Asked], Awaitable[Response]],
+        consumer: Callable[[Request], Awaitable[Consumer]],
+        places: Places,
+    ) -> None:
+        self._answer = answer
+        self._consumer = consumer
+        self._places = places
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        consumer = await self._consumer(request)
+        with self._places.of(consumer.name) as reading:
+            response = await self._answer(_Asked(request, consumer, reading))
+            await response(scope, receive, send)
 
 
 def application(
@@ -208,64 +222,20 @@ def application(
     async def index(_: Request) -> Response:
         return PlainTextResponse("/feed  /snapshot\n")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", index),
-            Route("/feed", server.feed),
-            Route("/snapshot", server.snapshot),
+            Route("/feed", server.feed, methods=["GET"]),
+            Route("/snapshot", server.snapshot, methods=["GET"]),
         ],
         middleware=middleware,
         exception_handlers={
-            _Refused: _refusal,
-            EltAssetsError: _refusal,
-            HTTPException: _refusal,
+            Refused: refusal,
+            TooMany: refusal,
+            EltAssetsError: refusal,
+            HTTPException: refusal,
         },
         lifespan=lifespan,
     )
-
-
-def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=_GRACE,
-    )
-
-
-def _refusal(_: Request, error: Exception) -> Response:
-    headers: Mapping[str, str] = {}
-    message = str(error)
-    if isinstance(error, _Refused):
-        status, headers = error.status, error.headers
-    elif isinstance(error, HTTPException):
-        status, message = error.status_code, f"{error.detail}; there are /feed and /snapshot"
-    else:
-        status = next(code for kind, code in _STATUSES if isinstance(error, kind))
-    if status == 503:
-        # Which server and which account are the operator's to know.
-        message, headers = "the feed cannot be read now; try again", {"Retry-After": "5"}
-    body = msgspec.json.encode({"error": {"status": status, "message": message}})
-    return Response(body, status, {**headers, "Cache-Control": "no-store"}, "application/json")
-
-
-def _answer(
-    items: list[dict[str, Any]], lines: bool, name: str, about: Mapping[str, Any]
-) -> Response:
-    """As JSON; or as lines, with what is about all of them in headers (`Feed-Next`, …)."""
-    headers = {"Cache-Control": "no-store"}
-    if not lines:
-        body = msgspec.json.encode({name: items, **about})
-        return Response(body, 200, headers, "application/json")
-    encoder = msgspec.json.Encoder()
-    headers |= {
-        f"Feed-{key.replace('_', '-').title()}": str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-        for key, value in about.items()
-        if value is not None
-    }
-    return Response(encoder.encode_lines(items), 200, headers, "application/x-ndjson")
+    app.router.redirect_slashes = False
+    return app

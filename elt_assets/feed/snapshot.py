@@ -14,8 +14,11 @@ import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.feed.scope import ATTRIBUTES, Scope
-from elt_assets.storage.operational.database import OperationalDatabase
+from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.sync.streams import ColumnType, Stream
+
+_PAGE_CHARACTERS = 16 * 2**20
+"""Of the rows of one page together; a row that has more is a page of its own."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
@@ -35,42 +38,28 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     def parse(cls, text: str) -> Place:
         """Raises `InvalidInput` for what no page has given."""
         try:
-            return msgspec.json.decode(
+            place = msgspec.json.decode(
                 base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls
             )
         except (binascii.Error, ValueError, msgspec.MsgspecError):
+            place = None
+        # PostgreSQL takes no text with a zero byte.
+        if place is None or not all(part.isprintable() for part in msgspec.structs.astuple(place)):
             raise InvalidInput(
                 "page is none that this feed gave: send `next_page` of the page before"
-            ) from None
+            )
+        return place
 
 
 def page(
     database: OperationalDatabase, stream: Stream, place: Place, limit: int, scope: Scope
 ) -> tuple[list[dict[str, Any]], Place | None]:
-    """Up to `limit` rows behind a place, and the next place unless these were the last."""
-    condition, parameters = scope.condition(database.dialect, of_feed=False)
-    columns = ", ".join(f"latest.{column.name}" for column in stream.columns)
-    rows = database.rows(
-        f"""
-        SELECT
-            latest.organization_id, latest.connected_integration_id, latest.id, {columns},
-            latest.attributes, latest.first_seen, latest.last_updated,
-            coalesce(feed.last_sequence, 0) AS sequence
-        FROM (
-            SELECT *
-            FROM {stream.latest}
-            WHERE (organization_id, connected_integration_id, id) > (?, ?, ?)
-                AND deleted_at IS NULL AND {condition}
-            ORDER BY organization_id, connected_integration_id, id
-            LIMIT {int(limit)}
-        ) AS latest
-        LEFT JOIN feed_sequences AS feed
-            ON feed.organization_id = latest.organization_id
-            AND feed.connected_integration_id = latest.connected_integration_id
-        ORDER BY latest.organization_id, latest.connected_integration_id, latest.id
-        """,
-        (place.organization_id, place.connected_integration_id, place.id, *parameters),
-    )
+    """Up to `limit` rows behind a place, and the next place unless these were the last.
+
+    Fewer where many would take more memory than an answer may.
+    """
+    with database.snapshot() as snapshot:
+        rows, limit = _rows(snapshot, stream, place, limit, scope)
     booleans = [column.name for column in stream.columns if column.kind is ColumnType.BOOLEAN]
     found = []
     for row in rows:
@@ -101,3 +90,45 @@ def page(
         last["connected_integration_id"],
         last["id"],
     )
+
+
+def _rows(
+    snapshot: Transaction, stream: Stream, place: Place, limit: int, scope: Scope
+) -> tuple[list[Row], int]:
+    """Rows behind the place, and how many were asked for: no more than an answer has room for."""
+    condition, parameters = scope.condition(snapshot.dialect, of_feed=False)
+    behind = (
+        f"FROM {stream.latest}"
+        " WHERE (organization_id, connected_integration_id, id) > (?, ?, ?)"
+        f" AND deleted_at IS NULL AND {condition}"
+        " ORDER BY organization_id, connected_integration_id, id"
+    )
+    values = (place.organization_id, place.connected_integration_id, place.id, *parameters)
+    texts = [column.name for column in stream.columns if column.kind is ColumnType.TEXT]
+    size = " + ".join(f"coalesce(length({name}), 0)" for name in (*texts, ATTRIBUTES))
+    while (
+        limit > 1
+        and snapshot.value(
+            f"SELECT CAST(coalesce(sum({size}), 0) AS BIGINT) AS n"
+            f" FROM (SELECT * {behind} LIMIT {limit}) AS latest",
+            values,
+        )
+        > _PAGE_CHARACTERS
+    ):
+        limit //= 2
+    columns = ", ".join(f"latest.{column.name}" for column in stream.columns)
+    rows = snapshot.rows(
+        f"""
+        SELECT
+            latest.organization_id, latest.connected_integration_id, latest.id, {columns},
+            latest.attributes, latest.first_seen, latest.last_updated,
+            coalesce(feed.last_sequence, 0) AS sequence
+        FROM (SELECT * {behind} LIMIT {limit}) AS latest
+        LEFT JOIN feed_sequences AS feed
+            ON feed.organization_id = latest.organization_id
+            AND feed.connected_integration_id = latest.connected_integration_id
+        ORDER BY latest.organization_id, latest.connected_integration_id, latest.id
+        """,
+        values,
+    )
+    return rows, limit

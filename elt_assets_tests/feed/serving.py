@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import urllib3
-import uvicorn
 
 from elt_assets.cli.commands.feed import served
 from elt_assets.config.settings import Settings
+from elt_assets.feed.listener import listener
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Asking:
 def feed_server(settings: Settings) -> Iterator[str]:
     """The server on a free port; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(served(settings), log_level="error", lifespan="on"))
+    server = listener(served(settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,8 +17,9 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
+from elt_assets.feed import delivery
 from elt_assets.feed.consumers import Consumer, Consumers, Webhook
-from elt_assets.feed.delivery import Deliverer, signers
+from elt_assets.feed.delivery import Deliverer, keep_delivering, signers
 from elt_assets.feed.numbering import number_entries
 from elt_assets.feed.retry_schedule import WAITS, Verdict, verdict, wait_after
 from elt_assets.feed.scope import Scope
@@ -212,6 +214,102 @@ def test_the_egress_policy_holds_for_webhooks(company: Company, receiver: Receiv
     assert Deliverer(company.platform.database, settings).deliver(seconds=60) == 0
     assert receiver.messages == []
     assert "ELT_ASSETS_EGRESS does not open" in str(consumer(company).error)
+
+
+def test_an_endpoint_gets_no_data_at_an_address_that_is_closed_to_its_organization(
+    company: Company, receiver: Receiver
+) -> None:
+    company.connect(world=World(people(3)))
+    company.sync()
+    subscribe(company, receiver, organizations=("acme",))
+    platform = company.platform
+    for egress, taken in (("globex=127.0.0.0/8", 0), ("acme=127.0.0.0/8", 3)):
+        settings = load_settings(home=platform.settings.home, egress=egress)
+        assert Deliverer(platform.database, settings).deliver(seconds=60) == taken
+        assert len(receiver.entries) == taken
+        due_now(company)
+
+
+def test_a_redirect_is_not_followed(company: Company, receiver: Receiver) -> None:
+    company.connect(world=World(people(3)))
+    company.sync()
+    subscribe(company, receiver)
+    with Receiver() as elsewhere:
+        for status in (301, 302, 303, 307, 308):
+            place = {"Location": f"{elsewhere.url}/hook"}
+            receiver.reply = lambda _, status=status, place=place: Reply(b"", status, place)
+            assert deliver(company) == 0
+            assert consumer(company).error == f"the endpoint answered {status}"
+            due_now(company)
+        assert elsewhere.asked == []
+
+
+def drip(go_on: threading.Event, head: bytes) -> Iterator[bytes]:
+    yield head
+    while not go_on.wait(0.05):
+        yield b"x"
+
+
+def flood() -> Iterator[bytes]:
+    yield b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n"
+    while True:
+        yield b"x" * 65_536
+
+
+def test_endpoints_that_answer_without_end_or_not_at_all_end_at_a_deadline(
+    company: Company, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_TIMEOUT", 1.0)
+    company.connect(world=World(people(3)))
+    company.sync()
+    subscribe(company, receiver)
+    go_on = threading.Event()
+    silent = drip(go_on, b"")
+    for answer in (silent, drip(go_on, b"HTTP/1.1 500 Slow\r\nX: "), endless_heads()):
+        receiver.reply = lambda _, answer=answer: Reply(raw=answer)
+        assert deliver(company) == 0
+        assert consumer(company).failures > 0
+        assert "/hook" not in str(consumer(company).error)
+        due_now(company)
+    go_on.set()
+    # The status says that it was taken; of a body no more than an error's is read.
+    receiver.reply = lambda _: Reply(raw=flood())
+    assert deliver(company) == 3
+
+
+def endless_heads() -> Iterator[bytes]:
+    while True:
+        yield b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def test_no_endpoint_delays_entries_that_are_published_while_it_is_slow(
+    company: Company, receiver: Receiver
+) -> None:
+    world = company.connect(world=World(people(3)))
+    company.sync()
+    stop, reached, go_on = threading.Event(), threading.Event(), threading.Event()
+    platform = company.platform
+    with Receiver() as slow:
+        slow.reply = lambda _: (reached.set(), go_on.wait(60), TAKEN)[2]
+        subscribe(company, slow, "a-slow")
+        subscribe(company, receiver, "b-quick")
+        delivering = threading.Thread(
+            target=keep_delivering, args=(platform.database, platform.settings, stop)
+        )
+        delivering.start()
+        try:
+            assert reached.wait(60)
+            world.records = people(4)
+            company.sync(sync_id="s2")
+            ends = time.monotonic() + 30
+            while len(receiver.entries) < 4 and time.monotonic() < ends:
+                time.sleep(0.05)
+            assert len(receiver.entries) == 4
+            assert len(slow.messages) == 1
+        finally:
+            go_on.set()
+            stop.set()
+            delivering.join()
 
 
 def test_a_receiver_that_hangs_up_is_tried_again(company: Company) -> None:

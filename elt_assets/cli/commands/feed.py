@@ -267,7 +267,7 @@ def secret() -> None:
 )
 def serve_feed(host: str | None, port: int | None) -> None:
     """Serve /feed and /snapshot, and deliver webhooks; `elt-assets dev` does so by itself."""
-    from elt_assets.feed.server import serve
+    from elt_assets.feed.listener import listener
 
     settings = load_settings()
     host, port = host or settings.feed_host, port or settings.feed_port
@@ -276,7 +276,7 @@ def serve_feed(host: str | None, port: int | None) -> None:
     with SyncService.open(settings):
         pass
     note(f"feed on http://{host}:{port}/feed")
-    serve(served(settings), host, port)
+    listener(served(settings), host, port).run()
 
 
 def served(settings: Settings, *, delivering: bool = True) -> Any:

@@ -14,11 +14,10 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import uvicorn
-
 from elt_assets.cli.commands.feed import served
 from elt_assets.config.settings import load_settings
 from elt_assets.feed.delivery import Deliverer
+from elt_assets.feed.listener import listener
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
 from elt_assets.sync.service import SyncService
@@ -73,8 +72,7 @@ def deliver(home: Path, death: Death) -> None:
 def serve(home: Path, port: int) -> None:
     """Serve the feed, without delivering, until killed."""
     settings = load_settings(home=home, **SETTINGS)
-    app = served(settings, delivering=False)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", access_log=False)
+    listener(served(settings, delivering=False), "127.0.0.1", port).run()
 
 
 def pull(url: str, token: str, file: str, death: Death) -> None:
