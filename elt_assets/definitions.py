@@ -25,6 +25,7 @@ from elt_assets.orchestration.checks.sync_checks import (
 from elt_assets.orchestration.day_partitions import FIRST_DAY, event_days
 from elt_assets.orchestration.instance.run_retention import OwnRuns
 from elt_assets.orchestration.jobs.daily_schedule import daily_sync
+from elt_assets.orchestration.jobs.decisions_job import decisions_job
 from elt_assets.orchestration.jobs.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.orchestration.jobs.signin_jobs import daily_events, event_job, hourly_events
 from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
@@ -63,7 +64,7 @@ def build_defs(
     return dg.Definitions(
         assets=[*assets, *(audit_spec(stream) for stream in STREAMS.values()), EVENT_AUDIT],
         asset_checks=[*(stream_checks(stream) for stream in STREAMS.values()), event_checks()],
-        jobs=[*sync_jobs.values(), event_job, check_job, report_job, maintenance],
+        jobs=[*sync_jobs.values(), event_job, check_job, report_job, decisions_job, maintenance],
         schedules=[
             *(daily_sync(stream) for stream in STREAMS.values()),
             daily_events(),

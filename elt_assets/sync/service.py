@@ -367,12 +367,21 @@ class SyncService:
             yield warehouse if has_tables(warehouse, key.stream) else None
 
     def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
-        """A few of the changes that a quarantined sync withheld: keys and names of fields."""
+        """A few of the changes that a quarantined sync withheld: keys and names of fields.
+
+        Values only where the settings show them.
+        """
         stream = row.key.stream
         with self.reading(row.key) as warehouse:
             if warehouse is None or row.version is None:
                 return ()
-            return change_log.sample(warehouse, stream, stream.withheld, row.version)
+            return change_log.sample(
+                warehouse,
+                stream,
+                stream.withheld,
+                row.version,
+                show_values=self.settings.show_personal_values,
+            )
 
     def records(
         self, stream: Stream, ref: IntegrationRef, as_of: str | None = None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform, registered
+from elt_assets.config.settings import load_settings
+from elt_assets.errors import EltAssetsError
 from elt_assets.sync.outcome import Counts
-from elt_assets.sync.service import SyncService
+from elt_assets.sync.service import REJECTION_LASTS, SyncService
 from elt_assets.sync.state.actor import account, acting_as
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 _SHOWN = 3
 _WAITING = ("partition", "stream", "sync_id", "withheld", "latest", "since", "reasons", "sample")
@@ -23,6 +29,18 @@ _REJECTION = ("changes", "decided_by", "decided_at", "until")
 
 def _decided_by() -> str:
     return acting_as() or account()
+
+
+def _report(events: Iterable[dg.AssetMaterialization]) -> None:
+    """Report a decision to Dagster, so that the partition's page loses its mark at once."""
+    from elt_assets.orchestration.instance.opening import open_instance
+
+    try:
+        with open_instance(load_settings()) as instance:
+            for event in events:
+                instance.report_runless_asset_event(event)
+    except EltAssetsError as error:
+        note(f"it is decided, but the web UI shows it only after the next sync: {error}")
 
 
 @click.group(epilog="Example: elt-assets quarantine list")
@@ -107,6 +125,9 @@ def approve(integration: str, as_json: bool) -> None:
     """Apply exactly the withheld changes, to rows that have not changed since then."""
     with existing_platform() as platform:
         outcomes = platform.approve(registered(platform, integration), _decided_by())
+    from elt_assets.orchestration.assets.quarantine_details import approval_events
+
+    _report(approval_events(outcomes))
     if as_json:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
         return
@@ -132,9 +153,12 @@ def approve(integration: str, as_json: bool) -> None:
 )
 def reject(integration: str, until: datetime | None) -> None:
     """Keep the rows as they are, and withhold the same changes until the rejection ends."""
-    moment = None if until is None else until.replace(tzinfo=UTC)
+    moment = datetime.now(UTC) + REJECTION_LASTS if until is None else until.replace(tzinfo=UTC)
     with existing_platform() as platform:
         rows = platform.reject(registered(platform, integration), _decided_by(), moment)
+    from elt_assets.orchestration.assets.quarantine_details import rejection_events
+
+    _report(rejection_events(rows, _decided_by(), moment))
     for row in rows:
         note(
             f"{row.partition}: {row.stream}: {row.counts.withheld_by_type} rejected; the rows stay"

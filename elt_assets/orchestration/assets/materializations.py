@@ -6,7 +6,8 @@ batch gets any.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -23,10 +24,16 @@ COMPLETE = "complete"
 INCOMPLETE = "why_incomplete"
 """Metadata of a staging table: why its listing is not complete."""
 _LISTED_FAILURES = 20
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def materializations(
-    stream: Stream, outcome: Outcome, selected: Collection[Stage], *, lineage: bool = False
+    stream: Stream,
+    outcome: Outcome,
+    selected: Collection[Stage],
+    *,
+    lineage: bool = False,
+    of_latest: Mapping[str, Any] = EMPTY,
 ) -> list[dg.AssetMaterialization]:
     """One event for each selected table that this sync brought up to date.
 
@@ -35,13 +42,18 @@ def materializations(
     the stage that failed.
 
     With `lineage` each event has the lineage of the table's columns. API clients look for it in a
-    table's newest event, and it is as large as the rest of the event.
+    table's newest event, and it is as large as the rest of the event. `of_latest` is further
+    metadata of the latest table's event.
     """
     return [
         dg.AssetMaterialization(
             asset_key(stream, stage),
             partition=outcome.partition,
-            metadata=_metadata(outcome, stage) | (_lineage(stream, stage) if lineage else {}),
+            metadata={
+                **(of_latest if stage is Stage.LATEST else {}),
+                **_metadata(outcome, stage),
+                **(_lineage(stream, stage) if lineage else {}),
+            },
         )
         for stage in _filled(outcome)
         if stage in selected

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import dagster as dg
 
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.failed_partitions import failed_observation, failure_details
 from elt_assets.orchestration.assets.materializations import failure, materializations, summary
+from elt_assets.orchestration.assets.quarantine_details import quarantine_details
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
 from elt_assets.orchestration.assets.run_timings import RunTimings, timings_event
 from elt_assets.orchestration.resources import RunListener
@@ -55,7 +57,11 @@ class RunReport:
         events = [
             event
             for event in materializations(
-                self._stream, outcome, self._selected, lineage=self._left < _LAST
+                self._stream,
+                outcome,
+                self._selected,
+                lineage=self._left < _LAST,
+                of_latest=self._marked(outcome),
             )
             if (event.asset_key, event.partition) not in self._reported
         ]
@@ -65,6 +71,11 @@ class RunReport:
                 yield event
         if events and outcome.status is not Status.FAILED:
             self._listener.settled(outcome)
+
+    def _marked(self, outcome: Outcome) -> dict[str, Any]:
+        if outcome.status is not Status.QUARANTINED:
+            return {}
+        return quarantine_details(self._platform, outcome)
 
     def left(self, ref: IntegrationRef) -> None:
         """Record an integration that the run's time budget left over."""

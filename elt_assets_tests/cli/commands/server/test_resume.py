@@ -193,6 +193,22 @@ def test_a_sync_whose_run_goes_on_is_not_started_again(fleet: Fleet, resume: Any
     assert f"run {again.run_id} of this sync has not ended (STARTED)" in resume(begun, 1)[1]
 
 
+def test_a_quarantine_is_decided_over_graphql(
+    fleet: Fleet, opened: tuple[Fleet, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    fleet.run([key])
+    fleet.directory.people[key.partition(":")[2]] = []
+    fleet.run([key])
+    config = {"partition": key, "decision": "approve", "decided_by": "Ada"}
+    arguments = [f"ops.quarantine_decision.config.{name}={value}" for name, value in config.items()]
+    url = ["--url", opened[1], "--json"]
+    assert run(["start", "decide_quarantine", *arguments, *url], Invocation()) == 0
+    (queued,) = json.loads(capsys.readouterr().out)["runs"]
+    assert carried_out(fleet, queued["run_id"]).success
+    assert fleet.names(key) == []
+
+
 def test_list_names_the_sync_that_a_run_continues(
     fleet: Fleet, opened: tuple[Fleet, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

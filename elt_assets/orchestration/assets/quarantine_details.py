@@ -1,0 +1,92 @@
+"""What the page of a quarantined partition shows: the mark, whom it is about, and how to decide.
+
+`jobs.decisions_job` carries a decision out; so does `elt-assets quarantine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from elt_assets.errors import EltAssetsError
+from elt_assets.foreign_text import inert
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.materializations import materializations
+from elt_assets.orchestration.markdown import bullet_list, table
+from elt_assets.sync.outcome import Outcome, Stage
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.state.ledger import SyncRow
+from elt_assets.sync.streams import STREAMS
+
+DECISION_JOB = "decide_quarantine"
+DECISION_STEP = "quarantine_decision"
+
+MARK = "quarantine"
+"""Label of the metadata entry that marks a partition whose changes wait for a decision."""
+
+
+def quarantine_details(platform: SyncService, outcome: Outcome) -> dict[str, Any]:
+    """Metadata of a quarantined outcome; empty once a person has decided.
+
+    Changes that cannot be read are left out, so that a report does not fail.
+    """
+    waiting = platform.quarantined(IntegrationRef.parse(outcome.partition))
+    row = next((row for row in waiting if row.stream == outcome.stream), None)
+    if row is None or row.sync_id != outcome.sync_id:
+        return {}
+    sample: Sequence[dict[str, Any]] = ()
+    with suppress(EltAssetsError):
+        sample = platform.withheld_sample(row)
+    return {
+        MARK: f"WAITS FOR A DECISION: {row.counts.withheld_by_type} are withheld",
+        "withheld_because": bullet_list(row.reasons),
+        "withheld_changes": dg.MetadataValue.md(_changes(row, sample)),
+        "decide": dg.MetadataValue.md(_how(row.partition)),
+    }
+
+
+def approval_events(outcomes: Iterable[Outcome]) -> Iterator[dg.AssetMaterialization]:
+    """What an approval has made of the tables; the newest event of a partition has no mark."""
+    for outcome in outcomes:
+        yield from materializations(STREAMS[outcome.stream], outcome, (Stage.CDC, Stage.LATEST))
+
+
+def rejection_events(
+    rows: Iterable[SyncRow], decided_by: str, until: datetime
+) -> Iterator[dg.AssetMaterialization]:
+    """The same tables after a rejection, with who decided instead of the mark."""
+    for row in rows:
+        decision = (
+            f"rejected by {inert(decided_by)}, until {until:%Y-%m-%d %H:%M} UTC: "
+            "the rows stay as they are"
+        )
+        yield from materializations(
+            STREAMS[row.stream], row.outcome(), (Stage.LATEST,), of_latest={"decision": decision}
+        )
+
+
+def ready_made(partition: str) -> str:
+    """The configuration of a decision about this partition, for the launchpad."""
+    config = {"partition": partition, "decision": "approve", "decided_by": "", "until": None}
+    return yaml.safe_dump({"ops": {DECISION_STEP: {"config": config}}}, sort_keys=False)
+
+
+def _changes(row: SyncRow, sample: Sequence[dict[str, Any]]) -> str:
+    columns = list(sample[0]) if sample else []
+    shown = table(columns, [[change.get(name) for name in columns] for change in sample])
+    more = row.counts.withheld - len(sample)
+    return "\n\n".join(filter(None, [shown, f"and {more:,} more" if more > 0 else ""]))
+
+
+def _how(partition: str) -> str:
+    return (
+        f"Start the job `{DECISION_JOB}` with this configuration and your name. `approve` applies "
+        "the changes, `reject` keeps the rows `until` a date, by default for 30 days.\n\n"
+        f"```yaml\n{ready_made(partition)}```\n\n"
+        f"Or on the command line: `elt-assets quarantine approve {partition}`."
+    )

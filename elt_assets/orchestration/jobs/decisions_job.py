@@ -1,0 +1,120 @@
+"""The job `decide_quarantine`: approve or reject withheld changes from the launchpad or GraphQL.
+
+`elt-assets quarantine` is the same decision on the command line. Dagster's web server has no users:
+the name of the person is recorded as it is claimed, in a run that anyone can look up.
+"""
+
+# Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
+# ruff: noqa: I002
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import dagster as dg
+from pydantic import Field
+
+from elt_assets.errors import EltAssetsError, InvalidInput
+from elt_assets.foreign_text import visible
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.assets.quarantine_details import (
+    DECISION_JOB,
+    DECISION_STEP,
+    approval_events,
+    rejection_events,
+)
+from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.sync.service import REJECTION_LASTS, SyncService
+from elt_assets.sync.state.actor import act_as, on_own_behalf
+
+_LONGEST_NAME = 200
+
+
+class Decision(StrEnum):
+    """What a person decides about withheld changes."""
+
+    approve = "approve"
+    reject = "reject"
+
+
+class DecisionConfig(dg.Config):
+    """The configuration of one decision; the page of a quarantined partition has it ready-made."""
+
+    partition: str = Field(description="The integration, as ORG:ID.")
+    decision: Decision = Field(
+        description="approve applies exactly the withheld changes; reject keeps the rows."
+    )
+    decided_by: str = Field(description="Your name, for the ledger and the audit log.")
+    until: str | None = Field(
+        default=None,
+        description="When a rejection ends, such as 2027-01-31 or 2027-01-31T18:00 (UTC); in 30 "
+        "days when unset.",
+    )
+
+
+@dg.op(
+    name=DECISION_STEP,
+    description="Applies or refuses the changes that were withheld of one integration.",
+)
+def quarantine_decision(
+    context: dg.OpExecutionContext,
+    config: DecisionConfig,
+    platform: dg.ResourceParam[SyncService],
+) -> None:
+    """Carry the decision out, and report the integration's tables as they are afterwards."""
+    try:
+        with on_own_behalf():
+            for event in _decided(platform, config):
+                context.log_event(event)
+    except EltAssetsError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+
+
+@dg.job(
+    name=DECISION_JOB,
+    executor_def=dg.in_process_executor,
+    tags=STANDALONE.tags,
+    description="Decides about the withheld changes of one integration: deletes, deactivations, "
+    "lost values, changed keys. The page of a quarantined partition has the configuration.",
+)
+def decisions_job() -> None:
+    """One op."""
+    quarantine_decision()
+
+
+def _decided(platform: SyncService, config: DecisionConfig) -> Iterator[dg.AssetMaterialization]:
+    ref = IntegrationRef.parse(config.partition.strip())
+    person = _person(config.decided_by)
+    until = _moment(config.until)
+    act_as(person)
+    if config.decision is Decision.approve:
+        if until is not None:
+            raise InvalidInput("until is for a rejection: an approval is carried out at once")
+        yield from approval_events(platform.approve(ref, person))
+        return
+    until = until or datetime.now(UTC) + REJECTION_LASTS
+    yield from rejection_events(platform.reject(ref, person, until), person, until)
+
+
+def _person(claimed: str) -> str:
+    name = " ".join(visible(claimed).split())
+    if not name or len(name) > _LONGEST_NAME:
+        raise InvalidInput(
+            "decided_by is empty: give your name"
+            if not name
+            else f"decided_by is longer than {_LONGEST_NAME} characters: give your name"
+        )
+    return name
+
+
+def _moment(text: str | None) -> datetime | None:
+    """The moment that a person gave, in UTC unless it says otherwise."""
+    if text is None or not text.strip():
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidInput(
+            f"until is {visible(text, 40)!r}: give a date such as 2027-01-31, or 2027-01-31T18:00"
+        ) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
