@@ -13,6 +13,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.orchestration.assets.fleet_report import FLEET_REPORT, contents, syncing
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.sync_history import News, news_since
 
@@ -23,6 +24,7 @@ report_job = dg.define_asset_job(
     "report",
     selection=["fleet_report"],
     executor_def=dg.in_process_executor,
+    tags=STANDALONE.tags,
     description="Renews the fleet report.",
 )
 
