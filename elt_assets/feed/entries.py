@@ -80,34 +80,35 @@ def behind(database: OperationalDatabase, after: int, scope: Scope) -> tuple[int
     return int(row["entries"]), row["oldest"]
 
 
+def bytes_after(database: OperationalDatabase, after: int) -> int:
+    """The room that is taken by numbered entries after a position."""
+    (row,) = database.rows(
+        "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) AS n FROM feed_segments"
+        " WHERE first_position + entries - 1 > ? AND first_position > ?",
+        (after, after - SEGMENT_ENTRIES),
+    )
+    return int(row["n"])
+
+
 def _chosen(snapshot: Transaction, after: int, limit: int, scope: Scope) -> tuple[list[Row], bool]:
     """The segments that hold the answer, and whether there may be more after them."""
     condition, parameters = scope.condition(snapshot.dialect, of_feed=True)
     rows = snapshot.rows(
         f"""
         SELECT
-            segment.organization_id, segment.connected_integration_id, segment.first_sequence,
-            segment.first_position, segment.entries, segment.stream, segment.version,
-            segment.sync_id, segment.applied_at, coalesce(length(body.body), 0) AS size
-        FROM (
-            SELECT *
-            FROM feed_segments
-            WHERE first_position > ? AND first_position + entries - 1 > ? AND {condition}
-            ORDER BY first_position
-            LIMIT {int(limit)}
-        ) AS segment
-        LEFT JOIN feed_bodies AS body
-            ON body.organization_id = segment.organization_id
-            AND body.connected_integration_id = segment.connected_integration_id
-            AND body.first_sequence = segment.first_sequence
-        ORDER BY segment.first_position
+            organization_id, connected_integration_id, first_sequence, first_position, entries,
+            bytes, stream, version, sync_id, applied_at
+        FROM feed_segments
+        WHERE first_position > ? AND first_position + entries - 1 > ? AND {condition}
+        ORDER BY first_position
+        LIMIT {int(limit)}
         """,
         (after - SEGMENT_ENTRIES, after, *parameters),
     )
     chosen: list[Row] = []
     entries = size = 0
     for row in rows:
-        size += row["size"]
+        size += row["bytes"]
         if chosen and (entries >= limit or size > _PACKED_BYTES):
             return chosen, True
         chosen.append(row)

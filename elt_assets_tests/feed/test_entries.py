@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -78,6 +79,30 @@ def test_an_unchanged_sync_publishes_nothing(company: Company) -> None:
     company.sync(sync_id="s2")
     company.sync(sync_id="s3", mode=None)
     assert len(heard(company)) == 3
+
+
+def test_a_small_sync_pays_three_statements_for_the_feed_and_an_unchanged_one_none(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+    with company.platform.database.transaction() as transaction:
+        kind = type(transaction)
+    for name in ("execute", "rows"):
+        plain = getattr(kind, name)
+
+        def counted(self: object, sql: str, *more: object, plain: Any = plain) -> Any:
+            if "feed_" in sql:
+                statements.append(sql)
+            return plain(self, sql, *more)
+
+        monkeypatch.setattr(kind, name, counted)
+    world = company.connect(world=World(people(3)))
+    company.sync()
+    assert len(statements) == 3
+    company.sync(sync_id="s2")
+    world.records = people(4)
+    company.sync(sync_id="s3")
+    assert len(statements) == 6
 
 
 def test_a_sync_that_was_rolled_back_is_not_heard_of(company: Company) -> None:

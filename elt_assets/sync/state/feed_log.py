@@ -26,8 +26,12 @@ _SEGMENT_BYTES = 4 * 2**20
 REMOVED = ""
 """The stream of the one entry that says that an integration was removed."""
 
-_PACKED = pa.ipc.IpcWriteOptions(compression="zstd")
+_CODEC = "zstd"
+_ALONE = pa.ipc.IpcWriteOptions(use_threads=False)
+_SIZE = 8
+"""Bytes before a packed body that have its size as Arrow writes it."""
 _TENANT = "organization_id = ? AND connected_integration_id = ?"
+_LAST = f"coalesce((SELECT last_sequence FROM feed_sequences WHERE {_TENANT}), 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,10 @@ class Published:
 
 
 def feed_tables() -> list[str]:
-    """Statements that make the feed's tables. Bodies stand apart: numbering rewrites segments."""
+    """Statements that make the feed's tables. Bodies stand apart: numbering rewrites segments.
+
+    A segment's `bytes` are those of its body.
+    """
     of_segment = (
         "organization_id TEXT NOT NULL, connected_integration_id TEXT NOT NULL,"
         " first_sequence INTEGER NOT NULL,"
@@ -49,8 +56,8 @@ def feed_tables() -> list[str]:
     key = "PRIMARY KEY (organization_id, connected_integration_id, first_sequence)"
     return [
         f"CREATE TABLE IF NOT EXISTS feed_segments ({of_segment} entries INTEGER NOT NULL,"
-        " stream TEXT NOT NULL, version INTEGER NOT NULL, sync_id TEXT NOT NULL,"
-        f" applied_at TEXT NOT NULL, first_position INTEGER, {key})",
+        " bytes INTEGER NOT NULL, stream TEXT NOT NULL, version INTEGER NOT NULL,"
+        f" sync_id TEXT NOT NULL, applied_at TEXT NOT NULL, first_position INTEGER, {key})",
         "CREATE UNIQUE INDEX IF NOT EXISTS feed_segments_by_position"
         " ON feed_segments (first_position)",
         "CREATE INDEX IF NOT EXISTS feed_segments_without_position"
@@ -71,16 +78,11 @@ def feed_tables() -> list[str]:
 
 def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchReader) -> None:
     """Add the changes of one sync to the feed, in the transaction that applies them."""
-    begins = last = last_sequence(transaction, about.ref)
+    entries = 0
     for batch in _in_segments(changes):
-        _add(transaction, about, last + 1, batch.num_rows)
-        transaction.execute(
-            "INSERT INTO feed_bodies VALUES (?, ?, ?, ?)",
-            (*about.ref.values, last + 1, _packed(batch)),
-        )
-        last += batch.num_rows
-    if last > begins:
-        _set_last(transaction, about.ref, last)
+        _add(transaction, about, entries, batch.num_rows, _packed(batch))
+        entries += batch.num_rows
+    _count(transaction, about.ref, entries)
 
 
 def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
@@ -88,9 +90,8 @@ def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
     exclude_numbering(transaction)
     for table in ("feed_segments", "feed_bodies"):
         transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", ref.values)
-    sequence = last_sequence(transaction, ref) + 1
-    _add(transaction, Published(REMOVED, ref, "", 0), sequence, 1)
-    _set_last(transaction, ref, sequence)
+    _add(transaction, Published(REMOVED, ref, "", 0), 0, 1, None)
+    _count(transaction, ref, 1)
 
 
 def exclude_numbering(transaction: Transaction) -> None:
@@ -101,12 +102,6 @@ def exclude_numbering(transaction: Transaction) -> None:
     """
     for statement in transaction.dialect.exclusive("feed_state"):
         transaction.execute(statement)
-
-
-def last_sequence(source: Transaction, ref: IntegrationRef) -> int:
-    """The number of the integration's newest entry; 0 where it never had any."""
-    rows = source.rows(f"SELECT last_sequence FROM feed_sequences WHERE {_TENANT}", ref.values)
-    return int(rows[0]["last_sequence"]) if rows else 0
 
 
 def renew(database: OperationalDatabase) -> None:
@@ -125,17 +120,26 @@ def new_feed_id() -> str:
 
 def unpacked(body: str) -> pa.RecordBatch:
     """The changes of a segment; columns as `change_log.to_publish` gives them."""
-    with pa.ipc.open_stream(base64.b64decode(body)) as reader:
+    data = base64.b64decode(body)
+    size = int.from_bytes(data[:_SIZE])
+    written = pa.decompress(memoryview(data)[_SIZE:], decompressed_size=size, codec=_CODEC)
+    with pa.ipc.open_stream(written) as reader:
         return reader.read_next_batch()
 
 
-def _add(transaction: Transaction, about: Published, first: int, entries: int) -> None:
+def _add(
+    transaction: Transaction, about: Published, before: int, entries: int, body: str | None
+) -> None:
+    """Add a segment before which this transaction has added so many entries."""
+    values = (*about.ref.values, *about.ref.values, before + 1)
+    if body is not None:
+        transaction.execute(f"INSERT INTO feed_bodies SELECT ?, ?, {_LAST} + ?, ?", (*values, body))
     transaction.execute(
-        "INSERT INTO feed_segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        f"INSERT INTO feed_segments SELECT ?, ?, {_LAST} + ?, ?, ?, ?, ?, ?, ?, NULL",
         (
-            *about.ref.values,
-            first,
+            *values,
             entries,
+            len(body or ""),
             about.stream,
             about.version,
             about.sync_id,
@@ -144,15 +148,17 @@ def _add(transaction: Transaction, about: Published, first: int, entries: int) -
     )
 
 
-def _set_last(transaction: Transaction, ref: IntegrationRef, last: int) -> None:
-    transaction.execute(
-        """
-        INSERT INTO feed_sequences VALUES (?, ?, ?)
-        ON CONFLICT (organization_id, connected_integration_id)
-        DO UPDATE SET last_sequence = excluded.last_sequence
-        """,
-        (*ref.values, last),
-    )
+def _count(transaction: Transaction, ref: IntegrationRef, entries: int) -> None:
+    """Note that the integration has so many entries more."""
+    if entries:
+        transaction.execute(
+            """
+            INSERT INTO feed_sequences VALUES (?, ?, ?)
+            ON CONFLICT (organization_id, connected_integration_id)
+            DO UPDATE SET last_sequence = feed_sequences.last_sequence + excluded.last_sequence
+            """,
+            (*ref.values, entries),
+        )
 
 
 def _in_segments(changes: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
@@ -173,6 +179,9 @@ def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _packed(batch: pa.RecordBatch) -> str:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=_PACKED) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_ALONE) as writer:
         writer.write_batch(batch)
-    return base64.b64encode(sink.getvalue()).decode("ascii")
+    written = sink.getvalue()
+    # As a whole: Arrow itself packs each column apart, which takes longer and more room.
+    packed = pa.compress(written, _CODEC, asbytes=True)
+    return base64.b64encode(written.size.to_bytes(_SIZE) + packed).decode("ascii")
