@@ -272,7 +272,13 @@ class Settings(Limits, BaseSettings):
         30,
         ge=1,
         description="Days for which entries that a consumer lacks are kept; then it needs a "
-        "snapshot.",
+        "snapshot. At least KEEP_FEED_DAYS.",
+    )
+    keep_feed_mb: int = Field(
+        10_000,
+        ge=64,
+        description="Room for entries of the change feed in the operational database, MB. Beyond "
+        "it the oldest are deleted, even those that a consumer lacks.",
     )
     events_start: date = Field(
         date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
@@ -395,6 +401,16 @@ class Settings(Limits, BaseSettings):
         return url
 
     @model_validator(mode="after")
+    def _unread_entries_are_kept_longer(self) -> Self:
+        if self.keep_feed_unread_days < self.keep_feed_days:
+            raise ValueError(
+                f"ELT_ASSETS_KEEP_FEED_UNREAD_DAYS is {self.keep_feed_unread_days}, less than "
+                f"ELT_ASSETS_KEEP_FEED_DAYS ({self.keep_feed_days}): entries that a consumer "
+                "lacks are kept at least as long as the others"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_lake_is_whole(self) -> Self:
         if (self.warehouse_url is None) != (self.warehouse_data is None):
             raise ValueError(
@@ -446,6 +462,11 @@ class Settings(Limits, BaseSettings):
                 "set ELT_ASSETS_SMTP_SECURITY to starttls or tls"
             )
         return self
+
+    @property
+    def keep_feed_bytes(self) -> int:
+        """The room for entries of the change feed."""
+        return self.keep_feed_mb * 1_000_000
 
     @property
     def egress_policy(self) -> Egress:

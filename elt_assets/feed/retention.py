@@ -1,4 +1,7 @@
-"""Retention: delete entries that are old and that every consumer has, within a bound."""
+"""Retention: delete entries that are old and that every consumer has, within bounds.
+
+The bounds hold for all: an age, and the room that entries take in the database.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,23 @@ _AT_ONCE = 500
 
 
 class FeedRetention(msgspec.Struct, frozen=True):
-    """How long entries are kept: those that every consumer has, and those that one lacks."""
+    """How long entries are kept: those that every consumer has, and those that one lacks.
+
+    Of both no more than fit into `room`, in bytes.
+    """
 
     read: timedelta
     unread: timedelta
+    room: int
 
 
 def trim_feed(platform: SyncService, *, dry_run: bool) -> Work:
     """`trim` as the settings of an installation say."""
     settings = platform.settings
     keep = FeedRetention(
-        timedelta(days=settings.keep_feed_days), timedelta(days=settings.keep_feed_unread_days)
+        timedelta(days=settings.keep_feed_days),
+        timedelta(days=settings.keep_feed_unread_days),
+        settings.keep_feed_bytes,
     )
     return trim(platform.database, keep, dry_run=dry_run)
 
@@ -41,8 +50,39 @@ def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -
     )
     cut = max(
         min(_older(database, keep.read, state.head), int(rows[0]["n"])),
-        _older(database, max(keep.read, keep.unread), state.head),
+        _older(database, keep.unread, state.head),
+        _beyond(database, keep.room),
     )
+    count = _delete(database, cut, dry_run=dry_run)
+    return Work("entries of the change feed that are kept no longer", count)
+
+
+def keep_to_room(database: OperationalDatabase, room: int) -> int:
+    """Delete the oldest entries that have no room, whoever lacks them; return how many."""
+    return _delete(database, _beyond(database, room), dry_run=False)
+
+
+def _beyond(database: OperationalDatabase, room: int) -> int:
+    """The last position whose entries do not fit into the room next to all newer ones."""
+    (row,) = database.rows(
+        """
+        SELECT coalesce(max(first_position + entries - 1), 0) AS n
+        FROM (
+            SELECT
+                first_position, entries,
+                sum(bytes) OVER (ORDER BY first_position DESC) AS together
+            FROM feed_segments
+            WHERE first_position IS NOT NULL
+        ) AS segment
+        WHERE together > ?
+        """,
+        (room,),
+    )
+    return int(row["n"])
+
+
+def _delete(database: OperationalDatabase, cut: int, *, dry_run: bool) -> int:
+    """Delete the entries up to a position; return how many they are."""
     (row,) = database.rows(
         "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS n FROM feed_segments"
         " WHERE first_position + entries - 1 <= ?",
@@ -54,7 +94,7 @@ def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -
             transaction.execute("UPDATE feed_state SET trimmed = ? WHERE trimmed < ?", (cut, cut))
         while _delete_some(database, cut):
             pass
-    return Work("entries of the change feed that are kept no longer", int(row["n"]))
+    return int(row["n"])
 
 
 def _older(database: OperationalDatabase, age: timedelta, head: int) -> int:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import msgspec
 
 from elt_assets.feed.consumers import Consumer, Consumers
-from elt_assets.feed.entries import behind
+from elt_assets.feed.entries import behind, bytes_after
 from elt_assets.feed.numbering import FeedState, number_entries
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.clock import seconds_since
+
+_NEARLY = 0.8
+"""Share of the room that entries lacked by one consumer may take before a person is asked."""
 
 
 class Lag(msgspec.Struct, frozen=True):
     """A consumer's lag: entries that it lacks, and seconds since the first of them was applied.
 
     `state` is `up to date`, `behind`, `failing` (a webhook that is tried again), `stopped` (one
-    that waits for a person) or `lost` (what it lacks is no longer kept).
+    that waits for a person), `losing` (what it lacks fills the room that entries have: the oldest
+    will be deleted) or `lost` (what it lacks is no longer kept). `bytes` is the room that is taken
+    by what it lacks, and by entries of others since.
     """
 
     name: str
@@ -23,6 +28,7 @@ class Lag(msgspec.Struct, frozen=True):
     state: str
     entries: int
     seconds: float
+    bytes: int
     position: str
     position_at: str
     error: str | None = None
@@ -35,31 +41,36 @@ class Lag(msgspec.Struct, frozen=True):
 
 
 class FeedStatus(msgspec.Struct, frozen=True):
-    """The newest position, and the lag of every consumer."""
+    """The newest position, what is kept, and the lag of every consumer."""
 
     position: str
     entries: int
+    bytes: int
+    room: int
     consumers: tuple[Lag, ...]
 
 
-def feed_status(database: OperationalDatabase) -> FeedStatus:
-    """How the feed and its consumers stand now."""
+def feed_status(database: OperationalDatabase, room: int) -> FeedStatus:
+    """How the feed and its consumers stand now; `room` has the bytes that entries may take."""
     state = number_entries(database)
     (row,) = database.rows(
-        "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS n FROM feed_segments"
+        "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS entries,"
+        " CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes FROM feed_segments"
     )
-    consumers = tuple(_lag(database, state, one) for one in Consumers(database).all())
-    return FeedStatus(state.text(state.head), int(row["n"]), consumers)
+    consumers = tuple(_lag(database, state, one, room) for one in Consumers(database).all())
+    return FeedStatus(state.text(state.head), row["entries"], row["bytes"], room, consumers)
 
 
-def _lag(database: OperationalDatabase, state: FeedState, consumer: Consumer) -> Lag:
+def _lag(database: OperationalDatabase, state: FeedState, consumer: Consumer, room: int) -> Lag:
     entries, oldest = behind(database, consumer.position, consumer.scope)
+    held = bytes_after(database, consumer.position)
     return Lag(
         name=consumer.name,
         kind="pull" if consumer.webhook is None else "webhook",
-        state=_state(consumer, state, entries),
+        state=_state(consumer, state, entries, full=held > _NEARLY * room),
         entries=entries,
         seconds=0.0 if oldest is None else max(0.0, round(seconds_since(oldest), 3)),
+        bytes=held,
         position=state.text(consumer.position),
         position_at=consumer.position_at,
         error=consumer.error,
@@ -67,11 +78,13 @@ def _lag(database: OperationalDatabase, state: FeedState, consumer: Consumer) ->
     )
 
 
-def _state(consumer: Consumer, state: FeedState, entries: int) -> str:
+def _state(consumer: Consumer, state: FeedState, entries: int, *, full: bool) -> str:
     if consumer.position < state.trimmed:
         return "lost"
     if consumer.stopped:
         return "stopped"
+    if entries and full:
+        return "losing"
     if consumer.failures:
         return "failing"
     return "behind" if entries else "up to date"

@@ -194,7 +194,7 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
 
 def _feed(platform: SyncService) -> Check:
     """Whether a consumer of the change feed needs a person."""
-    consumers = feed_status(platform.database).consumers
+    consumers = feed_status(platform.database, platform.settings.keep_feed_bytes).consumers
     failing = [one for one in consumers if not one.ok]
     return Check(
         "feed",

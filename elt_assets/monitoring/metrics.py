@@ -114,10 +114,13 @@ def _of_ledger(platform: SyncService) -> Iterator[Metric]:
 
 def _of_feed(platform: SyncService) -> Iterator[Metric]:
     """The lag of the slowest consumer of each kind; no label names one."""
-    status = feed_status(platform.database)
+    status = feed_status(platform.database, platform.settings.keep_feed_bytes)
     kept = _gauge("feed_entries", "Entries of the change feed that are kept.", [])
     kept.add_metric([], status.entries)
     yield kept
+    taken = _gauge("feed_bytes", "Room that they take in the operational database.", [])
+    taken.add_metric([], status.bytes)
+    yield taken
     states = _gauge("feed_consumers", "Consumers of the change feed.", ["kind", "state"])
     for (kind, state), count in sorted(
         Counter((c.kind, c.state) for c in status.consumers).items()

@@ -134,7 +134,7 @@ def test_a_receiver_that_never_takes_it_is_given_up_and_can_be_retried_or_skippe
         due_now(company)
     assert consumer(company).stopped
     assert len(receiver.messages) == 10
-    assert feed_status(company.platform.database).consumers[0].state == "stopped"
+    assert feed_status(company.platform.database, 10**9).consumers[0].state == "stopped"
     deliver(company)
     assert len(receiver.messages) == 10
     registered = Consumers(company.platform.database)

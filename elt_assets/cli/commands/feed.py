@@ -181,11 +181,14 @@ def tail(
 def status(as_json: bool) -> int:
     """Show how far each consumer is behind, in entries and seconds, and its last error."""
     with existing_platform() as platform:
-        found = feed_status(platform.database)
+        found = feed_status(platform.database, platform.settings.keep_feed_bytes)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:
-        note(f"the feed is at {found.position} and keeps {found.entries:,} entries")
+        note(
+            f"the feed is at {found.position} and keeps {found.entries:,} entries in "
+            f"{found.bytes / 1e6:,.1f} of {found.room / 1e6:,.0f} MB"
+        )
         print_table(
             ("consumer", "kind", "state", "entries behind", "seconds behind", "last error"),
             [

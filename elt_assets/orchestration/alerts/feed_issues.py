@@ -12,7 +12,7 @@ _LONGEST = 300
 
 def feed_issues(platform: SyncService) -> OpenIssues:
     """One for each consumer that needs a person."""
-    consumers = feed_status(platform.database).consumers
+    consumers = feed_status(platform.database, platform.settings.keep_feed_bytes).consumers
     return OpenIssues([_issue(one) for one in consumers if not one.ok])
 
 
@@ -22,7 +22,12 @@ def cause(lag: Lag) -> str:
         case "lost":
             return (
                 "entries that it lacks are no longer kept: it needs a snapshot "
-                "(ELT_ASSETS_KEEP_FEED_UNREAD_DAYS)"
+                "(ELT_ASSETS_KEEP_FEED_UNREAD_DAYS, ELT_ASSETS_KEEP_FEED_MB)"
+            )
+        case "losing":
+            return (
+                "what it lacks nearly fills the room for entries, and the oldest are deleted "
+                "next: let it catch up, remove it, or raise ELT_ASSETS_KEEP_FEED_MB"
             )
         case "stopped":
             return (

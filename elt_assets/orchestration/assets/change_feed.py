@@ -39,7 +39,9 @@ CHANGE_FEED = dg.AssetKey("change_feed")
 )
 def change_feed(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResult[None]:
     """Report how the feed and its consumers stand."""
-    return dg.MaterializeResult(metadata=lags(feed_status(platform.database)))
+    return dg.MaterializeResult(
+        metadata=lags(feed_status(platform.database, platform.settings.keep_feed_bytes))
+    )
 
 
 def observation(status: FeedStatus) -> dg.AssetObservation:
@@ -53,6 +55,7 @@ def lags(status: FeedStatus) -> dict[str, Any]:
     return {
         "position": status.position,
         "entries_kept": status.entries,
+        "megabytes_kept": round(status.bytes / 1e6, 1),
         "consumers": len(status.consumers),
         "entries_behind": max((one.entries for one in status.consumers), default=0),
         "seconds_behind": max((one.seconds for one in status.consumers), default=0.0),

@@ -1,4 +1,4 @@
-"""The feed sensor: delivers webhooks that are due, and observes the asset `change_feed`.
+"""The feed sensor: delivers webhooks, keeps entries to their room, observes `change_feed`.
 
 `elt-assets serve-feed` delivers at once; where it does not run, this sensor does.
 """
@@ -10,6 +10,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.feed.delivery import Deliverer
+from elt_assets.feed.retention import keep_to_room
 from elt_assets.feed.status import FeedStatus, feed_status
 from elt_assets.orchestration.assets.change_feed import observation
 from elt_assets.sync.service import SyncService
@@ -28,14 +29,19 @@ def feed_sensor() -> dg.SensorDefinition:
         name="feed_sensor",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Delivers webhooks of the change feed that are due, and reports how far its "
-        "consumers are behind when that has changed.",
+        description="Delivers webhooks of the change feed that are due, deletes the oldest entries "
+        "that have no room, and reports how far consumers are behind when that has changed.",
     )
     def sensor(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
     ) -> dg.SensorResult | dg.SkipReason:
         taken = Deliverer(platform.database, platform.settings).deliver(seconds=_SECONDS)
-        status = feed_status(platform.database)
+        room = platform.settings.keep_feed_bytes
+        status = feed_status(platform.database, room)
+        if status.bytes > room:
+            deleted = keep_to_room(platform.database, room)
+            context.log.warning(f"{deleted:,} entries were deleted for want of room")  # noqa: G004
+            status = feed_status(platform.database, room)
         seen = _seen(status)
         if seen == context.cursor:
             return dg.SkipReason(f"nothing new; the feed is at {status.position}")

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from elt_assets.config.secret_refs import SecretRef
+from elt_assets.config.settings import Settings
 from elt_assets.definitions import build_defs
 from elt_assets.feed.consumers import Consumers, Webhook
 from elt_assets.feed.scope import Scope
@@ -85,6 +86,26 @@ def test_a_webhook_that_was_given_up_is_an_alert_and_fails_health(
     assert (check.ok, check.needed, check.sample) == (False, False, ("crm",))
     Consumers(company.platform.database).skip("crm")
     assert feed_issues(company.platform).open == []
+
+
+def test_entries_that_have_no_room_are_deleted_and_the_loss_is_an_alert(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = company.connect(world=World(people(3)))
+    company.sync()
+    Consumers(company.platform.database).add("slow", Scope(), after="0")
+    (observed,), cursor = tick(company, None)
+    assert observed.metadata["entries_kept"].value == 3
+    world.records = people(4)
+    company.sync(sync_id="s2")
+    newest = company.platform.database.rows("SELECT max(version), bytes FROM feed_segments")
+    monkeypatch.setattr(Settings, "keep_feed_bytes", newest[0]["bytes"])
+    (observed,), _ = tick(company, cursor)
+    assert observed.metadata["entries_kept"].value == 1
+    assert observed.metadata["consumers_that_need_a_person"].value == "slow"
+    (alert,) = grouped(feed_issues(company.platform).open)
+    assert "needs a snapshot" in alert.text
+    assert "ELT_ASSETS_KEEP_FEED_MB" in alert.text
 
 
 def test_the_feed_is_downstream_of_every_latest_table() -> None:
