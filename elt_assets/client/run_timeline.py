@@ -9,6 +9,7 @@ import msgspec
 
 from elt_assets.client.runs import JOB_OF_TABLE, Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
+from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR, Failed
 from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
@@ -65,7 +66,9 @@ class RunTimeline:
         """Days that a run of sign-in events has loaded."""
         self.failures: dict[Task, FailureDetails] = {}
         self.going: dict[str, Progress] = {}
-        """The newest progress of partitions that are under way."""
+        """What was under way when the run last reported it."""
+        self.failed_so_far: dict[str, str] = {}
+        """The errors of integrations that have failed while the run goes on."""
         self.complaint: str | None = None
         """Why the run failed: one line for each sign-in asset, else Dagster's message."""
         self._signin_failures: dict[str, str] = {}
@@ -116,9 +119,12 @@ class RunTimeline:
             return []
         if SIGNIN_JOB in self.run.jobs:
             return [event["message"]]
-        news = msgspec.convert(progress, list[Progress])
-        self.going |= {one.partition: one for one in news}
-        return list(news)
+        under_way = msgspec.convert(progress, list[Progress])
+        self.going = {one.partition: one for one in under_way}
+        failed = msgspec.convert(_facts(event).get(FAILED_SO_FAR, []), list[Failed])
+        new = [one for one in failed if self.failed_so_far.get(one.partition) != one.error]
+        self.failed_so_far |= {one.partition: one.error for one in failed}
+        return [*(f"{one.partition} has failed so far: {one.error}" for one in new), *under_way]
 
     def _signin_failure(self, event: Mapping[str, Any]) -> str:
         asset = event["stepKey"]
@@ -172,6 +178,7 @@ class RunTimeline:
         )
         self.settled[Task(job, partition)] = outcome
         self.going.pop(partition, None)
+        self.failed_so_far.pop(partition, None)
         return [outcome]
 
     def _last_table(self, job: str, last: str) -> str:
@@ -190,6 +197,7 @@ class RunTimeline:
         stream, _ = _STAGES.get(table, ("", None))
         self.failures[Task(JOB_OF_TABLE.get(table, self.run.job), details.partition)] = details
         self.going.pop(details.partition, None)
+        self.failed_so_far.pop(details.partition, None)
         return [
             Outcome(
                 partition=details.partition,

@@ -24,6 +24,7 @@ from elt_assets.sync.extract import page_reuse
 from elt_assets.sync.extract.certificate import shifted_pages
 from elt_assets.sync.extract.checkpoints import ExtractionState, extraction_state, repeated_keys
 from elt_assets.sync.extract.extraction import Extraction
+from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
 from elt_assets.sync.extract.stored_source import StoredSource
 from elt_assets.sync.extract.sync_mode import SyncMode, choose_sync_mode, watermark
@@ -61,10 +62,15 @@ class Attempt:
     version: int | None = None
     reached: Stage | None = None
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    meter: PageMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = PageMeter(self.request)
 
     def run(self, integration: Integration) -> Outcome:
         """Bring the stream up to date; return how that ended. Raises what keeps it from ending."""
         request, engine, key = self.request, self.engine, self.request.key
+        self.meter.at("open")
         # The file's lock comes first: its holder is the only one that syncs, and the
         # order in which extractions begin is the order in which they get it.
         with engine.warehouses.open(key.ref) as warehouse:
@@ -171,6 +177,7 @@ class Attempt:
             previous=partial(self._previous, warehouse),
             last_succeeded=self._last_succeeded,
             time_budget=self.engine.limits.time_budget,
+            meter=self.meter,
             may_grow=self.again_of is None,
         )
         try:
@@ -253,6 +260,7 @@ class Attempt:
         self, warehouse: Warehouse, integration: Integration, row: SyncRow
     ) -> Outcome:
         for _ in range(_DETECT_ATTEMPTS):
+            self.meter.at("detect")
             with _stage("detect"):
                 detected, base = self._detect(warehouse, integration)
             if self.request.until is Stage.CDC:
@@ -269,6 +277,7 @@ class Attempt:
                 watermark=self._watermark(row, detected),
                 full_at=_full_at(row, base, detected),
             )
+            self.meter.at("apply")
             try:
                 with _stage("apply"):
                     return application.run(

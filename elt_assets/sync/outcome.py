@@ -208,15 +208,37 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """A sign of life: `partition` has finished `batches` batches, `records` records so far."""
+    """A sign of life: what `partition` is doing, and how far it is.
+
+    The stages are `open` (it waits for its file), `fetch` (pages arrive), `extract` (a batch is
+    committed), `detect` and `apply`. `records` are of the provider's `total`, where it gives one;
+    `seconds` is how long the integration has been under way, where a report knows.
+    """
 
     partition: str
     stage: str
     batches: int
     records: int
+    pages: int = 0
+    total: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def share(self) -> float | None:
+        """The share of the provider's total; None where it gives none."""
+        return min(1.0, self.records / self.total) if self.total else None
+
+    @property
+    def amount(self) -> str:
+        """`12 pages, 3 batches, 1,200 of 4,000 records (30%)`."""
+        pages = f"{self.pages:,} pages, " if self.pages else ""
+        total = f" of {self.total:,}" if self.total else ""
+        share = "" if self.share is None else f" ({self.share:.0%})"
+        return f"{pages}{self.batches:,} batches, {self.records:,}{total} records{share}"
 
     def __str__(self) -> str:
-        return f"{self.partition} {self.stage}: {self.batches:,} batches, {self.records:,} records"
+        lasting = f", {self.seconds:,.0f} s" if self.seconds else ""
+        return f"{self.partition} {self.stage}: {self.amount}{lasting}"
 
 
 ProgressListener = Callable[[Progress], None]

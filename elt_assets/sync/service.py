@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -155,7 +155,7 @@ class SyncService:
         may_begin: Callable[[], bool] = always,
         left: Callable[[IntegrationRef], None] = nothing,
         faults: Faults | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
         They begin in the order of `refs`; one that can only wait for its provider lets the

@@ -13,11 +13,12 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
+from elt_assets.errors import Stopped
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouses
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
-from elt_assets.sync.outcome import Mode, ProgressListener, Stage, silent
+from elt_assets.sync.outcome import Mode, Progress, ProgressListener, Stage, silent
 from elt_assets.sync.state.registry import Integration, Registry
 from elt_assets.sync.streams import StreamKey
 
@@ -55,6 +56,14 @@ class SyncRequest:
     """Pages of this extraction before it is cut, where the installation's limit is not meant."""
     again_of: str | None = None
     """The sync whose kept records are mapped again instead of fetching, if this one is new."""
+
+    def tell(self, progress: Progress) -> None:
+        """Report progress. A listener that raises `Stopped` stops all syncs of the request."""
+        try:
+            self.progress(progress)
+        except Stopped:
+            # Pages that are fetched already are still landed.
+            self.stop.set()
 
 
 @dataclass(frozen=True, slots=True)

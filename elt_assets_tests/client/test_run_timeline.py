@@ -9,6 +9,7 @@ import msgspec
 from elt_assets.client.run_timeline import RunTimeline, Task, left_over
 from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
+from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
@@ -114,6 +115,26 @@ def test_progress_is_read_from_the_metadata_of_its_event() -> None:
     progress = [Progress("org:b", "extract", 2, 200)]
     other = {"__typename": "EngineEvent", "message": "hello", "metadataEntries": []}
     assert timeline().read([progressed("under way: …", progress), other]) == progress
+
+
+def test_what_is_under_way_and_has_failed_so_far_is_the_newest_report() -> None:
+    told = timeline("STARTED")
+    first = progressed("…", [Progress("org:a", "fetch", 0, 0), Progress("org:b", "open", 0, 0)])
+    second = progressed("…", [Progress("org:b", "extract", 2, 200, pages=2, total=400)])
+    failed_so_far = [{"partition": "org:c", "error": "page 1: 401"}]
+    second["metadataEntries"].append(
+        {"label": FAILED_SO_FAR, "jsonString": msgspec.json.encode(failed_so_far).decode()}
+    )
+    told.read([first])
+    assert list(told.going) == ["org:a", "org:b"]
+    line, progress = told.read([second])
+    assert line == "org:c has failed so far: page 1: 401"
+    assert str(progress) == "org:b extract: 2 pages, 2 batches, 200 of 400 records (50%)"
+    assert list(told.going) == ["org:b"]
+    assert told.failed_so_far == {"org:c": "page 1: 401"}
+    assert told.read([second]) == [progress], "a failure is news once"
+    told.read([*settled("org:b"), failed("org:c")])
+    assert (told.going, told.failed_so_far) == ({}, {})
 
 
 def test_a_failed_integration_has_its_failure_details() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from elt_assets.config.settings import load_settings
@@ -150,6 +151,19 @@ def test_progress_tells_every_committed_batch(company: Company) -> None:
         (2, 20),
         (3, 23),
     ]
+
+
+def test_progress_names_every_stage_with_pages_and_the_share_of_the_total(
+    company: Company,
+) -> None:
+    company.connect(world=World(people(23), page_size=5))
+    told: list[Progress] = []
+    company.sync(pages_per_batch=9, progress=told.append)
+    assert [progress.stage for progress in told] == ["open", "fetch", "extract", "detect", "apply"]
+    assert (told[-1].pages, told[-1].records, told[-1].batches) == (5, 23, 1)
+    assert str(msgspec.structs.replace(told[2], total=46, seconds=3.0)) == (
+        "acme:main extract: 5 pages, 1 batches, 23 of 46 records (50%), 3 s"
+    )
 
 
 def test_an_integration_never_synced_has_nothing_to_show(company: Company) -> None:

@@ -135,8 +135,8 @@ class LiveDisplay(Display):
             table.add_row(
                 printable(progress.partition),
                 Text(progress.stage, style="cyan"),
-                f"{progress.batches:,} batches",
-                f"{progress.records:,} records",
+                progress.amount,
+                f"{progress.seconds:,.0f} s" if progress.seconds else "",
             )
         hidden = len(running) - room
         lines: list[RenderableType] = [table]

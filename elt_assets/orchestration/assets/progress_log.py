@@ -19,7 +19,7 @@ P = TypeVar("P")
 PROGRESS = "progress"
 """Label of the metadata entry that holds the progress as JSON."""
 
-_SECONDS_BETWEEN = 5.0
+_SECONDS_BETWEEN = 15.0
 
 
 class ProgressLog(Generic[P]):

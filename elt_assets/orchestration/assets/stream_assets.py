@@ -14,7 +14,7 @@ from pydantic import Field
 
 from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.orchestration.assets.progress_log import ProgressLog, reporter
+from elt_assets.orchestration.assets.live_progress import LiveProgress, reporter
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
 from elt_assets.orchestration.assets.run_report import RunReport
 from elt_assets.orchestration.assets.table_specs import asset_key, table_specs
@@ -137,7 +137,7 @@ def _sync_run(
     sync_id = _or_fail(lambda: sync_id_of(context.run))
     # A new run without staging continues the extraction that is already there.
     continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
-    log: ProgressLog[Progress] = ProgressLog(reporter(context, str), lambda one: one.partition)
+    log = LiveProgress(reporter(context))
 
     def progress(report: Progress) -> None:
         log.heard(report)
@@ -167,19 +167,21 @@ def _sync_run(
         # Clients then find the run with the other runs of the sync.
         context.instance.add_run_tags(context.run.run_id, {SYNC_ID_TAG: next(iter(refs))})
     for found, together in refs.items():
-        yield from platform.sync(
-            stream,
-            together,
-            sync_id=found,
-            run_id=context.run.run_id,
-            until=selected[-1],
-            mode=config.mode,
-            pages_per_batch=config.pages_per_batch,
-            max_batches=config.max_batches,
-            progress=progress,
-            meanwhile=log.write,
-            may_begin=report.time.remains,
-            left=report.left,
+        yield from log.followed(
+            platform.sync(
+                stream,
+                together,
+                sync_id=found,
+                run_id=context.run.run_id,
+                until=selected[-1],
+                mode=config.mode,
+                pages_per_batch=config.pages_per_batch,
+                max_batches=config.max_batches,
+                progress=progress,
+                meanwhile=log.write,
+                may_begin=report.time.remains,
+                left=report.left,
+            )
         )
 
 

@@ -33,11 +33,12 @@ from elt_assets.sync.extract.checkpoints import (
     begin_extraction,
     extraction_state,
 )
+from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
 from elt_assets.sync.extract.prefetch import prefetched
 from elt_assets.sync.extract.staging import Batch, Landing
 from elt_assets.sync.extract.sync_mode import SyncMode
-from elt_assets.sync.outcome import Certificate, Progress
+from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.sync_request import SyncRequest
 from elt_assets.telemetry import tracing
 from elt_assets.telemetry.logs import logger
@@ -68,6 +69,7 @@ class Extraction:
     """Whether the last sync that ended was applied or found nothing changed."""
     time_budget: float
     """Seconds after which no more pages are taken in this attempt."""
+    meter: PageMeter
     may_grow: bool
     """Whether the file may be replaced meanwhile: not while the source reads from it."""
     resumed_batches: int = 0
@@ -189,18 +191,9 @@ class Extraction:
                     )
                 if state.batches == batch.number:
                     state = self._commit(landing, state, batch)
-                    self._tell(state)
+                    self.meter.committed(state)
                     self.request.faults.after_commit(batch.number)
         return state
-
-    def _tell(self, state: ExtractionState) -> None:
-        try:
-            self.request.progress(
-                Progress(str(self.request.key.ref), "extract", state.batches, state.fetched)
-            )
-        except Stopped:
-            # The event is shared: all syncs of the request stop, and fetched pages are landed.
-            self.request.stop.set()
 
     def _commit(self, landing: Landing, state: ExtractionState, batch: Batch) -> ExtractionState:
         started = time.perf_counter()
@@ -234,6 +227,7 @@ class Extraction:
     ) -> Iterator[Page]:
         """The remaining pages; those fetched before a request to stop are still landed."""
         pages = source.pages(state.cursor, state.sync_mode.since)
+        self.meter.begun(state)
         ends = time.monotonic() + self.time_budget
         taken = False
         while not (self.request.stop.is_set() or leaving.is_set()):
@@ -248,6 +242,7 @@ class Extraction:
             if page is None:
                 return
             taken = True
+            self.meter.fetched(page)
             yield page
 
     def _time_is_over(self, resumable: bool) -> str:

@@ -19,9 +19,9 @@ def test_only_the_newest_of_each_item_is_reported_and_only_now_and_then() -> Non
     log.heard(TWO)
     log.write()
     assert reported == []
-    time[0] = 6.0
+    time[0] = 16.0
     log.write()
     log.write()
-    time[0] = 12.0
+    time[0] = 32.0
     log.write()
     assert reported == [[ONE, TWO]]

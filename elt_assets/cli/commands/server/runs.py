@@ -108,6 +108,10 @@ def status(name: str, url: str, as_json: bool) -> None:
         return
     print_table(_COLUMNS, [_row(timeline.run, _ended(timeline)) for timeline in timelines])
     for timeline in timelines:
+        for progress in timeline.going.values() if not timeline.run.finished else ():
+            note(f"under way: {progress}")
+        for partition, error in timeline.failed_so_far.items():
+            note(f"{partition} has failed so far: {error}")
         for details in timeline.failures.values():
             note(f"{details.partition} failed: {details.error}")
         if timeline.complaint and not timeline.failures:
@@ -275,6 +279,8 @@ def _told(timeline: RunTimeline) -> dict[str, Any]:
         "integrations": timeline.partitions,
         "settled": [outcome.as_json() for outcome in timeline.settled.values()],
         "failed": list(timeline.failures.values()),
+        "under_way": [] if timeline.run.finished else list(timeline.going.values()),
+        "failed_so_far": timeline.failed_so_far,
         "complaint": timeline.complaint,
     }
 
