@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +18,6 @@ from elt_assets.sync.state.actor import account, acting_as
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS
 
-if TYPE_CHECKING:
-    import dagster as dg
-
 _SHOWN = 3
 _WAITING = ("partition", "stream", "sync_id", "withheld", "latest", "since", "reasons", "sample")
 _REJECTION = ("changes", "decided_by", "decided_at", "until")
@@ -31,16 +27,8 @@ def _decided_by() -> str:
     return acting_as() or account()
 
 
-def _report(events: Iterable[dg.AssetMaterialization]) -> None:
-    """Report a decision to Dagster, so that the partition's page loses its mark at once."""
-    from elt_assets.orchestration.instance.opening import open_instance
-
-    try:
-        with open_instance(load_settings()) as instance:
-            for event in events:
-                instance.report_runless_asset_event(event)
-    except EltAssetsError as error:
-        note(f"it is decided, but the web UI shows it only after the next sync: {error}")
+def _undelivered(error: EltAssetsError) -> None:
+    note(f"it is decided, but the web UI shows it only after the next sync: {error}")
 
 
 @click.group(epilog="Example: elt-assets quarantine list")
@@ -125,9 +113,12 @@ def approve(integration: str, as_json: bool) -> None:
     """Apply exactly the withheld changes, to rows that have not changed since then."""
     with existing_platform() as platform:
         outcomes = platform.approve(registered(platform, integration), _decided_by())
-    from elt_assets.orchestration.assets.quarantine_details import approval_events
+    from elt_assets.orchestration.assets.quarantine_details import approval_events, report
 
-    _report(approval_events(outcomes))
+    try:
+        report(load_settings(), approval_events(outcomes))
+    except EltAssetsError as error:
+        _undelivered(error)
     if as_json:
         print_json({"sync": [outcome.as_json() for outcome in outcomes]})
         return
@@ -156,9 +147,12 @@ def reject(integration: str, until: datetime | None) -> None:
     moment = datetime.now(UTC) + REJECTION_LASTS if until is None else until.replace(tzinfo=UTC)
     with existing_platform() as platform:
         rows = platform.reject(registered(platform, integration), _decided_by(), moment)
-    from elt_assets.orchestration.assets.quarantine_details import rejection_events
+    from elt_assets.orchestration.assets.quarantine_details import rejection_events, report
 
-    _report(rejection_events(rows, _decided_by(), moment))
+    try:
+        report(load_settings(), rejection_events(rows, _decided_by(), moment))
+    except EltAssetsError as error:
+        _undelivered(error)
     for row in rows:
         note(
             f"{row.partition}: {row.stream}: {row.counts.withheld_by_type} rejected; the rows stay"

@@ -13,10 +13,12 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from elt_assets.config.settings import Settings
 from elt_assets.errors import EltAssetsError
 from elt_assets.foreign_text import inert
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.materializations import materializations
+from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.orchestration.markdown import bullet_list, table
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.service import SyncService
@@ -68,6 +70,13 @@ def rejection_events(
         yield from materializations(
             STREAMS[row.stream], row.outcome(), (Stage.LATEST,), of_latest={"decision": decision}
         )
+
+
+def report(settings: Settings, events: Iterable[dg.AssetMaterialization]) -> None:
+    """Report a decision that was made outside a run, so that the mark goes at once."""
+    with open_instance(settings) as instance:
+        for event in events:
+            instance.report_runless_asset_event(event)
 
 
 def ready_made(partition: str) -> str:
