@@ -52,6 +52,8 @@ class Attempt:
     secrets: Secrets
     opened: bool = False
     again_of: str | None = None
+    opened_source: Source | None = None
+    """The source that the mode was chosen by, until the extraction takes it."""
     previous: PreviousExtraction | None = None
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
@@ -187,6 +189,8 @@ class Attempt:
             self.state = extraction.state() if extraction.begun else None
             raise
         finally:
+            if self.opened_source is not None:
+                self.opened_source.close()
             self.resumed_batches = extraction.resumed_batches
             self.requests += extraction.requests
         self.reached = Stage.STAGING
@@ -200,22 +204,17 @@ class Attempt:
         request = self.request
         if self.again_of is not None:
             return self._kept(warehouse, self.again_of).sync_mode
-        source = self._source(integration)
-        try:
-            chosen = choose_sync_mode(
-                request.mode,
-                source.incremental,
-                versions.current(self.engine.database, request.key),
-                now(),
-                integration.updated_at,
-            )
-        finally:
-            source.close()
-        confirming = chosen.mode is Mode.FULL and has_missing(warehouse, request.key.stream)
-        return replace(chosen, confirming=confirming)
+        self.opened_source = self._source(integration)
+        current = versions.current(self.engine.database, request.key)
+        chosen = choose_sync_mode(
+            request.mode, self.opened_source.incremental, current, now(), integration.updated_at
+        )
+        if chosen.mode is Mode.FULL and current.version:
+            return replace(chosen, confirming=has_missing(warehouse, request.key.stream))
+        return chosen
 
     def _records(self, warehouse: Warehouse, integration: Integration) -> Source:
-        source = self._source(integration)
+        source, self.opened_source = self.opened_source or self._source(integration), None
         stream, again = self.request.key.stream, self.again_of
         if again is None:
             return source

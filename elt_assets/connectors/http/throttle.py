@@ -27,6 +27,9 @@ _MOMENT = struct.Struct("<d")
 class _Moment(Protocol):
     """When the next request may start, in seconds since 1970."""
 
+    def read(self) -> float:
+        """As it stands."""
+
     def change(self, change: Callable[[float], float]) -> None:
         """Replace it by what `change` makes of it; no other change comes between."""
 
@@ -42,6 +45,9 @@ class Throttle:
     def reserve(self) -> float:
         """Take the next start; how many seconds it is away."""
         start = now = time.time()
+        if not self._interval:
+            # Nothing is spaced: a start is taken from nobody.
+            return max(0.0, self._free.read() - now)
 
         def taken(free_at: float) -> float:
             nonlocal start
@@ -73,6 +79,9 @@ class _Remembered:
         self._lock = threading.Lock()
         self._moment = 0.0
 
+    def read(self) -> float:
+        return _possible(self._moment)
+
     def change(self, change: Callable[[float], float]) -> None:
         with self._lock:
             self._moment = change(_possible(self._moment))
@@ -85,6 +94,17 @@ class _InFile:
         self._path = path
         self._own = _Remembered()
 
+    def read(self) -> float:
+        try:
+            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return self._own.read()
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            return max(_possible(_moment(file)), self._own.read())
+        finally:
+            os.close(file)
+
     def change(self, change: Callable[[float], float]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -96,11 +116,14 @@ class _InFile:
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            held = os.pread(file, _MOMENT.size, 0)
-            moment = _MOMENT.unpack(held)[0] if len(held) == _MOMENT.size else 0.0
-            os.pwrite(file, _MOMENT.pack(change(_possible(moment))), 0)
+            os.pwrite(file, _MOMENT.pack(change(_possible(_moment(file)))), 0)
         finally:
             os.close(file)
+
+
+def _moment(file: int) -> float:
+    held = os.pread(file, _MOMENT.size, 0)
+    return float(_MOMENT.unpack(held)[0]) if len(held) == _MOMENT.size else 0.0
 
 
 def _possible(moment: float) -> float:

@@ -149,7 +149,7 @@ class Compensation:
         base = versions.current(self.database, self.key)
         LatestImages(self.warehouse, self.database, self.key).load()
         with self.warehouse.transaction():
-            if change_log.drop_unapplied(self.warehouse, self.key, base.version):
+            if change_log.drop_unapplied(self.warehouse, self.key, base.version).behind:
                 repair_log(self.warehouse, self.key.stream, base.version, now())
             change_log.append(
                 self.warehouse,

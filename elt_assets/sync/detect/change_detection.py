@@ -102,7 +102,7 @@ class Detection:
         """
         # All of the integration's records are gone through now, which takes memory by itself.
         self._warehouse.unload()
-        self._latest.load_hashes()
+        rows = self._latest.load_hashes()
         sync = {"sync_id": self._sync_id}
         # Newest by the provider's own time, then by arrival: (batch, seq) orders records as
         # they came, so the answer does not depend on where pages or batches were cut.
@@ -160,8 +160,10 @@ class Detection:
             """,
             sync | {"stream": self._stream.name},
         )
-        self._latest.load_of("SELECT id FROM found_changes WHERE change_type <> 'INSERT'")
-        forget_changes_of_form(self._warehouse, self._stream)
+        if not rows:
+            self._latest.load_none()
+        elif self._latest.load_of("SELECT id FROM found_changes WHERE change_type <> 'INSERT'"):
+            forget_changes_of_form(self._warehouse, self._stream)
         return self.found()
 
     def found(self) -> DiffCounts:
@@ -466,8 +468,8 @@ class Detection:
         Only a `complete` extraction says anything about what is missing.
         """
         with self._warehouse.transaction():
-            behind = change_log.drop_unapplied(self._warehouse, self._key, self._base_version)
-            if behind:
+            log = change_log.drop_unapplied(self._warehouse, self._key, self._base_version)
+            if log.behind:
                 self._latest.load()
                 repair_log(self._warehouse, self._stream, self._base_version, now)
             if found.changes:
@@ -475,8 +477,8 @@ class Detection:
             if found.withheld:
                 self._append(self._stream.withheld, "withheld", found.withheld, now)
             if complete and not found.withheld_deletes:
-                self._remember_missing(found, now)
-            else:
+                self._remember_missing(found, now, known=log.missing)
+            elif log.missing:
                 self._forget_seen()
 
     def _append(self, table: str, which: str, count: int, now: str) -> None:
@@ -510,13 +512,15 @@ class Detection:
             count=count,
         )
 
-    def _remember_missing(self, found: DiffCounts, now: str) -> None:
+    def _remember_missing(self, found: DiffCounts, now: str, *, known: int) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.
+
+        `known` rows are remembered so far.
 
         Like the log, what is written here holds only once this version is reached: rows of
         later versions are left-overs of attempts that were never applied.
         """
-        known = {"stream": self._stream.name, "version": self.version}
+        of_version = {"stream": self._stream.name, "version": self.version}
         if found.pending_deletes:
             self._warehouse.execute(
                 """
@@ -530,12 +534,15 @@ class Detection:
                 """,
                 {"stream": self._stream.name, "now": now},
             )
-        self._warehouse.update("missing_records", "until = $version", "stream = $stream", known)
+        if known:
+            self._warehouse.update(
+                "missing_records", "until = $version", "stream = $stream", of_version
+            )
         if found.pending_deletes:
             self._warehouse.insert(
                 "missing_records",
                 "SELECT $stream AS stream, id, $version AS version, since FROM pending_rows",
-                known,
+                of_version,
             )
 
     def _forget_seen(self) -> None:

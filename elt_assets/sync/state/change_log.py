@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -31,8 +31,15 @@ SAMPLE = 10
 _SORTED_AT_ONCE = 250_000
 
 
-def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> bool:
-    """Forget what earlier attempts wrote and never applied; return whether the log is behind.
+class LogState(NamedTuple):
+    """Whether the log is behind the latest table; how many missing rows are remembered."""
+
+    behind: bool
+    missing: int
+
+
+def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> LogState:
+    """Forget what earlier attempts wrote and never applied.
 
     `applied` is the latest table's version; a log without the mark of that version may lack
     changes (`repair_log`). Raises `DatabaseDamaged` when the log is further ahead than one
@@ -40,17 +47,16 @@ def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> bool:
     """
     stream, ref = key.stream, key.ref
     of_stream = {"applied": applied, "stream": stream.name}
-    marked, reached, missing = one_row(
+    marked, reached, left_over, missing = one_row(
         warehouse,
         """
         SELECT
             (SELECT coalesce(max(version), 0) FROM applied_syncs WHERE stream = $stream),
             (SELECT coalesce(max(version), 0) FROM logged_versions WHERE stream = $stream),
-            (
-                SELECT count(*) > 0
-                FROM missing_records
-                WHERE stream = $stream AND (version > $applied OR until IS NOT NULL)
-            )
+            count(*) FILTER (version > $applied OR until IS NOT NULL),
+            count(*)
+        FROM missing_records
+        WHERE stream = $stream
         """,
         of_stream,
     )
@@ -60,9 +66,9 @@ def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> bool:
             f"{applied}: the operational database was replaced or restored from an older copy. "
             f"Run `elt-assets rebuild {ref} --stream {stream.name}` to bring it up to the log"
         )
-    if reached > applied or missing or marked > applied:
+    if reached > applied or left_over or marked > applied:
         cut_back(warehouse, stream, applied)
-    return bool(marked < applied)
+    return LogState(marked < applied, missing)
 
 
 def withheld_digest(warehouse: Warehouse, stream: Stream, version: int) -> str:

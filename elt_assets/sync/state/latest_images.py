@@ -14,7 +14,7 @@ import pyarrow as pa
 from elt_assets.errors import RetryableError
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational.database import OperationalDatabase
-from elt_assets.storage.warehouse.warehouse import Warehouse
+from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.state import latest_table
 from elt_assets.sync.streams import StreamKey
 
@@ -30,9 +30,9 @@ class LatestImages:
     database: OperationalDatabase
     key: StreamKey
 
-    def load_hashes(self) -> None:
-        """Fill the temporary table latest_rows (id UUID, content_hash)."""
-        self._load(latest_table.hashes(self.database, self.key), _HASHES)
+    def load_hashes(self) -> int:
+        """Fill the temporary table latest_rows (id UUID, content_hash); return their number."""
+        return self._load(latest_table.hashes(self.database, self.key), _HASHES)
 
     def load(self) -> None:
         """Fill the temporary table latest_rows (id UUID, content_hash, image JSON)."""
@@ -41,12 +41,17 @@ class LatestImages:
             f"{_HASHES}, image::VARCHAR::JSON AS image",
         )
 
-    def load_of(self, ids: str) -> None:
-        """Fill the temporary table latest_images (id UUID, image JSON) for the rows `ids` selects.
+    def load_none(self) -> None:
+        """Make the temporary table latest_images (id UUID, image JSON), empty."""
+        self.warehouse.execute("CREATE OR REPLACE TEMP TABLE latest_images (id UUID, image JSON)")
+
+    def load_of(self, ids: str) -> int:
+        """Fill latest_images for the rows that `ids` selects; return how many there are.
 
         Raises `RetryableError` when one of them is no longer there.
         """
-        self.warehouse.execute("CREATE OR REPLACE TEMP TABLE latest_images (id UUID, image JSON)")
+        self.load_none()
+        loaded = 0
         wanted = self.warehouse.execute(f"SELECT id::VARCHAR AS id FROM ({ids}) ORDER BY id")
         for batch in wanted.to_arrow_table(ROWS_AT_ONCE).to_batches():
             part = batch["id"].to_pylist()
@@ -56,17 +61,21 @@ class LatestImages:
                     f"{len(part) - found.num_rows} rows of {self.key.stream.latest} went while "
                     "they were compared; the sync continues when tried again"
                 )
-            self._read(found, "INSERT INTO latest_images SELECT id::UUID, image FROM latest_read")
+            loaded += self._read(
+                found, "INSERT INTO latest_images SELECT id::UUID, image FROM latest_read"
+            )
+        return loaded
 
-    def _load(self, rows: AbstractContextManager[pa.RecordBatchReader], columns: str) -> None:
+    def _load(self, rows: AbstractContextManager[pa.RecordBatchReader], columns: str) -> int:
         with rows as reader:
-            self._read(
+            return self._read(
                 reader,
                 f"CREATE OR REPLACE TEMP TABLE latest_rows AS SELECT {columns} FROM latest_read",
             )
 
-    def _read(self, rows: pa.Table | pa.RecordBatchReader, statement: str) -> None:
-        """Run a statement that reads `rows` as latest_read."""
+    def _read(self, rows: pa.Table | pa.RecordBatchReader, statement: str) -> int:
+        """Run a statement that copies `rows`, named latest_read; return how many there were."""
         self.warehouse.connection.register("latest_read", rows)
-        self.warehouse.execute(statement)
+        (copied,) = one_row(self.warehouse, statement, {})
         self.warehouse.connection.unregister("latest_read")
+        return int(copied)
