@@ -25,7 +25,8 @@ class Deadline:
         self._ends = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._over = False
+        self.over = False
+        """Whether the work ended; then nothing is left to expire."""
         self.passed = False
         """Whether the time was over before the work was."""
 
@@ -45,7 +46,7 @@ class Deadline:
         traceback: TracebackType | None,
     ) -> None:
         with self._lock:
-            self._over = True
+            self.over = True
             while self._sockets:
                 self._sockets.pop().close()
 
@@ -61,7 +62,7 @@ class Deadline:
     def expire(self) -> None:
         """End what is under way."""
         with self._lock:
-            if self._over:
+            if self.over:
                 return
             self.passed = True
             for one in self._sockets:
@@ -98,10 +99,23 @@ class _Watch:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._line or self._line[0][0] > time.monotonic():
+                while not (due := self._due()):
                     self._changed.wait(self._line[0][0] - time.monotonic() if self._line else None)
-                _, _, deadline = heapq.heappop(self._line)
-            deadline.expire()
+            due.expire()
+
+    def _due(self) -> Deadline | None:
+        """The first deadline whose time has come; those whose work is over are dropped unseen.
+
+        Almost all are, and none of them is worth a turn of the thread.
+        """
+        while self._line:
+            moment, _, deadline = self._line[0]
+            if not deadline.over and moment > time.monotonic():
+                return None
+            heapq.heappop(self._line)
+            if not deadline.over:
+                return deadline
+        return None
 
 
 _WATCH = _Watch()

@@ -25,6 +25,19 @@ _PLACES = (
     ("scimType",),
 )
 _LONGEST_DETAIL = 200
+
+
+class _Codes(msgspec.Struct):
+    """The top of a JSON object where a code may stand."""
+
+    error: Any = None
+    code: Any = None
+    error_code: Any = msgspec.field(name="errorCode", default=None)
+    scim_type: Any = msgspec.field(name="scimType", default=None)
+
+
+_NO_CODE = _Codes()
+_AT_THE_TOP = msgspec.json.Decoder(_Codes)
 _SLOW_DOWN = re.compile(
     rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"'
     rb"|rate.?limit.{0,20}exceeded|exceeded.{0,30}rate.?limit|too many requests",
@@ -79,10 +92,11 @@ def is_refusal_in_disguise(body: bytes) -> bool:
     if len(body) > _LONGEST_ERROR:
         return False
     try:
+        # Most short answers are pages of a few records, which are passed over unbuilt.
+        if _AT_THE_TOP.decode(body) == _NO_CODE:
+            return False
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    if not isinstance(document, dict):
         return False
     codes = (_code(document, place) for place in _PLACES)
     return any(code and code.lower().translate(_PLAIN) in _TOO_MANY for code in codes)

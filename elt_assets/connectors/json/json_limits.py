@@ -22,6 +22,8 @@ MOST_MARKS = 4_000_000
 """Brackets and texts in a page that is searched for what can still be read of it."""
 MOST_DAMAGED_MARKS = 1_000_000
 """The same in a page that is no JSON: finding its damaged records takes longer."""
+_SHORTEST = 2
+"""Bytes that a record takes at least: a digit and a comma."""
 _DENSE = 16
 """Bytes for each comma below which a page is counted exactly before it is decoded: an undecoded
 record takes about 64 bytes."""
@@ -45,8 +47,11 @@ class PageLimits:
     def check_count(self, body: bytes, keys: tuple[str, ...], what: str) -> None:
         """Raises `TooLarge` if the list at `keys` is known to have too many records.
 
-        Where a page has few commas for its size its records are counted when they are decoded.
+        Where a page is too short for as many, or has few commas for its size, its records are
+        counted when they are decoded.
         """
+        if len(body) <= _SHORTEST * self.records:
+            return
         commas = body.count(b",")
         if commas < self.records or commas <= len(body) // _DENSE:
             return
@@ -78,10 +83,12 @@ class PageLimits:
         if json_scan.has_more_than(body, json_scan.list_start(body, keys), self.records):
             raise self._too_many(what)
 
-    def check_records(self, records: Sequence[msgspec.Raw], what: str) -> None:
-        """Raises `TooLarge` if there are too many records or one of them is too long."""
+    def check_records(self, body: bytes, records: Sequence[msgspec.Raw], what: str) -> None:
+        """Raises `TooLarge` if `body` has too many records or one of them is too long."""
         if len(records) > self.records:
             raise self._too_many(what)
+        if len(body) <= self.record_bytes:
+            return
         longest = max(map(len, records), default=0)
         if longest > self.record_bytes:
             raise TooLarge(
@@ -105,6 +112,9 @@ _ANYTHING = msgspec.json.Decoder(float_hook=float)
 def decode(text: bytes | msgspec.Raw, type: Any = Any) -> Any:
     """A JSON text of few values as Python objects. Raises as msgspec does, and `TooComplex`."""
     text = bytes(text)
-    if text.count(b",") + text.count(b"[") + text.count(b"{") > MOST_VALUES:
+    if (
+        len(text) > MOST_VALUES
+        and text.count(b",") + text.count(b"[") + text.count(b"{") > MOST_VALUES
+    ):
         raise TooComplex("more values than are decoded")
     return _ANYTHING.decode(text) if type is Any else msgspec.json.decode(text, type=type)

@@ -28,7 +28,9 @@ _TRAILING_SPACE = re.compile(rb"[ \t\r\n]*+\Z")
 LONGEST_NUMBER = 1_000
 """Digits. Python refuses whole numbers of more than 4,300."""
 _SAMPLE = LONGEST_NUMBER // 10
-_DIGITS_AT_SAMPLES = re.compile(rb"[0-9]{9}")
+_DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+"""Every digit as "0", anything else as a space: a translation is ten times as fast as a search."""
+_MANY_DIGITS = b"0" * 9
 _BUT_LONG_NUMBERS = re.compile(
     rb'(?:"(?:[^"\\]++|\\.)*+"|[^"0-9]++|[0-9]{1,%d}+(?![0-9]))*+' % (LONGEST_NUMBER - 1),
     re.DOTALL,
@@ -174,7 +176,7 @@ def name_of(quoted: bytes) -> str | None:
 def has_long_number(text: bytes) -> bool:
     """Whether a number in the text has so many digits that readers of JSON refuse it."""
     # Nine digits at every hundredth place come of nothing else, and cost nothing to look for.
-    if not _DIGITS_AT_SAMPLES.search(text[::_SAMPLE]):
+    if _MANY_DIGITS not in text[::_SAMPLE].translate(_DIGITS):
         return False
     others = _BUT_LONG_NUMBERS.match(text)
     return others is not None and text[others.end() : others.end() + 1].isdigit()

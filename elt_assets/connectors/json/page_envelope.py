@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -56,6 +57,41 @@ class Envelope:
     missing: Missing | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How pages of one shape are decoded, and by which attributes a place in them is reached."""
+
+    decoder: msgspec.json.Decoder[Any]
+    slots: dict[Keys, tuple[str, ...]]
+    more: tuple[Keys, ...]
+    errors: tuple[Keys, ...]
+
+
+@lru_cache(maxsize=256)
+def _shape(records: Keys, cursor: Keys | None, total: Keys | None, more: Keys | None) -> _Shape:
+    """Kept: to make the type takes half of what it takes to open a source."""
+    if not records:
+        return _Shape(msgspec.json.Decoder(list[msgspec.Raw] | None), {}, (), ())
+    tree: dict[str, Any] = {}
+    for keys in filter(None, (records, cursor, total, more)):
+        _plant(tree, keys)
+    says_more = (more,) if more is not None else _more_places(tree, cursor)
+    for keys in says_more:
+        _plant(tree, keys)
+    # A list next to an error is a partial answer, and a short listing deletes people.
+    # It may stand in any object on the way to the list.
+    errors = tuple(
+        (*above, key)
+        for above in (records[:depth] for depth in range(len(records)))
+        for key in _ERROR_KEYS
+        if key not in _below(tree, above)
+    )
+    for keys in errors:
+        _plant(tree, keys)
+    slots = {keys: _attributes(tree, keys) for keys in _leaves(tree)}
+    return _Shape(msgspec.json.Decoder(_struct(tree, records)), slots, says_more, errors)
+
+
 class EnvelopeReader:
     """Reads pages of one shape: where the list is, where the cursor and the total are."""
 
@@ -83,29 +119,7 @@ class EnvelopeReader:
         self._records = records
         self._cursor = cursor
         self._total = total
-        self._more: tuple[Keys, ...] = ()
-        tree: dict[str, Any] = {}
-        if records:
-            for keys in filter(None, (records, cursor, total, more)):
-                _plant(tree, keys)
-            self._more = (more,) if more is not None else _more_places(tree, cursor)
-            for keys in self._more:
-                _plant(tree, keys)
-            # A list next to an error is a partial answer, and a short listing deletes people.
-            # It may stand in any object on the way to the list.
-            self._errors = tuple(
-                (*above, key)
-                for above in (records[:depth] for depth in range(len(records)))
-                for key in _ERROR_KEYS
-                if key not in _below(tree, above)
-            )
-            for keys in self._errors:
-                _plant(tree, keys)
-        else:
-            self._errors = ()
-        shape = _struct(tree, records) if records else list[msgspec.Raw] | None
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
-        self._slots = {keys: _attributes(tree, keys) for keys in _leaves(tree)}
+        self._shape = _shape(records, cursor, total, more)
 
     def read(self, body: bytes, what: str) -> Envelope:
         """Read one page, called `what` in errors.
@@ -120,7 +134,7 @@ class EnvelopeReader:
         records = self._slot(page, self._records) if self._records else page
         if records is msgspec.UNSET and not self._may_lack_its_list(page, body, what):
             raise self._misshapen(body, what)
-        for keys in self._errors:
+        for keys in self._shape.errors:
             found = self._value(page, keys, what)
             if found:
                 raise PageUnreadable(
@@ -132,7 +146,7 @@ class EnvelopeReader:
             if not self._says_that_it_is_empty(body):
                 missing = Missing.NULL
             body, records = empty_page(self._records), []
-        self._limits.check_records(records, what)
+        self._limits.check_records(body, records, what)
         return Envelope(
             body,
             len(records),
@@ -165,7 +179,7 @@ class EnvelopeReader:
         return equal(found, expected)
 
     def _says_more(self, page: Any, what: str) -> bool | None:
-        for keys in self._more:
+        for keys in self._shape.more:
             match self._value(page, keys, what):
                 case bool() | 0 | 1 as found:
                     return bool(found)
@@ -175,7 +189,7 @@ class EnvelopeReader:
 
     def _decode(self, body: bytes, what: str) -> tuple[bytes, Any]:
         try:
-            page = self._decoder.decode(body)
+            page = self._shape.decoder.decode(body)
             if not body.isascii():
                 body.decode("utf-8")
             if not json_scan.has_long_number(body):
@@ -184,7 +198,7 @@ class EnvelopeReader:
             wrapped = with_lone_record(body, self._records, self._is_record)
             if wrapped is None:
                 raise self._misshapen(body, what) from None
-            return wrapped, self._decoder.decode(wrapped)
+            return wrapped, self._shape.decoder.decode(wrapped)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         with suppress(json_scan.NotBalanced):
@@ -192,7 +206,7 @@ class EnvelopeReader:
         saved = replace_malformed(body, self._records)
         if saved is not None:
             try:
-                page = self._decoder.decode(saved)
+                page = self._shape.decoder.decode(saved)
                 saved.decode("utf-8")
                 return saved, page
             except msgspec.ValidationError:
@@ -259,7 +273,7 @@ class EnvelopeReader:
             raise PageUnreadable(f"{what} has something unreadable at {written(keys)!r}") from None
 
     def _slot(self, page: Any, keys: Keys) -> Any:
-        for attribute in self._slots[keys]:
+        for attribute in self._shape.slots[keys]:
             if page is None or page is msgspec.UNSET:
                 return msgspec.UNSET
             page = getattr(page, attribute)

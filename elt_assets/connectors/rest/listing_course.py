@@ -7,7 +7,6 @@ doubt. How a position is sent is in `pagination`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -294,9 +293,9 @@ class Listing:
 
 def _same(one: Position | None, other: Position | None) -> bool:
     """Whether two positions are one: a number may come back as a text."""
-    return _fingerprint(one) == _fingerprint(other)
+    return one is other or (one is not None and other is not None and str(one) == str(other))
 
 
 def _fingerprint(position: Position | None) -> bytes:
-    written = None if position is None else str(position)
-    return hashlib.blake2b(json.dumps(written).encode(), digest_size=8).digest()
+    written = b"" if position is None else b"." + str(position).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(written, digest_size=8).digest()
