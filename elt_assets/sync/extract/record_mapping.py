@@ -490,10 +490,11 @@ def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
     if expression is None or isinstance(expression, Condition):
         return _Value("NULL::TIMESTAMP", "false")
     found = pointers.find(expression)
-    # A column: inside of a CASE DuckDB would work it out each time.
+    # Columns: inside of a CASE DuckDB would compute them each time.
     zoned = pointers.column("read_moment", scalars.zoned(found.text, found.form))
+    spelled = pointers.column("spelled_moment", scalars.spelled(found.text, found.form, zoned))
     return _Value(
-        scalars.moment(found.text, found.form, zoned),
+        scalars.moment(found.text, found.form, zoned, spelled),
         # A CASE, because DuckDB computes both sides of an AND.
         f"CASE WHEN {_UPDATED_AT} IS NULL THEN NOT {scalars.blank(found.text, found.form)}"
         " ELSE false END",
@@ -524,7 +525,7 @@ def _attribute(expression: Value, pointers: _Pointers) -> str:
     return (
         f"CASE WHEN {value} IS NULL OR {value}::VARCHAR = '\"\"' THEN NULL"
         f" WHEN ascii({value}::VARCHAR) IN (ascii('\"'), ascii('t'), ascii('f'), ascii('n'))"
-        f" OR regexp_full_match({value}::VARCHAR, '0|-?[1-9][0-9]{{0,18}}') THEN {value}"
+        f" OR try_cast({value}::VARCHAR AS BIGINT)::VARCHAR = {value}::VARCHAR THEN {value}"
         f" ELSE {function}({value}::VARCHAR)::JSON END"
     )
 

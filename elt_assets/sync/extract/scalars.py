@@ -37,13 +37,14 @@ def key(text: str, form: str) -> str:
     A floating point number from 2^53 on is none: it may be the id of several records.
     """
     number = f"abs(try_cast({text} AS DOUBLE))"
-    whole = f"regexp_full_match({text}, '-?[0-9]+')"
+    whole = f"translate({text}, '0123456789', '') IN ('', '-')"
     return (
         f"CASE WHEN {form} {SCALAR} AND {text} <> '' AND NOT contains({text}, chr(0))"
         f" AND length({text}) <= {LONGEST_KEY}"
         f" THEN CASE WHEN {form} <> 'DOUBLE' OR {whole} THEN {text}"
         # What SQL's double cannot hold is infinite here.
-        f" WHEN {number} < {_EXACT} THEN regexp_replace({text}, '\\.0$', '') END END"
+        f" WHEN {number} < {_EXACT} AND ends_with({text}, '.0') THEN {text}[:-3]"
+        f" WHEN {number} < {_EXACT} THEN {text} END END"
     )
 
 
@@ -72,20 +73,38 @@ def zoned(text: str, form: str) -> str:
     return f"CASE WHEN {form} = 'VARCHAR' THEN try_cast({text} AS TIMESTAMPTZ) END"
 
 
-def moment(text: str, form: str, zoned: str) -> str:
+def spelled(text: str, form: str, zoned: str) -> str:
+    """A moment in a form that DuckDB's cast does not know, put together again for it.
+
+    `zoned` is a column with what `zoned` gives.
+    """
+    names = ", ".join(f"'{name}'" for name in _ISO_PARTS)
+    parts = f"regexp_extract(upper(trim({text}, {_SPACE})), '{_ISO}', [{names}])"
+    return (
+        f"CASE WHEN {form} = 'VARCHAR' AND {zoned} IS NULL AND NOT {_of_digits(text)}"
+        f" THEN list_transform([{parts}], lambda p: {_composed('p')})[1] END"
+    )
+
+
+def moment(text: str, form: str, zoned: str, spelled: str) -> str:
     """A moment as TIMESTAMP in UTC, where the session's zone is UTC.
 
     It may be RFC 3339 or ISO 8601 (extended or basic, any offset, second 60), a date, or time
     since 1970 in seconds, milli-, micro- or nanoseconds, each as text or as a number. A time
-    without an offset is UTC. `zoned` is a column with what `zoned` gives.
+    without an offset is UTC. `zoned` and `spelled` are columns with what those give.
     """
-    digits = f"regexp_full_match(trim({text}, {_SPACE}), '[0-9]+(\\.[0-9]+)?')"
     return (
         f"CASE WHEN {zoned} IS NOT NULL THEN CASE"
         f" WHEN {zoned} BETWEEN {_FIRST} AND {_LAST} THEN make_timestamp(epoch_us({zoned})) END"
-        f" WHEN {form} = 'VARCHAR' AND NOT {digits} THEN {_spelled(text)}"
+        f" WHEN {form} = 'VARCHAR' AND NOT {_of_digits(text)}"
+        f" THEN CASE WHEN {spelled} BETWEEN {_FIRST} AND {_LAST} THEN {spelled} END"
         f" WHEN {form} {SCALAR} THEN {_counted(text)} END"
     )
+
+
+def _of_digits(text: str) -> str:
+    # No regular expression: each is compiled for every batch, whether it is used or not.
+    return f"translate(trim({text}, {_SPACE}), '0123456789.', '') = ''"
 
 
 def _counted(text: str) -> str:
@@ -95,9 +114,9 @@ def _counted(text: str) -> str:
     return (
         # Neither is a time since 1970: such seconds are all of August 1970, such
         # milliseconds are past the year 2500.
-        f"CASE WHEN regexp_full_match({digits}, '(19|20|21)[0-9]{{6}}')"
+        f"CASE WHEN length({digits}) = 8 AND {number} BETWEEN 19000000 AND 21999999"
         f" AND try_strptime({digits}, '%Y%m%d') IS NOT NULL THEN strptime({digits}, '%Y%m%d')"
-        f" WHEN regexp_full_match({digits}, '(19|20|21)[0-9]{{12}}')"
+        f" WHEN length({digits}) = 14 AND {number} BETWEEN 19e12 AND 22e12"
         f" AND try_strptime({digits}, '%Y%m%d%H%M%S') IS NOT NULL"
         f" THEN strptime({digits}, '%Y%m%d%H%M%S')"
         f" WHEN {number} BETWEEN 0 AND 1e11 THEN make_timestamp(({number} * 1e6)::BIGINT)"
@@ -106,14 +125,6 @@ def _counted(text: str) -> str:
         f" WHEN {number} BETWEEN 1e17 AND 1e20 THEN make_timestamp(({number} / 1e3)::BIGINT)"
         f" END"
     )
-
-
-def _spelled(text: str) -> str:
-    """A moment in a form that DuckDB's cast does not know, put together again for it."""
-    names = ", ".join(f"'{name}'" for name in _ISO_PARTS)
-    parts = f"regexp_extract(upper(trim({text}, {_SPACE})), '{_ISO}', [{names}])"
-    read = f"list_transform([{parts}], lambda p: {_composed('p')})[1]"
-    return f"CASE WHEN {read} BETWEEN {_FIRST} AND {_LAST} THEN {read} END"
 
 
 def _composed(p: str) -> str:
