@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from elt_assets.errors import SecretMissing
 
@@ -127,6 +127,11 @@ class Secrets:
         for value in sorted(self._values, key=len, reverse=True):
             text = text.replace(value, REDACTED)
         return text
+
+
+def revealed(given: SecretRef | SecretStr) -> str:
+    """The value of a setting that is a secret or where it is kept. Raises `SecretMissing`."""
+    return given.get_secret_value() if isinstance(given, SecretStr) else Secrets().resolve(given)
 
 
 def _content(path: Path) -> bytes:

@@ -50,6 +50,24 @@ def _reference(given: object) -> object:
 
 Reference = Annotated[SecretRef | None, NoDecode, BeforeValidator(_reference)]
 
+_LOOKS_LIKE_A_REFERENCE = re.compile(r"\s*\{?\s*(env|file)\s*[:=]|\$\w+$|\$\{\w+\}$", re.IGNORECASE)
+
+
+def _secret(given: object) -> object:
+    """`env:NAME` or `file:PATH`, or the secret itself where it cannot be taken for one of them."""
+    if not isinstance(given, str) or not _LOOKS_LIKE_A_REFERENCE.match(given):
+        return given
+    try:
+        return _reference(given)
+    except ValueError:
+        raise ValueError(
+            "looks like a reference and is none: write env:NAME or file:PATH"
+        ) from None
+
+
+Secret = Annotated[SecretRef | SecretStr | None, NoDecode, BeforeValidator(_secret)]
+"""A secret or where it is kept; `secret_refs.revealed` has its value."""
+
 
 class InvalidSettings(InvalidInput):
     """Settings that cannot be meant; `mistakes` has a line for each."""
@@ -333,12 +351,16 @@ class Settings(Limits, BaseSettings):
     min_free_mb: int = Field(
         512, ge=0, description="Free space under the home folder below which health fails, MB."
     )
-    alert_webhook: SecretStr | None = Field(
-        None, description="Address that alerts are posted to, as JSON."
+    alert_webhook: Secret = Field(
+        None, description="Address that alerts are posted to, as JSON; also env:NAME or file:PATH."
     )
-    alert_secret: SecretStr | None = Field(None, description="Key that signs posted alerts.")
-    alert_slack: SecretStr | None = Field(
-        None, description="Incoming webhook of the Slack channel that alerts are sent to."
+    alert_secret: Secret = Field(
+        None, description="Key that signs posted alerts, or env:NAME or file:PATH."
+    )
+    alert_slack: Secret = Field(
+        None,
+        description="Incoming webhook of the Slack channel that alerts are sent to; also env:NAME "
+        "or file:PATH.",
     )
     alert_email_to: str | None = Field(
         None, description="Mail addresses that alerts are sent to, separated by commas."
@@ -350,7 +372,7 @@ class Settings(Limits, BaseSettings):
         "starttls", description="How the connection to the mail server is encrypted."
     )
     smtp_user: str | None = Field(None, description="Account at the mail server.")
-    smtp_password: SecretStr | None = Field(None, description="Its password.")
+    smtp_password: Secret = Field(None, description="Its password, or env:NAME or file:PATH.")
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )
@@ -371,10 +393,12 @@ class Settings(Limits, BaseSettings):
 
     @field_validator("alert_webhook", "alert_slack")
     @classmethod
-    def _an_address(cls, address: SecretStr | None) -> SecretStr | None:
-        if address is not None and not re.match(r"https?://[^/]", address.get_secret_value()):
+    def _an_address(cls, given: SecretRef | SecretStr | None) -> SecretRef | SecretStr | None:
+        if isinstance(given, SecretStr) and not re.match(
+            r"https?://[^/]", given.get_secret_value()
+        ):
             raise ValueError("not an http(s) address")
-        return address
+        return given
 
     @field_validator("warehouse_url", mode="before")
     @classmethod

@@ -48,12 +48,16 @@ class TenantRules:
             settings.broker_password,
             settings.s3_key_id,
             settings.s3_secret,
+            settings.alert_webhook,
+            settings.alert_secret,
+            settings.alert_slack,
+            settings.smtp_password,
         )
         return cls(
             strict=settings.tenant_rules == "strict",
             allow_code=settings.allow_code,
             allowed=settings.tenant_secret_list,
-            own_secrets=frozenset(_named(ref) for ref in own if ref is not None),
+            own_secrets=frozenset(_named(ref) for ref in own if isinstance(ref, SecretRef)),
             home=settings.home,
         )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets.config.secret_refs import SecretRef, revealed
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.errors import InvalidInput
 
@@ -169,3 +170,35 @@ def test_an_incomplete_configuration_of_a_lake_is_refused(
     with pytest.raises(InvalidInput, match=complaint) as refused:
         load_settings(**LAKE | changed)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["alert_secret", "smtp_password", "alert_webhook", "alert_slack"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "env:",
+        "ENV:HUNTER2",
+        "file:",
+        " env:HUNTER2",
+        "{env: HUNTER2}",
+        "$HUNTER2",
+        "${HUNTER2}",
+        "file=x",
+    ],
+)
+def test_a_secret_that_looks_like_a_reference_is_refused(name: str, given: str) -> None:
+    with pytest.raises(InvalidInput, match="looks like a reference and is none") as refused:
+        load_settings(**{name: given})
+    assert f"ELT_ASSETS_{name.upper()}: " in str(refused.value)
+    assert "HUNTER2" not in str(refused.value)
+
+
+def test_a_secret_is_given_as_itself_or_as_a_reference() -> None:
+    settings = load_settings(alert_secret="hunter2", smtp_password="file:/run/secrets/smtp")
+    assert settings.smtp_password == SecretRef(file="/run/secrets/smtp")
+    assert settings.alert_secret is not None
+    assert revealed(settings.alert_secret) == "hunter2"
+    assert "hunter2" not in repr(settings)
+    plain = load_settings(smtp_password="$ecret1").smtp_password
+    assert plain is not None
+    assert revealed(plain) == "$ecret1"

@@ -16,7 +16,9 @@ from typing import Protocol
 
 import msgspec
 import urllib3
+from pydantic import SecretStr
 
+from elt_assets.config.secret_refs import SecretRef, revealed
 from elt_assets.config.settings import Settings
 from elt_assets.errors import RetryableError
 from elt_assets.orchestration.alerts.issues import Alert
@@ -42,10 +44,9 @@ def channels(settings: Settings) -> list[Channel]:
     """Every channel that is configured."""
     found: list[Channel] = []
     if settings.alert_webhook:
-        key = settings.alert_secret.get_secret_value() if settings.alert_secret else None
-        found.append(Webhook(settings.alert_webhook.get_secret_value(), key))
+        found.append(Webhook(settings.alert_webhook, settings.alert_secret))
     if settings.alert_slack:
-        found.append(Slack(settings.alert_slack.get_secret_value()))
+        found.append(Slack(settings.alert_slack))
     if settings.alert_email_to:
         found.append(Email(settings))
     return found
@@ -61,7 +62,7 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, url: str, secret: str | None) -> None:
+    def __init__(self, url: SecretRef | SecretStr, secret: SecretRef | SecretStr | None) -> None:
         self._url = url
         self._secret = secret
 
@@ -73,11 +74,13 @@ class Webhook:
         if self._secret:
             moment = str(int(time.time()))
             signed = f"{moment}.".encode() + body
-            signature = hmac.new(self._secret.encode(), signed, hashlib.sha256).hexdigest()
+            key = revealed(self._secret).encode()
+            signature = hmac.new(key, signed, hashlib.sha256).hexdigest()
             headers = {**headers, SIGNATURE_HEADER: f"t={moment},v1={signature}"}
+        url = revealed(self._url)
         try:
             with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as http:
-                answer = http.request("POST", self._url, body=body, headers=headers, redirect=False)
+                answer = http.request("POST", url, body=body, headers=headers, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise RetryableError(
                 f"the alert receiver did not answer: {type(error).__name__}"
@@ -91,7 +94,7 @@ class Slack:
 
     name = "slack"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: SecretRef | SecretStr) -> None:
         self._url = url
 
     def send(self, alerts: Sequence[Alert]) -> None:
@@ -102,8 +105,9 @@ class Slack:
         text = "\n".join(_lines(alerts))
         for character, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(character, escaped)
+        url = revealed(self._url)
         try:
-            answer = WebhookClient(self._url, timeout=_TIMEOUT, retry_handlers=[]).send_dict(
+            answer = WebhookClient(url, timeout=_TIMEOUT, retry_handlers=[]).send_dict(
                 {"text": text, "mrkdwn": False, "unfurl_links": False, "unfurl_media": False}
             )
         except OSError as error:
@@ -136,7 +140,7 @@ class Email:
         try:
             with self._connected() as server:
                 if settings.smtp_user and settings.smtp_password:
-                    server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+                    server.login(settings.smtp_user, revealed(settings.smtp_password))
                 server.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
             raise RetryableError(

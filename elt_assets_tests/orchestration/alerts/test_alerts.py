@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -112,6 +112,25 @@ def test_forty_integrations_of_one_broken_provider_are_one_message(
     assert (alert["kind"], alert["count"], len(alert["partitions"])) == ("failure", 40, 40)
     assert "org-000:okta" in json.loads(body)["text"]
     assert "and 35 more" in json.loads(body)["text"]
+
+
+def test_the_key_and_the_address_of_alerts_are_read_from_where_they_are_kept(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "key"
+    company = Company(
+        tmp_path / "home", alert_webhook="env:WHERE_ALERTS_GO", alert_secret=f"file:{key}"
+    )
+    break_everybody(company, 1)
+    tick = Ticks(company.platform)
+    with pytest.raises(dg.Failure, match=r"secret file .*key cannot be read"):
+        tick()
+    key.write_text("shared-key")
+    monkeypatch.setenv("WHERE_ALERTS_GO", receiver.url)
+    tick()
+    company.platform.close()
+    ((headers, body),) = receiver.received
+    assert signed_at(headers, body)
 
 
 def test_an_issue_is_reported_once_when_it_opens_and_once_when_it_ends(
@@ -248,10 +267,15 @@ def test_the_receiver_can_verify_the_sender_and_the_time(
     before = int(time.time())
     Ticks(company.platform)()
     ((headers, body),) = receiver.received
+    assert before <= signed_at(headers, body) <= time.time()
+
+
+def signed_at(headers: Mapping[str, str], body: bytes) -> int:
+    """When the message was signed; fails if that was not with the shared key."""
     moment, _, signature = headers[SIGNATURE_HEADER].removeprefix("t=").partition(",v1=")
-    assert before <= int(moment) <= time.time()
     signed = f"{moment}.".encode() + body
     assert signature == hmac.new(b"shared-key", signed, hashlib.sha256).hexdigest()
+    return int(moment)
 
 
 def test_a_retryable_failure_is_an_alert_only_after_three_attempts(company: Company) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from elt_assets.cli.commands.server.dev_address import announced
 from elt_assets.cli.commands.server.worker import broker_of, worker_process
 from elt_assets.cli.console.child_processes import Child, supervised
 from elt_assets.cli.console.output import note
@@ -63,7 +64,10 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     open_instance(settings).dispose()
     if broker is not None:
         check_broker(broker)
-    with supervised(settings, dagster_home(settings)) as supervisor:
+    with (
+        announced(settings, f"http://{_HOST}:{port}"),
+        supervised(settings, dagster_home(settings)) as supervisor,
+    ):
         for child in _children(port, health, feed):
             supervisor.start(child)
         for _ in range(workers):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from elt_assets.cli.commands.server.dev_address import DEFAULT_URL, url_of_dev
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.errors import InvalidInput
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from elt_assets.client.runs import Run
     from elt_assets.client.web_server import Server
 
-DEFAULT_URL = "http://127.0.0.1:3000"
 _LISTED = 20
 # Dagster's statuses, also by the names that other systems use.
 _STATUSES = {
@@ -35,7 +35,10 @@ _STATUSES = {
 }
 
 at_url = click.option(
-    "--url", default=DEFAULT_URL, show_default=True, help="Address of the web server."
+    "--url",
+    default=url_of_dev,
+    show_default=f"that of `elt-assets dev`, else {DEFAULT_URL}",
+    help="Address of the web server.",
 )
 which = click.argument("name", metavar="RUN|SYNC")
 
