@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from elt_assets.conformance.emulators.description import Answer, Emulation, Restriction
+from elt_assets.conformance.emulators.description import Answer, Emulation, Listing, Restriction
 from elt_assets.conformance.emulators.server import Emulator
 from elt_assets.conformance.verdict import Finding, Verdict
 from elt_assets.conformance.workbench import Workbench, kept, keys_of
@@ -19,6 +19,8 @@ from elt_assets.sync.outcome import Outcome, Status
 
 SLOW = 10.0
 """Requests a second. A provider that allows fewer needs a rate in its preset."""
+_LARGE = 1000
+"""Records. Pages that may be larger are not filled: more of them would prove nothing."""
 _PLENTY = {"requests_per_second": 1000}
 _FAILED = (Status.FAILED, Status.QUARANTINED)
 
@@ -36,21 +38,32 @@ class Trial:
         """What is emulated."""
         return self.emulator.emulation
 
+    @property
+    def listing(self) -> Listing:
+        """What of it the stream reads."""
+        return self.emulator.listing
+
+    def wanted(self) -> set[str]:
+        """The keys that the table must have."""
+        return {self.emulator.key(row) for row in self.emulator.listed()}
+
 
 @contextmanager
-def trial(emulation: Emulation) -> Iterator[Trial]:
-    """An emulator with two and a half pages of accounts, and a preset connected to it."""
-    with Emulator(emulation) as emulator:
-        paging = emulation.paging
-        emulator.populate(int(min(paging.most, paging.reach or paging.most) * 2.4) + 3)
+def trial(emulation: Emulation, stream: str = "users") -> Iterator[Trial]:
+    """An emulator with two and a half pages of records or more, and a preset connected to it."""
+    with Emulator(emulation, stream) as emulator:
+        paging = emulator.listing.paging
+        emulator.populate(int(min(paging.most, paging.reach or paging.most, _LARGE) * 2.4) + 3)
         data: dict[str, Any] = {"rate_limit": _PLENTY}
+        if len(emulation.listings) > 1:
+            data["streams"] = list(emulation.listings)
         with _secret_file(emulator.secret) as secret_file:
             for name, value in emulation.data.items():
                 if value == "{secret}":
                     data[name] = {"file": str(secret_file)}
                 else:
                     data[name] = value.replace("{url}", emulator.url)
-            with Workbench(emulation.provider, data) as bench:
+            with Workbench(emulation.provider, data, stream) as bench:
                 yield Trial(emulator, bench, secret_file)
 
 
@@ -68,8 +81,8 @@ def _secret_file(secret: str) -> Iterator[Path]:
 def pages(at: Trial) -> Finding:
     """Everybody is listed, once."""
     outcome = at.bench.sync()
-    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
-    found = set(at.bench.users())
+    wanted = at.wanted()
+    found = set(at.bench.records())
     faults = []
     if outcome.error is not None:
         faults.append(outcome.error)
@@ -114,37 +127,37 @@ def credentials(at: Trial) -> Finding:
 def permissions(at: Trial) -> Finding:
     """Under each documented restriction nothing is deleted or emptied, and a first sync says so."""
     faults, details = [], []
-    if not at.emulation.restrictions:
+    if not at.listing.restrictions:
         return Finding(
             "permissions", Verdict.NOT_APPLICABLE, "none is documented that answers otherwise"
         )
-    for restriction in at.emulation.restrictions:
-        faults += _harm_under(at.emulation, restriction)
-        silent = _silence_under(at.emulation, restriction)
+    for restriction in at.listing.restrictions:
+        faults += _harm_under(at, restriction)
+        silent = _silence_under(at, restriction)
         if silent and not restriction.undetectable:
             faults.append(f"{restriction.name}: a first sync says nothing")
         elif silent:
             details.append(f"{restriction.name}: {restriction.undetectable}")
-    told = f"{len(at.emulation.restrictions)} restrictions"
+    told = f"{len(at.listing.restrictions)} restrictions"
     if details and not faults:
         return Finding("permissions", Verdict.WARNED, "; ".join(details))
     return _finding("permissions", faults, told)
 
 
-def _harm_under(emulation: Emulation, restriction: Restriction) -> list[str]:
-    with trial(emulation) as at:
+def _harm_under(of: Trial, restriction: Restriction) -> list[str]:
+    with trial(of.emulation, of.emulator.stream) as at:
         at.bench.sync()
-        before = at.bench.users()
+        before = at.bench.records()
         if not before:
-            return ["the first sync found nobody"]
+            return ["the first sync found nothing"]
         at.emulator.restriction = restriction
         at.bench.sync()
         at.bench.sync()
-        after = at.bench.users()
+        after = at.bench.records()
     faults = []
     if missing := before.keys() - after.keys():
         faults.append(f"{restriction.name}: {len(missing):,} of {len(before):,} were deleted")
-    for name in emulation.guarded:
+    for name in of.listing.guarded:
         emptied = sum(
             before[key].get(name) is not None and after[key].get(name) is None
             for key in before.keys() & after.keys()
@@ -154,9 +167,9 @@ def _harm_under(emulation: Emulation, restriction: Restriction) -> list[str]:
     return faults
 
 
-def _silence_under(emulation: Emulation, restriction: Restriction) -> bool:
+def _silence_under(of: Trial, restriction: Restriction) -> bool:
     """Whether a first sync and a look at one page both say that all is well."""
-    with trial(emulation) as at:
+    with trial(of.emulation, of.emulator.stream) as at:
         at.emulator.restriction = restriction
         outcome = at.bench.sync()
         if outcome.status in _FAILED or not outcome.certificate.complete:
@@ -168,14 +181,14 @@ def _silence_under(emulation: Emulation, restriction: Restriction) -> bool:
 
 def caps(at: Trial) -> Finding:
     """Page sizes are within bounds, and a listing that is cut off is not complete."""
-    paging = at.emulation.paging
+    paging = at.listing.paging
     outcome = at.bench.sync()
     faults = []
     if paging.size_param is not None:
         asked = {
             int(one.query[paging.size_param])
             for one in at.emulator.asked
-            if one.path == at.emulation.path and paging.size_param in one.query
+            if paging.size_param in one.query
         }
         if asked and max(asked) > paging.most:
             faults.append(f"{max(asked):,} a page are asked for and {paging.most:,} is the most")
@@ -183,21 +196,22 @@ def caps(at: Trial) -> Finding:
         return _finding(
             "caps", faults, f"{paging.most:,} a page; no cap on the whole is documented"
         )
+    stream = at.emulator.stream
     for total_ends in (True, False):
+        cut_off = replace(at.listing, paging=replace(paging, total_ends_at_reach=total_ends))
+        capped = replace(at.emulation, listings={**at.emulation.listings, stream: cut_off})
         for count in (paging.reach, paging.reach + 50):
-            capped = replace(at.emulation, paging=replace(paging, total_ends_at_reach=total_ends))
-            with trial(capped) as at_cap:
+            with trial(capped, stream) as at_cap:
                 at_cap.emulator.populate(count)
                 for _ in range(2):
                     outcome = at_cap.bench.sync()
                     if outcome.error is None and outcome.certificate.complete:
-                        faults.append(f"{count:,} users are called complete")
-                at_cap.emulator.accounts = at_cap.emulator.accounts[5:]
-                before = set(at_cap.bench.users())
+                        faults.append(f"{count:,} records are called complete")
+                at_cap.emulator.rows = at_cap.emulator.rows[5:]
+                before = set(at_cap.bench.records())
                 outcome = at_cap.bench.sync()
-                beyond = {at_cap.emulator.key(one) for one in at_cap.emulator.accounts}
-                if lost := (before & beyond) - set(at_cap.bench.users()):
-                    faults.append(f"{len(lost):,} of {count:,} users were deleted")
+                if lost := (before & at_cap.wanted()) - set(at_cap.bench.records()):
+                    faults.append(f"{len(lost):,} of {count:,} records were deleted")
     return _finding("caps", faults, f"{paging.reach:,} and more are incomplete, never complete")
 
 
@@ -215,8 +229,8 @@ def budget(at: Trial) -> Finding:
         faults.append(f"{rate or 'any number of'} requests a second; {allowed:.2g} are allowed")
     at.emulator.allowance = 1
     outcome = at.bench.sync()
-    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
-    if outcome.error is not None or set(at.bench.users()) != wanted:
+    wanted = at.wanted()
+    if outcome.error is not None or set(at.bench.records()) != wanted:
         faults.append(f"after a refusal the listing is short: {outcome.error or 'no error'}")
     if at.emulator.hasty:
         faults.append(f"{at.emulator.hasty} requests came before the time that the answer named")
@@ -225,23 +239,22 @@ def budget(at: Trial) -> Finding:
 
 
 def unstable(at: Trial) -> Finding:
-    """A record of the first page leaves while the second is asked for; nobody else leaves."""
+    """A record of the first page leaves while the second is asked for; no other leaves."""
     first = at.bench.sync()
     if first.error is not None:
         return Finding("unstable", Verdict.FAILED, first.error)
     left = at.emulator.listed()[1]
-    begun = at.emulator.pages
 
-    def leave(pages: int) -> None:
-        if pages == begun + 1 and left in at.emulator.accounts:
-            at.emulator.accounts.remove(left)
+    def leave() -> None:
+        if left in at.emulator.rows:
+            at.emulator.rows.remove(left)
 
-    at.emulator.after_page = leave
+    at.emulator.turned = leave
     at.bench.sync()
-    wanted = {at.emulator.key(one) for one in at.emulator.listed()}
-    lost = wanted - set(at.bench.users())
-    faults = [f"{len(lost):,} who are still there were deleted"] if lost else []
-    return _finding("unstable", faults, "who moved to a page that was read already is kept")
+    wanted = at.wanted()
+    lost = wanted - set(at.bench.records())
+    faults = [f"{len(lost):,} that are still there were deleted"] if lost else []
+    return _finding("unstable", faults, "what moved to a page that was read already is kept")
 
 
 def probe(at: Trial) -> Finding:
@@ -257,7 +270,7 @@ def probe(at: Trial) -> Finding:
             )
         listed = emulator.listed()
         here = [emulator.key(one) for one in listed[:3]]
-        hidden = [emulator.key(one) for one in emulator.accounts if not one.state.listed]
+        hidden = [emulator.key(one) for one in emulator.rows if not one.state.listed]
         away = [emulator.key(replace(listed[0], number=10**6 + n)) for n in range(2)]
         many = [emulator.key(replace(listed[0], number=10**6 + n)) for n in range(30)]
         wanted = dict.fromkeys(here[1:], Presence.PRESENT) | dict.fromkeys(away, Presence.GONE)
@@ -272,8 +285,8 @@ def probe(at: Trial) -> Finding:
             faults.append("one that is not listed is answered as present")
         answers = source.probe(many, here[:1])
         if set(answers.values()) != {Presence.GONE}:
-            faults.append("many who left are not all answered as gone")
-        for status in (403, 404):
+            faults.append("many that left are not all answered as gone")
+        for status in (403, 404) if emulator.listing.single is not None else ():
             emulator.singles = Answer(status, "<html>a proxy</html>")
             answer = _probed(source, away[0], here[0])
             if answer is Presence.GONE:
@@ -289,18 +302,17 @@ def _probed(source: Any, missing: str, listed: str) -> Presence:
 
 
 def fields(at: Trial) -> Finding:
-    """Each state of an account is mapped to what its documentation means."""
+    """Each state of a record is mapped to what its documentation means."""
     at.bench.sync()
-    users, faults = at.bench.users(), []
-    for account in at.emulator.listed()[: 2 * len(at.emulation.states)]:
-        wanted = at.emulator.expected(account)
-        found = users.get(at.emulator.key(account), {})
+    records, faults = at.bench.records(), []
+    for row in at.emulator.listed()[: 2 * len(at.listing.states)]:
+        found = records.get(at.emulator.key(row), {})
         faults += [
-            f"{account.state.name}: {name} is {found.get(name)!r} and not {value!r}"
-            for name, value in wanted.items()
+            f"{row.state.name}: {name} is {found.get(name)!r} and not {value!r}"
+            for name, value in at.emulator.expected(row).items()
             if found.get(name) != value
         ]
-    return _finding("fields", list(dict.fromkeys(faults)), f"{len(at.emulation.states)} states")
+    return _finding("fields", list(dict.fromkeys(faults)), f"{len(at.listing.states)} states")
 
 
 def secrets(at: Trial) -> Finding:
@@ -309,7 +321,7 @@ def secrets(at: Trial) -> Finding:
     outcomes: list[Outcome] = [at.bench.sync()]
     with at.bench.source() as source:
         texts += [repr(page.next) for page in source.pages(None)]
-    for restriction in at.emulation.restrictions:
+    for restriction in at.listing.restrictions:
         at.emulator.restriction = restriction
         outcomes.append(at.bench.sync())
     at.emulator.restriction = None

@@ -6,6 +6,7 @@ is reported as not checked.
 
 from __future__ import annotations
 
+import json
 import secrets as random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -67,9 +68,9 @@ def pages(at: Visit) -> Finding:
         faults.append("not complete: " + "; ".join(outcome.certificate.reasons))
     if repeated := [key for key, count in Counter(at.listed).items() if count > 1]:
         faults.append(f"{len(repeated):,} ids are listed more than once")
-    if set(at.bench.users()) != set(at.listed):
+    if set(at.bench.records()) != set(at.listed):
         faults.append(
-            f"{len(set(at.listed)):,} ids are listed and {len(at.bench.users()):,} users stand "
+            f"{len(set(at.listed)):,} ids are listed and {len(at.bench.records()):,} records stand "
             f"in the table; {outcome.counts.rejected:,} records were rejected"
         )
     if faults:
@@ -115,13 +116,13 @@ def credentials(at: Visit) -> Finding:
     data, replaced = _with_secret(at.data, wrong)
     if not replaced:
         return Finding("credentials", Verdict.NOT_APPLICABLE, "no credentials are sent")
-    with Workbench(at.provider, data) as bench:
+    with Workbench(at.provider, data, at.bench.stream.name) as bench:
         outcome = bench.sync()
         if outcome.status is not Status.FAILED:
             return Finding(
                 "credentials",
                 Verdict.FAILED,
-                f"the sync is {outcome.status} with {len(bench.users()):,} users",
+                f"the sync is {outcome.status} with {len(bench.records()):,} records",
             )
     if secret in (outcome.error or ""):
         return Finding("credentials", Verdict.FAILED, "the error shows the secret")
@@ -191,7 +192,7 @@ def probe(at: Visit) -> Finding:
         if len(at.listed) < 2:
             return Finding("probe", Verdict.NOT_CHECKED, "fewer than two records are listed")
         control, known = at.listed[0], at.listed[-1]
-        never = _never(known, set(at.listed))
+        never = _invented(at, known)
         try:
             answers = source.probe([known, never], [control])
         except SyncError as error:
@@ -202,9 +203,19 @@ def probe(at: Visit) -> Finding:
         return Finding("probe", Verdict.FAILED, "an id that is not listed is answered as present")
     if answers[never] is Presence.UNKNOWN:
         return Finding(
-            "probe", Verdict.WARNED, "an id that is not listed is unknown, so nobody is ever gone"
+            "probe",
+            Verdict.WARNED,
+            "an id that is not listed is unknown, so none is ever gone",
         )
     return Finding("probe", Verdict.PASSED, "a listed record is present, an invented one gone")
+
+
+def _invented(at: Visit, like: str) -> str:
+    """A key that is not listed; of a member, one in the same group."""
+    if len(at.bench.stream.key) == 1:
+        return _never(like, set(at.listed))
+    group, member = json.loads(like)
+    return json.dumps([group, _never(member, {json.loads(key)[1] for key in at.listed})])
 
 
 def _never(like: str, listed: set[str]) -> str:
@@ -227,17 +238,17 @@ def fields(at: Visit) -> Finding:
             Verdict.FAILED,
             f"{len(preview.rejected):,} of {preview.count:,} records are rejected: {reason}",
         )
-    users = list(at.bench.users().values())
+    records = list(at.bench.records().values())
     with at.bench.source() as source:
         mapped = sorted(source.fields)
     odd = []
     for name in mapped:
-        values = {str(user.get(name)) for user in users}
-        if len(users) >= 10 and len(values) == 1:
+        values = {str(record.get(name)) for record in records}
+        if len(records) >= 10 and len(values) == 1:
             odd.append(f"{name} is {'empty' if values == {'None'} else 'the same'} in all")
     if odd:
         return Finding("fields", Verdict.WARNED, "; ".join(odd))
-    return Finding("fields", Verdict.PASSED, f"{len(mapped)} fields of {len(users):,} users")
+    return Finding("fields", Verdict.PASSED, f"{len(mapped)} fields of {len(records):,} records")
 
 
 def secrets(at: Visit) -> Finding:

@@ -51,14 +51,18 @@ class ConnectorCheck(pytest.Item):
         """Verify the connector once for all checks, and say what this one came to."""
         from elt_assets.conformance.verdict import Verdict
 
-        finding = next(one for one in self._report().findings if one.check == self.name)
-        match finding.verdict:
-            case Verdict.FAILED:
-                raise ConnectorFailed(finding.detail)
-            case Verdict.WARNED:
-                warnings.warn(f"{self.name}: {finding.detail}", stacklevel=1)
-            case Verdict.NOT_APPLICABLE | Verdict.NOT_CHECKED:
-                pytest.skip(finding.detail)
+        found = [one for one in self._report().findings if one.check == self.name]
+
+        def said(*verdicts: Verdict) -> str:
+            those = [one for one in found if one.verdict in verdicts]
+            return "; ".join(f"{one.stream}: {one.detail}" for one in those)
+
+        if failed := said(Verdict.FAILED):
+            raise ConnectorFailed(failed)
+        if warned := said(Verdict.WARNED):
+            warnings.warn(f"{self.name}: {warned}", stacklevel=1)
+        elif not said(Verdict.PASSED):
+            pytest.skip(said(Verdict.NOT_APPLICABLE, Verdict.NOT_CHECKED))
 
     def repr_failure(
         self,

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.verify import emulated
 from elt_assets.connectors import documentation
 from elt_assets.connectors.presets import preset
@@ -23,12 +23,12 @@ RECORD = Path(preset.__file__).parent / "conformance.json"
 
 def main(document: Path) -> None:
     """Verify all presets, record the verdicts and write the document."""
-    verdicts = {}
-    for name in sorted(EMULATIONS):
-        report = emulated(name)
-        verdicts[name] = {one.check: str(one.verdict) for one in report.findings}
-        for one in report.findings:
-            click.echo(f"{name} {one.check}: {one.verdict}: {one.detail}", err=True)
+    verdicts: dict[str, dict[str, dict[str, str]]] = {}
+    for name in emulations():
+        streams = verdicts[name] = {}
+        for one in emulated(name).findings:
+            streams.setdefault(one.stream, {})[one.check] = str(one.verdict)
+            click.echo(f"{name} {one.stream} {one.check}: {one.verdict}: {one.detail}", err=True)
     RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts), indent=2) + b"\n")
     preset.verdicts.cache_clear()
     document.write_text(documentation.document(), encoding="utf-8")

@@ -19,11 +19,12 @@ class Verdict(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One check of one connector."""
+    """One check of a stream of one connector."""
 
     check: str
     verdict: Verdict
     detail: str
+    stream: str = "users"
 
 
 CHECKS = {
@@ -61,6 +62,7 @@ class Report(msgspec.Struct, frozen=True):
             "passed": self.passed,
             "checks": [
                 {
+                    "stream": finding.stream,
                     "check": finding.check,
                     "must_hold": CHECKS[finding.check],
                     "verdict": finding.verdict,

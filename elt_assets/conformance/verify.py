@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from msgspec import structs
+
 from elt_assets.config import documents
 from elt_assets.conformance.emulated import EMULATED, trial
-from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.live import LIVE, visit
 from elt_assets.conformance.verdict import Finding, Report, Verdict
 from elt_assets.conformance.workbench import Workbench
 from elt_assets.connectors import catalog
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.errors import InvalidInput, NotFound, SyncError
+from elt_assets.sync.streams import STREAMS
 
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
@@ -58,12 +61,14 @@ def verify(
 
 
 def emulated(name: str, listener: Listener = _unheard) -> Report:
-    """Verify a preset against the emulator of its provider."""
+    """Verify every stream of a preset that the emulator of its provider has."""
     findings = []
-    for check in EMULATED.values():
-        with trial(EMULATIONS[name]) as at:
-            findings.append(check(at))
-        listener(findings[-1])
+    emulation = emulations()[name]
+    for stream in emulation.listings:
+        for check in EMULATED.values():
+            with trial(emulation, stream) as at:
+                findings.append(structs.replace(check(at), stream=stream))
+            listener(findings[-1])
     return Report(name, "emulator", tuple(findings))
 
 
@@ -73,15 +78,17 @@ def _live(name: str, provider: str, data: Mapping[str, Any], listener: Listener)
         _reachable(address)
     findings: list[Finding] = []
     against = next(_addresses(stored), "what the file names")
-    with Workbench(provider, stored) as bench:
-        at = visit(provider, stored, bench)
-        for check, run in LIVE.items():
-            try:
-                found = run(at)
-            except SyncError as error:
-                found = Finding(check, Verdict.FAILED, str(error))
-            findings.append(found)
-            listener(found)
+    offered = catalog.streams(stored)
+    for stream in (one for one in STREAMS if one in offered):
+        with Workbench(provider, stored, stream) as bench:
+            at = visit(provider, stored, bench)
+            for check, run in LIVE.items():
+                try:
+                    found = run(at)
+                except SyncError as error:
+                    found = Finding(check, Verdict.FAILED, str(error))
+                findings.append(structs.replace(found, stream=stream))
+                listener(findings[-1])
     return Report(name, against, tuple(findings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.extract.preview import Preview
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.service import SyncService
-from elt_assets.sync.streams import USERS
+from elt_assets.sync.streams import STREAMS
 
 REF = IntegrationRef("conformance", "connector")
 
@@ -47,10 +47,11 @@ _APART = dict.fromkeys(
 
 
 class Workbench:
-    """Syncs one connector into an installation that ends with it."""
+    """Syncs a stream of one connector into an installation that ends with it."""
 
-    def __init__(self, provider: str, data: Mapping[str, Any]) -> None:
+    def __init__(self, provider: str, data: Mapping[str, Any], stream: str = "users") -> None:
         self.provider = provider
+        self.stream = STREAMS[stream]
         self.data = dict(data)
         self.folder = Path(tempfile.mkdtemp(prefix="elt-assets-verify-"))
         self._settings = load_settings(home=self.folder / "home", fetch_first_wait=0.05, **_APART)
@@ -71,29 +72,29 @@ class Workbench:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def sync(self) -> Outcome:
-        """Sync the users once."""
+        """Sync the stream once."""
         self._syncs += 1
-        (outcome,) = self._platform.sync(USERS, [REF], sync_id=f"sync-{self._syncs}")
+        (outcome,) = self._platform.sync(self.stream, [REF], sync_id=f"sync-{self._syncs}")
         return outcome
 
-    def users(self) -> dict[str, dict[str, Any]]:
-        """The table of users by external_id, each with its attributes among its columns."""
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The stream's table by key, each record with its attributes among its columns."""
         return {
-            row["external_id"]: {**row["attributes"], **row}
-            for row in self._platform.records(USERS, REF)
+            _key([row[column.name] for column in self.stream.key]): {**row["attributes"], **row}
+            for row in self._platform.records(self.stream, REF)
         }
 
     def preview(self) -> Preview:
         """One page, mapped."""
-        return self._platform.preview(USERS, REF)
+        return self._platform.preview(self.stream, REF)
 
     @contextmanager
     def source(self) -> Iterator[Source]:
-        """The connector's source of users."""
+        """The connector's source of the stream."""
         source = catalog.open_source(
             self.provider,
             self.data,
-            USERS.name,
+            self.stream.name,
             secrets=Secrets(),
             limits=FetchLimits.of(self._settings),
             ref=REF,
@@ -117,7 +118,16 @@ def keys_of(page: Page, source: Source) -> list[str]:
         found = (found or {}).get(step) if isinstance(found, dict) else None
     if isinstance(found, dict):
         found = [found]
-    return [str(text_at(source.fields["external_id"], record)) for record in found or []]
+    if "external_id" in source.fields:
+        return [str(text_at(source.fields["external_id"], record)) for record in found or []]
+    parents = [key for key, count in page.parents for _ in range(count)]
+    members = [str(text_at(source.fields["member_external_id"], one)) for one in found or []]
+    return [_key(pair) for pair in zip(parents, members, strict=True)]
+
+
+def _key(columns: Sequence[str]) -> str:
+    """A key of one column, or the JSON list of those of several."""
+    return columns[0] if len(columns) == 1 else json.dumps(list(columns))
 
 
 def kept(cursor: Any) -> Any:

@@ -72,14 +72,15 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
 
 
 def _verdicts() -> str:
-    """Providers by checks."""
+    """Streams of providers by checks."""
     found = verdicts()
-    checks = list(next(iter(found.values())))
+    checks = list(found["okta"]["users"])
     rows = [
-        (f"`{name}`", *(_SIGNS.get(found[name][check], "?") for check in checks))
-        for name in sorted(found)
+        (f"`{name}`", f"`{stream}`", *(_SIGNS.get(came_to[check], "?") for check in checks))
+        for name, streams in sorted(found.items())
+        for stream, came_to in streams.items()
     ]
-    return _table(("preset", *checks), rows)
+    return _table(("preset", "stream", *checks), rows)
 
 
 def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:

@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.conformance import emulated
 from elt_assets.conformance.emulated import EMULATED, trial
-from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.emulators.description import Emulation
 from elt_assets.conformance.verdict import Verdict
 from elt_assets.connectors.presets import preset
@@ -18,26 +18,26 @@ from elt_assets.connectors.presets.preset import Preset
 
 pytestmark = pytest.mark.slow
 
-OKTA, GITHUB, AUTH0 = EMULATIONS["okta"], EMULATIONS["github"], EMULATIONS["auth0"]
-SLACK, GOOGLE = EMULATIONS["slack"], EMULATIONS["google_workspace"]
+OKTA, GITHUB, AUTH0 = (emulations()[name] for name in ("okta", "github", "auth0"))
+SLACK, GOOGLE = emulations()["slack"], emulations()["google_workspace"]
 
 
-def found(check: str, emulation: Emulation) -> tuple[Verdict, str]:
-    with trial(emulation) as at:
+def found(check: str, emulation: Emulation, stream: str = "users") -> tuple[Verdict, str]:
+    with trial(emulation, stream) as at:
         finding = EMULATED[check](at)
     return finding.verdict, finding.detail
 
 
 @pytest.fixture
-def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[Any], None]], None]:
-    """Changes the users stream of a preset for one test."""
+def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Changes a stream of a preset for one test."""
 
-    def change(name: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    def change(name: str, edit: Callable[[dict[str, Any]], None], stream: str = "users") -> None:
         import copy
 
         every = dict(preset.presets())
         rest = copy.deepcopy(every[name].rest)
-        edit(rest["streams"]["users"])
+        edit(rest["streams"][stream])
         rest["rate_limit"] = rest.get("rate_limit", {})
         every[name] = every[name].model_copy(update={"rest": rest})
         preset.model.cache_clear()
@@ -73,7 +73,7 @@ def test_a_mask_without_the_next_token_loses_the_other_pages(changed: Any) -> No
 
 def test_a_page_larger_than_the_provider_gives(changed: Any) -> None:
     changed("onelogin", lambda users: users["params"].update(limit=500))
-    verdict, detail = found("caps", EMULATIONS["onelogin"])
+    verdict, detail = found("caps", emulations()["onelogin"])
     assert (verdict, "500 a page are asked for and 50" in detail) == (Verdict.FAILED, True)
 
 
@@ -81,7 +81,7 @@ def test_a_cap_that_nothing_knows_of(changed: Any) -> None:
     changed("auth0", lambda users: users["pagination"].pop("reach"))
     verdict, detail = found("caps", AUTH0)
     assert verdict is Verdict.FAILED
-    assert "1,000 users are called complete" in detail
+    assert "1,000 records are called complete" in detail
 
 
 @pytest.mark.parametrize("emulation", [GITHUB, SLACK], ids=lambda one: one.provider)
@@ -104,7 +104,7 @@ def test_a_state_that_is_taken_for_inactive(changed: Any) -> None:
 
 def test_a_single_record_that_is_looked_for_in_the_wrong_place(changed: Any) -> None:
     changed("gitlab", lambda users: users["single"].update(path="/users/{external_id}"))
-    verdict, detail = found("probe", EMULATIONS["gitlab"])
+    verdict, detail = found("probe", emulations()["gitlab"])
     assert verdict is Verdict.FAILED
     assert "unknown and not" in detail
 
@@ -127,7 +127,7 @@ def test_deletes_on_the_word_of_a_listing(changed: Any) -> None:
     changed("github", lambda users: users.update(snapshot=True))
     verdict, detail = found("unstable", GITHUB)
     assert verdict is Verdict.FAILED
-    assert "1 who are still there were deleted" in detail
+    assert "1 that are still there were deleted" in detail
 
 
 def test_a_token_that_is_kept() -> None:
@@ -141,12 +141,41 @@ def test_a_token_that_is_kept() -> None:
 
 def test_a_cursor_that_leads_elsewhere() -> None:
     with trial(OKTA) as at:
-        begun = at.emulator.pages
+        turned = []
 
-        def shuffle(pages: int) -> None:
-            if pages >= begun + 3:
-                at.emulator.accounts = at.emulator.accounts[:-7]
+        def shuffle() -> None:
+            turned.append(True)
+            if len(turned) > 2:
+                at.emulator.rows = at.emulator.rows[:-7]
 
-        at.emulator.after_page = shuffle
+        at.emulator.turned = shuffle
         finding = EMULATED["resume"](at)
     assert finding.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "check", "edit", "said"),
+    [
+        ("okta", "groups", "pages", {"pagination": {"type": "none"}}, "missing"),
+        ("github", "groups", "unstable", {"snapshot": True}, "1 that are still there were deleted"),
+        ("entra_id", "groups", "probe", {"single": {"path": "/teams/{external_id}"}}, "unknown"),
+        ("github", "group_memberships", "pages", {"parent": {"stream": "groups"}}, "404"),
+        ("github", "group_memberships", "caps", {"params": {"per_page": 200}}, "200 a page"),
+        ("google_workspace", "group_memberships", "pages", {"empty_if": None}, "has no list"),
+        ("google_workspace", "groups", "pages", {"params": {}}, "answered 400"),
+    ],
+)
+def test_a_fault_in_what_is_read_of_groups(
+    changed: Any, name: str, stream: str, check: str, edit: dict[str, Any], said: str
+) -> None:
+    changed(name, lambda one: one.update(edit), stream)
+    verdict, detail = found(check, emulations()[name], stream)
+    assert verdict is Verdict.FAILED
+    assert said in detail
+
+
+def test_a_field_of_a_member_that_is_somewhere_else(changed: Any) -> None:
+    changed("entra_id", lambda one: one["fields"].update(kind="type"), "group_memberships")
+    verdict, detail = found("fields", emulations()["entra_id"], "group_memberships")
+    assert verdict is Verdict.FAILED
+    assert "a device that the app may not read: kind is None and not" in detail

@@ -5,25 +5,32 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.conformance.emulated import EMULATED, trial
-from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.verdict import CHECKS, Verdict
 from elt_assets.connectors.presets.preset import presets, verdicts
+from elt_assets.sync.streams import STREAMS
 
 pytestmark = pytest.mark.slow
 
 
 def test_every_preset_has_an_emulator_and_every_check_a_meaning() -> None:
-    assert sorted(EMULATIONS) == sorted(presets())
+    assert sorted(emulations()) == sorted(presets())
     assert list(EMULATED) == list(CHECKS)
+    for name, preset in presets().items():
+        offered = [stream for stream in preset.rest["streams"] if stream in STREAMS]
+        assert list(emulations()[name].listings) == offered
 
 
 @pytest.mark.parametrize("check", EMULATED)
-@pytest.mark.parametrize("name", EMULATIONS)
-def test_a_preset_passes_a_check(name: str, check: str) -> None:
-    with trial(EMULATIONS[name]) as at:
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [(name, stream) for name, one in emulations().items() for stream in one.listings],
+)
+def test_a_preset_passes_a_check(name: str, stream: str, check: str) -> None:
+    with trial(emulations()[name], stream) as at:
         found = EMULATED[check](at)
     assert found.verdict is not Verdict.FAILED, found.detail
-    recorded = verdicts()[name][check]
+    recorded = verdicts()[name][stream][check]
     assert found.verdict == recorded, (
         "run: python -m elt_assets.conformance.table docs/connectors.md"
     )

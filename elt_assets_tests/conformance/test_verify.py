@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from elt_assets.cli.main import Invocation, cli
-from elt_assets.conformance.emulators import EMULATIONS
+from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.emulators.server import Emulator
 from elt_assets.conformance.verdict import CHECKS
 from elt_assets.conformance.verify import verify
@@ -202,24 +202,34 @@ def test_the_installation_at_hand_is_not_touched(
     assert not home.exists()
 
 
-@pytest.mark.parametrize("name", EMULATIONS)
-def test_a_preset_is_verified_against_any_server_of_its_provider(tmp_path: Path, name: str) -> None:
-    with Emulator(EMULATIONS[name]) as emulator:
+@pytest.mark.parametrize(
+    ("name", "stream"),
+    [
+        *((name, "users") for name in emulations()),
+        ("okta", "groups"),
+        ("entra_id", "group_memberships"),
+    ],
+)
+def test_a_preset_is_verified_against_any_server_of_its_provider(
+    tmp_path: Path, name: str, stream: str
+) -> None:
+    with Emulator(emulations()[name], stream) as emulator:
         emulator.populate(30)
         emulator.secret = SECRET
         data = {
             field: {"env": "TEST_SECRET"} if value == "{secret}" else value
-            for field, value in EMULATIONS[name].data.items()
+            for field, value in emulations()[name].data.items()
             if not str(value).startswith("{url}")
-        }
+        } | ({} if stream == "users" else {"streams": [stream]})
         report = verify(written(tmp_path, data), provider=name, against=emulator.url)
         listed = len(emulator.listed())
     assert report.passed, report.document()
     assert report.findings[0].detail.startswith(f"{listed} records")
+    assert {one.stream for one in report.findings} == {stream}
 
 
 def test_a_preset_is_verified_by_its_name_and_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Emulator(EMULATIONS["okta"]) as emulator:
+    with Emulator(emulations()["okta"]) as emulator:
         emulator.populate(450)
         monkeypatch.setenv("OKTA_TOKEN", emulator.secret)
         found = run("okta", "--against", emulator.url, "--json")

@@ -40,15 +40,15 @@ def verify(connector: str, against: str | None, provider: str, as_json: bool) ->
     """
 
     def progress(finding: Finding) -> None:
-        note(f"{finding.check}: {finding.verdict}")
+        note(f"{finding.stream} {finding.check}: {finding.verdict}")
 
     report = verified(connector, provider=provider, against=against, listener=progress)
     if as_json:
         print_json(report.document())
     else:
         print_table(
-            ("check", "verdict", "detail"),
-            [(one.check, str(one.verdict), one.detail) for one in report.findings],
+            ("stream", "check", "verdict", "detail"),
+            [(one.stream, one.check, str(one.verdict), one.detail) for one in report.findings],
         )
         failed = sum(one.verdict is Verdict.FAILED for one in report.findings)
         note(f"{connector} against {report.against}: {failed} of {len(report.findings)} failed")

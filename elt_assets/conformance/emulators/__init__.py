@@ -1,34 +1,23 @@
 """Emulators of well-known providers, written from their public documentation.
 
-They share no code with the connectors and presets that are checked against them.
+Each is described in a YAML file of its provider's name. They share no code with the connectors and
+presets that are checked against them.
 """
 
 from __future__ import annotations
 
-from elt_assets.conformance.emulators.atlassian import ATLASSIAN
-from elt_assets.conformance.emulators.auth0 import AUTH0
-from elt_assets.conformance.emulators.description import Emulation
-from elt_assets.conformance.emulators.entra_id import ENTRA_ID
-from elt_assets.conformance.emulators.github import GITHUB
-from elt_assets.conformance.emulators.gitlab import GITLAB
-from elt_assets.conformance.emulators.google_workspace import GOOGLE_WORKSPACE
-from elt_assets.conformance.emulators.jumpcloud import JUMPCLOUD
-from elt_assets.conformance.emulators.okta import OKTA
-from elt_assets.conformance.emulators.onelogin import ONELOGIN
-from elt_assets.conformance.emulators.slack import SLACK
+from functools import cache
+from importlib import resources
 
-EMULATIONS: dict[str, Emulation] = {
-    emulation.provider: emulation
-    for emulation in (
-        ATLASSIAN,
-        AUTH0,
-        ENTRA_ID,
-        GITHUB,
-        GITLAB,
-        GOOGLE_WORKSPACE,
-        JUMPCLOUD,
-        OKTA,
-        ONELOGIN,
-        SLACK,
-    )
-}
+from elt_assets.conformance.emulators.description import Emulation, described
+
+
+@cache
+def emulations() -> dict[str, Emulation]:
+    """All emulations by the name of their preset, read once."""
+    files = sorted(resources.files(__name__).iterdir(), key=lambda file: file.name)
+    return {
+        (name := file.name.removesuffix(".yaml")): described(name, file.read_text("utf-8"))
+        for file in files
+        if file.name.endswith(".yaml")
+    }

@@ -1,7 +1,9 @@
 """What an emulator of a provider is described by: plain data, one `Emulation` for each provider.
 
-Texts in records, documents and headers hold `{n}`, the account's number, and `{url}`, the
-server's address; a text that begins with `#` becomes a whole number.
+Texts in records, documents and headers hold `{n}`, the record's number, and `{url}`, the
+server's address; `#` before digits or `{n}` makes a whole number. A description is a YAML file:
+there an answer may have `error`, texts that fill the places `{0}`, `{1}` of the provider's own form
+of an error, which the description gives once.
 """
 
 from __future__ import annotations
@@ -9,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
+import yaml
 
 Json = Any
 
@@ -111,27 +116,29 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state that an account can be in: how its record differs and whether it is active."""
+    """A state that a record can be in: how it differs and, of an account, whether it is active."""
 
     name: str
     changes: Mapping[str, Json] = field(default_factory=dict)
     active: bool | None = True
     listed: bool = True
     expects: Mapping[str, Json] = field(default_factory=dict)
-    """What of the mapped user is different."""
+    """What of the mapped record is different."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
     """A permission that the credentials lack, and what the provider then leaves out in silence.
 
-    `hides` are paths in a record, `every` keeps each so-many-th record alone, `refuses` answers
-    the listing, and `documents` and `headers` replace those of the emulation.
+    `hides` are paths in a record, `every` keeps each so-many-th record alone, `empties` leaves no
+    record, `refuses` answers the listing, and `documents` and `headers` replace those of the
+    emulation.
     """
 
     name: str
     hides: tuple[str, ...] = ()
     every: int = 1
+    empties: bool = False
     refuses: Answer | None = None
     documents: Mapping[str, Answer] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -155,6 +162,39 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """One listing: users, groups, or the members of one group.
+
+    Where `parent` is set, there is a list for each group: it is the path of what stands in a
+    group's record for `{parent}` of `path`.
+    """
+
+    path: str
+    key: str
+    record: Mapping[str, Json]
+    expects: Mapping[str, Json]
+    paging: Paging
+    parent: str | None = None
+    states: tuple[State, ...] = (State("as usual"),)
+    records: str = ""
+    """Key of the list in a page; empty: the page is the list."""
+    envelope: Mapping[str, Json] = field(default_factory=dict)
+    omits_empty: bool = False
+    """Whether a page without records has no list."""
+    enveloped_by: tuple[str, str] | None = None
+    """Parameter and value without which a page is the bare list."""
+    single: Single | None = None
+    filter: Filter | None = None
+    mask: Mask | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters that the listing must have; `lacks` answers it without them."""
+    lacks: Answer = Answer(400, {"error": "a parameter is missing"})
+    restrictions: tuple[Restriction, ...] = ()
+    guarded: tuple[str, ...] = ("email", "name")
+    """Fields that a sync under a restriction must not empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emulation:
     """A provider as its documentation (`sources`, read on `read_on`) describes it."""
 
@@ -164,32 +204,49 @@ class Emulation:
     data: Mapping[str, Json]
     """provider_data that connects to it, with `{url}` and, for secrets, `{secret}`."""
     gate: Gate
-    path: str
-    record: Mapping[str, Json]
-    key: str
-    expects: Mapping[str, Json]
-    states: tuple[State, ...]
-    paging: Paging
     budget: Budget
-    records: str = ""
-    """Key of the list in a page; empty: the page is the list."""
-    envelope: Mapping[str, Json] = field(default_factory=dict)
+    listings: Mapping[str, Listing]
+    """By the name of the stream that reads it, users first."""
     token: TokenEndpoint | None = None
-    single: Single | None = None
-    filter: Filter | None = None
-    mask: Mask | None = None
-    enveloped_by: tuple[str, str] | None = None
-    """Parameter and value without which a page is the bare list."""
     required: Mapping[str, str] = field(default_factory=dict)
     """Headers that every request must have."""
-    needs: Mapping[str, str] = field(default_factory=dict)
-    """Query parameters that the listing must have; `lacks` answers it without them."""
-    lacks: Answer = Answer(400, {"error": "a parameter is missing"})
     documents: Mapping[str, Answer] = field(default_factory=dict)
     """Further addresses by path."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of every answer."""
     not_found: Answer = Answer(404, {"error": "not found"})
-    restrictions: tuple[Restriction, ...] = ()
-    guarded: tuple[str, ...] = ("email", "name")
-    """Fields that a sync under a restriction must not empty."""
+
+
+def described(provider: str, text: str) -> Emulation:
+    """The emulation of a provider that a YAML file describes."""
+    document = yaml.safe_load(text)
+    form = document.pop("error", None)
+    return msgspec.convert({"provider": provider, **_with_bodies(document, form)}, Emulation)
+
+
+def _with_bodies(part: Json, form: Json) -> Json:
+    """A copy in which each answer has a body instead of the texts of its error."""
+    match part:
+        case {"error": list(texts), **rest}:
+            places = {str(place): text for place, text in enumerate(texts)}
+            places["status"] = str(rest.get("status", 200))
+            return {**rest, "body": _formed(form, places)}
+        case dict():
+            return {name: _with_bodies(inner, form) for name, inner in part.items()}
+        case list():
+            return [_with_bodies(inner, form) for inner in part]
+    return part
+
+
+def _formed(form: Json, places: Mapping[str, str]) -> Json:
+    match form:
+        case dict():
+            return {name: _formed(inner, places) for name, inner in form.items()}
+        case list():
+            return [_formed(inner, places) for inner in form]
+        case "#{status}":
+            return int(places["status"])
+        case str():
+            for name, text in places.items():
+                form = form.replace("{" + name + "}", text)
+    return form

@@ -1,4 +1,4 @@
-"""Pages, positions and masks of an emulated listing: pure functions of the accounts."""
+"""Pages, positions and masks of an emulated listing: pure functions of its rows."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ class BadPosition(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """One account: a number that everything about it follows from, and a state."""
+class Row:
+    """One account, group or member of the group of that number.
+
+    Everything about it follows from its number and its state.
+    """
 
     number: int
     state: State
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page: its accounts, and the fields and headers that lead on."""
+    """One page: its rows, and the fields and headers that lead on."""
 
-    accounts: Sequence[Account]
+    rows: Sequence[Row]
     fields: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -40,16 +44,21 @@ def filled(value: Any, number: int, url: str) -> Any:
             return {key: filled(inner, number, url) for key, inner in value.items()}
         case list() | tuple():
             return [filled(inner, number, url) for inner in value]
-        case str() if value.startswith("#"):
+        case str() if value.startswith("#") and value[1:].replace("{n}", "1").isdecimal():
             return int(value[1:].replace("{n}", str(number)))
         case str():
             return value.replace("{n}", str(number)).replace("{url}", url)
     return value
 
 
+def steps(path: str) -> list[str]:
+    """The keys of a path; one that begins with @ has its dots."""
+    return [path] if path.startswith("@") else path.split(".")
+
+
 def at(record: Any, path: str) -> Any:
     """The value at a path of keys."""
-    for step in path.split("."):
+    for step in steps(path):
         record = record.get(step) if isinstance(record, Mapping) else None
     return record
 
@@ -66,7 +75,7 @@ def without(record: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def page_of(
-    paging: Paging, path: str, query: Mapping[str, str], shown: Sequence[Account], url: str
+    paging: Paging, path: str, query: Mapping[str, str], shown: Sequence[Row], url: str
 ) -> Found | Answer:
     """The page that a query asks for. Raises `BadPosition`."""
     size = paging.default
@@ -81,14 +90,14 @@ def page_of(
         if paging.beyond is not None:
             return paging.beyond
         shown = shown[: paging.reach]
-    accounts = shown[begin : begin + size]
+    rows = shown[begin : begin + size]
     more = begin + size < len(shown)
     fields: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if paging.total is not None:
         capped = paging.total_ends_at_reach and paging.reach is not None
         fields[paging.total] = min(len(shown), paging.reach or 0) if capped else len(shown)
-    following = _following(paging, begin, size, accounts) if more else None
+    following = _following(paging, begin, size, rows) if more else None
     kind, _, place = paging.lead.partition(" ")
     if following is None:
         if kind == "body" and paging.last is not None:
@@ -104,10 +113,10 @@ def page_of(
             fields[place] = following
         elif kind == "url":
             fields[place] = address
-    return Found(accounts, fields, headers)
+    return Found(rows, fields, headers)
 
 
-def _begin(paging: Paging, given: str | None, shown: Sequence[Account], size: int) -> int:
+def _begin(paging: Paging, given: str | None, shown: Sequence[Row], size: int) -> int:
     """Where in `shown` a page begins."""
     if given is None:
         return 0
@@ -122,10 +131,10 @@ def _begin(paging: Paging, given: str | None, shown: Sequence[Account], size: in
         after = int(_plain(given))
     except ValueError:
         raise BadPosition(given) from None
-    return sum(account.number <= after for account in shown)
+    return sum(row.number <= after for row in shown)
 
 
-def _following(paging: Paging, begin: int, size: int, accounts: Sequence[Account]) -> str:
+def _following(paging: Paging, begin: int, size: int, rows: Sequence[Row]) -> str:
     """The position of the next page, opaque where a provider's is."""
     match paging.counts:
         case "page":
@@ -133,7 +142,7 @@ def _following(paging: Paging, begin: int, size: int, accounts: Sequence[Account
             return _opaque(number) if paging.lead.startswith(("header", "body")) else number
         case "record":
             return str(begin + size + paging.first)
-    return _opaque(str(accounts[-1].number))
+    return _opaque(str(rows[-1].number))
 
 
 def _opaque(position: str) -> str:

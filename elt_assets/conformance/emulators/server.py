@@ -14,14 +14,15 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from elt_assets.conformance.emulators.description import Answer, Emulation, Restriction, State
+from elt_assets.conformance.emulators.description import Answer, Emulation, Listing, Restriction
 from elt_assets.conformance.emulators.listing import (
-    Account,
     BadPosition,
+    Row,
     at,
     filled,
     masked,
     page_of,
+    steps,
     without,
 )
 
@@ -41,24 +42,27 @@ class Asked:
 
 
 class Emulator:
-    """Serves an emulation. Change its attributes while it runs to change how it behaves."""
+    """Serves what a stream of an emulation reads. Its attributes change how it behaves."""
 
-    def __init__(self, emulation: Emulation) -> None:
+    def __init__(self, emulation: Emulation, stream: str = "users") -> None:
         self.emulation = emulation
+        self.stream = stream
         self.secret = f"s3cret-{secrets.token_hex(12)}"
         self.token = f"t0ken-{secrets.token_hex(12)}"
-        self.accounts: list[Account] = []
+        self.rows: list[Row] = []
+        """What the stream reads."""
+        self.groups: list[Row] = []
+        """Whose members the rows are, where they are members."""
         self.restriction: Restriction | None = None
         self.singles: Answer | None = None
         """The answer to every question for one record, in place of the right one."""
-        self.after_page: Callable[[int], None] = lambda _: None
-        """Called with the number of pages that have been sent, before the next is made."""
+        self.turned: Callable[[], None] = lambda: None
+        """Called before a page other than the first of its list is made."""
         self.allowance: int | None = None
         """Pages that may be requested before the budget is used up."""
         self.hasty = 0
         """Requests that came although the budget was used up and an answer had said until when."""
         self.asked: list[Asked] = []
-        self.pages = 0
         self._opens = 0.0
         self._told = False
         self._lock = threading.Lock()
@@ -84,6 +88,11 @@ class Emulator:
         )
 
     @property
+    def listing(self) -> Listing:
+        """The listing that the stream reads."""
+        return self.emulation.listings[self.stream]
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}"
@@ -102,36 +111,53 @@ class Emulator:
         self._server.server_close()
         self._thread.join()
 
-    def populate(self, count: int, states: tuple[State, ...] | None = None) -> None:
-        """Replace the accounts by `count` numbered ones, their states in turn."""
-        states = states or self.emulation.states
-        self.accounts = [
-            Account(number, states[number % len(states)]) for number in range(1, count + 1)
-        ]
+    def populate(self, count: int) -> None:
+        """Replace the rows by `count` numbered ones, their states in turn.
 
-    def listed(self) -> list[Account]:
-        """The accounts that a listing shows to credentials that lack nothing."""
-        return [account for account in self.accounts if account.state.listed]
+        Members are of the second of five groups and, once for each state, of the third one.
+        """
+        states = self.listing.states
+        in_turn = [states[number % len(states)] for number in range(1, count + 1)]
+        if self.listing.parent is None:
+            self.rows = [Row(number, state) for number, state in enumerate(in_turn, 1)]
+            return
+        self.groups = [Row(number, _parents(self.emulation).states[0]) for number in range(1, 6)]
+        self.rows = [Row(number, state, 2) for number, state in enumerate(in_turn, 1)]
+        self.rows += [Row(number, state, 3) for number, state in enumerate(states, 1)]
 
-    def record(self, account: Account) -> dict[str, Any]:
-        """An account's whole record."""
-        whole = filled(self.emulation.record, account.number, self.url)
-        for path, value in account.state.changes.items():
-            holder, last = whole, path.split(".")
+    def listed(self) -> list[Row]:
+        """The rows that a listing shows to credentials that lack nothing."""
+        return [row for row in self.rows if row.state.listed]
+
+    def key(self, row: Row) -> str:
+        """What identifies a row: its key, of a member a JSON list of its group's and its own."""
+        own = str(at(self._record(row, self.listing), self.listing.key))
+        if self.listing.parent is None:
+            return own
+        return json.dumps([self._group_at(row, _parents(self.emulation).key), own])
+
+    def expected(self, row: Row) -> dict[str, Any]:
+        """What of a row must stand in the stream's table."""
+        expects = {**self.listing.expects, **row.state.expects}
+        found: dict[str, Any] = filled(expects, row.number, self.url)
+        if self.stream == "users":
+            found["active"] = row.state.active
+        return found
+
+    def _record(self, row: Row, listing: Listing) -> dict[str, Any]:
+        """A row's whole record."""
+        whole = filled(listing.record, row.number, self.url)
+        for path, value in row.state.changes.items():
+            holder, last = whole, steps(path)
             for step in last[:-1]:
                 holder = holder.setdefault(step, {})
-            holder[last[-1]] = filled(value, account.number, self.url)
+            holder[last[-1]] = filled(value, row.number, self.url)
         return dict(whole)
 
-    def key(self, account: Account) -> str:
-        """The value by which an account is known."""
-        return str(at(self.record(account), self.emulation.key))
-
-    def expected(self, account: Account) -> dict[str, Any]:
-        """What of an account must stand in the table of users."""
-        expects = {**self.emulation.expects, **account.state.expects}
-        found = filled(expects, account.number, self.url)
-        return {**found, "active": account.state.active}
+    def _group_at(self, row: Row, path: str) -> str:
+        """What stands at `path` in the record of a member's group."""
+        parents = _parents(self.emulation)
+        return str(at(self._record(Row(row.group, parents.states[0]), parents), path))
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
@@ -180,13 +206,43 @@ class Emulator:
         documents = {**emulation.documents, **(lacking.documents if lacking else {})}
         if asked.path in documents:
             return self._made(documents[asked.path])
-        if asked.path == emulation.path:
-            if lacking is not None and lacking.refuses is not None:
-                return lacking.refuses
-            if not emulation.needs.items() <= asked.query.items():
-                return emulation.lacks
-            return self._limited() or self._listing(asked)
-        return self._one(asked)
+        if self.groups and asked.path == _parents(emulation).path:
+            return self._limited() or self._page(asked, _parents(emulation), self.groups)
+        paging = self.listing.paging
+        if asked.query.get(paging.position) not in (None, "", str(paging.first)):
+            self.turned()
+        rows = self._listed_at(asked.path)
+        if rows is None:
+            return self._one(asked)
+        if lacking is not None and lacking.refuses is not None:
+            return lacking.refuses
+        if not self.listing.needs.items() <= asked.query.items():
+            return self.listing.lacks
+        return self._limited() or self._page(asked, self.listing, rows)
+
+    def _listed_at(self, path: str) -> list[Row] | None:
+        """The rows of the list at an address, None where there is no list."""
+        listing, parent = self.listing, self.listing.parent
+        shown = self.listed()
+        if parent is None:
+            found = shown if path == listing.path else None
+        else:
+            places = {
+                self._group_at(Row(0, group.state, group.number), parent): group.number
+                for group in self.groups
+            }
+            number = next(
+                (n for step, n in places.items() if path == listing.path.replace("{parent}", step)),
+                None,
+            )
+            found = None if number is None else [row for row in shown if row.group == number]
+        if found is None or self.restriction is None:
+            return found
+        return [row for row in found if self._is_shown(row)]
+
+    def _is_shown(self, row: Row) -> bool:
+        lacking = self.restriction
+        return lacking is None or not (lacking.empties or row.number % lacking.every)
 
     def _token(self, asked: Asked) -> Answer:
         endpoint = self.emulation.token
@@ -227,46 +283,40 @@ class Emulator:
     def _made(self, answer: Answer) -> Answer:
         return Answer(answer.status, filled(answer.body, 0, self.url), answer.headers)
 
-    def _listing(self, asked: Asked) -> Answer:
-        emulation = self.emulation
-        self.after_page(self.pages)
-        self.pages += 1
-        shown = self.listed()
-        if self.restriction is not None:
-            shown = [one for one in shown if one.number % self.restriction.every == 0]
-        if emulation.filter is not None and emulation.filter.param in asked.query:
-            named = re.findall(emulation.filter.each, asked.query[emulation.filter.param])
-            if len(named) > emulation.filter.most:
-                return emulation.filter.too_many
+    def _page(self, asked: Asked, listing: Listing, shown: list[Row]) -> Answer:
+        if listing.filter is not None and listing.filter.param in asked.query:
+            named = re.findall(listing.filter.each, asked.query[listing.filter.param])
+            if len(named) > listing.filter.most:
+                return listing.filter.too_many
             # A filter also finds what the listing leaves out.
-            shown = [one for one in self.accounts if self.key(one) in set(named)]
+            shown = [one for one in self.rows if self.key(one) in set(named)]
         try:
-            page = page_of(emulation.paging, asked.path, asked.query, shown, self.url)
+            page = page_of(listing.paging, asked.path, asked.query, shown, self.url)
         except BadPosition:
             return Answer(400, {"error": "the position is not one of ours"})
         if isinstance(page, Answer):
             return page
-        found = [self._visible(one, asked.query) for one in page.accounts]
-        bare = emulation.enveloped_by is not None and (
-            asked.query.get(emulation.enveloped_by[0]) != emulation.enveloped_by[1]
+        found = [self._visible(one, listing, asked.query) for one in page.rows]
+        bare = listing.enveloped_by is not None and (
+            asked.query.get(listing.enveloped_by[0]) != listing.enveloped_by[1]
         )
-        if bare or not emulation.records:
+        if bare or not listing.records:
             return Answer(200, found, page.headers)
-        body = filled(emulation.envelope, 0, self.url)
-        body[emulation.records] = found
+        body = filled(listing.envelope, 0, self.url)
+        if found or not listing.omits_empty:
+            body[listing.records] = found
         for path, value in page.fields.items():
             holder = body
-            *steps, last = re.split(r"\.(?=[a-z_]+(?:\.|$))", path) if "@" not in path else [path]
-            for step in steps:
+            *above, last = steps(path)
+            for step in above:
                 holder = holder.setdefault(step, {})
             holder[last] = value
-        if emulation.mask is not None and emulation.mask.whole:
-            body = masked(body, asked.query.get(emulation.mask.param))
+        if listing.mask is not None and listing.mask.whole:
+            body = masked(body, asked.query.get(listing.mask.param))
         return Answer(200, body, page.headers)
 
-    def _visible(self, account: Account, query: dict[str, str]) -> dict[str, Any]:
-        record = self.record(account)
-        mask = self.emulation.mask
+    def _visible(self, row: Row, listing: Listing, query: dict[str, str]) -> dict[str, Any]:
+        record, mask = self._record(row, listing), listing.mask
         if mask is not None and not mask.whole:
             chosen = query.get(mask.param)
             names = (
@@ -275,12 +325,13 @@ class Emulator:
             if names is not None:
                 names |= mask.always
                 record = {name: value for name, value in record.items() if name in names}
-        for path in self.restriction.hides if self.restriction else ():
+        hidden = self.restriction if listing is self.listing else None
+        for path in hidden.hides if hidden else ():
             record = without(record, path)
         return record
 
     def _one(self, asked: Asked) -> Answer:
-        single = self.emulation.single
+        single = self.listing.single
         if single is None:
             return self.emulation.not_found
         if single.param is None:
@@ -293,11 +344,15 @@ class Emulator:
             return self.emulation.not_found
         if self.singles is not None:
             return self.singles
-        every = 1 if self.restriction is None else self.restriction.every
-        for account in self.accounts:
-            if self.key(account) == key and account.number % every == 0:
-                record = self._visible(account, asked.query)
+        for row in self.rows:
+            if self.key(row) == key and self._is_shown(row):
+                record = self._visible(row, self.listing, asked.query)
                 if single.within is None:
                     return Answer(200, record)
-                return Answer(200, {**self.emulation.envelope, single.within: record})
+                return Answer(200, {**self.listing.envelope, single.within: record})
         return single.missing
+
+
+def _parents(emulation: Emulation) -> Listing:
+    """The listing of groups, whose members another one lists."""
+    return emulation.listings["groups"]

@@ -151,10 +151,10 @@ class PresetData(Strict):
 
 
 @cache
-def verdicts() -> dict[str, dict[str, str]]:
-    """What the conformance checks of each preset came to, as they were recorded."""
+def verdicts() -> dict[str, dict[str, dict[str, str]]]:
+    """What the conformance checks of each preset's streams came to, as they were recorded."""
     recorded = resources.files("elt_assets.connectors") / "presets" / "conformance.json"
-    found: dict[str, dict[str, str]] = json.loads(recorded.read_text("utf-8"))
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(recorded.read_text("utf-8"))
     return found
 
 
