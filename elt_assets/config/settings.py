@@ -50,7 +50,7 @@ def _reference(given: object) -> object:
 
 Reference = Annotated[SecretRef | None, NoDecode, BeforeValidator(_reference)]
 
-_LOOKS_LIKE_A_REFERENCE = re.compile(r"\s*\{?\s*(env|file)\s*[:=]|\$\w+$|\$\{\w+\}$", re.IGNORECASE)
+_LOOKS_LIKE_A_REFERENCE = re.compile(r"\s*\{?\s*(?i:env|file)\s*[:=]|\$[A-Z][A-Z0-9_]+$|\$\{\w+\}$")
 
 
 def _secret(given: object) -> object:
