@@ -5,37 +5,32 @@ Importing this module touches no file, no network and no environment variable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import date
+from collections.abc import Collection, Iterable, Sequence
 
 import dagster as dg
 
-from elt_assets.config.settings import load_settings
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.errors import InvalidInput
 from elt_assets.orchestration.assets.change_feed import change_feed
 from elt_assets.orchestration.assets.fleet_report import fleet_report
 from elt_assets.orchestration.assets.signin.signin_assets import event_assets
-from elt_assets.orchestration.assets.stream_assets import TRANSIENT, stream_assets
-from elt_assets.orchestration.checks.signin_checks import EVENT_AUDIT, event_checks
+from elt_assets.orchestration.assets.stream_assets import stream_assets
+from elt_assets.orchestration.checks.signin_checks import event_checks
 from elt_assets.orchestration.checks.sync_checks import (
-    audit_spec,
+    audit_specs,
     check_job,
     daily_checks,
     stream_checks,
 )
-from elt_assets.orchestration.day_partitions import FIRST_DAY, event_days
+from elt_assets.orchestration.day_partitions import event_days
 from elt_assets.orchestration.instance.run_retention import OwnRuns
 from elt_assets.orchestration.jobs.daily_schedule import daily_sync
 from elt_assets.orchestration.jobs.decisions_job import decisions_job
 from elt_assets.orchestration.jobs.maintenance_job import maintenance_job, weekly_maintenance
 from elt_assets.orchestration.jobs.signin_jobs import daily_events, event_job, hourly_events
 from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
-from elt_assets.orchestration.placement import STANDALONE
-from elt_assets.orchestration.resources import (
-    OperationalResource,
-    RunListener,
-    WarehouseResource,
-    platform_resource,
-)
+from elt_assets.orchestration.placement import OWNER, STANDALONE, Placement
+from elt_assets.orchestration.resources import NO_LISTENER, RunListener, platform_resource
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
 from elt_assets.orchestration.sensors.confirmation_sensor import confirmation_sensor
 from elt_assets.orchestration.sensors.drop_sensor import drop_sensor
@@ -44,70 +39,138 @@ from elt_assets.orchestration.sensors.recovery_sensor import recovery_sensor
 from elt_assets.orchestration.sensors.registry_sensor import registry_sensor
 from elt_assets.orchestration.sensors.report_sensor import report_job, report_sensor
 from elt_assets.orchestration.sensors.signin_file_sensor import event_file_sensor
-from elt_assets.sync.streams import STREAMS
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.streams import STREAMS, Stream
 
 
 def build_defs(
     *,
-    resources: Mapping[str, object] | None = None,
-    retry_policy: dg.RetryPolicy = TRANSIENT,
-    events_start: date = FIRST_DAY,
+    key_prefix: str | Sequence[str] = (),
+    group: str | None = None,
+    owners: Sequence[str] = (OWNER,),
+    settings: Settings | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    schedules: bool = True,
+    sensors: bool = True,
+    streams: Collection[str] = tuple(STREAMS),
+    events: bool = True,
+    start_automation: bool = False,
 ) -> dg.Definitions:
-    """Everything Dagster knows of this project, with `resources` in the place of defaults."""
-    assets = [
-        *(stream_assets(stream, retry_policy=retry_policy) for stream in STREAMS.values()),
-        *event_assets(event_days(events_start)),
-        fleet_report,
-        change_feed,
-    ]
-    maintenance = maintenance_job(_own_runs(assets))
+    """The definitions of one installation, which merge with those of other owners.
+
+    `key_prefix` begins every asset key and every name; two installations in one code location need
+    different ones. `group`, `owners` and `retry_policy` apply to all assets and steps. `settings`
+    are those of the environment at the time of a run if unset. `streams` are the names of the
+    streams to sync, `events` includes sign-in events. Schedules and sensors wait to be started,
+    unless `start_automation` is set. Raises `InvalidInput`.
+    """
+    placement = Placement(
+        key_prefix=(key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix),
+        group=group,
+        owners=tuple(owners),
+        retry_policy=retry_policy,
+        start_automation=start_automation,
+        streams=_declared(streams),
+        events=events,
+    )
+    definitions = assembled(
+        placement, platform_resource(settings), first=settings or load_settings()
+    )
     return dg.Definitions(
-        assets=[*assets, *(audit_spec(stream) for stream in STREAMS.values()), EVENT_AUDIT],
-        asset_checks=[*(stream_checks(stream) for stream in STREAMS.values()), event_checks()],
-        jobs=[*sync_jobs.values(), event_job, check_job, report_job, decisions_job, maintenance],
+        assets=definitions.assets,
+        asset_checks=definitions.asset_checks,
+        jobs=definitions.jobs,
+        schedules=definitions.schedules if schedules else (),
+        sensors=definitions.sensors if sensors else (),
+        resources=definitions.resources,
+    )
+
+
+def assembled(
+    at: Placement = STANDALONE,
+    platform: SyncService | dg.ResourceDefinition | None = None,
+    *,
+    listener: RunListener = NO_LISTENER,
+    first: Settings | None = None,
+) -> dg.Definitions:
+    """The definitions of the installation at `at`.
+
+    A run in the caller's own process may bring an open `platform` and a `listener`. `first` are the
+    settings that say on which day sign-in events begin.
+    """
+    days = event_days(first.events_start) if first else event_days()
+    assets = [
+        *(stream_assets(stream, at, listener) for stream in at.streams),
+        *(event_assets(days, at) if at.events else ()),
+        fleet_report(at),
+        change_feed(at),
+    ]
+    maintenance = maintenance_job(_own_runs(assets, at), at)
+    return dg.Definitions(
+        assets=[*assets, *audit_specs(at)],
+        asset_checks=[
+            *(stream_checks(stream, at) for stream in at.streams),
+            *([event_checks(at)] if at.events else ()),
+        ],
+        jobs=[
+            *sync_jobs(at),
+            *([event_job(at)] if at.events else ()),
+            check_job(at),
+            report_job(at),
+            decisions_job(at),
+            maintenance,
+        ],
         schedules=[
-            *(daily_sync(stream) for stream in STREAMS.values()),
-            daily_events(),
-            hourly_events(),
-            daily_checks(),
-            weekly_maintenance(maintenance),
+            *(daily_sync(stream, at) for stream in at.streams),
+            *([daily_events(at), hourly_events(at)] if at.events else ()),
+            daily_checks(at),
+            weekly_maintenance(maintenance, at),
         ],
         sensors=[
-            registry_sensor(),
-            recovery_sensor(),
-            confirmation_sensor(),
-            alert_sensor(),
-            drop_sensor(),
-            event_file_sensor(),
-            report_sensor(),
-            feed_sensor(),
+            registry_sensor(at),
+            recovery_sensor(at),
+            confirmation_sensor(at),
+            alert_sensor(at),
+            drop_sensor(at),
+            *([event_file_sensor(at)] if at.events else ()),
+            report_sensor(at),
+            feed_sensor(at),
         ],
-        resources={
-            "warehouse": WarehouseResource(),
-            "operational": OperationalResource(),
-            "platform": platform_resource,
-            "listener": RunListener(),
-            **(resources or {}),
-        },
-        executor=dg.in_process_executor,
+        resources={at.resource: platform or platform_resource()},
     )
 
 
 def own_runs() -> OwnRuns:
     """The runs of the stand-alone installation, which commands maintain."""
     return _own_runs(
-        definition
-        for definition in build_defs().assets or ()
-        if isinstance(definition, dg.AssetsDefinition)
+        one for one in assembled().assets or () if isinstance(one, dg.AssetsDefinition)
     )
 
 
-def _own_runs(assets: Iterable[dg.AssetsDefinition]) -> OwnRuns:
-    keys = frozenset(key for definition in assets for key in definition.keys)
-    return OwnRuns(STANDALONE.tags, keys)
+def _own_runs(assets: Iterable[dg.AssetsDefinition], at: Placement = STANDALONE) -> OwnRuns:
+    keys = {key for definition in assets for key in definition.keys}
+    return OwnRuns(at.tags, frozenset(keys | {spec.key for spec in audit_specs(at)}))
+
+
+def _declared(names: Collection[str]) -> tuple[Stream, ...]:
+    """The streams of these names, in the order of their declaration."""
+    unknown = [name for name in names if name not in STREAMS]
+    if unknown or not names:
+        raise InvalidInput(
+            f"streams: {unknown[0]!r} is no stream; give some of {', '.join(STREAMS)}"
+            if unknown
+            else f"streams is empty; give some of {', '.join(STREAMS)}"
+        )
+    return tuple(stream for name, stream in STREAMS.items() if name in names)
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads: called by it, so that importing this module reads no setting."""
-    return build_defs(events_start=load_settings().events_start)
+    """What Dagster loads for the stand-alone workspace.
+
+    Dagster calls it, so that importing this module reads no setting. Only here do automation and
+    the runs of selected assets follow us: the code location is our own.
+    """
+    return dg.Definitions.merge(
+        build_defs(start_automation=True), dg.Definitions(executor=dg.in_process_executor)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from elt_assets import definitions
 from elt_assets.config.settings import Settings
 from elt_assets.definitions import build_defs, own_runs
 from elt_assets.orchestration.assets.stream_assets import TRANSIENT
@@ -16,6 +17,13 @@ from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 defs = build_defs()
+
+
+def stand_alone() -> dg.Definitions:
+    """What `workspace.yaml` loads."""
+    found = definitions.defs()
+    assert isinstance(found, dg.Definitions)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,7 @@ def test_the_tables_of_users_have_the_documented_names(graph: dg.AssetGraph) -> 
 
 def test_runs_stay_in_one_process() -> None:
     # A process for each step costs seconds, and the run works on many integrations by itself.
-    assert defs.executor is dg.in_process_executor
+    assert stand_alone().executor is dg.in_process_executor
     assert defs.resolve_job_def("sync").executor_def is dg.in_process_executor
 
 
@@ -58,24 +66,15 @@ def test_steps_retry_with_growing_waits() -> None:
     assert TRANSIENT.jitter is dg.Jitter.PLUS_MINUS
 
 
-def test_no_policy_of_dagsters_own_retries_a_step_that_is_terminated() -> None:
-    assert defs.resolve_assets_def("users_latest").op.retry_policy is None
+def test_schedules_and_sensors_start_by_themselves_only_in_the_stand_alone_workspace() -> None:
+    def running(of: dg.Definitions) -> set[str]:
+        repository = of.get_repository_def()
+        automation = [*repository.schedule_defs, *repository.sensor_defs]
+        return {one.name for one in automation if one.default_status.value == "RUNNING"}
 
-
-def test_resources_can_be_replaced() -> None:
-    mine = object()
-    replaced = build_defs(resources={"platform": mine})
-    assert (replaced.resources or {})["platform"] is mine
-    assert "warehouse" in (replaced.resources or {})
-
-
-def test_the_schedule_and_the_sensor_run_without_being_switched_on() -> None:
-    assert (
-        defs.resolve_schedule_def("daily_sync").default_status is dg.DefaultScheduleStatus.RUNNING
-    )
-    assert (
-        defs.resolve_sensor_def("registry_sensor").default_status is dg.DefaultSensorStatus.RUNNING
-    )
+    assert running(stand_alone()) >= {"daily_sync", "registry_sensor", "weekly_maintenance"}
+    assert "hourly_signin_events" not in running(stand_alone())
+    assert running(defs) == set()
 
 
 def test_a_sync_does_not_plan_the_standing_checks() -> None:
@@ -91,7 +90,8 @@ def test_every_job_names_the_installation_that_its_runs_belong_to() -> None:
 
 
 def test_the_runs_of_every_asset_of_ours_are_our_own(graph: dg.AssetGraph) -> None:
-    assert own_runs().assets == graph.materializable_asset_keys
+    audited = {key.asset_key for key in graph.asset_check_keys}
+    assert own_runs().assets == graph.materializable_asset_keys | audited
 
 
 def test_no_run_of_a_production_job_can_be_made_to_fail_on_purpose() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from elt_assets.config.settings import load_settings
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.materializations import materializations
 from elt_assets.orchestration.instance.opening import open_instance
@@ -49,7 +49,7 @@ def fleet(integrations: int, days: int) -> Iterator[Fleet]:
             _remember(platform, days)
         add_partition_keys(instance, refs)
         _materialize(instance, refs)
-        yield Fleet(platform, instance, build_defs(resources={"platform": platform}))
+        yield Fleet(platform, instance, assembled(platform=platform))
 
 
 def refs_of(integrations: int) -> list[IntegrationRef]:

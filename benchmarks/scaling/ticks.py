@@ -22,6 +22,7 @@ from elt_assets.orchestration.partitions import (
     add_partition_keys,
     connected_integrations,
 )
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import USERS
 
@@ -78,7 +79,7 @@ def _sensor_tick(made: Fleet, name: str, cursor: str | None) -> Any:
     with dg.build_sensor_context(
         instance=made.instance,
         definitions=definitions,
-        resources={"platform": made.platform},
+        resources={STANDALONE.resource: made.platform},
         cursor=cursor,
     ) as context:
         return definitions.resolve_sensor_def(name).evaluate_tick(context)
@@ -89,7 +90,7 @@ def _schedule_tick(made: Fleet) -> Any:
     with dg.build_schedule_context(
         instance=made.instance,
         scheduled_execution_time=datetime.now(UTC),
-        resources={"platform": made.platform},
+        resources={STANDALONE.resource: made.platform},
         repository_def=definitions.get_repository_def(),
     ) as context:
         return definitions.resolve_schedule_def("daily_sync").evaluate_tick(context)

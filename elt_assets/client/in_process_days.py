@@ -9,7 +9,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.config.settings import Settings
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import assembled
 from elt_assets.errors import InvalidInput
 from elt_assets.orchestration.assets.signin.signin_specs import CSV_EVENTS, following
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY
@@ -51,9 +51,7 @@ def run_days(
             )
     selection = [CSV_EVENTS, *following(CSV_EVENTS.name)] if files_only else []
     with SyncService.open(settings) as platform:
-        definitions = build_defs(
-            resources={"platform": platform}, events_start=settings.events_start
-        )
+        definitions = assembled(platform=platform, first=settings)
         job = definitions.resolve_job_def(JOB)
         for day in days:
             result = job.execute_in_process(

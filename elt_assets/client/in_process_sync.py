@@ -8,7 +8,7 @@ from textwrap import shorten
 import dagster as dg
 
 from elt_assets.config.settings import Settings
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, SyncConfig, step_name
@@ -60,7 +60,7 @@ def run_sync(
     add_partition_keys(instance, refs)
     with SyncService.open(settings, faults=faults) as platform:
         listener = RunListener(progress=progress, settled=settle, stopped=stopped)
-        definitions = build_defs(resources={"platform": platform, "listener": listener})
+        definitions = assembled(platform=platform, listener=listener)
         config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
         known = {entry.ref: entry for entry in platform.registry.all()}
         for stream in STREAMS.values():

@@ -10,6 +10,7 @@ import dagster as dg
 
 from elt_assets.config.settings import Settings
 from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.workload import Load, in_turn
 
 RANGE_LIMIT = 100
@@ -24,9 +25,8 @@ PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
-PARTITIONS = "connected_integrations"
-
-connected_integrations = dg.DynamicPartitionsDefinition(name=PARTITIONS)
+PARTITIONS = STANDALONE.partitions
+connected_integrations = STANDALONE.integrations
 
 
 def contiguous_ranges(

@@ -1,28 +1,131 @@
-"""The place of an installation in a Dagster deployment: names, keys and tags of its definitions."""
+"""The place of an installation in a Dagster deployment: names, keys, tags and retries.
+
+Every definition takes its name from a `Placement`, so that two installations, or an installation
+and another owner's code, can share a code location.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from elt_assets.errors import InvalidInput
+from elt_assets.sync.outcome import Stage
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 INSTALLATION_TAG = "elt_assets/installation"
 """Tag of our jobs, and so of their runs: the installation that they belong to."""
 
+OWNER = "team:identity-data"
+
+_PART = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_OWN = "elt_assets"
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the definitions of one installation are placed."""
+    """Where and how the definitions of one installation appear.
+
+    `group` and `retry_policy` replace each definition's own where they are set.
+    """
+
+    key_prefix: tuple[str, ...] = ()
+    group: str | None = None
+    owners: tuple[str, ...] = (OWNER,)
+    retry_policy: dg.RetryPolicy | None = None
+    start_automation: bool = False
+    streams: tuple[Stream, ...] = tuple(STREAMS.values())
+    events: bool = True
+
+    def __post_init__(self) -> None:
+        for part in self.key_prefix:
+            if not _PART.fullmatch(part):
+                raise InvalidInput(
+                    f"key_prefix has {part!r}: give letters, digits and _, beginning with a letter"
+                )
+
+    def name(self, own: str) -> str:
+        """The name of a job, schedule, sensor, pool or set of partitions."""
+        return "_".join((*self.key_prefix, own))
+
+    def key(self, own: str) -> dg.AssetKey:
+        """The key of an asset."""
+        return dg.AssetKey([*self.key_prefix, own])
+
+    def step(self, own: str) -> str:
+        """The name of a step, formed as Dagster forms that of an asset's step."""
+        return self.key(own).to_python_identifier()
+
+    def table(self, stream: Stream, stage: Stage) -> dg.AssetKey:
+        """The asset of the table of `stream` that `stage` fills."""
+        names = {Stage.STAGING: stream.staging, Stage.CDC: stream.cdc, Stage.LATEST: stream.latest}
+        return self.key(names[stage])
+
+    def latest_tables(self) -> list[dg.AssetKey]:
+        """The assets of the tables that applications read."""
+        return [self.table(stream, Stage.LATEST) for stream in self.streams]
+
+    def job(self, stream: Stream) -> str:
+        """The sync job: `sync` for users, which every integration offers, else `<stream>_sync`."""
+        return self.name("sync" if stream is USERS else f"{stream.name}_sync")
 
     @property
     def resource(self) -> str:
         """The key of the installation's resource, which also identifies the installation."""
-        return "elt_assets"
+        return "_".join((_OWN, *self.key_prefix))
+
+    @property
+    def required(self) -> set[str]:
+        """The resource keys that a definition of the installation requires."""
+        return {self.resource}
+
+    def platform(self, context: Any) -> SyncService:
+        """The installation's stores and engine, in a run or a tick."""
+        found: SyncService = getattr(context.resources, self.resource)
+        return found
 
     @property
     def tags(self) -> Mapping[str, str]:
         """The tags of every job."""
         return {INSTALLATION_TAG: self.resource}
 
+    @property
+    def partitions(self) -> str:
+        """The name of the set of partitions in Dagster's instance."""
+        return self.name("connected_integrations")
 
-STANDALONE = Placement()
-"""A code location of its own: no prefix."""
+    @property
+    def integrations(self) -> dg.DynamicPartitionsDefinition:
+        """A partition for each connected integration."""
+        return dg.DynamicPartitionsDefinition(name=self.partitions)
+
+    def group_or(self, own: str) -> str:
+        """The group of an asset."""
+        return self.group or own
+
+    def retries_or(self, own: dg.RetryPolicy) -> dg.RetryPolicy:
+        """The retry policy of a step."""
+        return self.retry_policy or own
+
+    @property
+    def sensors_are(self) -> dg.DefaultSensorStatus:
+        """Whether sensors run without being started."""
+        return dg.DefaultSensorStatus[self._status]
+
+    @property
+    def schedules_are(self) -> dg.DefaultScheduleStatus:
+        """Whether schedules run without being started."""
+        return dg.DefaultScheduleStatus[self._status]
+
+    @property
+    def _status(self) -> str:
+        return "RUNNING" if self.start_automation else "STOPPED"
+
+
+STANDALONE = Placement(start_automation=True)
+"""A code location of its own: no prefix, and automation that starts by itself."""

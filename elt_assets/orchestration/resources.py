@@ -86,20 +86,30 @@ class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return SqliteDatabase(Path(self.path)) if self.path else operational_database(settings)
 
 
-@dg.resource(
-    required_resource_keys={"warehouse", "operational"},
-    description="The engine over both stores, which assets, schedules and sensors use.",
-)
-def platform_resource(context: dg.InitResourceContext) -> Iterator[SyncService]:
-    """Open the platform for one run or one tick, and always close it."""
-    settings = load_settings()
-    logs.configure(settings.log_format or "console", settings.log_level)
-    with SyncService(
-        settings,
-        context.resources.operational.database(settings),
-        context.resources.warehouse.warehouses(settings),
-    ) as platform:
-        yield platform
+def platform_resource(
+    settings: Settings | None = None,
+    *,
+    warehouse: WarehouseResource | None = None,
+    operational: OperationalResource | None = None,
+) -> dg.ResourceDefinition:
+    """The engine over both stores, which assets, schedules and sensors use.
+
+    Without `settings`, those of the environment at the time of the run.
+    """
+
+    @dg.resource(description="The engine over both stores of an installation.")
+    def platform() -> Iterator[SyncService]:
+        """Open the platform for one run or one tick, and always close it."""
+        chosen = settings or load_settings()
+        logs.configure(chosen.log_format or "console", chosen.log_level)
+        with SyncService(
+            chosen,
+            (operational or OperationalResource()).database(chosen),
+            (warehouse or WarehouseResource()).warehouses(chosen),
+        ) as opened:
+            yield opened
+
+    return platform
 
 
 OutcomeListener = Callable[[Outcome], None]
@@ -125,3 +135,7 @@ class RunListener:
     progress: ProgressListener = silent
     settled: OutcomeListener = ignore
     stopped: Callable[[], bool] = never
+
+
+NO_LISTENER = RunListener()
+"""The listener of a run that no caller waits for."""

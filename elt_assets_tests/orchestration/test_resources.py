@@ -25,12 +25,7 @@ REF = IntegrationRef("acme", "okta")
 
 @contextmanager
 def opened_platform(**replaced: Any) -> Iterator[SyncService]:
-    resources = {
-        "warehouse": WarehouseResource(),
-        "operational": OperationalResource(),
-        "platform": platform_resource,
-    }
-    with dg.build_resources(resources | replaced) as opened:
+    with dg.build_resources({"platform": platform_resource(**replaced)}) as opened:
         yield opened.platform
 
 

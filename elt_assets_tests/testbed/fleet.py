@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +24,7 @@ import dagster as dg
 import pytest
 
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.opening import open_instance
@@ -34,7 +34,8 @@ from elt_assets.orchestration.partitions import (
     connected_integrations,
     partition_tags,
 )
-from elt_assets.orchestration.resources import RunListener
+from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.resources import NO_LISTENER, RunListener
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS, Stream
@@ -156,9 +157,10 @@ class Fleet:
             add_partition_keys(self.instance, self.refs)
         return self.keys
 
-    def definitions(self, **resources: object) -> dg.Definitions:
+    def definitions(self, listener: RunListener = NO_LISTENER) -> dg.Definitions:
         """The graph over this installation; a retry follows at once, and only one."""
-        return build_defs(resources={"platform": self.platform, **resources}, retry_policy=SOON)
+        at = replace(STANDALONE, retry_policy=SOON)
+        return assembled(at, self.platform, listener=listener)
 
     def run(
         self,
@@ -166,11 +168,10 @@ class Fleet:
         *stages: Stage,
         tags: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
-        listener: RunListener | None = None,
+        listener: RunListener = NO_LISTENER,
     ) -> dg.ExecuteInProcessResult:
         """Run the sync job over the range `keys`, for `stages` alone if any are given."""
-        resources = {"listener": listener} if listener else {}
-        job = self.definitions(**resources).resolve_job_def("sync")
+        job = self.definitions(listener).resolve_job_def("sync")
         return job.execute_in_process(
             instance=self.instance,
             tags={**partition_tags(keys), **(tags or {})},

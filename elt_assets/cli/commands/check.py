@@ -39,15 +39,15 @@ def check(as_json: bool) -> int:
 
 
 def _evaluations() -> list[dg.AssetCheckEvaluation]:
-    from elt_assets.definitions import build_defs
+    from elt_assets.definitions import assembled
     from elt_assets.orchestration.checks.sync_checks import check_job
     from elt_assets.orchestration.instance.opening import open_instance
     from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE
 
     with open_instance(load_settings()) as instance:
         result = (
-            build_defs()
-            .resolve_job_def(check_job.name)
+            assembled()
+            .resolve_job_def(check_job().name)
             .execute_in_process(
                 instance=instance,
                 run_config={"loggers": QUIET_CONSOLE},

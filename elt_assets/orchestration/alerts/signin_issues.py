@@ -16,6 +16,7 @@ from elt_assets.orchestration.alerts.issues import Issue, OpenIssues
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS
 from elt_assets.orchestration.jobs.signin_jobs import JOB
 from elt_assets.orchestration.partitions import PARTITION_TAG
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin.fleet_state import cause_of
 
 KIND = "event day"
@@ -24,23 +25,27 @@ _NEWEST = 300
 """The number of newest runs to read; every change is among them."""
 
 _LONGEST = 300
-_ALL = frozenset(asset.key for asset in EVENT_ASSETS)
 
 
-def signin_issues(instance: dg.DagsterInstance, reported: Iterable[Issue]) -> OpenIssues:
+def signin_issues(
+    instance: dg.DagsterInstance, reported: Iterable[Issue], at: Placement = STANDALONE
+) -> OpenIssues:
     """The failed days. A day is undecided while it is retried, or if it was `reported` and none
     of the newest runs shows its state."""
     known = {issue.partition: issue for issue in reported if issue.kind == KIND}
     undecided = set(known)
     found = []
-    runs = instance.get_runs(dg.RunsFilter(job_name=JOB), limit=_NEWEST)
+    runs = instance.get_runs(
+        dg.RunsFilter(job_name=at.name(JOB), tags=dict(at.tags)), limit=_NEWEST
+    )
+    every = frozenset(at.key(asset.name) for asset in EVENT_ASSETS)
     by_day = sorted(runs, key=_day)  # stable: each day's newest run stays first
     for day, of_day in groupby(by_day, _day):
         history = list(of_day)
         if not history[0].is_finished:
             undecided.add(day)
             continue
-        failed = _unreplaced_failure(history)
+        failed = _unreplaced_failure(history, every)
         if failed is not None:
             found.append(known.get(day) or _issue(instance, day, failed))
         elif any(run.status is dg.DagsterRunStatus.SUCCESS for run in history):
@@ -52,20 +57,22 @@ def _day(run: dg.DagsterRun) -> str:
     return run.tags.get(PARTITION_TAG, "")
 
 
-def _unreplaced_failure(history: Sequence[dg.DagsterRun]) -> dg.DagsterRun | None:
+def _unreplaced_failure(
+    history: Sequence[dg.DagsterRun], every: frozenset[dg.AssetKey]
+) -> dg.DagsterRun | None:
     """The failed run that no later success replaced, of one day's runs, newest first."""
     done: list[frozenset[dg.AssetKey]] = []
     for run in history:
         if run.status is dg.DagsterRunStatus.SUCCESS:
-            done.append(_assets(run))
+            done.append(_assets(run, every))
         elif run.status is dg.DagsterRunStatus.FAILURE:
-            return None if any(_assets(run) <= assets for assets in done) else run
+            return None if any(_assets(run, every) <= assets for assets in done) else run
     return None
 
 
-def _assets(run: dg.DagsterRun) -> frozenset[dg.AssetKey]:
+def _assets(run: dg.DagsterRun, every: frozenset[dg.AssetKey]) -> frozenset[dg.AssetKey]:
     """The assets that the run selected; a run of the whole job names none."""
-    return frozenset(run.asset_selection or _ALL)
+    return frozenset(run.asset_selection or every)
 
 
 def _issue(instance: dg.DagsterInstance, day: str, run: dg.DagsterRun) -> Issue:

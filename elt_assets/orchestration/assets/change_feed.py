@@ -12,41 +12,47 @@ from typing import Any
 import dagster as dg
 
 from elt_assets.feed.status import FeedStatus, feed_status
-from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
-from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import SyncService
-from elt_assets.sync.streams import STREAMS
+from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
+from elt_assets.orchestration.placement import STANDALONE, Placement
 
-CHANGE_FEED = dg.AssetKey("change_feed")
+CHANGE_FEED = "change_feed"
 
 
-@dg.multi_asset(
-    name="change_feed",
-    specs=[
-        dg.AssetSpec(
-            CHANGE_FEED,
-            deps=[asset_key(stream, Stage.LATEST) for stream in STREAMS.values()],
-            group_name="fleet",
-            owners=[OWNER],
-            kinds={"sqlite"},
-            description="Every applied change, for applications, by pull and by webhook. The "
-            "transaction that changes a latest table writes its entries; observations say how far "
-            "consumers are behind.",
-        )
-    ],
-    # As for `fleet_report`: a range of a table and what is downstream of it may be selected.
-    backfill_policy=dg.BackfillPolicy.single_run(),
-)
-def change_feed(platform: dg.ResourceParam[SyncService]) -> dg.MaterializeResult[None]:
-    """Report how the feed and its consumers stand."""
-    return dg.MaterializeResult(
-        metadata=lags(feed_status(platform.database, platform.settings.keep_feed_bytes))
+def change_feed(at: Placement = STANDALONE) -> dg.AssetsDefinition:
+    """The asset after the latest tables of all streams."""
+
+    @dg.multi_asset(
+        name=at.step("change_feed"),
+        specs=[
+            dg.AssetSpec(
+                at.key(CHANGE_FEED),
+                deps=at.latest_tables(),
+                group_name=at.group_or("fleet"),
+                owners=list(at.owners),
+                kinds={"sqlite"},
+                description="Every applied change, for applications, by pull and by webhook. The "
+                "transaction that changes a latest table writes its entries; observations say how "
+                "far consumers are behind.",
+            )
+        ],
+        # As for `fleet_report`: a range of a table and what is downstream of it may be selected.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=at.retries_or(REPORT_RETRIES),
+        required_resource_keys=at.required,
     )
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """Report how the feed and its consumers stand."""
+        with ended_by_interruption(context):
+            platform = at.platform(context)
+            status = feed_status(platform.database, platform.settings.keep_feed_bytes)
+        return dg.MaterializeResult(metadata=lags(status))
+
+    return report
 
 
-def observation(status: FeedStatus) -> dg.AssetObservation:
+def observation(status: FeedStatus, at: Placement = STANDALONE) -> dg.AssetObservation:
     """How the feed and its consumers stand, between runs."""
-    return dg.AssetObservation(CHANGE_FEED, metadata=lags(status))
+    return dg.AssetObservation(at.key(CHANGE_FEED), metadata=lags(status))
 
 
 def lags(status: FeedStatus) -> dict[str, Any]:

@@ -16,8 +16,8 @@ import msgspec
 from elt_assets.errors import EltAssetsError
 from elt_assets.foreign_text import inert
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.markdown import bullet_list
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import ledger
@@ -90,11 +90,11 @@ def failure_details(platform: SyncService, stream: Stream, outcome: Outcome) -> 
 
 
 def failed_observation(
-    stream: Stream, outcome: Outcome, details: FailureDetails
+    stream: Stream, outcome: Outcome, details: FailureDetails, at: Placement = STANDALONE
 ) -> dg.AssetObservation:
     """The event: a summary for people, and all details as JSON for programs."""
     return dg.AssetObservation(
-        asset_key(stream, Stage.LATEST),
+        at.table(stream, Stage.LATEST),
         partition=outcome.partition,
         description=inert(details.error),
         metadata={

@@ -13,48 +13,65 @@ from urllib.parse import urlencode
 import dagster as dg
 
 from elt_assets.orchestration.assets.charts import bars, data_uri, stacked
-from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
-from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, job_name
+from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
+from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, SHARED_JOB, sync_jobs
 from elt_assets.orchestration.markdown import Link, table
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin.fleet_state import DAYS, FleetState, Ranked, fleet_state
 from elt_assets.sync.outcome import Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import STREAMS
 
-FLEET_REPORT = dg.AssetKey("fleet_report")
-
-_SYNCING = (*(job_name(stream) for stream in STREAMS.values()), "__ASSET_JOB")
-"""Jobs whose runs sync: also Dagster's own, in which "Materialize" and backfills run."""
+FLEET_REPORT = "fleet_report"
 
 
-@dg.multi_asset(
-    name="fleet_report",
-    specs=[
-        dg.AssetSpec(
-            FLEET_REPORT,
-            deps=[asset_key(stream, Stage.LATEST) for stream in STREAMS.values()],
-            group_name="fleet",
-            owners=[OWNER],
-            kinds={"markdown"},
-            description="The state of all integrations: freshness, changes, failures with their "
-            "causes, and quarantines. The page is in the newest materialization's metadata.",
+def fleet_report(at: Placement = STANDALONE) -> dg.AssetsDefinition:
+    """The asset after the latest tables of all streams."""
+
+    @dg.multi_asset(
+        name=at.step(FLEET_REPORT),
+        specs=[
+            dg.AssetSpec(
+                at.key(FLEET_REPORT),
+                deps=at.latest_tables(),
+                group_name=at.group_or("fleet"),
+                owners=list(at.owners),
+                kinds={"markdown"},
+                description="The state of all integrations: freshness, changes, failures with "
+                "their causes, and quarantines. The page is in the newest materialization's "
+                "metadata.",
+            )
+        ],
+        # It has no partitions, but `dagster asset materialize --select "*" --partition-range`
+        # requires the policy of every asset.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=at.retries_or(REPORT_RETRIES),
+        required_resource_keys=at.required,
+    )
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        """Query the operational database and write the page."""
+        with ended_by_interruption(context):
+            found = contents(at.platform(context), syncing(context.instance, at))
+        return dg.MaterializeResult(metadata=found)
+
+    return report
+
+
+def syncing(instance: dg.DagsterInstance, at: Placement) -> int:
+    """How many runs of the installation sync, or will.
+
+    They are runs of its jobs, and runs that "Materialize" and backfills start.
+    """
+    of_jobs = sum(
+        instance.get_runs_count(
+            dg.RunsFilter(job_name=job.name, tags=dict(at.tags), statuses=NOT_ENDED)
         )
-    ],
-    # It has no partitions, but `dagster asset materialize --select "*" --partition-range` requires
-    # the policy of every asset.
-    backfill_policy=dg.BackfillPolicy.single_run(),
-)
-def fleet_report(
-    context: dg.AssetExecutionContext, platform: dg.ResourceParam[SyncService]
-) -> dg.MaterializeResult[None]:
-    """Query the operational database and write the page."""
-    return dg.MaterializeResult(metadata=contents(platform, syncing(context.instance)))
-
-
-def syncing(instance: dg.DagsterInstance) -> int:
-    """How many runs sync, or will."""
-    return sum(
-        instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=NOT_ENDED)) for job in _SYNCING
+        for job in sync_jobs(at)
+    )
+    tables = {at.table(stream, stage) for stream in at.streams for stage in Stage}
+    shared = instance.get_runs(dg.RunsFilter(job_name=SHARED_JOB, statuses=NOT_ENDED))
+    return of_jobs + sum(
+        run.asset_selection is None or not tables.isdisjoint(run.asset_selection) for run in shared
     )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import dagster as dg
 
 from elt_assets.foreign_text import inert
-from elt_assets.orchestration.assets.table_specs import asset_key, column_lineage
+from elt_assets.orchestration.assets.table_specs import column_lineage
 from elt_assets.orchestration.markdown import bullet_list, bullets, named, table
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin.completeness import completeness
 from elt_assets.sync.outcome import Certificate, Outcome, Stage, Status
 from elt_assets.sync.streams import Stream
@@ -34,6 +35,7 @@ def materializations(
     *,
     lineage: bool = False,
     of_latest: Mapping[str, Any] = EMPTY,
+    at: Placement = STANDALONE,
 ) -> list[dg.AssetMaterialization]:
     """One event for each selected table that this sync brought up to date.
 
@@ -47,12 +49,12 @@ def materializations(
     """
     return [
         dg.AssetMaterialization(
-            asset_key(stream, stage),
+            at.table(stream, stage),
             partition=outcome.partition,
             metadata={
                 **(of_latest if stage is Stage.LATEST else {}),
                 **_metadata(outcome, stage),
-                **(_lineage(stream, stage) if lineage else {}),
+                **(_lineage(stream, stage, at) if lineage else {}),
             },
         )
         for stage in _filled(outcome)
@@ -189,8 +191,8 @@ def _completeness(outcome: Outcome) -> dict[str, Any]:
     return {COMPLETE: int(complete), **reasons, **coverage}
 
 
-def _lineage(stream: Stream, stage: Stage) -> dict[str, Any]:
-    found = column_lineage(stream, stage)
+def _lineage(stream: Stream, stage: Stage, at: Placement) -> dict[str, Any]:
+    found = column_lineage(stream, stage, at)
     return {"dagster/column_lineage": found} if found else {}
 
 

@@ -20,6 +20,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.materializations import materializations
 from elt_assets.orchestration.instance.opening import open_instance
 from elt_assets.orchestration.markdown import bullet_list, table
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.ledger import SyncRow
@@ -32,7 +33,9 @@ MARK = "quarantine"
 """Label of the metadata entry that marks a partition whose changes wait for a decision."""
 
 
-def quarantine_details(platform: SyncService, outcome: Outcome) -> dict[str, Any]:
+def quarantine_details(
+    platform: SyncService, outcome: Outcome, at: Placement = STANDALONE
+) -> dict[str, Any]:
     """Metadata of a quarantined outcome; empty once a person has decided.
 
     Changes that cannot be read are left out, so that a report does not fail.
@@ -48,18 +51,22 @@ def quarantine_details(platform: SyncService, outcome: Outcome) -> dict[str, Any
         MARK: f"WAITS FOR A DECISION: {row.counts.withheld_by_type} are withheld",
         "withheld_because": bullet_list(row.reasons),
         "withheld_changes": dg.MetadataValue.md(_changes(row, sample)),
-        "decide": dg.MetadataValue.md(_how(row.partition)),
+        "decide": dg.MetadataValue.md(_how(row.partition, at)),
     }
 
 
-def approval_events(outcomes: Iterable[Outcome]) -> Iterator[dg.AssetMaterialization]:
+def approval_events(
+    outcomes: Iterable[Outcome], at: Placement = STANDALONE
+) -> Iterator[dg.AssetMaterialization]:
     """What an approval has made of the tables; the newest event of a partition has no mark."""
     for outcome in outcomes:
-        yield from materializations(STREAMS[outcome.stream], outcome, (Stage.CDC, Stage.LATEST))
+        yield from materializations(
+            STREAMS[outcome.stream], outcome, (Stage.CDC, Stage.LATEST), at=at
+        )
 
 
 def rejection_events(
-    rows: Iterable[SyncRow], decided_by: str, until: datetime
+    rows: Iterable[SyncRow], decided_by: str, until: datetime, at: Placement = STANDALONE
 ) -> Iterator[dg.AssetMaterialization]:
     """The same tables after a rejection, with who decided instead of the mark."""
     for row in rows:
@@ -68,7 +75,11 @@ def rejection_events(
             "the rows stay as they are"
         )
         yield from materializations(
-            STREAMS[row.stream], row.outcome(), (Stage.LATEST,), of_latest={"decision": decision}
+            STREAMS[row.stream],
+            row.outcome(),
+            (Stage.LATEST,),
+            of_latest={"decision": decision},
+            at=at,
         )
 
 
@@ -79,10 +90,10 @@ def report(settings: Settings, events: Iterable[dg.AssetMaterialization]) -> Non
             instance.report_runless_asset_event(event)
 
 
-def ready_made(partition: str) -> str:
+def ready_made(partition: str, at: Placement = STANDALONE) -> str:
     """The configuration of a decision about this partition, for the launchpad."""
     config = {"partition": partition, "decision": "approve", "decided_by": "", "until": None}
-    return yaml.safe_dump({"ops": {DECISION_STEP: {"config": config}}}, sort_keys=False)
+    return yaml.safe_dump({"ops": {at.step(DECISION_STEP): {"config": config}}}, sort_keys=False)
 
 
 def _changes(row: SyncRow, sample: Sequence[dict[str, Any]]) -> str:
@@ -92,10 +103,11 @@ def _changes(row: SyncRow, sample: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(filter(None, [shown, f"and {more:,} more" if more > 0 else ""]))
 
 
-def _how(partition: str) -> str:
+def _how(partition: str, at: Placement) -> str:
     return (
-        f"Start the job `{DECISION_JOB}` with this configuration and your name. `approve` applies "
-        "the changes, `reject` keeps the rows `until` a date, by default for 30 days.\n\n"
-        f"```yaml\n{ready_made(partition)}```\n\n"
+        f"Start the job `{at.name(DECISION_JOB)}` with this configuration and your name. "
+        "`approve` applies the changes, `reject` keeps the rows `until` a date, by default for 30 "
+        "days.\n\n"
+        f"```yaml\n{ready_made(partition, at)}```\n\n"
         f"Or on the command line: `elt-assets quarantine approve {partition}`."
     )

@@ -13,6 +13,8 @@ from elt_assets.orchestration.assets.materializations import failure, materializ
 from elt_assets.orchestration.assets.quarantine_details import quarantine_details
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG, RunTime
 from elt_assets.orchestration.assets.run_timings import RunTimings, timings_event
+from elt_assets.orchestration.assets.step_retries import is_retried
+from elt_assets.orchestration.placement import Placement
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.service import SyncService
@@ -33,15 +35,15 @@ class RunReport:
         selected: Collection[Stage],
         platform: SyncService,
         listener: RunListener,
-        retry_policy: dg.RetryPolicy,
         time: RunTime,
+        at: Placement,
     ) -> None:
         self._context = context
         self._stream = stream
         self._selected = selected
         self._platform = platform
         self._listener = listener
-        self._retry_policy = retry_policy
+        self._at = at
         self.time = time
         self._handed_on: list[IntegrationRef] = []
         self._seconds = RunTimings()
@@ -62,6 +64,7 @@ class RunReport:
                 self._selected,
                 lineage=self._left < _LAST,
                 of_latest=self._marked(outcome),
+                at=self._at,
             )
             if (event.asset_key, event.partition) not in self._reported
         ]
@@ -75,35 +78,30 @@ class RunReport:
     def _marked(self, outcome: Outcome) -> dict[str, Any]:
         if outcome.status is not Status.QUARANTINED:
             return {}
-        return quarantine_details(self._platform, outcome)
+        return quarantine_details(self._platform, outcome, self._at)
 
     def left(self, ref: IntegrationRef) -> None:
         """Record an integration that the run's time budget left over."""
         self._handed_on.append(ref)
 
     def end(self) -> None:
-        """Close the attempt: return if nothing failed, else request a retry or fail the run.
+        """Close the attempt: return if nothing failed, else fail it.
 
         Partitions without an event then show as failed, which includes those handed on until they
-        are synced. Raises `RetryRequested` while a retry can help and there is time, otherwise
-        `Failure`.
+        are synced. Raises `Failure`, which allows a retry while a retry can help and there is time.
         """
         self._context.log.info(summary(self._outcomes, len(self._handed_on)))
         failed = failure(self._outcomes)
-        attempt = self._context.retry_number + 1
-        may_retry = attempt <= self._retry_policy.max_retries and not (
+        may_retry = is_retried(self._context) and not (
             self.time.is_over or self._listener.stopped()
         )
-        if failed is None or not (failed.allow_retries and may_retry):
-            self._hand_on()
-            self._report_timings()
+        if failed is not None and failed.allow_retries and may_retry:
+            raise failed
+        self._hand_on()
+        self._report_timings()
         if failed is None:
             return
-        if failed.allow_retries and may_retry:
-            raise dg.RetryRequested(
-                max_retries=self._retry_policy.max_retries,
-                seconds_to_wait=self._retry_policy.calculate_delay(attempt),
-            ) from failed
+        failed.allow_retries = False
         for outcome in self._outcomes:
             if outcome.status is Status.FAILED:
                 self._context.log_event(self._observed(outcome))
@@ -113,7 +111,7 @@ class RunReport:
     def _report_timings(self) -> None:
         record = self._context.instance.get_run_record_by_id(self._context.run.run_id)
         seconds = self._seconds.metadata(record)
-        self._context.log_event(timings_event(self._stream, seconds, len(self._outcomes)))
+        self._context.log_event(timings_event(self._stream, seconds, len(self._outcomes), self._at))
 
     def _hand_on(self) -> None:
         if self._handed_on:
@@ -122,7 +120,7 @@ class RunReport:
     def _observed(self, outcome: Outcome) -> dg.AssetObservation:
         """The failure details, for people and for clients without access to the stores."""
         details = failure_details(self._platform, self._stream, outcome)
-        return failed_observation(self._stream, outcome, details)
+        return failed_observation(self._stream, outcome, details, self._at)
 
 
 def _reported_before(context: dg.AssetExecutionContext) -> set[tuple[dg.AssetKey, str | None]]:

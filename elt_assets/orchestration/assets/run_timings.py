@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.placement import Placement
 from elt_assets.sync.outcome import Outcome, Stage
 from elt_assets.sync.state.ledger import STAGES
 from elt_assets.sync.streams import Stream
@@ -57,11 +57,11 @@ class RunTimings:
 
 
 def timings_event(
-    stream: Stream, seconds: dict[str, float], integrations: int
+    stream: Stream, seconds: dict[str, float], integrations: int, at: Placement
 ) -> dg.AssetObservation:
     """The event for the run's log and the page of the latest table."""
     return dg.AssetObservation(
-        asset_key(stream, Stage.LATEST),
+        at.table(stream, Stage.LATEST),
         description="Where the time of this run was spent.",
         metadata={"integrations": integrations, **seconds},
     )

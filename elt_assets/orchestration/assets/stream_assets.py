@@ -17,9 +17,10 @@ from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.orchestration.assets.live_progress import LiveProgress, reporter
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
 from elt_assets.orchestration.assets.run_report import RunReport
-from elt_assets.orchestration.assets.table_specs import asset_key, table_specs
-from elt_assets.orchestration.partitions import connected_integrations
-from elt_assets.orchestration.resources import RunListener
+from elt_assets.orchestration.assets.step_retries import ended_by_interruption
+from elt_assets.orchestration.assets.table_specs import table_specs
+from elt_assets.orchestration.placement import STANDALONE, Placement
+from elt_assets.orchestration.resources import NO_LISTENER, RunListener
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
@@ -34,9 +35,7 @@ SYNC_ID_TAG = "elt_assets/sync_id"
 # and the daemon then turns a backfill into one run for each contiguous range.
 RANGES = dg.BackfillPolicy.single_run()
 
-# Page fetches and store writes have their own retries before these. The step requests these
-# retries itself (`run_report`): with a policy attached to the step, Dagster would also retry a step
-# that a person terminates, and no run could be cancelled.
+# Page fetches and store writes have their own retries before these.
 TRANSIENT = dg.RetryPolicy(
     max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
@@ -69,36 +68,40 @@ class SyncConfig(dg.Config):
     )
 
 
-def step_name(stream: Stream) -> str:
+def step_name(stream: Stream, at: Placement = STANDALONE) -> str:
     """The name of the step behind a stream's assets, as in run configuration."""
-    return f"sync_{stream.name}"
+    return at.step(f"sync_{stream.name}")
 
 
 def stream_assets(
-    stream: Stream, *, retry_policy: dg.RetryPolicy = TRANSIENT
+    stream: Stream, at: Placement = STANDALONE, listener: RunListener = NO_LISTENER
 ) -> dg.AssetsDefinition:
     """The assets `<stream>_staging` → `<stream>_cdc` → `<stream>_latest`."""
 
     @dg.multi_asset(
-        name=step_name(stream),
+        name=step_name(stream, at),
         description=f"Bring {stream.name} of every integration of the run up to date.",
-        specs=table_specs(stream),
-        partitions_def=connected_integrations,
+        specs=table_specs(stream, at),
+        partitions_def=at.integrations,
         backfill_policy=RANGES,
         can_subset=True,
+        retry_policy=at.retries_or(TRANSIENT),
+        required_resource_keys=at.required,
     )
     def sync(
         context: dg.AssetExecutionContext,
         config: SyncConfig,
-        platform: dg.ResourceParam[SyncService],
-        listener: dg.ResourceParam[RunListener],
     ) -> Iterator[dg.AssetMaterialization]:
         """Bring every integration of this run up to date; fail at the end if any failed."""
-        selected = [stage for stage in Stage if _is_selected(context, stream, stage)]
+        platform = at.platform(context)
+        selected = [
+            stage for stage in Stage if at.table(stream, stage) in context.selected_asset_keys
+        ]
         time = _or_fail(lambda: run_time(context, platform.settings))
-        report = RunReport(context, stream, selected, platform, listener, retry_policy, time)
+        report = RunReport(context, stream, selected, platform, listener, time, at)
         facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
         with (
+            ended_by_interruption(context),
             tracing.traced(platform.settings.tracing_endpoint),
             tracing.span("run", stream=stream.name, **facts),
         ):
@@ -117,11 +120,6 @@ def sync_id_of(run: dg.DagsterRun) -> str:
     return checked_name(
         run.tags.get(SYNC_ID_TAG) or run.root_run_id or run.run_id, f"run tag {SYNC_ID_TAG}"
     )
-
-
-def _is_selected(context: dg.AssetExecutionContext, stream: Stream, stage: Stage) -> bool:
-    """Whether the run fills the table of `stage`."""
-    return asset_key(stream, stage) in context.selected_asset_keys
 
 
 def _sync_run(

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import Column, ColumnType, Stream
-
-OWNER = "team:identity-data"
 
 _TYPES = {ColumnType.TEXT: "VARCHAR", ColumnType.BOOLEAN: "BOOLEAN"}
 _SQLITE_TYPES = {ColumnType.TEXT: "TEXT", ColumnType.BOOLEAN: "INTEGER"}
@@ -19,13 +18,11 @@ _CONTENT_HASH = "MD5 over content and attributes; equal hashes, equal records."
 
 
 def asset_key(stream: Stream, stage: Stage) -> dg.AssetKey:
-    """The asset of the table that `stage` fills."""
-    return dg.AssetKey(
-        {Stage.STAGING: stream.staging, Stage.CDC: stream.cdc, Stage.LATEST: stream.latest}[stage]
-    )
+    """The asset of the table that `stage` fills, in the stand-alone installation."""
+    return STANDALONE.table(stream, stage)
 
 
-def table_specs(stream: Stream) -> list[dg.AssetSpec]:
+def table_specs(stream: Stream, at: Placement = STANDALONE) -> list[dg.AssetSpec]:
     """`<stream>_staging` → `<stream>_cdc` → `<stream>_latest`.
 
     Every spec is skippable, because an output would mark every partition of the run's range as
@@ -33,11 +30,11 @@ def table_specs(stream: Stream) -> list[dg.AssetSpec]:
     """
     return [
         dg.AssetSpec(
-            key=asset_key(stream, stage),
-            deps=[asset_key(stream, before)] if before else [],
+            key=at.table(stream, stage),
+            deps=[at.table(stream, before)] if before else [],
             skippable=True,
-            group_name=stream.name,
-            owners=[OWNER],
+            group_name=at.group_or(stream.name),
+            owners=list(at.owners),
             kinds=kinds,
             description=f"{stream.description} {text}",
             metadata={
@@ -74,7 +71,9 @@ def table_specs(stream: Stream) -> list[dg.AssetSpec]:
     ]
 
 
-def column_lineage(stream: Stream, stage: Stage) -> dg.TableColumnLineage | None:
+def column_lineage(
+    stream: Stream, stage: Stage, at: Placement = STANDALONE
+) -> dg.TableColumnLineage | None:
     """The source columns in the previous table; None for the first table."""
     before = {Stage.CDC: Stage.STAGING, Stage.LATEST: Stage.CDC}.get(stage)
     if before is None:
@@ -88,7 +87,7 @@ def column_lineage(stream: Stream, stage: Stage) -> dg.TableColumnLineage | None
     )
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(asset_key=asset_key(stream, before), column_name=source)]
+            column: [dg.TableColumnDep(asset_key=at.table(stream, before), column_name=source)]
             for column, source in comes_from.items()
         }
     )

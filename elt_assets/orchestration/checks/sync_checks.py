@@ -12,18 +12,19 @@ once the table has a newer materialization: any sync of one integration would hi
 # ruff: noqa: I002
 
 from collections.abc import Iterator
+from functools import cache
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
-from elt_assets.orchestration.checks.signin_checks import EVENT_AUDIT
+from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
+from elt_assets.orchestration.checks.signin_checks import event_audit
+from elt_assets.orchestration.jobs.sync_jobs import Job
 from elt_assets.orchestration.markdown import bullet_list
-from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin import audit
 from elt_assets.sync.admin.audit import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.service import SyncService
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.streams import Stream
 
 _SEVERITIES = {
     **dict.fromkeys(audit.ERRORS, dg.AssetCheckSeverity.ERROR),
@@ -31,38 +32,41 @@ _SEVERITIES = {
 }
 
 
-def audit_spec(stream: Stream) -> dg.AssetSpec:
+def audit_spec(stream: Stream, at: Placement = STANDALONE) -> dg.AssetSpec:
     """The asset that has the standing checks of one stream."""
     return dg.AssetSpec(
-        f"{stream.name}_audit",
-        deps=[asset_key(stream, Stage.LATEST)],
-        group_name=stream.name,
-        owners=[OWNER],
+        at.key(f"{stream.name}_audit"),
+        deps=[at.table(stream, Stage.LATEST)],
+        group_name=at.group_or(stream.name),
+        owners=list(at.owners),
         description=f"The standing checks of {stream.name} over all integrations, as they were "
         "last evaluated. Nothing materializes it; the job `standing_checks` evaluates its checks.",
     )
 
 
-def stream_checks(stream: Stream) -> dg.AssetChecksDefinition:
+def stream_checks(stream: Stream, at: Placement = STANDALONE) -> dg.AssetChecksDefinition:
     """All standing checks of one stream, computed together."""
-    audited = audit_spec(stream).key
+    audited = audit_spec(stream, at).key
 
     @dg.multi_asset_check(
-        name=f"check_{stream.name}",
+        name=at.step(f"check_{stream.name}"),
         description=f"Audits {stream.name} of every integration.",
         specs=[
             dg.AssetCheckSpec(name=name_of(check), asset=audited, description=_description(check))
             for check in _SEVERITIES
         ],
         can_subset=True,
+        retry_policy=at.retries_or(REPORT_RETRIES),
+        required_resource_keys=at.required,
     )
     def checks(
-        context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[SyncService]
+        context: dg.AssetCheckExecutionContext,
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
-        for check, severity in _SEVERITIES.items():
-            if name_of(check) in selected:
-                yield _result(check(platform, stream), audited, severity)
+        with ended_by_interruption(context):
+            for check, severity in _SEVERITIES.items():
+                if name_of(check) in selected:
+                    yield _result(check(at.platform(context), stream), audited, severity)
 
     return checks
 
@@ -72,25 +76,32 @@ def name_of(check: Audit) -> str:
     return str(getattr(check, "__name__", check))
 
 
-check_job = dg.define_asset_job(
-    "standing_checks",
-    selection=dg.AssetSelection.checks_for_assets(
-        *(audit_spec(stream).key for stream in STREAMS.values()), EVENT_AUDIT.key
-    ),
-    executor_def=dg.in_process_executor,
-    tags=STANDALONE.tags,
-    description="Runs every standing check over all integrations.",
-)
+def audit_specs(at: Placement = STANDALONE) -> list[dg.AssetSpec]:
+    """The assets that have standing checks."""
+    events = [event_audit(at)] if at.events else []
+    return [*(audit_spec(stream, at) for stream in at.streams), *events]
 
 
-def daily_checks() -> dg.ScheduleDefinition:
-    """The daily run of all checks, an hour after the daily sync; on by default."""
+@cache
+def check_job(at: Placement = STANDALONE) -> Job:
+    """The job that runs all standing checks."""
+    return dg.define_asset_job(
+        at.name("standing_checks"),
+        selection=dg.AssetSelection.checks_for_assets(*(spec.key for spec in audit_specs(at))),
+        executor_def=dg.in_process_executor,
+        tags=at.tags,
+        description="Runs every standing check over all integrations.",
+    )
+
+
+def daily_checks(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
+    """The daily run of all checks, an hour after the daily sync."""
     return dg.ScheduleDefinition(
-        name="daily_checks",
-        job=check_job,
+        name=at.name("daily_checks"),
+        job=check_job(at),
         cron_schedule="20 6 * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=at.schedules_are,
         description="Runs the standing checks daily at 06:20 UTC.",
     )
 

@@ -16,14 +16,10 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from elt_assets.orchestration.jobs.sync_jobs import ENDED
+from elt_assets.orchestration.jobs.sync_jobs import ENDED, SHARED_JOB
 from elt_assets.sync.admin.maintenance import Work
 
 BATCH = 100
-
-SHARED_JOB = "__ASSET_JOB"
-"""Dagster's job of runs that select assets. All assets of a code location share it, and code
-locations all have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 import dagster as dg
 
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name, sync_jobs
+from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_job
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     RangeLimits,
     partition_tags,
     ranges_in_turn,
 )
-from elt_assets.sync.service import SyncService
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 from elt_assets.sync.workload import Load, loads
 
@@ -47,9 +46,9 @@ def daily_requests(
 
 
 def daily_sync(
-    stream: Stream = USERS, *, limits: RangeLimits | None = None
+    stream: Stream = USERS, at: Placement = STANDALONE, *, limits: RangeLimits | None = None
 ) -> dg.ScheduleDefinition:
-    """The daily schedule of a stream, on by default; `limits` of a run default to the settings.
+    """The daily schedule of a stream; `limits` of a run default to the settings.
 
     Integrations that have no partition yet are left to the registry sensor, which requests their
     first sync.
@@ -57,19 +56,21 @@ def daily_sync(
     minute = _FIRST_MINUTE + _BETWEEN_STREAMS * list(STREAMS).index(stream.name)
 
     @dg.schedule(
-        name=f"daily_{job_name(stream)}",
-        job=sync_jobs[stream.name],
+        name=at.name(f"daily_{STANDALONE.job(stream)}"),
+        job=sync_job(stream, at),
         cron_schedule=f"{minute} 5 * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=at.schedules_are,
+        required_resource_keys=at.required,
         description=f"Syncs {stream.name} of every enabled integration that offers them daily "
         f"at 05:{minute} UTC, in contiguous ranges.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.ScheduleEvaluationContext,
     ) -> list[dg.RunRequest] | dg.SkipReason:
+        platform = at.platform(context)
         requests = daily_requests(
-            context.instance.get_dynamic_partitions(PARTITIONS),
+            context.instance.get_dynamic_partitions(at.partitions),
             [ref.partition_key for ref in platform.offering(stream)],
             context.scheduled_execution_time.date().isoformat(),
             loads(platform, stream),

@@ -23,11 +23,14 @@ from elt_assets.orchestration.assets.quarantine_details import (
     approval_events,
     rejection_events,
 )
-from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.assets.step_retries import ended_by_interruption
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import REJECTION_LASTS, SyncService
 from elt_assets.sync.state.actor import act_as, on_own_behalf
 
 _LONGEST_NAME = 200
+_ONCE = dg.RetryPolicy(max_retries=0)
+"""A decision that failed is a person's to repeat."""
 
 
 class Decision(StrEnum):
@@ -52,37 +55,41 @@ class DecisionConfig(dg.Config):
     )
 
 
-@dg.op(
-    name=DECISION_STEP,
-    description="Applies or refuses the changes that were withheld of one integration.",
-)
-def quarantine_decision(
-    context: dg.OpExecutionContext,
-    config: DecisionConfig,
-    platform: dg.ResourceParam[SyncService],
-) -> None:
-    """Carry the decision out, and report the integration's tables as they are afterwards."""
-    try:
-        with on_own_behalf():
-            for event in _decided(platform, config):
-                context.log_event(event)
-    except EltAssetsError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+def decisions_job(at: Placement = STANDALONE) -> dg.JobDefinition:
+    """The job of one op."""
+
+    @dg.op(
+        name=at.step(DECISION_STEP),
+        description="Applies or refuses the changes that were withheld of one integration.",
+        retry_policy=at.retries_or(_ONCE),
+        required_resource_keys=at.required,
+    )
+    def quarantine_decision(context: dg.OpExecutionContext, config: DecisionConfig) -> None:
+        """Carry the decision out, and report the integration's tables as they are afterwards."""
+        try:
+            with ended_by_interruption(context), on_own_behalf():
+                for event in _decided(at.platform(context), config, at):
+                    context.log_event(event)
+        except EltAssetsError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    @dg.job(
+        name=at.name(DECISION_JOB),
+        executor_def=dg.in_process_executor,
+        tags=at.tags,
+        description="Decides about the withheld changes of one integration: deletes, "
+        "deactivations, lost values, changed keys. The page of a quarantined partition has the "
+        "configuration.",
+    )
+    def decisions() -> None:
+        quarantine_decision()
+
+    return decisions
 
 
-@dg.job(
-    name=DECISION_JOB,
-    executor_def=dg.in_process_executor,
-    tags=STANDALONE.tags,
-    description="Decides about the withheld changes of one integration: deletes, deactivations, "
-    "lost values, changed keys. The page of a quarantined partition has the configuration.",
-)
-def decisions_job() -> None:
-    """One op."""
-    quarantine_decision()
-
-
-def _decided(platform: SyncService, config: DecisionConfig) -> Iterator[dg.AssetMaterialization]:
+def _decided(
+    platform: SyncService, config: DecisionConfig, at: Placement
+) -> Iterator[dg.AssetMaterialization]:
     ref = IntegrationRef.parse(config.partition.strip())
     person = _person(config.decided_by)
     until = _moment(config.until)
@@ -90,10 +97,10 @@ def _decided(platform: SyncService, config: DecisionConfig) -> Iterator[dg.Asset
     if config.decision is Decision.approve:
         if until is not None:
             raise InvalidInput("until is for a rejection: an approval is carried out at once")
-        yield from approval_events(platform.approve(ref, person))
+        yield from approval_events(platform.approve(ref, person), at)
         return
     until = until or datetime.now(UTC) + REJECTION_LASTS
-    yield from rejection_events(platform.reject(ref, person, until), person, until)
+    yield from rejection_events(platform.reject(ref, person, until), person, until, at)
 
 
 def _person(claimed: str) -> str:

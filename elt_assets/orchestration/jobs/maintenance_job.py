@@ -6,7 +6,9 @@
 import dagster as dg
 
 from elt_assets.feed.retention import trim_feed
+from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
 from elt_assets.orchestration.instance.run_retention import OwnRuns, delete_old_runs
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
 from elt_assets.sync.service import SyncService
@@ -18,16 +20,18 @@ class MaintenanceConfig(dg.Config):
     dry_run: bool = False
 
 
-def maintenance_job(own: OwnRuns) -> dg.JobDefinition:
+def maintenance_job(own: OwnRuns, at: Placement = STANDALONE) -> dg.JobDefinition:
     """The job of one op; of Dagster's history it touches `own` runs only."""
 
-    @dg.op(description="Applies the retention policy and reclaims disk space.")
-    def keep_house(
-        context: dg.OpExecutionContext,
-        config: MaintenanceConfig,
-        platform: dg.ResourceParam[SyncService],
-    ) -> None:
-        report = everything(context.instance, platform, own, dry_run=config.dry_run)
+    @dg.op(
+        name=at.step("keep_house"),
+        description="Applies the retention policy and reclaims disk space.",
+        retry_policy=at.retries_or(REPORT_RETRIES),
+        required_resource_keys=at.required,
+    )
+    def keep_house(context: dg.OpExecutionContext, config: MaintenanceConfig) -> None:
+        with ended_by_interruption(context):
+            report = everything(context.instance, at.platform(context), own, dry_run=config.dry_run)
         for work in report.works:
             freed = "" if work.freed_bytes is None else f", {work.freed_bytes:,} bytes reclaimed"
             context.log.info(f"{work.what}: {work.count:,}{freed}")  # noqa: G004
@@ -35,9 +39,9 @@ def maintenance_job(own: OwnRuns) -> dg.JobDefinition:
             context.log.warning(f"skipped until the next time: {line}")  # noqa: G004
 
     @dg.job(
-        name="maintenance",
+        name=at.name("maintenance"),
         executor_def=dg.in_process_executor,
-        tags=own.tags,
+        tags=at.tags,
         description="Deletes old records, changes, syncs and runs by the settings "
         "ELT_ASSETS_KEEP_…, compacts files, archives dropped files. Runs of other jobs and assets "
         "stay.",
@@ -48,17 +52,17 @@ def maintenance_job(own: OwnRuns) -> dg.JobDefinition:
     return maintenance
 
 
-def weekly_maintenance(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """The weekly maintenance, on by default: Sunday night, before the daily sync.
+def weekly_maintenance(job: dg.JobDefinition, at: Placement = STANDALONE) -> dg.ScheduleDefinition:
+    """The weekly maintenance: Sunday night, before the daily sync.
 
     It locks each integration's file for a moment.
     """
     return dg.ScheduleDefinition(
-        name="weekly_maintenance",
+        name=at.name("weekly_maintenance"),
         job=job,
         cron_schedule="40 3 * * 0",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=at.schedules_are,
         description="Applies the retention policy and compacts files, Sundays at 03:40 UTC.",
     )
 

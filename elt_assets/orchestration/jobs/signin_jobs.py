@@ -4,17 +4,17 @@
 # ruff: noqa: I002
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.signin.signin_guard import GUARDS
+from elt_assets.orchestration.assets.signin.signin_guard import guards
 from elt_assets.orchestration.assets.signin.signin_specs import API_EVENTS, EVENT_ASSETS
 from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
-from elt_assets.orchestration.jobs.sync_jobs import Urgency
-from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.jobs.sync_jobs import Job, Urgency
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
-from elt_assets.sync.service import SyncService
 
 JOB = "load_signin_events"
 
@@ -35,33 +35,40 @@ _executor = dg.multi_or_in_process_executor.configured(
     config_schema={"side_by_side": dg.Field(bool, default_value=False)},
 )
 
-event_job = dg.define_asset_job(
-    JOB,
-    # Only the blocking checks. The others, planned with every run and skipped, would hide the
-    # results of the daily checks.
-    selection=dg.AssetSelection.assets(*(asset.key for asset in EVENT_ASSETS)).without_checks()
-    | dg.AssetSelection.checks(*GUARDS),
-    executor_def=_executor,
-    tags=STANDALONE.tags,
-    description="Loads the sign-in events of a day from all APIs and files. A repeated run "
-    "changes only what its sources changed.",
-)
+
+@cache
+def event_job(at: Placement = STANDALONE) -> Job:
+    """The job that loads a day."""
+    keys = [at.key(asset.name) for asset in EVENT_ASSETS]
+    return dg.define_asset_job(
+        at.name(JOB),
+        # Only the blocking checks. The others, planned with every run and skipped, would hide the
+        # results of the daily checks.
+        selection=dg.AssetSelection.assets(*keys).without_checks()
+        | dg.AssetSelection.checks(*guards(at)),
+        executor_def=_executor,
+        tags=at.tags,
+        description="Loads the sign-in events of a day from all APIs and files. A repeated run "
+        "changes only what its sources changed.",
+    )
 
 
-def daily_events() -> dg.ScheduleDefinition:
-    """The daily schedule for yesterday; on by default, and skipped without sources."""
+def daily_events(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
+    """The daily schedule for yesterday; skipped without sources."""
 
     @dg.schedule(
-        name="daily_signin_events",
-        job=event_job,
+        name=at.name("daily_signin_events"),
+        job=event_job(at),
         cron_schedule="5 6 * * *",
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
+        default_status=at.schedules_are,
+        required_resource_keys=at.required,
         description="Loads yesterday's sign-in events daily at 06:05 UTC, after the users.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.ScheduleEvaluationContext,
     ) -> dg.RunRequest | dg.SkipReason:
+        platform = at.platform(context)
         day = yesterday(context.scheduled_execution_time)
         with EventPipeline(platform) as events:
             if not events.integrations() and not platform.settings.events_folder.exists():
@@ -78,29 +85,30 @@ def daily_events() -> dg.ScheduleDefinition:
     return schedule
 
 
-def hourly_events() -> dg.ScheduleDefinition:
+def hourly_events(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
     """The hourly schedule for today's new events; off by default."""
 
     @dg.schedule(
-        name="hourly_signin_events",
-        job=event_job,
+        name=at.name("hourly_signin_events"),
+        job=event_job(at),
         cron_schedule="35 * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
+        required_resource_keys=at.required,
         description="Loads the sign-in events since the newest known one, less the overlap, "
         "into today's partition.",
     )
     def schedule(
-        context: dg.ScheduleEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.ScheduleEvaluationContext,
     ) -> dg.RunRequest | dg.SkipReason:
-        with EventPipeline(platform) as events:
+        with EventPipeline(at.platform(context)) as events:
             if not events.integrations():
                 return dg.SkipReason("no integration offers sign-in events")
         moment = context.scheduled_execution_time
         return dg.RunRequest(
             run_key=f"new-{moment:%Y-%m-%dT%H}",
             partition_key=f"{moment:%Y-%m-%d}",
-            run_config={"ops": {API_EVENTS.name: {"config": {"new_only": True}}}},
+            run_config={"ops": {at.step(API_EVENTS.name): {"config": {"new_only": True}}}},
             tags=Urgency.NIGHTLY.tags,
         )
 

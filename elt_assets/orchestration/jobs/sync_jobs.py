@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
+from typing import TypeAlias
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from elt_assets.orchestration.assets.table_specs import asset_key
-from elt_assets.orchestration.placement import STANDALONE
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage
-from elt_assets.sync.streams import STREAMS, USERS, Stream
+from elt_assets.sync.streams import Stream
+
+Job: TypeAlias = UnresolvedAssetJobDefinition
+"""A job of selected assets."""
 
 ENDED = (
     dg.DagsterRunStatus.SUCCESS,
@@ -20,6 +25,10 @@ ENDED = (
 
 NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDED)
 
+
+SHARED_JOB = "__ASSET_JOB"
+"""Dagster's job of runs that select assets. All assets of a code location share it, and code
+locations all have it."""
 
 QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
 """Loggers of runs inside a command: by default Dagster prints every event to standard error, where
@@ -51,27 +60,31 @@ class Urgency(IntEnum):
 
 
 def job_name(stream: Stream) -> str:
-    """`sync` for users, which every integration offers, else `<stream>_sync`."""
-    return "sync" if stream is USERS else f"{stream.name}_sync"
+    """The sync job of the stand-alone installation."""
+    return STANDALONE.job(stream)
 
 
-def _sync_job(stream: Stream) -> dg.UnresolvedAssetJobDefinition:
+# A job for each stream, because a run is planned for every asset and partition in it: in a common
+# run, an integration without groups would be planned for them, and fail with the others.
+@cache
+def sync_job(stream: Stream, at: Placement = STANDALONE) -> Job:
+    """The job that syncs a stream."""
     return dg.define_asset_job(
-        job_name(stream),
+        at.job(stream),
         # A selection of assets includes their checks. Planned with every run and skipped, they
         # would hide the result of the last real check.
         selection=dg.AssetSelection.assets(
-            *(asset_key(stream, stage) for stage in Stage)
+            *(at.table(stream, stage) for stage in Stage)
         ).without_checks(),
         # A process for the step would cost seconds without a benefit: the run itself works on
         # several integrations at a time.
         executor_def=dg.in_process_executor,
-        tags=STANDALONE.tags,
+        tags=at.tags,
         description=f"Bring {stream.name} of every integration of the run's partition, or range "
         "of partitions, up to date. A repeated run continues the same sync.",
     )
 
 
-# A job for each stream, because a run is planned for every asset and partition in it: in a common
-# run, an integration without groups would be planned for them, and fail with the others.
-sync_jobs = {stream.name: _sync_job(stream) for stream in STREAMS.values()}
+def sync_jobs(at: Placement = STANDALONE) -> list[Job]:
+    """The sync jobs of all streams."""
+    return [sync_job(stream, at) for stream in at.streams]

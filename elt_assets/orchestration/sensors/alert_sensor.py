@@ -20,36 +20,38 @@ from elt_assets.orchestration.alerts.issues import (
     reported_after,
 )
 from elt_assets.orchestration.alerts.signin_issues import signin_issues
-from elt_assets.sync.service import SyncService
+from elt_assets.orchestration.placement import STANDALONE, Placement
 
 TICKS = "ticks"
 """The channel that always exists: the message of the sensor's tick."""
 
 
-def alert_sensor() -> dg.SensorDefinition:
-    """The sensor that sends alerts; on by default.
+def alert_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
+    """The sensor that sends alerts.
 
     The cursor outlives the daemon, so nothing is reported twice. A channel that rejects a message
     gets it again at the next tick; the other channels do not.
     """
 
     @dg.sensor(
-        name="alert_sensor",
+        name=at.name("alert_sensor"),
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Reports quarantines, lasting failures, stale integrations, failed days "
         "of sign-in events, failing consumers of the change feed, and their recovery, grouped by "
         "cause, to ELT_ASSETS_ALERT_WEBHOOK, _SLACK and _EMAIL_TO, or without any of them "
         "in this sensor's ticks.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SkipReason:
+        platform = at.platform(context)
         reported_to = _reported(context.cursor)
         reported_anywhere = (issue for issues in reported_to.values() for issue in issues)
         now = (
             open_issues(platform)
-            + signin_issues(context.instance, reported_anywhere)
+            + signin_issues(context.instance, reported_anywhere, at)
             + feed_issues(platform)
         )
         sent: dict[str, list[Issue]] = {}

@@ -14,13 +14,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
-from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name, sync_jobs
-from elt_assets.orchestration.partitions import (
-    PARTITIONS,
-    RangeLimits,
-    partition_tags,
-    ranges_in_turn,
-)
+from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_jobs
+from elt_assets.orchestration.partitions import RangeLimits, partition_tags, ranges_in_turn
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Mode
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.listings import CONFIRMING, PendingDeletes, pending_deletes
@@ -66,6 +62,7 @@ def confirmation_requests(
     pending: Iterable[PendingDeletes],
     known: Mapping[str, Mapping[str, Load]],
     limits: RangeLimits,
+    at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs that list everything again; contiguous integrations of one sync and stream share a run.
 
@@ -78,8 +75,10 @@ def confirmation_requests(
     return [
         dg.RunRequest(
             run_key=f"{sync_id}/{stream}/{keys[0]}...{keys[-1]}",
-            job_name=job_name(STREAMS[stream]),
-            run_config={"ops": {step_name(STREAMS[stream]): {"config": {"mode": Mode.FULL.name}}}},
+            job_name=at.job(STREAMS[stream]),
+            run_config={
+                "ops": {step_name(STREAMS[stream], at): {"config": {"mode": Mode.FULL.name}}}
+            },
             tags={
                 SYNC_ID_TAG: sync_id,
                 **Urgency.CONFIRMATION.tags,
@@ -93,44 +92,52 @@ def confirmation_requests(
     ]
 
 
-def confirmation_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
-    """The sensor that requests confirming syncs; on by default.
+def confirmation_sensor(
+    at: Placement = STANDALONE, *, limits: RangeLimits | None = None
+) -> dg.SensorDefinition:
+    """The sensor that requests confirming syncs.
 
     It has no cursor: the ledger holds the pending deletes and the times of confirming syncs.
     """
 
     @dg.sensor(
-        name="confirmation_sensor",
-        jobs=list(sync_jobs.values()),
+        name=at.name("confirmation_sensor"),
+        jobs=sync_jobs(at),
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Lists an integration again ELT_ASSETS_CONFIRM_AFTER a sync that left deletes "
         "waiting for a second complete listing, at most once in ELT_ASSETS_CONFIRM_EVERY.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         settings = platform.settings
         found = due(
-            _pending(platform), datetime.now(UTC), settings.confirm_after, settings.confirm_every
+            _pending(platform, at),
+            datetime.now(UTC),
+            settings.confirm_after,
+            settings.confirm_every,
         )
         if not found:
             return dg.SkipReason("no pending delete is due for a second listing")
         return dg.SensorResult(
             run_requests=confirmation_requests(
-                context.instance.get_dynamic_partitions(PARTITIONS),
+                context.instance.get_dynamic_partitions(at.partitions),
                 found,
                 {name: loads(platform, STREAMS[name]) for name in {one.stream for one in found}},
                 limits or RangeLimits.of(settings),
+                at,
             )
         )
 
     return sensor
 
 
-def _pending(platform: SyncService) -> list[PendingDeletes]:
+def _pending(platform: SyncService, at: Placement) -> list[PendingDeletes]:
     found = []
-    for stream in STREAMS.values():
+    for stream in at.streams:
         pending = pending_deletes(platform.database, stream)
         offering = {ref.partition_key for ref in platform.offering(stream)} if pending else set()
         found += [one for one in pending if one.partition in offering]

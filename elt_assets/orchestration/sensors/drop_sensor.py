@@ -12,11 +12,11 @@ import msgspec
 from elt_assets.connectors.files.drop_watch import Drop, complete_drop
 from elt_assets.errors import RetryableError
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.jobs.sync_jobs import job_name, sync_jobs
-from elt_assets.orchestration.partitions import PARTITIONS, partition_tags
+from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
+from elt_assets.orchestration.partitions import partition_tags
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
-from elt_assets.sync.streams import STREAMS
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -48,28 +48,29 @@ def news(
     return Seen(look, found, f"drop-{name}"), True
 
 
-def drop_sensor() -> dg.SensorDefinition:
-    """The sensor that watches the folders of all integrations of provider `files`; on by default.
+def drop_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
+    """The sensor that watches the folders of all integrations of provider `files`.
 
     A quiet tick costs one listing of each folder.
     """
 
     @dg.sensor(
-        name="drop_sensor",
-        jobs=list(sync_jobs.values()),
+        name=at.name("drop_sensor"),
+        jobs=sync_jobs(at),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Syncs integrations of provider files whose folder has new or changed "
         "files, once these are complete.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
         before = remembered(context.cursor)
         after: dict[str, Seen] = {}
         requests = []
-        partitions = set(context.instance.get_dynamic_partitions(PARTITIONS))
-        for entry, drop in _drops(platform):
+        partitions = set(context.instance.get_dynamic_partitions(at.partitions))
+        for entry, drop in _drops(at.platform(context)):
             partition = entry.ref.partition_key
             seen = before.get(partition)
             if partition not in partitions or drop is None:
@@ -86,10 +87,10 @@ def drop_sensor() -> dg.SensorDefinition:
                 requests += [
                     dg.RunRequest(
                         run_key=f"{partition}/{stream.name}/{sync_id}",
-                        job_name=job_name(stream),
+                        job_name=at.job(stream),
                         tags={SYNC_ID_TAG: sync_id, **partition_tags([partition])},
                     )
-                    for stream in STREAMS.values()
+                    for stream in at.streams
                     if entry.offers(stream)
                 ]
         if after == before:

@@ -13,28 +13,30 @@ from elt_assets.feed.delivery import Deliverer
 from elt_assets.feed.retention import keep_to_room
 from elt_assets.feed.status import FeedStatus, feed_status
 from elt_assets.orchestration.assets.change_feed import observation
-from elt_assets.sync.service import SyncService
+from elt_assets.orchestration.placement import STANDALONE, Placement
 
 _SECONDS = 20.0
 """For delivery in one tick; Dagster ends a tick after a minute."""
 
 
-def feed_sensor() -> dg.SensorDefinition:
-    """The sensor; it runs unless stopped in the UI.
+def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
+    """The sensor.
 
     Its cursor records what was observed last: nothing new, no observation.
     """
 
     @dg.sensor(
-        name="feed_sensor",
+        name=at.name("feed_sensor"),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Delivers webhooks of the change feed that are due, deletes the oldest entries "
         "that have no room, and reports how far consumers are behind when that has changed.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         taken = Deliverer(platform.database, platform.settings).deliver(seconds=_SECONDS)
         room = platform.settings.keep_feed_bytes
         status = feed_status(platform.database, room)
@@ -47,7 +49,7 @@ def feed_sensor() -> dg.SensorDefinition:
             return dg.SkipReason(f"nothing new; the feed is at {status.position}")
         context.update_cursor(seen)
         context.log.info(f"{taken:,} entries delivered")  # noqa: G004
-        return dg.SensorResult(asset_events=[observation(status)])
+        return dg.SensorResult(asset_events=[observation(status, at)])
 
     return sensor
 

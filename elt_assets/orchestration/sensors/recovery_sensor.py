@@ -15,23 +15,21 @@ import msgspec
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, HANDED_ON_TAG, RUN_BUDGET_TAG
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, sync_id_of
-from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.jobs.sync_jobs import (
     ENDED,
     NOT_ENDED,
     PRIORITY_TAG,
     WORKER_TAG,
     Urgency,
-    job_name,
     sync_jobs,
 )
 from elt_assets.orchestration.partitions import (
-    PARTITIONS,
     RangeLimits,
     keys_of_run,
     partition_tags,
     ranges_in_turn,
 )
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.ledger import SyncRow
@@ -62,6 +60,7 @@ def recovery_requests(
     known: Mapping[str, Load],
     limits: RangeLimits,
     carried: Container[str] = (),
+    at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs that continue `rows`, all of one sync of one stream; contiguous ones share a run.
 
@@ -77,7 +76,7 @@ def recovery_requests(
         dg.RunRequest(
             run_key=f"recover/{rows[0].stream}/{rows[0].sync_id}/{keys[0]}...{keys[-1]}"
             f"/{max(attempts.get(key, 0) for key in keys)}",
-            job_name=job_name(STREAMS[rows[0].stream]),
+            job_name=at.job(STREAMS[rows[0].stream]),
             tags={
                 SYNC_ID_TAG: rows[0].sync_id,
                 **Urgency.RECOVERY.tags,
@@ -96,6 +95,7 @@ def taking_over(
     begun: Collection[str],
     known: Mapping[str, Load],
     limits: RangeLimits,
+    at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs for the integrations that `run` left over; those that wait longest go first.
 
@@ -116,7 +116,7 @@ def taking_over(
     return [
         dg.RunRequest(
             run_key=f"handed-on/{run.run_id}/{stream.name}/{number}",
-            job_name=job_name(stream),
+            job_name=at.job(stream),
             tags={
                 SYNC_ID_TAG: sync_id_of(run),
                 CONTINUES_TAG: run.run_id,
@@ -128,32 +128,36 @@ def taking_over(
     ]
 
 
-def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
+def recovery_sensor(
+    at: Placement = STANDALONE, *, limits: RangeLimits | None = None
+) -> dg.SensorDefinition:
     """The sensor that continues interrupted syncs, up to ELT_ASSETS_MAX_RECOVERIES times each, and
-    starts integrations that runs have handed on; on by default.
+    starts integrations that runs have handed on.
 
     Dagster alone would wait hours for a killed worker, until the run's time is over. The cursor
     holds the runs whose remaining integrations have been requested.
     """
 
     @dg.sensor(
-        name="recovery_sensor",
-        jobs=list(sync_jobs.values()),
+        name=at.name("recovery_sensor"),
+        jobs=sync_jobs(at),
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Continues syncs whose process died or that failed with a retryable error, "
         "from their last checkpoint; starts integrations that a run's time budget left over.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         allowed = limits or RangeLimits.of(platform.settings)
-        requests = _recoveries(context.instance, platform, allowed)
+        requests = _recoveries(context.instance, platform, allowed, at)
         seen = frozenset(msgspec.json.decode(context.cursor or "[]", type=list[str]))
         ended = _handing_on(context.instance)
         for record in ended:
             if record.dagster_run.run_id not in seen:
-                requests += _takeovers(context.instance, platform, record, allowed)
+                requests += _takeovers(context.instance, platform, record, allowed, at)
         cursor = msgspec.json.encode(sorted(r.dagster_run.run_id for r in ended)).decode()
         if not requests and cursor == (context.cursor or "[]"):
             return dg.SkipReason("no interrupted sync is due")
@@ -163,18 +167,19 @@ def recovery_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
 
 
 def _recoveries(
-    instance: dg.DagsterInstance, platform: SyncService, limits: RangeLimits
+    instance: dg.DagsterInstance, platform: SyncService, limits: RangeLimits, at: Placement
 ) -> list[dg.RunRequest]:
     now = datetime.now(UTC)
     by_sync: dict[tuple[str, str], list[SyncRow]] = {}
-    due = [row for row in platform.interrupted() if is_due(row, now)]
+    streams = {stream.name for stream in at.streams}
+    due = [row for row in platform.interrupted() if row.stream in streams and is_due(row, now)]
     with_worker = _with_worker(instance, due)
     for row in due:
         if row.run_id not in with_worker:
             by_sync.setdefault((row.stream, row.sync_id), []).append(row)
     if not by_sync:
         return []
-    keys = instance.get_dynamic_partitions(PARTITIONS)
+    keys = instance.get_dynamic_partitions(at.partitions)
     known = {name: loads(platform, STREAMS[name]) for name in {name for name, _ in by_sync}}
     return [
         request
@@ -185,6 +190,7 @@ def _recoveries(
             known[name],
             limits,
             _settled(platform, STREAMS[name], sync_id, keys) if len(rows) > 1 else (),
+            at,
         )
     ]
 
@@ -210,13 +216,17 @@ def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
 
 
 def _takeovers(
-    instance: dg.DagsterInstance, platform: SyncService, record: dg.RunRecord, limits: RangeLimits
+    instance: dg.DagsterInstance,
+    platform: SyncService,
+    record: dg.RunRecord,
+    limits: RangeLimits,
+    at: Placement,
 ) -> list[dg.RunRequest]:
     run, sync_id = record.dagster_run, sync_id_of(record.dagster_run)
-    keys = instance.get_dynamic_partitions(PARTITIONS)
+    keys = instance.get_dynamic_partitions(at.partitions)
     carried = [IntegrationRef.parse(key) for key in keys_of_run(run.tags, keys)]
     requests = []
-    for stream in _streams_of(run):
+    for stream in _streams_of(run, at):
         offering = {ref.partition_key for ref in platform.offering(stream)}
         requests += taking_over(
             keys,
@@ -226,17 +236,18 @@ def _takeovers(
             {ref.partition_key for ref in platform.standing(stream, sync_id, carried)},
             {key: load for key, load in loads(platform, stream).items() if key in offering},
             limits,
+            at,
         )
     return requests
 
 
-def _streams_of(run: dg.DagsterRun) -> list[Stream]:
+def _streams_of(run: dg.DagsterRun, at: Placement) -> list[Stream]:
     """The streams that a run of a sync job, or of assets selected in the UI, syncs completely."""
     return [
         stream
-        for stream in STREAMS.values()
-        if run.job_name == job_name(stream)
-        or {asset_key(stream, stage) for stage in Stage} <= (run.asset_selection or set())
+        for stream in at.streams
+        if run.job_name == at.job(stream)
+        or {at.table(stream, stage) for stage in Stage} <= (run.asset_selection or set())
     ]
 
 

@@ -7,20 +7,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, job_name, sync_jobs
+from elt_assets.orchestration.jobs.sync_jobs import NOT_ENDED, sync_jobs
 from elt_assets.orchestration.partitions import (
     PARTITION_TAG,
-    PARTITIONS,
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
-    connected_integrations,
     partition_tags,
     ranges_in_turn,
 )
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
-from elt_assets.sync.streams import STREAMS, USERS, Stream
+from elt_assets.sync.streams import USERS, Stream
 from elt_assets.sync.workload import Load, loads
 
 
@@ -31,10 +30,11 @@ def first_syncs(
     loads: Mapping[str, Load],
     limits: RangeLimits,
     stream: Stream = USERS,
+    at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs that sync `stream` of the `wanted` keys; `added` keys come after `partitions`."""
     return [
-        dg.RunRequest(job_name=job_name(stream), tags=partition_tags(keys))
+        dg.RunRequest(job_name=at.job(stream), tags=partition_tags(keys))
         for keys in ranges_in_turn([*partitions, *added], wanted, loads, limits)
     ]
 
@@ -65,35 +65,40 @@ def _first_syncs(
     partitions: Sequence[str],
     added: Sequence[str],
     limits: RangeLimits,
+    at: Placement,
 ) -> list[dg.RunRequest]:
     offering = [entry.ref for entry in new if entry.offers(stream)]
     if not offering:
         return []
     wanted = [ref.partition_key for ref in platform.never_synced(stream, offering)]
-    return first_syncs(partitions, added, wanted, loads(platform, stream), limits, stream)
+    return first_syncs(partitions, added, wanted, loads(platform, stream), limits, stream, at)
 
 
-def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition:
-    """The sensor that makes the partitions equal to the registry; on by default.
+def registry_sensor(
+    at: Placement = STANDALONE, *, limits: RangeLimits | None = None
+) -> dg.SensorDefinition:
+    """The sensor that makes the partitions equal to the registry.
 
     A quiet tick costs one query of the registry and one of the partitions. Runs are read only when
     a partition must be deleted.
     """
 
     @dg.sensor(
-        name="registry_sensor",
-        jobs=list(sync_jobs.values()),
+        name=at.name("registry_sensor"),
+        jobs=sync_jobs(at),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Adds a partition for every registered integration and requests its first "
         "sync; removes the partitions of integrations that are gone once no run is on them.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         entries = platform.registry.all()
         enabled = {entry.ref.partition_key: entry.enabled for entry in entries}
-        partitions = context.instance.get_dynamic_partitions(PARTITIONS)
+        partitions = context.instance.get_dynamic_partitions(at.partitions)
         known = set(partitions)
         added = [key for key in enabled if key not in known]
         surplus = [key for key in partitions if key not in enabled]
@@ -106,7 +111,7 @@ def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
         new = [entry for entry in entries if entry.enabled and entry.created_at > since]
         requested = [
             request
-            for stream in STREAMS.values()
+            for stream in at.streams
             for request in _first_syncs(
                 platform,
                 stream,
@@ -114,15 +119,16 @@ def registry_sensor(*, limits: RangeLimits | None = None) -> dg.SensorDefinition
                 partitions,
                 added,
                 limits or RangeLimits.of(platform.settings),
+                at,
             )
         ]
         if not added and not surplus and not new:
             return dg.SkipReason("the partitions equal the registry, or wait for a run to end")
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if added:
-            requests.append(connected_integrations.build_add_request(added))
+            requests.append(at.integrations.build_add_request(added))
         if surplus:
-            requests.append(connected_integrations.build_delete_request(surplus))
+            requests.append(at.integrations.build_delete_request(surplus))
         return dg.SensorResult(
             run_requests=requested,
             dynamic_partitions_requests=requests,

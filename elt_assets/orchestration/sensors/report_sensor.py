@@ -8,25 +8,18 @@ A schedule would not do: the duration of the daily sync varies, and troubles mus
 # ruff: noqa: I002
 
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 import msgspec
 
 from elt_assets.orchestration.assets.fleet_report import FLEET_REPORT, contents, syncing
-from elt_assets.orchestration.placement import STANDALONE
-from elt_assets.sync.service import SyncService
+from elt_assets.orchestration.jobs.sync_jobs import Job
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.state.sync_history import News, news_since
 
 LONGEST = 600.0
 """Seconds after which a report is renewed while syncs go on and none of them is in trouble."""
-
-report_job = dg.define_asset_job(
-    "report",
-    selection=["fleet_report"],
-    executor_def=dg.in_process_executor,
-    tags=STANDALONE.tags,
-    description="Renews the fleet report.",
-)
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -46,31 +39,45 @@ def is_due(news: News, syncing: int, age: float) -> bool:
     return bool(news.troubled or news.decided or not syncing or age >= LONGEST)
 
 
-def report_sensor() -> dg.SensorDefinition:
-    """The sensor that keeps the report current; on by default."""
+@cache
+def report_job(at: Placement = STANDALONE) -> Job:
+    """The job that renews the report."""
+    return dg.define_asset_job(
+        at.name("report"),
+        selection=dg.AssetSelection.assets(at.key(FLEET_REPORT)),
+        executor_def=dg.in_process_executor,
+        tags=at.tags,
+        description="Renews the fleet report.",
+    )
+
+
+def report_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
+    """The sensor that keeps the report current."""
 
     @dg.sensor(
-        name="report_sensor",
+        name=at.name("report_sensor"),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Renews fleet_report after a failure, a quarantine or a decision, when syncs "
         "have ended, and every ten minutes meanwhile; observes what has settled since.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         seen = _reported(context.cursor)
         news = news_since(platform.database, seen.newest)
         moment = datetime.now(UTC).timestamp()
-        under_way = syncing(context.instance)
+        under_way = syncing(context.instance, at)
         if is_due(news, under_way, moment - seen.at):
             seen = Reported(moment, news.newest, news.newest)
             event: dg.AssetMaterialization | dg.AssetObservation = dg.AssetMaterialization(
-                FLEET_REPORT, metadata=contents(platform, under_way)
+                at.key(FLEET_REPORT), metadata=contents(platform, under_way)
             )
         elif news.newest > seen.observed:
             seen = msgspec.structs.replace(seen, observed=news.newest)
-            event = settled_since(news, seen.at, under_way)
+            event = settled_since(news, seen.at, under_way, at)
         else:
             return dg.SkipReason("nothing has settled since the last report or observation")
         context.update_cursor(msgspec.json.encode(seen).decode())
@@ -79,11 +86,13 @@ def report_sensor() -> dg.SensorDefinition:
     return sensor
 
 
-def settled_since(news: News, reported_at: float, syncing: int) -> dg.AssetObservation:
+def settled_since(
+    news: News, reported_at: float, syncing: int, at: Placement
+) -> dg.AssetObservation:
     """What has settled since the last report, for a reader who looks at it meanwhile."""
     as_of = datetime.fromtimestamp(reported_at, UTC)
     return dg.AssetObservation(
-        FLEET_REPORT,
+        at.key(FLEET_REPORT),
         description=f"{news.ended:,} syncs have settled since the report of {as_of:%H:%M:%S} UTC, "
         f"none of them in trouble; runs under way: {syncing:,}",
         metadata={

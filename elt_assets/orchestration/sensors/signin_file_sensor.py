@@ -16,14 +16,12 @@ from elt_assets.orchestration.assets.signin.signin_specs import CSV_EVENTS, foll
 from elt_assets.orchestration.day_partitions import event_days, has_day
 from elt_assets.orchestration.jobs.signin_jobs import event_job
 from elt_assets.orchestration.jobs.sync_jobs import Urgency
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import Arrival
-from elt_assets.sync.service import SyncService
 
 DAYS_A_TICK = 20
 """Most days that one tick requests: a new folder may hold years of them."""
-
-_OF_FILES = [CSV_EVENTS.key, *(asset.key for asset in following(CSV_EVENTS.name))]
 
 
 def news(
@@ -34,23 +32,27 @@ def news(
     return sorted(changed, key=lambda one: one.day)[:at_most]
 
 
-def event_file_sensor() -> dg.SensorDefinition:
-    """The sensor that watches the folders of the days; on by default.
+def event_file_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
+    """The sensor that watches the folders of the days.
 
     A quiet tick costs one listing of each folder. The APIs of a day are not read again.
     """
 
+    of_files = [at.key(asset.name) for asset in (CSV_EVENTS, *following(CSV_EVENTS.name))]
+
     @dg.sensor(
-        name="event_file_sensor",
-        job=event_job,
+        name=at.name("event_file_sensor"),
+        job=event_job(at),
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=at.sensors_are,
+        required_resource_keys=at.required,
         description="Loads the days whose files of sign-in events arrived or changed, once the "
         "files are complete.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[SyncService]
+        context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        platform = at.platform(context)
         days = event_days(platform.settings.events_start)
         seen = remembered(context.cursor)
         with EventPipeline(platform) as events:
@@ -66,7 +68,7 @@ def event_file_sensor() -> dg.SensorDefinition:
                 dg.RunRequest(
                     run_key=f"files-{one.day}/{one.look}",
                     partition_key=one.day.isoformat(),
-                    asset_selection=_OF_FILES,
+                    asset_selection=of_files,
                     tags=Urgency.NIGHTLY.tags,
                 )
                 for one in new

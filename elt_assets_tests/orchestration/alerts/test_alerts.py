@@ -31,6 +31,7 @@ from elt_assets.errors import ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.alerts.channels import SIGNATURE_HEADER
 from elt_assets.orchestration.alerts.issues import grouped, open_issues
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
 from elt_assets.sync.service import SyncService
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -87,11 +88,12 @@ class Ticks:
 
     def __call__(self) -> str:
         with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, resources={"platform": self.platform}
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={STANDALONE.resource: self.platform},
         ) as context:
-            result = alert_sensor()(context)
-            self.cursor = context.cursor
-        assert isinstance(result, dg.SkipReason)
+            result = alert_sensor().evaluate_tick(context)
+        self.cursor = result.cursor
         return result.skip_message or ""
 
 

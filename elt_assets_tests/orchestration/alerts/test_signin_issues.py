@@ -11,6 +11,7 @@ from elt_assets.orchestration.alerts.issues import Issue, changes_since, grouped
 from elt_assets.orchestration.alerts.signin_issues import signin_issues
 from elt_assets.orchestration.jobs.signin_jobs import JOB
 from elt_assets.orchestration.partitions import PARTITION_TAG
+from elt_assets.orchestration.placement import STANDALONE
 
 CSV_ONLY = frozenset({dg.AssetKey("csv_events")})
 
@@ -37,7 +38,7 @@ class Days:
             if error is not None:
                 raise dg.Failure(error, allow_retries=False)
 
-        @dg.job(name=JOB)
+        @dg.job(name=JOB, tags=STANDALONE.tags)
         def job() -> None:
             step()
 

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from elt_assets.orchestration.assets.fleet_report import page
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.report_sensor import LONGEST, is_due
 from elt_assets.sync.admin.fleet_state import Cause, DayOfChanges, FleetState, Ranked
 from elt_assets.sync.state.sync_history import News
@@ -67,7 +68,7 @@ class Ticks:
         with dg.build_sensor_context(
             instance=self.fleet.instance,
             cursor=self.cursor,
-            resources={"platform": self.fleet.platform},
+            resources={STANDALONE.resource: self.fleet.platform},
         ) as context:
             found = sensor.evaluate_tick(context)
         self.cursor = found.cursor
@@ -95,7 +96,9 @@ def test_a_failure_is_reported_while_other_runs_go_on(fleet: Fleet, job: str) ->
         if job == "__ASSET_JOB"
         else definitions.resolve_job_def(job)
     )
-    fleet.instance.create_run_for_job(going, status=dg.DagsterRunStatus.STARTED)
+    fleet.instance.create_run_for_job(
+        going, status=dg.DagsterRunStatus.STARTED, tags=STANDALONE.tags
+    )
     fleet.run(keys[:1])
     observed = tick()
     assert isinstance(observed, dg.AssetObservation), "nothing is wrong, and more is to come"

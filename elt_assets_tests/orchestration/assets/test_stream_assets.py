@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
-from elt_assets.definitions import build_defs
+from elt_assets.definitions import assembled
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.opening import dagster_home
 from elt_assets.orchestration.partitions import partition_tags
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.streams import USERS
@@ -110,21 +112,49 @@ def test_failures_in_a_stopped_run_are_not_retried(fleet: Fleet) -> None:
     assert list(fleet.directory.failures["dir-00"]) == [200]
 
 
-def test_a_run_that_is_terminated_is_not_retried(fleet: Fleet) -> None:
-    def interrupt(_: Outcome) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
+def test_a_run_that_is_terminated_ends_as_canceled_after_one_attempt(
+    fleet: Fleet, interruption: type[BaseException]
+) -> None:
+    def terminate(_: Outcome) -> None:
+        (run,) = fleet.instance.get_runs()
+        fleet.instance.report_run_canceling(run)
+        raise interruption
 
-    (key,) = fleet.connect(1)
-    job = fleet.definitions(listener=RunListener(settled=interrupt)).resolve_job_def("sync")
-    with pytest.raises(KeyboardInterrupt):
-        job.execute_in_process(
-            instance=fleet.instance, tags=partition_tags([key]), run_config=QUIET
-        )
+    result = fleet.run(fleet.connect(1), listener=RunListener(settled=terminate))
+    assert kinds(result)["STEP_FAILURE"] == 1
+    assert kinds(result)["STEP_UP_FOR_RETRY"] == 0
     (run,) = fleet.instance.get_runs()
-    assert run.is_finished
-    kinds = {entry.dagster_event_type for entry in fleet.instance.all_logs(run.run_id)}
-    assert dg.DagsterEventType.STEP_FAILURE in kinds
-    assert dg.DagsterEventType.STEP_UP_FOR_RETRY not in kinds
+    assert run.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_a_step_that_is_interrupted_by_itself_fails_its_run_without_a_retry(fleet: Fleet) -> None:
+    def interrupt(_: Outcome) -> None:
+        raise dg.DagsterExecutionInterruptedError
+
+    result = fleet.run(fleet.connect(1), listener=RunListener(settled=interrupt))
+    assert kinds(result)["STEP_UP_FOR_RETRY"] == 0
+    (run,) = fleet.instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(("allowed", "succeeds"), [(0, False), (3, True)])
+def test_the_policy_of_the_step_is_what_retries(fleet: Fleet, allowed: int, succeeds: bool) -> None:
+    """Three failures are survived by a policy of three retries, and by none of fewer."""
+    (key,) = fleet.connect(1)
+    fleet.directory.failures["dir-00"].extend([503, 503, 503, 200])
+    at = replace(STANDALONE, retry_policy=dg.RetryPolicy(max_retries=allowed))
+    result = (
+        assembled(at, fleet.platform)
+        .resolve_job_def("sync")
+        .execute_in_process(
+            instance=fleet.instance,
+            tags=partition_tags([key]),
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+    )
+    assert (result.success, kinds(result)["STEP_RESTARTED"]) == (succeeds, allowed)
 
 
 def test_a_run_of_the_same_family_continues_the_same_sync(
@@ -300,7 +330,7 @@ def test_the_pages_of_a_checkpoint_are_configurable_for_a_run(fleet: Fleet) -> N
 
 def sync_job_of_this_home() -> dg.JobDefinition:
     """The job with resources from the environment, as a run worker gets it."""
-    return build_defs().resolve_job_def("sync")
+    return assembled().resolve_job_def("sync")
 
 
 def test_every_run_reports_its_timings(fleet: Fleet) -> None:

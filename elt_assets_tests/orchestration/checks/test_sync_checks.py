@@ -42,7 +42,7 @@ def test_every_audit_is_a_check_of_its_severity(quarantined: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = (
             build_defs()
-            .resolve_job_def(check_job.name)
+            .resolve_job_def(check_job().name)
             .execute_in_process(instance=instance, raise_on_error=False)
         )
     evaluations = {e.check_name: e for e in result.get_asset_check_evaluations()}
@@ -94,7 +94,7 @@ def test_a_sync_of_any_kind_leaves_what_the_checks_found(
         fleet.directory.people["dir-00"] = []
         fleet.run(keys)
         definitions = fleet.definitions()
-        definitions.resolve_job_def(check_job.name).execute_in_process(
+        definitions.resolve_job_def(check_job().name).execute_in_process(
             instance=fleet.instance, run_config=QUIET, raise_on_error=False
         )
         found = shown(url)

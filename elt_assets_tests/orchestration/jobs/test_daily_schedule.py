@@ -17,6 +17,7 @@ from elt_assets.orchestration.partitions import (
     RANGE_START_TAG,
     RangeLimits,
 )
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS, Stream
 from elt_assets.sync.workload import Load
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
@@ -38,7 +39,7 @@ def tick(
     with dg.build_schedule_context(
         instance=fleet.instance,
         scheduled_execution_time=TICK,
-        resources={"platform": fleet.platform},
+        resources={STANDALONE.resource: fleet.platform},
         repository_def=definitions.get_repository_def(),
     ) as context:
         data = daily_sync(stream, limits=limits).evaluate_tick(context)

@@ -14,6 +14,7 @@ from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import checked_name
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import PARTITIONS, RANGE_END_TAG, RangeLimits
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.confirmation_sensor import (
     confirmation_requests,
     confirmation_sensor,
@@ -132,10 +133,9 @@ def tick(company: Company) -> list[dg.RunRequest]:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(PARTITIONS, [ACME.partition_key])
         with dg.build_sensor_context(
-            instance=instance, resources={"platform": company.platform}
+            instance=instance, resources={STANDALONE.resource: company.platform}
         ) as context:
-            result = confirmation_sensor()(context)
-    return list(getattr(result, "run_requests", None) or [])
+            return list(confirmation_sensor().evaluate_tick(context).run_requests or ())
 
 
 def test_the_sensor_lists_again_once_and_the_leaver_leaves(company: Company) -> None:
@@ -201,9 +201,9 @@ def test_the_requested_run_reads_everything_through_dagster(fleet: Fleet) -> Non
     with fleet.platform.database.transaction() as transaction:
         transaction.execute("UPDATE syncs SET finished_at = ?", (ago(timedelta(hours=1)),))
     with dg.build_sensor_context(
-        instance=fleet.instance, resources={"platform": fleet.platform}
+        instance=fleet.instance, resources={STANDALONE.resource: fleet.platform}
     ) as context:
-        (request,) = confirmation_sensor()(context).run_requests
+        (request,) = confirmation_sensor().evaluate_tick(context).run_requests
     job = fleet.definitions().resolve_job_def(request.job_name)
     assert job.execute_in_process(
         run_config=msgspec.to_builtins(request.run_config),

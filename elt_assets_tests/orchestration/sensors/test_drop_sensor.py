@@ -13,6 +13,7 @@ from elt_assets.connectors.files.drop_watch import complete_drop
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import PARTITION_TAG, add_partition_keys
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.drop_sensor import Seen, news
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
 
@@ -48,7 +49,7 @@ class Ticks:
         with dg.build_sensor_context(
             instance=self._fleet.instance,
             definitions=definitions,
-            resources={"platform": self._fleet.platform},
+            resources={STANDALONE.resource: self._fleet.platform},
             cursor=self.cursor,
         ) as context:
             data = definitions.resolve_sensor_def("drop_sensor").evaluate_tick(context)

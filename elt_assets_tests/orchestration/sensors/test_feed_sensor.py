@@ -17,6 +17,7 @@ from elt_assets.feed.scope import Scope
 from elt_assets.monitoring.health_report import report
 from elt_assets.orchestration.alerts.feed_issues import feed_issues
 from elt_assets.orchestration.alerts.issues import grouped
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.feed_sensor import feed_sensor
 from elt_assets_tests.connectors.serving import Provider, Reply
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -40,12 +41,12 @@ def tick(company: Company, cursor: str | None) -> tuple[list[dg.AssetObservation
     with (
         dg.DagsterInstance.ephemeral() as instance,
         dg.build_sensor_context(
-            instance=instance, cursor=cursor, resources={"platform": company.platform}
+            instance=instance, cursor=cursor, resources={STANDALONE.resource: company.platform}
         ) as context,
     ):
-        found = feed_sensor()(context)
-        events = found.asset_events if isinstance(found, dg.SensorResult) else []
-        return [one for one in events if isinstance(one, dg.AssetObservation)], context.cursor
+        found = feed_sensor().evaluate_tick(context)
+        events = found.asset_events
+        return [one for one in events if isinstance(one, dg.AssetObservation)], found.cursor
 
 
 def test_a_tick_delivers_and_observes_only_what_is_new(company: Company, key: SecretRef) -> None:

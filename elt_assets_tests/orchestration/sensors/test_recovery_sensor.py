@@ -19,6 +19,7 @@ from elt_assets.orchestration.partitions import (
     RANGE_START_TAG,
     RangeLimits,
 )
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.recovery_sensor import (
     is_due,
     recovery_requests,
@@ -160,11 +161,11 @@ def test_the_sensor_requests_once_what_a_run_left_over(company: Company) -> None
         asked = []
         for _ in range(2):
             context = dg.build_sensor_context(
-                instance=instance, cursor=cursor, resources={"platform": company.platform}
+                instance=instance, cursor=cursor, resources={STANDALONE.resource: company.platform}
             )
-            found = recovery_sensor()(context)
-            asked.append(getattr(found, "run_requests", None) or [])
-            cursor = getattr(found, "cursor", cursor)
+            found = recovery_sensor().evaluate_tick(context)
+            asked.append(found.run_requests or [])
+            cursor = found.cursor
     (request,), none = asked
     assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("acme:a", "acme:c")
     assert none == []
@@ -208,9 +209,9 @@ def test_the_sensor_requests_the_same_sync_again(company: Company) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions(PARTITIONS, [ACME.partition_key])
         context = dg.build_sensor_context(
-            instance=instance, resources={"platform": company.platform}
+            instance=instance, resources={STANDALONE.resource: company.platform}
         )
-        (request,) = recovery_sensor()(context).run_requests
+        (request,) = recovery_sensor().evaluate_tick(context).run_requests
     assert request.tags[SYNC_ID_TAG] == "daily-2026-11-22"
     assert request.partition_key is None
     assert request.tags["dagster/partition"] == "acme:main"

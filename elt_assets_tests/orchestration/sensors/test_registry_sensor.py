@@ -17,6 +17,7 @@ from elt_assets.orchestration.partitions import (
     connected_integrations,
     partition_tags,
 )
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.registry_sensor import deletable, first_syncs
 from elt_assets.sync.streams import GROUPS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
@@ -44,7 +45,7 @@ def tick(fleet: Fleet) -> Tick:
         with dg.build_sensor_context(
             instance=fleet.instance,
             definitions=definitions,
-            resources={"platform": fleet.platform},
+            resources={STANDALONE.resource: fleet.platform},
             cursor=cursor[0],
         ) as context:
             data = definitions.resolve_sensor_def("registry_sensor").evaluate_tick(context)

@@ -16,6 +16,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.day_partitions import event_days, has_day, yesterday
 from elt_assets.orchestration.jobs.signin_jobs import daily_events, hourly_events
 from elt_assets.orchestration.partitions import PARTITION_TAG
+from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.signin_file_sensor import news
 from elt_assets.signin_events.results import Arrival
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
@@ -52,7 +53,7 @@ def tick(fleet: Fleet, schedule: dg.ScheduleDefinition) -> list[Any]:
     with dg.build_schedule_context(
         instance=fleet.instance,
         scheduled_execution_time=TICK,
-        resources={"platform": fleet.platform},
+        resources={STANDALONE.resource: fleet.platform},
         repository_def=fleet.definitions().get_repository_def(),
     ) as context:
         return list(schedule.evaluate_tick(context).run_requests or [])
@@ -70,7 +71,7 @@ class Ticks:
         with dg.build_sensor_context(
             instance=self._fleet.instance,
             definitions=self._definitions,
-            resources={"platform": self._fleet.platform},
+            resources={STANDALONE.resource: self._fleet.platform},
             cursor=self.cursor,
         ) as context:
             sensor = self._definitions.resolve_sensor_def("event_file_sensor")

@@ -40,8 +40,10 @@ from elt_assets.orchestration.assets.signin.signin_specs import (
     EventAsset,
 )
 from elt_assets.orchestration.assets.signin.signin_step import end, report_skipped, worked
+from elt_assets.orchestration.assets.step_retries import ended_by_interruption, is_retried
 from elt_assets.orchestration.day_partitions import day_of, has_day
 from elt_assets.orchestration.markdown import named
+from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.signin_events.results import (
     DayExtraction,
@@ -51,7 +53,6 @@ from elt_assets.signin_events.results import (
     Summarized,
 )
 from elt_assets.signin_events.step_run import StepRun
-from elt_assets.sync.service import SyncService
 
 T = TypeVar("T")
 
@@ -78,14 +79,15 @@ class ApiConfig(StepConfig):
     )
 
 
-def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def event_assets(
+    days: dg.DailyPartitionsDefinition, at: Placement = STANDALONE
+) -> list[dg.AssetsDefinition]:
     """The six assets, partitioned by `days`."""
 
-    @API_EVENTS.declared(days)
+    @API_EVENTS.declared(days, at)
     def api_events(
         context: dg.AssetExecutionContext,
         config: ApiConfig,
-        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         run_id = context.run.run_id
@@ -99,54 +101,52 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
             left = [ref for ref in events.integrations() if ref.partition_key not in names]
             return done + events.extract_api(day, left, step)
 
-        found = _step(context, API_EVENTS, config, platform, fetch)
+        found = _step(context, API_EVENTS, config, at, fetch)
         failed = [one for one in found if one.status is ExtractionStatus.FAILED]
         errors = [named(one.partition, one.error) for one in failed]
         can_pass = any(one.retryable for one in failed)
-        is_last = context.retry_number >= API_EVENTS.retries.max_retries
-        too_many = len(failed) > platform.settings.events_failed_share * len(found)
-        if too_many or (can_pass and not is_last):
-            raise end(context, API_EVENTS, _failures(errors, len(found)), retryable=can_pass)
+        settings = at.platform(context).settings
+        too_many = len(failed) > settings.events_failed_share * len(found)
+        if too_many or (can_pass and is_retried(context)):
+            raise end(context, API_EVENTS, _failures(errors, len(found)), at, retryable=can_pass)
         for error in errors:
             context.log.warning("the day continues without %s", error)
         return dg.MaterializeResult(metadata=of_extractions(API_EVENTS, found))
 
-    @CSV_EVENTS.declared(days)
+    @CSV_EVENTS.declared(days, at)
     def csv_events(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         found = _step(
             context,
             CSV_EVENTS,
             config,
-            platform,
+            at,
             lambda events, step: events.extract_files(day, step),
         )
         failed = [one for one in found if one.status is FileStatus.FAILED]
         if failed:
             errors = [named(one.file, one.error) for one in failed]
             can_pass = any(one.retryable for one in failed)
-            raise end(context, CSV_EVENTS, _failures(errors, len(found)), retryable=can_pass)
+            raise end(context, CSV_EVENTS, _failures(errors, len(found)), at, retryable=can_pass)
         return dg.MaterializeResult(metadata=of_files(CSV_EVENTS, found))
 
-    @SIGNIN_EVENTS.declared(days)
+    @SIGNIN_EVENTS.declared(days, at)
     def signin_events(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
         found = _step(
-            context, SIGNIN_EVENTS, config, platform, lambda events, step: events.load(day, step)
+            context, SIGNIN_EVENTS, config, at, lambda events, step: events.load(day, step)
         )
         for reopened in found.days:
             if reopened != day and has_day(days, reopened):
                 context.log_event(
                     dg.AssetMaterialization(
-                        SIGNIN_EVENTS.key,
+                        at.key(SIGNIN_EVENTS.name),
                         partition=reopened.isoformat(),
                         description=f"late events that came with {day}",
                         metadata={"reopened_by": day.isoformat()},
@@ -154,11 +154,10 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
                 )
         return dg.MaterializeResult(metadata=of_loaded(SIGNIN_EVENTS, found))
 
-    @SUMMARY.declared(days)
+    @SUMMARY.declared(days, at)
     def daily_signin_summary(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[SyncService],
     ) -> dg.MaterializeResult[None]:
         day = day_of(context.partition_key)
 
@@ -167,12 +166,12 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
             due = sorted({day, *events.waiting("summarize")})
             return [events.summarize(one, step) for one in due]
 
-        found = _step(context, SUMMARY, config, platform, sum_up)
+        found = _step(context, SUMMARY, config, at, sum_up)
         for one in found:
             if one.day != day and has_day(days, one.day):
                 context.log_event(
                     dg.AssetMaterialization(
-                        SUMMARY.key,
+                        at.key(SUMMARY.name),
                         partition=one.day.isoformat(),
                         metadata=of_summary(SUMMARY, one),
                     )
@@ -183,35 +182,34 @@ def event_assets(days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition
     return [
         api_events,
         csv_events,
-        _normalizing(NORMALIZED_API_EVENTS, EventSource.API, days),
-        _normalizing(NORMALIZED_CSV_EVENTS, EventSource.CSV, days),
+        _normalizing(NORMALIZED_API_EVENTS, EventSource.API, days, at),
+        _normalizing(NORMALIZED_CSV_EVENTS, EventSource.CSV, days, at),
         signin_events,
         daily_signin_summary,
     ]
 
 
 def _normalizing(
-    asset: EventAsset, source: EventSource, days: dg.DailyPartitionsDefinition
+    asset: EventAsset, source: EventSource, days: dg.DailyPartitionsDefinition, at: Placement
 ) -> dg.AssetsDefinition:
     """The asset of one source's records in the declared schema."""
 
-    @asset.declared(days, check_specs=[guard_spec(asset)])
+    @asset.declared(days, at, check_specs=[guard_spec(asset, at)])
     def normalized(
         context: dg.AssetExecutionContext,
         config: StepConfig,
-        platform: dg.ResourceParam[SyncService],
     ) -> Iterator[dg.MaterializeResult[None]]:
         day = day_of(context.partition_key)
         found = _step(
             context,
             asset,
             config,
-            platform,
+            at,
             lambda events, step: events.normalize(source, day, step),
         )
         usable = guarded(found)
         if not usable.passed:
-            report_skipped(context, asset, usable.message)
+            report_skipped(context, asset, usable.message, at)
         yield dg.MaterializeResult(
             metadata=of_normalized(asset, found),
             check_results=[
@@ -231,18 +229,20 @@ def _step(
     context: dg.AssetExecutionContext,
     asset: EventAsset,
     config: StepConfig,
-    platform: SyncService,
+    at: Placement,
     work: Callable[[EventPipeline, StepRun], T],
 ) -> T:
     """The result of `work` on the open pipeline, within the time limit of the step."""
+    platform = at.platform(context)
     timeout = config.timeout_seconds or platform.settings.step_timeout
     run_id = context.run.run_id
-    with EventPipeline(platform) as events:
+    with ended_by_interruption(context), EventPipeline(platform) as events:
         return worked(
             context,
             asset,
             timeout,
             lambda stop, heard: work(events, StepRun(run_id, heard, stop)),
+            at,
         )
 
 

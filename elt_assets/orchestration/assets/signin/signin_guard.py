@@ -13,6 +13,7 @@ from elt_assets.orchestration.assets.signin.signin_specs import (
     NORMALIZED_CSV_EVENTS,
     EventAsset,
 )
+from elt_assets.orchestration.placement import Placement
 from elt_assets.signin_events.results import CheckResult, Normalized
 
 NAME = "mostly_usable"
@@ -21,16 +22,20 @@ MOST_REJECTED = 0.5
 FEWEST = 20
 """The fewest dead letters that hold a day back; one foreign file is no reason to."""
 
-GUARDS = [
-    dg.AssetCheckKey(asset.key, NAME) for asset in (NORMALIZED_API_EVENTS, NORMALIZED_CSV_EVENTS)
-]
+
+def guards(at: Placement) -> list[dg.AssetCheckKey]:
+    """The checks that the job of sign-in events evaluates."""
+    return [
+        dg.AssetCheckKey(at.key(asset.name), NAME)
+        for asset in (NORMALIZED_API_EVENTS, NORMALIZED_CSV_EVENTS)
+    ]
 
 
-def guard_spec(asset: EventAsset) -> dg.AssetCheckSpec:
+def guard_spec(asset: EventAsset, at: Placement) -> dg.AssetCheckSpec:
     """The Dagster check; the dependent assets are skipped if it fails."""
     return dg.AssetCheckSpec(
         NAME,
-        asset=asset.key,
+        asset=at.key(asset.name),
         blocking=True,
         description=f"At most {MOST_REJECTED:.0%} of the day's records are dead letters; otherwise "
         "nothing is loaded.",

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.table_specs import OWNER, asset_key
+from elt_assets.orchestration.placement import Placement
 from elt_assets.signin_events.pipeline import SCHEMA
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import USERS
@@ -22,8 +22,6 @@ EXTRACT_RETRIES = dg.RetryPolicy(
 RETRIES = dg.RetryPolicy(
     max_retries=3, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-"""Retries that the steps request themselves (`signin_step`): with a policy attached to a step,
-Dagster would also retry a step that a person terminates."""
 
 _FIRST_IN_QUEUE = {"dagster/priority": "10"}
 
@@ -51,23 +49,25 @@ class EventAsset:
 
     @property
     def key(self) -> dg.AssetKey:
-        """The asset's key."""
+        """The asset's key in the stand-alone installation."""
         return dg.AssetKey(self.name)
 
     def declared(
-        self, days: dg.DailyPartitionsDefinition, **more: Any
+        self, days: dg.DailyPartitionsDefinition, at: Placement, **more: Any
     ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """The decorator for the function that fills the asset for a day."""
         decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-            name=self.name,
-            deps=self._deps(),
+            key=at.key(self.name),
+            deps=self._deps(at),
             partitions_def=days,
-            group_name=GROUP,
-            owners=[OWNER],
+            group_name=at.group_or(GROUP),
+            owners=list(at.owners),
             kinds=set(self.kinds),
             description=self.description,
-            pool=str(self.queue),
+            pool=at.name(str(self.queue)),
             op_tags=self.tags,
+            retry_policy=at.retries_or(self.retries),
+            required_resource_keys=at.required,
             # After a change of the schema, older partitions show as out of date.
             code_version=None if self.queue is Queue.EXTRACT else SCHEMA,
             metadata={"dagster/table_name": f"analytics.{_TABLES.get(self.name, self.name)}"},
@@ -75,10 +75,10 @@ class EventAsset:
         )
         return decorate
 
-    def _deps(self) -> Sequence[dg.AssetDep]:
-        deps = [dg.AssetDep(name) for name in self.after]
-        if self is SUMMARY:
-            users = asset_key(USERS, Stage.LATEST)
+    def _deps(self, at: Placement) -> Sequence[dg.AssetDep]:
+        deps = [dg.AssetDep(at.key(name)) for name in self.after]
+        if self is SUMMARY and USERS in at.streams:
+            users = at.table(USERS, Stage.LATEST)
             deps.append(dg.AssetDep(users, partition_mapping=dg.AllPartitionMapping()))
         return deps
 

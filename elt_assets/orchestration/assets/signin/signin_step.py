@@ -12,6 +12,8 @@ import dagster as dg
 from elt_assets.errors import EltAssetsError, SyncError
 from elt_assets.orchestration.assets.progress_log import ProgressLog, reporter
 from elt_assets.orchestration.assets.signin.signin_specs import EventAsset, following
+from elt_assets.orchestration.assets.step_retries import is_retried
+from elt_assets.orchestration.placement import Placement
 from elt_assets.signin_events.interruption import Interruption
 from elt_assets.signin_events.results import EventListener, EventProgress
 
@@ -40,30 +42,36 @@ def as_text(progress: EventProgress) -> str:
 
 
 def worked(
-    context: dg.AssetExecutionContext, asset: EventAsset, timeout: float, work: Work[T]
+    context: dg.AssetExecutionContext,
+    asset: EventAsset,
+    timeout: float,
+    work: Work[T],
+    at: Placement,
 ) -> T:
     """The result of `work`, which is interrupted after `timeout` seconds.
 
-    Raises `RetryRequested` while another attempt can help, otherwise `Failure`, after reporting
-    the assets that are skipped because of it.
+    Raises `Failure`, which allows a retry while another attempt can help; otherwise the assets that
+    are skipped because of it are reported first.
     """
     try:
         return bounded(asset.name, timeout, work, ProgressLog(reporter(context, as_text), _item))
     except EltAssetsError as error:
-        raise end(context, asset, str(error), retryable=_can_pass(error)) from error
+        raise end(context, asset, str(error), at, retryable=_can_pass(error)) from error
 
 
 def end(
-    context: dg.AssetExecutionContext, asset: EventAsset, error: str, *, retryable: bool
-) -> dg.RetryRequested | dg.Failure:
-    """The exception that ends a failed step: a retry, or the failure with what it skips."""
+    context: dg.AssetExecutionContext,
+    asset: EventAsset,
+    error: str,
+    at: Placement,
+    *,
+    retryable: bool,
+) -> dg.Failure:
+    """The failure of a step: one that Dagster retries, or the last one with what it skips."""
     attempt = context.retry_number + 1
-    if retryable and attempt <= asset.retries.max_retries:
+    if retryable and is_retried(context):
         context.log.warning("attempt %d failed and will be retried: %s", attempt, error)
-        return dg.RetryRequested(
-            max_retries=asset.retries.max_retries,
-            seconds_to_wait=asset.retries.calculate_delay(attempt),
-        )
+        return dg.Failure(error)
     return dg.Failure(
         description=error,
         metadata={
@@ -71,25 +79,27 @@ def end(
             "stage": str(asset.queue),
             "attempts": attempt,
             "retryable": retryable,
-            "skipped": report_skipped(context, asset, error),
+            "skipped": report_skipped(context, asset, error, at),
         },
         allow_retries=False,
     )
 
 
-def report_skipped(context: dg.AssetExecutionContext, asset: EventAsset, error: str) -> str:
+def report_skipped(
+    context: dg.AssetExecutionContext, asset: EventAsset, error: str, at: Placement
+) -> str:
     """Report every asset that this run skips because `asset` failed; return their names.
 
     Dagster has no event for that: a step that is not executed leaves no trace on its asset.
     """
     day = context.partition_key
     selected = context.run.asset_selection
-    missed = [one for one in following(asset.name) if not selected or one.key in selected]
+    missed = [one for one in following(asset.name) if not selected or at.key(one.name) in selected]
     cause = f"{asset.name} of {day} failed: {error}"
     for one in missed:
         context.log_event(
             dg.AssetObservation(
-                one.key,
+                at.key(one.name),
                 partition=day,
                 description=f"skipped, because {cause}",
                 metadata={SKIPPED_BY: asset.name, SKIPPED_ERROR: error},
