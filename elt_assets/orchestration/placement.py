@@ -21,6 +21,15 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
 INSTALLATION_TAG = "elt_assets/installation"
 """Tag of our jobs, and so of their runs: the installation that they belong to."""
 
+RUN_SETTINGS = {
+    # A worker that was killed cannot report it: after this long, the run counts as dead.
+    "dagster/max_runtime": "21600",
+    # For crashed workers only. What failed inside a run was retried inside it.
+    "dagster/max_retries": "2",
+    "dagster/retry_on_asset_or_op_failure": "false",
+}
+"""Tags by which a run brings its settings along, whatever dagster.yaml says."""
+
 OWNER = "team:identity-data"
 
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -91,8 +100,13 @@ class Placement:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """The tags of every job."""
+        """The tags by which runs of the installation's jobs are known."""
         return {INSTALLATION_TAG: self.resource}
+
+    @property
+    def job_tags(self) -> Mapping[str, str]:
+        """The tags of every job: the installation, and the settings of its runs."""
+        return {**self.tags, **RUN_SETTINGS}
 
     @property
     def partitions(self) -> str:

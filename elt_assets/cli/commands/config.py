@@ -16,14 +16,23 @@ def config() -> None:
 
 
 @config.command(
-    epilog="Example: elt-assets config check --json\n\nExit status: 1 if anything is wrong, else 0."
+    epilog="Example: elt-assets config check --json\n\n"
+    "Example: DAGSTER_HOME=/opt/dagster elt-assets config check --instance\n\n"
+    "Exit status: 1 if anything is wrong, else 0."
+)
+@click.option(
+    "--instance",
+    is_flag=True,
+    help="Show what dagster.yaml lacks for the runs of this project, why, and what to add.",
 )
 @as_json
-def check(as_json: bool) -> int:
+def check(instance: bool, as_json: bool) -> int:
     """Connect to everything that is configured; print a line for each, and for each mistake.
 
     Shows the version of the operational database and the account's rights, and writes nothing.
     """
+    if instance:
+        return _check_instance(as_json)
     from elt_assets.monitoring.configuration_check import configuration
 
     found = [*configuration()]
@@ -35,6 +44,22 @@ def check(as_json: bool) -> int:
             [(one.name, "ok" if one.ok else "failed", one.detail) for one in found],
         )
     return 0 if all(one.ok for one in found) else FAILED
+
+
+def _check_instance(as_json: bool) -> int:
+    from elt_assets.orchestration.instance.host_check import lacks, settings_of
+    from elt_assets.orchestration.instance.opening import dagster_home, open_instance
+
+    settings = load_settings()
+    with open_instance(settings) as opened:
+        found = lacks(settings_of(opened), max_runs=settings.max_runs)
+    if as_json:
+        print_json([{"setting": one.setting, "why": one.why, "add": one.add} for one in found])
+    elif found:
+        print_table(("setting", "why", "add"), [(one.setting, one.why, one.add) for one in found])
+    else:
+        note(f"{dagster_home(settings)}: dagster.yaml lacks nothing")
+    return FAILED if found else 0
 
 
 @config.command(

@@ -18,7 +18,7 @@ import dagster as dg
 
 from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
 from elt_assets.orchestration.checks.signin_checks import event_audit
-from elt_assets.orchestration.jobs.sync_jobs import Job
+from elt_assets.orchestration.jobs.sync_jobs import Job, Urgency
 from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.admin import audit
@@ -89,7 +89,7 @@ def check_job(at: Placement = STANDALONE) -> Job:
         at.name("standing_checks"),
         selection=dg.AssetSelection.checks_for_assets(*(spec.key for spec in audit_specs(at))),
         executor_def=dg.in_process_executor,
-        tags=at.tags,
+        tags=at.job_tags,
         description="Runs every standing check over all integrations.",
     )
 
@@ -102,6 +102,7 @@ def daily_checks(at: Placement = STANDALONE) -> dg.ScheduleDefinition:
         cron_schedule="20 6 * * *",
         execution_timezone="UTC",
         default_status=at.schedules_are,
+        tags=Urgency.NIGHTLY.tags,
         description="Runs the standing checks daily at 06:20 UTC.",
     )
 

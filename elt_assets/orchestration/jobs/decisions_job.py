@@ -76,7 +76,7 @@ def decisions_job(at: Placement = STANDALONE) -> dg.JobDefinition:
     @dg.job(
         name=at.name(DECISION_JOB),
         executor_def=dg.in_process_executor,
-        tags=at.tags,
+        tags={**at.job_tags, "dagster/max_retries": "0"},
         description="Decides about the withheld changes of one integration: deletes, "
         "deactivations, lost values, changed keys. The page of a quarantined partition has the "
         "configuration.",

@@ -8,6 +8,7 @@ import dagster as dg
 from elt_assets.feed.retention import trim_feed
 from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
 from elt_assets.orchestration.instance.run_retention import OwnRuns, delete_old_runs
+from elt_assets.orchestration.jobs.sync_jobs import Urgency
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.signin_events.pipeline import EventPipeline
 from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
@@ -41,7 +42,7 @@ def maintenance_job(own: OwnRuns, at: Placement = STANDALONE) -> dg.JobDefinitio
     @dg.job(
         name=at.name("maintenance"),
         executor_def=dg.in_process_executor,
-        tags=at.tags,
+        tags=at.job_tags,
         description="Deletes old records, changes, syncs and runs by the settings "
         "ELT_ASSETS_KEEP_…, compacts files, archives dropped files. Runs of other jobs and assets "
         "stay.",
@@ -63,6 +64,7 @@ def weekly_maintenance(job: dg.JobDefinition, at: Placement = STANDALONE) -> dg.
         cron_schedule="40 3 * * 0",
         execution_timezone="UTC",
         default_status=at.schedules_are,
+        tags=Urgency.NIGHTLY.tags,
         description="Applies the retention policy and compacts files, Sundays at 03:40 UTC.",
     )
 

@@ -47,7 +47,7 @@ def event_job(at: Placement = STANDALONE) -> Job:
         selection=dg.AssetSelection.assets(*keys).without_checks()
         | dg.AssetSelection.checks(*guards(at)),
         executor_def=_executor,
-        tags=at.tags,
+        tags=at.job_tags,
         description="Loads the sign-in events of a day from all APIs and files. A repeated run "
         "changes only what its sources changed.",
     )

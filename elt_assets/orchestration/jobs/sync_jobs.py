@@ -79,7 +79,7 @@ def sync_job(stream: Stream, at: Placement = STANDALONE) -> Job:
         # A process for the step would cost seconds without a benefit: the run itself works on
         # several integrations at a time.
         executor_def=dg.in_process_executor,
-        tags=at.tags,
+        tags=at.job_tags,
         description=f"Bring {stream.name} of every integration of the run's partition, or range "
         "of partitions, up to date. A repeated run continues the same sync.",
     )

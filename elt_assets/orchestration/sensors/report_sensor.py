@@ -46,7 +46,7 @@ def report_job(at: Placement = STANDALONE) -> Job:
         at.name("report"),
         selection=dg.AssetSelection.assets(at.key(FLEET_REPORT)),
         executor_def=dg.in_process_executor,
-        tags=at.tags,
+        tags=at.job_tags,
         description="Renews the fleet report.",
     )
 
