@@ -58,7 +58,7 @@ def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -
 
 
 def keep_to_room(database: OperationalDatabase, room: int) -> int:
-    """Delete the oldest entries that have no room, whoever lacks them; return how many."""
+    """Delete the oldest entries that have no room, also unread ones; return how many."""
     return _delete(database, _beyond(database, room), dry_run=False)
 
 

@@ -1,4 +1,4 @@
-"""The engine's tests, workers that die and processes that share, on PostgreSQL."""
+"""The engine's tests, processes that die and processes that share, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from elt_assets_tests.campaign.feed.campaign import VICTIMS
 from elt_assets_tests.testbed.servers import Server
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,18 @@ def test_processes_that_share_integrations_leave_the_books_right_on_postgresql(
     done = run("elt_assets_tests.campaign", "concurrency", "--scale", "0.1", **environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert "  sync applied" in done.stdout
+
+
+@pytest.mark.campaign
+def test_deaths_around_the_feed_lose_nothing_on_postgresql(postgresql: Server) -> None:
+    environment = postgresql.settings("unused")
+    done = run("elt_assets_tests.campaign", "feed", "--scale", "0.2", **environment)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    killed = re.search(r"([\d,]+)  kills", done.stdout)
+    assert killed is not None, done.stdout
+    assert int(killed[1]) >= 60
+    for victim in VICTIMS:
+        assert f"  {victim}, " in done.stdout
 
 
 def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -81,7 +81,7 @@ def bytes_of(company: Company) -> list[int]:
     return [row["bytes"] for row in rows]
 
 
-def test_entries_that_have_no_room_go_whoever_lacks_them(aged: Company) -> None:
+def test_entries_that_have_no_room_go_even_those_that_a_consumer_lacks(aged: Company) -> None:
     database = aged.platform.database
     Consumers(database).add("slow", Scope(), after="0")
     head = number_entries(database).head
