@@ -142,6 +142,10 @@ def _copied(url: str, token: str) -> int:
         raise LookupError(_EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
+    with sqlite3.connect("copied.db") as copy:
+        # From the beginning of the feed, not from a snapshot.
+        copy.execute("CREATE TABLE position (feed)")
+        copy.execute("INSERT INTO position VALUES ('0')")
     at = None
     while at != (at := example.pull(url, token, "copied.db", wait=0)):
         pass

@@ -120,6 +120,8 @@ class FeedServer:
         found: Entries = await asked.read(read, self._database, state, after, query.limit, scope)
         if found.found or not query.wait:
             return found
+        # It has everything, and is not heard of again for a while.
+        await asked.read(self._note, asked.consumer, after, 0.0)
         while not found.found and time.monotonic() < ends:
             await asyncio.sleep(_LOOK_EVERY)
             if await asked.request.is_disconnected():
@@ -157,11 +159,11 @@ class FeedServer:
         rows, following = page(self._database, STREAMS[query.stream], place, query.limit, scope)
         return rows, following, place.position
 
-    def _note(self, consumer: Consumer, after: int) -> None:
+    def _note(self, consumer: Consumer, after: int, every: float = _NOTE_EVERY) -> None:
         """What a consumer asks after, it has: retention and the report of its lag rely on that."""
         last = self._noted.get(consumer.name)
         moment = time.monotonic()
-        if after != consumer.position and (last is None or moment - last >= _NOTE_EVERY):
+        if after != consumer.position and (last is None or moment - last >= every):
             self._noted[consumer.name] = moment
             # A note that does not come through is made with a later request.
             with suppress(DatabaseBusy):

@@ -64,6 +64,31 @@ def test_the_pulling_example_holds_what_applications_read(company: Company, tmp_
         assert {key[0] for key in copied()} == {"globex"}
 
 
+def test_the_pulling_example_takes_a_snapshot_when_its_position_is_of_no_use(
+    company: Company, tmp_path: Path
+) -> None:
+    pull, file = example("pull").pull, str(tmp_path / "copy.db")
+    world = company.connect(world=World(people(5)))
+    company.sync()
+    database = company.platform.database
+    token = Consumers(database).add("example", Scope())
+    with feed_server(company.platform.settings) as url:
+        pull(url, token, file, wait=0)
+        for sync, statement in (
+            ("s2", "UPDATE feed_state SET trimmed = head + 1"),
+            ("s3", "UPDATE feed_state SET feed_id = 'ffffffff'"),
+        ):
+            world.records = people(5 + int(sync[1:]))
+            with database.transaction() as transaction:
+                transaction.execute(statement)
+            company.sync(sync_id=sync)
+            pull(url, token, file, wait=0)
+            rows = sqlite3.connect(file).execute("SELECT row FROM users").fetchall()
+            assert len(rows) == len(world.records)
+            at = number_entries(database)
+            assert pull(url, token, file, wait=0) == at.text(at.head)
+
+
 def test_the_receiving_example_prints_each_entry_once_and_refuses_others(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,6 +224,23 @@ def test_only_reads_of_this_server_by_its_own_name_are_answered(
     assert posted.status == 405
 
 
+def test_a_consumer_that_waits_is_up_to_date_at_once(company: Company, consumer: As) -> None:
+    """Although the request before, of the same second, was noted already."""
+    company.connect(world=World(people(3)))
+    company.sync()
+    asking = consumer()
+    after = asking.get("/feed").document["next"]
+    asking.get("/feed", after=after.replace("-3", "-1"))
+    waiting = threading.Thread(
+        target=asking.get, args=("/feed",), kwargs={"after": after, "wait": 2}
+    )
+    waiting.start()
+    registered = Consumers(company.platform.database)
+    while registered.all()[0].position != 3:
+        assert waiting.is_alive()
+    waiting.join()
+
+
 def test_what_a_consumer_asks_after_is_noted_as_its_position(
     company: Company, consumer: As
 ) -> None:

@@ -6,6 +6,7 @@ import base64
 import secrets
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -86,6 +87,10 @@ def add(
         detail = {"consumer": name, "scope": msgspec.to_builtins(scope)}
         platform.audit_log.record("feed consumer add", None, detail)
         token = Consumers(platform.database).add(name, scope, target, after=after)
+    if target is not None and not as_json:
+        begins = "from now on" if after is None else f"after {after}"
+        note(f"{name} is sent every entry {begins}; `elt-assets feed status` shows how far it is")
+        return
     _show_token(name, token, as_json)
 
 
@@ -309,6 +314,9 @@ def _webhook(endpoint: str | None, secret: str | None) -> Webhook | None:
     if kind not in ("env", "file") or not place:
         # The text is not quoted, because it may be the key itself.
         raise click.UsageError("--secret is env:NAME or file:PATH, never the key itself")
+    if kind == "file":
+        # The server that signs runs in another folder.
+        place = str(Path(place).absolute())
     reference = SecretRef.model_validate({kind: place})
     signers(reference)
     return Webhook(endpoint, reference)
@@ -317,11 +325,6 @@ def _webhook(endpoint: str | None, secret: str | None) -> Webhook | None:
 def _show_token(name: str, token: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"consumer": name, "token": token})
-        return
-    if token is None:
-        note(
-            f"{name} is sent every entry from now on; `elt-assets feed status` shows how far it is"
-        )
         return
     note(f"the token of {name}, shown this once:")
     click.echo(token)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from elt_assets.config.settings import load_settings
+from elt_assets.feed.consumers import Consumers
+from elt_assets.sync.service import SyncService
 from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.sync.worlds import Company, World, people, person
 
@@ -69,6 +73,22 @@ def test_status_shows_how_far_a_consumer_is_behind_and_replay_sets_it_back(
     assert "another installation" in (
         elt_assets("feed", "replay", "billing", "--from", "00000000-1").complaint
     )
+
+
+def test_the_key_of_a_webhook_is_found_from_any_folder(
+    elt_assets: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(elt_assets)
+    key = elt_assets("feed", "secret").out
+    (tmp_path / "webhook.key").write_text(key)
+    monkeypatch.chdir(tmp_path)
+    place = ("--webhook", "http://127.0.0.1:9/hook", "--secret", "file:webhook.key", "--from", "0")
+    added = elt_assets("feed", "consumers", "add", "hook", *place)
+    assert "hook is sent every entry after 0" in added.err
+    with SyncService.open(load_settings(home=elt_assets.home)) as platform:
+        webhook = Consumers(platform.database).get("hook").webhook
+    assert webhook is not None
+    assert webhook.secret.file == str(tmp_path / "webhook.key")
 
 
 def test_a_webhook_needs_a_key_that_is_kept_elsewhere(
