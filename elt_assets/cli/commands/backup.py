@@ -1,4 +1,4 @@
-"""`elt-assets backup`: copy the installation while it is in use."""
+"""`elt-assets backup` and `repair-status`: copy an installation, and repair a restored copy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, complain, note, print_json
 from elt_assets.cli.installation import existing_platform
+from elt_assets.config.settings import load_settings
 from elt_assets.sync.admin.installation_backup import backup as copy_installation
 
 
@@ -37,3 +38,25 @@ def backup(folder: Path, as_json: bool) -> int:
         for line in done.left:
             complain(f"without its history: {line}")
     return FAILED if done.left else 0
+
+
+@click.command(
+    "repair-status",
+    epilog="Example: elt-assets repair-status\n\n"
+    "For a home that was restored from a backup, which has no history of Dagster.",
+)
+@as_json
+def repair_status(as_json: bool) -> None:
+    """Report to Dagster what the ledger knows of partitions that the web UI shows as missing."""
+    from elt_assets.orchestration import status_repair
+    from elt_assets.orchestration.instance.opening import open_instance
+
+    with existing_platform() as platform, open_instance(load_settings()) as instance:
+        repaired = status_repair.repair_status(platform, instance)
+    if as_json:
+        print_json({"repaired": repaired})
+        return
+    for table, count in repaired.items():
+        note(f"{table}: {count:,} partitions are materialized again")
+    if not repaired:
+        note("no partition lacks a status that the ledger knows")
