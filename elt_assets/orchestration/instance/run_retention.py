@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.storage.event_log.schema import AssetKeyTable
 
 from elt_assets.orchestration.jobs.sync_jobs import ENDED, SHARED_JOB
 from elt_assets.sync.admin.maintenance import Work
@@ -72,8 +73,30 @@ def delete_old_runs(
             else:
                 leftover.unlink(missing_ok=True)
     if old:
+        _forget_newest(instance, old)
         _vacuum(instance)
     return Work("runs of Dagster", len(old), before - _size(instance))
+
+
+def _forget_newest(instance: dg.DagsterInstance, run_ids: Collection[str]) -> None:
+    """Drop the copies of deleted events that Dagster keeps as the newest of their asset."""
+    events: Any = instance.event_log_storage
+    keys = AssetKeyTable.c
+    with events.index_connection() as connection:
+        newest = connection.execute(
+            sa.select(keys.id, keys.last_materialization).where(
+                keys.last_materialization.is_not(None)
+            )
+        )
+        deleted = [
+            row.id for row in newest if any(one in row.last_materialization for one in run_ids)
+        ]
+        if deleted:
+            connection.execute(
+                AssetKeyTable.update()
+                .where(keys.id.in_(deleted))
+                .values(last_materialization=None, last_run_id=None)
+            )
 
 
 def _runs(instance: dg.DagsterInstance, among: dg.RunsFilter) -> Iterator[dg.DagsterRun]:

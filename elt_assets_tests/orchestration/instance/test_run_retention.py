@@ -39,6 +39,19 @@ def made_past(fleet: Fleet, run_id: str) -> None:
         )
 
 
+def test_nothing_of_an_assets_newest_run_is_left_once_it_is_deleted(fleet: Fleet) -> None:
+    run_id = fleet.run(fleet.connect(1)).run_id
+    home = Path(fleet.instance.root_directory)
+    assert files_with(home, run_id)
+    delete_old_runs(fleet.instance, 0, own_runs())
+    assert files_with(home, run_id) == []
+    assert fleet.instance.get_latest_materialization_event(dg.AssetKey("users_latest")) is None
+    later = fleet.run([key.partition_key for key in fleet.refs])
+    newest = fleet.instance.get_latest_materialization_event(dg.AssetKey("users_latest"))
+    assert newest is not None
+    assert newest.run_id == later.run_id
+
+
 def test_old_runs_are_deleted_with_their_files_and_newer_ones_stay(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
