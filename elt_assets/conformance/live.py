@@ -18,11 +18,11 @@ from elt_assets.conformance.verdict import Finding, Verdict
 from elt_assets.conformance.workbench import Workbench, kept, keys_of
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import SyncError
+from elt_assets.sync.extract.preview import USUAL_SIZES
 from elt_assets.sync.outcome import Status
 
 MOST_RESUMED = 20
 """Pages from which reading goes on; the provider is asked for all that follow each of them."""
-ROUND = frozenset({50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000})
 
 
 @dataclass
@@ -146,15 +146,14 @@ def caps(at: Visit) -> Finding:
     sizes = [len(keys) for keys in at.keys]
     # A page that is not full, or an empty one, is the provider's own sign of the end.
     full = bool(sizes) and sizes[-1] > 0 and sizes[-1] == max(sizes)
-    if total is None and full and (len(sizes) > 1 or count in ROUND):
+    if total is None and full and (len(sizes) > 1 or count in USUAL_SIZES):
         return Finding(
             "caps",
             Verdict.WARNED,
             f"{count:,} records, the last page full and nothing after it; is that all of them?",
         )
-    return Finding(
-        "caps", Verdict.PASSED, f"{count:,} records, and the provider says that they are all"
-    )
+    said = "and nothing follows" if total is None else "and the provider says that they are all"
+    return Finding("caps", Verdict.PASSED, f"{count:,} records, {said}")
 
 
 def budget(at: Visit) -> Finding:

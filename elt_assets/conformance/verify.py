@@ -74,22 +74,41 @@ def emulated(name: str, listener: Listener = _unheard) -> Report:
 
 def _live(name: str, provider: str, data: Mapping[str, Any], listener: Listener) -> Report:
     stored = catalog.validate(provider, dict(data))
+    offered = catalog.streams(stored)
+    streams = [stream for stream in STREAMS if stream in offered]
+    if not streams:
+        raise InvalidInput(f"{name} has no stream that can be verified ({', '.join(STREAMS)})")
     for address in dict.fromkeys(_addresses(stored)):
         _reachable(address)
     findings: list[Finding] = []
     against = next(_addresses(stored), "what the file names")
-    offered = catalog.streams(stored)
-    for stream in (one for one in STREAMS if one in offered):
-        with Workbench(provider, stored, stream) as bench:
-            at = visit(provider, stored, bench)
-            for check, run in LIVE.items():
-                try:
-                    found = run(at)
-                except SyncError as error:
-                    found = Finding(check, Verdict.FAILED, str(error))
-                findings.append(structs.replace(found, stream=stream))
-                listener(findings[-1])
+    for stream in streams:
+        for found in _stream(provider, stored, stream, is_first=not findings):
+            findings.append(found)
+            listener(found)
     return Report(name, against, tuple(findings))
+
+
+def _stream(
+    provider: str, stored: Mapping[str, Any], stream: str, *, is_first: bool
+) -> Iterator[Finding]:
+    """The findings of one stream. Raises `SyncError` if nothing of the first one can be read."""
+    with Workbench(provider, stored, stream) as bench:
+        try:
+            at = visit(provider, stored, bench)
+        except SyncError as error:
+            if is_first:
+                raise
+            for check in LIVE:
+                verdict = Verdict.FAILED if check == "pages" else Verdict.NOT_CHECKED
+                yield Finding(check, verdict, str(error), stream)
+            return
+        for check, run in LIVE.items():
+            try:
+                found = run(at)
+            except SyncError as error:
+                found = Finding(check, Verdict.FAILED, str(error))
+            yield structs.replace(found, stream=stream)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -128,8 +147,12 @@ def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str
 
 
 def _origin(against: str) -> str:
-    parts = urlsplit(against)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(against)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise InvalidInput(f"--against {against!r} is not an address such as http://127.0.0.1:8000")
     return urlunsplit((parts.scheme, parts.netloc, "", "", ""))
 

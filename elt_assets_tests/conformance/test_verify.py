@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from elt_assets.cli.main import Invocation, cli
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.emulators.server import Emulator
-from elt_assets.conformance.verdict import CHECKS
+from elt_assets.conformance.verdict import CHECKS, Verdict
 from elt_assets.conformance.verify import verify
 from elt_assets.errors import InvalidInput, SyncError
 from elt_assets_tests.connectors.directories import SECRET, directory, directory_data, people
@@ -168,6 +168,8 @@ def test_empty_columns_and_rejected_records(provider: Provider, tmp_path: Path) 
     [
         (["okta", "--against", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["okta", "--against", "localhost"], "is not an address such as"),
+        (["okta", "--against", "http://[::1"], "--against 'http://[::1' is not an address"),
+        (["okta", "--against", "http://127.0.0.1:99999"], ":99999' is not an address such as"),
         (["nowhere"], "'nowhere' is neither a file nor a preset"),
         (["rest"], "give a file with its provider_data"),
     ],
@@ -177,6 +179,33 @@ def test_what_cannot_be_verified_is_one_error(arguments: list[str], said: str) -
     assert isinstance(found.exception, InvalidInput)
     assert said in str(found.exception)
     assert found.stdout == ""
+
+
+def test_a_file_without_a_stream_to_verify(tmp_path: Path) -> None:
+    stream = {"path": "/log", "params": {"since": "{from}", "until": "{to}"}}
+    stream |= {"pagination": {"type": "none"}, "fields": {"event_id": "id", "occurred_at": "at"}}
+    data = {"api_endpoint": "http://127.0.0.1:9", "streams": {"signin_events": stream}}
+    with pytest.raises(InvalidInput, match="has no stream that can be verified"):
+        verify(written(tmp_path, data))
+
+
+def test_a_second_stream_that_cannot_be_read_is_a_finding(
+    provider: Provider, tmp_path: Path
+) -> None:
+    users = directory(people(30), "cursor", "bearer", provider.url)
+    provider.answer = lambda asked: (
+        as_json({"error": "none"}, 404) if asked.path == "/v1/groups" else users(asked)
+    )
+    data = directory_data("cursor", "bearer", "https://acme.example")
+    data["streams"]["groups"] = data["streams"]["users"] | {"path": "/groups"}
+    data["streams"]["groups"]["fields"] = {"external_id": "id", "name": "name"}
+    report = verify(written(tmp_path, data), against=provider.url)
+    assert not report.passed
+    groups = {one.check: one for one in report.findings if one.stream == "groups"}
+    assert list(groups) == list(CHECKS)
+    assert groups["pages"].verdict is Verdict.FAILED
+    assert "answered 404" in groups["pages"].detail
+    assert {one.verdict for one in groups.values()} == {Verdict.FAILED, Verdict.NOT_CHECKED}
 
 
 def test_a_wrong_field_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from elt_assets.connectors.http.error_bodies import complaint
-from elt_assets.connectors.http.http_client import Client, Request, Response
+from elt_assets.connectors.http.http_client import Client, Request, Response, Unauthorized
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.mapping.evaluate import holds
 from elt_assets.connectors.mapping.expressions import parse
@@ -41,6 +41,9 @@ def confirm_by_request(
     request = Request(_WHAT, f"{endpoint}/{required.path.lstrip('/')}", params)
     try:
         granted, said = client.fetch(request, read)
+    except Unauthorized:
+        # Wrong credentials: what they would have to be allowed is another matter.
+        raise
     except ProviderRefused as error:
         raise ProviderRefused(f"{error}. {required.otherwise}") from None
     if granted is None:

@@ -26,6 +26,8 @@ _NO_PROBE = (
 )
 _ENOUGH = 10
 """Records from which on one value in all of them is no accident."""
+USUAL_SIZES = frozenset({10, 20, 25, 30, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10_000})
+"""Records on a page that is full, as a rule."""
 _LISTS = 20
 """Many groups are empty; after so many it is worth saying that nothing was found."""
 
@@ -129,7 +131,7 @@ def _size(preview: Preview) -> list[str]:
 
 def _round(count: int) -> int | None:
     """`count` if it is a size that pages usually have."""
-    return count if count in (10, 20, 25, 30, 50, 100, 200, 250, 500, 1000) else None
+    return count if count in USUAL_SIZES else None
 
 
 def preview(stream: Stream, ref: IntegrationRef, source: Source) -> Preview:

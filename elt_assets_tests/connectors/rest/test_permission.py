@@ -79,6 +79,16 @@ def test_a_refusal_of_the_check_says_what_to_do(
         list(users().pages(None))
 
 
+def test_wrong_credentials_are_not_called_a_missing_permission(
+    provider: Provider, data: dict[str, Any], users: OpenSource
+) -> None:
+    requires(data, holds='state == "active"')
+    provider.answer = serving(as_json({"message": "Bad credentials"}, 401))
+    with pytest.raises(ProviderRefused, match="answered 401") as refused:
+        list(users().pages(None))
+    assert "ask Ada" not in str(refused.value)
+
+
 def test_an_error_in_an_answer_of_200_is_repeated(
     provider: Provider, data: dict[str, Any], users: OpenSource
 ) -> None:
