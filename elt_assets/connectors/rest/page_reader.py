@@ -1,0 +1,174 @@
+"""The answers to one listing: from a response to what it says, and to a page for the engine.
+
+When a listing ends is decided in `listing_course`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors.http.http_client import Response
+from elt_assets.connectors.json.json_limits import PageLimits
+from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, count_of
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.evaluate import text_at
+from elt_assets.connectors.mapping.expressions import (
+    Condition,
+    parse,
+    parse_condition,
+    parse_keys,
+    speaks_of_parent,
+)
+from elt_assets.connectors.mapping.field_map import key_fields
+from elt_assets.connectors.rest.dialect import Dialect
+from elt_assets.connectors.rest.listing_course import Missing, Turn
+from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.permission import confirm_by_header
+from elt_assets.connectors.rest.provider_data import RestStream
+from elt_assets.connectors.rest.row_filter import kept
+from elt_assets.connectors.source import FieldMap, KnownPage, Page
+from elt_assets.errors import PageUnreadable
+
+_LONGEST_ETAG = 512
+"""Characters. A longer one is not kept: it stands in a table for every page."""
+
+
+class PageReader:
+    """Reads the answers to the requests of one listing."""
+
+    def __init__(
+        self, described: RestStream, envelopes: EnvelopeReader, dialect: Dialect, secrets: Secrets
+    ) -> None:
+        self._envelopes = envelopes
+        self._dialect = dialect
+        self._secrets = secrets
+        self.records = parse_keys(described.records)
+        self._total = described.declared_total
+        self._where = None if described.where is None else parse(described.where)
+        self._required = described.requires
+
+    def nothing(self, missing: Missing) -> Envelope:
+        """What an answer without a page comes to."""
+        return self._envelopes.nothing(missing)
+
+    def read(
+        self,
+        what: str,
+        response: Response,
+        asked: str | None = None,
+        known: KnownPage | None = None,
+    ) -> Answer:
+        """An answer to the request `asked`, which may say that the page `known` is unchanged."""
+        if response.unchanged and known is not None:
+            unsent = Envelope(b"", known.count, None, known.total)
+            return Answer(what, response.url, response.headers, unsent, asked, known)
+        if response.status != HTTPStatus.NO_CONTENT:
+            envelope = self._envelopes.read(self._dialect.body(response.body), what)
+        else:
+            envelope = self._envelopes.nothing(Missing.NO_CONTENT)
+        confirm_by_header(what, response.headers, self._required)
+        return Answer(what, response.url, response.headers, envelope, asked)
+
+    def declared(self, answer: Answer) -> int | None:
+        """The provider's count of all records, as far as it is more than an estimate."""
+        if answer.known is not None:
+            return answer.envelope.total
+        if self._total is None or self._total.estimate:
+            return None
+        if self._total.header is None:
+            return answer.envelope.total
+        try:
+            return count_of(answer.headers.get(self._total.header))
+        except ValueError:
+            raise PageUnreadable(
+                f"{answer.what} has a header {self._total.header} that is not a count"
+            ) from None
+
+    def page(self, answer: Answer, turn: Turn, wanted: int | None, *, is_posted: bool) -> Page:
+        """A page of the engine's; `wanted` records were asked for, by POST or not."""
+        envelope = answer.envelope
+        if turn.repeated:
+            envelope = self._envelopes.nothing(Missing.NULL)
+        following = None if turn.next is None else msgspec.to_builtins(turn.next)
+        if self._where is not None:
+            # The provider's total is of others, too.
+            body, count = kept(envelope.body, self.records, self._where, answer.what)
+            doubts = (*turn.doubts, *_lacking(turn))
+            return Page(body, count, next=following, cut_short=turn.cut_short, doubts=doubts)
+        # A page that says less when it is not sent again is always sent again.
+        says_more = turn.doubts or turn.cut_short or envelope.missing or is_posted
+        return Page(
+            envelope.body,
+            envelope.count,
+            next=following,
+            total=turn.total,
+            cut_short=turn.cut_short,
+            doubts=turn.doubts,
+            bare_end=envelope.missing is not None and turn.next is None,
+            wanted=wanted,
+            asked=answer.asked,
+            etag=None if says_more else self._etag(answer),
+            known=answer.known,
+        )
+
+    def _etag(self, answer: Answer) -> str | None:
+        """The answer's entity tag, if it may be kept. One that says "unchanged" may lack it."""
+        if answer.known is not None:
+            return answer.known.etag
+        etag = answer.headers.get("etag")
+        if etag is None or len(etag) > _LONGEST_ETAG or self._secrets.stands_in(etag):
+            return None
+        return etag
+
+
+def envelope_reader(
+    described: RestStream,
+    fields: FieldMap,
+    stream: str,
+    cursor: tuple[str, ...] | None,
+    limits: FetchLimits,
+) -> EnvelopeReader:
+    """The reader of what a stream's pages say besides records; what leads on is at `cursor`."""
+    total = described.declared_total
+    return EnvelopeReader(
+        parse_keys(described.records),
+        limits=PageLimits(limits.page_records, limits.record_bytes),
+        cursor=cursor,
+        total=_keys(None if total is None else total.path),
+        more=_keys(described.more),
+        may_be_absent=described.pagination.type == "scim",
+        empty_if=None if described.empty_if is None else parse_condition(described.empty_if),
+        is_record=_looks_like_a_record(fields, stream),
+    )
+
+
+def _looks_like_a_record(fields: FieldMap, stream: str) -> Callable[[Any], bool]:
+    """Whether an object holds a record: its key, and something of what is known of it."""
+    places = {
+        name: place
+        for name, place in fields.items()
+        if not (isinstance(place, Condition) or speaks_of_parent(place))
+    }
+    keys = places.keys() & key_fields(stream)
+
+    def looks(value: Any) -> bool:
+        found = {name for name, place in places.items() if text_at(place, value)}
+        return isinstance(value, dict) and found >= keys and len(found) > len(keys)
+
+    return looks
+
+
+def _lacking(turn: Turn) -> tuple[str, ...]:
+    """What the total says against a listing that ends here, before records are left out."""
+    if turn.next is not None or turn.total is None or turn.listed == turn.total:
+        return ()
+    return (f"the provider counts {turn.total:,} records and listed {turn.listed:,}",)
+
+
+def _keys(path: str | None) -> tuple[str, ...] | None:
+    return None if path is None else parse_keys(path)
