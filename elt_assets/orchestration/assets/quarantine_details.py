@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import dagster as dg
 import yaml
@@ -34,9 +35,14 @@ MARK = "quarantine"
 
 
 def quarantine_details(
-    platform: SyncService, outcome: Outcome, at: Placement = STANDALONE
+    platform: SyncService,
+    outcome: Outcome,
+    at: Placement = STANDALONE,
+    run: dg.DagsterRun | None = None,
 ) -> dict[str, Any]:
     """Metadata of a quarantined outcome; empty once a person has decided.
+
+    With the `run` that reports it, a link leads to the launchpad of the run's code location.
 
     Changes that cannot be read are left out, so that a report does not fail.
     """
@@ -51,7 +57,7 @@ def quarantine_details(
         MARK: f"WAITS FOR A DECISION: {row.counts.withheld_by_type} are withheld",
         "withheld_because": bullet_list(row.reasons),
         "withheld_changes": dg.MetadataValue.md(_changes(row, sample)),
-        "decide": dg.MetadataValue.md(_how(row.partition, at)),
+        "decide": dg.MetadataValue.md(_how(row.partition, at, run)),
     }
 
 
@@ -103,9 +109,24 @@ def _changes(row: SyncRow, sample: Sequence[dict[str, Any]]) -> str:
     return "\n\n".join(filter(None, [shown, f"and {more:,} more" if more > 0 else ""]))
 
 
-def _how(partition: str, at: Placement) -> str:
+def launchpad(run: dg.DagsterRun, partition: str, at: Placement = STANDALONE) -> str | None:
+    """The path of the launchpad with the ready-made configuration; None for a run of a command,
+    which belongs to no code location.
+    """
+    if run.remote_job_origin is None:
+        return None
+    repository = run.remote_job_origin.repository_origin
+    location = repository.code_location_origin.location_name
+    place = quote(f"{repository.repository_name}@{location}", safe="@")
+    config = urlencode({"config": ready_made(partition, at)}, quote_via=quote)
+    return f"/locations/{place}/jobs/{at.name(DECISION_JOB)}/playground/setup?{config}"
+
+
+def _how(partition: str, at: Placement, run: dg.DagsterRun | None) -> str:
+    path = run and launchpad(run, partition, at)
+    link = f"[Open it in the launchpad]({path}).\n\n" if path else ""
     return (
-        f"Start the job `{at.name(DECISION_JOB)}` with this configuration and your name. "
+        f"{link}Start the job `{at.name(DECISION_JOB)}` with this configuration and your name. "
         "`approve` applies the changes, `reject` keeps the rows `until` a date, by default for 30 "
         "days.\n\n"
         f"```yaml\n{ready_made(partition, at)}```\n\n"

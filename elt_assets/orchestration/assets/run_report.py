@@ -78,7 +78,7 @@ class RunReport:
     def _marked(self, outcome: Outcome) -> dict[str, Any]:
         if outcome.status is not Status.QUARANTINED:
             return {}
-        return quarantine_details(self._platform, outcome, self._at)
+        return quarantine_details(self._platform, outcome, self._at, self._context.run)
 
     def left(self, ref: IntegrationRef) -> None:
         """Record an integration that the run's time budget left over."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import dagster as dg
 import pytest
 
 from elt_assets.cli.main import Invocation, run
+from elt_assets.orchestration.assets.quarantine_details import launchpad, ready_made
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.assets.table_specs import asset_key
@@ -205,6 +207,13 @@ def test_a_quarantine_is_decided_over_graphql(
     url = ["--url", opened[1], "--json"]
     assert run(["start", "decide_quarantine", *arguments, *url], Invocation()) == 0
     (queued,) = json.loads(capsys.readouterr().out)["runs"]
+    started = fleet.instance.get_run_by_id(queued["run_id"])
+    assert started
+    path, _, query = str(launchpad(started, key)).partition("?")
+    assert path == (
+        "/locations/__repository__@elt_assets.definitions/jobs/decide_quarantine/playground/setup"
+    )
+    assert parse_qs(query) == {"config": [ready_made(key)]}
     assert carried_out(fleet, queued["run_id"]).success
     assert fleet.names(key) == []
 
