@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
@@ -20,7 +24,7 @@ from elt_assets_tests.connectors.provider_behaviour import (
     Behaviour,
     Human,
 )
-from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply
+from elt_assets_tests.connectors.serving import Answer, Asked, Provider, Reply, as_json
 
 pytestmark = pytest.mark.slow
 
@@ -128,3 +132,53 @@ def test_a_domain_that_would_lead_elsewhere_is_refused() -> None:
     for domain in ("acme.okta.com/x", "a@evil.example", "evil.example?x=", "x y"):
         with pytest.raises(InvalidInput, match="domain: does not look like one"):
             catalog.validate("okta", {"domain": domain, "token": {"env": "T"}})
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"key_id": "k1", "scope": "okta.users.read okta.groups.read"}]
+)
+def test_a_service_app_of_okta_proves_itself_by_its_key(
+    provider: Provider, tmp_path: Path, more: dict[str, str]
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem.chmod(0o600)
+    behaviour = BEHAVIOURS["okta"]
+    records = [behaviour.record(human) for human in humans(behaviour, 0.1)]
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/oauth2/v1/token":
+            assertion, url = asked.form["client_assertion"], f"{provider.url}/oauth2/v1/token"
+            claims = jwt.decode(assertion, key.public_key(), ["RS256"], audience=url)
+            assert (claims["iss"], claims["sub"]) == ("0oa1", "0oa1")
+            assert jwt.get_unverified_header(assertion).get("kid") == more.get("key_id")
+            assert asked.form["scope"] == more.get("scope", "okta.users.read")
+            return as_json({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600})
+        if asked.headers.get("authorization") != f"Bearer {TOKEN}":
+            return behaviour.unauthorized
+        return behaviour.page(asked, records, provider.url)
+
+    provider.answer = answer
+    data = {
+        "domain": "acme.okta.com",
+        "client_id": "0oa1",
+        "private_key": {"file": str(pem)},
+        "api_endpoint": f"{provider.url}/api/v1",
+        "token_url": f"{provider.url}/oauth2/v1/token",
+        **more,
+    }
+    assert count(opened("okta", data)) == len(records)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"client_id": "0oa1"},
+        {"token": {"env": "T"}, "client_id": "0oa1", "private_key": {"env": "K"}},
+    ],
+)
+def test_okta_takes_a_token_or_a_key_pair(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="give token, or client_id and private_key"):
+        catalog.validate("okta", {"domain": "acme.okta.com", **given})
