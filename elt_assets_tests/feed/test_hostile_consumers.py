@@ -199,13 +199,19 @@ def test_a_connection_that_sends_no_whole_request_is_ended(
 ) -> None:
     monkeypatch.setattr(listener, "HEAD_WITHIN", 0.5)
     whole = head(serving.acme, "/feed")
-    for sent in (b"", b"GET /feed HTTP/1.1\r\nX-Slow: ", whole + b"G"):
+    unfinished = head(serving.acme, "/feed", "Content-Length: 1000000000")
+    for sent, answers in (
+        (b"", 0),
+        (b"GET /feed HTTP/1.1\r\nX-Slow: ", 0),
+        (whole + b"G", 1),
+        (unfinished + b"x" * 100_000, 1),
+    ):
         received = b""
         with serving.connection() as one, suppress(ConnectionResetError):
             one.sendall(sent)
             while chunk := one.recv(65_536):
                 received += chunk
-        assert received.count(b"HTTP/1.1 200") == sent.count(whole)
+        assert received.count(b"HTTP/1.1 200") == answers
 
 
 def test_headers_without_end_are_cut_off(serving: Serving) -> None:
