@@ -10,7 +10,7 @@ import msgspec
 from elt_assets.client.runs import JOB_OF_TABLE, Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR, Failed
-from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE
+from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE, REASONS
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
 from elt_assets.orchestration.assets.signin.signin_specs import EVENT_ASSETS, SUMMARY
@@ -74,7 +74,7 @@ class RunTimeline:
         self._signin_failures: dict[str, str] = {}
         self._skipped: dict[str, list[str]] = {}
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
-        self._reasons: dict[tuple[str, str], str] = {}
+        self._reasons: dict[tuple[str, str], tuple[str, ...]] = {}
         self._certificates: dict[tuple[str, str], Certificate] = {}
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> list[News]:
@@ -153,8 +153,8 @@ class RunTimeline:
         counts |= {
             name: facts[label] for label, name in _COUNTS.items() if type(facts.get(label)) is int
         }
-        if "reasons" in facts:
-            self._reasons[partition, stream] = str(facts["reasons"])
+        if REASONS in facts:
+            self._reasons[partition, stream] = tuple(facts[REASONS])
         if COMPLETE in facts:
             self._certificates[partition, stream] = Certificate(
                 complete=facts[COMPLETE] == 1,
@@ -164,7 +164,6 @@ class RunTimeline:
         if table != self._last_table(job, STREAMS[stream].latest):
             batches = facts.get("batches") or 0
             return [Progress(partition, str(stage), batches, counts.get("fetched", 0))]
-        reasons = self._reasons.get((partition, stream), "")
         outcome = Outcome(
             partition=partition,
             stream=stream,
@@ -173,7 +172,7 @@ class RunTimeline:
             counts=Counts(**counts),
             mode=Mode(facts.get("mode", Mode.FULL)),
             certificate=self._certificates.get((partition, stream), Certificate()),
-            reasons=tuple(line.removeprefix("- ") for line in reasons.splitlines()),
+            reasons=self._reasons.get((partition, stream), ()),
             run_id=self.run.run_id,
         )
         self.settled[Task(job, partition)] = outcome

@@ -94,13 +94,14 @@ class Server:
     def runs_of(self, name: str) -> list[Run]:
         """The run with this id, or the runs of the sync or backfill with this id, oldest first.
 
-        Raises `NotFound`.
+        A sync that "Materialize" has begun has the id of its first run. Raises `NotFound`.
         """
-        found = (
-            [*self.runs({"runIds": [name]})]
-            or [*self.runs(_tagged(SYNC_ID_TAG, name))]
-            or [*self.runs(_tagged(BACKFILL_TAG, name))]
-        )
+        named = next(self.runs({"runIds": [name]}), None)
+        if named is not None:
+            return self.runs_of_sync(named) if named.sync_id == name else [named]
+        found = [*self.runs(_tagged(SYNC_ID_TAG, name))] or [
+            *self.runs(_tagged(BACKFILL_TAG, name))
+        ]
         if not found:
             raise NotFound(
                 f"{self._url} has no run and no sync {name!r}; `elt-assets list` shows the newest"

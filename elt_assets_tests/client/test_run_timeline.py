@@ -10,6 +10,7 @@ from elt_assets.client.run_timeline import RunTimeline, Task, left_over
 from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR
+from elt_assets.orchestration.assets.materializations import REASONS
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
@@ -97,6 +98,18 @@ def test_an_outcome_has_its_incomplete_listing_and_its_withheld_changes() -> Non
     counts = outcome.counts
     assert (counts.withheld, counts.pending_deletes, counts.kept_rows) == (6, 4, 5)
     assert counts.requests == 4
+
+
+def test_the_reasons_of_withheld_changes_are_read_as_they_are() -> None:
+    reasons = ["8 of 8 would be deleted (half of 10 or fewer)", "12 *new* keys"]
+    changes = materialized("org:a", "users_cdc")
+    changes["metadataEntries"].append(
+        {"label": REASONS, "jsonString": msgspec.json.encode(reasons).decode()}
+    )
+    told = timeline()
+    *_, outcome = told.read([changes, *settled("org:a", "quarantined")])
+    assert isinstance(outcome, Outcome)
+    assert outcome.reasons == tuple(reasons)
 
 
 def test_an_outcome_says_that_its_listing_is_complete() -> None:

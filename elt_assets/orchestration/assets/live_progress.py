@@ -15,7 +15,7 @@ import dagster as dg
 import msgspec
 from dagster._core.events import EngineEventData
 
-from elt_assets.foreign_text import inert
+from elt_assets.foreign_text import inert, visible
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.markdown import named
 from elt_assets.sync.outcome import Outcome, Progress, Status
@@ -48,7 +48,7 @@ class Snapshot(msgspec.Struct, frozen=True):
             f"ended: {self.ended:,}",
         ]
         if self.failed:
-            lines = [named(one.partition, one.error) for one in self.failed]
+            lines = [inert(named(one.partition, one.error)) for one in self.failed]
             parts.append(f"failed so far: {_listed(lines)}")
         return "; ".join(parts)
 
@@ -109,7 +109,7 @@ class LiveProgress:
             self._since.pop(key, None)
             self._ended += 1
             if outcome.status is Status.FAILED:
-                error = inert(outcome.error or "failed without a reason")
+                error = visible(outcome.error or "failed without a reason")
                 self._failed[key] = Failed(key, error.removeprefix(f"{key}: "))
 
 

@@ -22,6 +22,8 @@ from elt_assets.sync.streams import Stream
 
 COMPLETE = "complete"
 """Metadata of a staging table: 1 for a complete listing, else 0; Dagster plots it."""
+REASONS = "reasons_withheld"
+"""Metadata of a change log: why changes were withheld, as JSON."""
 INCOMPLETE = "why_incomplete"
 """Metadata of a staging table: why its listing is not complete."""
 _LISTED_FAILURES = 20
@@ -163,7 +165,7 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
             **common,
             **changes,
             "shielded": counts.shielded_deletes,
-            **({"reasons": bullet_list(outcome.reasons)} if outcome.reasons else {}),
+            **_reasons(outcome),
             **({"sample": dg.MetadataValue.md(sample)} if sample else {}),
             **_seconds(outcome, "detect"),
         }
@@ -189,6 +191,16 @@ def _completeness(outcome: Outcome) -> dict[str, Any]:
     reasons = {} if complete else {INCOMPLETE: inert("; ".join(certificate.reasons))}
     coverage = {} if certificate.coverage is None else {"coverage": round(certificate.coverage, 4)}
     return {COMPLETE: int(complete), **reasons, **coverage}
+
+
+def _reasons(outcome: Outcome) -> dict[str, Any]:
+    """Why changes were withheld, for people and for clients."""
+    if not outcome.reasons:
+        return {}
+    return {
+        "reasons": bullet_list(outcome.reasons),
+        REASONS: dg.MetadataValue.json([inert(reason) for reason in outcome.reasons]),
+    }
 
 
 def _lineage(stream: Stream, stage: Stage, at: Placement) -> dict[str, Any]:

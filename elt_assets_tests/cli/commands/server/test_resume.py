@@ -112,6 +112,19 @@ def test_a_run_of_materialize_is_continued_where_it_failed(fleet: Fleet, resume:
     )
 
 
+def test_a_sync_that_has_the_id_of_its_first_run_is_followed_with_all_its_runs(
+    fleet: Fleet, resume: Any, opened: tuple[Fleet, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (key,) = fleet.connect(1)[-1:]
+    fleet.directory.failures[key.partition(":")[2]].extend([403])
+    begun = materialized(fleet, [key], TABLES)
+    again = carried_out(fleet, resume(begun)[0]["runs"][0]["run_id"]).run_id
+    assert run(["watch", begun, "--url", opened[1], "--json"], Invocation()) == 0
+    watched = json.loads(capsys.readouterr().out)
+    assert [one["run_id"] for one in watched["runs"]] == [begun, again]
+    assert watched["unsettled"] == watched["failed"] == []
+
+
 def test_only_the_selected_tables_are_continued(fleet: Fleet, resume: Any) -> None:
     (key,) = fleet.connect(1)[-1:]
     fleet.directory.failures[key.partition(":")[2]].extend([404])
