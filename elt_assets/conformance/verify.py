@@ -137,9 +137,10 @@ def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str
         if urlsplit(origin).hostname in _THIS_MACHINE:
             moved.setdefault("rate_limit", {"requests_per_second": 1000})
         return moved
-    if isinstance(moved.get("api_endpoint"), str):
-        path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
-        moved["api_endpoint"] = origin + path
+    if not isinstance(moved.get("api_endpoint"), str):
+        raise InvalidInput(f"{provider} names no api_endpoint for --against to take the place of")
+    path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
+    moved["api_endpoint"] = origin + path
     auth = moved.get("auth")
     if isinstance(auth, dict) and isinstance(auth.get("token_url"), str):
         moved["auth"] = {**auth, "token_url": origin + urlsplit(auth["token_url"]).path}

@@ -181,6 +181,13 @@ def test_what_cannot_be_verified_is_one_error(arguments: list[str], said: str) -
     assert found.stdout == ""
 
 
+def test_an_address_for_what_has_none_is_refused(tmp_path: Path) -> None:
+    stream = {"path": "u.csv", "fields": {"external_id": "id"}}
+    path = written(tmp_path, {"directory": str(tmp_path), "streams": {"users": stream}})
+    with pytest.raises(InvalidInput, match="files names no api_endpoint for --against"):
+        verify(path, provider="files", against="http://127.0.0.1:9")
+
+
 def test_a_file_without_a_stream_to_verify(tmp_path: Path) -> None:
     stream = {"path": "/log", "params": {"since": "{from}", "until": "{to}"}}
     stream |= {"pagination": {"type": "none"}, "fields": {"event_id": "id", "occurred_at": "at"}}
