@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,13 +26,16 @@ from standardwebhooks.webhooks import Webhook as Signer
 from elt_assets.config.egress import Egress
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.config.settings import Settings
+from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import read
 from elt_assets.feed.numbering import FeedState, number_entries, number_of
 from elt_assets.feed.retry_schedule import Verdict, verdict, wait_after
+from elt_assets.feed.scope import Scope
 from elt_assets.feed.turns import turn
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.clock import now, text
@@ -40,6 +44,7 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0
 """Seconds for one message and its answer; the specification recommends 15 to 30."""
+_NAME_WITHIN = 5.0
 _ROUND = 5.0
 _LOOK_EVERY = 0.5
 _AT_ONCE = 64
@@ -76,7 +81,8 @@ class Deliverer:
             consumer = Consumers(self.database).get(name)
             if not _is_due(consumer) or consumer.webhook is None:
                 return 0
-            wire = Wire(connections=1, outgoing=_outgoing(self.settings.egress_policy, consumer))
+            outgoing = _outgoing(self.settings.egress_policy, consumer.scope)
+            wire = Wire(connections=1, outgoing=outgoing)
             try:
                 return self._send_all(consumer, wire, ends)
             finally:
@@ -262,7 +268,15 @@ def _failed(consumer: Consumer, error: str, answer: Answer | None) -> Consumer:
     )
 
 
-def _outgoing(egress: Egress, consumer: Consumer) -> Outgoing:
+def check_egress(egress: Egress, scope: Scope, endpoint: str) -> None:
+    """Raise `ProviderRefused` for an endpoint that messages could not be sent to as things are."""
+    place = Origin.of(endpoint)
+    # One that is not known yet, or whose name server is slow, is judged when it is sent to.
+    with Deadline(_NAME_WITHIN) as deadline, suppress(OSError, UnicodeError):
+        _outgoing(egress, scope).addresses(place.host.strip("[]"), place.port, deadline)
+
+
+def _outgoing(egress: Egress, scope: Scope) -> Outgoing:
     """A consumer of one organization may also be in the networks that are that one's."""
-    organizations = consumer.scope.organizations or ()
+    organizations = scope.organizations or ()
     return Outgoing(egress, organizations[0] if len(organizations) == 1 else None)

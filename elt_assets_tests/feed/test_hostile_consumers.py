@@ -27,8 +27,8 @@ from elt_assets_tests.feed.serving import Answered, Asking, feed_server
 from elt_assets_tests.sync.worlds import ACME, Company, World, people, person
 
 OTHER = IntegrationRef("globex", "main")
-PATIENCE = 30
-"""Seconds after which a test gives up waiting; nothing is measured."""
+PATIENCE = 50
+"""Seconds after which a test gives up waiting, less than the longest long poll."""
 
 
 class Serving:

@@ -18,8 +18,8 @@ from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.feed.consumers import Consumer, Consumers, Webhook
-from elt_assets.feed.delivery import Deliverer, keep_delivering, signers
+from elt_assets.feed.consumers import Consumer, Consumers, Webhook, check_endpoint
+from elt_assets.feed.delivery import Deliverer, check_egress, keep_delivering, signers
 from elt_assets.feed.entries import read
 from elt_assets.feed.numbering import BEGINNING, number_entries
 from elt_assets.feed.scope import Scope
@@ -84,6 +84,9 @@ def add(
     target = _webhook(webhook, secret)
     scope = Scope(organizations or None, streams or None, () if names_only else fields or None)
     with existing_platform() as platform:
+        if target is not None:
+            check_endpoint(target.endpoint)
+            check_egress(platform.settings.egress_policy, scope, target.endpoint)
         detail = {"consumer": name, "scope": msgspec.to_builtins(scope)}
         platform.audit_log.record("feed consumer add", None, detail)
         token = Consumers(platform.database).add(name, scope, target, after=after)

@@ -10,7 +10,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.feed.consumers import Consumers
 from elt_assets.sync.service import SyncService
-from elt_assets_tests.cli.conftest import Command
+from elt_assets_tests.cli.conftest import Command, Ended
 from elt_assets_tests.sync.worlds import Company, World, people, person
 
 
@@ -89,6 +89,25 @@ def test_the_key_of_a_webhook_is_found_from_any_folder(
         webhook = Consumers(platform.database).get("hook").webhook
     assert webhook is not None
     assert webhook.secret.file == str(tmp_path / "webhook.key")
+
+
+def test_a_webhook_in_a_closed_network_is_refused_before_anything_is_stored(
+    elt_assets: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(elt_assets)
+    monkeypatch.setenv("FEED_KEY", elt_assets("feed", "secret").out.strip())
+    egress = {"ELT_ASSETS_EGRESS": "public,acme=127.0.0.0/8"}
+
+    def add(name: str, place: str, *more: str) -> Ended:
+        options = ("--secret", "env:FEED_KEY", "--webhook", f"{place}/hook", *more)
+        return elt_assets("feed", "consumers", "add", name, *options, more=egress)
+
+    for place in ("http://127.0.0.1:9", "https://[::1]", "http://localhost:9", "https://10.1.2.3"):
+        assert "which ELT_ASSETS_EGRESS does not open" in add("hook", place).complaint
+    assert elt_assets("feed", "consumers", "list", "--json").document == []
+    assert "feed consumer add" not in elt_assets("audit", "list").out
+    assert add("hook", "http://127.0.0.1:9", "--org", "acme").status == 0
+    assert add("later", "https://not.yet.invalid").status == 0
 
 
 def test_a_webhook_needs_a_key_that_is_kept_elsewhere(
