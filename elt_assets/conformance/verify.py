@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 from msgspec import structs
 
 from elt_assets.config import documents
-from elt_assets.conformance.emulated import EMULATED, trial
+from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.live import LIVE, visit
+from elt_assets.conformance.trial import trial
 from elt_assets.conformance.verdict import Finding, Report, Verdict
 from elt_assets.conformance.workbench import Workbench
 from elt_assets.connectors import catalog

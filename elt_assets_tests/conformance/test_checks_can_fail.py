@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from elt_assets.conformance import emulated
-from elt_assets.conformance.emulated import EMULATED, trial
+from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.emulators.description import Emulation
+from elt_assets.conformance.trial import trial
 from elt_assets.conformance.verdict import Verdict
 from elt_assets.connectors.presets import preset
 from elt_assets.connectors.presets.preset import Preset

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from elt_assets.conformance.emulated import EMULATED, trial
+from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
+from elt_assets.conformance.trial import trial
 from elt_assets.conformance.verdict import CHECKS, Verdict
 from elt_assets.connectors.presets.preset import presets, verdicts
 from elt_assets.sync.streams import STREAMS

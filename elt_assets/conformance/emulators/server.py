@@ -18,13 +18,13 @@ from elt_assets.conformance.emulators.description import Answer, Emulation, List
 from elt_assets.conformance.emulators.listing import (
     BadPosition,
     Row,
-    at,
     filled,
     masked,
     page_of,
     steps,
     without,
 )
+from elt_assets.conformance.emulators.population import Population
 
 MATCHES = 0.05
 """Seconds for which a budget stays used up where the provider does not say how long it does."""
@@ -41,18 +41,13 @@ class Asked:
     form: dict[str, str]
 
 
-class Emulator:
+class Emulator(Population):
     """Serves what a stream of an emulation reads. Its attributes change how it behaves."""
 
     def __init__(self, emulation: Emulation, stream: str = "users") -> None:
-        self.emulation = emulation
-        self.stream = stream
+        super().__init__(emulation, stream)
         self.secret = f"s3cret-{secrets.token_hex(12)}"
         self.token = f"t0ken-{secrets.token_hex(12)}"
-        self.rows: list[Row] = []
-        """What the stream reads."""
-        self.groups: list[Row] = []
-        """Whose members the rows are, where they are members."""
         self.restriction: Restriction | None = None
         self.singles: Answer | None = None
         """The answer to every question for one record, in place of the right one."""
@@ -88,11 +83,6 @@ class Emulator:
         )
 
     @property
-    def listing(self) -> Listing:
-        """The listing that the stream reads."""
-        return self.emulation.listings[self.stream]
-
-    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._server.server_port}"
@@ -110,54 +100,6 @@ class Emulator:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def populate(self, count: int) -> None:
-        """Replace the rows by `count` numbered ones, their states in turn.
-
-        Members are of the second of five groups and, once for each state, of the third one.
-        """
-        states = self.listing.states
-        in_turn = [states[number % len(states)] for number in range(1, count + 1)]
-        if self.listing.parent is None:
-            self.rows = [Row(number, state) for number, state in enumerate(in_turn, 1)]
-            return
-        self.groups = [Row(number, _parents(self.emulation).states[0]) for number in range(1, 6)]
-        self.rows = [Row(number, state, 2) for number, state in enumerate(in_turn, 1)]
-        self.rows += [Row(number, state, 3) for number, state in enumerate(states, 1)]
-
-    def listed(self) -> list[Row]:
-        """The rows that a listing shows to credentials that lack nothing."""
-        return [row for row in self.rows if row.state.listed]
-
-    def key(self, row: Row) -> str:
-        """What identifies a row: its key, of a member a JSON list of its group's and its own."""
-        own = str(at(self._record(row, self.listing), self.listing.key))
-        if self.listing.parent is None:
-            return own
-        return json.dumps([self._group_at(row, _parents(self.emulation).key), own])
-
-    def expected(self, row: Row) -> dict[str, Any]:
-        """What of a row must stand in the stream's table."""
-        expects = {**self.listing.expects, **row.state.expects}
-        found: dict[str, Any] = filled(expects, row.number, self.url)
-        if self.stream == "users":
-            found["active"] = row.state.active
-        return found
-
-    def _record(self, row: Row, listing: Listing) -> dict[str, Any]:
-        """A row's whole record."""
-        whole = filled(listing.record, row.number, self.url)
-        for path, value in row.state.changes.items():
-            holder, last = whole, steps(path)
-            for step in last[:-1]:
-                holder = holder.setdefault(step, {})
-            holder[last[-1]] = filled(value, row.number, self.url)
-        return dict(whole)
-
-    def _group_at(self, row: Row, path: str) -> str:
-        """What stands at `path` in the record of a member's group."""
-        parents = _parents(self.emulation)
-        return str(at(self._record(Row(row.group, parents.states[0]), parents), path))
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
@@ -206,39 +148,20 @@ class Emulator:
         documents = {**emulation.documents, **(lacking.documents if lacking else {})}
         if asked.path in documents:
             return self._made(documents[asked.path])
-        if self.groups and asked.path == _parents(emulation).path:
-            return self._limited() or self._page(asked, _parents(emulation), self.groups)
+        if self.groups and asked.path == self.parents.path:
+            return self._limited() or self._page(asked, self.parents, self.groups)
         paging = self.listing.paging
         if asked.query.get(paging.position) not in (None, "", str(paging.first)):
             self.turned()
-        rows = self._listed_at(asked.path)
+        rows = self.listed_at(asked.path)
         if rows is None:
             return self._one(asked)
+        rows = [row for row in rows if self._is_shown(row)]
         if lacking is not None and lacking.refuses is not None:
             return lacking.refuses
         if not self.listing.needs.items() <= asked.query.items():
             return self.listing.lacks
         return self._limited() or self._page(asked, self.listing, rows)
-
-    def _listed_at(self, path: str) -> list[Row] | None:
-        """The rows of the list at an address, None where there is no list."""
-        listing, parent = self.listing, self.listing.parent
-        shown = self.listed()
-        if parent is None:
-            found = shown if path == listing.path else None
-        else:
-            places = {
-                self._group_at(Row(0, group.state, group.number), parent): group.number
-                for group in self.groups
-            }
-            number = next(
-                (n for step, n in places.items() if path == listing.path.replace("{parent}", step)),
-                None,
-            )
-            found = None if number is None else [row for row in shown if row.group == number]
-        if found is None or self.restriction is None:
-            return found
-        return [row for row in found if self._is_shown(row)]
 
     def _is_shown(self, row: Row) -> bool:
         lacking = self.restriction
@@ -316,7 +239,7 @@ class Emulator:
         return Answer(200, body, page.headers)
 
     def _visible(self, row: Row, listing: Listing, query: dict[str, str]) -> dict[str, Any]:
-        record, mask = self._record(row, listing), listing.mask
+        record, mask = self.record(row, listing), listing.mask
         if mask is not None and not mask.whole:
             chosen = query.get(mask.param)
             names = (
@@ -351,8 +274,3 @@ class Emulator:
                     return Answer(200, record)
                 return Answer(200, {**self.listing.envelope, single.within: record})
         return single.missing
-
-
-def _parents(emulation: Emulation) -> Listing:
-    """The listing of groups, whose members another one lists."""
-    return emulation.listings["groups"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from elt_assets.conformance.emulated import trial
 from elt_assets.conformance.emulators import emulations
+from elt_assets.conformance.trial import trial
 from elt_assets.connectors import catalog
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.errors import InvalidInput

@@ -1,0 +1,96 @@
+"""What an emulated provider has: rows, from which records, keys and expected users follow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from elt_assets.conformance.emulators.description import Emulation, Listing
+from elt_assets.conformance.emulators.listing import Row, at, filled, steps
+
+
+class Population:
+    """The rows that a stream of an emulation reads."""
+
+    def __init__(self, emulation: Emulation, stream: str) -> None:
+        self.emulation = emulation
+        self.stream = stream
+        self.rows: list[Row] = []
+        """What the stream reads."""
+        self.groups: list[Row] = []
+        """Whose members the rows are, where they are members."""
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        raise NotImplementedError
+
+    @property
+    def listing(self) -> Listing:
+        """The listing that the stream reads."""
+        return self.emulation.listings[self.stream]
+
+    @property
+    def parents(self) -> Listing:
+        """The listing of groups, whose members another one lists."""
+        return self.emulation.listings["groups"]
+
+    def populate(self, count: int) -> None:
+        """Replace the rows by `count` numbered ones, their states in turn.
+
+        Members are of the second of five groups and, once for each state, of the third one.
+        """
+        states = self.listing.states
+        in_turn = [states[number % len(states)] for number in range(1, count + 1)]
+        if self.listing.parent is None:
+            self.rows = [Row(number, state) for number, state in enumerate(in_turn, 1)]
+            return
+        self.groups = [Row(number, self.parents.states[0]) for number in range(1, 6)]
+        self.rows = [Row(number, state, 2) for number, state in enumerate(in_turn, 1)]
+        self.rows += [Row(number, state, 3) for number, state in enumerate(states, 1)]
+
+    def listed(self) -> list[Row]:
+        """The rows that a listing shows to credentials that lack nothing."""
+        return [row for row in self.rows if row.state.listed]
+
+    def key(self, row: Row) -> str:
+        """What identifies a row: its key, of a member a JSON list of its group's and its own."""
+        own = str(at(self.record(row, self.listing), self.listing.key))
+        if self.listing.parent is None:
+            return own
+        return json.dumps([self._group_at(row, self.parents.key), own])
+
+    def expected(self, row: Row) -> dict[str, Any]:
+        """What of a row must stand in the stream's table."""
+        expects = {**self.listing.expects, **row.state.expects}
+        found: dict[str, Any] = filled(expects, row.number, self.url)
+        if self.stream == "users":
+            found["active"] = row.state.active
+        return found
+
+    def record(self, row: Row, listing: Listing) -> dict[str, Any]:
+        """A row's whole record."""
+        whole = filled(listing.record, row.number, self.url)
+        for path, value in row.state.changes.items():
+            holder, last = whole, steps(path)
+            for step in last[:-1]:
+                holder = holder.setdefault(step, {})
+            holder[last[-1]] = filled(value, row.number, self.url)
+        return dict(whole)
+
+    def _group_at(self, row: Row, path: str) -> str:
+        """What stands at `path` in the record of a member's group."""
+        group = Row(row.group, self.parents.states[0])
+        return str(at(self.record(group, self.parents), path))
+
+    def listed_at(self, path: str) -> list[Row] | None:
+        """The rows of the list at an address, None where there is no list."""
+        listing, parent = self.listing, self.listing.parent
+        shown = self.listed()
+        if parent is None:
+            return shown if path == listing.path else None
+        for group in self.groups:
+            step = self._group_at(Row(0, group.state, group.number), parent)
+            if path == listing.path.replace("{parent}", step):
+                return [row for row in shown if row.group == group.number]
+        return None
