@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from elt_assets.connectors.mapping.expressions import Expression, Path, Where
+from elt_assets.connectors.mapping.expressions import Expression, Path, Segment, Where
 from elt_assets.connectors.rest.dialect import Dialect
 
 _NAMES = [
@@ -70,17 +70,13 @@ _NAMES = [
     "division",
     "department",
     "manager",
-    "$ref",
-    "filter",
-    "supported",
-    "maxResults",
-    "pagination",
-    "cursor",
-    "maxPageSize",
     "urn:ietf:params:scim:schemas:core:2.0:User",
     "urn:ietf:params:scim:schemas:core:2.0:Group",
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User",
 ]
+Names = dict[str, str]
+"""The spelling of each name, by the name in lower case."""
+
 _LISTS = ("emails", "members")
 _LIST_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:listresponse"
 _LIST = msgspec.json.Decoder(list | None, float_hook=float)
@@ -91,11 +87,15 @@ class ScimDialect(Dialect):
     """What one integration reads, and the names by which it does."""
 
     def __init__(self, own: Collection[Expression] = ()) -> None:
-        """`own` are expressions whose names hold where RFC 7643 has none."""
-        self._names = {name.lower(): name for name in _NAMES}
+        """`own` are expressions whose names hold where RFC 7643 has none.
+
+        In schemas that are not of RFC 7643 they hold alone: other names there are kept.
+        """
+        self._own: dict[str, str] = {}
         for expression in own:
             for name in _names_in(expression):
-                self._names.setdefault(name.lower(), name)
+                self._own.setdefault(name.lower(), name)
+        self._names = self._own | {name.lower(): name for name in _NAMES}
 
     def expression(self, expression: Expression) -> Expression:
         """The expression with the names that a page in canonical form has."""
@@ -136,12 +136,10 @@ class ScimDialect(Dialect):
             found = found | {"Resources": None}
         return body if found is document else msgspec.json.encode(found)
 
-    def _name(self, name: str) -> str:
-        return self._names.get(name.lower(), name)
-
-    def _renamed(self, value: dict[str, Any]) -> dict[str, Any]:
+    def _renamed(self, value: dict[str, Any], known: Names | None = None) -> dict[str, Any]:
         """`value` with canonical names; the same object where it has no others."""
-        names = {key: self._name(key) for key in value}
+        known = self._names if known is None else known
+        names = {key: known.get(key.lower(), key) for key in value}
         if all(key == name for key, name in names.items()):
             return value
         # Where both spellings stand, the canonical one holds.
@@ -156,27 +154,32 @@ class ScimDialect(Dialect):
             return named
         return named | lists
 
-    def _deep(self, value: Any) -> Any:
+    def _deep(self, value: Any, known: Names | None = None) -> Any:
         if isinstance(value, list):
-            members = [self._deep(one) for one in value]
+            members = [self._deep(one, known) for one in value]
             same = all(new is old for new, old in zip(members, value, strict=True))
             return value if same else members
         if not isinstance(value, dict):
             return value
-        named = self._renamed(value)
-        inner = {
-            key: one if self._is_foreign(key) else self._deep(one) for key, one in named.items()
-        }
+        named = self._renamed(value, known)
+        inner = {key: self._deep(one, self._below(key, known)) for key, one in named.items()}
         return named if all(inner[key] is one for key, one in named.items()) else inner
 
-    def _is_foreign(self, key: str) -> bool:
-        """Whether a key is a schema that nothing here knows: its attributes are its own affair."""
-        return key.lower().startswith("urn:") and key.lower() not in self._names
+    def _below(self, key: str, known: Names | None) -> Names | None:
+        """The names that hold below a key: what another schema calls its own is its affair."""
+        return self._own if key.lower().startswith("urn:") and key not in _NAMES else known
 
     def _expression(self, part: Any) -> Any:
         match part:
             case Path(segments):
-                return Path(tuple(map(self._segment, segments)))
+                known: Names | None = None
+                renamed = []
+                for segment in segments:
+                    names = self._names if known is None else known
+                    renamed.append(self._segment(segment, names))
+                    if isinstance(renamed[-1], str):
+                        known = self._below(renamed[-1], known)
+                return Path(tuple(renamed))
             case tuple():
                 return tuple(map(self._expression, part))
             case _ if is_dataclass(part) and not isinstance(part, type):
@@ -187,12 +190,12 @@ class ScimDialect(Dialect):
                 return replace(part, **inner)
         return part
 
-    def _segment(self, segment: Any) -> Any:
+    def _segment(self, segment: Segment, known: Names) -> Segment:
         match segment:
             case str():
-                return self._name(segment)
+                return known.get(segment.lower(), segment)
             case Where(key=key):
-                return replace(segment, key=self._name(key))
+                return replace(segment, key=known.get(key.lower(), key))
         return segment
 
 

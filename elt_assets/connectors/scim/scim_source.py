@@ -341,4 +341,6 @@ class ScimSource:
 
 
 def _member(document: Any, key: str) -> Any:
-    return document.get(key) if isinstance(document, dict) else None
+    """A member by its name in any case."""
+    found = document if isinstance(document, dict) else {}
+    return next((value for name, value in found.items() if name.lower() == key.lower()), None)

@@ -50,17 +50,28 @@ def test_names_that_fields_use_may_have_any_case() -> None:
     record = {"URN:ACME:user": {"Size": [{"KIND": "EU", "VALUE": 43}]}, "SHOE": 43, "UserName": "a"}
     body = dialect.body(json.dumps({"Resources": [record]}).encode())
     assert json.loads(body)["Resources"] == [
-        {"urn:acme:User": {"size": [{"kind": "EU", "value": 43}]}, "Shoe": 43, "userName": "a"}
+        {"urn:acme:User": {"size": [{"kind": "EU", "Value": 43}]}, "Shoe": 43, "userName": "a"}
     ]
     assert [dialect.expression(parse(text)) for text in fields] == [
         parse(text)
         for text in (
             "Shoe",
-            '"urn:acme:User".size[kind == "EU"].value',
+            '"urn:acme:User".size[kind == "EU"].Value',
             "lower(userName)",
             "id + 'x'",
         )
     ]
+
+
+def test_a_schema_of_their_own_keeps_the_names_that_no_field_uses() -> None:
+    fields = ('"urn:acme:User"', '"urn:acme:User".Shoe', "value")
+    dialect = ScimDialect([parse(text) for text in fields])
+    record = {"urn:ACME:User": {"Type": "x", "SHOE": {"Primary": 1, "VALUE": 2}}}
+    body = dialect.body(json.dumps({"Resources": [record]}).encode())
+    assert json.loads(body)["Resources"] == [
+        {"urn:acme:User": {"Type": "x", "Shoe": {"Primary": 1, "value": 2}}}
+    ]
+    assert [dialect.expression(parse(text)) for text in fields] == list(map(parse, fields))
 
 
 def test_a_number_that_no_float_holds_costs_its_field_alone() -> None:
