@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elt_assets.config.settings import Settings, load_settings
-    from elt_assets.definitions import build_defs
+    from elt_assets.definitions import DirectorySync, build_defs
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.service import SyncService
     from elt_assets.sync.streams import STREAMS
 
 __all__ = [
     "STREAMS",
+    "DirectorySync",
     "IntegrationRef",
     "Settings",
     "SyncService",
@@ -28,6 +29,7 @@ __all__ = [
 
 _PLACES = {
     "STREAMS": "elt_assets.sync.streams",
+    "DirectorySync": "elt_assets.definitions",
     "IntegrationRef": "elt_assets.identifiers",
     "Settings": "elt_assets.config.settings",
     "SyncService": "elt_assets.sync.service",

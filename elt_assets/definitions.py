@@ -6,8 +6,10 @@ Importing this module touches no file, no network and no environment variable.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.errors import InvalidInput
@@ -84,6 +86,68 @@ def build_defs(
         sensors=definitions.sensors if sensors else (),
         resources=definitions.resources,
     )
+
+
+class Retries(dg.Model, dg.Resolvable):
+    """The retry policy of every step: exponential waits from `delay` seconds, with jitter."""
+
+    max_retries: int = Field(default=2, ge=0)
+    delay: float = Field(default=1.0, ge=0)
+
+    def policy(self) -> dg.RetryPolicy:
+        """The policy for Dagster."""
+        return dg.RetryPolicy(
+            max_retries=self.max_retries,
+            delay=self.delay,
+            backoff=dg.Backoff.EXPONENTIAL,
+            jitter=dg.Jitter.PLUS_MINUS,
+        )
+
+
+class DirectorySync(dg.Component, dg.Model, dg.Resolvable):
+    """Keeps a current copy of the users of connected directories, in assets by integration."""
+
+    key_prefix: list[str] = Field(
+        default=[],
+        description="Parts that begin every asset key and every name; two installations in one "
+        "project need different ones.",
+        examples=[["directory"]],
+    )
+    group: str | None = Field(
+        default=None, description="Group of every asset; a group for each stream if unset."
+    )
+    owners: list[str] = Field(default=[OWNER], description="Owners of every asset.")
+    settings: dict[str, Any] = Field(
+        default={},
+        description="Settings of the installation by their names without ELT_ASSETS_; the "
+        "environment has the others.",
+        examples=[{"home": "/srv/elt_assets"}],
+    )
+    retry_policy: Retries | None = Field(
+        default=None, description="Retries of every step; each step's own if unset."
+    )
+    streams: list[str] = Field(default=list(STREAMS), description="Names of the streams to sync.")
+    events: bool = Field(default=True, description="Whether sign-in events are included.")
+    schedules: bool = Field(default=True, description="Whether schedules are included.")
+    sensors: bool = Field(default=True, description="Whether sensors are included.")
+    start_automation: bool = Field(
+        default=False, description="Whether schedules and sensors run without being started."
+    )
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The definitions of the installation."""
+        return build_defs(
+            key_prefix=self.key_prefix,
+            group=self.group,
+            owners=self.owners,
+            settings=load_settings(**self.settings),
+            retry_policy=self.retry_policy.policy() if self.retry_policy else None,
+            schedules=self.schedules,
+            sensors=self.sensors,
+            streams=self.streams,
+            events=self.events,
+            start_automation=self.start_automation,
+        )
 
 
 def assembled(
