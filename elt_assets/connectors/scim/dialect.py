@@ -1,8 +1,8 @@
 """Normalize SCIM as servers write it to the form that RFC 7643 defines.
 
 It covers names of attributes and schemas in any case, those that an integration's own fields name
-among them, e-mail addresses and members written as plain values, as references or without a list,
-`primary` as text, and empty lists, which are dropped.
+among them. E-mail addresses and members may be plain values, references or without a list, and
+`primary` may be text. Empty lists are dropped.
 """
 
 from __future__ import annotations
