@@ -476,9 +476,11 @@ def test_all_integrations_of_an_app_share_its_budget(provider: Provider, tmp_pat
     provider.answer = answer
     data = directory_data("none", "bearer", provider.url)
     data["rate_limit"] = {"requests_per_second": 20, "concurrency": 4}
+    # Not from the first arrival, which a busy machine may delay more than the others.
+    began = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: count(opened(data, budgets=tmp_path / "budgets")), range(8)))
-    assert max(at) - min(at) >= 7 * 0.05 - 0.01
+    assert max(at) - began >= 7 * 0.05 - 0.01
     (file,) = (tmp_path / "budgets").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 
