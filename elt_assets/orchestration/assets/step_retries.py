@@ -20,6 +20,8 @@ REPORT_RETRIES = dg.RetryPolicy(
 )
 """The retries of a step that reads the stores and reports: another process may hold them."""
 
+_TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+
 _INTERRUPTED = 75
 """Exit status of a process whose run another process continues (EX_TEMPFAIL)."""
 
@@ -40,7 +42,7 @@ def ended_by_interruption(context: Context) -> Iterator[None]:
         yield
     except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
         run = context.instance.get_run_by_id(context.run.run_id)
-        terminated = run is None or run.status is dg.DagsterRunStatus.CANCELING
+        terminated = run is None or run.status in _TERMINATED
         if not terminated and context.instance.run_will_resume(context.run.run_id):
             # The launcher continues the run in another process if this one is gone. A failure would
             # end the run, and the policy would start the step again in a process that must end.
