@@ -24,7 +24,7 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
-from elt_assets.connectors.rest.page_prefetch import Lookahead
+from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.provider_data import ParentStream, RestData
 from elt_assets.connectors.rest.rest_source import RestSource

@@ -41,10 +41,10 @@ from elt_assets.connectors.rest.listing_course import (
     Listing,
     Progress,
 )
-from elt_assets.connectors.rest.listing_requests import ListingRequests
-from elt_assets.connectors.rest.page_fetch import PageFetch
-from elt_assets.connectors.rest.page_prefetch import Lookahead
-from elt_assets.connectors.rest.page_reader import PageReader, envelope_reader
+from elt_assets.connectors.rest.pages.listing_requests import ListingRequests
+from elt_assets.connectors.rest.pages.page_fetch import PageFetch
+from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
+from elt_assets.connectors.rest.pages.page_reader import PageReader, envelope_reader
 from elt_assets.connectors.rest.pagination import Answer, paginator
 from elt_assets.connectors.rest.permission import confirm_by_request
 from elt_assets.connectors.rest.provider_data import RestData, RestStream

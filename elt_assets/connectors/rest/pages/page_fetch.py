@@ -32,8 +32,8 @@ from elt_assets.connectors.rest.listing_course import (
     Refusal,
     Turn,
 )
-from elt_assets.connectors.rest.listing_requests import ListingRequests, request_identity
-from elt_assets.connectors.rest.page_reader import PageReader
+from elt_assets.connectors.rest.pages.listing_requests import ListingRequests, request_identity
+from elt_assets.connectors.rest.pages.page_reader import PageReader
 from elt_assets.connectors.rest.pagination import Answer, NextFrom
 from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.errors import PageUnreadable, PositionRefused, ProviderRefused
