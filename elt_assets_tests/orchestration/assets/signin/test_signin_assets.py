@@ -13,11 +13,14 @@ from elt_assets.cli.main import Invocation
 from elt_assets.cli.main import run as run_command
 from elt_assets.client.in_process_days import DayRun, run_days
 from elt_assets.config.settings import load_settings
+from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.placement import Placement
 from elt_assets.signin_events.pipeline import SCHEMA, EventPipeline
 from elt_assets.sync.service import SyncService
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
+from elt_assets_tests.testbed.fleet import QUIET
 
 REF = IntegrationRef("acme", "crm")
 DAY = date(2026, 3, 2)
@@ -174,6 +177,33 @@ def test_a_further_attempt_reads_only_the_integrations_that_failed(
         (met,) = events.reports.errors(DAY)
     assert (met["integration_id"], met["attempt"]) == ("ill", 1)
     assert "503" in met["error"]
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_the_policy_of_an_embedded_installation_retries_its_own_steps(
+    api: Api, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, retries: int
+) -> None:
+    monkeypatch.setenv("ELT_ASSETS_FETCH_ATTEMPTS", "1")
+    at = Placement(("staff",), retry_policy=dg.RetryPolicy(max_retries=retries))
+    with SyncService.open(load_settings()) as platform:
+        data = platform.registry.get(REF).provider_data
+        data["api_endpoint"] += "/ill"
+        platform.registry.add(IntegrationRef("acme", "ill"), "rest", data)
+        api.falters = 1
+        job = assembled(at, platform).resolve_job_def("staff_load_signin_events")
+        result = job.execute_in_process(
+            instance=instance,
+            partition_key=DAY.isoformat(),
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+    kinds = [event.event_type for event in result.all_events]
+    assert kinds.count(dg.DagsterEventType.STEP_UP_FOR_RETRY) == retries
+    assert result.success is bool(retries)
+    summary = dg.AssetKey(["staff", "daily_signin_summary"])
+    skipped = instance.fetch_observations(summary, limit=1).records
+    assert bool(skipped) is not bool(retries)
+    assert bool(instance.get_latest_materialization_event(summary)) is bool(retries)
 
 
 def test_a_share_of_integrations_that_fails_does_not_hold_the_others_back(
