@@ -115,7 +115,7 @@ class FileWarehouse(Warehouse):
         """Make the tables and views.
 
         No key is declared: DuckDB's indexes write memory that it has not cleared, and an instance
-        that wrote one tenant's file held texts of another's before. Whoever holds the file's lock
+        that wrote one tenant's file held texts of another's before. The holder of the file's lock
         is its only writer, and looks before it inserts.
         """
         for table in layout.tables:
