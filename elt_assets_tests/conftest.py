@@ -55,6 +55,8 @@ def pytest_configure() -> None:
         if name.startswith("ELT_ASSETS_") or name == "DAGSTER_HOME":
             del os.environ[name]
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
+    # As every command of the platform does, so that no test depends on an earlier one for it.
+    os.umask(0o077)
 
 
 @pytest.fixture(scope="session")
