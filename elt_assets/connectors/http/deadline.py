@@ -25,6 +25,7 @@ class Deadline:
         self._ends = time.monotonic() + seconds
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._handles: list[socket.socket] = []
         self.over = False
         """Whether the work ended; then nothing is left to expire."""
         self.passed = False
@@ -47,17 +48,22 @@ class Deadline:
     ) -> None:
         with self._lock:
             self.over = True
-            while self._sockets:
-                self._sockets.pop().close()
+            self._sockets.clear()
+            while self._handles:
+                self._handles.pop().close()
 
-    def watch(self, one: socket.socket) -> None:
-        """End this connection too, at once if the time is over already."""
-        # A handle of its own: encryption takes the socket's away while it is being agreed on.
-        handle = socket.fromfd(one.fileno(), one.family, one.type)
+    def watch(self, one: socket.socket, *, connected: bool = False) -> None:
+        """End this connection too, at once if the time is over already.
+
+        Unless it is `connected`, it is watched by a handle of its own: encryption takes the
+        socket's away while it is agreed on.
+        """
+        if not connected:
+            one = socket.fromfd(one.fileno(), one.family, one.type)
         with self._lock:
-            self._sockets.append(handle)
+            (self._sockets if connected else self._handles).append(one)
             if self.passed:
-                shut(handle)
+                shut(one)
 
     def expire(self) -> None:
         """End what is under way."""
@@ -65,7 +71,7 @@ class Deadline:
             if self.over:
                 return
             self.passed = True
-            for one in self._sockets:
+            for one in (*self._sockets, *self._handles):
                 shut(one)
 
 

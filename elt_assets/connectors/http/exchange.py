@@ -249,7 +249,7 @@ def _pool(sockets: OpenSockets, outgoing: Outgoing, **options: Any) -> urllib3.P
             exchange = _CURRENT.exchange
             if self.sock is not None and not exchange.connected:
                 exchange.connected = True
-                exchange.deadline.watch(self.sock)
+                exchange.deadline.watch(self.sock, connected=True)
             super().request(*args, **options)
 
     class BoundedAndEncrypted(Bounded, HTTPSConnection):

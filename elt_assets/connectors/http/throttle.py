@@ -87,21 +87,39 @@ class _Remembered:
             self._moment = change(_possible(self._moment))
 
 
+_SEEN: dict[Path, tuple[float, float]] = {}
+"""By file: when this process last saw its moment, and the moment."""
+_SEEN_FOR = 0.2
+"""Seconds until a file is read again. Each read makes a thread wait for the interpreter, and the
+pages of many integrations are fetched at once."""
+
+
 class _InFile:
-    """A moment in a file. Where the file cannot be written, this process keeps it alone."""
+    """A moment in a file. Where the file cannot be written, this process keeps it alone.
+
+    `read` may be late by `_SEEN_FOR` to see what another process changed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._own = _Remembered()
 
     def read(self) -> float:
+        now = time.monotonic()
+        read_at, moment = _SEEN.get(self._path, (-_SEEN_FOR, 0.0))
+        if now - read_at >= _SEEN_FOR:
+            moment = self._stored()
+            _SEEN[self._path] = now, moment
+        return max(_possible(moment), self._own.read())
+
+    def _stored(self) -> float:
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return self._own.read()
+            return 0.0
         try:
             fcntl.flock(file, fcntl.LOCK_SH)
-            return max(_possible(_moment(file)), self._own.read())
+            return _moment(file)
         finally:
             os.close(file)
 
@@ -116,7 +134,9 @@ class _InFile:
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            os.pwrite(file, _MOMENT.pack(change(_possible(_moment(file)))), 0)
+            moment = change(_possible(_moment(file)))
+            os.pwrite(file, _MOMENT.pack(moment), 0)
+            _SEEN[self._path] = time.monotonic(), moment
         finally:
             os.close(file)
 

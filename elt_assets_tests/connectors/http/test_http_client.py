@@ -6,6 +6,8 @@ import base64
 import gzip
 import json
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -486,13 +488,24 @@ def test_all_integrations_of_an_app_share_its_budget(provider: Provider, tmp_pat
 
 
 def test_a_moment_that_cannot_be_meant_stops_no_app(tmp_path: Path) -> None:
+    held = Throttle(None, tmp_path / "held")
+    held.hold(1e9)
+    assert held.reserve() <= 3600
+    for name, content in (("far", struct.pack("<d", time.time() + 1e9)), ("torn", b"?")):
+        (tmp_path / name).write_bytes(content)
+        for rate in (None, 1.0):
+            assert Throttle(rate, tmp_path / name).reserve() == 0
+
+
+def test_an_app_that_another_process_holds_is_seen_to_be_held(tmp_path: Path) -> None:
     throttle = Throttle(None, tmp_path / "app")
-    throttle.hold(1e9)
-    assert throttle.reserve() <= 3600
-    (tmp_path / "app").write_bytes(struct.pack("<d", time.time() + 1e9))
     assert throttle.reserve() == 0
-    (tmp_path / "app").write_bytes(b"?")
-    assert throttle.reserve() == 0
+    hold = "from pathlib import Path; from elt_assets.connectors.http.throttle import Throttle; "
+    hold += f"Throttle(None, Path({str(tmp_path / 'app')!r})).hold(600)"
+    subprocess.run([sys.executable, "-c", hold], check=True)
+    while throttle.reserve() == 0:
+        time.sleep(0.01)
+    assert throttle.reserve() > 500
 
 
 def test_another_app_or_no_app_has_a_budget_of_its_own(tmp_path: Path) -> None:
