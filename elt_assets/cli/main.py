@@ -28,8 +28,14 @@ COMMANDS = {
     "dev": ("server.dev", "Run web UI, daemon and health endpoint."),
     "worker": ("server.worker", "Carry out runs that a server distributes."),
     "provider": ("demo.provider", "Run the embedded provider alone."),
-    "integrations": ("integrations", "Connect, show, test and disconnect integrations."),
-    "connectors": ("connectors", "Verify that a connector fulfils what a sync relies on."),
+    "integrations": (
+        "connections.integrations",
+        "Connect, show, test and disconnect integrations.",
+    ),
+    "connectors": (
+        "connections.connectors",
+        "Verify that a connector fulfils what a sync relies on.",
+    ),
     "sync": ("sync", "Bring integrations up to date."),
     "users": ("read_tables", "Show the users of an integration."),
     "records": ("read_tables", "Show users, groups or group memberships of an integration."),

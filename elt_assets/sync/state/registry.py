@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,6 +25,7 @@ from elt_assets.sync.state.config_diff import changed_paths
 from elt_assets.sync.streams import Stream
 
 _ONE = "organization_id = ? AND id = ?"
+_EVERY = "SELECT * FROM connected_integrations"
 _NAMES = "names of integrations"
 """What a registration is about: no other may come between looking and adding."""
 
@@ -51,6 +53,23 @@ class Integration(msgspec.Struct, frozen=True):
     def offers(self, stream: Stream) -> bool:
         """Whether it has such records at all; a stream it does not offer is none of its syncs."""
         return stream.name in catalog.streams(self.provider_data)
+
+
+class NewIntegration(msgspec.Struct, frozen=True):
+    """An integration to be registered, its provider_data not yet checked."""
+
+    ref: IntegrationRef
+    provider: str
+    provider_data: object
+    enabled: bool = True
+
+
+class NotAdded(InvalidInput):
+    """Integrations that cannot be registered; `mistakes` has a line for each, by its number."""
+
+    def __init__(self, mistakes: Mapping[int, str]) -> None:
+        super().__init__("; ".join(mistakes.values()))
+        self.mistakes = dict(mistakes)
 
 
 class Registry:
@@ -86,7 +105,7 @@ class Registry:
         with self._recording(_NAMES) as (transaction, audited):
             _refuse_other_case(transaction, ref)
             if self.rules.strict:
-                self._refuse_shared_prefixes(transaction, ref, checked)
+                self._refuse_shared_prefixes(transaction, {ref: checked})
             added = transaction.execute(
                 """
                 INSERT INTO connected_integrations (
@@ -117,6 +136,47 @@ class Registry:
                 "its provider_data, and --if-absent leaves it as it is"
             )
         return bool(added)
+
+    def add_all(
+        self, new: Mapping[int, NewIntegration], *, dry_run: bool = False
+    ) -> list[IntegrationRef]:
+        """Register integrations by their number in a list: all of them, or none.
+
+        Returns those that were not registered yet, or with `dry_run` would be added. Raises
+        `NotAdded` when one of them cannot be, or is registered with other contents.
+        """
+        checked, mistakes = self._checked(new)
+        with self._recording(_NAMES) as (transaction, audited):
+            known = {one.ref: one for one in map(_integration, transaction.rows(_EVERY))}
+            mistakes = {**_conflicts(new, checked, known), **mistakes}
+            if mistakes:
+                raise NotAdded(mistakes)
+            added = {number: one for number, one in new.items() if one.ref not in known}
+            if self.rules.strict:
+                self._refuse_shared_prefixes(
+                    transaction, {one.ref: checked[number] for number, one in added.items()}
+                )
+            for number, one in () if dry_run else added.items():
+                _insert(transaction, one, checked[number])
+                changed = changed_paths({}, checked[number])
+                audited("add", one.ref, {"provider": one.provider, "changed": changed})
+                if not one.enabled:
+                    audited("disable", one.ref)
+        return [one.ref for one in added.values()]
+
+    def _checked(
+        self, new: Mapping[int, NewIntegration]
+    ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+        """provider_data as it is stored, and what is wrong with that which cannot be."""
+        checked, mistakes = {}, {}
+        for number, one in new.items():
+            try:
+                checked[number] = catalog.validate(
+                    one.provider, one.provider_data, rules=self.rules, ref=one.ref
+                )
+            except InvalidInput as error:
+                mistakes[number] = str(error)
+        return checked, mistakes
 
     def get(self, ref: IntegrationRef) -> Integration:
         """The integration. Raises `NotFound`."""
@@ -163,7 +223,7 @@ class Registry:
         with self._recording(ref.partition_key) as (transaction, audited):
             audited("update", ref, {"changed": changed_paths(known.provider_data, checked)})
             if self.rules.strict:
-                self._refuse_shared_prefixes(transaction, ref, checked)
+                self._refuse_shared_prefixes(transaction, {ref: checked})
             transaction.execute(
                 f"UPDATE connected_integrations SET provider_data = ?, updated_at = ? WHERE {_ONE}",
                 (msgspec.json.encode(checked).decode(), now(), *ref.values),
@@ -171,20 +231,19 @@ class Registry:
         return True
 
     def _refuse_shared_prefixes(
-        self, transaction: Transaction, ref: IntegrationRef, provider_data: dict[str, Any]
+        self, transaction: Transaction, changed: Mapping[IntegrationRef, dict[str, Any]]
     ) -> None:
         """Raise `InvalidInput` where the prefix of a secret does not say whose it is."""
-        rows = transaction.rows(
-            "SELECT organization_id, id, provider_data FROM connected_integrations"
-        )
         known = {
-            IntegrationRef(row["organization_id"], row["id"]): row["provider_data"] for row in rows
+            IntegrationRef(row["organization_id"], row["id"]): row["provider_data"]
+            for row in transaction.rows(_EVERY)
         }
-        known[ref] = msgspec.json.encode(provider_data).decode()
-        organizations = {other.organization_id for other in known}
-        new = ref.organization_id not in {other.organization_id for other in known if other != ref}
+        others = {ref.organization_id for ref in known.keys() - changed.keys()}
+        known |= {ref: msgspec.json.encode(data).decode() for ref, data in changed.items()}
+        organizations = {ref.organization_id for ref in known}
+        new = any(ref.organization_id not in others for ref in changed)
         for other, data in known.items():
-            if other != ref and not new:
+            if other not in changed and not new:
                 continue
             names = (
                 name
@@ -253,10 +312,76 @@ def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
     )
     for other in (IntegrationRef(row["organization_id"], row["id"]) for row in alike):
         if other != ref:
-            raise InvalidInput(
-                f"{ref} differs from {other}, which is registered, only in upper and lower "
-                "case; some file systems would keep both in one file: choose another name"
-            )
+            raise InvalidInput(_differs_in_case(ref, other))
+
+
+def _differs_in_case(ref: IntegrationRef, other: IntegrationRef) -> str:
+    return (
+        f"{ref} differs from {other}, which is registered, only in upper and lower "
+        "case; some file systems would keep both in one file: choose another name"
+    )
+
+
+def _name(ref: IntegrationRef) -> tuple[str, ...]:
+    """What the names of two integrations may not have in common."""
+    return tuple(part.lower() for part in ref.values)
+
+
+def _conflicts(
+    new: Mapping[int, NewIntegration],
+    checked: Mapping[int, dict[str, Any]],
+    known: Mapping[IntegrationRef, Integration],
+) -> dict[int, str]:
+    """Why integrations cannot be added next to those that are `known`, and to each other."""
+    found: dict[int, str] = {}
+    names = {_name(ref): ref for ref in known}
+    listed: set[IntegrationRef] = set()
+    for number, one in new.items():
+        named = names.setdefault(_name(one.ref), one.ref)
+        if named != one.ref:
+            found[number] = _differs_in_case(one.ref, named)
+        elif one.ref in listed:
+            found[number] = f"{one.ref} is in the list twice"
+        elif one.ref in known and number in checked:
+            mistake = _contradiction(known[one.ref], one, checked[number])
+            if mistake is not None:
+                found[number] = mistake
+        listed.add(one.ref)
+    return found
+
+
+def _contradiction(
+    known: Integration, new: NewIntegration, provider_data: dict[str, Any]
+) -> str | None:
+    if known.removing:
+        return f"{new.ref} is being removed"
+    registered_so = (known.provider, known.provider_data, known.enabled)
+    if registered_so != (new.provider, provider_data, new.enabled):
+        return (
+            f"{new.ref} is registered with other contents; `elt-assets integrations update "
+            f"{new.ref}`, `enable` and `disable` change it"
+        )
+    return None
+
+
+def _insert(transaction: Transaction, new: NewIntegration, provider_data: dict[str, Any]) -> None:
+    moment = now()
+    transaction.execute(
+        """
+        INSERT INTO connected_integrations (
+            organization_id, id, provider, provider_data, enabled, created_at, updated_at
+        )
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            *new.ref.values,
+            new.provider,
+            msgspec.json.encode(provider_data).decode(),
+            int(new.enabled),
+            moment,
+            moment,
+        ),
+    )
 
 
 class _Offered(msgspec.Struct):

@@ -8,6 +8,7 @@ from typing import IO, Any
 import click
 import yaml
 
+from elt_assets.cli.commands.connections.integration_lists import export, import_
 from elt_assets.cli.console.as_person import as_person
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, complain, note, print_json, print_table
@@ -30,6 +31,10 @@ named = click.argument("integration", metavar="ORG:ID")
 @click.group(epilog="Example: elt-assets integrations list")
 def integrations() -> None:
     """Connect, show, test, disable and disconnect integrations."""
+
+
+integrations.add_command(import_)
+integrations.add_command(export)
 
 
 @integrations.command(

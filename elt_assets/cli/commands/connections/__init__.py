@@ -1,0 +1,1 @@
+"""Commands about what is connected, and by what."""
