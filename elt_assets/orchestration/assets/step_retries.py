@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from elt_assets.orchestration.jobs.sync_jobs import LEFT, WORKER_TAG
+
 Context = dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 REPORT_RETRIES = dg.RetryPolicy(
@@ -47,6 +49,9 @@ def ended_by_interruption(context: Context) -> Iterator[None]:
             # The launcher continues the run in another process if this one is gone. A failure would
             # end the run, and the policy would start the step again in a process that must end.
             context.log.warning("interrupted; the run launcher continues this run elsewhere")
+            if run is not None and WORKER_TAG in run.tags:
+                # The worker's task has no chance to say so.
+                context.instance.add_run_tags(run.run_id, {WORKER_TAG: LEFT})
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(_INTERRUPTED)

@@ -43,6 +43,9 @@ WORKER_TAG = "elt_assets/worker"
 """Run tag: the worker that carries out the run. Dagster checks such runs, and another worker
 continues a run whose worker is gone."""
 
+LEFT = "none any more"
+"""Value of the worker tag for a run whose worker was stopped."""
+
 
 class Urgency(IntEnum):
     """The priority of a run in the queue: runs that a person waits for go first."""

@@ -32,9 +32,8 @@ from redis.exceptions import RedisError
 
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
-from elt_assets.orchestration.jobs.sync_jobs import WORKER_TAG
+from elt_assets.orchestration.jobs.sync_jobs import LEFT, WORKER_TAG
 from elt_assets.orchestration.workers.celery_app import app_args, prepared
-from elt_assets.orchestration.workers.worker_tasks import LEFT
 
 NOBODY = "none yet"
 """Value of the worker tag for a run that waits at the broker."""

@@ -15,10 +15,7 @@ from dagster._serdes import unpack_value
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
-from elt_assets.orchestration.jobs.sync_jobs import WORKER_TAG
-
-LEFT = "none any more"
-"""Value of the worker tag for a run whose worker was stopped."""
+from elt_assets.orchestration.jobs.sync_jobs import LEFT, WORKER_TAG
 
 _log = logging.getLogger(__name__)
 
