@@ -114,5 +114,5 @@ def test_the_log_of_a_run_names_an_integration_whose_provider_is_silent(
     fleet.run(keys)
     waiting.join()
     (line, *_) = [line for line in said() if "403" in line]
-    assert line.startswith(f"under way: {keys[0]} fetch: 0 batches, 0 records, ")
+    assert line.startswith(f"under way: {keys[0]} fetch: 0 batches, 0 records")
     assert f"failed so far: {keys[1]}: page 1: " in line
