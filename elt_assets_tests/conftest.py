@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +29,9 @@ settings.load_profile("house")
 
 LAKES = pytest.StashKey[tuple[str, ...]]()
 """Schemas of PostgreSQL that outlive a test."""
+
+
+_PRINTED = "printed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +61,22 @@ def pytest_configure() -> None:
     os.environ["DAGSTER_DISABLE_TELEMETRY"] = "1"
     # As every command of the platform does, so that no test depends on an earlier one for it.
     os.umask(0o077)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests gave to `printed`, in whichever process they ran."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == _PRINTED and getattr(report, "when", "") == "call":
+                    terminalreporter.section(report.nodeid)
+                    terminalreporter.line(text)
+
+
+@pytest.fixture
+def printed(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Adds a text to the end of the test runner's output, also if it is another process."""
+    return partial(record_property, _PRINTED)
 
 
 @pytest.fixture(scope="session")

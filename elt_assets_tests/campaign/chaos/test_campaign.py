@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from elt_assets.demo.fault_injection.chaos import FAULTS
@@ -125,11 +127,10 @@ def once(fault: str, place: float) -> Scenario:
 
 @pytest.mark.campaign
 def test_after_two_thousand_scenarios_nobody_is_lost_or_deleted_by_mistake(
-    capsys: pytest.CaptureFixture[str],
+    printed: Callable[[str], None],
 ) -> None:
     figures = campaign(SCENARIOS)
-    with capsys.disabled():
-        print("", *figures.lines(), sep="\n")
+    printed("\n".join(figures.lines()))
     assert figures.violations == []
     assert figures.seen["scenarios"] >= SCENARIOS
     for pages, least in (("cursors", SCENARIOS // 2), ("numbers", 300), ("offsets", 300)):

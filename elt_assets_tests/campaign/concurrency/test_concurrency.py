@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,10 @@ def test_processes_that_share_integrations_never_mix(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 def test_thirty_scenarios_of_processes_that_share_integrations_never_mix(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, printed: Callable[[str], None]
 ) -> None:
     figures = concurrency_campaign(tmp_path, scenarios=30)
-    with capsys.disabled():
-        print("", *figures.lines(), sep="\n")
+    printed("\n".join(figures.lines()))
     assert figures.violations == []
     assert missing_operations(figures) == []
 

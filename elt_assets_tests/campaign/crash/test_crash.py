@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,10 @@ def test_twenty_deaths_and_three_power_losses_leave_no_trace(tmp_path: Path) -> 
 
 @pytest.mark.campaign
 def test_three_hundred_deaths_at_every_boundary_leave_no_trace(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, printed: Callable[[str], None]
 ) -> None:
     figures = crash_campaign(tmp_path, kills=300, power_losses=20)
-    with capsys.disabled():
-        print("", *figures.lines(), sep="\n")
+    printed("\n".join(figures.lines()))
     assert figures.violations == []
     assert figures.seen["workers killed"] >= 300
     assert missing_boundaries(figures) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,8 @@ def test_a_few_deaths_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-def test_three_hundred_deaths_lose_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_three_hundred_deaths_lose_nothing(tmp_path: Path, printed: Callable[[str], None]) -> None:
     figures = FeedCampaign(tmp_path, seed=2).run(kills=300)
-    with capsys.disabled():
-        print("", *figures.lines(), sep="\n")
+    printed("\n".join(figures.lines()))
     assert figures.violations == []
     assert {name.partition(",")[0] for name in figures.fired} == set(VICTIMS)

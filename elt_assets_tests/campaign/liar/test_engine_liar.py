@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,10 @@ def test_the_engine_harms_nobody_on_a_few_lies(installation: Installation) -> No
 
 @pytest.mark.campaign
 def test_the_engine_harms_nobody_on_many_lies(
-    installation: Installation, capsys: pytest.CaptureFixture[str]
+    installation: Installation, printed: Callable[[str], None]
 ) -> None:
     figures = run(installation, 240)
-    with capsys.disabled():
-        print("", *figures.lines(), sep="\n")
+    printed("\n".join(figures.lines()))
     assert figures.violations == []
     assert figures.never_fired(LIES) == []
 
