@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from unittest.mock import patch
 
 import dagster as dg
 import uvicorn
@@ -22,7 +23,12 @@ from dagster_webserver.webserver import DagsterWebserver
 def web_server(instance: dg.DagsterInstance) -> Iterator[str]:
     """The address of a web server that has loaded this project."""
     target = ModuleTarget("elt_assets.definitions", None, os.getcwd(), None)
+    # A code server that is left to end by itself is reported to whichever test comes then.
+    wait = patch.object(
+        dg.DagsterInstance, "wait_for_local_code_server_processes_on_shutdown", True
+    )
     with (
+        wait,
         WorkspaceProcessContext(instance, target) as context,
         socket.create_server(("127.0.0.1", 0)) as listener,
     ):
