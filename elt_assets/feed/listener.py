@@ -35,7 +35,7 @@ class _Connection(H11Protocol):
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._next_look.cancel()
         super().connection_lost(exc)
 

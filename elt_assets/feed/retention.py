@@ -23,7 +23,7 @@ _AT_ONCE = 500
 class FeedRetention(msgspec.Struct, frozen=True):
     """How long entries are kept: those that every consumer has, and those that one lacks.
 
-    Of both no more than fit into `room`, in bytes.
+    Both together fit into `room` bytes.
     """
 
     read: timedelta

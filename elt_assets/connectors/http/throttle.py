@@ -46,7 +46,7 @@ class Throttle:
         """Take the next start; how many seconds it is away."""
         start = now = time.time()
         if not self._interval:
-            # Nothing is spaced: a start is taken from nobody.
+            # Requests are not spaced, so that there is nothing to reserve.
             return max(0.0, self._free.read() - now)
 
         def taken(free_at: float) -> float:
