@@ -20,7 +20,7 @@ from elt_assets_tests.campaign.chaos.campaign import campaign as chaos_campaign
 from elt_assets_tests.campaign.chaos.campaign import never_often_enough
 from elt_assets_tests.campaign.concurrency.campaign import concurrency_campaign, missing_operations
 from elt_assets_tests.campaign.crash.campaign import crash_campaign, missing_boundaries
-from elt_assets_tests.campaign.feed.campaign import VICTIMS, FeedCampaign
+from elt_assets_tests.campaign.feed.campaign import VICTIMS, feed_campaign
 from elt_assets_tests.campaign.figures import Figures
 from elt_assets_tests.campaign.hostile.neighbours import hostile_campaign
 from elt_assets_tests.campaign.hostile.sinks import sinks_campaign
@@ -63,7 +63,7 @@ def hostile(folder: Path, seed: int, scale: float) -> Figures:
 
 def feed(folder: Path, seed: int, scale: float) -> Figures:
     """Deaths of everything around the change feed."""
-    figures = FeedCampaign(folder / "feed", seed).run(max(1, int(300 * scale)))
+    figures = feed_campaign(folder / "feed", max(1, int(300 * scale)), seed)
     met = {name.partition(",")[0] for name in figures.fired}
     figures.missing = sorted(set(VICTIMS) - met)
     return figures

@@ -1,6 +1,7 @@
-"""Rounds in which people change and one process dies; then everybody's copy is compared.
+"""Rounds in which people change and processes die; then everybody's copy is compared.
 
-Processes are forked from one that has imported everything, so that a death costs a fork.
+Processes are forked from one that has imported everything, so that a death costs a fork. A campaign
+is divided into installations of so many deaths each, with seeds of their own.
 """
 
 from __future__ import annotations
@@ -27,18 +28,40 @@ from elt_assets_tests.campaign.feed import processes
 from elt_assets_tests.campaign.feed.oracles import Copies, judge
 from elt_assets_tests.campaign.feed.processes import SETTINGS, Act, Death
 from elt_assets_tests.campaign.figures import Figures
+from elt_assets_tests.campaign.shares import in_shares
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply
 from elt_assets_tests.sync.worlds import Company, person
 
 REFS = (IntegrationRef("acme", "main"), IntegrationRef("globex", "main"))
 VICTIMS = ("applying", "delivering", "serving", "pulling")
 _KEY = "whsec_" + base64.b64encode(b"c" * 32).decode()
+_PRELOADED = ("elt_assets.connectors.rest.rest_source", "elt_assets.feed.server", "uvloop")
 _PEOPLE = 30
 _BOUNDARIES = {"applying": 26, "delivering": 10}
 """About as many as a round has, so that each is met."""
-_LONGEST = 0.25
+_LONGEST = {"applying": 0.25, "delivering": 0.1, "serving": 0.25, "pulling": 0.1}
+"""Seconds until a death at a random instant; about as long as that process takes."""
+_MOST_IN_A_ROW = 4
+_SERVED = 0.5
+"""Share of the rounds in which the server dies while somebody pulls."""
+_DEATHS_OF_AN_INSTALLATION = 500
 _REFUSED = 0.1
 """Share of messages that the receiver does not take."""
+
+
+def feed_campaign(folder: Path, kills: int, seed: int) -> Figures:
+    """Let processes die so many times, in installations beside each other."""
+    firsts = range(0, kills, _DEATHS_OF_AN_INSTALLATION)
+    shares = [
+        (folder / str(number), seed + number, min(_DEATHS_OF_AN_INSTALLATION, kills - first))
+        for number, first in enumerate(firsts)
+    ]
+    return in_shares("feed", _installation, shares)
+
+
+def _installation(share: tuple[Path, int, int]) -> Figures:
+    folder, seed, kills = share
+    return FeedCampaign(folder, seed).run(kills)
 
 
 @dataclass
@@ -55,7 +78,7 @@ class FeedCampaign:
         self._home = self.folder / "home"
         self._copy = self.folder / "copy.db"
         self._fork = multiprocessing.get_context("forkserver")
-        self._fork.set_forkserver_preload([processes.__name__])
+        self._fork.set_forkserver_preload([processes.__name__, *_PRELOADED])
         self._people = {ref: [person(n) for n in range(_PEOPLE)] for ref in REFS}
         self._next = _PEOPLE
         self._newest: dict[IntegrationRef, str] = {}
@@ -83,34 +106,37 @@ class FeedCampaign:
         server = _Server(self._fork, self._home)
         try:
             while self.figures.seen["kills"] < kills:
-                self._round(self._dice.choice(VICTIMS), consumers, token, server)
-                if self.figures.seen["rounds"] % 20 == 0:
+                self._round(consumers, token, server)
+                if self.figures.seen["rounds"] % 10 == 0:
                     self._compare(company, consumers, token, server)
             self._compare(company, consumers, token, server)
         finally:
             server.kill()
 
-    def _round(self, victim: str, consumers: Consumers, token: str, server: _Server) -> None:
+    def _round(self, consumers: Consumers, token: str, server: _Server) -> None:
+        """Change something once, while each process dies up to some times in a row."""
         self.figures.seen["rounds"] += 1
-        act = self._act()
-        acting = (self._home, act)
-        if victim == "applying":
-            self._dies(victim, processes.apply, *acting)
+        acting = (self._home, self._act())
+        pulling = (server.url, token, str(self._copy))
+        self._die_in_a_row("applying", processes.apply, *acting)
         # What was interrupted is tried again, as the recovery sensor does.
         self._lives(processes.apply, *acting, Death())
-        if victim == "delivering":
-            if _failed(consumers):
-                consumers.retry("is-sent")
-            self._dies(victim, processes.deliver, self._home)
-        pulling = (server.url, token, str(self._copy))
-        if victim == "pulling":
-            self._dies(victim, processes.pull, *pulling)
-        elif victim == "serving":
+        if _failed(consumers):
+            consumers.retry("is-sent")
+        self._die_in_a_row("delivering", processes.deliver, self._home)
+        if self._dice.random() < _SERVED:
             catching_up = self._started(processes.pull, *pulling, Death())
-            time.sleep(self._dice.uniform(0, _LONGEST))
+            time.sleep(self._dice.uniform(0, _LONGEST["serving"]))
             server.restart()
             catching_up.join()
-            self._count(victim, "at a random instant")
+            self._count("serving", "at a random instant")
+        self._die_in_a_row("pulling", processes.pull, *pulling)
+
+    def _die_in_a_row(self, victim: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Let the work be killed some times in a row, at most until it ends."""
+        for _ in range(_MOST_IN_A_ROW):
+            if not self._dies(victim, work, *arguments):
+                return
 
     def _act(self) -> Act:
         ref = self._dice.choice(REFS)
@@ -131,18 +157,22 @@ class FeedCampaign:
         self._newest[ref] = f"s{number}"
         return Act(kind, ref, f"s{number}", list(people))
 
-    def _dies(self, victim: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Do the work in a process that dies on the way; one that was faster counts as none."""
+    def _dies(self, victim: str, work: Callable[..., None], *arguments: Any) -> bool:
+        """Do the work in a process that dies on the way, unless it was faster; whether it died."""
         boundaries = _BOUNDARIES.get(victim)
         if boundaries is not None and self._dice.random() < 0.7:
             death, when = Death(boundary=self._dice.randrange(boundaries)), "at a commit"
         else:
-            seconds = self._dice.uniform(0, _LONGEST)
+            seconds = self._dice.uniform(0, _LONGEST[victim])
             death, when = Death(seconds=seconds), "at a random instant"
         process = self._started(work, *arguments, death)
         process.join()
-        if process.exitcode == -signal.SIGKILL:
+        if process.exitcode not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"{work.__name__} ended with {process.exitcode}")
+        died = bool(process.exitcode)
+        if died:
             self._count(victim, when)
+        return died
 
     def _lives(self, work: Callable[..., None], *arguments: Any) -> None:
         process = self._started(work, *arguments)

@@ -31,6 +31,8 @@ SETTINGS: dict[str, Any] = {
     "max_delete_share": 1.0,
     "max_delete_count": 1_000_000,
     "lock_wait": 20.0,
+    # Nor is how often a sync may be interrupted.
+    "max_recoveries": 1_000,
 }
 
 
