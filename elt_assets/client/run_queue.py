@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 from elt_assets.client.runs import Run
+from elt_assets.orchestration.dagster_internals import TagConcurrencyLimitsCounter
 from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG, PRIORITY_TAG
 
 HEARTBEAT_TOLERANCE = 180.0

@@ -13,10 +13,10 @@ from contextlib import closing
 
 import dagster as dg
 import msgspec
-from dagster._core.events import EngineEventData
 
 from elt_assets.foreign_text import inert, visible
 from elt_assets.orchestration.assets.progress_log import PROGRESS
+from elt_assets.orchestration.dagster_internals import EngineEventData
 from elt_assets.orchestration.markdown import named
 from elt_assets.sync.outcome import Outcome, Progress, Status
 

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 import dagster as dg
 import msgspec
-from dagster._core.events import EngineEventData
+
+from elt_assets.orchestration.dagster_internals import EngineEventData
 
 P = TypeVar("P")
 

@@ -22,7 +22,7 @@ from elt_assets.storage.home import prepare_home
 # and start two processes for each run.
 _NOTHING_CAPTURED = {
     "compute_logs": {
-        "module": "dagster._core.storage.noop_compute_log_manager",
+        "module": "dagster.core.storage.noop_compute_log_manager",
         "class": "NoOpComputeLogManager",
     }
 }

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster._core.storage.base_storage import DagsterStorage
-from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from dagster_postgres import (
     PostgresEventLogStorage,
     PostgresRunStorage,
@@ -22,6 +20,11 @@ from sqlalchemy import Engine, event
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
+from elt_assets.orchestration.dagster_internals import (
+    ConfigurableClass,
+    ConfigurableClassData,
+    DagsterStorage,
+)
 
 
 class _OpenConnections:

@@ -15,8 +15,8 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.event_log.schema import AssetKeyTable
 
+from elt_assets.orchestration.dagster_internals import AssetKeyTable
 from elt_assets.orchestration.jobs.sync_jobs import ENDED, SHARED_JOB
 from elt_assets.sync.admin.maintenance import Work
 

@@ -7,8 +7,8 @@ from functools import cache
 from typing import TypeAlias
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from elt_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import Stream

@@ -14,16 +14,6 @@ from typing import Any, Self
 
 import dagster as dg
 from celery import Celery
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.events import EngineEventData
-from dagster._core.launcher import (
-    CheckRunHealthResult,
-    LaunchRunContext,
-    ResumeRunContext,
-    WorkerStatus,
-)
-from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
-from dagster._serdes import ConfigurableClassData, pack_value
 from dagster_celery.config import TASK_EXECUTE_JOB_NAME, TASK_RESUME_JOB_NAME
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
@@ -32,6 +22,18 @@ from redis.exceptions import RedisError
 
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
+from elt_assets.orchestration.dagster_internals import (
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    DagsterUserCodeUnreachableError,
+    EngineEventData,
+    ExecuteRunArgs,
+    LaunchRunContext,
+    ResumeRunArgs,
+    ResumeRunContext,
+    WorkerStatus,
+    pack_value,
+)
 from elt_assets.orchestration.jobs.sync_jobs import LEFT, WORKER_TAG
 from elt_assets.orchestration.workers.celery_app import app_args, prepared
 

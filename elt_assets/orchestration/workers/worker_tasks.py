@@ -11,10 +11,10 @@ from typing import Any
 
 import dagster as dg
 from celery import Celery, Task
-from dagster._serdes import unpack_value
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 
+from elt_assets.orchestration.dagster_internals import unpack_value
 from elt_assets.orchestration.jobs.sync_jobs import LEFT, WORKER_TAG
 
 _log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from elt_assets.cli.console.child_processes import Child, supervised
 from elt_assets.cli.console.output import note
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import EltAssetsError
+from elt_assets.orchestration.dagster_internals import DAEMON
 
 _HOST = "127.0.0.1"
 _DEFINITIONS = ("-m", "elt_assets.definitions")
@@ -87,7 +88,7 @@ def _children(port: int, health: tuple[str, int], feed: tuple[str, int]) -> tupl
     endpoint = ("--url", f"http://{_HOST}:{port}")
     return (
         Child("the web server", (*run, *web)),
-        Child("the daemon", (*run, "dagster._daemon", "run", *_DEFINITIONS)),
+        Child("the daemon", (*run, DAEMON, "run", *_DEFINITIONS)),
         Child("the health endpoint", (*run, *_served("serve-health", health), *endpoint)),
         Child("the feed", (*run, *_served("serve-feed", feed))),
     )
