@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import adbc_driver_manager
 import msgspec
@@ -38,6 +38,16 @@ Row = dict[str, Any]
 Parameters = Sequence[object]
 
 _MIGRATIONS = "elt_assets.storage.operational.migrations"
+
+
+class TenantTables(NamedTuple):
+    """Tables with rows of organizations: those that applications read, and others."""
+
+    readable: Sequence[str] = ()
+    internal: Sequence[str] = ()
+
+
+NO_TABLES = TenantTables()
 
 
 class TableColumn(msgspec.Struct, frozen=True):
@@ -108,11 +118,11 @@ class OperationalDatabase(ABC):
         """Whether an installation is there already."""
 
     @abstractmethod
-    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+    def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
         """Bring the schema up to date: numbered migrations, each once, then `also`.
 
         `also` are idempotent statements (`CREATE TABLE IF NOT EXISTS …`) for tables that
-        are made from declarations; `readable` are those that applications read.
+        are made from declarations; `tenants` says whose rows some of them hold.
         Raises `DatabaseDamaged` when the database was written by a newer version.
         """
 

@@ -1,5 +1,8 @@
 """Who may read the latest tables on PostgreSQL: storing, applying and comparing that access.
 
+Row security also covers the tables that no role but the owner reads, in case a right on them is
+granted by hand.
+
 The wanted access is a row of the database. Only `secure` changes that row. Opening the platform
 applies it to new tables, and a setting that is absent changes nothing.
 """
@@ -11,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from elt_assets.errors import DatabaseRefused
-from elt_assets.storage.operational.database import Parameters, Row, Transaction
+from elt_assets.storage.operational.database import Parameters, Row, TenantTables, Transaction
 
 Query = Callable[[str, Parameters], list[Row]]
 
@@ -53,13 +56,13 @@ def wanted(query: Query) -> Access | None:
     return Access(rows[0]["reader"], rows[0]["row_security"]) if rows else None
 
 
-def secure(transaction: Transaction, tables: Sequence[str], access: Access) -> list[str]:
+def secure(transaction: Transaction, tables: TenantTables, access: Access) -> list[str]:
     """Store `access` and apply it; return the roles that may read no more.
 
     Raises `DatabaseRefused` where the database does not end up with that access: for a role that
     does not exist, one that row security does not bind, a grant that is another owner's.
     """
-    _refuse_unfit(transaction.rows, tables, access)
+    _refuse_unfit(transaction.rows, tables.readable, access)
     transaction.execute(f"DELETE FROM {_WANTED}")
     transaction.execute(
         f"INSERT INTO {_WANTED} (reader, row_security) VALUES (?, ?)",
@@ -71,17 +74,17 @@ def secure(transaction: Transaction, tables: Sequence[str], access: Access) -> l
     return revoked
 
 
-def apply(transaction: Transaction, tables: Sequence[str], access: Access) -> list[str]:
-    """Give the tables exactly this access; return the roles that lost theirs."""
+def apply(transaction: Transaction, tables: TenantTables, access: Access) -> list[str]:
+    """Give the readable tables exactly this access; return the roles that lost theirs."""
     schema = transaction.value("SELECT quote_ident(current_schema()) AS name")
-    revoked = _grantees(transaction.rows, tables) - {access.reader}
+    revoked = _grantees(transaction.rows, tables.readable) - {access.reader}
     for role in sorted(revoked, key=str):
         name = "PUBLIC" if role is None else quoted(role)
-        for table in tables:
+        for table in tables.readable:
             transaction.execute(f"REVOKE ALL ON {table} FROM {name}")
         if role is not None:
             transaction.execute(f"REVOKE USAGE ON SCHEMA {schema} FROM {name}")
-    for table in tables:
+    for table in (*tables.readable, *tables.internal):
         for policy in _policies(transaction.rows, table):
             transaction.execute(f"DROP POLICY {quoted(policy['name'])} ON {table}")
         action = "ENABLE" if access.row_security else "DISABLE"
@@ -94,16 +97,16 @@ def apply(transaction: Transaction, tables: Sequence[str], access: Access) -> li
     if access.reader is not None:
         reader = quoted(access.reader)
         transaction.execute(f"GRANT USAGE ON SCHEMA {schema} TO {reader}")
-        for table in tables:
+        for table in tables.readable:
             transaction.execute(f"REVOKE ALL ON {table} FROM {reader}")
             transaction.execute(f"GRANT SELECT ON {table} TO {reader}")
     return ["PUBLIC" if role is None else role for role in sorted(revoked, key=str)]
 
 
-def differences(query: Query, tables: Sequence[str], access: Access) -> list[str]:
+def differences(query: Query, tables: TenantTables, access: Access) -> list[str]:
     """What the database grants otherwise than `access` says; a sentence for each."""
     found = []
-    for table in tables:
+    for table in (*tables.readable, *tables.internal):
         (row,) = query(
             "SELECT relrowsecurity AS secured FROM pg_class WHERE oid = to_regclass(?)", (table,)
         )
@@ -112,9 +115,9 @@ def differences(query: Query, tables: Sequence[str], access: Access) -> list[str
         expected = [(_POLICY, _AS_STORED)] if access.row_security else []
         if [(each["name"], each["condition"]) for each in _policies(query, table)] != expected:
             found.append(f"the row policies of {table} are not those of the platform")
-    for role in sorted(_grantees(query, tables) - {access.reader}, key=str):
+    for role in sorted(_grantees(query, tables.readable) - {access.reader}, key=str):
         found.append(f"{role or 'PUBLIC'} has rights on the latest tables")
-    return found + _unfit(query, tables, access)
+    return found + _unfit(query, tables.readable, access)
 
 
 def _refuse_unfit(query: Query, tables: Sequence[str], access: Access) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -39,10 +39,12 @@ from elt_assets.errors import (
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational import postgres_access
 from elt_assets.storage.operational.database import (
+    NO_TABLES,
     OperationalDatabase,
     Parameters,
     Row,
     TableColumn,
+    TenantTables,
     Transaction,
     migrations,
 )
@@ -202,10 +204,10 @@ class PostgresDatabase(OperationalDatabase):
         with self._given_back(connection):
             yield Session(connection, self._translated)
 
-    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+    def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
         """See `OperationalDatabase`; tables get the access that was last secured."""
         scripts, also = migrations(), [*also]
-        digest = hashlib.sha256(repr([*scripts, also, [*readable]]).encode()).hexdigest()
+        digest = hashlib.sha256(repr([*scripts, also, tenants]).encode()).hexdigest()
         installed = self._installed()
         if installed == (len(scripts), digest):
             # Every process that opens the database gets here; a running sync must not wait.
@@ -225,7 +227,7 @@ class PostgresDatabase(OperationalDatabase):
                 transaction.execute(_typed(statement))
             postgres_access.prepare(transaction)
             if (access := postgres_access.wanted(transaction.rows)) is not None:
-                postgres_access.apply(transaction, readable, access)
+                postgres_access.apply(transaction, tenants, access)
             transaction.execute(f"DELETE FROM {_INSTALLED}")
             transaction.execute(
                 f"INSERT INTO {_INSTALLED} (version, digest) VALUES (?, ?)",
@@ -236,7 +238,7 @@ class PostgresDatabase(OperationalDatabase):
         """The access to the latest tables that was last secured; None if it never was."""
         return postgres_access.wanted(self.rows)
 
-    def access_differences(self, tables: Sequence[str], access: Access) -> list[str]:
+    def access_differences(self, tables: TenantTables, access: Access) -> list[str]:
         """What the database grants otherwise than `access` says; a sentence for each."""
         return postgres_access.differences(self.rows, tables, access)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
@@ -28,10 +28,12 @@ from elt_assets.errors import (
     SyncError,
 )
 from elt_assets.storage.operational.database import (
+    NO_TABLES,
     OperationalDatabase,
     Parameters,
     Row,
     TableColumn,
+    TenantTables,
     Transaction,
     migrations,
 )
@@ -115,7 +117,7 @@ class SqliteDatabase(OperationalDatabase):
     def exists(self) -> bool:
         return self._path.exists()
 
-    def migrate(self, also: Iterable[str] = (), readable: Sequence[str] = ()) -> None:
+    def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
         """See `OperationalDatabase`. Raises `DatabaseMoved` when it was closed by `retire`."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
         # SQLite would keep the group from writing, whatever the umask. No descriptor is opened:

@@ -36,7 +36,7 @@ def secure_readers(database: OperationalDatabase, audit_log: AuditLog, access: A
             f"{database} is a file, which no role reads; unset ELT_ASSETS_OPERATIONAL_READER and "
             "ELT_ASSETS_OPERATIONAL_ROW_SECURITY, or set ELT_ASSETS_OPERATIONAL_URL"
         )
-    tables = operational_tables(database.dialect)["readable"]
+    tables = operational_tables(database.dialect)["tenants"]
     with audit_log.recording() as (transaction, audited):
         revoked = secure(transaction, tables, access)
         detail = {"reader": access.reader, "row_security": access.row_security, "revoked": revoked}
@@ -54,7 +54,7 @@ def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[boo
     found = []
     if wish != now:
         found.append(f"the settings say that {wish}, the database that {now}")
-    tables = operational_tables(database.dialect)["readable"]
+    tables = operational_tables(database.dialect)["tenants"]
     found += database.access_differences(tables, now)
     if found:
         return False, f"{'; '.join(found)}. Correct the settings, or run: elt-assets config secure"

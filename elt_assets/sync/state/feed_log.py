@@ -17,7 +17,8 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Transaction
 from elt_assets.sync.clock import now
 
-TABLES = ("feed_segments", "feed_bodies", "feed_sequences", "feed_state", "feed_consumers")
+TENANT_TABLES = ("feed_segments", "feed_bodies", "feed_sequences")
+TABLES = (*TENANT_TABLES, "feed_state", "feed_consumers")
 
 SEGMENT_ENTRIES = 1_000
 """Entries in one segment: what a reader unpacks to hand out any of them."""

@@ -11,6 +11,7 @@ from typing import TypedDict
 import duckdb
 
 from elt_assets.errors import WarehouseDamaged
+from elt_assets.storage.operational.database import TenantTables
 from elt_assets.storage.operational.dialect import Dialect
 from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse, row_of
 from elt_assets.sync.state import audit_log, feed_log
@@ -176,18 +177,21 @@ class OperationalTables(TypedDict):
     """The arguments of `OperationalDatabase.migrate` about the streams."""
 
     also: list[str]
-    readable: list[str]
+    tenants: TenantTables
 
 
 def operational_tables(dialect: Dialect) -> OperationalTables:
-    """The latest tables of all streams, and that applications read them."""
+    """The latest tables of all streams, which applications read, and what belongs to them."""
     return {
         "also": [
             *(latest_table(stream, dialect) for stream in STREAMS.values()),
             *audit_log.audit_tables(dialect),
             *feed_log.feed_tables(),
         ],
-        "readable": [stream.latest for stream in STREAMS.values()],
+        "tenants": TenantTables(
+            readable=tuple(stream.latest for stream in STREAMS.values()),
+            internal=feed_log.TENANT_TABLES,
+        ),
     }
 
 

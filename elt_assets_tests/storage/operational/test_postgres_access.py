@@ -15,6 +15,7 @@ from adbc_driver_postgresql import dbapi
 from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import load_settings
 from elt_assets.sync.service import SyncService
+from elt_assets.sync.state.feed_log import TENANT_TABLES
 from elt_assets_tests.testbed.servers import Server
 
 PASSWORD = "only reads"
@@ -120,6 +121,27 @@ def test_a_command_without_the_settings_leaves_row_security_on(
     SyncService.open().close()
     assert reads(app, LOOK) == []
     assert reads(app, "SET elt_assets.organization_id = 'beta'", LOOK) == ["beta"]
+    assert readers_check(capsys)["ok"]
+
+
+@pytest.mark.usefixtures("two_tenants")
+def test_row_security_covers_a_feed_that_somebody_granted_by_hand(
+    roles: tuple[str, str], reads: Reads, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, bi = roles
+    with SyncService.open() as platform, platform.database.transaction() as transaction:
+        for organization in ("acme", "beta"):
+            transaction.execute("INSERT INTO feed_sequences VALUES (?, 'main', 1)", (organization,))
+    assert command("config", "secure", "--reader", app, "--row-security") == 0
+    with SyncService.open() as platform, platform.database.transaction() as transaction:
+        schema = load_settings().operational_schema
+        transaction.execute(f"GRANT USAGE ON SCHEMA {schema} TO {bi}")
+        for table in TENANT_TABLES:
+            transaction.execute(f"GRANT SELECT ON {table} TO {bi}")
+    look = "SELECT organization_id FROM feed_sequences"
+    assert reads(bi, look) == []
+    assert reads(bi, "SET elt_assets.organization_id = 'beta'", look) == ["beta"]
+    assert [reads(bi, f"SELECT * FROM {table}") for table in TENANT_TABLES] == [[], [], []]
     assert readers_check(capsys)["ok"]
 
 
