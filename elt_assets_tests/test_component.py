@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 import tomllib
-from importlib import import_module
+import venv
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from packaging.requirements import Requirement
 
-import elt_assets
 
 ROOT = Path(__file__).parents[1]
+DOCUMENT = (ROOT / "docs" / "embedding.md").read_text("utf-8").partition("## As a component")[2]
 PROJECT = """
 [tool.dg]
 directory_type = "project"
@@ -86,15 +90,72 @@ def test_a_mistake_is_named(
     assert named in " ".join(map(str, chain))
 
 
-def test_the_commands_of_dagster_find_the_component() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    module = project["entry-points"]["dagster_dg_cli.registry_modules"]["elt_assets"]
-    found = import_module(module)
-    # `dg` looks through the names that a module lists.
-    components = {
-        name
-        for name in dir(found)
-        if isinstance(one := getattr(found, name), type) and issubclass(one, dg.Component)
-    }
-    assert components == {"DirectorySync"}
-    assert elt_assets.DirectorySync.__doc__
+def documented(kind: str) -> str:
+    """The first block of this kind that the section about the component prints."""
+    found = re.search(rf"```{kind}\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+class Environment:
+    """An environment in which elt_assets is installed, and what a test installs besides.
+
+    It sees the packages of the one that the tests run in, which stays as it is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=True)
+        self.bin = folder / "bin"
+        ours = [entry for entry in sys.path if entry.endswith("site-packages")]
+        (packages,) = folder.glob("lib/python*/site-packages")
+        (packages / "ours.pth").write_text(
+            "".join(f"import site; site.addsitedir({entry!r})\n" for entry in [*ours, str(ROOT)])
+        )
+        for script in ("pip", "create-dagster", "dg"):
+            text = (Path(sys.executable).parent / script).read_text()
+            (self.bin / script).write_text(f"#!{self.bin}/python\n{text.partition(chr(10))[2]}")
+            (self.bin / script).chmod(0o700)
+
+    def run(self, script: str, folder: Path) -> str:
+        """What the lines of a shell print, of which each must succeed."""
+        done = subprocess.run(
+            ["/bin/sh", "-ec", script],
+            cwd=folder,
+            env={
+                **os.environ,
+                "PATH": f"{self.bin}:/usr/bin:/bin",
+                "HOME": str(folder),
+                "PIP_NO_INDEX": "1",
+                "PIP_NO_BUILD_ISOLATION": "0",  # which is how pip spells "no isolation"
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.mark.slow
+def test_the_documented_commands_work_from_an_empty_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    first, _, commands = documented("").partition("\n")
+    needed = [Requirement(one).name for one in first.removeprefix("pip install ").split()]
+    development = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    assert {Requirement(one).name for one in development} >= {*needed}
+    printed = Environment(tmp_path / "environment").run(commands, folder)
+    assert "elt_assets.DirectorySync" in printed
+    assert "All definitions loaded successfully" in printed
+    (written,) = re.findall(r"writes\n`(.*?)`", DOCUMENT)
+    assert "type: elt_assets.DirectorySync" in (folder / "host" / written).read_text()
+
+
+@BETA
+def test_the_documented_attributes_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes = documented("yaml").partition("attributes:")[2]
+    definitions = loaded(tmp_path, monkeypatch, attributes)
+    keys = {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()}
+    assert "directory/users_latest" in keys
