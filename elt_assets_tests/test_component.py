@@ -14,7 +14,6 @@ import dagster as dg
 import pytest
 from packaging.requirements import Requirement
 
-
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "embedding.md").read_text("utf-8").partition("## As a component")[2]
 PROJECT = """
