@@ -12,6 +12,7 @@ from elt_assets.cli.console.output import as_json, print_json, print_rows
 from elt_assets.cli.console.stream_option import StreamName, of_stream
 from elt_assets.cli.installation import existing_platform, registered
 from elt_assets.sync.admin.completeness import completeness
+from elt_assets.sync.admin.totals import totals
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import USERS, Stream
 
@@ -144,16 +145,24 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
 @click.command(epilog="Example: elt-assets counts")
 @click.argument("integration", metavar="[ORG:ID]", required=False)
 @of_stream
+@click.option("--exact", is_flag=True, help="Count the rows of every integration's own tables.")
 @as_json
-def counts(integration: str | None, stream: Stream, as_json: bool) -> None:
-    """Count records: staged, unique and duplicate in the last sync, and latest now."""
+def counts(integration: str | None, stream: Stream, exact: bool, as_json: bool) -> None:
+    """Count records: staged, unique and duplicate in the last sync, and latest now.
+
+    The ledger has these numbers. With --exact the tables are read, which takes longer.
+    """
     with existing_platform() as platform:
         refs = (
             [registered(platform, integration)]
             if integration
-            else [found.ref for found in platform.registry.all() if found.offers(stream)]
+            else platform.registry.offering(stream, disabled=True)
         )
-        rows = [platform.counts(stream, ref) for ref in refs]
+        rows = (
+            [platform.counts(stream, ref) for ref in refs]
+            if exact
+            else totals(platform, stream, refs)
+        )
     if as_json:
         print_json(rows)
         return

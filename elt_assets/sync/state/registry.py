@@ -194,15 +194,19 @@ class Registry:
         )
         return [_integration(row) for row in rows]
 
-    def offering(self, stream: Stream) -> list[IntegrationRef]:
-        """The enabled integrations that offer `stream`, in order of registration."""
+    def offering(self, stream: Stream, *, disabled: bool = False) -> list[IntegrationRef]:
+        """The enabled integrations that offer `stream`, in order of registration.
+
+        With `disabled` also those that are not enabled.
+        """
         rows = self._database.rows(
             """
             SELECT organization_id, id, provider_data
             FROM connected_integrations
-            WHERE enabled = 1
+            WHERE enabled >= ?
             ORDER BY created_at, organization_id, id
-            """
+            """,
+            (int(not disabled),),
         )
         return [
             IntegrationRef(row["organization_id"], row["id"])

@@ -250,6 +250,42 @@ def newest_of_each(
     return [sync_row(row) for row in rows]
 
 
+def newest_totals(database: OperationalDatabase, stream: Stream) -> dict[IntegrationRef, Row]:
+    """What the newest sync of every integration staged, and rows in latest since one settled.
+
+    `latest` is None, and `settled` 1, where the sync that made the table is not in the ledger.
+    """
+    rows = database.rows(
+        """
+        SELECT
+            newest.organization_id, newest.connected_integration_id,
+            newest.sync_id, newest.status, newest.batches, newest.staged,
+            newest."unique" AS "unique",
+            s.latest,
+            CASE WHEN v.version IS NULL THEN 0 ELSE 1 END AS settled
+        FROM syncs AS newest
+        LEFT JOIN integration_versions AS v
+            ON v.organization_id = newest.organization_id
+            AND v.connected_integration_id = newest.connected_integration_id
+            AND v.stream = newest.stream
+        LEFT JOIN syncs AS s
+            ON s.organization_id = v.organization_id
+            AND s.connected_integration_id = v.connected_integration_id
+            AND s.stream = v.stream
+            AND s.sync_id = v.sync_id
+        WHERE newest.stream = ? AND newest.ordinal = (
+            SELECT max(one.ordinal)
+            FROM syncs AS one
+            WHERE one.organization_id = newest.organization_id
+                AND one.connected_integration_id = newest.connected_integration_id
+                AND one.stream = newest.stream
+        )
+        """,
+        (stream.name,),
+    )
+    return {_ref(row): row for row in rows}
+
+
 def unsettled(database: OperationalDatabase) -> list[SyncRow]:
     """Syncs that were begun, have not settled, can go on, and are the newest of their stream."""
     rows = database.rows(
