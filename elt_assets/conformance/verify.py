@@ -143,8 +143,9 @@ def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str
     path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
     moved["api_endpoint"] = origin + path
     auth = moved.get("auth")
-    if isinstance(auth, dict) and isinstance(auth.get("token_url"), str):
-        moved["auth"] = {**auth, "token_url": origin + urlsplit(auth["token_url"]).path}
+    for name in ("token_url", "login_url"):
+        if isinstance(auth, dict) and isinstance(auth.get(name), str):
+            moved["auth"] = {**auth, name: origin + urlsplit(auth[name]).path}
     return moved
 
 

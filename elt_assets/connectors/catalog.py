@@ -103,7 +103,7 @@ def _sql() -> LocalKind:
 
 
 def _rest() -> Kind:
-    from elt_assets.connectors.rest.nested_lists import open_rest
+    from elt_assets.connectors.rest.opening import open_rest
     from elt_assets.connectors.rest.provider_data import RestData
 
     return Kind(RestData, open_rest)

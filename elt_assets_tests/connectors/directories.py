@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
 from elt_assets_tests.connectors.serving import Answer, Asked, Reply, as_json
 
@@ -137,6 +138,22 @@ def _graphql(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> 
     return as_json({"data": {"users": found}})
 
 
+def _xml(asked: Asked, users: list[dict[str, Any]], size: int, url: str) -> Reply:
+    """A SOAP-like list, whose names have a prefix."""
+    sent = fromstring(asked.body)
+    assert sent.tag == "{urn:acme}find"
+    assert sent.findtext("{urn:acme}organization") == "acme"
+    start = int(sent.findtext("{urn:acme}after") or 0)
+    more = f"<a:next>{start + size}</a:next>" if start + size < len(users) else "<a:next/>"
+    listed = "".join(
+        f"<a:user><a:id>{user['id']}</a:id><a:status>{user['status']}</a:status>"
+        f"<a:name>{user['name']}</a:name><a:email>{user['email']}</a:email></a:user>"
+        for user in users[start : start + size]
+    )
+    body = f'<a:found xmlns:a="urn:acme"><a:users>{listed}</a:users>{more}</a:found>'
+    return Reply(body.encode(), 200, {"Content-Type": "text/xml"})
+
+
 GRAPHQL = """\
 query People($first: Int!, $after: String) {
   users(first: $first, after: $after) {
@@ -153,6 +170,8 @@ def first_of(asked: Asked) -> int:
     if asked.headers.get("content-type") == "application/json":
         document = json.loads(asked.body)
         sent |= document.get("variables") or document["page"]
+    elif asked.body.startswith(b"<"):
+        return int(fromstring(asked.body).findtext("{urn:acme}after") or 0)
     elif asked.body:
         sent |= asked.form
     if "filter" in sent:
@@ -231,6 +250,19 @@ PAGINATIONS: dict[str, Pagination] = {
             },
         },
         _graphql,
+    ),
+    "xml": Pagination(
+        {
+            "xml": {},
+            "records": "found.users.user",
+            "body": {
+                "type": "xml",
+                "content": '<find xmlns="urn:acme"><organization>{organization_id}</organization>'
+                "<after>{cursor}</after></find>",
+            },
+            "pagination": {"type": "cursor", "cursor": "found.next", "param": "cursor"},
+        },
+        _xml,
     ),
 }
 
@@ -323,6 +355,29 @@ AUTHS: dict[str, Auth] = {
             "timestamp_header": "X-Timestamp",
         },
         lambda asked, _: _signs(asked),
+    ),
+    "aws_signature": Auth(
+        lambda url: {
+            "type": "aws_signature",
+            "access_key": "AKIDEXAMPLE",
+            "secret_key": {"env": "TEST_SECRET"},
+            "region": "eu-central-1",
+            "service": "identitystore",
+        },
+        lambda asked, _: asked.headers.get("authorization", "").startswith(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"
+        ),
+    ),
+    "session": Auth(
+        lambda url: {
+            "type": "session",
+            "login_url": f"{url}/oauth/token",
+            "content": {"username": "svc", "password": {"env": "TEST_SECRET"}},
+            "form": "form",
+            "token": "access_token",
+            "header": "X-Session",
+        },
+        lambda asked, tokens: asked.headers.get("x-session") in tokens.good,
     ),
     "oauth2_client_credentials": Auth(
         lambda url: {

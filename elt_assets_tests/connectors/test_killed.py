@@ -53,6 +53,7 @@ ALWAYS = [
     ("json", "api_key header"),
     ("form", "hmac"),
     ("graphql", "several"),
+    ("xml", "session"),
 ]
 MATRIX = [
     pytest.param(

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -58,6 +58,8 @@ class Message:
     headers: Mapping[str, str] = field(repr=False)
     method: str = "GET"
     body: str | None = field(default=None, repr=False)
+    into: IO[bytes] | None = field(default=None, repr=False)
+    """A file that takes the body of a wanted answer, which then has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Wire:
                 return Answer(answer.status, answer.headers, b"")
             if wanted(answer.status):
                 exchange.meter.allow(2 * room + _FRAMING)
-                body = _body(answer, message, exchange, room)
+                body = _body(answer, message, exchange, room, message.into)
             else:
                 exchange.meter.allow(2 * _ERROR_BODY + _FRAMING)
                 body = b""
@@ -269,7 +271,11 @@ def _pool(sockets: OpenSockets, outgoing: Outgoing, **options: Any) -> urllib3.P
 
 
 def _body(
-    answer: urllib3.BaseHTTPResponse, message: Message, exchange: _Exchange, room: int
+    answer: urllib3.BaseHTTPResponse,
+    message: Message,
+    exchange: _Exchange,
+    room: int,
+    into: IO[bytes] | None = None,
 ) -> bytes:
     """The decompressed body, or an error as soon as it is known to break a limit."""
     try:
@@ -281,13 +287,20 @@ def _body(
         ) from None
     chunks: list[bytes] = []
     size = received = 0
+    if into is not None:
+        # What an attempt before this one wrote is none of it.
+        into.seek(0)
+        into.truncate()
     while chunk := answer.read1(_CHUNK, decode_content=False):
         received += len(chunk)
         try:
             chunk = chunk if inflate is None else inflate.feed(chunk, room - size + 1)
         except zlib.error:
             raise ProviderUnavailable(f"{message.what} has a damaged compressed body") from None
-        chunks.append(chunk)
+        if into is None:
+            chunks.append(chunk)
+        else:
+            into.write(chunk)
         size += len(chunk)
         if size > room or received > room:
             raise too_large(message, room)
@@ -306,7 +319,7 @@ def too_large(message: Message, room: int) -> PageUnreadable:
     """An answer that has more than there is room for."""
     return PageUnreadable(
         f"{message.what} is larger than {room:,} bytes; ask for fewer records a page, or raise "
-        "ELT_ASSETS_PAGE_BYTES"
+        f"ELT_ASSETS_{'PAGE' if message.into is None else 'FILE'}_BYTES"
     )
 
 

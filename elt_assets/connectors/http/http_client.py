@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
+from typing import IO, TypeVar
 from urllib.parse import urlencode
 
 import tenacity
@@ -66,6 +66,8 @@ class Request:
     """If what is there still has this mark, it need not be sent."""
     posted: Posted | None = field(default=None, repr=False)
     """The body of a POST; without one it is a GET."""
+    into: IO[bytes] | None = field(default=None, repr=False)
+    """A file that takes the body of the answer, which may be larger than a page."""
     answers: frozenset[int] = frozenset()
     """Statuses beyond 2xx that are answers too, such as 404 where one record is asked for."""
 
@@ -245,13 +247,16 @@ class Client:
         if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
         if credentials.sign is not None:
-            headers |= credentials.sign(Outgoing(method, url, body or ""))
+            headers |= credentials.sign(Outgoing(method, url, body or "", headers))
         with self._counting:
             self.requests += 1
+        limits, room, seconds = self._limits, self._limits.page_bytes, self._limits.timeout
+        if request.into is not None:
+            room, seconds = limits.files.bytes, limits.page_timeout
         answer = self._wire_of(request).exchange(
-            Message(request.what, url, headers, method, body),
-            max(0.0, min(self._limits.timeout, ends - time.monotonic())),
-            self._limits.page_bytes,
+            Message(request.what, url, headers, method, body, request.into),
+            max(0.0, min(seconds, ends - time.monotonic())),
+            room,
             wanted=_is_success,
         )
         unchanged = answer.status == 304 and request.etag is not None

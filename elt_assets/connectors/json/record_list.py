@@ -40,6 +40,23 @@ def empty_page(keys: Sequence[str]) -> bytes:
     return msgspec.json.encode(page)
 
 
+def with_records(
+    body: bytes | msgspec.Raw,
+    keys: Sequence[str],
+    change: Callable[[list[msgspec.Raw]], list[msgspec.Raw]],
+) -> tuple[bytes, int]:
+    """`body` with other records in its list at `keys`, and how many they are.
+
+    Raises `msgspec.DecodeError`, `KeyError`, `RecursionError` or `UnicodeDecodeError`.
+    """
+    if not keys:
+        found = change(msgspec.json.decode(body, type=list[msgspec.Raw]))
+        return msgspec.json.encode(found), len(found)
+    page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    inner, count = with_records(page[keys[0]], keys[1:], change)
+    return msgspec.json.encode(page | {keys[0]: msgspec.Raw(inner)}), count
+
+
 def with_lone_record(
     body: bytes | msgspec.Raw, keys: Sequence[str], is_record: Callable[[Any], bool]
 ) -> bytes | None:

@@ -32,3 +32,8 @@ def placeholders(text: str, known: Collection[str]) -> set[str]:
 def filled(text: str, values: Mapping[str, str]) -> str:
     """`text` with every name in braces that has a value replaced by it."""
     return _NAME.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+def emptied(text: str) -> str:
+    """`text` without the names in braces that are left in it."""
+    return _NAME.sub("", text)

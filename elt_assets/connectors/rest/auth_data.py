@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from elt_assets.config.secret_refs import SecretRef
-from elt_assets.connectors.http.hmac_signature import SIGNED_NAMES, VALUE_NAMES
+from elt_assets.connectors.http.signing.hmac_signature import SIGNED_NAMES, VALUE_NAMES
 from elt_assets.connectors.mapping.templates import placeholders
 from elt_assets.connectors.rest.text_types import (
     HEADER_NAME,
     HEADER_VALUE,
+    Duration,
+    FieldExpression,
     Parameter,
     Scheme,
     Secret,
@@ -19,6 +22,8 @@ from elt_assets.connectors.rest.text_types import (
     Url,
 )
 from elt_assets.errors import InvalidInput
+
+_SECRET_NAME = re.compile(r"pass|secret|token|api_?key", re.IGNORECASE)
 
 
 class ClientCertificate(Strict):
@@ -183,6 +188,68 @@ class PrivateKeyJwtAuth(TokenAuth):
     key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
 
 
+class AwsSignatureAuth(Strict):
+    """Each request is signed for Amazon Web Services (Signature Version 4)."""
+
+    type: Literal["aws_signature"]
+    access_key: str | SecretRef = Field(description="The access key's id, or where it is kept.")
+    secret_key: Secret = Field(description="Where the secret access key is kept.")
+    session_token: Secret | None = Field(
+        None, description="Where the token of temporary credentials is kept."
+    )
+    region: str = Field(pattern=r"^[a-z0-9-]{1,64}$", description="For example eu-central-1.")
+    service: str = Field(
+        pattern=r"^[a-z0-9-]{1,64}$", description="The service's signing name, e.g. identitystore."
+    )
+
+
+class SessionAuth(Strict):
+    """One request logs in, and the others carry the session that it gave."""
+
+    type: Literal["session"]
+    login_url: Url = Field(description="Address that opens a session; the secrets go there alone.")
+    content: dict[Parameter, str | SecretRef] = Field(
+        description="What is sent there by POST, e.g. username: svc, password: {env: PASSWORD}."
+    )
+    form: Literal["json", "form"] = Field("json", description="How it is written.")
+    token: FieldExpression | None = Field(
+        None, description="Where the answer has the session, e.g. data.token."
+    )
+    cookie: str | None = Field(None, description="Or the cookie that has it, e.g. JSESSIONID.")
+    answer_header: str | None = Field(None, description="Or the header of the answer that has it.")
+    header: str = Field(
+        "Authorization", description="Header that carries the session; a cookie goes to Cookie."
+    )
+    prefix: str = Field("", max_length=64, description="Text before the session, e.g. 'Bearer '.")
+    lifetime: Duration = Field(
+        "30m", description="How long a session is used before another one is opened."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SessionAuth:
+        places = [self.token, self.cookie, self.answer_header]
+        if len([one for one in places if one is not None]) != 1:
+            raise ValueError("give the session's place as token, cookie or answer_header, one only")
+        for name in (self.header, self.cookie, self.answer_header):
+            if name is not None and not HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not the name of a header or a cookie")
+        for name, value in self.content.items():
+            if isinstance(value, str) and _SECRET_NAME.search(name):
+                raise ValueError(
+                    f"content.{name}: give a secret as {{env: NAME}} or {{file: PATH}}"
+                )
+        if not any(isinstance(value, SecretRef) for value in self.content.values()):
+            raise ValueError("content has no secret, by reference: {env: NAME} or {file: PATH}")
+        if not HEADER_VALUE.fullmatch(self.prefix):
+            raise ValueError("prefix has characters that a header cannot carry")
+        return self
+
+    @property
+    def sent_in(self) -> str:
+        """The header that carries the session."""
+        return self.header if self.cookie is None else "Cookie"
+
+
 _OneAuth = (
     BearerAuth
     | ApiKeyAuth
@@ -192,6 +259,8 @@ _OneAuth = (
     | JwtBearerAuth
     | PrivateKeyJwtAuth
     | HmacAuth
+    | AwsSignatureAuth
+    | SessionAuth
 )
 
 
@@ -218,6 +287,8 @@ def _place_of(auth: _OneAuth) -> str:
             return f"the parameter {param}"
         case ApiKeyAuth(header=str() as header) | HmacAuth(header=header):
             return f"the header {header.lower()}"
+        case SessionAuth():
+            return f"the header {auth.sent_in.lower()}"
     return "the header authorization"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elt_assets.config.durations import duration
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.auth import (
     Anonymous,
@@ -12,15 +13,19 @@ from elt_assets.connectors.http.auth import (
     Several,
 )
 from elt_assets.connectors.http.client_certificate import Identity
-from elt_assets.connectors.http.hmac_signature import Hmac
 from elt_assets.connectors.http.jwt_assertion import AssertionGrant, ClientAssertionGrant
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin
+from elt_assets.connectors.http.session_login import Login, Session
+from elt_assets.connectors.http.signing.aws_signature import AwsSignature
+from elt_assets.connectors.http.signing.hmac_signature import Hmac
 from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.rest.auth_data import (
     ApiKeyAuth,
     Auth,
+    AwsSignatureAuth,
     BasicAuth,
     BearerAuth,
     ClientCredentialsAuth,
@@ -28,6 +33,7 @@ from elt_assets.connectors.rest.auth_data import (
     JwtBearerAuth,
     PrivateKeyJwtAuth,
     RefreshTokenAuth,
+    SessionAuth,
     SeveralAuth,
 )
 from elt_assets.connectors.rest.provider_data import Connection
@@ -56,6 +62,10 @@ def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
                 auth.timestamp,
                 auth.timestamp_header,
             )
+        case AwsSignatureAuth(session_token=token, region=region, service=service):
+            return AwsSignature(auth.access_key, auth.secret_key, token, region, service)
+        case SessionAuth():
+            return _session(auth, limits)
         case SeveralAuth(parts=parts):
             return Several(tuple(authenticator(part, limits) for part in parts))
         case ClientCredentialsAuth() | RefreshTokenAuth():
@@ -102,6 +112,13 @@ def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
             )
 
 
+def _session(auth: SessionAuth, limits: FetchLimits) -> Session:
+    token = None if auth.token is None else parse(auth.token)
+    login = Login(auth.login_url, auth.content, auth.form, token, auth.cookie, auth.answer_header)
+    lifetime = duration(auth.lifetime).total_seconds()
+    return Session(login, limits, auth.sent_in, auth.prefix, lifetime)
+
+
 def identity(config: Connection) -> Identity | None:
     """The certificate that provider_data names."""
     described = config.client_certificate
@@ -133,7 +150,9 @@ def _who(auth: Auth) -> str | SecretRef:
             return issuer or key
         case BearerAuth(token=ref) | ApiKeyAuth(key=ref) | BasicAuth(password=ref):
             return ref
-        case HmacAuth(key=ref):
+        case HmacAuth(key=ref) | AwsSignatureAuth(secret_key=ref):
             return ref
+        case SessionAuth(content=content):
+            return next(one for one in content.values() if isinstance(one, SecretRef))
         case SeveralAuth(parts=parts):
             return _who(parts[0])

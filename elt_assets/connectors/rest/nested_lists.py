@@ -24,11 +24,12 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
+from elt_assets.connectors.rest.named_parents import NamedParents
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.provider_data import ParentStream, RestData
 from elt_assets.connectors.rest.rest_source import RestSource
-from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence, Source
+from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
 
@@ -91,10 +92,16 @@ class NestedSource(ListsOnly):
         secrets: Secrets,
         limits: FetchLimits,
     ) -> None:
-        self._parents = RestSource(config, parent.stream, ref=ref, secrets=secrets, limits=limits)
-        self._children = RestSource(
-            config, stream, ref=ref, secrets=secrets, limits=limits, beside=self._parents
-        )
+        self._parents: RestSource | NamedParents
+        if parent.among is None:
+            lender = RestSource(config, parent.stream, ref=ref, secrets=secrets, limits=limits)
+            self._parents = lender
+            self._children = RestSource(
+                config, stream, ref=ref, secrets=secrets, limits=limits, beside=lender
+            )
+        else:
+            self._children = RestSource(config, stream, ref=ref, secrets=secrets, limits=limits)
+            self._parents = NamedParents(parent.among, self._children)
         self._max_pages = limits.max_pages
         self._key = self._parents.fields["external_id"]
         self._in_path = self._key if parent.in_path is None else parse(parent.in_path)
@@ -269,21 +276,6 @@ class NestedSource(ListsOnly):
             sound = page.cut_short is None and not page.doubts and page.count == len(found)
             whole = whole and sound and len(keys) == count == total
         return Members(frozenset(keys), whole)
-
-
-def open_rest(
-    config: RestData,
-    stream: str,
-    *,
-    ref: IntegrationRef | None = None,
-    secrets: Secrets,
-    limits: FetchLimits,
-) -> Source:
-    """A stream of a REST integration, one that is nested or one that is not."""
-    parent = config.streams[stream].parent
-    if parent is None:
-        return RestSource(config, stream, ref=ref, secrets=secrets, limits=limits)
-    return NestedSource(config, stream, parent, ref=ref, secrets=secrets, limits=limits)
 
 
 def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:

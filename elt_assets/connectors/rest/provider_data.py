@@ -36,16 +36,27 @@ from elt_assets.connectors.mapping.field_map import (
 )
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES
 from elt_assets.connectors.priority import Priority
-from elt_assets.connectors.rest.auth_data import Auth, ClientCertificate, SeveralAuth, TokenAuth
+from elt_assets.connectors.rest.auth_data import (
+    Auth,
+    ClientCertificate,
+    SessionAuth,
+    SeveralAuth,
+    TokenAuth,
+)
+from elt_assets.connectors.rest.jobs.job_data import ExportJob
+from elt_assets.connectors.rest.pages.xml_pages import XmlPages
 from elt_assets.connectors.rest.pagination_data import (
     CursorPagination,
     NextUrlPagination,
+    NoPagination,
     OffsetPagination,
     PagePagination,
     Pagination,
     ScimPagination,
 )
-from elt_assets.connectors.rest.request_body import RequestBody, texts
+from elt_assets.connectors.rest.refining.details import RecordDetails
+from elt_assets.connectors.rest.refining.members_only import OnlyMembers
+from elt_assets.connectors.rest.request_body import RequestBody, check_names, texts
 from elt_assets.connectors.rest.text_types import (
     HEADER_NAME,
     HEADER_VALUE,
@@ -64,6 +75,7 @@ from elt_assets.connectors.rest.text_types import (
     template,
 )
 from elt_assets.connectors.source import Incremental
+from elt_assets.errors import InvalidInput
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -197,14 +209,34 @@ class SingleRecord(Strict):
 
 
 class ParentStream(Strict):
-    """The stream whose records each have a list of their own."""
+    """The stream whose records each have a list of their own, or names that each have one."""
 
     stream: str = Field("groups", description="Name of that stream among streams.")
+    among: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="Or what {parent} stands for, one after the other: [employees, contractors].",
+    )
     in_path: FieldExpression | None = Field(
         None,
         description="What stands for {parent} in path and params where it is not the parent's "
         "external_id, e.g. slug.",
     )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ParentStream:
+        if self.among is None:
+            return self
+        if self.in_path is not None or "stream" in self.model_fields_set:
+            raise ValueError("among names what {parent} is; leave stream and in_path out")
+        if len(set(self.among)) < len(self.among) or not all(map(_is_step, self.among)):
+            raise ValueError("among has a name twice, or one that cannot stand in a path")
+        return self
+
+
+def _is_step(text: str) -> bool:
+    return text not in ("", ".", "..") and "\0" not in text
 
 
 class RequiredPermission(Strict):
@@ -261,6 +293,9 @@ class RestStream(Strict):
     )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
     pagination: Pagination
+    xml: XmlPages | None = Field(
+        None, description="That pages are XML; {} where nothing more is to be said of them."
+    )
     total: Total | None = Field(
         None,
         description="Where the provider's own count of all records stands, e.g. meta.total; or "
@@ -290,6 +325,16 @@ class RestStream(Strict):
         None, description="How to ask for changes alone; without it everything is read each time."
     )
     single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    details: RecordDetails | None = Field(
+        None, description="A further request for each record, for what the listing leaves out."
+    )
+    only_members_of: OnlyMembers | None = Field(
+        None, description="Groups whose members are meant; others count as not listed."
+    )
+    job: ExportJob | None = Field(
+        None,
+        description="That the request of path begins a job, whose result is a file of records.",
+    )
     requires: RequiredPermission | None = Field(
         None,
         description="A request before the first page that tells whether the credentials see "
@@ -321,6 +366,8 @@ class RestStream(Strict):
                 template(value)
         if self.where is not None and not isinstance(parse(self.where), Condition):
             raise ValueError(f'where: {self.where!r} compares nothing, as kind == "person" does')
+        self._check_body()
+        self._check_refined()
         if self.body is not None and self.single is not None and self.single.several is not None:
             raise ValueError("single.several: a filter of several records is for GET, not for body")
         self._check_parent()
@@ -357,6 +404,31 @@ class RestStream(Strict):
             raise ValueError("path has no {parent}, where the parent's id is to stand")
         if self.incremental is not None or self.single is not None:
             raise ValueError("incremental and single cannot be used together with parent")
+
+    def _check_body(self) -> None:
+        if self.body is None:
+            return
+        known = [getattr(self.pagination, name, None) for name in ("param", "size_param")]
+        known.append(None if self.incremental is None else self.incremental.param)
+        try:
+            check_names(self.body, [name for name in known if name is not None])
+        except InvalidInput as error:
+            raise ValueError(f"body.content: {error}") from None
+
+    def _check_refined(self) -> None:
+        """What cannot be used with a job, with details or with memberships."""
+        if self.job is not None:
+            refused = ("parent", "incremental", "details", "only_members_of", "requires", "xml")
+            for name in refused:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} cannot be used with job")
+            if not isinstance(self.pagination, NoPagination) or self.records:
+                raise ValueError("job: give pagination: {type: none} and leave records out")
+        refined = self.details is not None or self.only_members_of is not None
+        if refined and self.parent is not None:
+            raise ValueError("details and only_members_of cannot be used with parent")
+        if self.only_members_of is not None and self.incremental is not None:
+            raise ValueError("only_members_of: who joins a group need not change; no incremental")
 
     def _check_snapshot(self) -> None:
         if self.snapshot and isinstance(
@@ -444,12 +516,16 @@ class Connection(Strict):
         if self.client_certificate and Origin.of(self.api_endpoint).scheme != "https":
             raise ValueError("client_certificate is shown in TLS; api_endpoint is not https")
         for auth in self.auth.parts if isinstance(self.auth, SeveralAuth) else [self.auth]:
-            if not isinstance(auth, TokenAuth):
-                continue
-            issuer = Origin.of(auth.token_url)
-            if not (issuer.is_private or self.allow_plain_http):
+            match auth:
+                case TokenAuth(token_url=url):
+                    place = "token_url"
+                case SessionAuth(login_url=url):
+                    place = "login_url"
+                case _:
+                    continue
+            if not (Origin.of(url).is_private or self.allow_plain_http):
                 raise ValueError(
-                    "auth.token_url is plain http, which anybody on the way can read; "
+                    f"auth.{place} is plain http, which anybody on the way can read; "
                     "use https or set allow_plain_http: true"
                 )
         for name, value in self.headers.items():
@@ -482,10 +558,24 @@ class RestData(Connection):
         for name, stream in self.streams.items():
             if stream.single is not None and len(key_fields(name)) > 1:
                 raise ValueError(f"streams.{name}: single cannot be used with a key of two parts")
-            if stream.parent is not None:
+            if stream.parent is not None and stream.parent.among is None:
                 self._check_parent(name, stream.parent.stream)
+            self._check_members(name, stream)
             self._check_period(name, stream)
         return self
+
+    def _check_members(self, name: str, stream: RestStream) -> None:
+        described = stream.only_members_of
+        if described is None:
+            return
+        members = self.streams.get(described.stream)
+        if name != "users" or members is None or "member_external_id" not in members.fields:
+            raise ValueError(
+                f"streams.{name}.only_members_of: it is for users, and stream "
+                f"{described.stream!r} must list members with member_external_id"
+            )
+        if members.parent is None:
+            raise ValueError(f"streams.{described.stream}: its path has no {{parent}}, the group")
 
     def _check_period(self, name: str, stream: RestStream) -> None:
         found = [end for end in PERIOD_NAMES if stream.has_place(end)]
@@ -523,9 +613,9 @@ _TAGS = frozenset(
     {
         *("bearer", "api_key", "basic", "oauth2_client_credentials", "oauth2_refresh_token"),
         "oauth2_jwt_bearer",
-        *("oauth2_private_key_jwt", "hmac", "several"),
+        *("oauth2_private_key_jwt", "hmac", "aws_signature", "session", "several"),
         *("cursor", "next_url", "link_header", "page", "offset", "keyset", "scim", "none"),
-        *("json", "form", "graphql"),
+        *("json", "form", "graphql", "xml"),
         "place",
     }
 )

@@ -1,4 +1,4 @@
-"""Bodies of requests for pages: JSON, a form, or a GraphQL query.
+"""Bodies of requests for pages: JSON, a form, a GraphQL query, or XML.
 
 The parameters of a pagination and of incremental reading stand in the body at their places. How
 an answer goes on is in `pagination`.
@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
+from xml.sax.saxutils import escape
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,6 +22,7 @@ from elt_assets.connectors.mapping.expressions import parse_keys
 from elt_assets.connectors.mapping.templates import (
     PERIOD_NAMES,
     TEMPLATE_NAMES,
+    emptied,
     filled,
     placeholders,
 )
@@ -107,12 +109,36 @@ class GraphQlBody(_Body):
     variables: Content = Field({}, description="Its variables, besides those of the pagination.")
 
 
-RequestBody = Annotated[JsonBody | FormBody | GraphQlBody, Field(discriminator="type")]
+class XmlBody(_Body):
+    """Requests are sent by POST with XML, such as a SOAP envelope."""
+
+    type: Literal["xml"]
+    content: str = Field(
+        min_length=1,
+        max_length=65_536,
+        description="The document, without secrets. {organization_id}, {integration_id} and the "
+        "parameters of the pagination stand in it in braces, e.g. {cursor}; one that is not sent "
+        "is empty.",
+    )
+    content_type: str = Field(
+        "text/xml; charset=utf-8",
+        pattern=r"^[\x21-\x7e][\x20-\x7e]{0,255}$",
+        description="Of the request, e.g. application/soap+xml.",
+    )
+
+
+RequestBody = Annotated[JsonBody | FormBody | GraphQlBody | XmlBody, Field(discriminator="type")]
 
 
 def texts(body: RequestBody) -> Iterator[str]:
     """Every text in which names in braces are filled in."""
     yield from _texts(body.variables if isinstance(body, GraphQlBody) else body.content)
+
+
+def check_names(body: RequestBody, parameters: Collection[str]) -> None:
+    """Raise `InvalidInput` for a name in braces in XML that no parameter fills."""
+    if isinstance(body, XmlBody):
+        placeholders(body.content, {*_NAMES, *parameters})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +154,14 @@ class Body:
         """The body that provider_data describes."""
         if isinstance(described, GraphQlBody):
             return cls(described, described.variables, {})
+        if isinstance(described, XmlBody):
+            return cls(described, {"": described.content}, {})
         return cls(described, described.content, {})
 
     def filled(self, names: Mapping[str, str]) -> Body:
         """The same with names in braces replaced."""
+        if isinstance(self.described, XmlBody):
+            names = {name: escape(text) for name, text in names.items()}
         return replace(self, content=_filled(self.content, names))
 
     def having(self, values: Values) -> Body:
@@ -149,6 +179,9 @@ class Body:
                 document = {"query": query, "variables": _placed(self.content, values)}
             case JsonBody():
                 document = _placed(self.content, values)
+            case XmlBody(content_type=kind):
+                texts = {name: escape(str(value)) for name, value in values.items()}
+                return Posted(kind, emptied(filled(self.content[""], texts)))
         return Posted("application/json", json.dumps(document, ensure_ascii=False))
 
     def check(self, answer: bytes, what: str) -> None:

@@ -45,6 +45,7 @@ from elt_assets.connectors.rest.pages.listing_requests import ListingRequests
 from elt_assets.connectors.rest.pages.page_fetch import PageFetch
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pages.page_reader import PageReader, envelope_reader
+from elt_assets.connectors.rest.pages.xml_pages import XmlDialect
 from elt_assets.connectors.rest.pagination import Answer, paginator
 from elt_assets.connectors.rest.permission import confirm_by_request
 from elt_assets.connectors.rest.provider_data import RestData, RestStream
@@ -82,19 +83,21 @@ class RestSource:
                 "integration_id": ref.integration_id,
             }
         self._limits = limits
-        self._dialect = dialect
+        self._names: Mapping[str, str] = names
         self._endpoint = config.api_endpoint.rstrip("/")
         self._records = parse_keys(described.records)
+        if described.xml is not None:
+            dialect = XmlDialect(described.xml, self._records)
+        self._dialect = dialect
+        self._origins = Origins(
+            Origin.of(config.api_endpoint), frozenset(config.allowed_hosts), config.allow_plain_http
+        )
         requests = ListingRequests(
             f"{self._endpoint}/{described.path.lstrip('/')}",
             {name: written(value) for name, value in described.params.items()},
             None if described.body is None else Body.of(described.body),
             paginator(described.pagination, self._records),
-            Origins(
-                Origin.of(config.api_endpoint),
-                frozenset(config.allowed_hosts),
-                config.allow_plain_http,
-            ),
+            self._origins,
         ).filled(names)
         self._since = described.incremental
         self._fields = {
@@ -129,7 +132,8 @@ class RestSource:
                 limits=limits,
                 secrets=secrets,
                 auth=self._auth,
-                headers={name: filled(text, names) for name, text in config.headers.items()},
+                headers=_accepting(described)
+                | {name: filled(text, names) for name, text in config.headers.items()},
                 throttle=throttle(config, limits),
                 connections=config.rate_limit.concurrency,
                 identity=identity(config),
@@ -359,6 +363,10 @@ class RestSource:
             "the saved position is not one of pagination type "
             f"{self._pagination_type!r}; start a new sync"
         )
+
+
+def _accepting(stream: RestStream) -> dict[str, str]:
+    return {} if stream.xml is None else {"Accept": "application/xml, text/xml"}
 
 
 def _place(cursor: Cursor | None) -> tuple[Any, Any] | None:

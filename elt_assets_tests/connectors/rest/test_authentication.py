@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import ssl
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotoCredentials
 
+from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors import catalog
+from elt_assets.connectors.http.auth import Outgoing
+from elt_assets.connectors.http.signing.aws_signature import AwsSignature
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SecretMissing
 from elt_assets_tests.connectors.conftest import OpenSource
 from elt_assets_tests.connectors.http.test_jwt_assertion import pem, rsa_key
@@ -216,3 +225,67 @@ def test_a_certificate_is_not_for_plain_http(data: dict[str, Any]) -> None:
     shown = {"certificate": {"env": "A"}, "key": {"env": "B"}}
     with pytest.raises(InvalidInput, match="client_certificate is shown in TLS"):
         catalog.validate("rest", data | {"client_certificate": shown})
+
+
+def test_a_session_is_opened_once_and_again_when_it_is_refused(
+    provider: Provider, data: dict[str, Any], users: OpenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_PASSWORD", "pass-word-of-the-test")
+    opened: list[dict[str, Any]] = []
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/login":
+            opened.append(json.loads(asked.body))
+            return as_json({}, 200, set_cookie=f"a=b; Path=/, SID=s{len(opened)}; HttpOnly")
+        good = asked.headers.get("cookie") == f"SID=s{len(opened)}" and len(opened) == 2
+        return as_json({"items": [{"id": "1"}]} if good else {}, 200 if good else 401)
+
+    provider.answer = answer
+    auth = {
+        "type": "session",
+        "login_url": f"{provider.url}/login",
+        "content": {"user": "svc", "password": {"env": "TEST_PASSWORD"}},
+        "cookie": "SID",
+    }
+    single_page(data, auth)
+    (page,) = users().pages(None)
+    assert page.count == 1
+    assert opened == [{"user": "svc", "password": "pass-word-of-the-test"}] * 2
+    provider.answer = lambda _: as_json({"error": "wrong pass-word-of-the-test"}, 401)
+    with pytest.raises(ProviderRefused, match="check the secret in environment variable") as found:
+        list(users().pages(None))
+    assert "pass-word-of-the-test" not in str(found.value)
+    data["auth"] = auth | {"content": {"user": "svc", "password": "in the clear"}}
+    with pytest.raises(InvalidInput, match=r"content\.password: give a secret as"):
+        catalog.validate("rest", data)
+
+
+@pytest.mark.parametrize("posted", [None, '{"a": "ü"}'])
+@pytest.mark.parametrize("query", ["", "?b=%C3%BC+x&a=1&empty="])
+@pytest.mark.parametrize("service", ["identitystore", "s3"])
+def test_an_aws_signature_is_that_of_amazons_own_library(
+    monkeypatch: pytest.MonkeyPatch, posted: str | None, query: str, service: str
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    monkeypatch.setenv("TEST_SESSION", "a-session-token")
+    signature = AwsSignature(
+        "AKIDEXAMPLE",
+        SecretRef(env="TEST_KEY"),
+        SecretRef(env="TEST_SESSION"),
+        "eu-central-1",
+        service,
+    )
+    credentials = signature.credentials(Secrets())
+    headers = {"X-Amz-Target": "AWSIdentityStore.ListUsers", **credentials.headers}
+    url = f"https://identitystore.eu-central-1.amazonaws.com/a%20b/%C3%BC{query}"
+    assert credentials.sign is not None
+    method = "GET" if posted is None else "POST"
+    made = credentials.sign(Outgoing(method, url, posted or "", headers))
+    sent = headers | {"X-Amz-Content-SHA256": made["X-Amz-Content-Sha256"]}
+    theirs = AWSRequest(method, url.replace("+", "%20"), sent, posted and posted.encode())
+    moment = datetime.strptime(made["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: moment)
+    key = BotoCredentials("AKIDEXAMPLE", os.environ["TEST_KEY"], "a-session-token")
+    signer = {"s3": S3SigV4Auth}.get(service, SigV4Auth)
+    signer(key, service, "eu-central-1").add_auth(theirs)
+    assert made["Authorization"] == theirs.headers["Authorization"]

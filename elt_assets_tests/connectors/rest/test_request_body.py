@@ -125,7 +125,11 @@ def test_members_of_a_group_may_be_asked_for_by_post(
 @pytest.mark.parametrize(
     ("stream", "words"),
     [
-        ({"body": {"type": "xml"}}, "streams.users.body"),
+        ({"body": {"type": "xml"}}, "streams.users.body.content: is missing"),
+        (
+            {"body": {"type": "xml", "content": "<a>{after}</a>"}},
+            "body.content: {after} is not known here; there is {cursor}",
+        ),
         ({"body": {"type": "json", "content": ["a"]}}, "streams.users.body.content"),
         ({"body": {"type": "json", "content": {"a": "{tenant}"}}}, "{tenant} is not known here"),
         ({"body": {"type": "graphql"}}, "streams.users.body.query: is missing"),

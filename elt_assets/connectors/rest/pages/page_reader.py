@@ -27,10 +27,10 @@ from elt_assets.connectors.mapping.expressions import (
 from elt_assets.connectors.mapping.field_map import key_fields
 from elt_assets.connectors.rest.dialect import Dialect
 from elt_assets.connectors.rest.listing_course import Missing, Turn
+from elt_assets.connectors.rest.pages.row_filter import kept
 from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.permission import confirm_by_header
 from elt_assets.connectors.rest.provider_data import RestStream
-from elt_assets.connectors.rest.row_filter import kept
 from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import PageUnreadable
 

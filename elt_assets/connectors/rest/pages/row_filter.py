@@ -9,6 +9,7 @@ import msgspec
 
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.json.malformed_records import UNREADABLE
+from elt_assets.connectors.json.record_list import with_records
 from elt_assets.connectors.mapping.evaluate import holds
 from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.errors import PageUnreadable
@@ -19,24 +20,11 @@ def kept(
 ) -> tuple[bytes, int]:
     """The page with the records that meet `condition`, and how many they are."""
     try:
-        return _kept(body, records, condition)
+        return with_records(
+            body, records, lambda found: [one for one in found if _is_counted(one, condition)]
+        )
     except (msgspec.DecodeError, KeyError, RecursionError, UnicodeDecodeError):
         raise PageUnreadable(f"{what} cannot be filtered by where") from None
-
-
-def _kept(
-    place: bytes | msgspec.Raw, keys: tuple[str, ...], condition: Expression
-) -> tuple[bytes, int]:
-    if keys:
-        page = msgspec.json.decode(place, type=dict[str, msgspec.Raw])
-        inner, count = _kept(page[keys[0]], keys[1:], condition)
-        return msgspec.json.encode(page | {keys[0]: msgspec.Raw(inner)}), count
-    found = [
-        record
-        for record in msgspec.json.decode(place, type=list[msgspec.Raw])
-        if _is_counted(record, condition)
-    ]
-    return msgspec.json.encode(found), len(found)
 
 
 def _is_counted(record: msgspec.Raw, condition: Expression) -> bool:

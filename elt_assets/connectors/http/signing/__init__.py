@@ -1,0 +1,1 @@
+"""Signatures of each request, made with a key that is never sent."""

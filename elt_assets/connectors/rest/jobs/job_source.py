@@ -1,0 +1,224 @@
+"""A stream that is the result of a job: begin it, ask until it is done, read its file in chunks.
+
+A cursor is the job's id, a digest of its file, and a place in it. A reading that continues asks
+for the same job again. Where the provider has no such job any more, or its file is another one, the
+listing begins again.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+from urllib.parse import quote, urljoin
+
+import msgspec
+
+from elt_assets.config.durations import duration
+from elt_assets.config.secret_refs import Secrets
+from elt_assets.connectors import slot
+from elt_assets.connectors.files.files_data import FileStream
+from elt_assets.connectors.http.http_client import NotThere, Request, Response
+from elt_assets.connectors.json.json_limits import decode
+from elt_assets.connectors.limits import FetchLimits, page_limit_reached
+from elt_assets.connectors.mapping.evaluate import holds, text_at
+from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.templates import filled
+from elt_assets.connectors.rest.jobs.export_file import chunks, digest_of
+from elt_assets.connectors.rest.jobs.job_data import ExportJob
+from elt_assets.connectors.rest.pages.row_filter import kept
+from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.provider_data import RestData
+from elt_assets.connectors.rest.rest_source import RestSource
+from elt_assets.connectors.source import Cursor, KnownPage, Page
+from elt_assets.errors import (
+    PageUnreadable,
+    PermanentError,
+    PositionRefused,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from elt_assets.identifiers import IntegrationRef
+
+_LONGEST_WORDS = 200
+_LONGEST_ID = 1_024
+
+
+class JobPlace(msgspec.Struct, frozen=True):
+    """Where reading the file of a job stands, small enough for a checkpoint."""
+
+    job: str
+    digest: str
+    pages: int
+    at: dict[str, int]
+
+
+class JobSource(RestSource):
+    """One stream of a REST integration with `job`."""
+
+    def __init__(
+        self,
+        config: RestData,
+        stream: str,
+        *,
+        ref: IntegrationRef | None = None,
+        secrets: Secrets,
+        limits: FetchLimits,
+    ) -> None:
+        super().__init__(config, stream, ref=ref, secrets=secrets, limits=limits)
+        described = config.streams[stream]
+        assert described.job is not None  # noqa: S101
+        self._job: ExportJob = described.job
+        self._where = None if described.where is None else parse(described.where)
+        self._closed = threading.Event()
+        file = self._job.file
+        self._file = FileStream(
+            path=f"export.{file.format}",
+            format=file.format,
+            delimiter=file.delimiter,
+            records=file.records,
+            encoding=file.encoding,
+            fields=described.fields,
+        )
+
+    @property
+    def records(self) -> tuple[str, ...]:
+        """A chunk is a list, whatever the file's own shape."""
+        return ()
+
+    def recall(self, pages: Iterable[KnownPage]) -> None:
+        """Each job makes a file of its own."""
+
+    def otherwise(self) -> None:
+        """A file has no pages."""
+
+    def pages(
+        self,
+        cursor: Cursor | None,
+        since: str | None = None,
+        first: Callable[[], Answer] | None = None,
+    ) -> Iterator[Page]:
+        """Yield chunks after `cursor` (from the first when None) up to the last one."""
+        place = _resumed(cursor)
+        job = self._begun() if place is None else place.job
+        try:
+            state = self._finished(job)
+            with tempfile.TemporaryFile() as file:
+                self._download(job, state, file)
+                yield from self._chunks(job, file, place)
+        except NotThere as error:
+            if place is None:
+                raise
+            raise PositionRefused(f"the job of before is no longer there: {error}") from None
+
+    def close(self) -> None:
+        """End what is under way and give back connections."""
+        self._closed.set()
+        super().close()
+
+    def _chunks(self, job: str, file: IO[bytes], place: JobPlace | None) -> Iterator[Page]:
+        digest = digest_of(file)
+        if place is not None and place.digest != digest:
+            raise PositionRefused("the job's file is another one than before the interruption")
+        number, at = (0, {}) if place is None else (place.pages, place.at)
+        # One chunk is held back, so that the last one is known to be the last.
+        held: tuple[bytes, int, JobPlace] | None = None
+        for chunk in chunks(file, "the job's file", self._file, at, self._limits):
+            if held is not None:
+                cut = page_limit_reached(self._limits.max_pages)
+                too_many = number >= self._limits.max_pages
+                yield self._page(held, cut if too_many else None, last=False)
+                if too_many:
+                    return
+            number += 1
+            held = chunk.body, chunk.count, JobPlace(job, digest, number, chunk.after)
+        yield Page(b"[]", 0, None) if held is None else self._page(held, None, last=True)
+
+    def _page(self, held: tuple[bytes, int, JobPlace], cut: str | None, *, last: bool) -> Page:
+        body, count, place = held
+        if self._where is not None:
+            body, count = kept(body, (), self._where, "the job's file")
+        return Page(body, count, None if last else msgspec.to_builtins(place), cut_short=cut)
+
+    def _begun(self) -> str:
+        what = "the job"
+        request, body = self._pages.requests.at(what, None), self._pages.requests.body
+
+        def read(response: Response) -> Any:
+            if body is not None:
+                body.check(response.body, what)
+            return self._document(response, what)
+
+        job = text_at(parse(self._job.id), self._client.fetch(request, read))
+        if not job or len(job) > _LONGEST_ID or job in (".", ".."):
+            raise PageUnreadable("the answer that begins the job has no id; correct job.id")
+        return job
+
+    def _finished(self, job: str) -> Any:
+        """The state of the job once it is done."""
+        described = self._job
+        every = duration(described.every).total_seconds()
+        ends = time.monotonic() + duration(described.most).total_seconds()
+        what = "the job's state"
+        request = Request(what, self._address(described.poll, job))
+        done = parse(described.done)
+        failed = None if described.failed is None else parse(described.failed)
+        while True:
+            state = self._client.fetch(request, lambda response: self._document(response, what))
+            if holds(done, state):
+                return state
+            if failed is not None and holds(failed, state):
+                raise ProviderRefused(f"the job failed{self._words(state)}")
+            if time.monotonic() + every > ends:
+                raise ProviderUnavailable(
+                    f"the job is not done after {described.most}, as long as it may take (job.most)"
+                )
+            with slot.waiting(every):
+                self._closed.wait(every)
+            if self._closed.is_set():
+                raise ProviderUnavailable("the job was not waited for: the source is closed")
+
+    def _download(self, job: str, state: Any, into: IO[bytes]) -> None:
+        described, what = self._job, "the job's file"
+        if described.download is not None:
+            request = Request(what, self._address(described.download, job), into=into)
+        else:
+            assert described.url is not None  # noqa: S101
+            found = text_at(parse(described.url), state)
+            if not found:
+                raise PageUnreadable(
+                    "the job is done and its state has no address; correct job.url"
+                )
+            url = urljoin(f"{self._endpoint}/", found)
+            trusted = self._origins.may_carry_credentials(url, "the address of the job's file")
+            request = Request(what, url, with_credentials=trusted, into=into)
+        self._client.fetch(request, lambda _: None)
+
+    def _address(self, path: str, job: str) -> str:
+        names = {**self._names, "job": quote(job, safe="")}
+        return f"{self._endpoint}/{filled(path.lstrip('/'), names)}"
+
+    def _document(self, response: Response, what: str) -> Any:
+        try:
+            return decode(response.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise PageUnreadable(f"{what} is not JSON") from None
+
+    def _words(self, state: Any) -> str:
+        if self._job.message is None:
+            return ""
+        words = text_at(parse(self._job.message), state)
+        if not words or "@" in words or not words.isprintable():
+            return ""
+        return f": {words[:_LONGEST_WORDS]}"
+
+
+def _resumed(cursor: Cursor | None) -> JobPlace | None:
+    if cursor is None:
+        return None
+    try:
+        return msgspec.convert(cursor, JobPlace)
+    except msgspec.ValidationError:
+        raise PermanentError("the saved position is not one of a job; start a new sync") from None

@@ -1,0 +1,123 @@
+"""Pages in XML, read as the JSON that the rest of a listing is made of.
+
+An element with text alone is that text, one with more is an object: `@name` is an attribute, `$`
+the text, and each name the element or elements within it. Document types and entities are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import ParseError, XMLParser
+from pydantic import AfterValidator, Field
+
+from elt_assets.connectors.rest.dialect import Dialect
+from elt_assets.connectors.rest.text_types import Strict
+from elt_assets.errors import PageUnreadable
+
+_MOST_ELEMENTS = 500_000
+"""Elements of one page. Each is an object in memory, which four bytes can ask for."""
+_DEEPEST = 64
+_NAME = re.compile(r"[^\W\d][\w.-]*")
+
+
+def _element(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not an element's name without its prefix")
+    return name
+
+
+class XmlPages(Strict):
+    """Pages are XML. Prefixes of names are left out: `ns:user` is `user`.
+
+    An element is its text, or an object: `@id` is an attribute, `$` the text next to others.
+    """
+
+    lists: list[Annotated[str, AfterValidator(_element)]] = Field(
+        [],
+        max_length=32,
+        description="Elements that are lists although they may occur once, e.g. email. Those at "
+        "records are one anyway.",
+    )
+
+
+class XmlDialect(Dialect):
+    """Pages in XML, whose list is at `records`."""
+
+    def __init__(self, described: XmlPages, records: tuple[str, ...]) -> None:
+        self._lists = frozenset(described.lists)
+        self._records = records
+
+    def body(self, body: bytes) -> bytes:
+        """The same as JSON. Raises `PageUnreadable`."""
+        target = _Target(self._lists, self._records)
+        parser = XMLParser(target=target, forbid_dtd=True)
+        try:
+            parser.feed(body)
+            parser.close()
+        except DefusedXmlException:
+            raise PageUnreadable(
+                "the answer has a document type or entities, which are never read"
+            ) from None
+        except (ParseError, ValueError, LookupError) as error:
+            line = getattr(error, "position", (0, 0))[0]
+            where = f" (line {line})" if line else ""
+            raise PageUnreadable(f"the answer is not XML{where}") from None
+        return msgspec.json.encode(target.document)
+
+
+class _Target:
+    """Takes what the parser finds and makes objects of it, without a tree."""
+
+    def __init__(self, lists: frozenset[str], records: tuple[str, ...]) -> None:
+        self.document: dict[str, Any] = {}
+        self._lists = lists
+        self._records = records
+        self._open: list[tuple[str, dict[str, Any], list[str]]] = []
+        self._elements = 0
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        self._elements += 1
+        if self._elements > _MOST_ELEMENTS:
+            raise PageUnreadable(
+                f"the answer has more than {_MOST_ELEMENTS:,} elements; ask for smaller pages"
+            )
+        if len(self._open) >= _DEEPEST:
+            raise PageUnreadable(f"the answer is nested more than {_DEEPEST} levels deep")
+        found = {f"@{_local(key)}": value for key, value in attributes.items()}
+        self._open.append((_local(name), found, []))
+
+    def data(self, text: str) -> None:
+        if self._open:
+            self._open[-1][2].append(text)
+
+    def end(self, _: str) -> None:
+        name, found, texts = self._open.pop()
+        path = (*(one[0] for one in self._open), name)
+        if path == self._records[:-1]:
+            # No record is an empty list, and not something else.
+            found.setdefault(self._records[-1], [])
+        text = "".join(texts).strip()
+        value: Any = found
+        if not found:
+            value = text or None
+        elif text:
+            found["$"] = text
+        holder = self._open[-1][1] if self._open else self.document
+        if name in self._lists or path == self._records or name in holder:
+            before = holder.get(name, [])
+            members = before if isinstance(before, list) else [before]
+            members.append(value)
+            holder[name] = members
+        else:
+            holder[name] = value
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

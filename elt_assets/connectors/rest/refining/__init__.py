@@ -1,0 +1,1 @@
+"""Listings whose records are chosen by membership or completed by further requests."""
