@@ -32,7 +32,12 @@ from elt_assets.orchestration.jobs.maintenance_job import maintenance_job, weekl
 from elt_assets.orchestration.jobs.signin_jobs import daily_events, event_job, hourly_events
 from elt_assets.orchestration.jobs.sync_jobs import sync_jobs
 from elt_assets.orchestration.placement import OWNER, STANDALONE, Placement
-from elt_assets.orchestration.resources import NO_LISTENER, RunListener, platform_resource
+from elt_assets.orchestration.resources import (
+    NO_LISTENER,
+    PlatformResource,
+    RunListener,
+    platform_resource,
+)
 from elt_assets.orchestration.sensors.alert_sensor import alert_sensor
 from elt_assets.orchestration.sensors.confirmation_sensor import confirmation_sensor
 from elt_assets.orchestration.sensors.drop_sensor import drop_sensor
@@ -152,7 +157,7 @@ class DirectorySync(dg.Component, dg.Model, dg.Resolvable):
 
 def assembled(
     at: Placement = STANDALONE,
-    platform: SyncService | dg.ResourceDefinition | None = None,
+    platform: SyncService | PlatformResource | None = None,
     *,
     listener: RunListener = NO_LISTENER,
     first: Settings | None = None,

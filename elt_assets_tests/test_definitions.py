@@ -105,7 +105,7 @@ def test_no_run_of_a_production_job_can_be_made_to_fail_on_purpose() -> None:
         for kind in snapshot.all_config_snaps_by_key.values()
         for field in kind.fields or ()
     }
-    assert {"pages_per_batch", "mode", "dry_run", "timeout_seconds"} <= fields
+    assert {"batch_size", "mode", "dry_run", "timeout_seconds"} <= fields
     assert not {name for name in fields if name and "fault" in name}
 
 

@@ -11,7 +11,12 @@ from elt_assets.config.settings import Settings
 from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.run_budget import NO_BUDGET, RUN_BUDGET_TAG
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, SyncConfig, step_name
+from elt_assets.orchestration.assets.stream_assets import (
+    SYNC_ID_TAG,
+    ModeChoice,
+    SyncConfig,
+    step_name,
+)
 from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE, job_name
 from elt_assets.orchestration.partitions import (
     PARTITIONS,
@@ -61,7 +66,7 @@ def run_sync(
     with SyncService.open(settings, faults=faults) as platform:
         listener = RunListener(progress=progress, settled=settle, stopped=stopped)
         definitions = assembled(platform=platform, listener=listener)
-        config = SyncConfig(pages_per_batch=pages_per_batch, mode=mode)
+        config = SyncConfig(batch_size=pages_per_batch, mode=ModeChoice(mode or "configured"))
         known = {entry.ref: entry for entry in platform.registry.all()}
         for stream in STREAMS.values():
             if stream not in streams:

@@ -9,9 +9,8 @@ from typing import Any
 
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef, checked_name
-from elt_assets.orchestration.assets.stream_assets import step_name
+from elt_assets.orchestration.assets.stream_assets import ModeChoice, step_name
 from elt_assets.orchestration.jobs.sync_jobs import job_name
-from elt_assets.sync.outcome import Mode
 from elt_assets.sync.streams import STREAMS, USERS, Stream
 
 SYNC = job_name(USERS)
@@ -19,8 +18,8 @@ SYNC_ALL = "sync_all"
 """The name in `start` of the sync job over every integration."""
 
 _WHO = ("organization_id", "connected_integration_id")
-_NUMBERS = {"batch_size": "pages_per_batch", "num_batches": "max_batches"}
-_MODES = (str(Mode.FULL), str(Mode.INCREMENTAL))
+_NUMBERS = ("batch_size", "num_batches")
+_MODES = (ModeChoice.full.name, ModeChoice.incremental.name)
 _KNOWN = (*_WHO, "stream", "sync_id", *_NUMBERS, "mode")
 _WORDS = {"true": True, "false": False, "null": None}
 
@@ -89,15 +88,11 @@ def sync_order(job: str, given: Mapping[str, str]) -> SyncOrder:
             f"{SYNC} needs organization_id=…, and connected_integration_id=… for one integration "
             f"of it; `start {SYNC_ALL}` syncs every integration"
         )
-    config: dict[str, Any] = {
-        field_name: _positive(key, given[key])
-        for key, field_name in _NUMBERS.items()
-        if key in given
-    }
+    config: dict[str, Any] = {key: _positive(key, given[key]) for key in _NUMBERS if key in given}
     if "mode" in given:
         if given["mode"] not in _MODES:
             raise InvalidInput(f"mode {given['mode']!r}: give {' or '.join(_MODES)}")
-        config["mode"] = Mode(given["mode"]).name
+        config["mode"] = given["mode"]
     stream = given.get("stream", USERS.name)
     if stream not in STREAMS:
         raise InvalidInput(f"stream {stream!r}: give one of {', '.join(STREAMS)}")

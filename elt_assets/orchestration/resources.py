@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import dagster as dg
 import duckdb
@@ -86,30 +87,51 @@ class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return SqliteDatabase(Path(self.path)) if self.path else operational_database(settings)
 
 
+class LogLevel(StrEnum):
+    """The least important log records of a run."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+PlatformResource: TypeAlias = dg.ConfigurableResource[SyncService]
+
+
 def platform_resource(
     settings: Settings | None = None,
     *,
     warehouse: WarehouseResource | None = None,
     operational: OperationalResource | None = None,
-) -> dg.ResourceDefinition:
+) -> PlatformResource:
     """The engine over both stores, which assets, schedules and sensors use.
 
-    Without `settings`, those of the environment at the time of the run.
+    Without `settings`, those of the environment at the time of the run. They are no fields: a
+    launchpad may replace any field, and so could give a run the files of another installation.
     """
 
-    @dg.resource(description="The engine over both stores of an installation.")
-    def platform() -> Iterator[SyncService]:
-        """Open the platform for one run or one tick, and always close it."""
-        chosen = settings or load_settings()
-        logs.configure(chosen.log_format or "console", chosen.log_level)
-        with SyncService(
-            chosen,
-            (operational or OperationalResource()).database(chosen),
-            (warehouse or WarehouseResource()).warehouses(chosen),
-        ) as opened:
-            yield opened
+    class Platform(dg.ConfigurableResource[SyncService]):
+        """The engine over both stores of an installation."""
 
-    return platform
+        log_level: LogLevel | None = Field(
+            default=None,
+            description="Least important log records of this run; from settings when unset.",
+        )
+
+        @contextmanager
+        def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[SyncService]:
+            """Open the platform for one run or one tick, and always close it."""
+            chosen = settings or load_settings()
+            logs.configure(chosen.log_format or "console", self.log_level or chosen.log_level)
+            with SyncService(
+                chosen,
+                (operational or OperationalResource()).database(chosen),
+                (warehouse or WarehouseResource()).warehouses(chosen),
+            ) as opened:
+                yield opened
+
+    return Platform()
 
 
 OutcomeListener = Callable[[Outcome], None]

@@ -26,7 +26,7 @@ def test_batches_and_mode_become_run_configuration() -> None:
     order = sync_order(
         "sync_all", pairs(["num_batches=5", "batch_size=20", "mode=full", "sync_id=monday"])
     )
-    config = {"max_batches": 5, "pages_per_batch": 20, "mode": "FULL"}
+    config = {"num_batches": 5, "batch_size": 20, "mode": "full"}
     assert order.run_config() == {"ops": {"sync_users": {"config": config}}}
     assert order.sync_id == "monday"
     assert sync_order("sync_all", {}).run_config() == {}
@@ -85,6 +85,6 @@ def test_arguments_of_other_jobs_are_their_run_configuration() -> None:
 def test_another_stream_is_asked_for_by_name() -> None:
     order = sync_order("sync_all", {"stream": "groups", "batch_size": "3"})
     assert order.stream is STREAMS["groups"]
-    assert order.run_config() == {"ops": {"sync_groups": {"config": {"pages_per_batch": 3}}}}
+    assert order.run_config() == {"ops": {"sync_groups": {"config": {"batch_size": 3}}}}
     with pytest.raises(InvalidInput, match="stream 'roles': give one of users, groups"):
         sync_order("sync_all", {"stream": "roles"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_fields_of_a_resource_override_settings(tmp_path: Path) -> None:
         with platform.warehouses.open(REF) as connection:
             row = connection.execute("SELECT current_setting('threads')").fetchone()
     assert row == (2,)
+
+
+def test_a_launchpad_may_set_the_log_level_of_a_run_and_nothing_else() -> None:
+    resource = platform_resource()
+    assert [*resource.to_config_schema().as_field().config_type.fields] == ["log_level"]
+    set_at_launch = resource.get_resource_definition().configured({"log_level": "debug"})
+    with dg.build_resources({"platform": set_at_launch}):
+        assert logging.getLogger("elt_assets").level == logging.DEBUG
+    with opened_platform():
+        assert logging.getLogger("elt_assets").level == logging.INFO
 
 
 def test_the_platform_is_closed_when_the_run_raises() -> None:

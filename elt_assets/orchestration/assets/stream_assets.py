@@ -7,6 +7,7 @@ It translates a run (partition keys, selected tables, tags) into calls of the en
 # ruff: noqa: I002
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from typing import TypeVar
 
 import dagster as dg
@@ -41,30 +42,51 @@ TRANSIENT = dg.RetryPolicy(
 )
 
 
-class SyncConfig(dg.Config):
-    """The configuration of one run; everything else comes from settings and the registry."""
+class ModeChoice(StrEnum):
+    """How much of each integration a run reads."""
 
-    pages_per_batch: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        description="Pages in one checkpoint; from settings when unset.",
+    configured = "configured"
+    full = Mode.FULL.value
+    incremental = Mode.INCREMENTAL.value
+
+    @property
+    def mode(self) -> Mode | None:
+        """The mode for the engine; None leaves it to each integration's configuration."""
+        return None if self is ModeChoice.configured else Mode(self.value)
+
+
+class SyncConfig(dg.Config):
+    """The configuration of one run; everything else comes from settings and the registry.
+
+    The launchpad shows the fields that have a default. `elt-assets start` has the same names.
+    """
+
+    sync_id: str = Field(
+        default="",
+        description="Name of the sync, such as monday; the name of an earlier one continues it. "
+        "A new sync when empty.",
     )
-    max_batches: int | None = Field(
-        default=None,
-        ge=1,
+    mode: ModeChoice = Field(
+        default=ModeChoice.configured,
+        description="full reads everything, incremental only changes; configured leaves it to each "
+        "integration's configuration.",
+    )
+    num_batches: int = Field(
+        default=0,
+        ge=0,
         description="Checkpoints after which an extraction is cut, for trials; a cut extraction "
-        "deletes nothing. Only the limits of the settings when unset.",
-    )
-    mode: Mode | None = Field(
-        default=None,
-        description="FULL reads everything, INCREMENTAL only changes; the configuration of each "
-        "integration decides when unset.",
+        "deletes nothing. 0: only the limits of the settings.",
     )
     only_unsettled: bool = Field(
         default=False,
         description="Sync only integrations whose newest sync has not settled, and only report the "
         "others: for a range in which some failed.",
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Pages in one checkpoint; from settings when unset.",
     )
 
 
@@ -132,9 +154,10 @@ def _sync_run(
     report: RunReport,
 ) -> Iterator[Outcome]:
     """Sync the integrations of the run up to the selected stage; invalid ones have failed."""
-    sync_id = _or_fail(lambda: sync_id_of(context.run))
+    sync_id = _or_fail(lambda: _chosen_sync_id(context, config))
     # A new run without staging continues the extraction that is already there.
-    continues = Stage.STAGING not in selected and not _names_its_sync(context.run)
+    named = config.sync_id or _names_its_sync(context.run)
+    continues = Stage.STAGING not in selected and not named
     log = LiveProgress(reporter(context))
 
     def progress(report: Progress) -> None:
@@ -172,15 +195,27 @@ def _sync_run(
                 sync_id=found,
                 run_id=context.run.run_id,
                 until=selected[-1],
-                mode=config.mode,
-                pages_per_batch=config.pages_per_batch,
-                max_batches=config.max_batches,
+                mode=config.mode.mode,
+                pages_per_batch=config.batch_size,
+                max_batches=config.num_batches or None,
                 progress=progress,
                 meanwhile=log.write,
                 may_begin=report.time.remains,
                 left=report.left,
             )
         )
+
+
+def _chosen_sync_id(context: dg.AssetExecutionContext, config: SyncConfig) -> str:
+    """The sync that the configuration names, else that of the run.
+
+    The run gets the tag of a configured name, by which clients and sensors find it.
+    """
+    if not config.sync_id:
+        return sync_id_of(context.run)
+    chosen = checked_name(config.sync_id, "sync id")
+    context.instance.add_run_tags(context.run.run_id, {SYNC_ID_TAG: chosen})
+    return chosen
 
 
 def _or_fail(read: Callable[[], T]) -> T:

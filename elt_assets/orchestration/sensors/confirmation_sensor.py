@@ -13,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, ModeChoice, step_name
 from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_jobs
 from elt_assets.orchestration.partitions import RangeLimits, partition_tags, ranges_in_turn
 from elt_assets.orchestration.placement import STANDALONE, Placement
-from elt_assets.sync.outcome import Mode
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.listings import CONFIRMING, PendingDeletes, pending_deletes
 from elt_assets.sync.streams import STREAMS
@@ -77,7 +76,7 @@ def confirmation_requests(
             run_key=f"{sync_id}/{stream}/{keys[0]}...{keys[-1]}",
             job_name=at.job(STREAMS[stream]),
             run_config={
-                "ops": {step_name(STREAMS[stream], at): {"config": {"mode": Mode.FULL.name}}}
+                "ops": {step_name(STREAMS[stream], at): {"config": {"mode": ModeChoice.full.name}}}
             },
             tags={
                 SYNC_ID_TAG: sync_id,

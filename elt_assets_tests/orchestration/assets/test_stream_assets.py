@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from elt_assets.definitions import assembled
-from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, SyncConfig
 from elt_assets.orchestration.assets.table_specs import asset_key
 from elt_assets.orchestration.instance.opening import dagster_home
 from elt_assets.orchestration.partitions import partition_tags
@@ -323,9 +323,35 @@ def test_dagsters_own_command_materializes_a_range(
 
 def test_the_pages_of_a_checkpoint_are_configurable_for_a_run(fleet: Fleet) -> None:
     keys = fleet.connect(1, users=6)
-    config = {"ops": {"sync_users": {"config": {"pages_per_batch": 1}}}}
+    config = {"ops": {"sync_users": {"config": {"batch_size": 1}}}}
     staging = fleet.events(fleet.run(keys, config=config).run_id)[0]
     assert staging.metadata["batches"].value == 3
+
+
+def test_a_run_continues_the_sync_that_its_configuration_names(fleet: Fleet) -> None:
+    (key,) = fleet.connect(1, users=6)
+    fleet.directory.failures["dir-00"].extend([200, 500, 500])
+    monday = {"ops": {"sync_users": {"config": {"sync_id": "monday", "batch_size": 1}}}}
+    assert not fleet.run([key], config=monday).success
+    result = fleet.run([key], config=monday)
+    assert fleet.directory.served["dir-00"] == [0, 2, 4]
+    assert [row.sync_id for row in fleet.platform.syncs()] == ["monday"]
+    run = fleet.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[SYNC_ID_TAG] == "monday", "clients and sensors find it by this"
+    wrong = {"ops": {"sync_users": {"config": {"sync_id": "a/b"}}}}
+    (failure,) = fleet.run([key], config=wrong).filter_events(lambda event: event.is_step_failure)
+    assert "sync id 'a/b'" in failure.step_failure_data.error_display_string
+
+
+def test_the_launchpad_shows_what_a_person_sets() -> None:
+    """It is filled with every field that has a default."""
+    assert SyncConfig().model_dump(exclude_none=True) == {
+        "sync_id": "",
+        "mode": "configured",
+        "num_batches": 0,
+        "only_unsettled": False,
+    }
 
 
 def sync_job_of_this_home() -> dg.JobDefinition:
@@ -369,7 +395,7 @@ def test_an_extraction_cut_after_some_batches_deletes_nobody(fleet: Fleet) -> No
     (key,) = fleet.connect(1, users=6)
     fleet.run([key])
     result = fleet.run(
-        [key], config={"ops": {"sync_users": {"config": {"max_batches": 2, "pages_per_batch": 1}}}}
+        [key], config={"ops": {"sync_users": {"config": {"num_batches": 2, "batch_size": 1}}}}
     )
     assert result.success
     assert fleet.directory.served["dir-00"] == [0, 2, 4, 0, 2]

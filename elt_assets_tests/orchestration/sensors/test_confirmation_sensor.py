@@ -94,7 +94,7 @@ def test_contiguous_integrations_of_one_sync_share_a_full_run() -> None:
     ]
     assert requests[0].tags[RANGE_END_TAG] == "acme:b"
     assert {request.tags[SYNC_ID_TAG] for request in requests} == {"confirm-1-daily"}
-    assert requests[0].run_config == {"ops": {"sync_users": {"config": {"mode": "FULL"}}}}
+    assert requests[0].run_config == {"ops": {"sync_users": {"config": {"mode": "full"}}}}
 
 
 def test_a_confirming_sync_that_leaves_deletes_pending_has_a_successor() -> None:
