@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elt_assets.cli.console.exit_statuses import FAILED
-from elt_assets.cli.console.output import as_json, print_json, print_table
+from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import EltAssetsError
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     epilog="Example: elt-assets check --json\n\n"
     "Exit status: 1 if a check of ERROR severity fails, else 0."
 )
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Read every warehouse, also those that have not changed since they were found right.",
+)
 @as_json
-def check(as_json: bool) -> int:
-    """Run the standing asset checks over all integrations and record them for the web UI."""
+def check(everything: bool, as_json: bool) -> int:
+    """Run the standing asset checks over all integrations and record them for the web UI.
+
+    Warehouses are read that have changed since they were found right, and a share of the others,
+    so that each is read within seven days.
+    """
     with existing_platform():
         pass
-    checks = [_row(evaluation) for evaluation in _evaluations()]
+    checks = [_row(evaluation) for evaluation in _evaluations(everything)]
     if as_json:
         print_json({"checks": checks})
     else:
@@ -34,13 +44,19 @@ def check(as_json: bool) -> int:
             columns,
             [[", ".join(row[c]) if c == "sample" else row[c] for c in columns] for row in checks],
         )
+        not_due = max(row["not_due"] or 0 for row in checks)
+        if not_due:
+            note(
+                f"{not_due:,} warehouses have not changed since they were found right and were not "
+                "read; --all reads every one"
+            )
     broken = any(row["result"] == "failed" and row["severity"] == "ERROR" for row in checks)
     return FAILED if broken else 0
 
 
-def _evaluations() -> list[dg.AssetCheckEvaluation]:
+def _evaluations(everything: bool) -> list[dg.AssetCheckEvaluation]:
     from elt_assets.definitions import assembled
-    from elt_assets.orchestration.checks.sync_checks import check_job
+    from elt_assets.orchestration.checks.sync_checks import check_job, reading_everything
     from elt_assets.orchestration.instance.opening import open_instance
     from elt_assets.orchestration.jobs.sync_jobs import QUIET_CONSOLE
 
@@ -50,7 +66,10 @@ def _evaluations() -> list[dg.AssetCheckEvaluation]:
             .resolve_job_def(check_job().name)
             .execute_in_process(
                 instance=instance,
-                run_config={"loggers": QUIET_CONSOLE},
+                run_config={
+                    "loggers": QUIET_CONSOLE,
+                    **(reading_everything() if everything else {}),
+                },
                 raise_on_error=False,
             )
         )
@@ -72,5 +91,6 @@ def _row(evaluation: dg.AssetCheckEvaluation) -> dict[str, Any]:
         "severity": evaluation.severity.value,
         "looked_at": metadata["looked_at"].value if "looked_at" in metadata else None,
         "offending": metadata["offending"].value,
+        "not_due": metadata["not_due"].value if "not_due" in metadata else None,
         "sample": [line.removeprefix("- ") for line in sample.splitlines() if line != "none"],
     }

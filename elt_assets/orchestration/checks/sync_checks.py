@@ -13,6 +13,7 @@ once the table has a newer materialization: any sync of one integration would hi
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import dagster as dg
 
@@ -30,6 +31,12 @@ _SEVERITIES = {
     **dict.fromkeys(audit.ERRORS, dg.AssetCheckSeverity.ERROR),
     **dict.fromkeys(audit.WARNINGS, dg.AssetCheckSeverity.WARN),
 }
+
+EVERYTHING = "everything"
+_EVERYTHING_IS = (
+    "Read every warehouse, also those that were right when they were last read and have not "
+    "changed since. Those are read within seven days otherwise."
+)
 
 
 def audit_spec(stream: Stream, at: Placement = STANDALONE) -> dg.AssetSpec:
@@ -58,17 +65,27 @@ def stream_checks(stream: Stream, at: Placement = STANDALONE) -> dg.AssetChecksD
         can_subset=True,
         retry_policy=at.retries_or(REPORT_RETRIES),
         required_resource_keys=at.required,
+        config_schema={EVERYTHING: dg.Field(bool, False, description=_EVERYTHING_IS)},
     )
     def checks(
         context: dg.AssetCheckExecutionContext,
     ) -> Iterator[dg.AssetCheckResult]:
-        selected = {key.name for key in context.selected_asset_check_keys}
+        names = {key.name for key in context.selected_asset_check_keys}
+        selected = [check for check in _SEVERITIES if name_of(check) in names]
+        everything = context.op_execution_context.op_config[EVERYTHING]
         with ended_by_interruption(context):
-            for check, severity in _SEVERITIES.items():
-                if name_of(check) in selected:
-                    yield _result(check(at.platform(context), stream), audited, severity)
+            for check, finding in audit.evaluate(
+                at.platform(context), stream, selected, everything=everything
+            ):
+                yield _result(finding, audited, _SEVERITIES[check])
 
     return checks
+
+
+def reading_everything(at: Placement = STANDALONE) -> dict[str, Any]:
+    """The run config with which the checks read every warehouse, whether or not it changed."""
+    config = {"config": {EVERYTHING: True}}
+    return {"ops": {at.step(f"check_{stream.name}"): config for stream in at.streams}}
 
 
 def name_of(check: Audit) -> str:
@@ -122,6 +139,7 @@ def _result(
         metadata={
             "looked_at": finding.looked_at,
             "offending": finding.offending,
+            "not_due": finding.not_due,
             "sample": bullet_list(finding.sample),
         },
     )

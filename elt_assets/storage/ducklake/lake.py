@@ -283,6 +283,10 @@ class LakeWarehouses(Warehouses):
         self._catalog.prepare(self._layout)
         return self._catalog.is_leased(ref)
 
+    def last_written(self, ref: IntegrationRef) -> str:
+        """Nothing: the files are of all integrations."""
+        return ""
+
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         self._catalog.prepare(self._layout)

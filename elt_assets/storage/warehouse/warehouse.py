@@ -205,6 +205,10 @@ class Warehouses(ABC):
         """Whether a sync has the integration's warehouse open now, wherever that is."""
 
     @abstractmethod
+    def last_written(self, ref: IntegrationRef) -> str:
+        """Differs once the integration's own file was written to; '' where it has none."""
+
+    @abstractmethod
     def removing(self, ref: IntegrationRef) -> AbstractContextManager[None]:
         """Delete the integration's warehouse, and keep other processes out until the block ends.
 

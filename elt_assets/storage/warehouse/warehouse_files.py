@@ -260,6 +260,10 @@ class FileWarehouses(Warehouses):
             # Damaged or unreadable, which the next sync will report; but not held.
             return False
 
+    def last_written(self, ref: IntegrationRef) -> str:
+        path = self.path(ref)
+        return ":".join(map(str, written(path))) if path.exists() else ""
+
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         path = self.path(ref)

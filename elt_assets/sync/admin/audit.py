@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from elt_assets.errors import SyncError
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.storage.warehouse.warehouse import one_row
 from elt_assets.sync.admin.completeness import incomplete_listings, lacking_complete_listings
 from elt_assets.sync.admin.freshness import freshness
-from elt_assets.sync.extract.record_mapping import id_of_key
+from elt_assets.sync.admin.warehouse_audit.reading import WarehousesRead, read_warehouses
 from elt_assets.sync.outcome import Mode, Status
 from elt_assets.sync.service import SyncService
-from elt_assets.sync.state import change_log, versions
-from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.state.ledger import SyncRow
-from elt_assets.sync.state.registry import Integration
-from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.state.sync_history import SETTLED, sql_list
-from elt_assets.sync.streams import Stream, StreamKey
+from elt_assets.sync.streams import Stream
 
 SAMPLE = 10
 RARE = 0.01
@@ -28,12 +22,17 @@ RARE = 0.01
 
 
 class AuditResult(msgspec.Struct, frozen=True):
-    """The result of an audit: how many rows offend, a sample of them, and how many were checked."""
+    """The result of an audit: how many rows offend, a sample of them, and how many were checked.
+
+    `not_due` are warehouses that were found right before, have not changed since, and are read on
+    another day.
+    """
 
     audit: str
     looked_at: int
     offending: int
     sample: tuple[str, ...] = ()
+    not_due: int = 0
 
     @property
     def passed(self) -> bool:
@@ -118,14 +117,7 @@ def rows_stay_with_their_tenant(platform: SyncService, stream: Stream) -> AuditR
 
     An integration that is being synced is left to the next audit.
     """
-
-    def strangers(integration: Integration) -> str | None:
-        found = _strangers(platform, stream, integration.ref)
-        return f"{found} rows of others" if found else None
-
-    return _in_each_file(
-        "rows_stay_with_their_tenant", platform, platform.registry.all(), strangers
-    )
+    return _of_tenants(read_warehouses(platform, stream, everything=True))
 
 
 def log_replays(platform: SyncService, stream: Stream) -> AuditResult:
@@ -134,18 +126,7 @@ def log_replays(platform: SyncService, stream: Stream) -> AuditResult:
 
     An integration that is being synced is left to the next audit.
     """
-
-    def differences(integration: Integration) -> str | None:
-        found = _differences(platform, stream, integration.ref)
-        return f"{found} rows differ" if found else None
-
-    logged = [
-        integration
-        for integration in platform.registry.all()
-        if integration.offers(stream)
-        or versions.current(platform.database, StreamKey(stream, integration.ref)).version
-    ]
-    return _in_each_file("log_replays", platform, logged, differences)
+    return _of_logs(read_warehouses(platform, stream, everything=True))
 
 
 def newest_syncs_succeeded(platform: SyncService, stream: Stream) -> AuditResult:
@@ -249,29 +230,57 @@ def _such_as(platform: SyncService, row: SyncRow, *, shown: bool) -> str:
     return f"; such as {', '.join(one['external_id'] for one in sample)}" if sample else ""
 
 
-def _in_each_file(
-    name: str,
-    platform: SyncService,
-    integrations: Iterable[Integration],
-    wrong_with: Callable[[Integration], str | None],
-) -> AuditResult:
-    """What is wrong with the integrations' warehouse files; one that is being synced is left out.
+def _of_tenants(read: WarehousesRead) -> AuditResult:
+    wrong = {
+        ref: f"{one.strangers} rows of others"
+        for ref, one in read.findings.items()
+        if one.strangers
+    }
+    return _of_warehouses("rows_stay_with_their_tenant", read, wrong)
 
-    A file that cannot be read is wrong, too.
+
+def _of_logs(read: WarehousesRead) -> AuditResult:
+    wrong = {
+        ref: f"{one.differing} rows differ" for ref, one in read.findings.items() if one.differing
+    }
+    return _of_warehouses("log_replays", read, wrong)
+
+
+def _of_warehouses(
+    audit: str, read: WarehousesRead, wrong: dict[IntegrationRef, str]
+) -> AuditResult:
+    """What is wrong with warehouses; one that cannot be read is wrong, too."""
+    unreadable = {ref: one.error for ref, one in read.findings.items() if one.error}
+    found = _result(
+        audit,
+        len(read.findings),
+        (f"{ref} ({why})" for ref, why in sorted({**unreadable, **wrong}.items())),
+    )
+    return msgspec.structs.replace(found, not_due=read.not_due)
+
+
+_IN_WAREHOUSES: dict[Audit, Callable[[WarehousesRead], AuditResult]] = {
+    rows_stay_with_their_tenant: _of_tenants,
+    log_replays: _of_logs,
+}
+"""Audits that read warehouses, which is done once for all of them."""
+
+
+def evaluate(
+    platform: SyncService, stream: Stream, audits: Iterable[Audit], *, everything: bool
+) -> Iterator[tuple[Audit, AuditResult]]:
+    """The results of several audits, each when it is known.
+
+    Warehouses are read that have changed since they last held, and a share of the others; with
+    `everything` all of them.
     """
-    looked_at, offending = 0, []
-    for integration in integrations:
-        ref = integration.ref
-        if not platform.warehouses.exists(ref) or platform.warehouses.is_held(ref):
+    read: WarehousesRead | None = None
+    for audit in audits:
+        if audit not in _IN_WAREHOUSES:
+            yield audit, audit(platform, stream)
             continue
-        looked_at += 1
-        try:
-            wrong = wrong_with(integration)
-        except SyncError as error:
-            wrong = str(error)
-        if wrong:
-            offending.append(f"{ref} ({wrong})")
-    return _result(name, looked_at, offending)
+        read = read or read_warehouses(platform, stream, everything=everything)
+        yield audit, _IN_WAREHOUSES[audit](read)
 
 
 def _partition(row: dict[str, str]) -> str:
@@ -282,59 +291,9 @@ def _registered(platform: SyncService) -> set[str]:
     return {integration.ref.partition_key for integration in platform.registry.all()}
 
 
-def _strangers(platform: SyncService, stream: Stream, ref: IntegrationRef) -> int:
-    with platform.warehouses.open(ref, read_only=True) as warehouse:
-        if not has_tables(warehouse, stream):
-            return 0
-        return sum(
-            one_row(
-                warehouse,
-                f"SELECT count(*) FROM {table} WHERE organization_id <> $organization_id"
-                " OR connected_integration_id <> $integration_id",
-                {"organization_id": ref.organization_id, "integration_id": ref.integration_id},
-            )[0]
-            for table in (stream.landed, stream.cdc, stream.withheld)
-        )
-
-
 def _rows(platform: SyncService, stream: Stream) -> int:
     return int(platform.database.rows(f"SELECT count(*) AS n FROM {stream.latest}")[0]["n"])
 
 
 def _newest(platform: SyncService, stream: Stream) -> dict[str, SyncRow]:
     return {row.partition: row for row in platform.newest_syncs(stream)}
-
-
-def _differences(platform: SyncService, stream: Stream, ref: IntegrationRef) -> int:
-    """Rows of the latest table that replay or identity does not confirm, and the reverse."""
-    streamkey = StreamKey(stream, ref)
-    version = versions.current(platform.database, streamkey).version
-    with platform.warehouses.open(ref, read_only=True) as warehouse:
-        if not has_tables(warehouse, stream):
-            return 0
-        LatestImages(warehouse, platform.database, streamkey).load()
-        key = change_log.columns_of_image(stream.key, "image")
-        keyed = id_of_key(
-            stream,
-            f"SELECT id AS stored, $organization_id AS organization_id,"
-            f" $integration_id AS connected_integration_id, {key} FROM latest_rows",
-        )
-        row = warehouse.execute(
-            f"""
-            SELECT
-                (
-                    SELECT count(*)
-                    FROM ({change_log.replayed(stream)}) AS replayed
-                    FULL JOIN latest_rows AS held ON held.id = replayed.id
-                    WHERE replayed.content_hash IS DISTINCT FROM held.content_hash
-                )
-                + (SELECT count(*) FROM ({keyed}) WHERE id <> stored)
-            """,
-            {
-                "organization_id": ref.organization_id,
-                "integration_id": ref.integration_id,
-                "applied": version,
-                "moment": "9999-12-31",
-            },
-        ).fetchone()
-    return 0 if row is None else int(row[0])

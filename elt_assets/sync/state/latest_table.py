@@ -9,6 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from elt_assets.config.safeguards import DeleteMode
+from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
 from elt_assets.storage.operational.dialect import Dialect
 from elt_assets.sync.streams import ColumnType, Stream, StreamKey
@@ -21,6 +22,27 @@ def hashes(
 ) -> AbstractContextManager[pa.RecordBatchReader]:
     """Stream the integration's rows as (id, content_hash), text, none NULL."""
     return database.reader(f"SELECT id, content_hash {_rows(key)}", key.ref.values)
+
+
+def identities(
+    database: OperationalDatabase, stream: Stream, refs: Sequence[IntegrationRef]
+) -> AbstractContextManager[pa.RecordBatchReader]:
+    """Stream the rows of several integrations: their tenant, id, key columns and content_hash."""
+    keys = ", ".join(f"held.{column.name}" for column in stream.key)
+    # A cross join: SQLite would look into every row of the table.
+    return database.reader(
+        f"""
+        SELECT
+            held.organization_id, held.connected_integration_id, held.id, {keys},
+            held.content_hash
+        FROM ({database.dialect.pairs}) AS asked
+        CROSS JOIN {stream.latest} AS held
+        WHERE held.organization_id = asked.first
+            AND held.connected_integration_id = asked.second
+            AND held.deleted_at IS NULL
+        """,
+        (msgspec.json.encode([ref.values for ref in refs]).decode(),),
+    )
 
 
 def images(

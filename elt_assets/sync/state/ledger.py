@@ -232,7 +232,13 @@ def drop(transaction: Transaction, key: StreamKey, sync_ids: Collection[str]) ->
 
 def forget(transaction: Transaction, ref: IntegrationRef) -> None:
     """Delete every row of the integration; only offboarding does this."""
-    for table in ("syncs", "sync_errors", "integration_versions", "rejected_changes"):
+    for table in (
+        "syncs",
+        "sync_errors",
+        "integration_versions",
+        "rejected_changes",
+        "checked_warehouses",
+    ):
         transaction.execute(
             f"DELETE FROM {table} WHERE organization_id = ? AND connected_integration_id = ?",
             ref.values,

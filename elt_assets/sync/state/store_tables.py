@@ -166,6 +166,7 @@ OPERATIONAL_TABLES = (
     "integration_versions",
     "integration_fences",
     "rejected_changes",
+    "checked_warehouses",
     audit_log.TABLE,
     *feed_log.TABLES,
     *(stream.latest for stream in STREAMS.values()),

@@ -129,3 +129,28 @@ def test_the_command_fails_while_a_person_must_act(quarantined: Path) -> None:
     elt_assets = Command(quarantined.parent, home)
     assert elt_assets("quarantine", "approve", "acme:main", "--as", "ada").status == 0
     assert elt_assets("check").status == 0
+
+
+def test_the_command_reads_what_changed_or_with_all_everything(own_home: Path) -> None:
+    company = Company(own_home)
+    for name in ("dir-01", "dir-02"):
+        company.connect(IntegrationRef("acme", name), World(people(30)))
+        company.sync(IntegrationRef("acme", name), sync_id="s1")
+    elt_assets = Command(own_home.parent, {"ELT_ASSETS_HOME": str(own_home)})
+
+    def replayed(*options: str) -> tuple[str, int, int]:
+        checks = elt_assets("check", "--json", *options).document["checks"]
+        (found,) = (
+            check
+            for check in checks
+            if check["check"] == "log_replays" and check["asset"] == "users_audit"
+        )
+        return found["result"], found["looked_at"], found["not_due"]
+
+    assert replayed() == ("passed", 2, 0)
+    with company.platform.database.transaction() as transaction:
+        transaction.execute("DELETE FROM users_latest WHERE external_id = 'u-0003'")
+    company.platform.close()
+    assert replayed()[1:] == (1, 1), "one has its turn"
+    assert replayed("--all") == ("failed", 2, 0)
+    assert "--all reads every one" not in elt_assets("check").err, "both are due until they hold"

@@ -1,0 +1,1 @@
+"""Auditing the warehouses themselves: which of them to read, and what is wrong with each."""
