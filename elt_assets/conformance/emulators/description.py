@@ -32,24 +32,30 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Where credentials are sent; `value` holds `{secret}`, or `{token}` of the token endpoint."""
+    """Where credentials are sent; `value` holds `{secret}`, or `{token}` of the token endpoint.
+
+    With `basic` it is a user name and a password, sent as HTTP basic authentication does.
+    """
 
     header: str
     value: str
     refused: Answer
+    basic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEndpoint:
     """Where tokens are issued: the fields that its form must have, `{secret}` among them.
 
-    With `basic` the client's id and secret come by HTTP basic authentication.
+    With `basic` the client's id and secret come by HTTP basic authentication. `answer` holds
+    `{token}`, where it is not that of OAuth 2.0.
     """
 
     path: str
     form: Mapping[str, str]
     refused: Answer
     basic: bool = False
+    answer: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,10 @@ class Paging:
 
     `position` is the parameter that names a page and `counts` what it holds: the key of the
     last record, the number of the page or the number of the record. `lead` is where an answer
-    says how to go on: `link` (the Link header), `header NAME`, `body PATH` or `url PATH` (a
-    whole address), or `none`. `last` stands in a body's place after the last page.
+    says how to go on: `link` (the Link header), `header NAME`, `body PATH`, `url PATH` (a
+    whole address) or `path PATH` (one without the server), or `none`. `last` stands in a body's
+    place after the last page, `more` is where a body says whether another follows. Parameters of
+    a JSON body are named by their paths. `total` may be a `header NAME`.
     """
 
     position: str
@@ -73,6 +81,7 @@ class Paging:
     first: int = 0
     last: Json = None
     total: str | None = None
+    more: str | None = None
     reach: int | None = None
     """How many records can be paged through at all."""
     beyond: Answer | None = None
@@ -177,7 +186,11 @@ class Listing:
     parent: str | None = None
     states: tuple[State, ...] = (State("as usual"),)
     records: str = ""
-    """Key of the list in a page; empty: the page is the list."""
+    """Path of the list in a page; empty: the page is the list."""
+    posted: bool = False
+    """Whether it is requested by POST."""
+    shows: tuple[str, str, str] | None = None
+    """A parameter, its default, and the path in a record that must have its value."""
     envelope: Mapping[str, Json] = field(default_factory=dict)
     omits_empty: bool = False
     """Whether a page without records has no list."""

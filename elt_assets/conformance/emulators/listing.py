@@ -96,7 +96,13 @@ def page_of(
     headers: dict[str, str] = {}
     if paging.total is not None:
         capped = paging.total_ends_at_reach and paging.reach is not None
-        fields[paging.total] = min(len(shown), paging.reach or 0) if capped else len(shown)
+        total = min(len(shown), paging.reach or 0) if capped else len(shown)
+        if paging.total.startswith("header "):
+            headers[paging.total.removeprefix("header ")] = str(total)
+        else:
+            fields[paging.total] = total
+    if paging.more is not None:
+        fields[paging.more] = more
     following = _following(paging, begin, size, rows) if more else None
     kind, _, place = paging.lead.partition(" ")
     if following is None:
@@ -111,8 +117,8 @@ def page_of(
             headers[place] = following
         elif kind == "body":
             fields[place] = following
-        elif kind == "url":
-            fields[place] = address
+        elif kind in ("url", "path"):
+            fields[place] = address if kind == "url" else address.removeprefix(url)
     return Found(rows, fields, headers)
 
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from elt_assets.conformance.emulators.description import Answer, Emulation, List
 from elt_assets.conformance.emulators.listing import (
     BadPosition,
     Row,
+    at,
     filled,
     masked,
     page_of,
@@ -104,12 +106,17 @@ class Emulator(Population):
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(handler.path)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        query = {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()}
+        form = {k: v[0] for k, v in parse_qs(body.decode("utf-8", "replace")).items()}
+        if body.startswith(b"{"):
+            form = _flat(json.loads(body))
+            query |= form
         asked = Asked(
             handler.command,
             unquote(parts.path),
-            {k: v[0] for k, v in parse_qs(parts.query, keep_blank_values=True).items()},
+            query,
             {name.lower(): value for name, value in handler.headers.items()},
-            {k: v[0] for k, v in parse_qs(body.decode("utf-8", "replace")).items()},
+            form,
         )
         with self._lock:
             self.asked.append(asked)
@@ -139,10 +146,12 @@ class Emulator(Population):
             return self._token(asked)
         gate = emulation.gate
         wanted = gate.value.replace("{secret}", self.secret).replace("{token}", self.token)
+        if gate.basic:
+            wanted = f"Basic {b64encode(wanted.encode()).decode()}"
         if asked.headers.get(gate.header.lower()) != wanted:
             return gate.refused
         for name, value in emulation.required.items():
-            if asked.headers.get(name.lower()) != value:
+            if asked.headers.get(name.lower()) != value.replace("{secret}", self.secret):
                 return Answer(403, {"message": f"header {name} is missing or wrong"})
         lacking = self.restriction
         documents = {**emulation.documents, **(lacking.documents if lacking else {})}
@@ -161,6 +170,12 @@ class Emulator(Population):
             return lacking.refuses
         if not self.listing.needs.items() <= asked.query.items():
             return self.listing.lacks
+        if self.listing.posted is not (asked.method == "POST"):
+            return Answer(405, {"error": "another method is allowed"})
+        if self.listing.shows is not None:
+            param, default, path = self.listing.shows
+            chosen = asked.query.get(param, default)
+            rows = [one for one in rows if str(at(self.record(one, self.listing), path)) == chosen]
         return self._limited() or self._page(asked, self.listing, rows)
 
     def _is_shown(self, row: Row) -> bool:
@@ -176,14 +191,16 @@ class Emulator(Population):
         }
         sent = asked.form
         if endpoint.basic:
-            from base64 import b64decode
-
             scheme, _, coded = asked.headers.get("authorization", "").partition(" ")
             proof = b64decode(coded).decode() if scheme == "Basic" else ""
             if not proof.endswith(f":{self.secret}"):
                 return endpoint.refused
         if asked.method != "POST" or sent | wanted != sent:
             return endpoint.refused
+        if endpoint.answer is not None:
+            return Answer(
+                200, json.loads(json.dumps(endpoint.answer).replace("{token}", self.token))
+            )
         return Answer(200, {"access_token": self.token, "token_type": "Bearer", "expires_in": 3600})
 
     def _limited(self) -> Answer | None:
@@ -226,9 +243,8 @@ class Emulator(Population):
         if bare or not listing.records:
             return Answer(200, found, page.headers)
         body = filled(listing.envelope, 0, self.url)
-        if found or not listing.omits_empty:
-            body[listing.records] = found
-        for path, value in page.fields.items():
+        lists = {listing.records: found} if found or not listing.omits_empty else {}
+        for path, value in (lists | dict(page.fields)).items():
             holder = body
             *above, last = steps(path)
             for step in above:
@@ -274,3 +290,14 @@ class Emulator(Population):
                     return Answer(200, record)
                 return Answer(200, {**self.listing.envelope, single.within: record})
         return single.missing
+
+
+def _flat(document: dict[str, Any], above: str = "") -> dict[str, str]:
+    """The scalars of a JSON body by their paths; null is none."""
+    found: dict[str, str] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{above}{name}.")
+        elif value is not None:
+            found[above + name] = value if isinstance(value, str) else json.dumps(value)
+    return found

@@ -40,6 +40,7 @@ _NO_CODE = _Codes()
 _AT_THE_TOP = msgspec.json.Decoder(_Codes)
 _SLOW_DOWN = re.compile(
     rb'"(?:(?:user)?rateLimitExceeded|quotaExceeded)"'
+    rb'|"ratelimited"'
     rb"|rate.?limit.{0,20}exceeded|exceeded.{0,30}rate.?limit|too many requests",
     re.IGNORECASE,
 )

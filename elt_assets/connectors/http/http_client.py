@@ -304,9 +304,11 @@ class Client:
             seconds = seconds_until_refilled(answer.headers, 1)
         if seconds is None:
             seconds = unsaid_wait(body)
-        # Some answer so when a quota is used up.
-        limited = _is_success(status) or (
-            status == 403 and (seconds is not None or asks_to_slow_down(body))
+        # Some answer so when a quota is used up: Google and GitHub with 403, Linear with 400.
+        limited = (
+            _is_success(status)
+            or (status == 403 and seconds is not None)
+            or (status in (400, 403) and asks_to_slow_down(body))
         )
         # What a server does not implement today it does not implement in a second.
         broken = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED

@@ -68,8 +68,14 @@ def count(source: Source) -> int:
     return found
 
 
-def test_every_preset_has_its_behaviour_described() -> None:
-    assert sorted(BEHAVIOURS) == sorted(presets())
+def test_every_behaviour_is_that_of_a_preset() -> None:
+    assert set(BEHAVIOURS) <= set(presets())
+
+
+def test_every_preset_says_where_and_when_it_was_read() -> None:
+    for name, preset in presets().items():
+        assert preset.sources, name
+        assert all(source.startswith("https://") for source in preset.sources), name
 
 
 @EVERY
