@@ -16,6 +16,7 @@ from ldap3.operation.bind import bind_operation
 from ldap3.operation.extended import extended_operation
 from ldap3.operation.search import search_operation
 from ldap3.protocol.convert import build_controls_list
+from ldap3.protocol.microsoft import show_deleted_control
 from ldap3.protocol.rfc2696 import paged_search_control
 from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
 from ldap3.utils import asn1
@@ -48,6 +49,8 @@ class Search:
     attributes: tuple[str, ...]
     page_size: int | None = None
     cookie: bytes = b""
+    deleted: bool = False
+    """Whether deleted objects are found, too (Active Directory)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,10 @@ def start_tls_request(number: int) -> bytes:
 
 def search_request(number: int, search: Search) -> bytes:
     """A search. Raises `InvalidInput` for a filter that is none."""
-    controls = None
+    controls = [show_deleted_control(True)] if search.deleted else []
     if search.page_size is not None:
         # Critical: a server that cannot page must refuse instead of listing a part.
-        controls = [paged_search_control(True, search.page_size, search.cookie)]
+        controls.append(paged_search_control(True, search.page_size, search.cookie))
     try:
         request = search_operation(
             search.base,
@@ -106,7 +109,7 @@ def search_request(number: int, search: Search) -> bytes:
             False,
             False,
         )
-        return _message(number, "searchRequest", request, controls)
+        return _message(number, "searchRequest", request, controls or None)
     except (LDAPExceptionError, PyAsn1Error, *_MALFORMED):
         raise InvalidInput(f"{search.filter!r} is no LDAP filter (RFC 4515)") from None
 

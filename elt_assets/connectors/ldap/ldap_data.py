@@ -134,6 +134,11 @@ class LdapIncremental(_Model):
 
     full_every: Span = Field("7d", description="How often everything is read all the same.")
     overlap: Span = Field("5m", description="How far before the newest change reading begins.")
+    deleted: bool = Field(
+        False,
+        description="Active Directory: whether deleted objects are read, too, so that who left is "
+        "known without a full listing. The account must be allowed to list them.",
+    )
 
     def seam(self) -> Incremental:
         """What the engine plans with."""
@@ -214,6 +219,13 @@ class LdapData(_Model):
         return attribute_of(known.fields["external_id"])
 
     @property
+    def deleted_objects(self) -> str:
+        """Where Active Directory keeps what was deleted: below the domain that the base is in."""
+        parts = re.split(r"(?<!\\),", self.base)
+        domain = [part for part in parts if part.strip().lower().startswith("dc=")]
+        return ",".join(["CN=Deleted Objects", *domain])
+
+    @property
     def changed_attribute(self) -> str:
         """When an entry was changed."""
         return "whenChanged" if self.directory == "active_directory" else "modifyTimestamp"
@@ -233,6 +245,15 @@ class LdapData(_Model):
                 )
             if stream.members is not None:
                 continue
+            if (
+                stream.incremental is not None
+                and stream.incremental.deleted
+                and self.directory != "active_directory"
+            ):
+                raise ValueError(
+                    f"streams.{name}.incremental: only active_directory keeps what was deleted; "
+                    "remove deleted"
+                )
             (key,) = key_fields(name)
             if not attribute_of(stream.fields[key]):
                 raise ValueError(

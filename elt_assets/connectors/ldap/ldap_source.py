@@ -6,6 +6,7 @@ Memberships of groups are in `memberships`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -18,7 +19,7 @@ from elt_assets.connectors.ldap.ldap_data import (
     LdapStream,
     attribute_of,
 )
-from elt_assets.connectors.ldap.listing import Listed, doubts, listed, resumed
+from elt_assets.connectors.ldap.listing import Listed, Place, doubts, listed, resumed
 from elt_assets.connectors.ldap.ranges import completed
 from elt_assets.connectors.ldap.session import Session, Sessions
 from elt_assets.connectors.limits import FetchLimits
@@ -100,20 +101,34 @@ class LdapSource:
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         session, details = self._sessions.open(), self._sessions.open()
-        search = self._search(since)
+        place = resumed(cursor)
+        of_deleted = self._of_deleted(since)
         try:
-            for page in listed(
-                session,
-                search,
-                resumed(cursor),
-                key=self._named,
-                most_pages=self._limits.max_pages,
-                keep_elsewhere=self._stream.referrals == "incomplete",
-            ):
-                yield self._page(page, details)
+            if not place.deleted:
+                for page in self._listed(session, self._search(since), place):
+                    if page.last and page.cut_short is None and of_deleted is not None:
+                        place = Place(elsewhere=page.behind.elsewhere, deleted=True)
+                        page = replace(page, last=False, behind=place)
+                    yield self._page(page, details)
+                    if page.cut_short is not None:
+                        return
+            if place.deleted and of_deleted is not None:
+                for page in self._listed(session, of_deleted, place):
+                    behind = msgspec.structs.replace(page.behind, deleted=True)
+                    yield self._page(replace(page, behind=behind), details)
         finally:
             session.close()
             details.close()
+
+    def _listed(self, session: Session, search: Search, place: Place) -> Iterator[Listed]:
+        return listed(
+            session,
+            search,
+            place,
+            key=self._named,
+            most_pages=self._limits.max_pages,
+            keep_elsewhere=self._stream.referrals == "incomplete",
+        )
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
         """Search for entries by key below the stream's base and with its filter.
@@ -176,6 +191,20 @@ class LdapSource:
         attributes = dict.fromkeys((*self._shape.attributes, self._key))
         return Search(self._base, self._stream.scope, text, tuple(attributes), self._page_size)
 
+    def _of_deleted(self, since: str | None) -> Search | None:
+        """The search for what was deleted since; attributes that its filter names may be gone."""
+        incremental = self._stream.incremental
+        if since is None or incremental is None or not incremental.deleted:
+            return None
+        changed = f"({self._config.changed_attribute}>={records.moment(since)})"
+        return replace(
+            self._search(None),
+            base=self._config.deleted_objects,
+            scope="subtree",
+            filter=f"(&(isDeleted=TRUE){changed})",
+            deleted=True,
+        )
+
     @property
     def _base(self) -> str:
         return self._stream.base or self._config.base
@@ -222,4 +251,6 @@ def _fields(config: LdapData, stream: LdapStream) -> FieldMap:
     fields = parsed(stream.fields, stream.unordered)
     if stream.incremental is not None and "source_updated_at" not in fields:
         fields["source_updated_at"] = parse(config.changed_attribute)
+    if stream.incremental is not None and stream.incremental.deleted:
+        fields.setdefault("deleted", parse('isDeleted == "TRUE"'))
     return fields

@@ -31,6 +31,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """A host that holds a part of what was listed so far."""
     unread: int = 0
     """Members that could not be read so far."""
+    deleted: bool = False
+    """Whether it is a place among deleted objects, which are read behind the others."""
 
     def past(self, entries: int, digest: str) -> Place:
         """The place behind an entry."""

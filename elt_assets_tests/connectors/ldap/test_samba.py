@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ldap3 import MODIFY_REPLACE
 
+from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.source import Presence
 from elt_assets_tests.connectors.ldap.conftest import opened, read, records
 from elt_assets_tests.testbed.samba import BASE, USERS, DomainController, samba
@@ -149,3 +151,28 @@ def test_who_was_deleted_is_gone_and_who_was_changed_is_listed(domain: DomainCon
     changed = read(source, newest.replace(".0Z", ".000000Z"))
     assert "Person 7" in {one["displayName"] for one in changed}
     assert all(one["whenChanged"] >= newest for one in changed)
+
+
+def test_changes_alone_tell_who_was_deleted(domain: DomainController) -> None:
+    with domain.administered() as admin:
+        for one in ("gone1", "gone2"):
+            admin.add(name(one), ["user"], {"sAMAccountName": one, "displayName": one})
+    described = data(domain, incremental={"deleted": True})
+    everybody = {one["displayName"]: one for one in read(opened(described))}
+    newest = max(one["whenChanged"] for one in everybody.values())
+    with domain.administered() as admin:
+        for one in ("gone1", "gone2"):
+            admin.delete(name(one))
+    source = opened(described)
+    pages = list(source.pages(None, newest.replace(".0Z", ".000000Z")))
+    found = {
+        one["objectGUID"]: text_at(source.fields["deleted"], one) == "true"
+        for one in records(pages)
+    }
+    for one in ("gone1", "gone2"):
+        assert found[everybody[one]["objectGUID"]] is True
+    assert found.get(everybody["Person 1"]["objectGUID"], False) is False
+    for at, page in enumerate(pages[:-1]):
+        cursor = json.loads(json.dumps(page.next))
+        rest = opened(described).pages(cursor, newest.replace(".0Z", ".000000Z"))
+        assert records(list(rest)) == records(pages[at + 1 :])
