@@ -176,7 +176,7 @@ def _integrations(platform: SyncService) -> Iterator[Check]:
             needed=False,
             sample=tuple(name for alert in found for name in alert.partitions)[:_LISTED],
         )
-    yield _listings(platform)
+    yield _listings(platform, [alert.text for alert in alerts if alert.kind == "incomplete"])
     yield _feed(platform)
     late = overdue(platform)
     names = tuple(dict.fromkeys(one.partition for one in late))
@@ -206,22 +206,22 @@ def _feed(platform: SyncService) -> Check:
     )
 
 
-def _listings(platform: SyncService) -> Check:
-    """How many listings are incomplete; it fails where one needs a person."""
+def _listings(platform: SyncService, alerts: Sequence[str]) -> Check:
+    """How many listings are incomplete; it fails where `alerts` say that one needs a person."""
     incomplete = [
         listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)
     ]
     # Those that need a person are named first.
     incomplete.sort(key=needs_a_person, reverse=True)
-    urgent = sum(map(needs_a_person, incomplete))
     if not incomplete:
         return Check("listings", True, "every newest listing is complete", needed=False)
     first = incomplete[0]
     return Check(
         "listings",
-        urgent == 0,
-        f"{len(incomplete):,} listings are not complete, {urgent:,} of them need a person; for "
-        f"example {first.partition} {first.stream}: {first.why}",
+        not alerts,
+        "; ".join(alerts[:_LISTED])
+        or f"{len(incomplete):,} listings are not complete, and none needs a person; for example "
+        f"{first.partition} {first.stream}: {first.why}",
         needed=False,
         sample=tuple(dict.fromkeys(one.partition for one in incomplete))[:_LISTED],
     )

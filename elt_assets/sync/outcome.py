@@ -134,6 +134,11 @@ class Counts(msgspec.Struct, frozen=True):
         }
         return ", ".join(f"{count:,} {name}" for name, count in types.items() if count)
 
+    @property
+    def waiting(self) -> str:
+        """The sentence about withheld changes: the same in the UI, alerts, health and checks."""
+        return f"{self.withheld_by_type} wait for a decision"
+
 
 _SHOWN_COUNTS = (
     *("fetched", "staged", "rejected", "duplicates", "inserts", "updates", "deletes"),

@@ -81,15 +81,17 @@ def test_incomplete_listings_are_counted_and_the_worst_is_named(company: Company
     found = check(settings, "listings")
     assert found.ok, "it lacks little"
     assert found.detail == (
-        "1 listings are not complete, 0 of them need a person; for example acme:main users: "
+        "1 listings are not complete, and none needs a person; for example acme:main users: "
         "the provider counts 31 records and listed 30"
     )
     company.worlds[str(other)].total = 300
     company.sync(other, sync_id="s2")
     found = check(settings, "listings")
     assert not found.ok
-    assert found.detail.startswith("2 listings are not complete, 1 of them need a person")
-    assert "acme:other users: the provider counts 300 records and listed 30" in found.detail
+    assert found.detail == (
+        "incomplete: 1 integration (acme:other): the listing of users is not complete: the "
+        "provider counts 300 records and listed 30"
+    )
     assert found.sample == (str(other), str(ACME))
     assert report(settings).ready, "a restart would not help"
 

@@ -37,6 +37,7 @@ from elt_assets.connectors.http.throttle import Throttle
 from elt_assets.connectors.json.page_words import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
+from elt_assets.foreign_text import visible
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ LONGEST_WAIT = 60.0
 """Seconds. A provider that demands a longer wait gets no request until the sync's next attempt."""
 
 _TRY_AGAIN = frozenset({408, 425, 429})
+_LONGEST_KIND = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,11 @@ class Client:
             if not (request.with_credentials and self._auth.renew(credentials)):
                 raise
             response = self._send(request, self._credentials(request), stop, ends)
-        return read(response)
+        try:
+            return read(response)
+        except (PageUnreadable, ProviderUnavailable) as error:
+            error.args = (f"{error}; {_said_by(response)}",)
+            raise
 
     def _credentials(self, request: Request) -> Credentials:
         if request.with_credentials:
@@ -377,6 +383,15 @@ def _rest(stop: threading.Event, seconds: float) -> None:
 def shown(url: str) -> str:
     """An address for messages: no query, which may hold a cursor or a key."""
     return f"{Origin.of(url)}{parse_url(url).path or '/'}"
+
+
+def _said_by(response: Response) -> str:
+    """What an answer that cannot be used said of itself, and where to look."""
+    kind = visible(response.headers.get("content-type") or "without a content type", _LONGEST_KIND)
+    return (
+        f"{shown(response.url)} answered {response.status}{_phrase(response.status)}, {kind}; "
+        "look at a page with `elt-assets integrations test`"
+    )
 
 
 def _phrase(status: int) -> str:

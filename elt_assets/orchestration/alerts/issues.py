@@ -12,7 +12,7 @@ import msgspec
 
 from elt_assets.foreign_text import inert
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
-from elt_assets.sync.admin.fleet_state import cause_of
+from elt_assets.sync.admin.fleet_state import cause_of, message_of
 from elt_assets.sync.admin.freshness import overdue
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
@@ -23,6 +23,7 @@ from elt_assets.sync.streams import STREAMS
 _NAMED = 5
 _LONGEST = 300
 _TRIES_BEFORE_ALARM = 3
+_LIST = "elt-assets quarantine list"
 
 
 class Issue(msgspec.Struct, frozen=True):
@@ -154,13 +155,12 @@ def _quarantine(row: SyncRow, since: str) -> Issue:
     """
     today = (row.finished_at or "")[:10]
     unchanged = f"unchanged since {since[:10]}: " if since[:10] < today else ""
-    wait = "wait for a decision (elt-assets quarantine list)"
     return Issue(
         f"quarantine/{row.partition}/{row.stream}",
         "quarantine",
         row.partition,
-        f"{unchanged}changes {wait}",
-        f"{unchanged}{row.counts.withheld_by_type} {wait}",
+        f"{unchanged}changes wait for a decision ({_LIST})",
+        f"{unchanged}{row.counts.waiting} ({_LIST})",
         state=f"{today} {row.withheld_digest}",
     )
 
@@ -182,14 +182,14 @@ def _incomplete(platform: SyncService) -> list[Issue]:
 
 
 def _failure(row: SyncRow) -> Issue:
-    error = (row.error or "failed without a reason").removeprefix(f"{row.partition}: ")
-    cause = cause_of(row.error, row.organization_id, row.connected_integration_id)
+    names = row.organization_id, row.connected_integration_id
+    cause = cause_of(row.error, *names)
     return Issue(
         f"failure/{row.partition}/{row.stream}/{cause}",
         "failure",
         row.partition,
         cause,
-        inert(error, _LONGEST),
+        inert(message_of(row.error, *names), _LONGEST),
     )
 
 

@@ -54,7 +54,7 @@ def quarantine_details(
     with suppress(EltAssetsError):
         sample = platform.withheld_sample(row)
     return {
-        MARK: f"WAITS FOR A DECISION: {row.counts.withheld_by_type} are withheld",
+        MARK: row.counts.waiting,
         "withheld_because": bullet_list(row.reasons),
         "withheld_changes": dg.MetadataValue.md(_changes(row, sample)),
         "decide": dg.MetadataValue.md(_how(row.partition, at, run)),

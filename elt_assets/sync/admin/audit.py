@@ -144,7 +144,7 @@ def nothing_is_quarantined(platform: SyncService, stream: Stream) -> AuditResult
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
     # All of them are named, because a person must decide about each.
     named = [
-        f"{row.partition}: {row.counts.withheld_by_type} are withheld, "
+        f"{row.partition}: {row.counts.waiting}, "
         f"{row.counts.latest:,} rows in latest" + _such_as(platform, row, shown=place < SAMPLE)
         for place, row in enumerate(waiting)
     ]

@@ -44,7 +44,10 @@ class DayOfChanges(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The text that several failures share, how many they are, and one of them."""
+    """The text that failures share, how many they are, and one of them.
+
+    A failure that is the only one of its kind has its own message as text.
+    """
 
     text: str
     count: int
@@ -87,11 +90,16 @@ class FleetState(msgspec.Struct, frozen=True):
         return sum(by_status.get(Status.FAILED, 0) for by_status in self.statuses.values())
 
 
-def cause_of(error: str | None, organization_id: str, integration_id: str) -> str:
-    """The error without what differs between integrations that suffer the same."""
-    text = (error or "failed without a reason").removeprefix(
+def message_of(error: str | None, organization_id: str, integration_id: str) -> str:
+    """The error without the name of its integration, which stands next to it."""
+    return (error or "failed without a reason").removeprefix(
         f"{organization_id}:{integration_id}: "
     )
+
+
+def cause_of(error: str | None, organization_id: str, integration_id: str) -> str:
+    """The error without what differs between integrations that suffer the same."""
+    text = message_of(error, organization_id, integration_id)
     text = text.replace(organization_id, "…").replace(integration_id, "…")
     # What a provider answered is a cause; all other numbers are pages, ports and counts.
     return re.sub(r"(?<!answered )(?<!\d)\d+", "…", text.splitlines()[0])
@@ -251,17 +259,19 @@ def _changes(database: OperationalDatabase) -> tuple[DayOfChanges, ...]:
 
 
 def _causes(newest: Sequence[Row]) -> tuple[Cause, ...]:
-    counts: Counter[str] = Counter()
-    examples: dict[str, Row] = {}
+    by_cause: dict[str, list[Row]] = {}
     for row in newest:
         if row["status"] == Status.FAILED:
-            names = row["organization_id"], row["connected_integration_id"]
-            text = cause_of(row["error"], *names)
-            counts[text] += 1
-            examples.setdefault(text, row)
+            by_cause.setdefault(cause_of(row["error"], *_names(row)), []).append(row)
+    found = nlargest(TOP, by_cause.items(), key=lambda item: len(item[1]))
     return tuple(
-        Cause(text, count, _partition(examples[text]), examples[text]["stream"])
-        for text, count in counts.most_common(TOP)
+        Cause(
+            message_of(rows[0]["error"], *_names(rows[0])) if len(rows) == 1 else cause,
+            len(rows),
+            _partition(rows[0]),
+            rows[0]["stream"],
+        )
+        for cause, rows in found
     )
 
 
@@ -314,6 +324,10 @@ def _lacking(listing: Listing) -> tuple[bool, int]:
     certificate = listing.certificate
     lacking = (certificate.declared_total or 0) - (certificate.distinct or 0)
     return not certificate.terminal_page, max(lacking, certificate.repeated or 0)
+
+
+def _names(row: Row) -> tuple[str, str]:
+    return row["organization_id"], row["connected_integration_id"]
 
 
 def _partition(row: Row) -> str:

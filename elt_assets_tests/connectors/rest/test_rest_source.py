@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -572,6 +573,21 @@ def test_a_200_that_is_no_page_is_permanent(
         everything(users())
     assert words in str(caught.value)
     assert len(provider.asked) == 1
+    said = f"{provider.url}{urlsplit(provider.asked[0].path).path} answered 200 OK, "
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("look at a page with `elt-assets integrations test`")
+
+
+def test_an_unusable_page_says_its_type_and_neither_query_nor_secret(
+    provider: Provider, users: OpenSource
+) -> None:
+    kind = f"text/html; token={TOKEN}"
+    provider.answer = lambda _: Reply(b"<html>", 200, {"Content-Type": kind})
+    with pytest.raises(PageUnreadable) as caught:
+        everything(users())
+    assert "answered 200 OK, text/html; token=" in str(caught.value)
+    assert TOKEN not in str(caught.value)
+    assert "?" not in str(caught.value)
 
 
 def test_a_later_bad_page_comes_after_the_good_ones_with_its_own_number(

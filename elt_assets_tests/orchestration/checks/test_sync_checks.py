@@ -64,7 +64,7 @@ def test_every_quarantined_partition_is_named(own_home: Path) -> None:
     found = audit.nothing_is_quarantined(company.platform, USERS)
     company.platform.close()
     assert found.offending == 12
-    named = {line.partition(": 20 deletes are withheld")[0] for line in found.sample}
+    named = {line.partition(": 20 deletes wait for a decision")[0] for line in found.sample}
     assert named == {str(ref) for ref in refs}
 
 

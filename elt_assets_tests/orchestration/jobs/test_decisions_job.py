@@ -63,7 +63,7 @@ def refusal(result: dg.ExecuteInProcessResult) -> str:
 
 def test_the_page_shows_the_mark_the_reasons_and_whom_it_is_about(fleet: Fleet) -> None:
     shown = page(fleet, fleet.keys[0])
-    assert shown["quarantine"] == "WAITS FOR A DECISION: 3 deletes are withheld"
+    assert shown["quarantine"] == "3 deletes wait for a decision"
     assert shown["withheld_because"].startswith("- ")
     changes = shown["withheld_changes"]
     assert all(f"| DELETE | u-{n} |" in changes for n in range(3))

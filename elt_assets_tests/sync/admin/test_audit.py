@@ -202,14 +202,16 @@ def test_a_quarantine_is_found_with_some_of_those_it_would_delete(filled: Compan
     filled.worlds["other:main"].records = people(10)
     filled.sync(OTHER, sync_id="s3")
     (line,) = audit.nothing_is_quarantined(filled.platform, USERS).sample
-    assert line.startswith("other:main: 20 deletes are withheld, 30 rows in latest; such as u-00")
+    assert line.startswith(
+        "other:main: 20 deletes wait for a decision, 30 rows in latest; such as u-00"
+    )
 
 
 def test_a_quarantine_of_updates_is_found_with_what_it_withholds(filled: Company) -> None:
     filled.worlds["other:main"].records = [person(n, status="LEFT") for n in range(30)]
     filled.sync(OTHER, sync_id="s3")
     (line,) = audit.nothing_is_quarantined(filled.platform, USERS).sample
-    assert "29 updates are withheld" in line
+    assert "29 updates wait for a decision" in line
 
 
 def test_an_integration_that_nobody_synced_for_a_day_is_stale(filled: Company) -> None:
