@@ -9,11 +9,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from elt_assets.client.run_queue import HEARTBEAT_TOLERANCE, Queue
-from elt_assets.client.web_server import Server
 from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
@@ -29,6 +28,10 @@ from elt_assets.sync.clock import now
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.sync.streams import STREAMS
+
+if TYPE_CHECKING:
+    from elt_assets.client.run_queue import Queue
+    from elt_assets.client.web_server import Server
 
 _LISTED = 10
 _LONGEST = 4_000
@@ -245,6 +248,9 @@ def _server(server: Server) -> Sequence[Check]:
 
 
 def _daemon(queue: Queue) -> Check:
+    # Imported here: a report about the stores alone does not need Dagster.
+    from elt_assets.client.run_queue import HEARTBEAT_TOLERANCE
+
     gone = [daemon.name.lower() for daemon in queue.daemons if not daemon.alive]
     if not gone:
         return Check("daemon", True, "every part sends heartbeats")

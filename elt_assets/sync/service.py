@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import Settings, load_settings
@@ -29,10 +29,7 @@ from elt_assets.storage.home import prepare_home
 from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.storage.warehouse.former_layout import bring_up_to_date
 from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
-from elt_assets.sync.apply.compensation import Compensation
-from elt_assets.sync.apply.rebuild import Rebuilt, rebuild
 from elt_assets.sync.clock import text
-from elt_assets.sync.engine import Engine
 from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
@@ -61,6 +58,11 @@ from elt_assets.sync.state.store_tables import (
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 from elt_assets.sync.sync_request import EngineConfig, SourceOpener, SyncRequest
 from elt_assets.sync.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from elt_assets.sync.apply.compensation import Compensation
+    from elt_assets.sync.apply.rebuild import Rebuilt
+    from elt_assets.sync.engine import Engine
 
 
 def nothing(*_: object) -> None:
@@ -105,10 +107,16 @@ class SyncService:
             faults=faults or NO_FAULTS,
             show_values=settings.show_personal_values,
         )
-        self._engine = Engine(self._config)
         prepare_home(settings)
         bring_up_to_date(settings)
         database.migrate(**operational_tables(database.dialect))
+
+    @cached_property
+    def _engine(self) -> Engine:
+        # Imported here: a command that only reads does not need it.
+        from elt_assets.sync.engine import Engine
+
+        return Engine(self._config)
 
     @classmethod
     def open(
@@ -343,6 +351,8 @@ class SyncService:
 
     def rebuild(self, stream: Stream, ref: IntegrationRef) -> Rebuilt:
         """Rebuild the latest rows from the change log. Raises `NotFound` or `InvalidInput`."""
+        from elt_assets.sync.apply.rebuild import rebuild
+
         self.registry.get(ref)
         if not self.warehouses.exists(ref):
             raise InvalidInput(f"{ref} has no change log yet; sync it first")
@@ -499,6 +509,8 @@ class SyncService:
 
     @contextmanager
     def _compensating(self, row: SyncRow) -> Iterator[Compensation]:
+        from elt_assets.sync.apply.compensation import Compensation
+
         self.registry.get(row.ref)
         with self.warehouses.open(row.ref) as warehouse:
             # Once more: it may have been removed while this waited for the file.

@@ -10,6 +10,7 @@ import pytest
 
 from elt_assets.cli.main import COMMANDS, cli
 from elt_assets_tests.cli.conftest import Command, Process
+from elt_assets_tests.sync.worlds import Company, World, people
 
 
 def every_command() -> list[str]:
@@ -84,6 +85,37 @@ def test_a_reading_command_in_the_wrong_folder_fails_and_creates_nothing(
 ) -> None:
     assert "holds no platform yet" in elt_assets(command, "org-001:okta").complaint
     assert not elt_assets.home.exists()
+
+
+def test_commands_that_read_the_stores_load_no_dagster_and_no_table_printer(
+    elt_assets_process: Process,
+) -> None:
+    """Each is 0.1 to 1.4 s that a person waits for."""
+    company = Company(elt_assets_process.home)
+    company.connect(world=World(people(3)))
+    company.sync()
+    company.platform.close()
+    commands = [
+        *(["syncs"], ["counts"], ["counts", "--exact"], ["users", "acme:main"]),
+        *(["integrations", "list"], ["quarantine", "list"], ["health", "--no-server"]),
+    ]
+    code = (
+        "import sys; from elt_assets.cli import main\n"
+        f"for arguments in {commands}:\n"
+        "    main.cli([*arguments, '--json'], obj=main.Invocation(), standalone_mode=False)\n"
+        "heavy = {'dagster', 'grpc', 'gql', 'rich', 'structlog', 'sqlalchemy', 'dlt'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elt_assets_process.folder,
+        env=elt_assets_process.variables(),
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert ended.stderr == "[]\n"
+    assert '"acme:main"' in ended.stdout
 
 
 def test_debug_shows_the_traceback(elt_assets_process: Process) -> None:

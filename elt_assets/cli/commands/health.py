@@ -28,10 +28,14 @@ def health(url: str, no_server: bool, as_json: bool) -> int:
     """Report what is wrong: stores, disk, daemon, failing and overdue integrations."""
     with existing_platform():
         pass
-    from elt_assets.client.web_server import Server
     from elt_assets.monitoring.health_report import report
 
-    found = report(load_settings(), None if no_server else Server(url))
+    if no_server:
+        found = report(load_settings())
+    else:
+        from elt_assets.client.web_server import Server
+
+        found = report(load_settings(), Server(url))
     if as_json:
         print_json(found.as_json())
     else:

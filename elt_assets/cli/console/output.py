@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from elt_assets.foreign_text import json_text, visible
 
@@ -33,8 +30,7 @@ _STYLES = {
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 """The option of every command whose output a program may read."""
 
-_UNBOUNDED = 100_000
-"""Width of a table in a file or a pipe, where nothing is wrapped or cut."""
+_MOST_IN_A_TABLE = 1_000
 
 
 def printable(text: str) -> str:
@@ -71,39 +67,59 @@ def complain(text: str) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
     """Print rows for people: a table on a terminal, aligned columns anywhere else.
 
-    Numbers are aligned to the right; on a terminal, states are coloured.
+    Numbers are aligned to the right; on a terminal, states are coloured. Thousands of rows are
+    aligned everywhere: a table takes 0.2 ms for each.
     """
     rows = [list(row) for row in rows]
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    right = [_is_numeric([row[place] for row in rows]) for place in range(len(columns))]
+    names = [printable(column) for column in columns]
+    cells = [[_cell(value) for value in row] for row in rows]
+    if sys.stdout.isatty() and len(rows) <= _MOST_IN_A_TABLE:
+        _draw(names, cells, right, title)
+        return
+    if title:
+        click.echo(printable(title))
+    widths = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
+    for line in (names, *cells):
+        click.echo(
+            "  ".join(
+                " " * (width - _width(cell)) + cell
+                if to_the_right
+                else cell + " " * (width - _width(cell))
+                for cell, width, to_the_right in zip(line, widths, right, strict=True)
+            ).rstrip()
+        )
+
+
+def _draw(
+    names: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool], title: str
+) -> None:
+    # Imported here: a command that prints no table does not need it.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        box=box.SIMPLE_HEAD,
         title=printable(title) if title else None,
         title_justify="left",
         title_style="bold",
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1 if console.is_terminal else 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
-    for position, column in enumerate(columns):
-        values = [row[position] for row in rows if row[position] is not None]
-        numeric = bool(values) and all(type(value) in (int, float) for value in values)
+    for place, name in enumerate(names):
         table.add_column(
-            printable(column),
-            justify="right" if numeric else "left",
+            name,
+            justify="right" if right[place] else "left",
             overflow="fold",
             # The first column is copied into further commands.
-            no_wrap=position == 0,
+            no_wrap=place == 0,
         )
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    if console.is_terminal:
-        console.print(table)
-        return
-    console.width = _UNBOUNDED
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+    for row in cells:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(table)
 
 
 def print_rows(
@@ -118,13 +134,28 @@ def print_rows(
         note(f"{hidden:,} more {what}: --limit 0 shows all, --json prints them as JSON")
 
 
-def _cell(value: Any) -> Text:
+def _cell(value: Any) -> str:
     if value is None:
-        return Text("-")
+        return "-"
     if isinstance(value, bool):
-        value = "yes" if value else "no"
-    elif isinstance(value, int):
-        value = f"{value:,}"
-    elif not isinstance(value, str):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not isinstance(value, str):
         value = msgspec.json.encode(value).decode()
-    return Text(printable(value), style=_STYLES.get(value, ""))
+    return printable(value)
+
+
+def _is_numeric(values: Sequence[Any]) -> bool:
+    found = [value for value in values if value is not None]
+    return bool(found) and all(type(value) in (int, float) for value in found)
+
+
+def _width(text: str) -> int:
+    """How many columns the text takes: letters of East Asian scripts take two, accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in text
+    )

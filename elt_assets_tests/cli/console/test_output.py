@@ -33,6 +33,16 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_wrapped(capsys: pytest.CaptureFixt
     assert second == f"b{' ' * 499}  {'5':>5}"
 
 
+def test_columns_are_aligned_for_letters_of_any_width(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "rows"), [("山田", 1), ("Zoe\u0308", 22), ("Ann", None)])
+    assert capsys.readouterr().out.splitlines() == [
+        "name  rows",
+        "山田     1",
+        "Zoe\u0308     22",
+        "Ann      -",
+    ]
+
+
 def test_brackets_in_a_value_are_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name",), [("[red]Ann[/red]",)])
     assert "[red]Ann[/red]" in capsys.readouterr().out
