@@ -66,6 +66,9 @@ def complete_drop(
     """
     try:
         config = FilesData.model_validate(provider_data)
+        if config.remote is not None:
+            # A sync by schedule looks there; the sensor looks at this machine alone.
+            return None
         folder = Folder.of(config, ref, OwnPlaces(home))
         files = {file for stream in config.streams.values() for file in folder.files(stream)}
     except (PermanentError, RetryableError, ValidationError):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.files.file_format import Format, proves_itself
+from elt_assets.connectors.files.remote.remote_data import Remote
 from elt_assets.connectors.mapping.expressions import Condition, literals_of, parse, parse_keys
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
@@ -172,6 +173,9 @@ class FilesData(_Model):
     directory: Annotated[str, AfterValidator(_directory)] | None = Field(
         None, description="Folder of the files; the integration's own drop folder when left out."
     )
+    remote: Remote | None = Field(
+        None, description="Where the files are, if not on this machine: sftp://… or s3://…."
+    )
     settle_seconds: float = Field(
         3.0, ge=0, le=600, description="How long a file must have stood still to be complete."
     )
@@ -188,5 +192,11 @@ class FilesData(_Model):
 
     @model_validator(mode="after")
     def _named(self) -> FilesData:
+        if self.remote is not None:
+            if self.directory is not None:
+                raise ValueError("give directory or remote, one of the two")
+            for name, stream in self.streams.items():
+                if "**" in stream.path:
+                    raise ValueError(f"streams.{name}.path: ** is for files of this machine")
         check_streams({name: stream.fields for name, stream in self.streams.items()})
         return self

@@ -10,7 +10,6 @@ changed, or two listings would be mixed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -22,7 +21,8 @@ from elt_assets.connectors.files.chunk import Chunk, Place
 from elt_assets.connectors.files.completion import check_complete
 from elt_assets.connectors.files.file_format import Format, format_of_name
 from elt_assets.connectors.files.files_data import FilesData, FileStream
-from elt_assets.connectors.files.folder import File, Folder
+from elt_assets.connectors.files.folder import File, Folder, changed
+from elt_assets.connectors.files.remote.remote_folder import RemoteFolder, remote_folder
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.expressions import names_used
@@ -47,7 +47,7 @@ class FilesSource(ListsOnly):
         limits: FetchLimits,
     ) -> None:
         self._stream = config.streams[stream]
-        self._folder = Folder.of(config, ref, own, limits.rules)
+        self._folder = _folder(config, ref, own, secrets, limits)
         self._fields = parsed(self._stream.fields, self._stream.unordered)
         self._keys = {
             column for field in key_fields(stream) for column in names_used(self._fields[field])
@@ -110,14 +110,21 @@ class FilesSource(ListsOnly):
         body, count = (held[0].body, held[0].count) if held is not None else (b"[]", 0)
         yield Page(body, count, next=None)
 
+    @property
+    def requests(self) -> int:
+        """Requests sent to another machine; 0 for files of this one."""
+        return self._folder.storage.requests if isinstance(self._folder, RemoteFolder) else 0
+
     def close(self) -> None:
-        """Nothing is kept open between pages of different readings."""
+        """Give back connections; of files of this machine nothing is kept open."""
+        if isinstance(self._folder, RemoteFolder):
+            self._folder.storage.close()
 
     def _chunks(self, file: File, at: Place) -> Iterator[Chunk]:
         with self._opened(file) as raw, reading(file.name):
-            _check_unchanged(file, os.fstat(raw.fileno()))
+            self._folder.check_unchanged(file, raw)
             for chunk in self._formatted(file, raw, at):
-                _check_unchanged(file, os.fstat(raw.fileno()))
+                self._folder.check_unchanged(file, raw)
                 yield chunk
 
     def _formatted(self, file: File, raw: IO[bytes], at: Place) -> Iterator[Chunk]:
@@ -144,7 +151,7 @@ class FilesSource(ListsOnly):
             # The readers put their own buffers in front of it.
             return self._folder.open(file)
         except FileNotFoundError:
-            raise _changed(file, "is gone") from None
+            raise changed(file.name, "is gone") from None
         except PermissionError:
             raise PermanentError(f"{path} cannot be opened: permission denied") from None
         except OSError as error:
@@ -157,6 +164,18 @@ class FilesSource(ListsOnly):
             case {"pages": int(number), "files": list(files), "at": dict(at)}:
                 return number, [File(*file) for file in files], at
         raise PermanentError("the saved position is not one of files; start a new sync")
+
+
+def _folder(
+    config: FilesData,
+    ref: IntegrationRef | None,
+    own: OwnPlaces | None,
+    secrets: Secrets,
+    limits: FetchLimits,
+) -> Folder:
+    if config.remote is None:
+        return Folder.of(config, ref, own, limits.rules)
+    return remote_folder(config, config.remote, secrets=secrets, limits=limits)
 
 
 def file_format(name: str, stream: FileStream) -> Format:
@@ -175,15 +194,3 @@ def _page(chunk: Chunk, cursor: Cursor, cut_short: str | None = None) -> Page:
 
 def _cursor(number: int, files: list[File], at: Place) -> Cursor:
     return {"pages": number, "files": [file.as_json() for file in files], "at": at}
-
-
-def _check_unchanged(file: File, status: os.stat_result) -> None:
-    if File.of(file.name, status) != file:
-        raise _changed(file, "has changed")
-
-
-def _changed(file: File, what: str) -> PermanentError:
-    return PermanentError(
-        f"{file.name} {what} since it was begun to be read; "
-        "what was read of it is kept apart: start a new sync"
-    )

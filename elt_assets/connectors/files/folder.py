@@ -85,6 +85,11 @@ class Folder:
         organization = None if ref is None else ref.organization_id
         return cls(path, own, config.settle_seconds, organization, rules.strict)
 
+    @property
+    def named(self) -> str:
+        """How messages call it."""
+        return str(self.path)
+
     def files(self, stream: FileStream) -> list[File]:
         """The stream's files in the order of their names, complete or not."""
         found = self.matching(stream.path)
@@ -103,7 +108,7 @@ class Folder:
                         f"{pattern!r} in {self.path}, the most that are one listing: write a "
                         "narrower path"
                     )
-                if _is_passed_over(path.name) or not stat.S_ISREG((status := path.stat()).st_mode):
+                if is_passed_over(path.name) or not stat.S_ISREG((status := path.stat()).st_mode):
                     continue
                 found.append(File.of(path.relative_to(self.path).as_posix(), status))
         except FileNotFoundError:
@@ -127,14 +132,14 @@ class Folder:
         found = self.files(stream)
         if not found:
             raise PermanentError(
-                f"no complete file matches {stream.path!r} in {self.path}; "
+                f"no complete file matches {stream.path!r} in {self.named}; "
                 "nothing was read and nobody was deleted"
             )
         if self.settled(found, moment()):
             return found
         wait(self.settle_seconds)
         if self.files(stream) != found:
-            raise RetryableError(f"files in {self.path} are still being written")
+            raise RetryableError(f"files in {self.named} are still being written")
         return found
 
     def settled(self, files: Sequence[File], now: float) -> bool:
@@ -164,6 +169,11 @@ class Folder:
             os.close(descriptor)
             raise
         return open(descriptor, "rb", buffering=0)
+
+    def check_unchanged(self, file: File, raw: IO[bytes]) -> None:
+        """Raise `PermanentError` if what is being read is not the file that was found any more."""
+        if File.of(file.name, os.fstat(raw.fileno())) != file:
+            raise changed(file.name, "has changed")
 
     def _check_place(self, file: File, place: Path) -> None:
         # A tenant that may drop a file may drop a link, too.
@@ -215,5 +225,14 @@ def fingerprint(files: Sequence[File]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _is_passed_over(name: str) -> bool:
+def is_passed_over(name: str) -> bool:
+    """Whether a file of that name is hidden, or not there in full."""
     return name.startswith((".", "~")) or name.lower().endswith(_UNFINISHED)
+
+
+def changed(name: str, what: str) -> PermanentError:
+    """The error for a file that is not the one that was found."""
+    return PermanentError(
+        f"{name} {what} since it was begun to be read; "
+        "what was read of it is kept apart: start a new sync"
+    )

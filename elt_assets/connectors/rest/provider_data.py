@@ -617,6 +617,7 @@ _TAGS = frozenset(
         *("cursor", "next_url", "link_header", "page", "offset", "keyset", "scim", "none"),
         *("json", "form", "graphql", "xml"),
         "place",
+        *("sftp", "s3"),
     }
 )
 
@@ -626,7 +627,7 @@ def _place(location: tuple[str | int, ...]) -> str:
     steps = [
         step
         for before, step in zip((None, *location), location, strict=False)
-        if not (before in ("auth", "pagination", "total", "body") and step in _TAGS)
+        if not (before in ("auth", "pagination", "total", "body", "remote") and step in _TAGS)
         and step not in ("[key]", "SecretRef", "str")
     ]
     return ".".join(str(step) for step in steps)
