@@ -169,7 +169,18 @@ class Settings(Limits, BaseSettings):
         2, ge=1, le=10_000, description="Runs at once; with workers, on all of them together."
     )
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
-    concurrency: int = Field(8, ge=1, le=256, description="Integrations synced at once in a run.")
+    concurrency: int = Field(
+        8, ge=1, le=256, description="Integrations of a run that are mapped and written at once."
+    )
+    fetches: int = Field(
+        256, ge=1, le=4096, description="Integrations of a run that are fetched at once."
+    )
+    fetch_memory: int = Field(
+        128 * 2**20,
+        ge=1024,
+        description="Pages of a run that are fetched and not mapped yet, all together, bytes; at "
+        "least PAGE_BYTES.",
+    )
     range_integrations: int = Field(
         250, ge=1, le=10_000, description="Integrations in one run, at most."
     )

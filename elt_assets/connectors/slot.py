@@ -20,10 +20,11 @@ WORTH_LEAVING = 1.0
 class Slot:
     """One integration's slot, held by the thread that creates this object.
 
-    `release` makes the slot free at once; `reacquire` blocks until a slot is free.
+    `release` makes the slot free at once and `reacquire` blocks until one is free. Both are given
+    whether the integration holds memory meanwhile; `release` then may refuse, which it returns.
     """
 
-    def __init__(self, release: Callable[[], None], reacquire: Callable[[], None]) -> None:
+    def __init__(self, release: Callable[[bool], bool], reacquire: Callable[[bool], None]) -> None:
         self._release = release
         self._reacquire = reacquire
         self._holder = threading.get_ident()
@@ -31,6 +32,14 @@ class Slot:
         self._helpers_waiting = 0
         self._blocked = 0
         self._released = False
+
+    def release(self, *, holding: bool) -> bool:
+        """Release the slot; False if it must be kept because too many hold memory and wait."""
+        return self._release(holding)
+
+    def reacquire(self, *, holding: bool) -> None:
+        """Get a slot again after `release`; `holding` as it was then."""
+        self._reacquire(holding)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -61,28 +70,33 @@ class Slot:
                 self._blocked -= 1
                 released, self._released = self._released, False
             if released:
-                self._reacquire()
+                self.reacquire(holding=True)
 
     @contextmanager
     def _blocked_by_a_wait(self) -> Iterator[None]:
-        self._release()
+        released = self.release(holding=True)
         try:
             yield
         finally:
-            self._reacquire()
+            if released:
+                self.reacquire(holding=True)
 
     def _release_if_idle(self) -> None:
         if self._blocked and self._helpers_waiting and not self._released:
-            self._released = True
-            self._release()
+            self._released = self.release(holding=True)
 
 
 _slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
 
 
-def take(slot: Slot) -> None:
-    """Set the slot of this context and of those copied from it."""
+def take(slot: Slot | None) -> None:
+    """Set the slot of this context and of those copied from it, or that it needs none."""
     _slot.set(slot)
+
+
+def current() -> Slot | None:
+    """The slot of this context."""
+    return _slot.get()
 
 
 @contextmanager

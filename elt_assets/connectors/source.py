@@ -163,6 +163,15 @@ class AsksWhetherChanged(Protocol):
 
 
 @runtime_checkable
+class WaitsForProvider(Protocol):
+    """A source whose reader only waits: for answers that hold a page each, and for quotas."""
+
+    @property
+    def waits_for_provider(self) -> bool:
+        """True."""
+
+
+@runtime_checkable
 class Settles(Protocol):
     """A source that may be read while it is still being written, such as a file on its way.
 

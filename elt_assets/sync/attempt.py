@@ -180,13 +180,15 @@ class Attempt:
             last_succeeded=self._last_succeeded,
             time_budget=self.engine.limits.time_budget,
             meter=self.meter,
+            budget=self.engine.budget,
             may_grow=self.again_of is None,
         )
         try:
             self.state, self.certificate = extraction.run()
         except SyncError:
             # Report what is safe: batches committed so far are kept and will be continued.
-            self.state = extraction.state() if extraction.begun else None
+            readable = extraction.begun and warehouse.attached
+            self.state = extraction.state() if readable else None
             raise
         finally:
             if self.opened_source is not None:

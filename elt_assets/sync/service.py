@@ -33,6 +33,7 @@ from elt_assets.sync.clock import text
 from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
+from elt_assets.sync.fetch_budget import FetchBudget
 from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
 from elt_assets.sync.state import (
     change_log,
@@ -103,6 +104,7 @@ class SyncService:
             max_recoveries=settings.max_recoveries,
             max_resume=timedelta(hours=settings.max_resume_hours),
             confirm_after=settings.confirm_after,
+            budget=FetchBudget(settings.fetch_memory),
             open_source=open_source or partial(catalog.open_source, own=own_places(settings)),
             faults=faults or NO_FAULTS,
             show_values=settings.show_personal_values,
@@ -198,6 +200,7 @@ class SyncService:
             self._engine.sync,
             requests,
             slots=self.settings.concurrency,
+            at_once=self.settings.fetches,
             stop=stop,
             may_begin=may_begin,
         )

@@ -18,6 +18,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouses
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
+from elt_assets.sync.fetch_budget import FetchBudget
 from elt_assets.sync.outcome import Mode, Progress, ProgressListener, Stage, silent
 from elt_assets.sync.state.registry import Integration, Registry
 from elt_assets.sync.streams import StreamKey
@@ -78,6 +79,7 @@ class EngineConfig:
     max_recoveries: int
     max_resume: timedelta
     confirm_after: timedelta
+    budget: FetchBudget
     open_source: SourceOpener = catalog.open_source
     faults: Faults = NO_FAULTS
     show_values: bool = False

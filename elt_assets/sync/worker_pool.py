@@ -1,7 +1,8 @@
 """A worker pool: threads that process a list of tasks in its order, a fixed number at a time.
 
 A task that can only wait releases its slot (`connectors.slot`), and the next task of the list
-starts in another thread. A task that wants its slot back goes before tasks that have not started.
+starts in another thread. Tasks that want a slot back get one in the order in which they ask, and
+go before tasks that have not started.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -22,15 +22,16 @@ R = TypeVar("R")
 
 _MOMENT = 1.0
 """Seconds after which a caller that waits for results is called back."""
-_WAITING_PER_SLOT = 3
-"""Tasks that may wait without a slot, for each slot. A waiting task holds a file and a few
-pages; further ones keep their slots, so that memory stays bounded."""
+_HOLDING_PER_SLOT = 3
+"""Tasks that may hold memory while they wait without a slot, for each slot. Further ones keep
+their slots, so that memory stays bounded."""
 
 
 class WorkerPool(Generic[T, R]):
     """Runs `work` on each of `tasks`, at most `slots` at a time, while `may_begin` allows it.
 
-    The first task always starts, so that a run whose budget is spent still makes progress.
+    At most `at_once` have started and not ended: those in slots and those that wait. The first
+    task always starts, so that a run whose budget is spent still makes progress.
     """
 
     def __init__(
@@ -39,22 +40,23 @@ class WorkerPool(Generic[T, R]):
         tasks: Iterable[T],
         *,
         slots: int,
+        at_once: int,
         stop: threading.Event,
         may_begin: Callable[[], bool],
     ) -> None:
         self._work = work
         self._tasks = deque(tasks)
-        self._slots = slots
+        self._slots = min(slots, at_once)
+        self._at_once = at_once
         self._stop = stop
         self._may_begin = may_begin
         self._context = copy_context()
-        self._changed = threading.Condition()
-        self._occupied = self._reacquiring = self._threads_busy = 0
+        self._lock = threading.Lock()
+        self._occupied = self._threads_busy = self._holding = 0
+        self._returning: deque[threading.Event] = deque()
         self._begun = False
-        self._results: SimpleQueue[tuple[R] | Future[None]] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(
-            max(1, slots * (1 + _WAITING_PER_SLOT)), thread_name_prefix="sync"
-        )
+        self._results: SimpleQueue[tuple[R] | BaseException | None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
 
     def results(self, meanwhile: Callable[[], None]) -> Generator[R]:
         """Yield each result as it arrives; call `meanwhile` about once a second, in this thread.
@@ -62,27 +64,24 @@ class WorkerPool(Generic[T, R]):
         A caller that closes the generator starts no further task and waits for the running ones.
         An exception of one task ends all of them and is raised here. Can be used once.
         """
-        with self._threads:
-            try:
-                with self._changed:
-                    self._fill_slots()
-                while self._threads_busy:
-                    try:
-                        result = self._results.get(timeout=_MOMENT)
-                    except Empty:
-                        pass
-                    else:
-                        if isinstance(result, tuple):
-                            yield result[0]
-                        else:
-                            with self._changed:
-                                self._threads_busy -= 1
-                            result.result()
-                    meanwhile()
-            finally:
-                self._stop.set()
-                with self._changed:
-                    self._changed.notify_all()
+        try:
+            with self._lock:
+                self._fill_slots()
+            while self._threads or not self._results.empty():
+                try:
+                    result = self._results.get(timeout=_MOMENT)
+                except Empty:
+                    pass
+                else:
+                    if isinstance(result, tuple):
+                        yield result[0]
+                    elif result is not None:
+                        raise result
+                meanwhile()
+        finally:
+            self._stop.set()
+            while self._threads:
+                next(iter(self._threads)).join()
 
     @property
     def left(self) -> list[T]:
@@ -93,26 +92,31 @@ class WorkerPool(Generic[T, R]):
         """Start tasks in the free slots. The caller holds the lock."""
         if not self._more_to_begin():
             return
-        free = self._slots - self._occupied - self._reacquiring
-        room = self._slots * (1 + _WAITING_PER_SLOT) - self._threads_busy
+        free = self._slots - self._occupied
+        room = self._at_once - len(self._threads)
         for _ in range(min(free, room, len(self._tasks))):
             self._occupied += 1
-            self._threads_busy += 1
-            self._threads.submit(self._work_through).add_done_callback(self._results.put)
+            thread = threading.Thread(target=self._work_through, name="sync")
+            self._threads.add(thread)
+            thread.start()
 
     def _work_through(self) -> None:
         """Run tasks in one thread, which holds a slot when it starts and when it ends."""
         try:
-            while (task := self._next()) is not None:
+            task = self._next()
+            while task is not None:
                 self._results.put((self._context.copy().run(self._run_in_slot, task[0]),))
-        except BaseException:
+                # A thread that has run queries keeps megabytes until it ends. Those beyond the
+                # slots therefore end, and another starts in their place.
+                task = None if len(self._threads) > self._slots else self._next()
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that reads results
             self._stop.set()
-            raise
+            self._results.put(error)
         finally:
-            with self._changed:
-                self._occupied -= 1
-                self._changed.notify_all()
-                self._fill_slots()
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+                self._pass_on()
+            self._results.put(None)
 
     def _run_in_slot(self, task: T) -> R:
         slot.take(Slot(self._release, self._reacquire))
@@ -120,8 +124,8 @@ class WorkerPool(Generic[T, R]):
 
     def _next(self) -> tuple[T] | None:
         """The next task; none while nothing may start or a waiting task wants its slot back."""
-        with self._changed:
-            if self._reacquiring or not self._more_to_begin():
+        with self._lock:
+            if self._returning or not self._more_to_begin():
                 return None
             self._begun = True
             return (self._tasks.popleft(),)
@@ -131,15 +135,28 @@ class WorkerPool(Generic[T, R]):
             not self._stop.is_set() and bool(self._tasks) and (not self._begun or self._may_begin())
         )
 
-    def _release(self) -> None:
-        with self._changed:
-            self._occupied -= 1
-            self._changed.notify_all()
-            self._fill_slots()
+    def _release(self, holding: bool) -> bool:
+        with self._lock:
+            if holding and self._holding >= self._slots * _HOLDING_PER_SLOT:
+                return False
+            self._holding += holding
+            self._pass_on()
+            return True
 
-    def _reacquire(self) -> None:
-        with self._changed:
-            self._reacquiring += 1
-            self._changed.wait_for(lambda: self._occupied < self._slots or self._stop.is_set())
-            self._reacquiring -= 1
-            self._occupied += 1
+    def _reacquire(self, holding: bool) -> None:
+        with self._lock:
+            self._holding -= holding
+            if self._occupied < self._slots:
+                self._occupied += 1
+                return
+            turn = threading.Event()
+            self._returning.append(turn)
+        turn.wait()
+
+    def _pass_on(self) -> None:
+        """Give a slot to the task that has waited longest for one. The caller holds the lock."""
+        if self._returning:
+            self._returning.popleft().set()
+            return
+        self._occupied -= 1
+        self._fill_slots()

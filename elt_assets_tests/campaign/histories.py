@@ -79,6 +79,11 @@ class History:
     soft: bool
     changes: bool = False
 
+    @property
+    def slow(self) -> bool:
+        """Whether the provider answers only once the sync has detached its file."""
+        return self.seed % 2 == 0
+
     def alive(self) -> dict[str, frozenset[str]]:
         """Who was with the provider when each sync ran."""
         return {
@@ -277,6 +282,10 @@ class Telling:
     @property
     def snapshot(self) -> bool:
         return self.history.way != "probe"
+
+    @property
+    def waits_for_provider(self) -> bool:
+        return True
 
     @property
     def probes(self) -> bool:

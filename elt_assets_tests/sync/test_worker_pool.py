@@ -19,9 +19,12 @@ def pool(
     tasks: Iterable[int],
     *,
     slots: int = 2,
+    at_once: int = 100,
     may_begin: Callable[[], bool] = always,
 ) -> WorkerPool[int, int]:
-    return WorkerPool(work, tasks, slots=slots, stop=threading.Event(), may_begin=may_begin)
+    return WorkerPool(
+        work, tasks, slots=slots, at_once=at_once, stop=threading.Event(), may_begin=may_begin
+    )
 
 
 def test_everything_is_done_once() -> None:
@@ -48,7 +51,7 @@ def test_a_waiting_task_lets_the_next_start_and_gets_its_slot_back_before_others
             order.append("1 goes on")
         elif number == 2:
             over.set()
-            while not made._reacquiring:
+            while not made._returning:
                 threading.Event().wait(0.001)
         return number
 
@@ -121,28 +124,60 @@ def test_waiting_for_a_helper_that_waits_releases_the_slot_too() -> None:
     assert sorted(pool(work, [1, 2], slots=1).results(nothing)) == [1, 2]
 
 
-def test_the_number_of_tasks_that_wait_without_a_slot_is_bounded() -> None:
+@pytest.mark.parametrize(("holding", "begun"), [(True, [0, 1, 2, 3]), (False, list(range(10)))])
+def test_tasks_that_hold_memory_while_they_wait_are_bounded_others_only_by_their_number(
+    holding: bool, begun: list[int]
+) -> None:
     """Four for one slot: the one that works and three that wait; the fifth must not begin."""
-    begun: list[int] = []
-    everybody_waits, enough = threading.Semaphore(0), threading.Event()
+    found: list[int] = []
+    waiting, enough = threading.Semaphore(0), threading.Event()
 
     def work(number: int) -> int:
-        begun.append(number)
-        with slot.waiting(30):
-            everybody_waits.release()
-            enough.wait()
+        found.append(number)
+        own = slot.current()
+        assert own is not None
+        released = own.release(holding=holding)
+        waiting.release()
+        enough.wait()
+        if released:
+            own.reacquire(holding=holding)
         return number
 
-    made = pool(work, range(6), slots=1)
+    made = pool(work, range(12), slots=1, at_once=10)
     results = made.results(nothing)
     done = threading.Thread(target=lambda: list(results))
     done.start()
-    for _ in range(4):
-        everybody_waits.acquire()
-    assert (begun, made.left) == ([0, 1, 2, 3], [4, 5])
+    for _ in begun:
+        waiting.acquire()
+    assert (found, made.left) == (begun, list(range(len(begun), 12)))
     enough.set()
     done.join()
-    assert sorted(begun) == list(range(6))
+    assert sorted(found) == list(range(12))
+
+
+def test_slots_are_given_back_in_the_order_in_which_tasks_ask_for_them() -> None:
+    order: list[int] = []
+    asked = [threading.Event() for _ in range(6)]
+
+    def work(number: int) -> int:
+        own = slot.current()
+        assert own is not None
+        if number == 5:
+            # All the others have left by now; each asks once the one before it has.
+            for other in range(5):
+                asked[other].set()
+                while len(made._returning) <= other:
+                    threading.Event().wait(0.001)
+            return number
+        own.release(holding=False)
+        asked[number].wait()
+        own.reacquire(holding=False)
+        order.append(number)
+        return number
+
+    made = pool(work, range(6), slots=1)
+    assert sorted(made.results(nothing)) == list(range(6))
+    assert order == list(range(5))
 
 
 def test_nothing_begins_once_nothing_may_and_what_is_left_is_told() -> None:
@@ -181,6 +216,7 @@ def test_who_stops_listening_leaves_alone_what_has_not_begun() -> None:
         lambda number: number and stop.wait() and number,
         range(9),
         slots=1,
+        at_once=9,
         stop=stop,
         may_begin=always,
     )
@@ -201,7 +237,7 @@ def test_who_waits_when_all_is_stopped_goes_on_at_once() -> None:
             stopped.wait()
         return 0
 
-    made = WorkerPool(work, [0, 1], slots=1, stop=stopped, may_begin=always)
+    made = WorkerPool(work, [0, 1], slots=1, at_once=9, stop=stopped, may_begin=always)
     with closing(made.results(nothing)) as results:
         assert next(results) == 1
 

@@ -155,6 +155,10 @@ class WorldSource:
         return self.world.snapshot
 
     @property
+    def waits_for_provider(self) -> bool:
+        return True
+
+    @property
     def probes(self) -> bool:
         return self.world.alive is not None
 

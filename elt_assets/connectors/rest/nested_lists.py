@@ -130,6 +130,11 @@ class NestedSource(ListsOnly):
         return self._parents.snapshot and self._children.snapshot
 
     @property
+    def waits_for_provider(self) -> bool:
+        """For the answer to each page."""
+        return True
+
+    @property
     def requests(self) -> int:
         """Requests sent for parents and lists, which share a client."""
         return self._parents.requests

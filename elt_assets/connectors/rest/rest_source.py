@@ -226,6 +226,11 @@ class RestSource:
         return self._single.probe(missing, listed)
 
     @property
+    def waits_for_provider(self) -> bool:
+        """For the answer to each page."""
+        return True
+
+    @property
     def requests(self) -> int:
         """Requests sent by this source's client, which may be shared."""
         return self._client.requests

@@ -250,6 +250,11 @@ class ScimSource:
         return (self._chosen or self._plain).probe(missing, listed)
 
     @property
+    def waits_for_provider(self) -> bool:
+        """For the answer to each page."""
+        return True
+
+    @property
     def requests(self) -> int:
         """Requests sent for the configuration, the pages and single users."""
         return self._plain.requests + (0 if self._chosen is None else self._chosen.requests)

@@ -102,6 +102,7 @@ class ApiExtraction:
             numbered,
             enumerate(periods),
             slots=self.platform.settings.concurrency,
+            at_once=self.platform.settings.fetches,
             stop=threading.Event(),
             may_begin=lambda: True,
         )

@@ -175,6 +175,13 @@ class LakeWarehouse(Warehouse):
     def unload(self) -> None:
         """Nothing: what is committed is in files."""
 
+    def detach(self) -> bool:
+        """False: the lease is a session of PostgreSQL's, which must not be many in any case."""
+        return False
+
+    def attach(self) -> None:
+        """Nothing: it was never detached."""
+
     def make_room(self, added: int) -> None:
         """Let the memory limit be at least so many bytes above the usual one, until the end."""
         self._make_room(added)

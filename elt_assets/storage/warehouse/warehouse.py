@@ -110,6 +110,7 @@ class Warehouse(ABC):
         self.connection = connection
         self.prepared = prepared
         self.fencing_token = fencing_token
+        self.attached = True
 
     def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
         """Run a query, or a statement on temporary tables."""
@@ -172,6 +173,18 @@ class Warehouse(ABC):
 
         Call it outside of a transaction; nothing else may use the tables meanwhile.
         """
+
+    @abstractmethod
+    def detach(self) -> bool:
+        """Give back the instance and its memory until `attach`; other syncs stay out.
+
+        Call it outside of a transaction. Temporary tables and what `reading` lent are gone.
+        False where nothing can be given back, and everything goes on being usable.
+        """
+
+    @abstractmethod
+    def attach(self) -> None:
+        """Make the tables usable again after `detach`; raises what `Warehouses.open` raises."""
 
     @abstractmethod
     def make_room(self, added: int) -> None:

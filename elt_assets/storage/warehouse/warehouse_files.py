@@ -1,15 +1,15 @@
 """The warehouse as files: one small DuckDB file per integration, and files that all of them share.
 
-The file's own lock keeps two syncs of one integration apart: between processes by the operating
-system, inside one process by DuckDB's refusal to attach a file twice.
+A lease (`leases`) keeps two syncs of one integration apart, also while neither has the file
+attached. The file's own lock keeps readers out meanwhile.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -17,7 +17,6 @@ import duckdb
 from elt_assets.errors import (
     InvalidInput,
     PermanentError,
-    SyncError,
     WarehouseBusy,
     WarehouseDamaged,
 )
@@ -33,6 +32,7 @@ from elt_assets.storage.warehouse.database_file import (
 )
 from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instance, Instances
 from elt_assets.storage.warehouse.file_errors import make_folder, removed, translated
+from elt_assets.storage.warehouse.leases import Leases
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
     Layout,
@@ -65,14 +65,29 @@ _SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
 ALIAS = "warehouse"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attached:
-    """A file, and the instance that has it."""
+    """A file, and the instance that has it; `held` gives the instance back."""
 
-    connection: duckdb.DuckDBPyConnection
-    instance: Instance
     ref: Place
     path: Path
+    held: ExitStack
+    instance: Instance = field(init=False)
+    connection: duckdb.DuckDBPyConnection = field(init=False)
+    added: int = 0
+    """Bytes by which the memory limit is raised."""
+    left: tuple[object, ...] | None = None
+    """What `written` said of the file when it was detached; None while it is attached."""
+
+    def borrow(self, instances: Instances) -> None:
+        """Borrow an instance to attach the file to."""
+        self.instance = self.held.enter_context(instances.lent())
+        self.connection = self.held.enter_context(self.instance.cursor())
+
+    def make_room(self, added: int) -> None:
+        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        self.added = max(self.added, added)
+        self.instance.make_room(self.added)
 
     def choose_compression(self) -> None:
         """Let what is written from now on be compressed unless the file is small.
@@ -89,6 +104,11 @@ class _Attached:
         self.connection.execute("USE memory")
         self.connection.execute(f"DETACH {ALIAS}")
 
+    def leave(self) -> None:
+        """Detach the file for a while."""
+        self.detach()
+        self.left = written(self.path)
+
 
 class FileWarehouse(Warehouse):
     """An integration's file, attached."""
@@ -97,14 +117,12 @@ class FileWarehouse(Warehouse):
         self,
         attached: _Attached,
         ref: IntegrationRef,
-        grow: Callable[[_Attached], None],
-        unload: Callable[[_Attached], None],
+        files: FileWarehouses,
     ) -> None:
         super().__init__(attached.connection, attached.instance.prepared)
         self._attached = attached
         self._tenant = tenant_columns(ref)
-        self._grow = grow
-        self._unload = unload
+        self._files = files
 
     def reading(self) -> duckdb.DuckDBPyConnection:
         reading = self.connection.cursor()
@@ -156,15 +174,29 @@ class FileWarehouse(Warehouse):
 
     def grow(self) -> None:
         """Give the file larger blocks once it is too large for its own."""
-        self._grow(self._attached)
+        self._files.grow(self._attached)
 
     def unload(self) -> None:
         """Open a large file again: DuckDB remembers each row group that it wrote."""
-        self._unload(self._attached)
+        self._files.unload(self._attached)
+
+    def detach(self) -> bool:
+        """Detach the file and give the instance back."""
+        self.attached = False
+        self._attached.leave()
+        self._attached.held.close()
+        return True
+
+    def attach(self) -> None:
+        """Attach the file to an instance again; raises `WarehouseBusy` if it was written to."""
+        self._files.attach_again(self._attached)
+        self.connection = self._attached.connection
+        self.prepared = self._attached.instance.prepared
+        self.attached = True
 
     def make_room(self, added: int) -> None:
         """Let the memory limit be at least so many bytes above the usual one, until the end."""
-        self._attached.instance.make_room(added)
+        self._attached.make_room(added)
 
 
 class FileWarehouses(Warehouses):
@@ -189,6 +221,7 @@ class FileWarehouses(Warehouses):
     ) -> None:
         self._root = root
         self._lock_wait = lock_wait
+        self._leases = Leases(root / ".leases")
         self._instances = Instances(
             threads=threads,
             memory_limit=memory_limit,
@@ -225,7 +258,7 @@ class FileWarehouses(Warehouses):
     def open(self, ref: IntegrationRef, *, read_only: bool = False) -> Iterator[Warehouse]:
         """See `Warehouses`; waits for the file's lock for `lock_wait` seconds."""
         with self._attached(ref, read_only=read_only, wait=self._lock_wait) as attached:
-            yield FileWarehouse(attached, ref, self._grow, self._unload)
+            yield FileWarehouse(attached, ref, self)
 
     @contextmanager
     def open_shared(
@@ -237,28 +270,44 @@ class FileWarehouses(Warehouses):
 
     @contextmanager
     def _attached(self, ref: Place, *, read_only: bool, wait: float) -> Iterator[_Attached]:
-        path = self.path(ref)
         with (
-            self._instances.lent() as instance,
-            instance.cursor() as connection,
-            translated(ref, path),
+            self._unless_leased(ref, wait) if read_only else self._leased(ref, wait),
+            self._opened(ref, read_only, wait) as attached,
         ):
-            attached = _Attached(connection, instance, ref, path)
+            yield attached
+
+    @contextmanager
+    def _leased(self, ref: Place, wait: float) -> Iterator[None]:
+        with ExitStack() as lease:
+            for attempt in waiting_for_lock(wait):
+                with attempt:
+                    lease.enter_context(self._leases.taken(ref, self.path(ref)))
+            yield
+
+    @contextmanager
+    def _unless_leased(self, ref: Place, wait: float) -> Iterator[None]:
+        for attempt in waiting_for_lock(wait):
+            with attempt:
+                self._leases.refuse_if_taken(ref, self.path(ref))
+        yield
+
+    @contextmanager
+    def _opened(self, ref: Place, read_only: bool, wait: float) -> Iterator[_Attached]:
+        path = self.path(ref)
+        with translated(ref, path), ExitStack() as held:
+            attached = _Attached(ref, path, held)
+            attached.borrow(self._instances)
             self._attach(attached, read_only, wait)
             yield attached
-            attached.detach()
+            if attached.left is None:
+                attached.detach()
 
     def is_held(self, ref: IntegrationRef) -> bool:
-        if not self.exists(ref):
-            return False
         try:
-            with self._attached(ref, read_only=True, wait=0.0):
-                return False
+            self._leases.refuse_if_taken(ref, self.path(ref))
         except WarehouseBusy:
             return True
-        except SyncError:
-            # Damaged or unreadable, which the next sync will report; but not held.
-            return False
+        return False
 
     def last_written(self, ref: IntegrationRef) -> str:
         path = self.path(ref)
@@ -267,7 +316,7 @@ class FileWarehouses(Warehouses):
     @contextmanager
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         path = self.path(ref)
-        with ExitStack() as held:
+        with self._leased(ref, self._lock_wait), ExitStack() as held:
             # What was never made in full would be found damaged: it is taken away first.
             with whole_or_made_here(ref, path, self._root) as found:
                 pass
@@ -275,7 +324,7 @@ class FileWarehouses(Warehouses):
                 # Read-only: closing must not touch a write-ahead log that by then may be
                 # that of a new file in the same place.
                 with suppress(WarehouseDamaged):
-                    held.enter_context(self.open(ref, read_only=True))
+                    held.enter_context(self._opened(ref, True, self._lock_wait))
             unlink(path)
             unlink(rewritten(path))
             yield
@@ -363,7 +412,8 @@ class FileWarehouses(Warehouses):
         """Close the instances kept for reuse and remove spill files."""
         self._instances.close()
 
-    def _grow(self, attached: _Attached) -> None:
+    def grow(self, attached: _Attached) -> None:
+        """See `Warehouse`."""
         attached.choose_compression()
         if size_of(attached.path) < _LARGE or _block_size(attached.connection) >= LARGE_BLOCKS:
             return
@@ -371,20 +421,40 @@ class FileWarehouses(Warehouses):
         _replace(attached, LARGE_BLOCKS)
         self._reopen(attached)
 
-    def _unload(self, attached: _Attached) -> None:
+    def unload(self, attached: _Attached) -> None:
+        """See `Warehouse`."""
         if size_of(attached.path) < _LARGE:
             return
         _checkpointed(attached.connection, attached.path)
         self._reopen(attached)
         attached.instance.trim()
 
+    def attach_again(self, attached: _Attached) -> None:
+        """Borrow an instance and attach the file that was detached."""
+        try:
+            attached.borrow(self._instances)
+            attached.instance.make_room(attached.added)
+            self._attach_unchanged(attached)
+        except BaseException as error:
+            attached.held.__exit__(type(error), error, error.__traceback__)
+            raise
+
     def _reopen(self, attached: _Attached) -> None:
-        left = written(attached.path)
-        attached.detach()
-        # For a moment no process has the file. One that writes to it then may have changed what
-        # the caller has read of it.
+        attached.leave()
+        self._attach_unchanged(attached)
+
+    def _attach_unchanged(self, attached: _Attached) -> None:
+        """Attach the file again; raise `WarehouseBusy` if it was written to meanwhile.
+
+        The lease keeps other syncs out, but a program that heeds no lease may have changed what
+        the caller has read of it.
+        """
+        left = attached.left
+        if identity(attached.path) is None:
+            raise removed(attached.ref, attached.path)
         self._attach(attached, read_only=False, wait=self._lock_wait)
         if written(attached.path) != left:
+            attached.left = left
             raise WarehouseBusy(
                 f"{attached.ref}: warehouse file {attached.path} was written to by another sync "
                 "meanwhile; let that one end, and sync again"
@@ -414,6 +484,7 @@ class FileWarehouses(Warehouses):
                     connection.execute(f"DETACH {ALIAS}")
                     raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
+        attached.left = None
         # The instance still has the settings of the file before.
         attached.choose_compression()
 

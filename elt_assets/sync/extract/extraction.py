@@ -16,7 +16,13 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from elt_assets.connectors.source import AsksWhetherChanged, ListsOtherwise, Page, Source
+from elt_assets.connectors.source import (
+    AsksWhetherChanged,
+    ListsOtherwise,
+    Page,
+    Source,
+    WaitsForProvider,
+)
 from elt_assets.errors import (
     PositionRefused,
     Stopped,
@@ -35,9 +41,11 @@ from elt_assets.sync.extract.checkpoints import (
 )
 from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
-from elt_assets.sync.extract.prefetch import prefetched
-from elt_assets.sync.extract.staging import Batch, Landing
+from elt_assets.sync.extract.prefetch import Line, fetched_ahead, prefetched
+from elt_assets.sync.extract.staging import Batch, GatheredPages, Landing
 from elt_assets.sync.extract.sync_mode import SyncMode
+from elt_assets.sync.extract.workplace import Workplace
+from elt_assets.sync.fetch_budget import FetchBudget, Share
 from elt_assets.sync.outcome import Certificate
 from elt_assets.sync.sync_request import SyncRequest
 from elt_assets.telemetry import tracing
@@ -45,7 +53,11 @@ from elt_assets.telemetry.logs import logger
 
 WRITE_ATTEMPTS = 10
 _AHEAD_BYTES = 32 * 2**20
-"""No other batch is prepared while those that are not written yet take this much memory."""
+"""No other batch is prepared while those that are not written yet take this much memory, and none
+is fetched while those that are not prepared yet do."""
+_PREPARED_AHEAD = 4
+_FETCHED_AHEAD = 1
+"""Batches that wait at most to be written, and to be prepared."""
 
 
 @dataclass(slots=True)
@@ -70,6 +82,8 @@ class Extraction:
     time_budget: float
     """Seconds after which no more pages are taken in this attempt."""
     meter: PageMeter
+    budget: FetchBudget
+    """Room for pages that are fetched and not mapped yet."""
     may_grow: bool
     """Whether the file may be replaced meanwhile: not while the source reads from it."""
     resumed_batches: int = 0
@@ -135,12 +149,27 @@ class Extraction:
             and self._may_ask_whether_changed(state, previous)
         ):
             source.recall(known)
+        return self._land_fetched(landing, source, state)
+
+    def _land_fetched(
+        self, landing: Landing, source: Source, state: ExtractionState
+    ) -> ExtractionState:
         leaving = threading.Event()
-        pages = self._pages(source, state, leaving)
-        batches = batched(pages, self.request.pages_per_batch)
-        prepared = _prepared(landing, batches, state.batches, source)
-        with closing(prefetched(prepared, _AHEAD_BYTES, leaving)) as coming:
-            return self._land(landing, state, coming)
+        work = Workplace(self.warehouse, may_leave=isinstance(source, WaitsForProvider))
+        with Share(self.budget, lambda: self.request.stop.is_set() or leaving.is_set()) as share:
+            pages = self._pages(source, state, _Fetching(leaving, share, work))
+            groups = _gathered(
+                landing, batched(pages, self.request.pages_per_batch), state.batches, source
+            )
+            fetched = Line[GatheredPages](_AHEAD_BYTES, _FETCHED_AHEAD, work.wait)
+            ahead = Line[_PreparedBatch](_AHEAD_BYTES, _PREPARED_AHEAD, work.wait)
+            with (
+                closing(fetched_ahead(groups, fetched, leaving)) as gathered,
+                closing(
+                    prefetched(_prepared(landing, gathered, share), ahead, leaving, work)
+                ) as coming,
+            ):
+                return self._land(landing, state, coming)
 
     def _may_ask_whether_changed(
         self, state: ExtractionState, previous: PreviousExtraction | None
@@ -222,15 +251,16 @@ class Extraction:
                 return
             yield found.batch
 
-    def _pages(
-        self, source: Source, state: ExtractionState, leaving: threading.Event
-    ) -> Iterator[Page]:
+    def _pages(self, source: Source, state: ExtractionState, fetching: _Fetching) -> Iterator[Page]:
         """The remaining pages; those fetched before a request to stop are still landed."""
         pages = source.pages(state.cursor, state.sync_mode.since)
         self.meter.begun(state)
         ends = time.monotonic() + self.time_budget
         taken = False
-        while not (self.request.stop.is_set() or leaving.is_set()):
+        while True:
+            fetching.share.wait_for_room()
+            if self.request.stop.is_set() or fetching.leaving.is_set():
+                return
             # The first page always: an extraction whose budget is spent still makes progress.
             if taken and time.monotonic() >= ends:
                 raise TimeBudgetSpent(self._time_is_over(source.resumable))
@@ -242,6 +272,8 @@ class Extraction:
             if page is None:
                 return
             taken = True
+            fetching.share.add(len(page.body))
+            fetching.work.arrived()
             self.meter.fetched(page)
             yield page
 
@@ -276,13 +308,31 @@ class _PreparedBatch:
         return self.batch.last.next is None
 
 
-def _prepared(
+@dataclass(frozen=True, slots=True)
+class _Fetching:
+    """What the thread that fetches shares with those that use its pages."""
+
+    leaving: threading.Event
+    """Set when no more pages are wanted."""
+    share: Share
+    work: Workplace
+
+
+def _gathered(
     landing: Landing, groups: Iterator[list[Page]], first: int, source: Source
-) -> Iterator[_PreparedBatch]:
+) -> Iterator[GatheredPages]:
     again = source.again if isinstance(source, AsksWhetherChanged) else _as_it_is
     for number, pages in enumerate(groups, first):
+        yield landing.gather(number, pages, again)
+
+
+def _prepared(
+    landing: Landing, groups: Iterator[GatheredPages], share: Share
+) -> Iterator[_PreparedBatch]:
+    for gathered in groups:
         started = time.perf_counter()
-        batch = landing.prepare(number, pages, again)
+        batch = landing.prepare(gathered)
+        share.give_back(gathered.fetched)
         yield _PreparedBatch(batch, time.perf_counter() - started)
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Generic, Protocol, TypeVar
 
 from elt_assets.connectors import slot
 
-_FURTHEST = 4
-"""Items that wait at most. What waits when a process dies has to be fetched again."""
+Wait = Callable[[threading.Condition, Callable[[], bool]], None]
+"""Wait until a condition holds, see `Workplace.wait`."""
 
 
 class Item(Protocol):
@@ -34,14 +34,43 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 
-def prefetched(items: Iterator[T], room: int, leaving: threading.Event) -> Generator[T]:
+class Helper(Protocol):
+    """What a thread that makes items takes part in, and how a reader waits for it."""
+
+    def join(self) -> None:
+        """The thread begins."""
+
+    def quit(self) -> None:
+        """The thread has ended."""
+
+    def wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`, which is notified by `changed`."""
+
+
+def fetched_ahead(items: Iterator[T], line: Line[T], leaving: threading.Event) -> Generator[T]:
+    """The items in order, all made by a thread that holds no slot; see `prefetched`."""
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as thread:
+        try:
+            context = copy_context()
+            context.run(slot.take, None)
+            making = thread.submit(context.run, _make, items, line)
+            while (item := line.take()) is not None:
+                yield item
+            making.result()
+        finally:
+            leaving.set()
+            line.close()
+
+
+def prefetched(
+    items: Iterator[T], line: Line[T], leaving: threading.Event, helper: Helper
+) -> Generator[T]:
     """The items in order, made while those before them are used.
 
-    None is begun while what waits and what is used takes `room` bytes or more. Only one thread at
-    a time is in `items`. Close it: a consumer that stops waits for the item
-    under way; `leaving`, which is set then, should make that short.
+    The first one is made by the caller. Only one thread at a time is in `items`. Close it: a
+    consumer that stops waits for the item under way; `leaving`, which is set then, should make
+    that short.
     """
-    line = _Line[T](room)
     # No thread starts before it is given something to do.
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
         try:
@@ -50,9 +79,8 @@ def prefetched(items: Iterator[T], room: int, leaving: threading.Event) -> Gener
             while item is not None:
                 if making is None and not item.is_last:
                     line.use(item)
-                    # In a copy of the context, so that a wait in there is known to be this
-                    # reader's.
-                    making = thread.submit(copy_context().run, _make, items, line)
+                    helper.join()
+                    making = thread.submit(copy_context().run, _make, items, line, helper.quit)
                 yield item
                 item = None if making is None else line.take()
             if making is not None:
@@ -62,7 +90,11 @@ def prefetched(items: Iterator[T], room: int, leaving: threading.Event) -> Gener
             line.close()
 
 
-def _make(items: Iterator[T], line: _Line[T]) -> None:
+def _nothing() -> None:
+    """No-op."""
+
+
+def _make(items: Iterator[T], line: Line[T], ended: Callable[[], None] = _nothing) -> None:
     try:
         while line.wait_for_room():
             item = next(items, None)
@@ -72,14 +104,21 @@ def _make(items: Iterator[T], line: _Line[T]) -> None:
             if item.is_last:
                 return
     finally:
+        ended()
         line.end()
 
 
-class _Line(Generic[T]):
-    """Items between the thread that makes them and the one that uses them."""
+class Line(Generic[T]):
+    """Items between the thread that makes them and the one that uses them.
 
-    def __init__(self, room: int) -> None:
+    None is begun while `furthest` wait, or while what waits and what is used takes `room` bytes or
+    more. What waits when a process dies has to be fetched again.
+    """
+
+    def __init__(self, room: int, furthest: int, wait: Wait) -> None:
         self._room = room
+        self._furthest = furthest
+        self._wait = wait
         self._waiting: deque[T] = deque()
         self._taken = 0
         self._used = 0
@@ -106,9 +145,7 @@ class _Line(Generic[T]):
             self._changed.notify_all()
             is_there = self._is_there()
         if not is_there:
-            # The producer may itself only wait.
-            with slot.blocked(), self._changed:
-                self._changed.wait_for(self._is_there)
+            self._wait(self._changed, self._is_there)
         with self._changed:
             if not self._waiting:
                 return None
@@ -139,4 +176,4 @@ class _Line(Generic[T]):
         return bool(self._waiting) or self._ended
 
     def _has_room(self) -> bool:
-        return self._closed or (self._taken < self._room and len(self._waiting) < _FURTHEST)
+        return self._closed or (self._taken < self._room and len(self._waiting) < self._furthest)

@@ -33,6 +33,31 @@ _ROOM_BY_SIZE = 4
 as records, and mapped, and a single value of millions of characters several times more."""
 
 
+@dataclass(frozen=True, slots=True)
+class GatheredPages:
+    """The pages of a batch, not mapped yet; `records_of` an earlier sync if they repeat its batch.
+
+    `fetched` are the bytes that their first fetching brought.
+    """
+
+    number: int
+    pages: Sequence[Page]
+    digests: Sequence[str]
+    digest: str
+    records_of: str | None
+    fetched: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pages."""
+        return sum(len(page.body) for page in self.pages)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the last page is the last of all."""
+        return self.pages[-1].next is None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Pages mapped and not yet written; `last` is the last of them.
@@ -73,8 +98,6 @@ class Landing:
     ) -> None:
         """Batches of `previous` that come again are not mapped again."""
         self._warehouse = warehouse
-        self._prepared = warehouse.prepared
-        self._make_room = warehouse.make_room
         self._stream = key.stream
         self._ref = key.ref
         self._sync_id = sync_id
@@ -88,27 +111,37 @@ class Landing:
         batches = () if self._previous is None else self._previous.batches.values()
         return [page for one in batches if one.mapping == self._mapping for page in one.pages]
 
-    def prepare(self, number: int, pages: Sequence[Page], again: Callable[[Page], Page]) -> Batch:
-        """The content of batch `number` (from 0). Writes nothing, so it may run during `land`.
+    def gather(
+        self, number: int, pages: Sequence[Page], again: Callable[[Page], Page]
+    ) -> GatheredPages:
+        """The pages of batch `number` (from 0), and whether they repeat an earlier batch.
 
         `again` fetches in full a page that is known to be unchanged; it is called where the
-        batch differs from the one before.
-
-        Raises `PageUnreadable` for a page of which it is not clear where its list is, and
-        `BooksUnbalanced` when the records found in SQL are not as many as were counted.
+        batch differs from the one before. Uses neither the warehouse nor its instance.
         """
         digests = [page_reuse.page_digest(page) for page in pages]
         digest = page_reuse.digest(self._mapping, digests)
         known = self._previous.batches.get(number) if self._previous else None
         repeated = known is not None and known.digest == digest
+        fetched = sum(len(page.body) for page in pages)
         if not repeated and any(page.known is not None for page in pages):
             pages = [again(page) for page in pages]
             digests = [page_reuse.page_digest(page) for page in pages]
             digest = page_reuse.digest(self._mapping, digests)
+        records_of = known.records_of if known is not None and repeated else None
+        return GatheredPages(number, pages, digests, digest, records_of, fetched)
+
+    def prepare(self, gathered: GatheredPages) -> Batch:
+        """The content of a batch. Writes nothing, so it may run during `land`.
+
+        Raises `PageUnreadable` for a page of which it is not clear where its list is, and
+        `BooksUnbalanced` when the records found in SQL are not as many as were counted.
+        """
+        pages = gathered.pages
         fetched = sum(page.count for page in pages)
         totals = {page.total for page in pages if page.total is not None}
         batch = Batch(
-            number=number,
+            number=gathered.number,
             last=pages[-1],
             pages=len(pages),
             fetched=fetched,
@@ -116,22 +149,20 @@ class Landing:
             declared_totals=frozenset(totals),
             doubts=tuple(dict.fromkeys(doubt for page in pages for doubt in page.doubts)),
             page_starts=first_positions(pages),
-            digest=digest,
-            records_of=self._sync_id,
-            known_pages=page_reuse.recorded(self._mapping, pages, digests),
+            digest=gathered.digest,
+            records_of=gathered.records_of or self._sync_id,
+            known_pages=page_reuse.recorded(self._mapping, pages, gathered.digests),
         )
-        if known is not None and repeated:
-            return replace(batch, records_of=known.records_of)
-        return self._mapped(batch, pages)
+        return batch if gathered.records_of is not None else self._mapped(batch, pages)
 
     def _mapped(self, batch: Batch, pages: Sequence[Page]) -> Batch:
         size = sum(len(page.body) for page in pages)
         if size > _LARGE_BATCH:
-            self._make_room(_ROOM + _ROOM_BY_SIZE * size)
+            self._warehouse.make_room(_ROOM + _ROOM_BY_SIZE * size)
         table = pages_table(self._ref, pages)
         if any(self._may_have_two_lists(page.body) for page in pages):
             self._refuse_two_lists(table)
-        mapped = self._prepared.run(self._query, PAGES, table)
+        mapped = self._warehouse.prepared.run(self._query, PAGES, table)
         bad = pc.is_valid(mapped["reason"])
         rejected: int = pc.sum(bad, min_count=0).as_py()
         staged = mapped.num_rows - rejected
@@ -251,7 +282,7 @@ class Landing:
                     list_filter(json_keys(body, {above}), lambda name: name = {literal(name)})
                 ) > 1
             """
-            if self._prepared.run(query, PAGES, table).num_rows:
+            if self._warehouse.prepared.run(query, PAGES, table).num_rows:
                 raise PageUnreadable(
                     f"a page has {name!r} more than once, so it is not clear which list is meant"
                 )

@@ -78,7 +78,13 @@ _OF_ANY_STORES = frozenset(
     "inside a warehouse transaction",
     "inside an operational transaction",
 }
-BOUNDARIES = _OF_ANY_STORES | {"before the file is closed", "after the file is closed"}
+BOUNDARIES = _OF_ANY_STORES | {
+    "before the file is closed",
+    "after the file is closed",
+    "before the file is detached for a wait",
+    "while the file is detached",
+    "after the file is attached again",
+}
 BOUNDARIES_ON_A_LAKE = (
     _OF_ANY_STORES
     | {
@@ -111,6 +117,8 @@ class Moments:
     fatal: int | None = None
     death: Death = "SIGKILL"
     names: list[str] = field(default_factory=list)
+    detached: threading.Event = field(default_factory=threading.Event)
+    """Set while a sync waits for its provider and has detached its file."""
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def reach(self, name: str) -> None:
@@ -195,6 +203,8 @@ def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
             if on_a_lake:
                 moments.reach("after the lease is taken")
             warehouse.connection = _watched_connection(warehouse.connection, moments)
+            if not on_a_lake:
+                _watch_waits(warehouse, moments)
             yield warehouse
             moments.reach(f"before {end}")
         moments.reach(f"after {end}")
@@ -203,6 +213,26 @@ def watched_warehouses(warehouses: Warehouses, moments: Moments) -> Warehouses:
     if isinstance(warehouses, LakeWarehouses):
         _watch_the_making(warehouses, moments)
     return warehouses
+
+
+def _watch_waits(warehouse: Warehouse, moments: Moments) -> None:
+    plain_detach, plain_attach = warehouse.detach, warehouse.attach
+
+    def detach() -> bool:
+        moments.reach("before the file is detached for a wait")
+        detached = plain_detach()
+        moments.reach("while the file is detached")
+        moments.detached.set()
+        return detached
+
+    def attach() -> None:
+        moments.detached.clear()
+        plain_attach()
+        warehouse.connection = _watched_connection(warehouse.connection, moments)
+        moments.reach("after the file is attached again")
+
+    warehouse.detach = detach  # type: ignore[method-assign]
+    warehouse.attach = attach  # type: ignore[method-assign]
 
 
 def _watch_the_making(warehouses: LakeWarehouses, moments: Moments) -> None:

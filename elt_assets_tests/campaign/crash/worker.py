@@ -20,6 +20,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
+from elt_assets.sync.extract import workplace
 from elt_assets.sync.outcome import Mode, Outcome
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.store_tables import warehouse_layout
@@ -34,6 +35,8 @@ from elt_assets_tests.campaign.histories import FIELDS, MENDED, History, Step, T
 from elt_assets_tests.campaign.state import installation
 
 BY = "the campaign"
+_LONGEST = 5.0
+"""Seconds that a page waits for the sync that wants it."""
 
 
 def open_platform(home: Path, history: History, step: Step, moments: Moments) -> SyncService:
@@ -42,7 +45,14 @@ def open_platform(home: Path, history: History, step: Step, moments: Moments) ->
     database = watched(operational_database(settings), moments)
     records = watched_warehouses(warehouses(settings, warehouse_layout()), moments)
 
+    slow = history.slow and settings.warehouse_url is None
+    # A sync that waits leaves at once, or never.
+    workplace._GRACE = 0.0 if slow else 60.0
+
     def on_page(number: int) -> None:
+        if slow:
+            # Not for ever: a sync that fails never detaches its file again.
+            moments.detached.wait(_LONGEST)
         moments.reach("before a page")
         with served_file(home).open("a") as served:
             served.write(f"{number}\n")

@@ -122,21 +122,20 @@ def test_a_file_that_a_sync_holds_is_left_alone(warehouses: FileWarehouses) -> N
         warehouses.compact(ACME)
 
 
-def test_whoever_writes_to_the_new_file_before_the_old_one_is_let_go_keeps_the_write(
+def test_no_process_writes_to_the_new_file_before_the_old_one_is_closed(
     warehouses: FileWarehouses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Letting go of the old file must not take the new one's write-ahead log along."""
-    replace = os.replace
-    with another_process(WRITER, warehouses.path(ACME).parents[1]) as writer:
+    """Closing the old file would take the new one's write-ahead log along."""
+    replace, other = os.replace, FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=0)
 
-        def replace_and_let_another_write(source: Path, target: Path) -> None:
-            replace(source, target)
-            assert writer.hears() == "written"
+    def replace_and_try_to_write(source: Path, target: Path) -> None:
+        replace(source, target)
+        with pytest.raises(WarehouseBusy), other.open(ACME):
+            pass
 
-        monkeypatch.setattr(os, "replace", replace_and_let_another_write)
-        warehouses.compact(ACME)
-        writer.kill()
-    assert numbers(warehouses) == (101, 50)
+    monkeypatch.setattr(os, "replace", replace_and_try_to_write)
+    warehouses.compact(ACME)
+    assert numbers(warehouses) == (100, 50)
 
 
 class _OpensTooEarly:
@@ -326,12 +325,12 @@ def test_who_finds_that_another_wrote_while_the_file_was_let_go_of_begins_anew(
 ) -> None:
     """What a sync knows of its file would no longer be so."""
     monkeypatch.setattr(warehouse_files, "_LARGE", 100_000)
-    other = FileWarehouses(warehouses.path(ACME).parents[1], lock_wait=0)
     attach = warehouses._attach
 
     def after_another_wrote(*arguments: Any, **named: Any) -> None:
         monkeypatch.setattr(warehouses, "_attach", attach)
-        with other.open(ACME) as connection:
+        # A program that heeds no lease.
+        with duckdb.connect(str(warehouses.path(ACME))) as connection:
             connection.execute("INSERT INTO numbers VALUES (-1, 'written')")
         attach(*arguments, **named)
 
@@ -341,7 +340,6 @@ def test_who_finds_that_another_wrote_while_the_file_was_let_go_of_begins_anew(
     ):
         monkeypatch.setattr(warehouses, "_attach", after_another_wrote)
         getattr(lent, act)()
-    other.close()
     assert numbers(warehouses) == (101, 50)
 
 

@@ -542,7 +542,7 @@ def test_a_full_disk_keeps_what_was_committed_and_works_again_with_room(tmp_path
 
 
 def test_a_disk_without_room_for_one_more_folder_is_full(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "1m,nr_inodes=2") as disk:
+    with small_disk(tmp_path / "disk", "1m,nr_inodes=4") as disk:
         warehouses = FileWarehouses(disk, lock_wait=0)
         (disk / "filler").touch()
         with pytest.raises(StorageFull, match=rf"^acme:main: no space left for {disk}/acme"):

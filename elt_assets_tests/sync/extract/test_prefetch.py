@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.connectors import slot
 from elt_assets.connectors.slot import Slot
-from elt_assets.sync.extract.prefetch import prefetched
+from elt_assets.sync.extract.prefetch import Line, fetched_ahead, prefetched
 
 ROOM = 100
 
@@ -19,6 +19,28 @@ class Thing:
     number: int
     nbytes: int = 1
     is_last: bool = False
+
+
+class Patient:
+    """Counts the threads that help, and waits without ado."""
+
+    helping = 0
+
+    def join(self) -> None:
+        self.helping += 1
+
+    def quit(self) -> None:
+        self.helping -= 1
+
+    def wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
+        with changed:
+            changed.wait_for(ready)
+
+
+def ahead(items: Iterator[Thing], leaving: threading.Event | None = None) -> Generator[Thing]:
+    helper = Patient()
+    line = Line[Thing](ROOM, 4, helper.wait)
+    return prefetched(items, line, leaving or threading.Event(), helper)
 
 
 def things(made: list[int], last: int, nbytes: int = 1) -> Iterator[Thing]:
@@ -47,7 +69,7 @@ class Reached:
 
 def test_items_are_made_while_one_is_used() -> None:
     reached = Reached()
-    with closing(prefetched(reached.things(9), ROOM, threading.Event())) as coming:
+    with closing(ahead(reached.things(9))) as coming:
         assert next(coming).number == 0
         # Four that wait; nothing is taken meanwhile.
         reached.wait_for(5)
@@ -56,7 +78,7 @@ def test_items_are_made_while_one_is_used() -> None:
 
 def test_no_more_than_four_items_wait() -> None:
     made: list[int] = []
-    with closing(prefetched(things(made, 20), ROOM, threading.Event())) as coming:
+    with closing(ahead(things(made, 20))) as coming:
         for thing in coming:
             assert len(made) <= thing.number + 1 + 4
     assert len(made) == 21
@@ -64,14 +86,14 @@ def test_no_more_than_four_items_wait() -> None:
 
 def test_none_is_made_while_others_take_all_the_room() -> None:
     made: list[int] = []
-    with closing(prefetched(things(made, 9, nbytes=ROOM), ROOM, threading.Event())) as coming:
+    with closing(ahead(things(made, 9, nbytes=ROOM))) as coming:
         for thing in coming:
             assert made == list(range(thing.number + 1))
 
 
 def test_two_that_fill_the_room_wait_for_one_to_be_used() -> None:
     reached = Reached()
-    with closing(prefetched(reached.things(9, nbytes=ROOM // 2), ROOM, threading.Event())) as it:
+    with closing(ahead(reached.things(9, nbytes=ROOM // 2))) as it:
         for thing in it:
             reached.wait_for(min(thing.number + 2, 10))
             assert len(reached.made) <= thing.number + 2
@@ -79,14 +101,14 @@ def test_two_that_fill_the_room_wait_for_one_to_be_used() -> None:
 
 def test_a_single_item_needs_no_thread() -> None:
     before = threading.active_count()
-    with closing(prefetched(things([], 0), ROOM, threading.Event())) as coming:
+    with closing(ahead(things([], 0))) as coming:
         next(coming)
         assert threading.active_count() == before
         assert not list(coming)
 
 
 def test_no_items_are_none() -> None:
-    assert not list(prefetched(iter(()), ROOM, threading.Event()))
+    assert not list(ahead(iter(())))
 
 
 def test_an_error_comes_in_the_place_of_the_item_it_prevented() -> None:
@@ -95,7 +117,7 @@ def test_an_error_comes_in_the_place_of_the_item_it_prevented() -> None:
         yield Thing(1)
         raise ValueError("the third one")
 
-    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
+    with closing(ahead(items())) as coming:
         assert [next(coming).number, next(coming).number] == [0, 1]
         with pytest.raises(ValueError, match="the third one"):
             next(coming)
@@ -110,7 +132,7 @@ def test_who_leaves_says_so_and_leaves_no_thread_behind() -> None:
         yield Thing(1)
 
     before = threading.active_count()
-    coming = prefetched(items(), ROOM, leaving)
+    coming = ahead(items(), leaving)
     next(coming)
     coming.close()
     assert leaving.is_set()
@@ -120,45 +142,40 @@ def test_who_leaves_says_so_and_leaves_no_thread_behind() -> None:
 def test_who_leaves_while_the_maker_waits_for_room_leaves_no_thread_behind() -> None:
     reached = Reached()
     before = threading.active_count()
-    coming = prefetched(reached.things(20), ROOM, threading.Event())
+    coming = ahead(reached.things(20))
     next(coming)
     reached.wait_for(5)
     coming.close()
     assert threading.active_count() == before
 
 
-def test_a_slot_is_released_while_producer_and_consumer_both_wait() -> None:
-    left, came_back = threading.Event(), threading.Event()
-    slot.take(Slot(left.set, came_back.set))
+def test_what_is_fetched_ahead_is_fetched_without_a_slot_and_no_further_than_the_line() -> None:
+    reached, slots = Reached(), []
 
     def items() -> Iterator[Thing]:
-        yield Thing(0)
-        with slot.waiting(slot.WORTH_LEAVING):
-            left.wait()
-        yield Thing(1, is_last=True)
+        slots.append(slot.current())
+        yield from reached.things(9)
 
-    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
-        assert [thing.number for thing in coming] == [0, 1]
-    assert came_back.is_set()
+    slot.take(Slot(lambda _: True, lambda _: None))
+    line = Line[Thing](ROOM, 1, Patient().wait)
+    try:
+        with closing(fetched_ahead(items(), line, threading.Event())) as coming:
+            for thing in coming:
+                reached.wait_for(min(thing.number + 2, 10))
+                assert len(reached.made) <= thing.number + 3
+    finally:
+        slot.take(None)
+    assert slots == [None]
 
 
-def test_a_slot_is_kept_while_there_is_an_item_to_use() -> None:
-    left, go_on = threading.Event(), threading.Event()
-    slot.take(Slot(left.set, left.set))
-    waits = threading.Event()
-
+def test_an_error_of_what_is_fetched_ahead_comes_in_its_place_and_leaves_no_thread() -> None:
     def items() -> Iterator[Thing]:
         yield Thing(0)
-        yield Thing(1)
-        with slot.waiting(slot.WORTH_LEAVING):
-            waits.set()
-            go_on.wait()
-        yield Thing(2, is_last=True)
+        raise ValueError("the second one")
 
-    with closing(prefetched(items(), ROOM, threading.Event())) as coming:
+    before = threading.active_count()
+    coming = fetched_ahead(items(), Line[Thing](ROOM, 1, Patient().wait), threading.Event())
+    assert next(coming).number == 0
+    with pytest.raises(ValueError, match="the second one"):
         next(coming)
-        waits.wait()
-        assert next(coming).number == 1
-        assert not left.is_set()
-        go_on.set()
-        assert [thing.number for thing in coming] == [2]
+    assert threading.active_count() == before

@@ -1,0 +1,89 @@
+"""The workplace of an extraction: a slot of the worker pool and the attached warehouse.
+
+Both are given back while every thread of the extraction waits for the provider. The integration's
+lease stays, so that no other sync begins.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from elt_assets.connectors import slot
+from elt_assets.storage.warehouse.warehouse import Warehouse
+
+_GRACE = 0.05
+"""Seconds without a new page after which the workplace is left. To leave and to return costs a few
+milliseconds, and a provider without latency never takes so long."""
+
+
+class Workplace:
+    """Counts the threads that work; the thread that makes it is one of them.
+
+    With `may_leave` false nothing is ever given back: the pages come from the warehouse itself, or
+    from a source that computes while a reader waits.
+    """
+
+    def __init__(self, warehouse: Warehouse, *, may_leave: bool) -> None:
+        self._warehouse = warehouse
+        self._may_leave = may_leave
+        self._slot = slot.current()
+        self._working = 1
+        self._arrived = 0
+        self._detached = False
+        self._slot_released = False
+        self._lock = threading.Lock()
+
+    def arrived(self) -> None:
+        """Another page is there."""
+        self._arrived += 1
+
+    def join(self) -> None:
+        """Another thread begins to work."""
+        with self._lock:
+            self._working += 1
+
+    def quit(self) -> None:
+        """A thread has ended; what the others wait for is there by now, or never comes."""
+        with self._lock:
+            self._working -= 1
+
+    def wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`, which is notified by `changed`; leave if no page arrives meanwhile.
+
+        Raises what attaching the warehouse again raises.
+        """
+        with changed:
+            if not self._may_leave:
+                changed.wait_for(ready)
+                return
+            arrived = None
+            while arrived != self._arrived:
+                arrived = self._arrived
+                if changed.wait_for(ready, _GRACE):
+                    return
+        self._leave()
+        try:
+            with changed:
+                changed.wait_for(ready)
+        finally:
+            self._return()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._working -= 1
+            if self._working:
+                return
+            self._detached = self._warehouse.detach()
+            if self._slot is not None:
+                self._slot_released = self._slot.release(holding=not self._detached)
+
+    def _return(self) -> None:
+        with self._lock:
+            self._working += 1
+            if self._slot is not None and self._slot_released:
+                self._slot.reacquire(holding=not self._detached)
+                self._slot_released = False
+            if self._detached:
+                self._warehouse.attach()
+                self._detached = False

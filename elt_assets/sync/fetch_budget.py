@@ -1,0 +1,102 @@
+"""The bytes in flight: pages that were fetched and not mapped yet, of all integrations together.
+
+A fetcher that finds no room sends no request. One at a time may go beyond the limit until its
+batch is complete: if every fetcher waited with a part of a batch, none would ever give room back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+_USUAL = 64 * 2**10
+"""Bytes that are expected of a page before one has arrived."""
+_MOMENT = 0.5
+"""Seconds after which a fetcher that waits looks whether it was stopped."""
+
+
+class FetchBudget:
+    """Room for `limit` bytes. Safe to share among threads."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._waiting: deque[Share] = deque()
+        self._beyond: Share | None = None
+        self._changed = threading.Condition()
+
+    @property
+    def taken(self) -> int:
+        """Bytes in flight."""
+        return self._taken
+
+    def enter(self, share: Share, stopped: Callable[[], bool]) -> None:
+        """Wait until there is room for the share's next page, and reserve it."""
+        with self._changed:
+            if share is not self._beyond:
+                self._waiting.append(share)
+                while not (self._may_go_on(share) or stopped()):
+                    self._changed.wait(_MOMENT)
+                self._waiting.remove(share)
+                if self._taken and self._taken + share.largest > self._limit and not stopped():
+                    self._beyond = share
+                # The next one may have room as well.
+                self._changed.notify_all()
+            self._taken += share.largest
+
+    def change(self, share: Share, difference: int, *, complete: bool = False) -> None:
+        """Correct what a share has taken; `complete` if its batch is done with."""
+        with self._changed:
+            self._taken += difference
+            if complete and share is self._beyond:
+                self._beyond = None
+            if difference < 0 or complete:
+                self._changed.notify_all()
+
+    def _may_go_on(self, share: Share) -> bool:
+        return self._waiting[0] is share and (
+            self._taken + share.largest <= self._limit or self._beyond is None
+        )
+
+
+class Share:
+    """What one extraction has in flight; leaving the block gives all of it back."""
+
+    def __init__(self, budget: FetchBudget, stopped: Callable[[], bool]) -> None:
+        self._budget = budget
+        self._stopped = stopped
+        self._held = 0
+        self._reserved = 0
+        self.largest = _USUAL
+        """Bytes of the largest page so far."""
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._budget.change(self, -(self._held + self._reserved), complete=True)
+
+    def wait_for_room(self) -> None:
+        """Return once another page may be fetched, or once the extraction is stopped."""
+        if not self._reserved:
+            self._budget.enter(self, self._stopped)
+            self._reserved = self.largest
+
+    def add(self, size: int) -> None:
+        """A page of `size` bytes has arrived."""
+        self._held += size
+        self._budget.change(self, size - self._reserved)
+        self._reserved = 0
+        self.largest = max(self.largest, size)
+
+    def give_back(self, size: int) -> None:
+        """A batch of `size` bytes is mapped."""
+        self._held -= size
+        self._budget.change(self, -size, complete=True)
