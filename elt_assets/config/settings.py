@@ -436,6 +436,20 @@ class Settings(Limits, BaseSettings):
         return url
 
     @model_validator(mode="after")
+    def _fetching_has_room(self) -> Self:
+        if self.fetch_memory < self.page_bytes:
+            raise ValueError(
+                f"ELT_ASSETS_FETCH_MEMORY is {self.fetch_memory:,}, less than "
+                f"ELT_ASSETS_PAGE_BYTES ({self.page_bytes:,}): it must hold the largest page"
+            )
+        if self.fetches < self.concurrency:
+            raise ValueError(
+                f"ELT_ASSETS_FETCHES is {self.fetches}, less than ELT_ASSETS_CONCURRENCY "
+                f"({self.concurrency}): an integration that is written was fetched"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _unread_entries_are_kept_longer(self) -> Self:
         if self.keep_feed_unread_days < self.keep_feed_days:
             raise ValueError(

@@ -7,6 +7,7 @@ of their own.
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ GroupAccess = Literal["none", "read", "write"]
 
 _GROUP: dict[GroupAccess, int] = {"none": 0, "read": 0o050, "write": 0o070}
 _EVERYBODY_WRITES = 0o002
+_FILES_OF_A_FETCHER = 2  # its lease and a connection
+_MOST_FILES_OF_A_FETCHER = 8  # with pages that are requested ahead
+_OTHER_FILES = 256
 
 
 def prepare_home(settings: Settings) -> None:
@@ -46,6 +50,24 @@ def prepare_home(settings: Settings) -> None:
     # One that belongs to another account is a volume, whose rights its maker has chosen.
     if found.st_uid == os.geteuid():
         _tighten(home, found, allowed)
+
+
+def allow_open_files(settings: Settings) -> None:
+    """Let this process open as many files as its fetchers need, as far as the system allows.
+
+    Raises `InvalidInput` where that is too few.
+    """
+    needed = settings.fetches * _FILES_OF_A_FETCHER + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise InvalidInput(
+            f"ELT_ASSETS_FETCHES is {settings.fetches}, which needs {needed:,} open files, and "
+            f"this process may open {hard:,}: lower it, or raise the limit (ulimit -Hn)"
+        )
+    wanted = settings.fetches * _MOST_FILES_OF_A_FETCHER + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def refuse_name(home: Path) -> None:

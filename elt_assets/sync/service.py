@@ -25,7 +25,7 @@ from elt_assets.connectors.tenant_rules import TenantRules
 from elt_assets.errors import InvalidInput, NotFound, WarehouseBusy
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database, warehouses
-from elt_assets.storage.home import prepare_home
+from elt_assets.storage.home import allow_open_files, prepare_home
 from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.storage.warehouse.former_layout import bring_up_to_date
 from elt_assets.storage.warehouse.warehouse import Warehouse, Warehouses
@@ -110,6 +110,7 @@ class SyncService:
             show_values=settings.show_personal_values,
         )
         prepare_home(settings)
+        allow_open_files(settings)
         bring_up_to_date(settings)
         database.migrate(**operational_tables(database.dialect))
 

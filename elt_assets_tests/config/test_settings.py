@@ -202,3 +202,22 @@ def test_a_secret_is_given_as_itself_or_as_a_reference() -> None:
     plain = load_settings(smtp_password="$ecret1").smtp_password
     assert plain is not None
     assert revealed(plain) == "$ecret1"
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"fetches": 0}, "ELT_ASSETS_FETCHES"),
+        ({"fetches": 5_000}, "ELT_ASSETS_FETCHES"),
+        ({"fetches": 4}, r"ELT_ASSETS_FETCHES is 4, less than ELT_ASSETS_CONCURRENCY \(8\)"),
+        ({"fetch_memory": 10}, "ELT_ASSETS_FETCH_MEMORY"),
+        (
+            {"page_bytes": 2**28},
+            r"ELT_ASSETS_FETCH_MEMORY is 134,217,728, less than ELT_ASSETS_PAGE_BYTES \(268",
+        ),
+    ],
+)
+def test_fetchers_without_room_are_refused(given: dict[str, int], named: str) -> None:
+    with pytest.raises(InvalidInput, match=named) as refused:
+        load_settings(**given)
+    assert len(str(refused.value).splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from elt_assets.cli.main import Invocation, run
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
+from elt_assets.storage.home import allow_open_files
 from elt_assets.sync.admin.parquet_export import export
 from elt_assets.sync.service import SyncService
 from elt_assets_tests.sync.worlds import Company, World, people
@@ -167,3 +169,18 @@ def test_a_check_names_a_home_that_cannot_be_used(
     assert run(["config", "check", "--json"], Invocation()) == 1
     (found,) = json.loads(capsys.readouterr().out)
     assert "has a '?' in its path" in found["detail"]
+
+
+def test_the_limit_of_open_files_is_raised_for_fetchers_and_one_that_is_too_low_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, before[1]))
+    try:
+        allow_open_files(load_settings(home=tmp_path, fetches=150))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (150 * 8 + 256, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 2_048))
+    with pytest.raises(InvalidInput, match="ELT_ASSETS_FETCHES is 900, which needs 2,056 open"):
+        SyncService.open(load_settings(home=tmp_path, fetches=900))
