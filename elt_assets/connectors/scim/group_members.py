@@ -82,6 +82,11 @@ class ScimMembers(ListsOnly):
         return self._groups.snapshot
 
     @property
+    def waits_for_provider(self) -> bool:
+        """For the answer to each page."""
+        return True
+
+    @property
     def requests(self) -> int:
         """Requests sent for the groups."""
         return self._groups.requests
