@@ -52,7 +52,7 @@ class WorkerPool(Generic[T, R]):
         self._may_begin = may_begin
         self._context = copy_context()
         self._lock = threading.Lock()
-        self._occupied = self._threads_busy = self._holding = 0
+        self._occupied = self._holding = 0
         self._returning: deque[threading.Event] = deque()
         self._begun = False
         self._results: SimpleQueue[tuple[R] | BaseException | None] = SimpleQueue()
@@ -80,13 +80,17 @@ class WorkerPool(Generic[T, R]):
                 meanwhile()
         finally:
             self._stop.set()
-            while self._threads:
-                next(iter(self._threads)).join()
+            while running := self._running():
+                running[0].join()
 
     @property
     def left(self) -> list[T]:
         """The tasks that were not started, in order."""
         return list(self._tasks)
+
+    def _running(self) -> list[threading.Thread]:
+        with self._lock:
+            return list(self._threads)
 
     def _fill_slots(self) -> None:
         """Start tasks in the free slots. The caller holds the lock."""
