@@ -2,7 +2,7 @@
 
     python -m elt_assets.conformance.table docs/connectors.md
 
-The verdicts are kept next to the presets, and docs/connectors.md is written again from both.
+The verdicts are kept next to the presets. The pages of the documentation are written from both.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECORD = Path(preset.__file__).parent / "conformance.json"
 
 
 def main(document: Path) -> None:
-    """Verify all presets, record the verdicts and write the document."""
+    """Verify all presets, record the verdicts and write the documents."""
     verdicts: dict[str, dict[str, dict[str, str]]] = {}
     for name in emulations():
         streams = verdicts[name] = {}
@@ -31,7 +31,7 @@ def main(document: Path) -> None:
             click.echo(f"{name} {one.stream} {one.check}: {one.verdict}: {one.detail}", err=True)
     RECORD.write_bytes(msgspec.json.format(msgspec.json.encode(verdicts), indent=2) + b"\n")
     preset.verdicts.cache_clear()
-    document.write_text(documentation.document(), encoding="utf-8")
+    documentation.write(document)
 
 
 if __name__ == "__main__":

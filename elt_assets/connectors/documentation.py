@@ -1,7 +1,7 @@
-"""Generate docs/connectors.md from the models that check provider_data.
+"""Generate docs/connectors.md and the pages in docs/connectors from the models of provider_data.
 
-The tables come from JSON Schemas and presets, so that the document matches the code. The prose is
-in documentation.md next to this module; descriptions of fields are in the models and facts about
+The tables come from JSON Schemas and presets, so that the documents match the code. The prose is
+in `prose/`, one file for each page; descriptions of fields are in the models and facts about
 providers in the presets.
 
     python -m elt_assets.connectors.documentation docs/connectors.md
@@ -19,28 +19,51 @@ import yaml
 from elt_assets.connectors import catalog
 from elt_assets.connectors.presets.preset import Preset, presets, verdicts
 
-_PROSE = Path(__file__).with_name("documentation.md")
+_PROSE = Path(__file__).with_name("prose")
+_FIRST = "connectors.md"
+_APART = "rest"
+"""The provider whose fields fill a page of their own."""
+_SHARED = "reference.md"
+"""The page of the parts that several providers have."""
 _SIGNS = {"passed": "✓", "warned": "!", "failed": "**failed**", "not applicable": "–"}
 
 
 Schema = dict[str, Any]
 
 
-def document() -> str:
-    """The whole document."""
+def pages() -> dict[str, str]:
+    """Every page by its path below the folder of the first one."""
     schemas = {name: catalog.schema(name) for name in catalog.providers() if name not in presets()}
     shared = _shared(schemas.values())
     made = {
-        "presets": [part for name, one in presets().items() for part in _preset(name, one)],
         "verdicts": [_verdicts()],
-        "reference": [
-            part
-            for name, schema in schemas.items()
-            for part in _model(f"provider: {name}", schema, shared)
+        "reference rest": list(_model(_APART, schemas.pop(_APART), shared, _SHARED)),
+        "reference others": [
+            part for name, schema in schemas.items() for part in _model(name, schema, shared, "")
         ],
-        "shared": [part for name in sorted(shared) for part in _part(name, shared[name], shared)],
+        "shared": [
+            part for name in sorted(shared) for part in _part(name, shared[name], shared, {})
+        ],
     }
-    text = _PROSE.read_text(encoding="utf-8")
+    for kind in {preset.kind for preset in presets().values()}:
+        of_kind = [(name, one) for name, one in presets().items() if one.kind == kind]
+        made[f"presets {kind}"] = [part for name, one in of_kind for part in _preset(name, one)]
+    return {
+        file.name if file.name == _FIRST else f"connectors/{file.name}": _filled(file, made)
+        for file in sorted(_PROSE.glob("*.md"))
+    }
+
+
+def write(first: Path) -> None:
+    """Write every page, the first one at that path."""
+    for name, text in pages().items():
+        path = first.parent / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _filled(file: Path, made: dict[str, list[str]]) -> str:
+    text = file.read_text(encoding="utf-8")
     for name, parts in made.items():
         whole = "\n".join(part.strip("\n") + "\n" for part in parts)
         text = text.replace(f"[{name}]\n", whole, 1)
@@ -48,7 +71,7 @@ def document() -> str:
 
 
 def _preset(name: str, preset: Preset) -> Iterator[str]:
-    yield f"### {preset.title} (`{name}`)"
+    yield f"## {preset.title} (`{name}`)"
     yield f"{preset.about.strip()} [Documentation]({preset.documentation})"
     example = yaml.safe_dump(preset.example, sort_keys=False, default_flow_style=False)
     yield f"```yaml\n{example}```"
@@ -92,25 +115,29 @@ def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:
     return {name: parts[0] for name, parts in found.items() if len(parts) > 1}
 
 
-def _model(title: str, schema: Schema, shared: dict[str, Schema]) -> Iterator[str]:
-    yield f"### `{title}`"
+def _model(name: str, schema: Schema, shared: dict[str, Schema], at: str) -> Iterator[str]:
+    """The tables of a provider; the `shared` parts are on the page `at`."""
+    yield f"## `provider: {name}`"
     if about := schema.get("description"):
         yield about
     parts = schema.get("$defs", {})
-    yield _fields(schema, parts)
-    for name, part in parts.items():
-        if name not in shared:
-            yield from _part(name, part, parts)
+    elsewhere = dict.fromkeys(shared, at)
+    yield _fields(schema, parts, elsewhere)
+    for part, described in parts.items():
+        if part not in shared:
+            yield from _part(part, described, parts, elsewhere)
 
 
-def _part(name: str, part: Schema, parts: dict[str, Schema]) -> Iterator[str]:
+def _part(
+    name: str, part: Schema, parts: dict[str, Schema], elsewhere: dict[str, str]
+) -> Iterator[str]:
     if "properties" not in part:
         return
     kind = _kind(part)
-    yield f"#### {name}" if kind is None else f"#### {name}: `type: {kind}`"
+    yield f"### {name}" if kind is None else f"### {name}: `type: {kind}`"
     if about := part.get("description"):
         yield about
-    yield _fields(part, parts)
+    yield _fields(part, parts, elsewhere)
 
 
 def _kind(part: Schema) -> str | None:
@@ -119,12 +146,13 @@ def _kind(part: Schema) -> str | None:
     return None if kind is None else str(kind)
 
 
-def _fields(schema: Schema, parts: dict[str, Schema]) -> str:
+def _fields(schema: Schema, parts: dict[str, Schema], elsewhere: dict[str, str]) -> str:
     required = schema.get("required", ())
     rows = []
     for name, field in schema["properties"].items():
         default = "required" if name in required else _default(field)
-        rows.append((f"`{name}`", _type(field, parts), default, field.get("description", "")))
+        kind = _type(field, parts, elsewhere)
+        rows.append((f"`{name}`", kind, default, field.get("description", "")))
     return _table(("field", "type", "default", "meaning"), rows)
 
 
@@ -135,7 +163,7 @@ def _default(field: Schema) -> str:
     return f"`{yaml.safe_dump(default, default_flow_style=True).splitlines()[0]}`"
 
 
-def _type(field: Schema, parts: dict[str, Schema]) -> str:
+def _type(field: Schema, parts: dict[str, Schema], elsewhere: dict[str, str]) -> str:
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:
@@ -144,17 +172,20 @@ def _type(field: Schema, parts: dict[str, Schema]) -> str:
         name = str(field["$ref"].rsplit("/", 1)[-1])
         part = parts.get(name, {})
         kind = _kind(part)
-        return f"[{name if kind is None else f'`{kind}`'}](#{_anchor(name, part)})"
+        shown = name if kind is None else f"`{kind}`"
+        return f"[{shown}]({elsewhere.get(name, '')}#{_anchor(name, part)})"
     for several in ("anyOf", "oneOf"):
         if several in field:
-            kinds = [_type(one, parts) for one in field[several] if one.get("type") != "null"]
+            kinds = [
+                _type(one, parts, elsewhere) for one in field[several] if one.get("type") != "null"
+            ]
             return " or ".join(dict.fromkeys(kinds))
     form = field.get("type")
     if form == "array":
-        return f"list of {_type(field.get('items', {}), parts)}"
+        return f"list of {_type(field.get('items', {}), parts, elsewhere)}"
     if form == "object":
         inner = field.get("additionalProperties")
-        return f"map to {_type(inner, parts)}" if isinstance(inner, dict) else "map"
+        return f"map to {_type(inner, parts, elsewhere)}" if isinstance(inner, dict) else "map"
     names = {"string": "text", "integer": "whole number", "boolean": "true or false"}
     return names.get(str(form), str(form or "anything"))
 
@@ -174,4 +205,4 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(document(), encoding="utf-8")
+    write(Path(sys.argv[1]))

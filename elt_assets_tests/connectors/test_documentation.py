@@ -1,7 +1,8 @@
-"""docs/connectors.md says what the models say, and its examples are ones that work."""
+"""The pages about connectors say what the models say, and their examples are ones that work."""
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -10,20 +11,35 @@ import pytest
 import yaml
 
 from elt_assets.connectors import catalog
-from elt_assets.connectors.documentation import document
+from elt_assets.connectors.documentation import pages
 from elt_assets.connectors.mapping.expressions import parse
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
-TEXT = document()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = pages()
+TEXT = "\n".join(PAGES.values())
+LONGEST = 600
+"""Lines of a page that is still read as one."""
 YAML = [
     yaml.safe_load(dedent(block)) for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```", TEXT)
 ]
 
 
-def test_the_document_is_current() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == TEXT, (
-        "run: python -m elt_assets.connectors.documentation docs/connectors.md"
-    )
+def test_the_pages_are_current() -> None:
+    found = [DOCS / "connectors.md", *sorted((DOCS / "connectors").iterdir())]
+    assert {
+        path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in found
+    } == PAGES, "run: python -m elt_assets.connectors.documentation docs/connectors.md"
+
+
+def test_no_page_is_too_long_to_be_read() -> None:
+    assert {name: len(text.splitlines()) for name, text in PAGES.items()} == {
+        name: min(len(text.splitlines()), LONGEST) for name, text in PAGES.items()
+    }
+
+
+def test_every_page_is_linked_from_the_first_or_is_a_step_from_it() -> None:
+    linked = set(re.findall(r"\]\((connectors/[\w-]+\.md)", PAGES["connectors.md"]))
+    assert linked == set(PAGES) - {"connectors.md"}
 
 
 def test_every_provider_is_in_it() -> None:
@@ -44,27 +60,36 @@ def test_every_example_is_accepted_by_a_provider(example: dict[str, object]) -> 
 
 
 def test_every_pagination_of_the_table_is_accepted() -> None:
-    shown = shown_types("**How does it go on?**")
+    shown = shown_types("## How does it go on?")
     assert len(shown) == 9
     for pagination in shown:
         catalog.validate("rest", rest(pagination))
 
 
 def test_every_auth_of_the_table_is_accepted() -> None:
-    shown = shown_types("**Who asks?**")
+    shown = shown_types("## Who asks?")
     assert len(shown) == 5
     for auth in shown:
         catalog.validate("rest", rest({"type": "none"}) | {"auth": auth})
 
 
-def test_every_part_that_a_table_links_to_is_there() -> None:
-    headings = {
+def test_everything_that_a_page_links_to_is_there() -> None:
+    links = 0
+    for name, text in PAGES.items():
+        for target, anchor in re.findall(r"\]\(((?:[\w/-]+\.md)?)(?:#([\w-]*))?\)", text):
+            page = posixpath.join(posixpath.dirname(name), target) if target else name
+            assert page in PAGES, f"{name}: {target}"
+            assert not anchor or anchor in headings(PAGES[page]), f"{name}: {target}#{anchor}"
+            links += 1
+    assert links > 40
+
+
+def headings(text: str) -> set[str]:
+    """How the headings of a page are linked to, by the rules of GitHub."""
+    return {
         re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-")
-        for heading in re.findall(r"(?m)^#+ (.*)$", TEXT)
+        for heading in re.findall(r"(?m)^#+ (.*)$", text)
     }
-    links = set(re.findall(r"\]\(#(.*?)\)", TEXT))
-    assert len(links) > 20
-    assert links <= headings
 
 
 def shown_types(title: str) -> list[dict[str, object]]:

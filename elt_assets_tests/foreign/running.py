@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import urllib3
 import yaml
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors.md"
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "connectors" / "servers.md"
 TOKEN = "t0ken-of-the-foreign-tests"
 PATIENCE = 120.0
 """Seconds until a server must answer."""
@@ -61,7 +61,7 @@ class Directory(Protocol):
     url: str
 
     def data(self, url: str) -> dict[str, Any]:
-        """The provider_data of somebody who has read docs/connectors.md; `url` is the server's."""
+        """The provider_data of somebody who has read the documentation; `url` is the server's."""
 
     def everybody(self) -> set[str]:
         """The keys of those that a listing has, whom this test did not let join."""
@@ -77,7 +77,7 @@ class Directory(Protocol):
 
 
 def documented(title: str, url: str, **changes: Any) -> dict[str, Any]:
-    """The provider_data of that example in docs/connectors.md, for the server at `url`."""
+    """The provider_data of that example in the documentation, for the server at `url`."""
     text = _DOCUMENT.read_text(encoding="utf-8").partition(f"#### Example: {title}\n")[2]
     example = text.partition("```yaml\n")[2].partition("```")[0]
     example = re.sub(r"env: \w+", "env: FOREIGN_TOKEN", example)

@@ -64,6 +64,8 @@ class Preset(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
+    kind: Literal["identity", "hr", "work"]
+    """What it is to its customers; presets of one kind share a page of the documentation."""
     documentation: str
     sources: tuple[str, ...]
     """Addresses of the provider's documentation that the preset was checked against."""
