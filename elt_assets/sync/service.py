@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import Settings, load_settings
@@ -34,7 +34,7 @@ from elt_assets.sync.extract.checkpoints import staged_and_unique
 from elt_assets.sync.extract.preview import Preview, preview
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.fetch_budget import FetchBudget
-from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Stage, Status, silent
+from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.state import (
     change_log,
     feed_log,
@@ -57,22 +57,19 @@ from elt_assets.sync.state.store_tables import (
     warehouse_layout,
 )
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
-from elt_assets.sync.sync_request import EngineConfig, SourceOpener, SyncRequest
+from elt_assets.sync.sync_request import (
+    EngineConfig,
+    RunControl,
+    SourceOpener,
+    SyncOptions,
+    SyncRequest,
+)
 from elt_assets.sync.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from elt_assets.sync.apply.compensation import Compensation
     from elt_assets.sync.apply.rebuild import Rebuilt
     from elt_assets.sync.engine import Engine
-
-
-def nothing(*_: object) -> None:
-    """No-op callback."""
-
-
-def always() -> bool:
-    """Let every sync begin."""
-    return True
 
 
 REJECTION_LASTS = timedelta(days=30)
@@ -156,42 +153,29 @@ class SyncService:
         refs: Sequence[IntegrationRef],
         *,
         sync_id: str,
-        run_id: str | None = None,
-        until: Stage = Stage.LATEST,
-        mode: Mode | None = None,
         pages_per_batch: int | None = None,
         max_batches: int | None = None,
-        progress: ProgressListener = silent,
-        meanwhile: Callable[[], None] = nothing,
-        may_begin: Callable[[], bool] = always,
-        left: Callable[[IntegrationRef], None] = nothing,
-        faults: Faults | None = None,
+        control: RunControl = RunControl(),  # noqa: B008 (immutable)
+        **options: Unpack[SyncOptions],
     ) -> Generator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
         They begin in the order of `refs`; one that can only wait for its provider lets the
-        next one begin. Once `may_begin` says no, none does, and `left` hears of each.
-
-        One integration's failure is its outcome and costs the others nothing; a disabled
-        integration, and one without such a stream, yields nothing. Without `mode` each decides
-        by its configuration whether everything is read. After `max_batches` an extraction
-        is cut: it deletes nobody. `progress` is called from the working threads, `meanwhile`
-        about once a second from the caller's own while it waits.
+        next one begin. One integration's failure is its outcome and costs the others nothing; a
+        disabled integration, and one without such a stream, yields nothing. After `max_batches`
+        an extraction is cut: it deletes nobody.
         """
         pages_per_batch = pages_per_batch or self.settings.pages_per_batch
+        chosen: SyncOptions = {"run_id": None, "faults": self._config.faults, **options}
         stop = threading.Event()
         requests = [
             SyncRequest(
                 key=StreamKey(stream, ref),
                 sync_id=sync_id,
-                run_id=run_id,
-                until=until,
                 pages_per_batch=pages_per_batch,
                 max_pages=max_batches and max_batches * pages_per_batch,
-                progress=progress,
                 stop=stop,
-                mode=mode,
-                faults=faults or self._config.faults,
+                **chosen,
             )
             for ref in dict.fromkeys(refs)
         ]
@@ -203,14 +187,14 @@ class SyncService:
             slots=self.settings.concurrency,
             at_once=self.settings.fetches,
             stop=stop,
-            may_begin=may_begin,
+            may_begin=control.may_begin,
         )
-        with closing(pool.results(meanwhile)) as outcomes:
+        with closing(pool.results(control.meanwhile)) as outcomes:
             for outcome in outcomes:
                 if outcome is not None:
                     yield outcome
         for request in pool.left:
-            left(request.key.ref)
+            control.left(request.key.ref)
 
     def retry_rejected(self, stream: Stream, ref: IntegrationRef) -> Outcome:
         """Map the newest extraction's records again with today's configuration, fetching nothing.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from elt_assets.config.safeguards import SafeguardOverrides, Safeguards
 from elt_assets.config.secret_refs import Secrets
@@ -38,6 +38,42 @@ class SourceOpener(Protocol):
         ref: IntegrationRef,
     ) -> Source:
         """Open the stream of a provider. Raises `SecretMissing` or `InvalidInput`."""
+
+
+def nothing(*_: object) -> None:
+    """No-op callback."""
+
+
+def always() -> bool:
+    """Let every sync begin."""
+    return True
+
+
+class SyncOptions(TypedDict, total=False):
+    """How and how far to sync, where the default is not meant.
+
+    Without `mode` each integration decides by its configuration whether everything is read.
+    `progress` is called from the working threads.
+    """
+
+    run_id: str | None
+    until: Stage
+    mode: Mode | None
+    progress: ProgressListener
+    faults: Faults
+
+
+@dataclass(frozen=True, slots=True)
+class RunControl:
+    """What a caller does and decides while several integrations are synced.
+
+    `meanwhile` is called about once a second from the caller's own thread. Once `may_begin` says
+    no, no further sync begins, and `left` hears of each integration that did not.
+    """
+
+    meanwhile: Callable[[], None] = nothing
+    may_begin: Callable[[], bool] = always
+    left: Callable[[IntegrationRef], None] = nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextvars import copy_context
 import pytest
 
 from elt_assets.connectors import slot
-from elt_assets.sync.service import always, nothing
+from elt_assets.sync.sync_request import always, nothing
 from elt_assets.sync.worker_pool import WorkerPool
 
 

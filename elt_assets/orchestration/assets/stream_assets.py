@@ -25,6 +25,7 @@ from elt_assets.orchestration.resources import NO_LISTENER, RunListener
 from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
+from elt_assets.sync.sync_request import RunControl
 from elt_assets.sync.workload import in_turn, loads
 from elt_assets.telemetry import tracing
 
@@ -193,15 +194,13 @@ def _sync_run(
                 stream,
                 together,
                 sync_id=found,
+                control=RunControl(log.write, report.time.remains, report.left),
                 run_id=context.run.run_id,
                 until=selected[-1],
                 mode=config.mode.mode,
                 pages_per_batch=config.batch_size,
                 max_batches=config.num_batches or None,
                 progress=progress,
-                meanwhile=log.write,
-                may_begin=report.time.remains,
-                left=report.left,
             )
         )
 
