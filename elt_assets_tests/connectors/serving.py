@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -49,6 +51,14 @@ def as_json(value: object, status: int = 200, **headers: str) -> Reply:
     return Reply(body, status, {"Content-Type": "application/json", **named})
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that were killed."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Provider:
     """Serves `answer` on a free port; every request is kept in `asked`."""
 
@@ -81,7 +91,7 @@ class Provider:
 
         self._connections = 0
         self._counting = threading.Condition()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.connected: Callable[[ssl.SSLSocket], None] = lambda _: None
         self._thread = threading.Thread(
