@@ -34,13 +34,15 @@ class Answer:
 class Gate:
     """Where credentials are sent; `value` holds `{secret}`, or `{token}` of the token endpoint.
 
-    With `basic` it is a user name and a password, sent as HTTP basic authentication does.
+    With `basic` it is a user name and a password, sent as HTTP basic authentication does. With
+    `begins` more may follow, such as a signature, which is not checked.
     """
 
     header: str
     value: str
     refused: Answer
     basic: bool = False
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)

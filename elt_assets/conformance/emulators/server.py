@@ -148,7 +148,8 @@ class Emulator(Population):
         wanted = gate.value.replace("{secret}", self.secret).replace("{token}", self.token)
         if gate.basic:
             wanted = f"Basic {b64encode(wanted.encode()).decode()}"
-        if asked.headers.get(gate.header.lower()) != wanted:
+        given = asked.headers.get(gate.header.lower(), "")
+        if not (given.startswith(wanted) if gate.begins else given == wanted):
             return gate.refused
         for name, value in emulation.required.items():
             if asked.headers.get(name.lower()) != value.replace("{secret}", self.secret):

@@ -22,6 +22,7 @@ _PLACES = (
     ("error", "status"),
     ("error",),
     ("code",),
+    ("__type",),
     ("scimType",),
 )
 _LONGEST_DETAIL = 200
@@ -79,7 +80,7 @@ def complaint(body: bytes) -> str:
 
 
 def asks_to_slow_down(body: bytes) -> bool:
-    """Whether a refusal is about a quota, as Google and GitHub say it with a 403."""
+    """Whether a refusal is about a quota, as Google says it with 403, Linear with 400."""
     return _SLOW_DOWN.search(body) is not None or _SECONDARY.search(body) is not None
 
 

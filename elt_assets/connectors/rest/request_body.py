@@ -74,6 +74,15 @@ class _Body(BaseModel):
 Content = Annotated[dict[str, Any], AfterValidator(_content)]
 
 
+ContentType = Annotated[
+    str,
+    Field(
+        pattern=r"^[\x21-\x7e][\x20-\x7e]{0,255}$",
+        description="Content type of the requests, where another one is wanted.",
+    ),
+]
+
+
 class JsonBody(_Body):
     """Requests are sent by POST with a JSON object."""
 
@@ -84,6 +93,8 @@ class JsonBody(_Body):
         "{integration_id}. Parameters of the pagination are put into it: page.after becomes the "
         "member after of the object page.",
     )
+
+    content_type: ContentType = "application/json"
 
 
 class FormBody(_Body):
@@ -120,11 +131,7 @@ class XmlBody(_Body):
         "parameters of the pagination stand in it in braces, e.g. {cursor}; one that is not sent "
         "is empty.",
     )
-    content_type: str = Field(
-        "text/xml; charset=utf-8",
-        pattern=r"^[\x21-\x7e][\x20-\x7e]{0,255}$",
-        description="Of the request, e.g. application/soap+xml.",
-    )
+    content_type: ContentType = "text/xml; charset=utf-8"
 
 
 RequestBody = Annotated[JsonBody | FormBody | GraphQlBody | XmlBody, Field(discriminator="type")]
@@ -177,12 +184,13 @@ class Body:
                 return Posted("application/x-www-form-urlencoded", urlencode(fields))
             case GraphQlBody(query=query):
                 document = {"query": query, "variables": _placed(self.content, values)}
-            case JsonBody():
+                kind = "application/json"
+            case JsonBody(content_type=kind):
                 document = _placed(self.content, values)
             case XmlBody(content_type=kind):
                 texts = {name: escape(str(value)) for name, value in values.items()}
                 return Posted(kind, emptied(filled(self.content[""], texts)))
-        return Posted("application/json", json.dumps(document, ensure_ascii=False))
+        return Posted(kind, json.dumps(document, ensure_ascii=False))
 
     def check(self, answer: bytes, what: str) -> None:
         """Raise what a GraphQL server says with status 200 instead of an answer."""

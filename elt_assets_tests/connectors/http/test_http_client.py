@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import struct
@@ -423,6 +424,19 @@ def test_a_403_that_means_slow_down_is_tried_again(
 
     provider.answer = answer
     assert count(opened(directory_data("none", "bearer", provider.url))) == 1
+
+
+def test_a_400_is_tried_again_if_it_speaks_of_a_rate_limit_alone(provider: Provider) -> None:
+    serve = directory(people(1), "none", "bearer", provider.url)
+    limited = {"errors": [{"message": "Slow down", "extensions": {"code": "RATELIMITED"}}]}
+    for refusal, tries in ((limited, 2), ({"errors": [{"message": "Bad query"}]}, 1)):
+        provider.asked.clear()
+        provider.answer = lambda asked, refusal=refusal: (
+            as_json(refusal, 400) if asked.number == 1 else serve(asked)
+        )
+        with contextlib.suppress(ProviderRefused):
+            count(opened(directory_data("none", "bearer", provider.url)))
+        assert len(provider.asked) == tries
 
 
 @pytest.mark.parametrize(

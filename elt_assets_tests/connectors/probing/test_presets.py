@@ -18,7 +18,7 @@ from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS, SECRET, H
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 PRESENT, GONE = Presence.PRESENT, Presence.GONE
-CANNOT = {"github", "bamboohr", "hibob", "linear", "workday", "zoom"}
+CANNOT = {"github", "aws_identity_center", "bamboohr", "hibob", "linear", "workday", "zoom"}
 """GitHub tells of a member by login name alone, which people change."""
 
 

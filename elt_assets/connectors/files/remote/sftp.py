@@ -29,6 +29,8 @@ from elt_assets.errors import (
 
 _PORT = 22
 _CHUNK = 1 << 18
+_AHEAD = 64
+"""Pieces of 32 KiB that are requested before the first of them is read."""
 
 
 class SftpStorage:
@@ -77,7 +79,8 @@ class SftpStorage:
             with client.open(path, "rb") as content:
                 if _found(file.name, content.stat()) != file:
                     raise changed(file.name, "has changed")
-                content.prefetch(file.size)
+                # So many and no more: what is not read yet is held in memory.
+                content.prefetch(file.size, max_concurrent_requests=_AHEAD)
                 size = 0
                 while piece := content.read(_CHUNK):
                     size += len(piece)
