@@ -79,16 +79,20 @@ class SftpStorage:
             with client.open(path, "rb") as content:
                 if _found(file.name, content.stat()) != file:
                     raise changed(file.name, "has changed")
+                most = self._limits.files.bytes
+                too_large = PageUnreadable(
+                    f"{file.name} has more than {most:,} bytes (ELT_ASSETS_FILE_BYTES)"
+                )
+                # A list is made of all the pieces that the server says it has.
+                if file.size > most:
+                    raise too_large
                 # So many and no more: what is not read yet is held in memory.
                 content.prefetch(file.size, max_concurrent_requests=_AHEAD)
                 size = 0
                 while piece := content.read(_CHUNK):
                     size += len(piece)
-                    if size > self._limits.files.bytes:
-                        raise PageUnreadable(
-                            f"{file.name} has more than {self._limits.files.bytes:,} bytes "
-                            "(ELT_ASSETS_FILE_BYTES)"
-                        )
+                    if size > most:
+                        raise too_large
                     into.write(piece)
             if size != file.size:
                 raise ProviderUnavailable(

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
 from elt_assets.errors import (
     InvalidInput,
+    PageUnreadable,
     PermanentError,
     ProviderRefused,
     ProviderUnavailable,
@@ -227,6 +229,17 @@ def test_a_folder_that_is_not_there_is_named(server: SshServer) -> None:
     url = f"sftp://127.0.0.1:{server.port}{server.drops}/nowhere"
     with pytest.raises(PermanentError, match="has no such folder or file"):
         list(opened(data(server.remote(url=url))).pages(None))
+
+
+def test_a_size_that_the_server_claims_takes_no_memory(server: SshServer) -> None:
+    folder = server.drops / "claims"
+    folder.mkdir()
+    with (folder / "users-1.csv").open("wb") as file:
+        # Sparse: asked for in pieces of 32 KiB it would be a hundred million requests.
+        file.truncate(4 << 40)
+    source = opened(data(server.remote(url=f"sftp://127.0.0.1:{server.port}{folder}")))
+    with closing(source), pytest.raises(PageUnreadable, match="ELT_ASSETS_FILE_BYTES"):
+        list(source.pages(None))
 
 
 def test_a_link_on_the_server_is_not_followed(server: SshServer, tmp_path: Path) -> None:
