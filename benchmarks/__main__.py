@@ -97,6 +97,59 @@ def fleet(
 
 
 @main.command()
+@click.option("--integrations", default=150, show_default=True, help="Tenants of ours.")
+@click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
+@click.option("--page-size", default=100, show_default=True, help="Users a page.")
+@click.option(
+    "--latency",
+    "latencies",
+    multiple=True,
+    type=int,
+    default=(0, 100, 300, 1_000),
+    show_default=True,
+    help="Milliseconds of each answer; may be repeated.",
+)
+@click.option("--dlt-integrations", default=3, show_default=True, help="0 leaves it out.")
+@click.option("--loop-integrations", default=3, show_default=True, help="0 leaves it out.")
+@click.option(
+    "--before",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
+    help="Another checkout (git worktree) that is measured too.",
+)
+@written_to
+def latency(
+    integrations: int,
+    users: int,
+    page_size: int,
+    latencies: tuple[int, ...],
+    dlt_integrations: int,
+    loop_integrations: int,
+    before: Path | None,
+    output: Path,
+) -> None:
+    """Seconds an integration in a fleet whose providers take their time to answer.
+
+    Example: python -m benchmarks latency --latency 0 --latency 300
+    """
+    from benchmarks.latency.measure import Plan, measure
+    from benchmarks.latency.report import table
+    from elt_assets.config.settings import load_settings
+
+    plan = Plan(
+        integrations,
+        users,
+        page_size,
+        latencies,
+        dlt_integrations,
+        loop_integrations,
+        load_settings().fetches,
+        None if before is None else str(before),
+    )
+    document = measure(plan, progress=_say)
+    _write(output, document, table(document))
+
+
+@main.command()
 @click.option("--users", default=1_000_000, show_default=True, help="Users of ours.")
 @click.option("--dlt-users", default=200_000, show_default=True, help="Users of dlt.")
 @click.option("--page-size", default=1_000, show_default=True, help="Users a page.")

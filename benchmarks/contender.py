@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
+"""The checkout that this module is in."""
 _QUIET = {"RUNTIME__DLTHUB_TELEMETRY": "false", "DAGSTER_DISABLE_TELEMETRY": "1"}
 """Nothing that is measured calls home."""
 
@@ -45,15 +46,18 @@ def command(function: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.contender", function]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """What a contender that works in `folder` finds around it."""
-    return {**os.environ, **_QUIET, "PYTHONPATH": str(_ROOT), "HOME": str(folder)}
+def environment(folder: Path, root: Path = ROOT) -> dict[str, str]:
+    """What a contender that works in `folder` with the code in `root` finds around it."""
+    return {**os.environ, **_QUIET, "PYTHONPATH": str(root), "HOME": str(folder)}
 
 
-def run(function: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+def run(
+    function: str, arguments: dict[str, Any], folder: Path, root: Path = ROOT
+) -> dict[str, Any]:
     """What `function` (package.module:function) answers, called with `arguments` in `folder`.
 
-    Its answer gets `peak_mib`. Raises `RuntimeError` with the end of what it wrote.
+    `root` is the checkout with its code. Its answer gets `peak_mib`. Raises `RuntimeError` with the
+    end of what it wrote.
     """
     result = subprocess.run(
         command(function),
@@ -61,7 +65,7 @@ def run(function: str, arguments: dict[str, Any], folder: Path) -> dict[str, Any
         capture_output=True,
         text=True,
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder, root),
         check=False,
     )
     if result.returncode != 0:

@@ -134,7 +134,7 @@ def main() -> None:
     import uvicorn
 
     directory = Directory(int(sys.argv[1]), int(sys.argv[2]) / 1000)
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
         port = listening.getsockname()[1]
         directory.url = f"http://127.0.0.1:{port}"
         # The socket listens already: whoever comes now waits for the server behind it.

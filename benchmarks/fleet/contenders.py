@@ -66,7 +66,8 @@ def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[
             clock.read("both")
     _all_well(first, "applied", users)
     _all_well(second, "unchanged", users)
-    return clock.answer(len(first) * users)
+    requests = {"first": _requests(first), "unchanged": _requests(second)}
+    return clock.answer(len(first) * users) | {"requests": requests}
 
 
 def engine_alone(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
@@ -174,6 +175,11 @@ def _registered(url: str, integrations: int, users: int, page_size: int) -> Iter
         for ref in refs:
             platform.registry.add(ref, "rest", provider_data(url, users, page_size))
         yield platform, warm, refs
+
+
+def _requests(outcomes: list[Any]) -> float:
+    """Requests of one sync."""
+    return float(sum(one.counts.requests for one in outcomes)) / len(outcomes)
 
 
 def _all_well(outcomes: list[Any], status: str, users: int) -> None:
