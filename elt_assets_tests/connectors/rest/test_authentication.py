@@ -277,6 +277,7 @@ def test_an_aws_signature_is_that_of_amazons_own_library(
     )
     credentials = signature.credentials(Secrets())
     headers = {"X-Amz-Target": "AWSIdentityStore.ListUsers", **credentials.headers}
+    headers |= {} if posted is None else {"Content-Type": "application/x-amz-json-1.1"}
     url = f"https://identitystore.eu-central-1.amazonaws.com/a%20b/%C3%BC{query}"
     assert credentials.sign is not None
     method = "GET" if posted is None else "POST"

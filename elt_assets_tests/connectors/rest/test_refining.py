@@ -106,6 +106,10 @@ def test_a_record_whose_details_are_not_there_keeps_its_user(
     outcome = sync(platform, "second")
     assert (outcome.error, outcome.counts.rejected, outcome.counts.deletes) == (None, 1, 0)
     assert emails(platform)["u13"] == "u13.1@example.com"
+    people.left.clear()
+    # Nothing that the listing shows has changed, and the details are there again.
+    assert sync(platform, "third").counts.updates == 1
+    assert emails(platform)["u13"] == "u13.2@example.com"
 
 
 def test_details_that_are_no_object_or_too_large_are_named(

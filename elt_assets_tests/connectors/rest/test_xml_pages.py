@@ -42,9 +42,16 @@ def test_elements_become_objects(text: str, found: object) -> None:
         ('{"all": []}', "not XML"),
         ('<?xml version="1.0" encoding="no-such"?><a/>', "not XML"),
         ("<a>" * 65 + "</a>" * 65, "nested more than 64 levels deep"),
-        (f"<a>{'<b/>' * 500_000}</a>", "more than 500,000 elements"),
+        (f"<a>{'<b/>' * 500_000}</a>", "more than 500,000 elements and attributes"),
+        ('<a><b c="" d=""/>' + '<b c="" d=""/>' * 170_000 + "</a>", "elements and attributes"),
+        (f'<a b="{"c" * 1_048_576}"/>', "a tag of more than 1,048,576 bytes"),
     ],
 )
 def test_what_is_never_read_is_said(text: str, words: str) -> None:
     with pytest.raises(PageUnreadable, match=words):
         DIALECT.body(text.encode())
+
+
+def test_a_text_of_many_lines_is_whole() -> None:
+    text = "\n".join(f"line {number}" for number in range(1_000))
+    assert json.loads(DIALECT.body(f"<a>{text}</a>".encode())) == {"a": text}

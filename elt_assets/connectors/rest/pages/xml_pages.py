@@ -19,7 +19,11 @@ from elt_assets.connectors.rest.text_types import Strict
 from elt_assets.errors import PageUnreadable
 
 _MOST_ELEMENTS = 500_000
-"""Elements of one page. Each is an object in memory, which four bytes can ask for."""
+"""Elements and attributes of one page. Each is an object, for which four bytes are enough."""
+_LONGEST_TAG = re.compile(rb"<[^>]{1048576}")
+"""Attributes of one element are objects before they can be counted."""
+_PIECES = 64
+"""Pieces of a text that are joined at once: a parser hands out each line by itself."""
 _DEEPEST = 64
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 
@@ -53,6 +57,8 @@ class XmlDialect(Dialect):
 
     def body(self, body: bytes) -> bytes:
         """The same as JSON. Raises `PageUnreadable`."""
+        if _LONGEST_TAG.search(body):
+            raise PageUnreadable("the answer has a tag of more than 1,048,576 bytes")
         target = _Target(self._lists, self._records)
         parser = XMLParser(target=target, forbid_dtd=True)
         try:
@@ -76,31 +82,32 @@ class _Target:
         self.document: dict[str, Any] = {}
         self._lists = lists
         self._records = records
-        self._open: list[tuple[str, dict[str, Any], list[str]]] = []
+        self._open: list[tuple[str, dict[str, Any], _Text]] = []
         self._elements = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        self._elements += 1
+        self._elements += 1 + len(attributes)
         if self._elements > _MOST_ELEMENTS:
             raise PageUnreadable(
-                f"the answer has more than {_MOST_ELEMENTS:,} elements; ask for smaller pages"
+                f"the answer has more than {_MOST_ELEMENTS:,} elements and attributes; ask for "
+                "smaller pages"
             )
         if len(self._open) >= _DEEPEST:
             raise PageUnreadable(f"the answer is nested more than {_DEEPEST} levels deep")
         found = {f"@{_local(key)}": value for key, value in attributes.items()}
-        self._open.append((_local(name), found, []))
+        self._open.append((_local(name), found, _Text()))
 
     def data(self, text: str) -> None:
         if self._open:
-            self._open[-1][2].append(text)
+            self._open[-1][2].add(text)
 
     def end(self, _: str) -> None:
-        name, found, texts = self._open.pop()
+        name, found, held = self._open.pop()
         path = (*(one[0] for one in self._open), name)
         if path == self._records[:-1]:
             # No record is an empty list, and not something else.
             found.setdefault(self._records[-1], [])
-        text = "".join(texts).strip()
+        text = held.whole.strip()
         value: Any = found
         if not found:
             value = text or None
@@ -117,6 +124,32 @@ class _Target:
 
     def close(self) -> None:
         """Nothing is left to do."""
+
+
+class _Text:
+    """A text that comes in pieces, most of them short."""
+
+    __slots__ = ("_joined", "_pieces")
+
+    def __init__(self) -> None:
+        self._joined: list[str] | None = None
+        self._pieces: list[str] | None = None
+
+    def add(self, piece: str) -> None:
+        """One more piece."""
+        if self._pieces is None:
+            self._pieces = []
+        self._pieces.append(piece)
+        if len(self._pieces) == _PIECES:
+            if self._joined is None:
+                self._joined = []
+            self._joined.append("".join(self._pieces))
+            self._pieces.clear()
+
+    @property
+    def whole(self) -> str:
+        """All of it."""
+        return "".join((*(self._joined or ()), *(self._pieces or ())))
 
 
 def _local(name: str) -> str:
