@@ -12,7 +12,7 @@ import yaml
 
 from elt_assets.connectors import catalog
 from elt_assets.connectors.documentation import pages
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = pages()

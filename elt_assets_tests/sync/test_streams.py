@@ -13,7 +13,7 @@ import pytest
 from elt_assets.config.safeguards import Safeguards
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef

@@ -19,7 +19,8 @@ from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import DamagedLine, Lines, Text, with_line_feeds
 from elt_assets.connectors.limits import FileLimits
 from elt_assets.connectors.mapping.evaluate import holds
-from elt_assets.connectors.mapping.expressions import Expression, names_used, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import Expression, names_used
 
 _VALUE = 32
 """Bytes that a value takes besides its name and content, about."""

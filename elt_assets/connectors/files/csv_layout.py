@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import DamagedLine, Lines
-from elt_assets.connectors.mapping.expressions import names_used, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.errors import PageUnreadable
 
 _DELIMITERS = "\t|;,"

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.files.file_format import Format, proves_itself
 from elt_assets.connectors.files.remote.remote_data import Remote
-from elt_assets.connectors.mapping.expressions import Condition, literals_of, parse, parse_keys
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
+from elt_assets.connectors.mapping.expressions import Condition, literals_of
 from elt_assets.connectors.mapping.field_map import Fields, Unsorted, check_streams, check_unordered
 from elt_assets.connectors.priority import Priority
 from elt_assets.errors import InvalidInput

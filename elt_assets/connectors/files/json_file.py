@@ -24,7 +24,8 @@ from elt_assets.connectors.files.text import Lines, Text
 from elt_assets.connectors.json import json_scan
 from elt_assets.connectors.json.record_list import sound_list
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import parse_keys, written
+from elt_assets.connectors.mapping.expression_parser import parse_keys
+from elt_assets.connectors.mapping.expressions import written
 from elt_assets.errors import PageUnreadable
 
 _COPIED = 2**20

@@ -14,7 +14,8 @@ from elt_assets.config.durations import duration
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.ldap.codec import check_filter
-from elt_assets.connectors.mapping.expressions import Path, names_used, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import Path, names_used
 from elt_assets.connectors.mapping.field_map import (
     Fields,
     Unsorted,

@@ -23,7 +23,8 @@ from elt_assets.connectors.ldap.listing import Listed, Place, doubts, listed, re
 from elt_assets.connectors.ldap.ranges import completed
 from elt_assets.connectors.ldap.session import Session, Sessions
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import names_used, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.probing.control import controls
 from elt_assets.connectors.probing.records import MOST_REQUESTS

@@ -12,14 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from elt_assets.connectors.mapping.expressions import (
-    Condition,
-    Expression,
-    Joined,
-    Path,
-    Unordered,
-    parse,
-)
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import Condition, Expression, Joined, Path, Unordered
 from elt_assets.connectors.source import FieldMap
 from elt_assets.errors import InvalidInput
 

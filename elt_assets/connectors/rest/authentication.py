@@ -21,7 +21,7 @@ from elt_assets.connectors.http.signing.aws_signature import AwsSignature
 from elt_assets.connectors.http.signing.hmac_signature import Hmac
 from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.rest.auth_data import (
     ApiKeyAuth,
     Auth,

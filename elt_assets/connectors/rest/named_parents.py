@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from elt_assets.connectors.http.http_client import Client
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, FieldMap, Page
 

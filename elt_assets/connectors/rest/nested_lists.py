@@ -22,7 +22,7 @@ from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.json.record_list import empty_page
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
 from elt_assets.connectors.rest.named_parents import NamedParents
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
 from elt_assets.connectors.json.page_envelope import Envelope
-from elt_assets.connectors.mapping.expressions import parse, parse_keys
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.rest.listing_course import Kind, Position
 from elt_assets.connectors.rest.pagination_data import (
     CursorPagination,

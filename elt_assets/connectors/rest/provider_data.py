@@ -22,12 +22,8 @@ from pydantic import (
 from elt_assets.config.durations import duration
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.http.origin import Origin
-from elt_assets.connectors.mapping.expressions import (
-    Condition,
-    parse,
-    parse_keys,
-    speaks_of_parent,
-)
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
+from elt_assets.connectors.mapping.expressions import Condition, speaks_of_parent
 from elt_assets.connectors.mapping.field_map import (
     Unsorted,
     check_streams,

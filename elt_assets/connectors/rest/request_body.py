@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from elt_assets.connectors.http.http_client import Posted
 from elt_assets.connectors.json.json_limits import decode
-from elt_assets.connectors.mapping.expressions import parse_keys
+from elt_assets.connectors.mapping.expression_parser import parse_keys
 from elt_assets.connectors.mapping.templates import (
     PERIOD_NAMES,
     TEMPLATE_NAMES,

@@ -24,10 +24,7 @@ from elt_assets.connectors.http.http_client import (
 from elt_assets.connectors.http.origin import Origin, Origins
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import (
-    parse,
-    parse_keys,
-)
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape

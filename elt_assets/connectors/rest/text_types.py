@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from elt_assets.config.durations import duration
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.connectors.http.origin import Origin
-from elt_assets.connectors.mapping.expressions import parse, parse_condition, parse_keys
+from elt_assets.connectors.mapping.expression_parser import parse, parse_condition, parse_keys
 from elt_assets.connectors.mapping.templates import PERIOD_NAMES, TEMPLATE_NAMES, placeholders
 from elt_assets.errors import InvalidInput
 

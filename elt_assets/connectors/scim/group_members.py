@@ -14,7 +14,7 @@ import msgspec
 
 from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.json.json_limits import USUAL_LIMITS
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
 from elt_assets.connectors.source import (
     Cursor,

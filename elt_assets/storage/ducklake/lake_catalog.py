@@ -22,7 +22,8 @@ from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import Transaction
-from elt_assets.storage.operational.postgres_database import PostgresDatabase, Session
+from elt_assets.storage.operational.postgres_database import PostgresDatabase
+from elt_assets.storage.operational.postgres_transaction import Session
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
     Layout,

@@ -16,15 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-import adbc_driver_manager
-import pyarrow as pa
-import pyarrow.compute as pc
-from adbc_driver_manager.dbapi import Connection, Cursor
+from adbc_driver_manager.dbapi import Connection
 
 from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.secret_refs import Secrets
@@ -36,7 +32,6 @@ from elt_assets.errors import (
     StorageFull,
     SyncError,
 )
-from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 from elt_assets.storage.operational import postgres_access
 from elt_assets.storage.operational.database import (
     NO_TABLES,
@@ -50,9 +45,13 @@ from elt_assets.storage.operational.database import (
 )
 from elt_assets.storage.operational.dialect import PostgresDialect
 from elt_assets.storage.operational.postgres_access import Access, quoted
+from elt_assets.storage.operational.postgres_transaction import (
+    PostgresTransaction,
+    Session,
+    rows_of,
+    run_statement,
+)
 
-_COPY = "adbc.postgresql.use_copy"
-_STREAM = "stream"
 _TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION"}
 _KINDS = {
     "text": "text",
@@ -77,88 +76,6 @@ _BUSY = {
 }
 _TOO_MANY = ("too many connections", "remaining connection slots", "too many clients")
 _NOT_YET = ("starting up", "shutting down", "not yet accepting", "in recovery")
-
-
-class PostgresTransaction(Transaction):
-    """A transaction of PostgreSQL that holds its advisory locks."""
-
-    dialect = PostgresDialect()
-
-    def execute(self, sql: str, parameters: Parameters = ()) -> int:
-        with closing(self._connection.cursor()) as cursor:
-            return _execute(cursor, sql, parameters)
-
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        return _rows(self._connection, sql, parameters)
-
-    @contextmanager
-    def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
-        """A query's rows as a stream of Arrow batches.
-
-        The server hands them out in parts: given parameters, the driver would hold all of
-        the result in memory.
-        """
-        with closing(self._connection.cursor()) as cursor:
-            _execute(cursor, f"DECLARE {_STREAM} NO SCROLL CURSOR FOR {sql}", parameters)
-        failed: list[BaseException] = []
-
-        def batches(part: pa.Table) -> Iterator[pa.RecordBatch]:
-            while part.num_rows:
-                yield from part.to_batches()
-                try:
-                    part = self._fetched()
-                except (adbc_driver_manager.Error, OSError) as error:
-                    # The reader of the stream (DuckDB) replaces this error by one of its own.
-                    failed.append(error)
-                    raise
-
-        first = self._fetched()
-        try:
-            with closing(pa.RecordBatchReader.from_batches(first.schema, batches(first))) as read:
-                yield read
-        except BaseException as error:
-            if failed:
-                raise failed[0] from error
-            raise
-        self.execute(f"CLOSE {_STREAM}")
-
-    def _fetched(self) -> pa.Table:
-        with closing(self._connection.cursor()) as cursor:
-            cursor.adbc_statement.set_options(**{_COPY: "false"})
-            cursor.execute(f"FETCH {ROWS_AT_ONCE} FROM {_STREAM}")
-            return cursor.fetch_arrow_table()
-
-    @contextmanager
-    def ingested(self, table: str, data: pa.RecordBatchReader | pa.Table) -> Iterator[str]:
-        """Bulk-load `data` by COPY into a temporary table; yield its name for SQL."""
-        name = f'pg_temp."{table}"'
-        with closing(self._connection.cursor()) as cursor:
-            cursor.adbc_ingest(table, _without_nul(data), mode="create", temporary=True)
-            # Without statistics the planner takes a million rows for a few.
-            _execute(cursor, f"ANALYZE {name}")
-        yield name
-        self.execute(f"DROP TABLE {name}")
-
-
-class Session:
-    """A connection of its own: what is locked in it stays locked until it is unlocked or lost."""
-
-    def __init__(self, connection: Connection, translated: _Translated) -> None:
-        self._connection = connection
-        self._translated = translated
-
-    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """Run one statement, committed at once; its rows as dictionaries."""
-        with self._translated():
-            return _rows(self._connection, sql, parameters)
-
-    def unlock(self) -> None:
-        """Give up every lock; a connection that is lost has given them up already."""
-        with suppress(DatabaseUnavailable):
-            self.rows("SELECT pg_advisory_unlock_all()::text")
-
-
-_Translated = Callable[[], AbstractContextManager[None]]
 
 
 class PostgresDatabase(OperationalDatabase):
@@ -345,7 +262,7 @@ class PostgresDatabase(OperationalDatabase):
             self._address.complete(self._secrets), autocommit=True
         )
         try:
-            _rows(
+            rows_of(
                 connection,
                 # Isolation: the account's default may be another; ours is reasoned about above.
                 # Commit: an answer of "applied" must survive a power cut; what is stricter stays.
@@ -368,19 +285,19 @@ class PostgresDatabase(OperationalDatabase):
 
     def _begin(self, connection: Connection, on: str) -> None:
         with closing(connection.cursor()) as cursor:
-            _execute(cursor, "BEGIN")
+            run_statement(cursor, "BEGIN")
             # A table that has just been filled has no statistics yet: the planner takes it for
             # a few rows, and compares each of a million with each of another million.
-            _execute(cursor, "SET LOCAL enable_nestloop = off")
+            run_statement(cursor, "SET LOCAL enable_nestloop = off")
             if on:
-                _execute(
+                run_statement(
                     cursor,
                     "SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0)),"
                     " pg_advisory_xact_lock(hashtextextended(?, 1))",
                     (self._schema, f"{self._schema}\n{on}"),
                 )
             else:
-                _execute(
+                run_statement(
                     cursor,
                     "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
                     (self._schema,),
@@ -388,13 +305,13 @@ class PostgresDatabase(OperationalDatabase):
 
     def _look(self, connection: Connection) -> None:
         with closing(connection.cursor()) as cursor:
-            _execute(cursor, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            run_statement(cursor, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def _transaction(self, connection: Connection) -> Transaction:
         return PostgresTransaction(connection)
 
     def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
-        return _rows(connection, sql, parameters)
+        return rows_of(connection, sql, parameters)
 
     def _translate(self, error: Exception) -> SyncError | None:
         text = self._secrets.redact(str(error))
@@ -433,64 +350,14 @@ class PostgresDatabase(OperationalDatabase):
         return None
 
 
-def _execute(cursor: Cursor, sql: str, parameters: Parameters = ()) -> int:
-    # Not through `execute`, which fetches rows and does not return how many were changed.
-    statement = cursor.adbc_statement
-    statement.set_sql_query(_numbered(sql))
-    if parameters:
-        statement.bind(
-            pa.RecordBatch.from_pydict(
-                {str(place): [_clean(value)] for place, value in enumerate(parameters)}
-            )
-        )
-    return max(0, int(statement.execute_update()))
-
-
-def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
-    with closing(connection.cursor()) as cursor:
-        cursor.execute(_numbered(sql), [_clean(value) for value in parameters] or None)
-        rows: list[Row] = cursor.fetch_arrow_table().to_pylist()
-        return rows
-
-
 def _answers(connection: Connection) -> None:
     """Raise the error of a connection whose server is gone."""
     with closing(connection.cursor()) as cursor:
-        _execute(cursor, "SELECT 1")
-
-
-@lru_cache(maxsize=256)
-def _numbered(sql: str) -> str:
-    """`?` as `$1`, `$2`, …; no statement has one inside a literal."""
-    parts = sql.split("?")
-    return parts[0] + "".join(f"${place}{part}" for place, part in enumerate(parts[1:], 1))
+        run_statement(cursor, "SELECT 1")
 
 
 def _typed(statement: str) -> str:
     return re.sub(r"\b(TEXT|INTEGER|REAL)\b", lambda found: _TYPES[found[0]], statement)
-
-
-def _clean(value: object) -> object:
-    """PostgreSQL's text cannot hold the character NUL; the replacement character stands for it."""
-    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
-
-
-def _without_nul(data: pa.RecordBatchReader | pa.Table) -> pa.RecordBatchReader:
-    batches = data.to_batches() if isinstance(data, pa.Table) else data
-
-    def cleaned() -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield pa.RecordBatch.from_arrays(
-                [
-                    pc.replace_substring(column, "\x00", "\ufffd")
-                    if pa.types.is_string(column.type)
-                    else column
-                    for column in batch.columns
-                ],
-                schema=batch.schema,
-            )
-
-    return pa.RecordBatchReader.from_batches(data.schema, cleaned())
 
 
 def _said(text: str) -> str:

@@ -6,35 +6,22 @@ Python never sees a record: one query maps a whole batch and returns one row for
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 from elt_assets.connectors.mapping.expressions import (
     PARENT,
-    All,
-    Alternatives,
-    AnyOf,
-    Comparison,
     Condition,
-    Contains,
     Expression,
     Joined,
-    Literal,
-    Lowered,
-    Mapped,
-    Not,
-    OneOf,
     Path,
-    Segment,
     Unordered,
     Value,
-    Where,
 )
 from elt_assets.storage.warehouse.warehouse import literal
 from elt_assets.sync.extract import scalars
-from elt_assets.sync.extract.scalars import SCALAR
+from elt_assets.sync.extract.value_sql import Pointers, comparison_sql, json_pointer
 from elt_assets.sync.streams import Column, ColumnType, Stream
 
 LONGEST_TEXT = 65_536
@@ -57,7 +44,7 @@ def mapping_query(stream: Stream, fields: Mapping[str, Expression], incoming: st
     tombstone, content_hash, reason (NULL when the record is good).
     It takes no parameters, so that its plan can be kept.
     """
-    pointers = _Pointers()
+    pointers = Pointers()
     form = pointers.forms.at("")
     unreadable = pointers.find(Path((UNREADABLE,))).text
     column_names = {column.name for column in stream.columns} | {_UPDATED_AT, _DELETED}
@@ -209,209 +196,7 @@ class _Value:
     complaint: str = "NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """SQL for a value as text, for its JSON type and for itself as JSON."""
-
-    text: str
-    form: str
-    json: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Pointed:
-    """The value of a plain path; every property that is read is fetched by the query."""
-
-    pointers: _Pointers
-    pointer: str
-
-    @property
-    def text(self) -> str:
-        return self.pointers.texts.at(self.pointer)
-
-    @property
-    def form(self) -> str:
-        return self.pointers.forms.at(self.pointer)
-
-    @property
-    def json(self) -> str:
-        return self.pointers.jsons.at(self.pointer)
-
-
-_Found = _Computed | _Pointed
-
-
-class _Fetched:
-    """What one function of DuckDB finds in a record at several JSON pointers (RFC 6901).
-
-    It parses the record once for all of them, and takes longer for each.
-    """
-
-    def __init__(self, function: str, name: str) -> None:
-        self._function = function
-        self._name = name
-        self._pointers: list[str] = []
-
-    def at(self, pointer: str) -> str:
-        """The column that will have what is found there."""
-        if pointer not in self._pointers:
-            self._pointers.append(pointer)
-        return f"{self._name}_{self._pointers.index(pointer) + 1}"
-
-    @property
-    def all(self) -> list[str]:
-        """SQL for the list of what is found, if anything is asked for."""
-        pointed = ", ".join(map(literal, self._pointers))
-        call = f"{self._function}(raw, [{pointed}]::VARCHAR[]) AS {self._name}s"
-        return [call] if self._pointers else []
-
-    @property
-    def each(self) -> list[str]:
-        """SQL for the columns, out of the list."""
-        places = range(1, len(self._pointers) + 1)
-        return [f"{self._name}s[{place}] AS {self._name}_{place}" for place in places]
-
-
-class _Pointers:
-    """What a mapping needs of a record: what plain paths lead to, and `columns`, computed once
-    a record out of that.
-    """
-
-    def __init__(self) -> None:
-        self.texts = _Fetched("json_extract_string", "text")
-        self.forms = _Fetched("json_type", "form")
-        self.jsons = _Fetched("json_extract", "json")
-        self.columns: list[str] = []
-        self._computed: dict[Value, _Found] = {}
-
-    @property
-    def fetched(self) -> list[str]:
-        """SQL for the lists of what plain paths lead to."""
-        return [*self.texts.all, *self.forms.all, *self.jsons.all]
-
-    @property
-    def members(self) -> list[str]:
-        """SQL for the columns out of these lists."""
-        return [*self.texts.each, *self.forms.each, *self.jsons.each]
-
-    def find(self, value: Value) -> _Found:
-        """SQL for what a value of the field map is in a record."""
-        if isinstance(value, Unordered):
-            return self.find(value.value)
-        if value == PARENT:
-            return _Computed(
-                "parent", "CASE WHEN parent IS NOT NULL THEN 'VARCHAR' END", "to_json(parent)"
-            )
-        if isinstance(value, Path) and not any(isinstance(s, Where) for s in value.segments):
-            return _Pointed(self, _pointer(value.segments))
-        if value not in self._computed:
-            match value:
-                case Path():
-                    found = self._selected(value)
-                case Joined():
-                    found = self._joined(value)
-                case Lowered():
-                    found = self._lowered(value)
-                case Mapped():
-                    found = self._mapped(value)
-                case Alternatives():
-                    found = self._first(value)
-            self._computed[value] = self._named(found)
-        return self._computed[value]
-
-    def column(self, name: str, sql: str) -> str:
-        """The column `name`, in which `sql` is computed once a record."""
-        self.columns.append(f"{sql} AS {name}")
-        return name
-
-    def _named(self, found: _Found) -> _Found:
-        name = f"value_{len(self._computed)}"
-        return _Computed(
-            self.column(f"{name}_text", found.text),
-            self.column(f"{name}_form", found.form),
-            self.column(f"{name}_json", found.json),
-        )
-
-    def _selected(self, path: Path) -> _Found:
-        """A path through members of lists that meet a condition."""
-        base, way = "raw", list[Segment]()
-        for segment in path.segments:
-            if not isinstance(segment, Where):
-                way.append(segment)
-                continue
-            at = f"{base}, {literal(_pointer(tuple(way)))}" if way else f"{base}, '$'"
-            form = f"json_type(member, {literal(_pointer((segment.key,)))})"
-            text = f"json_extract_string(member, {literal(_pointer((segment.key,)))})"
-            holds = _equality(text, form, segment.literal, segment.negated)
-            base = (
-                f"list_filter(json_extract(json_extract({at}), '$[*]'), lambda member: {holds})[1]"
-            )
-            way = []
-        pointer = literal(_pointer(tuple(way))) if way else "'$'"
-        return _Computed(
-            f"json_extract_string({base}, {pointer})",
-            f"json_type({base}, {pointer})",
-            f"json_extract({base}, {pointer})",
-        )
-
-    def _lowered(self, lowered: Lowered) -> _Computed:
-        found = self.find(lowered.path)
-        text = f"CASE WHEN {found.form} = 'VARCHAR' THEN lower({found.text}) ELSE {found.text} END"
-        json = f"CASE WHEN {found.form} = 'VARCHAR' THEN to_json({text}) ELSE {found.json} END"
-        return _Computed(text, found.form, json)
-
-    def _mapped(self, mapped: Mapped) -> _Computed:
-        found = self.find(mapped.path)
-        nested = f"{found.form} IN ('OBJECT', 'ARRAY', 'NULL')"
-        scalar = f"CASE WHEN NOT {nested} THEN {found.text} END"
-
-        def looked_up(write: Callable[[str | bool | None], str]) -> str:
-            cases = [f"WHEN {literal(key)} THEN {write(value)}" for key, value in mapped.table]
-            default = write(mapped.default)
-            return f"CASE {scalar} {' '.join(cases)} ELSE {default} END" if cases else default
-
-        return _Computed(
-            looked_up(_written_text), looked_up(_written_form), looked_up(_written_json)
-        )
-
-    def _joined(self, joined: Joined) -> _Found:
-        texts = []
-        for part in joined.parts:
-            if isinstance(part, str):
-                continue
-            found = self.find(part)
-            texts.append(f"CASE WHEN {found.form} {SCALAR} THEN {found.text} END")
-        there = iter(texts)
-        parts = [literal(part) if isinstance(part, str) else next(there) for part in joined.parts]
-        text = (
-            f"CASE WHEN coalesce({', '.join(texts)}) IS NOT NULL"
-            f" THEN nullif(trim(concat({', '.join(parts)})), '') END"
-        )
-        return _Computed(
-            text, f"CASE WHEN {text} IS NOT NULL THEN 'VARCHAR' END", f"to_json({text})"
-        )
-
-    def _first(self, alternatives: Alternatives) -> _Found:
-        *options, last = (self.find(option) for option in alternatives.options)
-        cases = [
-            (f"WHEN coalesce({one.form}, 'NULL') <> 'NULL' AND {one.text} <> ''", one)
-            for one in options
-        ]
-        return _Computed(
-            f"CASE {' '.join(f'{when} THEN {one.text}' for when, one in cases)}"
-            f" ELSE {last.text} END",
-            f"CASE {' '.join(f'{when} THEN {one.form}' for when, one in cases)}"
-            f" ELSE {last.form} END",
-            f"CASE {' '.join(f'{when} THEN {one.json}' for when, one in cases)}"
-            f" ELSE {last.json} END",
-        )
-
-
-def _pointer(segments: tuple[Segment, ...]) -> str:
-    return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in segments)
-
-
-def _content(column: Column, expression: Expression | None, pointers: _Pointers) -> _Value:
+def _content(column: Column, expression: Expression | None, pointers: Pointers) -> _Value:
     if expression is None:
         unmapped = "NULL" if column.unmapped is None else literal(column.unmapped)
         return _Value(f"{unmapped}::{column.sql_type}", "false")
@@ -420,9 +205,9 @@ def _content(column: Column, expression: Expression | None, pointers: _Pointers)
     return _text(column, expression, pointers)
 
 
-def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
+def _text(column: Column, expression: Expression, pointers: Pointers) -> _Value:
     if isinstance(expression, Condition):
-        return _Value(f"({_comparison(expression, pointers)})::VARCHAR", "false")
+        return _Value(f"({comparison_sql(expression, pointers)})::VARCHAR", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
     return _Value(
@@ -438,7 +223,7 @@ def _text(column: Column, expression: Expression, pointers: _Pointers) -> _Value
     )
 
 
-def _key(expression: Expression | None, pointers: _Pointers) -> str:
+def _key(expression: Expression | None, pointers: Pointers) -> str:
     """SQL for a key, NULL if it cannot be used as one."""
     if not isinstance(expression, Path | Joined):
         return "NULL::VARCHAR"
@@ -457,7 +242,7 @@ def _twice(expression: Expression | None) -> list[str]:
     names = takewhile(lambda segment: isinstance(segment, str), segments)
     return [
         f"({_may_stand_twice(str(name))}"
-        f" AND len(list_filter(json_keys(raw, {literal(_pointer(segments[:depth]))}),"
+        f" AND len(list_filter(json_keys(raw, {literal(json_pointer(segments[:depth]))}),"
         f" lambda name: name = {literal(str(name))})) > 1)"
         for depth, name in enumerate(names)
     ]
@@ -473,9 +258,9 @@ def _may_stand_twice(name: str) -> str:
     return f"(contains(raw, chr(92)) OR raw LIKE {twice})"
 
 
-def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Value:
+def _boolean(column: Column, expression: Expression, pointers: Pointers) -> _Value:
     if isinstance(expression, Condition):
-        return _Value(f"({_comparison(expression, pointers)})", "false")
+        return _Value(f"({comparison_sql(expression, pointers)})", "false")
     found = pointers.find(expression)
     text, form = found.text, found.form
     return _Value(
@@ -485,7 +270,7 @@ def _boolean(column: Column, expression: Expression, pointers: _Pointers) -> _Va
     )
 
 
-def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
+def _timestamp(expression: Expression | None, pointers: Pointers) -> _Value:
     """When a record was changed. A time that cannot be read costs the time alone."""
     if expression is None or isinstance(expression, Condition):
         return _Value("NULL::TIMESTAMP", "false")
@@ -501,11 +286,11 @@ def _timestamp(expression: Expression | None, pointers: _Pointers) -> _Value:
     )
 
 
-def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
+def _attributes(extra: Mapping[str, Expression], pointers: Pointers) -> str:
     members = []
     for name, expression in extra.items():
         value = (
-            f"to_json({_comparison(expression, pointers)})"
+            f"to_json({comparison_sql(expression, pointers)})"
             if isinstance(expression, Condition)
             else _attribute(expression, pointers)
         )
@@ -514,7 +299,7 @@ def _attributes(extra: Mapping[str, Expression], pointers: _Pointers) -> str:
     return f"json_object({', '.join(members)})"
 
 
-def _attribute(expression: Value, pointers: _Pointers) -> str:
+def _attribute(expression: Value, pointers: Pointers) -> str:
     """SQL for a value as JSON in its one form, which is null for an empty text.
 
     DuckDB writes whole numbers, texts and constants in one form itself. They are known by their
@@ -528,70 +313,6 @@ def _attribute(expression: Value, pointers: _Pointers) -> str:
         f" OR try_cast({value}::VARCHAR AS BIGINT)::VARCHAR = {value}::VARCHAR THEN {value}"
         f" ELSE {function}({value}::VARCHAR)::JSON END"
     )
-
-
-def _comparison(expression: Condition, pointers: _Pointers) -> str:
-    """SQL that is true or false, never NULL."""
-    match expression:
-        case All(conditions):
-            return f"({' AND '.join(_comparison(one, pointers) for one in conditions)})"
-        case AnyOf(conditions):
-            return f"({' OR '.join(_comparison(one, pointers) for one in conditions)})"
-        case Not(condition):
-            return f"(NOT {_comparison(condition, pointers)})"
-        case Comparison(path, wanted, negated):
-            found = pointers.find(path)
-            return _equality(found.text, found.form, wanted, negated)
-        case OneOf(path, literals):
-            found = pointers.find(path)
-            equal = (_equality(found.text, found.form, one, False) for one in literals)
-            return f"({' OR '.join(equal)})"
-        case Contains(path, wanted):
-            return _containment(pointers.find(path), wanted)
-
-
-def _containment(found: _Found, wanted: Literal) -> str:
-    equal = _equality("json_extract_string(member, '$')", "json_type(member)", wanted, False)
-    members = f"list_filter(json_extract({found.json}, '$[*]'), lambda member: {equal})"
-    part = (
-        f" WHEN {found.form} = 'VARCHAR' THEN contains({found.text}, {literal(wanted)})"
-        if isinstance(wanted, str)
-        else ""
-    )
-    return f"coalesce(CASE WHEN {found.form} = 'ARRAY' THEN len({members}) > 0{part} END, false)"
-
-
-def _written_text(value: str | bool | None) -> str:
-    return (
-        "NULL"
-        if value is None
-        else literal(str(value).lower() if value is True or value is False else value)
-    )
-
-
-def _written_form(value: str | bool | None) -> str:
-    return "NULL" if value is None else "'BOOLEAN'" if isinstance(value, bool) else "'VARCHAR'"
-
-
-def _written_json(value: str | bool | None) -> str:
-    return "NULL" if value is None else f"{literal(json.dumps(value, ensure_ascii=False))}::JSON"
-
-
-def _equality(text: str, form: str, wanted: Literal, negated: bool) -> str:
-    """SQL that is true or false, never NULL."""
-    if wanted is None:
-        equal = f"coalesce({form}, 'NULL') = 'NULL'"
-    elif isinstance(wanted, bool):
-        equal = f"coalesce({form} = 'BOOLEAN' AND {text} = '{str(wanted).lower()}', false)"
-    elif isinstance(wanted, str):
-        equal = f"coalesce({form} = 'VARCHAR' AND {text} = {literal(wanted)}, false)"
-    else:
-        # A text that looks like the number is not the number, as everywhere in JSON.
-        equal = (
-            f"coalesce({form} {SCALAR} AND {form} <> 'VARCHAR'"
-            f" AND try_cast({text} AS DOUBLE) = {wanted!r}, false)"
-        )
-    return f"NOT {equal}" if negated else equal
 
 
 def _spoken(form: str) -> str:

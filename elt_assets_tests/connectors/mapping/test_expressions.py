@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.expressions import (
     All,
     Alternatives,
@@ -11,8 +12,6 @@ from elt_assets.connectors.mapping.expressions import (
     Joined,
     Path,
     Where,
-    parse,
-    parse_keys,
     written,
 )
 from elt_assets.errors import InvalidInput

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.probing.answers import Answer, Shape, answer_of
 from elt_assets.connectors.source import Presence
 

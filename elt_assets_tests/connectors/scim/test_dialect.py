@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.scim.dialect import ScimDialect
 
 canonical = ScimDialect().body

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from elt_assets.connectors.mapping.evaluate import holds, text_at
-from elt_assets.connectors.mapping.expressions import names_used, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.errors import InvalidInput
 from elt_assets_tests.sync.extract.test_mapping_values import mapped
 

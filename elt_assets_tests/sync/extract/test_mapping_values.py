@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from elt_assets.connectors.mapping.evaluate import holds, text_at
-from elt_assets.connectors.mapping.expressions import Comparison, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.sync.extract.record_mapping import mapping_query
 from elt_assets.sync.streams import USERS

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.warehouse.canonical_json import add_canonical_json
 from elt_assets.sync.extract.record_mapping import LONGEST_TEXT, mapping_query

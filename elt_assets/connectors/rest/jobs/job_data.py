@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from elt_assets.connectors.mapping.expressions import Condition, parse
+from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.mapping.expressions import Condition
 from elt_assets.connectors.mapping.templates import TEMPLATE_NAMES, placeholders
 from elt_assets.connectors.rest.text_types import (
     Duration,

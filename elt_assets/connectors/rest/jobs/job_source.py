@@ -24,7 +24,7 @@ from elt_assets.connectors.http.http_client import NotThere, Request, Response
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import holds, text_at
-from elt_assets.connectors.mapping.expressions import parse
+from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.rest.jobs.export_file import chunks, digest_of
 from elt_assets.connectors.rest.jobs.job_data import ExportJob

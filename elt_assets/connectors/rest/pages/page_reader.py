@@ -17,13 +17,8 @@ from elt_assets.connectors.json.json_limits import PageLimits
 from elt_assets.connectors.json.page_envelope import Envelope, EnvelopeReader, count_of
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.evaluate import text_at
-from elt_assets.connectors.mapping.expressions import (
-    Condition,
-    parse,
-    parse_condition,
-    parse_keys,
-    speaks_of_parent,
-)
+from elt_assets.connectors.mapping.expression_parser import parse, parse_condition, parse_keys
+from elt_assets.connectors.mapping.expressions import Condition, speaks_of_parent
 from elt_assets.connectors.mapping.field_map import key_fields
 from elt_assets.connectors.rest.dialect import Dialect
 from elt_assets.connectors.rest.listing_course import Missing, Turn

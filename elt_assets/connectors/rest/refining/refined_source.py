@@ -15,7 +15,7 @@ import msgspec
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
-from elt_assets.connectors.mapping.expressions import parse, parse_keys
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.provider_data import RestData
