@@ -6,15 +6,20 @@ import csv
 import gzip
 import io
 import json
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from elt_assets.config.secret_refs import Secrets
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.identifiers import IntegrationRef
@@ -209,6 +214,9 @@ KINDS = {
 }
 
 
+JOBS = [name for name in KINDS if name.startswith("job")]
+
+
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of a job's file as small as the pages of the others."""
@@ -270,3 +278,67 @@ def pages(data: dict[str, Any], cursor: Any) -> list[tuple[Any, Any]]:
         return found
     finally:
         source.close()
+
+
+WORKER = """
+import os
+import signal
+import sys
+from pathlib import Path
+from elt_assets.connectors.files import csv_file, json_file
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.config.settings import load_settings
+from elt_assets.sync.fault_injection import Faults
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.streams import USERS
+
+class Kill(Faults):
+    def after_commit(self, batch):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+csv_file.RECORDS = json_file.RECORDS = 5
+with SyncService.open(load_settings(home=Path(sys.argv[1])), faults=Kill()) as platform:
+    for outcome in platform.sync(
+        USERS, [IntegrationRef("acme", "main")], sync_id="killed", pages_per_batch=1
+    ):
+        raise SystemExit(outcome.error)
+"""
+"""Commits one page, and is killed before it does anything else."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        ("details", 2),
+        (JOBS[0], 2),
+        *(pytest.param(name, 4, marks=pytest.mark.campaign) for name in KINDS),
+    ],
+)
+def test_a_listing_of_each_kind_that_is_killed_at_every_page_is_whole(
+    provider: Provider, tmp_path: Path, name: str, kills: int
+) -> None:
+    kind = KINDS[name]
+    provider.answer = lambda asked: kind.answer(asked, provider.url)
+    settings = load_settings(home=tmp_path / "home", fetch_first_wait=0.001)
+    data = {"api_endpoint": provider.url, "streams": {"users": yaml.safe_load(kind.stream)}}
+    with SyncService.open(settings) as platform:
+        platform.registry.add(REF, "rest", data)
+    for page in range(kills):
+        worker = subprocess.run([sys.executable, "-c", WORKER, str(settings.home)], check=False)
+        assert worker.returncode == -signal.SIGKILL, page
+    provider.wait_until_all_are_gone()
+    provider.asked.clear()
+    with SyncService.open(settings) as platform:
+        (outcome,) = platform.sync(USERS, [REF], sync_id="killed", pages_per_batch=1)
+        assert (outcome.status, outcome.error) == ("applied", None)
+        assert (outcome.resumed_batches, outcome.counts.inserts) == (kills, COUNT)
+        assert {one["email"] for one in platform.records(USERS, REF)} == {
+            one["email"] for one in PEOPLE
+        }
+    # What was committed is not asked for again, and no other job is begun.
+    details = [asked.path for asked in provider.asked if asked.path.startswith("/people/u")]
+    assert sorted(details) == (
+        [f"/people/u{n}" for n in range(kills * SIZE, COUNT)] if details else []
+    )
+    assert not any(asked.path == "/exports" for asked in provider.asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import zipfile
@@ -97,9 +98,13 @@ def test_a_job_that_is_forgotten_or_has_another_file_begins_again(
     cursor = json.loads(json.dumps(next(source.pages(None)).next))
     assert [page.count for page in users().pages(cursor)] == [5, 5, 5]
     assert exports.begun == 1
-    exports.file = FILE + b'{"id": "20"}\n'
-    with pytest.raises(PositionRefused, match="file is another one"):
-        list(users().pages(cursor))
+    # What was read is the same, and the rest is that of the new file.
+    exports.file = gzip.compress(FILE + b'{"id": "20"}\n')
+    assert [page.count for page in users().pages(cursor)] == [5, 5, 5, 1]
+    for other in (FILE.replace(b'"4"', b'"four"'), b'{"id": "0"}\n', b""):
+        exports.file = other
+        with pytest.raises(PositionRefused, match="file is another one"):
+            list(users().pages(cursor))
     exports.begun = 7
     with pytest.raises(PositionRefused, match="no longer there"):
         list(users().pages(cursor))

@@ -5,7 +5,6 @@ Nothing that a ZIP says of itself is believed: what comes out of it is counted.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from elt_assets.connectors.files import csv_file, json_file
-from elt_assets.connectors.files.chunk import Chunk, Place
+from elt_assets.connectors.files.chunk import Chunk
 from elt_assets.connectors.files.files_data import FileStream
 from elt_assets.connectors.files.text import opened, reading
 from elt_assets.connectors.limits import FetchLimits, FileLimits
@@ -27,20 +26,8 @@ _EMPTY_ZIP = b"PK\x05\x06"
 _MOST_NAMES = 10_000
 
 
-def digest_of(file: IO[bytes]) -> str:
-    """What is equal for two downloads of the same file alone."""
-    file.seek(0)
-    digest = hashlib.sha256()
-    while piece := file.read(_CHUNK):
-        digest.update(piece)
-    file.seek(0)
-    return digest.hexdigest()
-
-
-def chunks(
-    file: IO[bytes], name: str, stream: FileStream, at: Place, limits: FetchLimits
-) -> Iterator[Chunk]:
-    """The records of the file behind `at`. Raises `PageUnreadable`."""
+def chunks(file: IO[bytes], name: str, stream: FileStream, limits: FetchLimits) -> Iterator[Chunk]:
+    """The records of the file. Raises `PageUnreadable`."""
     with (
         reading(name),
         _unzipped(file, name, limits.files) as plain,
@@ -48,11 +35,11 @@ def chunks(
     ):
         match stream.format:
             case "csv":
-                yield from csv_file.chunks(text, name, stream, at, limits.files)
+                yield from csv_file.chunks(text, name, stream, {}, limits.files)
             case "json":
-                yield from json_file.document_chunks(text, name, stream, at, limits)
+                yield from json_file.document_chunks(text, name, stream, {}, limits)
             case _:
-                yield from json_file.line_chunks(text, at)
+                yield from json_file.line_chunks(text, {})
 
 
 class _Kept:

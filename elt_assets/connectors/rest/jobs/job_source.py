@@ -1,12 +1,13 @@
 """A stream that is the result of a job: begin it, ask until it is done, read its file in chunks.
 
-A cursor is the job's id, a digest of its file, and a place in it. A reading that continues asks
-for the same job again. Where the provider has no such job any more, or its file is another one, the
-listing begins again.
+A cursor is the job's id, how many chunks were read, and a digest of them. A reading that continues
+asks for the same job again and compares those chunks. Where the provider has no such job any more,
+or they are others, the listing begins again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 import time
@@ -26,7 +27,7 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import holds, text_at
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.rest.jobs.export_file import chunks, digest_of
+from elt_assets.connectors.rest.jobs.export_file import chunks
 from elt_assets.connectors.rest.jobs.job_data import ExportJob
 from elt_assets.connectors.rest.pages.row_filter import kept
 from elt_assets.connectors.rest.pagination import Answer
@@ -50,9 +51,13 @@ class JobPlace(msgspec.Struct, frozen=True):
     """Where reading the file of a job stands, small enough for a checkpoint."""
 
     job: str
-    digest: str
-    pages: int
-    at: dict[str, int]
+    chunks: int = 0
+    digest: str = ""
+
+    def past(self, body: bytes) -> JobPlace:
+        """The place behind a chunk."""
+        digest = hashlib.sha256(self.digest.encode() + body).hexdigest()
+        return JobPlace(self.job, self.chunks + 1, digest)
 
 
 class JobSource(RestSource):
@@ -118,22 +123,25 @@ class JobSource(RestSource):
         self._closed.set()
         super().close()
 
-    def _chunks(self, job: str, file: IO[bytes], place: JobPlace | None) -> Iterator[Page]:
-        digest = digest_of(file)
-        if place is not None and place.digest != digest:
-            raise PositionRefused("the job's file is another one than before the interruption")
-        number, at = (0, {}) if place is None else (place.pages, place.at)
+    def _chunks(self, job: str, file: IO[bytes], until: JobPlace | None) -> Iterator[Page]:
+        """The chunks behind a place. A file may be compressed again, so its bytes prove nothing."""
+        place, read = JobPlace(job), 0 if until is None else until.chunks
         # One chunk is held back, so that the last one is known to be the last.
         held: tuple[bytes, int, JobPlace] | None = None
-        for chunk in chunks(file, "the job's file", self._file, at, self._limits):
+        for chunk in chunks(file, "the job's file", self._file, self._limits):
             if held is not None:
                 cut = page_limit_reached(self._limits.max_pages)
-                too_many = number >= self._limits.max_pages
+                too_many = place.chunks >= self._limits.max_pages
                 yield self._page(held, cut if too_many else None, last=False)
                 if too_many:
                     return
-            number += 1
-            held = chunk.body, chunk.count, JobPlace(job, digest, number, chunk.after)
+            place = place.past(chunk.body)
+            if place.chunks > read:
+                held = chunk.body, chunk.count, place
+            elif place.chunks == read and place != until:
+                raise _another()
+        if place.chunks < read:
+            raise _another()
         yield Page(b"[]", 0, None) if held is None else self._page(held, None, last=True)
 
     def _page(self, held: tuple[bytes, int, JobPlace], cut: str | None, *, last: bool) -> Page:
@@ -213,6 +221,10 @@ class JobSource(RestSource):
         if not words or "@" in words or not words.isprintable():
             return ""
         return f": {words[:_LONGEST_WORDS]}"
+
+
+def _another() -> PositionRefused:
+    return PositionRefused("the job's file is another one than before the interruption")
 
 
 def _resumed(cursor: Cursor | None) -> JobPlace | None:
