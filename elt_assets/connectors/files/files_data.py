@@ -57,6 +57,7 @@ def _row_filter(value: str) -> str:
     return value
 
 
+Encoding = Annotated[str, AfterValidator(_encoding)]
 Character = Annotated[str, Field(pattern=r"^[^\r\n\x00]$")]
 
 
@@ -105,7 +106,7 @@ class FileStream(_Model):
         description="Whether all matching files together are the listing, or only the newest one.",
     )
     format: Format | None = Field(None, description="Where the file's name does not say it.")
-    encoding: Annotated[str, AfterValidator(_encoding)] | None = Field(
+    encoding: Encoding | None = Field(
         None, description="Where it is not UTF-8 and no byte order mark says so."
     )
     delimiter: Character | None = Field(

@@ -23,7 +23,7 @@ from elt_assets.config.durations import duration
 from elt_assets.config.safeguards import SafeguardOverrides
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
-from elt_assets.connectors.mapping.expressions import Condition, speaks_of_parent
+from elt_assets.connectors.mapping.expressions import Condition, names_used, speaks_of_parent
 from elt_assets.connectors.mapping.field_map import (
     Unsorted,
     check_streams,
@@ -420,6 +420,12 @@ class RestStream(Strict):
                     raise ValueError(f"{name} cannot be used with job")
             if not isinstance(self.pagination, NoPagination) or self.records:
                 raise ValueError("job: give pagination: {type: none} and leave records out")
+        chosen_by = set() if self.where is None else names_used(parse(self.where))
+        if self.details is not None and self.details.into in chosen_by:
+            raise ValueError(
+                f"where: {self.details.into} is not there yet when records are chosen, which "
+                "is before their details are requested"
+            )
         refined = self.details is not None or self.only_members_of is not None
         if refined and self.parent is not None:
             raise ValueError("details and only_members_of cannot be used with parent")

@@ -158,6 +158,7 @@ def test_a_file_is_not_held_to_the_size_of_a_page(
     [
         ({"poll": "/jobs"}, r"job\.poll: has no \{job\}, where the job's id is to stand"),
         ({"done": "status"}, r"job\.done: 'status' compares nothing"),
+        ({"file": {"encoding": "latin-99"}}, r"job\.file\.encoding: 'latin-99' is not an encoding"),
         ({"download": "/jobs/{job}/file"}, "job: give the file's place as download or as url"),
     ],
 )

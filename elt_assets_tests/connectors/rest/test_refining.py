@@ -192,3 +192,21 @@ def test_several_endpoints_are_one_stream(
     data["streams"]["users"]["parent"] = {"among": ["a", ".."]}
     with pytest.raises(InvalidInput, match="among has a name twice, or one that cannot stand"):
         catalog.validate("rest", data)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"where": 'detail.kind == "person"'}, "where: detail is not there yet"),
+        ({"details": {"path": "/users"}}, "details: path has no {external_id}"),
+        ({"parent": {"among": ["a"]}, "path": "/{parent}"}, "cannot be used with parent"),
+        ({"job": {"poll": "/{job}", "done": "a == 1", "url": "b"}}, "details cannot be used with"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    detailed: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    detailed["streams"]["users"] |= change
+    with pytest.raises(InvalidInput) as refused:
+        catalog.validate("rest", detailed)
+    assert words in str(refused.value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from elt_assets.connectors.files.files_data import Character, Encoding
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Condition
 from elt_assets.connectors.mapping.templates import TEMPLATE_NAMES, placeholders
@@ -40,12 +40,6 @@ def _condition(value: str) -> str:
     return value
 
 
-def _character(value: str) -> str:
-    if not re.fullmatch(r"[^\r\n\x00]", value):
-        raise ValueError("write one character")
-    return value
-
-
 JobPath = Annotated[RelativePath, AfterValidator(_job_path)]
 JobCondition = Annotated[str, AfterValidator(_condition)]
 
@@ -54,11 +48,11 @@ class ExportFile(Strict):
     """The file of a job: plain, or compressed with gzip, zstd or as the one file of a ZIP."""
 
     format: Literal["jsonl", "csv", "json"] = Field("jsonl", description="What it holds.")
-    delimiter: Annotated[str, AfterValidator(_character)] | None = Field(
+    delimiter: Character | None = Field(
         None, description="CSV: what separates values, where it is not one of , ; | or a tab."
     )
     records: Keys = Field("", description="JSON: where the list is; empty when the file is it.")
-    encoding: str | None = Field(None, description="Where it is not UTF-8.")
+    encoding: Encoding | None = Field(None, description="Where it is not UTF-8.")
 
 
 class ExportJob(Strict):
