@@ -133,8 +133,9 @@ def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str
     moved = dict(data)
     if provider in presets():
         for name, ask in presets()[provider].asks.items():
-            if (ask.default or "").startswith("https://"):
-                moved[name] = origin + urlsplit(moved.get(name) or ask.default or "").path
+            address = moved.get(name) or ask.default
+            if isinstance(address, str) and address.startswith("https://"):
+                moved[name] = origin + urlsplit(address).path
         if urlsplit(origin).hostname in _THIS_MACHINE:
             moved.setdefault("rate_limit", {"requests_per_second": 1000})
         return moved

@@ -29,9 +29,15 @@ from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.priority import Priority
+from elt_assets.connectors.rest.configuration.text_types import (
+    FieldExpression,
+    Parameter,
+    Scalar,
+    Secret,
+    Strict,
+)
 from elt_assets.connectors.rest.opening import open_rest
 from elt_assets.connectors.rest.provider_data import RateLimit, RestData, mistakes
-from elt_assets.connectors.rest.text_types import FieldExpression, Parameter, Scalar, Secret, Strict
 from elt_assets.connectors.source import Source
 from elt_assets.identifiers import IntegrationRef
 

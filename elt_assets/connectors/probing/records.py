@@ -15,7 +15,7 @@ from elt_assets.connectors.http.http_client import Client, Request, Response
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import NOT_THERE, Answer, Shape, answer_of
 from elt_assets.connectors.probing.control import Controls, controls
-from elt_assets.connectors.rest.provider_data import FilterForSeveral
+from elt_assets.connectors.rest.configuration.stream_parts import FilterForSeveral
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import (
     PageUnreadable,

@@ -22,7 +22,7 @@ from elt_assets.connectors.http.signing.hmac_signature import Hmac
 from elt_assets.connectors.http.throttle import Throttle, budget
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.rest.auth_data import (
+from elt_assets.connectors.rest.configuration.auth_data import (
     ApiKeyAuth,
     Auth,
     AwsSignatureAuth,

@@ -24,10 +24,11 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.probing.members import Members, probe_memberships
+from elt_assets.connectors.rest.configuration.stream_parts import ParentStream
 from elt_assets.connectors.rest.named_parents import NamedParents
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pagination import Answer
-from elt_assets.connectors.rest.provider_data import ParentStream, RestData
+from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable

@@ -16,8 +16,7 @@ from urllib.parse import quote, urljoin
 
 from elt_assets.connectors.json.page_envelope import Envelope
 from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
-from elt_assets.connectors.rest.listing_course import Kind, Position
-from elt_assets.connectors.rest.pagination_data import (
+from elt_assets.connectors.rest.configuration.pagination_data import (
     CursorPagination,
     KeysetPagination,
     LinkHeaderPagination,
@@ -28,6 +27,7 @@ from elt_assets.connectors.rest.pagination_data import (
     Pagination,
     ScimPagination,
 )
+from elt_assets.connectors.rest.listing_course import Kind, Position
 from elt_assets.connectors.source import KnownPage
 from elt_assets.errors import PageUnreadable
 

@@ -11,8 +11,8 @@ from elt_assets.connectors.http.http_client import Client, Request, Response, Un
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.mapping.evaluate import holds
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.rest.provider_data import RequiredPermission
-from elt_assets.connectors.rest.text_types import written
+from elt_assets.connectors.rest.configuration.stream_parts import RequiredPermission
+from elt_assets.connectors.rest.configuration.text_types import written
 from elt_assets.errors import PageUnreadable, ProviderRefused
 
 _WHAT = "the check of permissions"

@@ -30,6 +30,8 @@ from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.probing.answers import Shape
 from elt_assets.connectors.probing.records import SingleRecords
 from elt_assets.connectors.rest.authentication import authenticator, identity, throttle
+from elt_assets.connectors.rest.configuration.stream_data import RestStream
+from elt_assets.connectors.rest.configuration.text_types import written
 from elt_assets.connectors.rest.dialect import AS_DESCRIBED, Dialect
 from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
@@ -45,9 +47,8 @@ from elt_assets.connectors.rest.pages.page_reader import PageReader, envelope_re
 from elt_assets.connectors.rest.pages.xml_pages import XmlDialect
 from elt_assets.connectors.rest.pagination import Answer, paginator
 from elt_assets.connectors.rest.permission import confirm_by_request
-from elt_assets.connectors.rest.provider_data import RestData, RestStream
+from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.request_body import Body
-from elt_assets.connectors.rest.text_types import written
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, KnownPage, Page, Presence
 from elt_assets.errors import (
     PageUnreadable,

@@ -18,9 +18,9 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse
+from elt_assets.connectors.rest.configuration.text_types import Duration, FieldExpression, Strict
 from elt_assets.connectors.rest.provider_data import Connection, RestData, mistakes
 from elt_assets.connectors.rest.rest_source import RestSource
-from elt_assets.connectors.rest.text_types import Duration, FieldExpression, Strict
 from elt_assets.connectors.scim.dialect import ScimDialect
 from elt_assets.connectors.scim.group_members import ScimMembers
 from elt_assets.connectors.source import (

@@ -10,7 +10,7 @@ from elt_assets.connectors.files.files_data import Character, Encoding
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Condition
 from elt_assets.connectors.mapping.templates import TEMPLATE_NAMES, placeholders
-from elt_assets.connectors.rest.text_types import (
+from elt_assets.connectors.rest.configuration.text_types import (
     Duration,
     FieldExpression,
     Keys,

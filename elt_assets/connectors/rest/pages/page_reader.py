@@ -20,12 +20,12 @@ from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expression_parser import parse, parse_condition, parse_keys
 from elt_assets.connectors.mapping.expressions import Condition, speaks_of_parent
 from elt_assets.connectors.mapping.field_map import key_fields
+from elt_assets.connectors.rest.configuration.stream_data import RestStream
 from elt_assets.connectors.rest.dialect import Dialect
 from elt_assets.connectors.rest.listing_course import Missing, Turn
 from elt_assets.connectors.rest.pages.row_filter import kept
 from elt_assets.connectors.rest.pagination import Answer
 from elt_assets.connectors.rest.permission import confirm_by_header
-from elt_assets.connectors.rest.provider_data import RestStream
 from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import PageUnreadable
 

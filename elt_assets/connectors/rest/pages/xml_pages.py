@@ -14,8 +14,8 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, XMLParser
 from pydantic import AfterValidator, Field
 
+from elt_assets.connectors.rest.configuration.text_types import Strict
 from elt_assets.connectors.rest.dialect import Dialect
-from elt_assets.connectors.rest.text_types import Strict
 from elt_assets.errors import PageUnreadable
 
 _MOST_ELEMENTS = 500_000

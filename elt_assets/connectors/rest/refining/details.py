@@ -25,7 +25,7 @@ from elt_assets.connectors.json.record_list import sound_list, with_records
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import Expression
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.rest.text_types import (
+from elt_assets.connectors.rest.configuration.text_types import (
     FieldExpression,
     Keys,
     Parameter,

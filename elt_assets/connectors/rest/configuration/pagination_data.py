@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from elt_assets.connectors.rest.text_types import (
+from elt_assets.connectors.rest.configuration.text_types import (
     HEADER_NAME,
     FieldExpression,
     Parameter,

@@ -1,0 +1,255 @@
+"""The model of one REST stream, with what cannot be used together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
+from elt_assets.connectors.mapping.expressions import Condition, names_used, speaks_of_parent
+from elt_assets.connectors.mapping.field_map import (
+    Unsorted,
+    check_unordered,
+)
+from elt_assets.connectors.rest.configuration.pagination_data import (
+    CursorPagination,
+    NextUrlPagination,
+    NoPagination,
+    OffsetPagination,
+    PagePagination,
+    Pagination,
+    ScimPagination,
+)
+from elt_assets.connectors.rest.configuration.stream_parts import (
+    DeclaredTotal,
+    IncrementalReading,
+    ParentStream,
+    RequiredPermission,
+    SingleRecord,
+    Total,
+)
+from elt_assets.connectors.rest.configuration.text_types import (
+    ConditionText,
+    FieldExpression,
+    Keys,
+    Parameter,
+    Scalar,
+    SomeKeys,
+    StreamPath,
+    Strict,
+    template,
+)
+from elt_assets.connectors.rest.jobs.job_data import ExportJob
+from elt_assets.connectors.rest.pages.xml_pages import XmlPages
+from elt_assets.connectors.rest.refining.details import RecordDetails
+from elt_assets.connectors.rest.refining.members_only import OnlyMembers
+from elt_assets.connectors.rest.request_body import RequestBody, check_names, texts
+from elt_assets.errors import InvalidInput
+
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+
+
+class RestStream(Strict):
+    """One kind of record and how it is read."""
+
+    path: StreamPath = Field(
+        description="Path under api_endpoint, e.g. /users; may hold {organization_id} and "
+        "{integration_id}."
+    )
+    params: dict[Parameter, Scalar] = Field(
+        {},
+        description="Query parameters of every request; may hold {organization_id} and "
+        "{integration_id}, and for signin_events must hold {from} and {to}.",
+    )
+    body: RequestBody | None = Field(
+        None,
+        description="What is sent by POST; then parameters of the pagination and of incremental "
+        "stand in it and not in the query.",
+    )
+    records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
+    pagination: Pagination
+    xml: XmlPages | None = Field(
+        None, description="That pages are XML; {} where nothing more is to be said of them."
+    )
+    total: Total | None = Field(
+        None,
+        description="Where the provider's own count of all records stands, e.g. meta.total; or "
+        "{path: meta.total, estimate: true}, or {header: X-Total-Count}.",
+    )
+    more: SomeKeys | None = Field(
+        None,
+        description="Where a page says whether another follows (true or false); has_more and the "
+        "like are found by themselves.",
+    )
+    where: FieldExpression | None = Field(
+        None,
+        description='Which records are meant, e.g. type == "person" and status != "guest"; '
+        "the others count as not listed.",
+    )
+    snapshot: bool = Field(
+        False,
+        description="The provider promises that all pages of one listing show one moment; see "
+        "the section on deletes before you set it.",
+    )
+    empty_if: ConditionText | None = Field(
+        None,
+        description="What a page says that leaves an empty list out, e.g. "
+        'kind == "admin#directory#members"; without it such a page is an error.',
+    )
+    incremental: IncrementalReading | None = Field(
+        None, description="How to ask for changes alone; without it everything is read each time."
+    )
+    single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    details: RecordDetails | None = Field(
+        None, description="A further request for each record, for what the listing leaves out."
+    )
+    only_members_of: OnlyMembers | None = Field(
+        None, description="Groups whose members are meant; others count as not listed."
+    )
+    job: ExportJob | None = Field(
+        None,
+        description="That the request of path begins a job, whose result is a file of records.",
+    )
+    requires: RequiredPermission | None = Field(
+        None,
+        description="A request before the first page that tells whether the credentials see "
+        "everybody; if not, the sync fails.",
+    )
+    parent: ParentStream | None = Field(
+        None,
+        description="Where this is a list for each record of another stream, such as the members "
+        "of each group; that record's id is {parent} in path and params and $parent in fields.",
+    )
+    fields: dict[str, FieldExpression] = Field(
+        description="Field to expression, e.g. email: profile.email. What identifies a record is "
+        "required: external_id, of group_memberships group_external_id and member_external_id, of "
+        "signin_events event_id."
+    )
+    unordered: Unsorted = Field([])
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RestStream:
+        check_unordered(self.fields, self.unordered)
+        for name in self.fields:
+            if not _FIELD_NAME.fullmatch(name):
+                raise ValueError(
+                    f"fields has {name!r}; use lower-case letters, digits and '_', "
+                    "starting with a letter"
+                )
+        for value in self.params.values():
+            if isinstance(value, str):
+                template(value)
+        if self.where is not None and not isinstance(parse(self.where), Condition):
+            raise ValueError(f'where: {self.where!r} compares nothing, as kind == "person" does')
+        self._check_body()
+        self._check_refined()
+        if self.body is not None and self.single is not None and self.single.several is not None:
+            raise ValueError("single.several: a filter of several records is for GET, not for body")
+        self._check_parent()
+        self._check_paths()
+        self._check_snapshot()
+        return self
+
+    @property
+    def declared_total(self) -> DeclaredTotal | None:
+        """Where the provider's own count stands; SCIM says where."""
+        if isinstance(self.total, DeclaredTotal):
+            return self.total
+        implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
+        path = self.total or implied
+        return None if path is None else DeclaredTotal(path=path)
+
+    def has_place(self, name: str) -> bool:
+        """Whether `{name}` stands in the path or in a parameter."""
+        templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
+        templates += [] if self.body is None else texts(self.body)
+        return any(f"{{{name}}}" in template for template in templates)
+
+    def _check_parent(self) -> None:
+        has_place = self.has_place("parent")
+        speaks_of_it = any(speaks_of_parent(parse(text)) for text in self.fields.values())
+        if self.parent is None:
+            if has_place or speaks_of_it:
+                raise ValueError(
+                    "{parent} and $parent mean whom records are listed under; say with parent "
+                    "which stream that is"
+                )
+            return
+        if not has_place:
+            raise ValueError("path has no {parent}, where the parent's id is to stand")
+        if self.incremental is not None or self.single is not None:
+            raise ValueError("incremental and single cannot be used together with parent")
+
+    def _check_body(self) -> None:
+        if self.body is None:
+            return
+        known = [getattr(self.pagination, name, None) for name in ("param", "size_param")]
+        known.append(None if self.incremental is None else self.incremental.param)
+        try:
+            check_names(self.body, [name for name in known if name is not None])
+        except InvalidInput as error:
+            raise ValueError(f"body.content: {error}") from None
+
+    def _check_refined(self) -> None:
+        """What cannot be used with a job, with details or with memberships."""
+        if self.job is not None:
+            refused = ("parent", "incremental", "details", "only_members_of", "requires", "xml")
+            for name in refused:
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} cannot be used with job")
+            if not isinstance(self.pagination, NoPagination) or self.records:
+                raise ValueError("job: give pagination: {type: none} and leave records out")
+        chosen_by = set() if self.where is None else names_used(parse(self.where))
+        if self.details is not None and self.details.into in chosen_by:
+            raise ValueError(
+                f"where: {self.details.into} is not there yet when records are chosen, which "
+                "is before their details are requested"
+            )
+        refined = self.details is not None or self.only_members_of is not None
+        if refined and self.parent is not None:
+            raise ValueError("details and only_members_of cannot be used with parent")
+        if self.only_members_of is not None and self.incremental is not None:
+            raise ValueError("only_members_of: who joins a group need not change; no incremental")
+
+    def _check_snapshot(self) -> None:
+        if self.snapshot and isinstance(
+            self.pagination, PagePagination | OffsetPagination | ScimPagination
+        ):
+            raise ValueError(
+                f"snapshot: pagination type {self.pagination.type!r} counts records, so one that "
+                "leaves moves others while pages are read; remove snapshot"
+            )
+        if self.snapshot and self.parent is not None:
+            raise ValueError(
+                "snapshot: lists under parents are read one after the other; remove it"
+            )
+
+    def _check_paths(self) -> None:
+        records = parse_keys(self.records)
+        seen = [records]
+        for name, text in self._envelope_paths():
+            if not records:
+                raise ValueError(f"{name} cannot be read when the page itself is the list")
+            keys = parse_keys(text)
+            for other in seen:
+                shorter = min(len(keys), len(other))
+                if keys[:shorter] == other[:shorter]:
+                    raise ValueError(f"{name} stands inside or at another path of the page")
+            seen.append(keys)
+
+    def _envelope_paths(self) -> Iterator[tuple[str, str]]:
+        match self.pagination:
+            case CursorPagination(cursor=str() as text):
+                yield "pagination.cursor", text
+            case NextUrlPagination(url=text):
+                yield "pagination.url", text
+        total = self.declared_total
+        if total is not None and total.path is not None:
+            yield "total", total.path
+        if self.more is not None:
+            yield "more", self.more
