@@ -52,10 +52,10 @@ class WorkerPool(Generic[T, R]):
         self._may_begin = may_begin
         self._context = copy_context()
         self._lock = threading.Lock()
-        self._occupied = self._holding = 0
+        self._occupied = self._running = self._holding = 0
         self._returning: deque[threading.Event] = deque()
         self._begun = False
-        self._results: SimpleQueue[tuple[R] | BaseException | None] = SimpleQueue()
+        self._results: SimpleQueue[tuple[R] | BaseException | threading.Thread] = SimpleQueue()
         self._threads: set[threading.Thread] = set()
 
     def results(self, meanwhile: Callable[[], None]) -> Generator[R]:
@@ -67,7 +67,7 @@ class WorkerPool(Generic[T, R]):
         try:
             with self._lock:
                 self._fill_slots()
-            while self._threads or not self._results.empty():
+            while self._threads:
                 try:
                     result = self._results.get(timeout=_MOMENT)
                 except Empty:
@@ -75,31 +75,34 @@ class WorkerPool(Generic[T, R]):
                 else:
                     if isinstance(result, tuple):
                         yield result[0]
-                    elif result is not None:
+                    elif isinstance(result, BaseException):
                         raise result
+                    else:
+                        result.join()
+                        with self._lock:
+                            self._threads.discard(result)
                 meanwhile()
         finally:
             self._stop.set()
-            while running := self._running():
-                running[0].join()
+            with self._lock:
+                running = list(self._threads)
+            for thread in running:
+                thread.join()
 
     @property
     def left(self) -> list[T]:
         """The tasks that were not started, in order."""
         return list(self._tasks)
 
-    def _running(self) -> list[threading.Thread]:
-        with self._lock:
-            return list(self._threads)
-
     def _fill_slots(self) -> None:
         """Start tasks in the free slots. The caller holds the lock."""
         if not self._more_to_begin():
             return
         free = self._slots - self._occupied
-        room = self._at_once - len(self._threads)
+        room = self._at_once - self._running
         for _ in range(min(free, room, len(self._tasks))):
             self._occupied += 1
+            self._running += 1
             thread = threading.Thread(target=self._work_through, name="sync")
             self._threads.add(thread)
             thread.start()
@@ -112,15 +115,15 @@ class WorkerPool(Generic[T, R]):
                 self._results.put((self._context.copy().run(self._run_in_slot, task[0]),))
                 # A thread that has run queries keeps megabytes until it ends. Those beyond the
                 # slots therefore end, and another starts in their place.
-                task = None if len(self._threads) > self._slots else self._next()
+                task = None if self._running > self._slots else self._next()
         except BaseException as error:  # noqa: BLE001 - raised by the thread that reads results
             self._stop.set()
             self._results.put(error)
         finally:
             with self._lock:
-                self._threads.discard(threading.current_thread())
+                self._running -= 1
                 self._pass_on()
-            self._results.put(None)
+            self._results.put(threading.current_thread())
 
     def _run_in_slot(self, task: T) -> R:
         slot.take(Slot(self._release, self._reacquire))
