@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dagster._core.storage.base_storage import DagsterStorage as DagsterStorage
     from dagster._core.storage.event_log import SqliteEventLogStorage as SqliteEventLogStorage
     from dagster._core.storage.event_log.schema import AssetKeyTable as AssetKeyTable
+    from dagster._core.storage.event_log.schema import (
+        SqlEventLogStorageTable as SqlEventLogStorageTable,
+    )
     from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
         INDEX_SHARD_NAME as INDEX_SHARD_NAME,
     )
@@ -95,6 +98,10 @@ INTERNALS: Mapping[str, Internal] = {
     "AssetKeyTable": Internal(
         "dagster._core.storage.event_log.schema",
         "delete_run leaves a copy of a deleted event as the newest of its asset",
+    ),
+    "SqlEventLogStorageTable": Internal(
+        "dagster._core.storage.event_log.schema",
+        "the open-source storages store a batch of events one by one",
     ),
     "TagConcurrencyLimitsCounter": Internal(
         "dagster._utils.tags",

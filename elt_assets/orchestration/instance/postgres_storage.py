@@ -1,21 +1,26 @@
 """Dagster's storage in the PostgreSQL that the settings name, with connections that stay open.
 
+Events of partitions are stored in groups (`event_groups`).
+
 The address and the reference to its password stay in the settings: dagster.yaml, which Dagster
 passes from process to process, has neither. Only dagster.yaml imports this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
+from dagster import EventLogEntry
 from dagster_postgres import (
     PostgresEventLogStorage,
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
 from dagster_postgres.utils import create_pg_engine, set_pg_statement_timeout
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine
+from sqlalchemy.event import listen
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.config.settings import load_settings
@@ -24,6 +29,12 @@ from elt_assets.orchestration.dagster_internals import (
     ConfigurableClass,
     ConfigurableClassData,
     DagsterStorage,
+    SqlEventLogStorageTable,
+)
+from elt_assets.orchestration.instance.event_groups import (
+    EventGroups,
+    is_grouped,
+    newest_of_assets,
 )
 
 
@@ -52,7 +63,7 @@ class _OpenConnections:
     ) -> None:
         """Called by the web server, to limit the time of its queries."""
         self._engine.dispose()
-        event.listen(
+        listen(
             self._engine,
             "connect",
             lambda connection, _: set_pg_statement_timeout(connection, statement_timeout),
@@ -69,7 +80,42 @@ class _Runs(_OpenConnections, PostgresRunStorage):
 
 
 class _Events(_OpenConnections, PostgresEventLogStorage):
-    pass
+    def __init__(self, address: str) -> None:
+        self._groups = EventGroups(self._store_together)
+        super().__init__(address)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store the event, or let it wait for others."""
+        if is_grouped(event):
+            self._groups.add(event)
+        else:
+            super().store_event(event)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events that Dagster has collected."""
+        for event in events:
+            self.store_event(event)
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        added = SqlEventLogStorageTable.insert().returning(
+            SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
+        )
+        with self.index_transaction() as connection:
+            rows = [self._event_to_row(event) for event in events]
+            ids = connection.execute(added, rows).scalars().all()
+            self._store_asset_event_tags(connection, events, ids)
+            for event, number in newest_of_assets(events, ids):
+                self._store_asset_event(connection, event, number)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Connection]:
+        with self._groups.flushed(), super()._connect() as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Called by Dagster when the instance is no longer needed."""
+        self._groups.flush()
+        super().dispose()
 
 
 class _Schedules(_OpenConnections, PostgresScheduleStorage):

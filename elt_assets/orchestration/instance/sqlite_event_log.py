@@ -1,21 +1,22 @@
-"""Dagster's SQLite event log, with connections that stay open.
+"""Dagster's SQLite event log, with connections that stay open and events stored in groups.
 
 Dagster's storage makes an engine, a connection and two synchronous commits for every event, and
 compiles its statements each time. The six events of a sync then cost more than the sync. Here
-engines stay open, so statements are compiled once, and a commit does not wait for the disk. After a
-power failure the last events may be missing from the UI; the stores of the synced data do wait for
-the disk. The list of tables, which Dagster queries for every event, is cached.
+engines stay open, so statements are compiled once, a commit does not wait for the disk, and events
+of partitions share commits (`event_groups`). After a power failure the last events may be missing
+from the UI; the stores of the synced data do wait for the disk. The list of tables, which Dagster
+queries for every event, is cached.
 """
 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, EventLogEntry
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
@@ -23,7 +24,13 @@ from elt_assets.orchestration.dagster_internals import (
     INDEX_SHARD_NAME,
     SQLITE_BUSY_TIMEOUT_SECONDS,
     ConfigurableClassData,
+    SqlEventLogStorageTable,
     SqliteEventLogStorage,
+)
+from elt_assets.orchestration.instance.event_groups import (
+    EventGroups,
+    is_grouped,
+    newest_of_assets,
 )
 
 _OPEN_RUNS = 8
@@ -38,6 +45,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         # Tables and columns are never removed.
         self._known_tables: set[str] = set()
         self._known_columns: set[str] = set()
+        self._groups = EventGroups(self._store_together)
         # Dagster reads this before the instance exists.
         self._inst_data = inst_data
 
@@ -74,9 +82,33 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             self._known_columns.add(column_name)
         return column_name in self._known_columns
 
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store the event, or let it wait for others."""
+        if is_grouped(event):
+            self._groups.add(event)
+        else:
+            super().store_event(event)
+
+    def _store_together(self, events: Sequence[EventLogEntry]) -> None:
+        rows = [self._event_to_row(event) for event in events]
+        of_run = defaultdict(list)
+        for row in rows:
+            of_run[row["run_id"]].append(row)
+        for run_id, own in of_run.items():
+            with self.run_connection(run_id) as connection:
+                connection.execute(SqlEventLogStorageTable.insert(), own)
+        with self.index_transaction() as connection:
+            added = SqlEventLogStorageTable.insert().returning(
+                SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
+            )
+            ids = connection.execute(added, rows).scalars().all()
+            self._store_asset_event_tags(connection, events, ids)
+            for event, number in newest_of_assets(events, ids):
+                self._store_asset_event(connection, event, number)
+
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        with self._db_lock:
+        with self._groups.flushed(), self._db_lock:
             engine = self._engine(shard)
             if shard not in self._initialized_dbs:
                 self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
@@ -107,6 +139,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def dispose(self) -> None:
         """Stop watching and close every connection."""
+        self._groups.flush()
         super().dispose()
         self._dispose_engines()
 
