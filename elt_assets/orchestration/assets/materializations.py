@@ -1,7 +1,7 @@
 """Dagster events of a sync: materializations of one partition, and the failure of a run.
 
-Every stored event costs about 10 ms, so each table and partition gets one event, and no page or
-batch gets any.
+Every stored event costs about half a millisecond, so each table and partition gets one event, and
+no page or batch gets any.
 """
 
 from __future__ import annotations
