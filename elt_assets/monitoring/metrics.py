@@ -147,6 +147,7 @@ def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
             CAST(sum(inserts) AS BIGINT) AS inserts,
             CAST(sum(updates) AS BIGINT) AS updates,
             CAST(sum(deletes) AS BIGINT) AS deletes,
+            CAST(sum(requests) AS BIGINT) AS requests,
             CAST(sum(fetched) AS BIGINT) AS fetched,
             CAST(sum(rejected) AS BIGINT) AS rejected,
             CAST(sum(attempts - 1) AS BIGINT) AS retries,
@@ -171,6 +172,7 @@ def _of_stream(platform: SyncService, stream: Stream) -> Iterator[Metric]:
         changes.add_metric([name, change.removesuffix("s")], sum(row[change] for row in settled))
     yield changes
     for metric, column, text in (
+        ("requests", "requests", "Requests sent to providers."),
         ("fetched_records", "fetched", "Records that providers delivered."),
         ("rejected_records", "rejected", "Records that could not be used."),
         ("retries", "retries", "Attempts after the first attempt of a sync."),

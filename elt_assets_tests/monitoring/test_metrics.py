@@ -74,6 +74,8 @@ def test_metrics_count_what_happened_to_the_integrations(company: Company) -> No
         ("source_up", "ledger", 1),
     ):
         assert found[prefix + name, *labels] == value, name
+    sent = sum(row.counts.requests for row in company.platform.syncs())
+    assert found[prefix + "requests_total", "users"] == sent > 0
 
 
 def test_the_slowest_consumer_of_the_feed_is_measured(company: Company) -> None:

@@ -137,7 +137,7 @@ def syncs(integration: str | None, limit: int, as_json: bool) -> None:
         print_json(rows)
         return
     facts = ("partition", "stream", "sync_id", "status")
-    numbers = ("staged", "rejected", "inserts", "updates", "deletes", "latest")
+    numbers = ("requests", "staged", "rejected", "inserts", "updates", "deletes", "latest")
     listed = ("complete", "why_incomplete")
     print_rows(rows, (*facts, *numbers, *listed, "started_at", "error"), "syncs")
 
