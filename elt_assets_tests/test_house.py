@@ -142,6 +142,7 @@ def test_the_tree_has_few_entries_at_the_top_and_few_modules_in_each_folder() ->
 def test_every_folder_of_tests_is_a_folder_of_the_package() -> None:
     of_tests = [
         "benchmarks",
+        "browser",
         "campaign",
         "deploy",
         "end_to_end",

@@ -239,7 +239,8 @@ class Progress(msgspec.Struct, frozen=True):
         pages = f"{self.pages:,} pages, " if self.pages else ""
         total = f" of {self.total:,}" if self.total else ""
         share = "" if self.share is None else f" ({self.share:.0%})"
-        return f"{pages}{self.batches:,} batches, {self.records:,}{total} records{share}"
+        batches = f"{self.batches:,} batch{'' if self.batches == 1 else 'es'}"
+        return f"{pages}{batches}, {self.records:,}{total} records{share}"
 
     def __str__(self) -> str:
         lasting = f", {self.seconds:,.0f} s" if self.seconds else ""

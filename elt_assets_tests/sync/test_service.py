@@ -162,7 +162,7 @@ def test_progress_names_every_stage_with_pages_and_the_share_of_the_total(
     assert [progress.stage for progress in told] == ["open", "fetch", "extract", "detect", "apply"]
     assert (told[-1].pages, told[-1].records, told[-1].batches) == (5, 23, 1)
     assert str(msgspec.structs.replace(told[2], total=46, seconds=3.0)) == (
-        "acme:main extract: 5 pages, 1 batches, 23 of 46 records (50%), 3 s"
+        "acme:main extract: 5 pages, 1 batch, 23 of 46 records (50%), 3 s"
     )
 
 

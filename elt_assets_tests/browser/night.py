@@ -1,0 +1,128 @@
+"""A night on duty: an installation with `elt-assets dev`, and six integrations in trouble."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+
+from elt_assets.config.settings import Settings, load_settings
+from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
+from elt_assets.demo.layout import Layout
+from elt_assets.demo.process import ProviderProcess
+from elt_assets.demo.registration import provider_data
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.orchestration.instance.opening import open_instance
+from elt_assets.orchestration.partitions import add_partition_keys
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.streams import USERS
+from elt_assets_tests.cli.conftest import free_port, wait_for
+
+REVOKED = IntegrationRef("borealis", "okta")
+LOGIN_PAGE = IntegrationRef("cormorant", "hr-export")
+LEAVERS = IntegrationRef("dunlin", "entra")
+CUT_SHORT = IntegrationRef("egret", "scim")
+UNUSABLE = IntegrationRef("fulmar", "workday")
+SLOW = IntegrationRef("gannet", "ldap-bridge")
+TROUBLED = (REVOKED, LOGIN_PAGE, LEAVERS, CUT_SHORT, UNUSABLE, SLOW)
+
+USERS_EACH = 40
+PAGE = 10
+_FAULTS = {
+    REVOKED: "status_401_always",
+    LOGIN_PAGE: "html_page",
+    CUT_SHORT: "ends_too_early",
+    SLOW: "slow_page",
+}
+_OF_SLOW = 10_000
+"""Users of the slow one: 1,000 pages of a fifth of a second, so that nothing waits for its end."""
+
+
+@dataclass
+class Night:
+    """The provider, the installation and its web server."""
+
+    provider: ProviderProcess
+    settings: Settings
+    url: str
+    log: Path
+
+    def plant(self) -> None:
+        """Put the six faults into what the provider answers."""
+        for ref, fault in _FAULTS.items():
+            self.provider.order_chaos(ref, Plan([Order(fault, times=ALWAYS)]))
+        self.provider.edit(LEAVERS, remove=range(1, USERS_EACH // 2))
+        self.provider.edit(UNUSABLE, add=[{"profile": {"displayName": "Without an id"}}])
+
+    def mend(self) -> None:
+        """Let every provider answer as before; those who left stay away.
+
+        The record without an id stays, too: it is set aside, and harms nobody.
+        """
+        for ref in _FAULTS:
+            self.provider.lift_chaos(ref)
+
+
+def register(provider: ProviderProcess, settings: Settings) -> None:
+    """Connect every integration of the provider, and bring it up to date."""
+    token = settings.home.parent / "token"
+    token.write_text(provider.token)
+    refs = list(provider.worlds())
+    with SyncService.open(settings) as platform:
+        for ref in refs:
+            data = provider_data(provider.url, ref, {"file": str(token)}, limit=PAGE)
+            platform.registry.add(ref, "rest", data)
+        list(platform.sync(USERS, refs, sync_id="yesterday"))
+    with open_instance(settings) as instance:
+        add_partition_keys(instance, refs)
+
+
+@contextmanager
+def night(folder: Path, healthy: int = 6) -> Iterator[Night]:
+    """A night whose stores are in `folder`; everything ends with the context."""
+    settings = load_settings(home=folder / "home")
+    layout = Layout(
+        integrations=0,
+        others={
+            **{str(ref): USERS_EACH for ref in TROUBLED},
+            str(SLOW): _OF_SLOW,
+            **{f"customer-{n:02}:directory": USERS_EACH for n in range(healthy)},
+        },
+        page_size=PAGE,
+    )
+    ports = [free_port() for _ in range(3)]
+    url = f"http://127.0.0.1:{ports[0]}"
+    log = folder / "log"
+    with ProviderProcess(layout) as provider, log.open("w") as output:
+        register(provider, settings)
+        options = zip(("--port", "--health-port", "--feed-port"), map(str, ports), strict=True)
+        dev = subprocess.Popen(
+            [sys.executable, "-m", "elt_assets", "dev", *(one for pair in options for one in pair)],
+            cwd=folder,
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("DAGSTER_HOME")},
+                "ELT_ASSETS_HOME": str(settings.home),
+            },
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            wait_for(lambda: dev.poll() is not None or _answers(f"{url}/server_info"))
+            assert dev.poll() is None, log.read_text()
+            yield Night(provider, settings, url, log)
+        finally:
+            dev.terminate()
+            dev.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return urllib3.request("GET", url, retries=False, timeout=60).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
