@@ -17,7 +17,7 @@ from elt_assets.cli.console.output import complain, print_json, print_table
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.errors import PermanentError
 from elt_assets.foreign_text import LONGEST, SHOWN, inert, json_text, markdown, visible
-from elt_assets.monitoring.health_report import Check, Report
+from elt_assets.monitoring.health_report import Check, HealthReport
 from elt_assets.orchestration.alerts.issues import Issue, grouped
 from elt_assets.orchestration.assets.failed_partitions import (
     DeadLetter,
@@ -174,7 +174,7 @@ def test_alerts_and_health_say_it_as_text(attack: str) -> None:
     issue = Issue("failure/acme:main/users/x", "failure", "acme:main", attack, attack)
     (alert,) = grouped([issue])
     assert is_inert(alert.text)
-    report = Report("2026-01-01T00:00:00Z", (Check("syncs", False, attack),))
+    report = HealthReport("2026-01-01T00:00:00Z", (Check("syncs", False, attack),))
     said = json.dumps(report.as_json(), ensure_ascii=False)
     assert is_inert(said)
     assert len(said) < 3 * 4_000

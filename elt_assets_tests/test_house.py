@@ -66,6 +66,22 @@ def vaguely_named(folder: Path) -> list[str]:
     ]
 
 
+def names_of_two_things(folder: Path) -> dict[str, list[str]]:
+    """Names of modules, and of public classes at the top of modules, that two files use."""
+    found: dict[str, set[str]] = {}
+    for path in folder.rglob("*.py"):
+        if path.name.startswith("__"):
+            continue
+        classes = [
+            node.name
+            for node in ast.parse(path.read_text("utf-8")).body
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        ]
+        for name in (path.name, *classes):
+            found.setdefault(name, set()).add(str(path.relative_to(folder)))
+    return {name: sorted(files) for name, files in sorted(found.items()) if len(files) > 1}
+
+
 def import_side_effects(package: str, above: Path, scratch: Path) -> list[str]:
     """What importing all of `package` does, seen by a hook and by what is left in the folders."""
     home, cwd = scratch / "home", scratch / "cwd"
@@ -126,6 +142,20 @@ def test_no_name_in_the_package_says_nothing() -> None:
 def test_a_planted_vague_name_is_caught(tmp_path: Path) -> None:
     package = planted(tmp_path, utils__py="", _common__py="", database__py="")
     assert vaguely_named(package) == ["_common.py", "utils.py"]
+
+
+def test_no_two_modules_or_classes_have_one_name() -> None:
+    assert names_of_two_things(PACKAGE) == {}
+
+
+def test_planted_second_names_are_caught(tmp_path: Path) -> None:
+    package = planted(tmp_path, one__py="class Page: ...", two__py="class Page: ...")
+    (package / "more").mkdir()
+    (package / "more" / "two.py").touch()
+    assert names_of_two_things(package) == {
+        "Page": ["one.py", "two.py"],
+        "two.py": ["more/two.py", "two.py"],
+    }
 
 
 def test_the_tree_has_few_entries_at_the_top_and_few_modules_in_each_folder() -> None:

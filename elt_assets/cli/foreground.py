@@ -19,7 +19,7 @@ from elt_assets.config.settings import Settings
 from elt_assets.errors import Stopped
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
-from elt_assets.sync.outcome import Mode, Outcome, Progress
+from elt_assets.sync.outcome import Mode, Outcome, SyncProgress
 from elt_assets.sync.streams import STREAMS, Stream
 from elt_assets.telemetry import logs
 
@@ -56,7 +56,7 @@ def run_syncs(
     shown = display(len(refs) if syncs is None else syncs)
 
     def work(instance: dg.DagsterInstance, stop: Stop) -> list[Outcome]:
-        def progress(report: Progress) -> None:
+        def progress(report: SyncProgress) -> None:
             # The engine reports a batch when it is committed, so stopping here loses nothing.
             if stop.requested.is_set():
                 raise Stopped("stopped on request")

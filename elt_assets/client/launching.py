@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.runs import Job
+from elt_assets.client.run_descriptions import Job
 from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
 from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG

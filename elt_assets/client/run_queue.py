@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.client.runs import Run
+from elt_assets.client.run_descriptions import Run
 from elt_assets.orchestration.dagster_internals import TagConcurrencyLimitsCounter
 from elt_assets.orchestration.jobs.sync_jobs import LANE_TAG, PRIORITY_TAG
 
@@ -49,7 +49,7 @@ class Pool(msgspec.Struct, frozen=True):
     waiting: int
 
 
-class Queue(msgspec.Struct, frozen=True):
+class RunQueue(msgspec.Struct, frozen=True):
     """The numbers of queued and running runs, the pools and the daemon."""
 
     queued: int
@@ -85,7 +85,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 def explained(
-    queued: Sequence[Queued], running: Sequence[Run], limits: Sequence[TagLimit], queue: Queue
+    queued: Sequence[Queued], running: Sequence[Run], limits: Sequence[TagLimit], queue: RunQueue
 ) -> list[Waiting]:
     """Every queued run, in the order in which the daemon considers them."""
     # One of the daemon's own counters for each limit tells which limit holds a run back.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from elt_assets.client.runs import JOB_OF_TABLE, Run
+from elt_assets.client.run_descriptions import JOB_OF_TABLE, Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR, Failed
 from elt_assets.orchestration.assets.materializations import COMPLETE, INCOMPLETE, REASONS
@@ -23,9 +23,9 @@ from elt_assets.sync.outcome import (
     Counts,
     Mode,
     Outcome,
-    Progress,
     Stage,
     Status,
+    SyncProgress,
 )
 from elt_assets.sync.streams import STREAMS
 
@@ -44,7 +44,7 @@ _COUNTS = {name: name for name in Counts.__struct_fields__} | {
     "kept": "kept_rows",
 }
 
-News = Progress | Outcome | str
+News = SyncProgress | Outcome | str
 
 
 class Task(NamedTuple):
@@ -65,7 +65,7 @@ class RunTimeline:
         self.loaded: set[Task] = set()
         """Days that a run of sign-in events has loaded."""
         self.failures: dict[Task, FailureDetails] = {}
-        self.going: dict[str, Progress] = {}
+        self.going: dict[str, SyncProgress] = {}
         """What was under way when the run last reported it."""
         self.failed_so_far: dict[str, str] = {}
         """The errors of integrations that have failed while the run goes on."""
@@ -119,7 +119,7 @@ class RunTimeline:
             return []
         if SIGNIN_JOB in self.run.jobs:
             return [event["message"]]
-        under_way = msgspec.convert(progress, list[Progress])
+        under_way = msgspec.convert(progress, list[SyncProgress])
         self.going = {one.partition: one for one in under_way}
         failed = msgspec.convert(_facts(event).get(FAILED_SO_FAR, []), list[Failed])
         new = [one for one in failed if self.failed_so_far.get(one.partition) != one.error]
@@ -163,7 +163,7 @@ class RunTimeline:
         job = job_name(STREAMS[stream])
         if table != self._last_table(job, STREAMS[stream].latest):
             batches = facts.get("batches") or 0
-            return [Progress(partition, str(stage), batches, counts.get("fetched", 0))]
+            return [SyncProgress(partition, str(stage), batches, counts.get("fetched", 0))]
         outcome = Outcome(
             partition=partition,
             stream=stream,

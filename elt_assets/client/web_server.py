@@ -9,8 +9,8 @@ import msgspec
 import yaml
 
 from elt_assets.client.graphql import GraphQL, ServerRefused, one_line
-from elt_assets.client.run_queue import Daemon, Pool, Queue, Queued, TagLimit
-from elt_assets.client.runs import RUNNING, WAITING, Job, Run
+from elt_assets.client.run_descriptions import RUNNING, WAITING, Job, Run
+from elt_assets.client.run_queue import Daemon, Pool, Queued, RunQueue, TagLimit
 from elt_assets.errors import NotFound
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.partitions import PARTITIONS
@@ -192,7 +192,7 @@ class Server:
             if (entry["locationOrLoadError"] or {}).get("__typename") == "PythonError"
         }
 
-    def queue(self) -> Queue:
+    def queue(self) -> RunQueue:
         """The numbers of queued and running runs, the pools and the daemon."""
         answer = self._ask("Queue", queued=_in(WAITING), running=_in(RUNNING))
         instance = answer["instance"]
@@ -201,7 +201,7 @@ class Server:
             {**daemon, "errors": [error["message"] for error in daemon["errors"]]}
             for daemon in instance["daemonHealth"]["allDaemonStatuses"]
         ]
-        return Queue(
+        return RunQueue(
             queued=answer["queued"]["count"],
             running=answer["running"]["count"],
             limit=(instance["runQueueConfig"] or {}).get("maxConcurrentRuns"),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from elt_assets.conformance.emulators.description import Answer, Restriction
+from elt_assets.conformance.emulators.description import EmulatedAnswer, Restriction
 from elt_assets.conformance.trial import Trial, trial
-from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.verdict import CheckOutcome, Finding
 from elt_assets.conformance.workbench import kept, keys_of
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.connectors.source import Presence
@@ -71,7 +71,7 @@ def permissions(at: Trial) -> Finding:
     faults, details = [], []
     if not at.listing.restrictions:
         return Finding(
-            "permissions", Verdict.NOT_APPLICABLE, "none is documented that answers otherwise"
+            "permissions", CheckOutcome.NOT_APPLICABLE, "none is documented that answers otherwise"
         )
     for restriction in at.listing.restrictions:
         faults += _harm_under(at, restriction)
@@ -82,7 +82,7 @@ def permissions(at: Trial) -> Finding:
             details.append(f"{restriction.name}: {restriction.undetectable}")
     told = f"{len(at.listing.restrictions)} restrictions"
     if details and not faults:
-        return Finding("permissions", Verdict.WARNED, "; ".join(details))
+        return Finding("permissions", CheckOutcome.WARNED, "; ".join(details))
     return _finding("permissions", faults, told)
 
 
@@ -184,7 +184,7 @@ def unstable(at: Trial) -> Finding:
     """A record of the first page leaves while the second is asked for; no other leaves."""
     first = at.bench.sync()
     if first.error is not None:
-        return Finding("unstable", Verdict.FAILED, first.error)
+        return Finding("unstable", CheckOutcome.FAILED, first.error)
     left = at.emulator.listed()[1]
 
     def leave() -> None:
@@ -207,7 +207,7 @@ def probe(at: Trial) -> Finding:
         if not source.probes:
             return Finding(
                 "probe",
-                Verdict.NOT_APPLICABLE,
+                CheckOutcome.NOT_APPLICABLE,
                 "records cannot be asked for alone; a second listing confirms deletes",
             )
         listed = emulator.listed()
@@ -229,7 +229,7 @@ def probe(at: Trial) -> Finding:
         if set(answers.values()) != {Presence.GONE}:
             faults.append("many that left are not all answered as gone")
         for status in (403, 404) if emulator.listing.single is not None else ():
-            emulator.singles = Answer(status, "<html>a proxy</html>")
+            emulator.singles = EmulatedAnswer(status, "<html>a proxy</html>")
             answer = _probed(source, away[0], here[0])
             if answer is Presence.GONE:
                 faults.append(f"the {status} of a proxy is taken for the provider's word")
@@ -291,5 +291,5 @@ EMULATED: dict[str, Callable[[Trial], Finding]] = {
 
 def _finding(check: str, faults: list[str], good: str) -> Finding:
     if faults:
-        return Finding(check, Verdict.FAILED, "; ".join(dict.fromkeys(faults)))
-    return Finding(check, Verdict.PASSED, good)
+        return Finding(check, CheckOutcome.FAILED, "; ".join(dict.fromkeys(faults)))
+    return Finding(check, CheckOutcome.PASSED, good)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.verdict import CheckOutcome, Finding
 from elt_assets.conformance.workbench import Workbench, kept, keys_of
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import SyncError
@@ -62,7 +62,7 @@ def pages(at: Visit) -> Finding:
     """A sync is complete and holds each listed key once; a second listing is the same."""
     outcome = at.bench.sync()
     if outcome.error is not None:
-        return Finding("pages", Verdict.FAILED, outcome.error)
+        return Finding("pages", CheckOutcome.FAILED, outcome.error)
     faults = []
     if not outcome.certificate.complete:
         faults.append("not complete: " + "; ".join(outcome.certificate.reasons))
@@ -74,16 +74,18 @@ def pages(at: Visit) -> Finding:
             f"in the table; {outcome.counts.rejected:,} records were rejected"
         )
     if faults:
-        return Finding("pages", Verdict.FAILED, "; ".join(faults))
+        return Finding("pages", CheckOutcome.FAILED, "; ".join(faults))
     if not at.listed:
-        return Finding("pages", Verdict.WARNED, "the directory is empty")
+        return Finding("pages", CheckOutcome.WARNED, "the directory is empty")
     if len(at.keys) < 3:
         return Finding(
             "pages",
-            Verdict.WARNED,
+            CheckOutcome.WARNED,
             f"{len(at.listed):,} records on {len(at.keys)} pages; pagination shows from three on",
         )
-    return Finding("pages", Verdict.PASSED, f"{len(at.listed):,} records on {len(at.keys):,} pages")
+    return Finding(
+        "pages", CheckOutcome.PASSED, f"{len(at.listed):,} records on {len(at.keys):,} pages"
+    )
 
 
 def resume(at: Visit) -> Finding:
@@ -92,7 +94,7 @@ def resume(at: Visit) -> Finding:
     for place, cursor in enumerate(tried, 1):
         with at.bench.source() as source:
             if not source.resumable:
-                return Finding("resume", Verdict.WARNED, "an interrupted reading begins again")
+                return Finding("resume", CheckOutcome.WARNED, "an interrupted reading begins again")
             try:
                 rest = [key for page in source.pages(kept(cursor)) for key in keys_of(page, source)]
             except SyncError as error:
@@ -102,10 +104,10 @@ def resume(at: Visit) -> Finding:
         if Counter(rest) != Counter(wanted):
             faults.append(f"after page {place} came {len(rest):,} records and not {len(wanted):,}")
     if faults:
-        return Finding("resume", Verdict.FAILED, "; ".join(faults[:3]))
+        return Finding("resume", CheckOutcome.FAILED, "; ".join(faults[:3]))
     if not tried:
-        return Finding("resume", Verdict.NOT_CHECKED, "there is one page")
-    return Finding("resume", Verdict.PASSED, f"from {len(tried)} pages")
+        return Finding("resume", CheckOutcome.NOT_CHECKED, "there is one page")
+    return Finding("resume", CheckOutcome.PASSED, f"from {len(tried)} pages")
 
 
 def credentials(at: Visit) -> Finding:
@@ -115,25 +117,27 @@ def credentials(at: Visit) -> Finding:
     wrong.chmod(0o600)
     data, replaced = _with_secret(at.data, wrong)
     if not replaced:
-        return Finding("credentials", Verdict.NOT_APPLICABLE, "no credentials are sent")
+        return Finding("credentials", CheckOutcome.NOT_APPLICABLE, "no credentials are sent")
     with Workbench(at.provider, data, at.bench.stream.name) as bench:
         outcome = bench.sync()
         if outcome.status is not Status.FAILED:
             return Finding(
                 "credentials",
-                Verdict.FAILED,
+                CheckOutcome.FAILED,
                 f"the sync is {outcome.status} with {len(bench.records()):,} records",
             )
     if secret in (outcome.error or ""):
-        return Finding("credentials", Verdict.FAILED, "the error shows the secret")
-    return Finding("credentials", Verdict.PASSED, "refused, and the sync fails")
+        return Finding("credentials", CheckOutcome.FAILED, "the error shows the secret")
+    return Finding("credentials", CheckOutcome.PASSED, "refused, and the sync fails")
 
 
 def permissions(at: Visit) -> Finding:
     """Empty columns are what a missing permission looks like."""
     if warnings := [text for text in at.bench.preview().warnings if " is empty in " in text]:
-        return Finding("permissions", Verdict.WARNED, "; ".join(warnings))
-    return Finding("permissions", Verdict.NOT_CHECKED, "no column is empty; more needs an emulator")
+        return Finding("permissions", CheckOutcome.WARNED, "; ".join(warnings))
+    return Finding(
+        "permissions", CheckOutcome.NOT_CHECKED, "no column is empty; more needs an emulator"
+    )
 
 
 def caps(at: Visit) -> Finding:
@@ -142,25 +146,25 @@ def caps(at: Visit) -> Finding:
     with at.bench.source() as source:
         total = next(source.pages(None)).total
     if total is not None and total > count:
-        return Finding("caps", Verdict.FAILED, f"{count:,} of {total:,} declared are listed")
+        return Finding("caps", CheckOutcome.FAILED, f"{count:,} of {total:,} declared are listed")
     sizes = [len(keys) for keys in at.keys]
     # A page that is not full, or an empty one, is the provider's own sign of the end.
     full = bool(sizes) and sizes[-1] > 0 and sizes[-1] == max(sizes)
     if total is None and full and (len(sizes) > 1 or count in USUAL_SIZES):
         return Finding(
             "caps",
-            Verdict.WARNED,
+            CheckOutcome.WARNED,
             f"{count:,} records, the last page full and nothing after it; is that all of them?",
         )
     said = "and nothing follows" if total is None else "and the provider says that they are all"
-    return Finding("caps", Verdict.PASSED, f"{count:,} records, {said}")
+    return Finding("caps", CheckOutcome.PASSED, f"{count:,} records, {said}")
 
 
 def budget(at: Visit) -> Finding:
     """What can be said without using up somebody's budget."""
     rate = (at.data.get("rate_limit") or {}).get("requests_per_second")
     told = "no rate is set" if rate is None else f"{rate:g} requests a second"
-    return Finding("budget", Verdict.NOT_CHECKED, f"{told}; a refusal needs an emulator")
+    return Finding("budget", CheckOutcome.NOT_CHECKED, f"{told}; a refusal needs an emulator")
 
 
 def unstable(at: Visit) -> Finding:
@@ -168,14 +172,18 @@ def unstable(at: Visit) -> Finding:
     with at.bench.source() as source:
         again = [key for page in source.pages(None) for key in keys_of(page, source)]
     if again == at.listed:
-        return Finding("unstable", Verdict.PASSED, "a second listing is the same")
+        return Finding("unstable", CheckOutcome.PASSED, "a second listing is the same")
     if Counter(again) == Counter(at.listed):
         return Finding(
-            "unstable", Verdict.WARNED, "a second listing has another order; sort it if you can"
+            "unstable",
+            CheckOutcome.WARNED,
+            "a second listing has another order; sort it if you can",
         )
     missing = len(set(at.listed) - set(again))
     return Finding(
-        "unstable", Verdict.FAILED, f"a second listing lacks {missing:,} of {len(at.listed):,} ids"
+        "unstable",
+        CheckOutcome.FAILED,
+        f"a second listing lacks {missing:,} of {len(at.listed):,} ids",
     )
 
 
@@ -185,28 +193,32 @@ def probe(at: Visit) -> Finding:
         if not source.probes:
             return Finding(
                 "probe",
-                Verdict.WARNED,
+                CheckOutcome.WARNED,
                 "records cannot be asked for alone; say with single how, if the provider can tell",
             )
         if len(at.listed) < 2:
-            return Finding("probe", Verdict.NOT_CHECKED, "fewer than two records are listed")
+            return Finding("probe", CheckOutcome.NOT_CHECKED, "fewer than two records are listed")
         control, known = at.listed[0], at.listed[-1]
         never = _invented(at, known)
         try:
             answers = source.probe([known, never], [control])
         except SyncError as error:
-            return Finding("probe", Verdict.FAILED, str(error))
+            return Finding("probe", CheckOutcome.FAILED, str(error))
     if answers[known] is not Presence.PRESENT:
-        return Finding("probe", Verdict.FAILED, f"a listed record is answered as {answers[known]}")
+        return Finding(
+            "probe", CheckOutcome.FAILED, f"a listed record is answered as {answers[known]}"
+        )
     if answers[never] is Presence.PRESENT:
-        return Finding("probe", Verdict.FAILED, "an id that is not listed is answered as present")
+        return Finding(
+            "probe", CheckOutcome.FAILED, "an id that is not listed is answered as present"
+        )
     if answers[never] is Presence.UNKNOWN:
         return Finding(
             "probe",
-            Verdict.WARNED,
+            CheckOutcome.WARNED,
             "an id that is not listed is unknown, so none is ever gone",
         )
-    return Finding("probe", Verdict.PASSED, "a listed record is present, an invented one gone")
+    return Finding("probe", CheckOutcome.PASSED, "a listed record is present, an invented one gone")
 
 
 def _invented(at: Visit, like: str) -> str:
@@ -234,7 +246,7 @@ def fields(at: Visit) -> Finding:
         reason = preview.rejected[0]["reason"]
         return Finding(
             "fields",
-            Verdict.FAILED,
+            CheckOutcome.FAILED,
             f"{len(preview.rejected):,} of {preview.count:,} records are rejected: {reason}",
         )
     records = list(at.bench.records().values())
@@ -246,20 +258,22 @@ def fields(at: Visit) -> Finding:
         if len(records) >= 10 and len(values) == 1:
             odd.append(f"{name} is {'empty' if values == {'None'} else 'the same'} in all")
     if odd:
-        return Finding("fields", Verdict.WARNED, "; ".join(odd))
-    return Finding("fields", Verdict.PASSED, f"{len(mapped)} fields of {len(records):,} records")
+        return Finding("fields", CheckOutcome.WARNED, "; ".join(odd))
+    return Finding(
+        "fields", CheckOutcome.PASSED, f"{len(mapped)} fields of {len(records):,} records"
+    )
 
 
 def secrets(at: Visit) -> Finding:
     """No secret that the connector was given is in a file or a cursor."""
     known = [secret for secret in _secrets_of(at.data) if len(secret) >= 4]
     if not known:
-        return Finding("secrets", Verdict.NOT_APPLICABLE, "no credentials are sent")
+        return Finding("secrets", CheckOutcome.NOT_APPLICABLE, "no credentials are sent")
     faults = [f"stored in {file}" for secret in known for file in at.bench.stored(secret)]
     faults += ["in a cursor" for secret in known if secret in repr(at.cursors)]
     if faults:
-        return Finding("secrets", Verdict.FAILED, "; ".join(dict.fromkeys(faults)))
-    return Finding("secrets", Verdict.PASSED, "in no file or cursor")
+        return Finding("secrets", CheckOutcome.FAILED, "; ".join(dict.fromkeys(faults)))
+    return Finding("secrets", CheckOutcome.PASSED, "in no file or cursor")
 
 
 LIVE: dict[str, Callable[[Visit], Finding]] = {

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from elt_assets.conformance.verdict import Report
+    from elt_assets.conformance.verdict import ConformanceReport
 
-_REPORT = pytest.StashKey["Report"]()
+_REPORT = pytest.StashKey["ConformanceReport"]()
 
 
 class ConnectorFailed(Exception):
@@ -49,20 +49,20 @@ class ConnectorCheck(pytest.Item):
 
     def runtest(self) -> None:
         """Verify the connector once for all checks, and say what this one came to."""
-        from elt_assets.conformance.verdict import Verdict
+        from elt_assets.conformance.verdict import CheckOutcome
 
         found = [one for one in self._report().findings if one.check == self.name]
 
-        def said(*verdicts: Verdict) -> str:
+        def said(*verdicts: CheckOutcome) -> str:
             those = [one for one in found if one.verdict in verdicts]
             return "; ".join(f"{one.stream}: {one.detail}" for one in those)
 
-        if failed := said(Verdict.FAILED):
+        if failed := said(CheckOutcome.FAILED):
             raise ConnectorFailed(failed)
-        if warned := said(Verdict.WARNED):
+        if warned := said(CheckOutcome.WARNED):
             warnings.warn(f"{self.name}: {warned}", stacklevel=1)
-        elif not said(Verdict.PASSED):
-            pytest.skip(said(Verdict.NOT_APPLICABLE, Verdict.NOT_CHECKED))
+        elif not said(CheckOutcome.PASSED):
+            pytest.skip(said(CheckOutcome.NOT_APPLICABLE, CheckOutcome.NOT_CHECKED))
 
     def repr_failure(
         self,
@@ -76,7 +76,7 @@ class ConnectorCheck(pytest.Item):
         """Where the test is: nowhere but in the options."""
         return str(self.config.getoption("--connector")), None, f"connector: {self.name}"
 
-    def _report(self) -> Report:
+    def _report(self) -> ConformanceReport:
         from elt_assets.conformance.verify import verify
 
         if _REPORT not in self.config.stash:

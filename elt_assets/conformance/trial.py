@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from elt_assets.conformance.emulators.description import Emulation, Listing
-from elt_assets.conformance.emulators.server import Emulator
+from elt_assets.conformance.emulators.description import EmulatedListing, Emulation
+from elt_assets.conformance.emulators.emulator_server import Emulator
 from elt_assets.conformance.workbench import Workbench
 
 _LARGE = 1000
@@ -32,7 +32,7 @@ class Trial:
         return self.emulator.emulation
 
     @property
-    def listing(self) -> Listing:
+    def listing(self) -> EmulatedListing:
         """What of it the stream reads."""
         return self.emulator.listing
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-class Verdict(StrEnum):
+class CheckOutcome(StrEnum):
     """How a check ended. Only `failed` fails a verification."""
 
     PASSED = "passed"
@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True):
     """One check of a stream of one connector."""
 
     check: str
-    verdict: Verdict
+    verdict: CheckOutcome
     detail: str
     stream: str = "users"
 
@@ -42,7 +42,7 @@ CHECKS = {
 """Every check by its name: what must hold."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class ConformanceReport(msgspec.Struct, frozen=True):
     """The verification of one connector, `against` an emulator or an address."""
 
     connector: str
@@ -52,7 +52,7 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def passed(self) -> bool:
         """Whether nothing failed."""
-        return all(finding.verdict is not Verdict.FAILED for finding in self.findings)
+        return all(finding.verdict is not CheckOutcome.FAILED for finding in self.findings)
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints."""

@@ -15,7 +15,7 @@ from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.live import LIVE, visit
 from elt_assets.conformance.trial import trial
-from elt_assets.conformance.verdict import Finding, Report, Verdict
+from elt_assets.conformance.verdict import CheckOutcome, ConformanceReport, Finding
 from elt_assets.conformance.workbench import Workbench
 from elt_assets.connectors import catalog
 from elt_assets.connectors.presets.preset import presets
@@ -37,7 +37,7 @@ def verify(
     provider: str = "rest",
     against: str | None = None,
     listener: Listener = _unheard,
-) -> Report:
+) -> ConformanceReport:
     """Verify a preset by name, or the provider_data in a file.
 
     Raises `InvalidInput` for what cannot be verified, and `SyncError` for a server that cannot be
@@ -61,7 +61,7 @@ def verify(
     )
 
 
-def emulated(name: str, listener: Listener = _unheard) -> Report:
+def emulated(name: str, listener: Listener = _unheard) -> ConformanceReport:
     """Verify every stream of a preset that the emulator of its provider has."""
     findings = []
     emulation = emulations()[name]
@@ -70,10 +70,12 @@ def emulated(name: str, listener: Listener = _unheard) -> Report:
             with trial(emulation, stream) as at:
                 findings.append(structs.replace(check(at), stream=stream))
             listener(findings[-1])
-    return Report(name, "emulator", tuple(findings))
+    return ConformanceReport(name, "emulator", tuple(findings))
 
 
-def _live(name: str, provider: str, data: Mapping[str, Any], listener: Listener) -> Report:
+def _live(
+    name: str, provider: str, data: Mapping[str, Any], listener: Listener
+) -> ConformanceReport:
     stored = catalog.validate(provider, dict(data))
     offered = catalog.streams(stored)
     streams = [stream for stream in STREAMS if stream in offered]
@@ -87,7 +89,7 @@ def _live(name: str, provider: str, data: Mapping[str, Any], listener: Listener)
         for found in _stream(provider, stored, stream, is_first=not findings):
             findings.append(found)
             listener(found)
-    return Report(name, against, tuple(findings))
+    return ConformanceReport(name, against, tuple(findings))
 
 
 def _stream(
@@ -101,14 +103,14 @@ def _stream(
             if is_first:
                 raise
             for check in LIVE:
-                verdict = Verdict.FAILED if check == "pages" else Verdict.NOT_CHECKED
+                verdict = CheckOutcome.FAILED if check == "pages" else CheckOutcome.NOT_CHECKED
                 yield Finding(check, verdict, str(error), stream)
             return
         for check, run in LIVE.items():
             try:
                 found = run(at)
             except SyncError as error:
-                found = Finding(check, Verdict.FAILED, str(error))
+                found = Finding(check, CheckOutcome.FAILED, str(error))
             yield structs.replace(found, stream=stream)
 
 

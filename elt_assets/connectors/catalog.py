@@ -59,7 +59,7 @@ class LocalOpener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProviderKind:
     """A provider: the model of its provider_data, and what opens it."""
 
     model: type[BaseModel]
@@ -74,18 +74,18 @@ class LocalKind:
     open: LocalOpener
 
 
-def _dlt() -> Kind:
+def _dlt() -> ProviderKind:
     from elt_assets.connectors.dlt.dlt_data import DltData
     from elt_assets.connectors.dlt.dlt_source import DltSource
 
-    return Kind(DltData, DltSource)
+    return ProviderKind(DltData, DltSource)
 
 
-def _ldap() -> Kind:
+def _ldap() -> ProviderKind:
     from elt_assets.connectors.ldap.ldap_data import LdapData
     from elt_assets.connectors.ldap.ldap_source import open_ldap
 
-    return Kind(LdapData, open_ldap)
+    return ProviderKind(LdapData, open_ldap)
 
 
 def _files() -> LocalKind:
@@ -102,26 +102,26 @@ def _sql() -> LocalKind:
     return LocalKind(SqlData, SqlSource)
 
 
-def _rest() -> Kind:
-    from elt_assets.connectors.rest.opening import open_rest
+def _rest() -> ProviderKind:
     from elt_assets.connectors.rest.provider_data import RestData
+    from elt_assets.connectors.rest.rest_opening import open_rest
 
-    return Kind(RestData, open_rest)
+    return ProviderKind(RestData, open_rest)
 
 
-def _scim() -> Kind:
+def _scim() -> ProviderKind:
     from elt_assets.connectors.scim.scim_source import ScimData, open_scim
 
-    return Kind(ScimData, open_scim)
+    return ProviderKind(ScimData, open_scim)
 
 
-def _preset(name: str) -> Kind:
+def _preset(name: str) -> ProviderKind:
     from elt_assets.connectors.presets.preset import model, open_preset
 
-    return Kind(model(name), partial(open_preset, preset=name))
+    return ProviderKind(model(name), partial(open_preset, preset=name))
 
 
-_KINDS: dict[str, Callable[[], Kind | LocalKind]] = {
+_KINDS: dict[str, Callable[[], ProviderKind | LocalKind]] = {
     "dlt": _dlt,
     "files": _files,
     "ldap": _ldap,
@@ -235,7 +235,7 @@ def _names(streams: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(streams or (DEFAULT_STREAM,))
 
 
-def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
+def _parsed(kind: ProviderKind | LocalKind, provider_data: object) -> BaseModel:
     if not isinstance(provider_data, dict):
         raise InvalidInput("provider_data is not an object with fields")
     try:
@@ -247,7 +247,7 @@ def _parsed(kind: Kind | LocalKind, provider_data: object) -> BaseModel:
 
 
 @cache
-def _kind(provider: str) -> Kind | LocalKind:
+def _kind(provider: str) -> ProviderKind | LocalKind:
     if provider in _KINDS:
         return _KINDS[provider]()
     known = providers()

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from elt_assets.demo.listing import page_limit
+from elt_assets.demo.page_query import page_limit
 from elt_assets.demo.world import Snapshot
 from elt_assets.errors import NotFound
 

@@ -11,7 +11,7 @@ LARGEST_PAGE = 1000
 MOST_USERS = 1_000_000_000
 
 
-class Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DemoLayout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The number of `integrations`, distributed over `organizations`, each with `users` people.
 
     `others` are further integrations by partition key, each with its number of users. `page_size`

@@ -15,7 +15,7 @@ import msgspec
 import urllib3
 
 from elt_assets.demo.fault_injection.fault import Plan, Suffered
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.errors import EltAssetsError, InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 
@@ -26,7 +26,7 @@ _ANSWER_WAIT = 120.0
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """The input of the child process, on standard input, which no process list shows."""
 
-    layout: Layout
+    layout: DemoLayout
     token: str
     port: int
     parent: int
@@ -43,9 +43,9 @@ class ProviderProcess:
     """A provider that runs while the context is open, and never longer than this process."""
 
     def __init__(
-        self, layout: Layout | None = None, *, token: str | None = None, port: int = 0
+        self, layout: DemoLayout | None = None, *, token: str | None = None, port: int = 0
     ) -> None:
-        self.layout = layout or Layout()
+        self.layout = layout or DemoLayout()
         self.token = token or secrets.token_urlsafe(24)
         self._wanted_port = port
         self._process: subprocess.Popen[bytes] | None = None

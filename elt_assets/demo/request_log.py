@@ -12,7 +12,7 @@ import msgspec
 KEPT = 500_000
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     """One request for an integration's data, and the status of the answer."""
 
     sequence: int
@@ -31,7 +31,7 @@ class RequestLog:
     def __init__(self, kept: int = KEPT) -> None:
         self._lock = Lock()
         self._sequence = count(1)
-        self._entries: deque[Request] = deque(maxlen=kept)
+        self._entries: deque[LoggedRequest] = deque(maxlen=kept)
         self._dropped = 0
 
     @property
@@ -44,11 +44,11 @@ class RequestLog:
         with self._lock:
             if len(self._entries) == self._entries.maxlen:
                 self._dropped += 1
-            self._entries.append(Request(next(self._sequence), **facts))
+            self._entries.append(LoggedRequest(next(self._sequence), **facts))
 
     def read(
         self, organization: str | None = None, integration: str | None = None
-    ) -> list[Request]:
+    ) -> list[LoggedRequest]:
         """The requests for an organization or an integration, or all of them."""
         with self._lock:
             entries = list(self._entries)

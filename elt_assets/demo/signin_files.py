@@ -16,9 +16,17 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.people import rfc3339
-from elt_assets.demo.signins import FAILURE, SUCCESS, Signin, Source, changed, recorded, sign_in
+from elt_assets.demo.signins import (
+    FAILURE,
+    SUCCESS,
+    Signin,
+    SigninSource,
+    changed,
+    recorded,
+    sign_in,
+)
 from elt_assets.identifiers import IntegrationRef
 
 COLUMNS = (
@@ -60,7 +68,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class DayExport:
     """One file of one day."""
 
     day: date
@@ -80,30 +88,30 @@ class Export:
         return out.getvalue() + "".join(f"{line}\n" for line in self.bad)
 
 
-def exports(layout: Layout, days: Sequence[date], export: str = "1") -> Iterator[Export]:
+def exports(layout: DemoLayout, days: Sequence[date], export: str = "1") -> Iterator[DayExport]:
     """The files of consecutive `days`, one for each day and organization.
 
     On the second day the first organization's file exists twice, under two names.
     """
-    sources: dict[str, list[Source]] = {}
+    sources: dict[str, list[SigninSource]] = {}
     for ref in layout.worlds():
-        sources.setdefault(ref.organization_id, []).append(Source.of(layout, ref))
+        sources.setdefault(ref.organization_id, []).append(SigninSource.of(layout, ref))
     for number, day in enumerate(days):
         for place, (organization, of_one) in enumerate(sources.items()):
             lines = tuple(_lines(of_one, day, is_first=number == 0))
             suffix = ".csv.gz" if number % 2 else ".csv"
             bad = _bad(organization, day)
-            yield Export(day, f"{organization}{suffix}", lines, bad, export)
+            yield DayExport(day, f"{organization}{suffix}", lines, bad, export)
             if (number, place) == (1, 0):
-                yield Export(day, f"{organization}-again{suffix}", lines, bad, export)
+                yield DayExport(day, f"{organization}-again{suffix}", lines, bad, export)
 
 
-def unusable(layout: Layout, days: Sequence[date]) -> int:
+def unusable(layout: DemoLayout, days: Sequence[date]) -> int:
     """The number of malformed lines in the files of these days, each file counted once."""
     return sum({file.text(): len(file.bad) for file in exports(layout, days)}.values())
 
 
-def write_exports(folder: Path, files: Iterable[Export]) -> None:
+def write_exports(folder: Path, files: Iterable[DayExport]) -> None:
     """Write the files under `folder`; a name appears when its file is complete."""
     for file in files:
         place = folder / file.day.isoformat() / file.name
@@ -116,7 +124,7 @@ def write_exports(folder: Path, files: Iterable[Export]) -> None:
         os.replace(written, place)
 
 
-def signin_truth(layout: Layout, days: Sequence[date]) -> list[dict[str, Any]]:
+def signin_truth(layout: DemoLayout, days: Sequence[date]) -> list[dict[str, Any]]:
     """The events that should be held after `days` are read, by organization and id.
 
     The API takes precedence over files. Of several records of the API the newest counts, of
@@ -133,13 +141,13 @@ def signin_truth(layout: Layout, days: Sequence[date]) -> list[dict[str, Any]]:
             }
     for ref in layout.worlds():
         for day in days:
-            for event in recorded(Source.of(layout, ref), day):
+            for event in recorded(SigninSource.of(layout, ref), day):
                 key = (ref.organization_id, event.id)
                 found[key] = {**_row(ref, event), "deleted": False, "source": "api"}
     return [found[key] for key in sorted(found)]
 
 
-def _lines(sources: Sequence[Source], day: date, *, is_first: bool) -> Iterator[Line]:
+def _lines(sources: Sequence[SigninSource], day: date, *, is_first: bool) -> Iterator[Line]:
     for source in sources:
         for event in recorded(source, day)[:_COPIES]:
             yield Line(source.ref, changed(event, application="export"))
@@ -156,7 +164,7 @@ def _lines(sources: Sequence[Source], day: date, *, is_first: bool) -> Iterator[
     yield today[_REPEATED]
 
 
-def _only_in_files(sources: Sequence[Source], day: date) -> list[Line]:
+def _only_in_files(sources: Sequence[SigninSource], day: date) -> list[Line]:
     """Sign-ins that the API does not have. Other organizations reuse their ids."""
     found = []
     for number in range(max(_FEWEST, sources[0].signins // 2)):

@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import msgspec
 
-from elt_assets.demo.layout import Layout
-from elt_assets.demo.listing import page_limit
+from elt_assets.demo.layout import DemoLayout
+from elt_assets.demo.page_query import page_limit
 from elt_assets.demo.people import rfc3339
-from elt_assets.demo.signins import Signin, Source, recorded
+from elt_assets.demo.signins import Signin, SigninSource, recorded
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 
@@ -41,11 +41,13 @@ class SigninListing:
     records do not move the others.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: DemoLayout) -> None:
         self._layout = layout
         self._outages: dict[IntegrationRef, Outage] = {}
         # Cached, because one listing is read page by page.
-        self._day = lru_cache(_CACHED_DAYS)(lambda ref, day: recorded(Source.of(layout, ref), day))
+        self._day = lru_cache(_CACHED_DAYS)(
+            lambda ref, day: recorded(SigninSource.of(layout, ref), day)
+        )
 
     def order(self, ref: IntegrationRef, outage: Outage) -> Outage:
         """Let only these days of `ref` fail."""

@@ -13,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.people import person_id
 from elt_assets.errors import NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -33,7 +33,7 @@ _STRANGER = 900_000
 """Numbers from here on are not in the directory: sign-ins with an unknown name."""
 
 
-class Client(msgspec.Struct, frozen=True, rename="camel", gc=False):
+class SigninClient(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The client of a sign-in."""
 
     ip: str
@@ -55,12 +55,12 @@ class Signin(msgspec.Struct, frozen=True, rename="camel", gc=False):
     occurred_at: datetime
     actor: Actor
     result: str
-    client: Client
+    client: SigninClient
     application: str
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SigninSource:
     """An integration and its number of sign-ins a day."""
 
     seed: int
@@ -69,7 +69,7 @@ class Source:
     signins: int
 
     @classmethod
-    def of(cls, layout: Layout, ref: IntegrationRef) -> Source:
+    def of(cls, layout: DemoLayout, ref: IntegrationRef) -> SigninSource:
         """The source for `ref` in `layout`. Raises `NotFound`."""
         users = layout.worlds().get(ref)
         if users is None:
@@ -77,7 +77,7 @@ class Source:
         return cls(layout.seed, ref, users, layout.signins)
 
 
-def recorded(source: Source, day: date) -> list[Signin]:
+def recorded(source: SigninSource, day: date) -> list[Signin]:
     """The sign-ins that the provider recorded on `day`, in order.
 
     The first few happened at the end of the previous day.
@@ -91,7 +91,7 @@ def recorded(source: Source, day: date) -> list[Signin]:
     return sorted(found, key=lambda one: (one.recorded_at, one.id))
 
 
-def sign_in(source: Source, day: date, number: int, name: str) -> Signin:
+def sign_in(source: SigninSource, day: date, number: int, name: str) -> Signin:
     """Sign-in `number` of a day with the id `name`, recorded when it happened."""
     chance = Random(f"{source.seed}\0{source.ref}\0{day}\0{name}")
     known = source.users and chance.random() > 0.05
@@ -104,7 +104,7 @@ def sign_in(source: Source, day: date, number: int, name: str) -> Signin:
         occurred_at=moment,
         actor=Actor(person_id(person)),
         result=FAILURE if chance.random() < 0.125 else SUCCESS,
-        client=Client(
+        client=SigninClient(
             ip=f"198.51.100.{person % 250 + 1}" if chance.random() > 0.1 else "2001:db8::17",
             country=home if chance.random() > 0.05 else chance.choice(_COUNTRIES),
             user_agent=chance.choice(_AGENTS),
@@ -118,7 +118,7 @@ def changed(one: Signin, **fields: str | datetime) -> Signin:
     return msgspec.structs.replace(one, **fields)
 
 
-def _happened(source: Source, day: date) -> Iterator[Signin]:
+def _happened(source: SigninSource, day: date) -> Iterator[Signin]:
     # Ids differ between integrations, because an organization and an id identify an event.
     origin = blake2b(str(source.ref).encode(), digest_size=3).hexdigest()
     midnight = _start(day + _DAY)

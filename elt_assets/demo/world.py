@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from elt_assets.demo.edits import Edits, Overlay, Record
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.people import (
     MORNING,
     Person,
@@ -150,7 +150,7 @@ class World:
 class Directory:
     """Everything that the provider serves: integrations, their round, and the request log."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: DemoLayout) -> None:
         self.layout = layout
         self.log = RequestLog()
         self._lock = Lock()

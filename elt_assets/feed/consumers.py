@@ -29,7 +29,7 @@ _PREFIX = "eaf_"
 _TOKEN = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
-class Webhook(msgspec.Struct, frozen=True):
+class ConsumerEndpoint(msgspec.Struct, frozen=True):
     """Where a consumer's messages go, and where the key that signs them is kept."""
 
     endpoint: str
@@ -45,7 +45,7 @@ class Consumer(msgspec.Struct, frozen=True):
 
     name: str
     scope: Scope
-    webhook: Webhook | None
+    webhook: ConsumerEndpoint | None
     position: int
     position_at: str
     created_at: str
@@ -64,7 +64,12 @@ class Consumers:
         self._database = database
 
     def add(
-        self, name: str, scope: Scope, webhook: Webhook | None = None, *, after: str | None = None
+        self,
+        name: str,
+        scope: Scope,
+        webhook: ConsumerEndpoint | None = None,
+        *,
+        after: str | None = None,
     ) -> str | None:
         """Register a consumer; return its token, which is shown this once.
 
@@ -261,7 +266,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 def _consumer(row: Row) -> Consumer:
     webhook = None
     if row["endpoint"] is not None:
-        webhook = Webhook(row["endpoint"], SecretRef.model_validate_json(row["secret"]))
+        webhook = ConsumerEndpoint(row["endpoint"], SecretRef.model_validate_json(row["secret"]))
     return Consumer(
         name=row["name"],
         scope=Scope(_names(row["organizations"]), _names(row["streams"]), _names(row["fields"])),

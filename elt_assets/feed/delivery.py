@@ -27,14 +27,14 @@ from elt_assets.config.egress import Egress
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.config.settings import Settings
 from elt_assets.connectors.http.deadline import Deadline
-from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.exchange import HttpAnswer, HttpConnections, Message
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.errors import InvalidInput, SyncError
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import read
 from elt_assets.feed.numbering import FeedState, number_entries, number_of
-from elt_assets.feed.retry_schedule import Verdict, verdict, wait_after
+from elt_assets.feed.retry_schedule import DeliveryResult, verdict, wait_after
 from elt_assets.feed.scope import Scope
 from elt_assets.feed.turns import turn
 from elt_assets.storage.operational.database import OperationalDatabase
@@ -82,13 +82,13 @@ class Deliverer:
             if not _is_due(consumer) or consumer.webhook is None:
                 return 0
             outgoing = _outgoing(self.settings.egress_policy, consumer.scope)
-            wire = Wire(connections=1, outgoing=outgoing)
+            wire = HttpConnections(connections=1, outgoing=outgoing)
             try:
                 return self._send_all(consumer, wire, ends)
             finally:
                 wire.close()
 
-    def _send_all(self, consumer: Consumer, wire: Wire, ends: float) -> int:
+    def _send_all(self, consumer: Consumer, wire: HttpConnections, ends: float) -> int:
         taken = 0
         while time.monotonic() < ends:
             state = number_entries(self.database)
@@ -131,7 +131,7 @@ class Deliverer:
             after = max(found.next, consumer.position)
         return None
 
-    def _sent(self, consumer: Consumer, message: _Batch, wire: Wire) -> Consumer | None:
+    def _sent(self, consumer: Consumer, message: _Batch, wire: HttpConnections) -> Consumer | None:
         """None when it was taken; else the consumer with what follows from the failure."""
         webhook = consumer.webhook
         if webhook is None:
@@ -153,19 +153,19 @@ class Deliverer:
         except (InvalidInput, SyncError) as error:
             return _failed(consumer, str(error), None)
         match verdict(answer.status, len(message.entries)):
-            case Verdict.TAKEN:
+            case DeliveryResult.TAKEN:
                 return None
-            case Verdict.TOO_LARGE:
+            case DeliveryResult.TOO_LARGE:
                 return msgspec.structs.replace(
                     consumer, batch=max(1, len(message.entries) // 2), pending=None
                 )
-            case Verdict.REFUSED_FOR_GOOD:
+            case DeliveryResult.REFUSED_FOR_GOOD:
                 return msgspec.structs.replace(
                     _failed(consumer, "the endpoint answered 410: it wants no more", None),
                     stopped=True,
                     retry_at=None,
                 )
-            case Verdict.FAILED:
+            case DeliveryResult.FAILED:
                 return _failed(consumer, f"the endpoint answered {answer.status}", answer)
 
 
@@ -256,7 +256,7 @@ def _is_due(consumer: Consumer) -> bool:
     return consumer.webhook is not None and not consumer.stopped and not waits
 
 
-def _failed(consumer: Consumer, error: str, answer: Answer | None) -> Consumer:
+def _failed(consumer: Consumer, error: str, answer: HttpAnswer | None) -> Consumer:
     failures = consumer.failures + 1
     wait = wait_after(failures, None if answer is None else answer.headers.get("Retry-After"))
     return msgspec.structs.replace(

@@ -22,7 +22,7 @@ WAITS = (
 _LONGEST = timedelta(days=1)
 
 
-class Verdict(enum.Enum):
+class DeliveryResult(enum.Enum):
     """What becomes of a message after an answer."""
 
     TAKEN = "taken"
@@ -31,15 +31,15 @@ class Verdict(enum.Enum):
     FAILED = "failed"
 
 
-def verdict(status: int, entries: int) -> Verdict:
+def verdict(status: int, entries: int) -> DeliveryResult:
     """Judge the status of an answer to a message of so many entries."""
     if 200 <= status < 300:
-        return Verdict.TAKEN
+        return DeliveryResult.TAKEN
     if status == 413 and entries > 1:
-        return Verdict.TOO_LARGE
+        return DeliveryResult.TOO_LARGE
     if status == 410:
-        return Verdict.REFUSED_FOR_GOOD
-    return Verdict.FAILED
+        return DeliveryResult.REFUSED_FOR_GOOD
+    return DeliveryResult.FAILED
 
 
 def wait_after(failures: int, asked: str | None = None) -> timedelta | None:

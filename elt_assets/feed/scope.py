@@ -10,7 +10,7 @@ import msgspec
 
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import checked_name
-from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.storage.operational.sql_dialect import SqlDialect
 from elt_assets.sync.state.feed_log import REMOVED
 from elt_assets.sync.streams import STREAMS
 
@@ -53,7 +53,7 @@ class Scope:
             self.fields,
         )
 
-    def condition(self, dialect: Dialect, *, of_feed: bool) -> tuple[str, tuple[str, ...]]:
+    def condition(self, dialect: SqlDialect, *, of_feed: bool) -> tuple[str, tuple[str, ...]]:
         """SQL that a row is in the scope, and its parameters."""
         parts, parameters = ["true"], []
         if self.organizations is not None and len(self.organizations) == 1:

@@ -21,7 +21,7 @@ _PAGE_CHARACTERS = 16 * 2**20
 """Of the rows of one page together; a row that has more is a page of its own."""
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True):
     """Where a page begins: behind this row. `position` is that of the snapshot's beginning."""
 
     position: str
@@ -35,7 +35,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> SnapshotPosition:
         """Raises `InvalidInput` for what no page has given."""
         try:
             place = msgspec.json.decode(
@@ -52,8 +52,8 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 def page(
-    database: OperationalDatabase, stream: Stream, place: Place, limit: int, scope: Scope
-) -> tuple[list[dict[str, Any]], Place | None]:
+    database: OperationalDatabase, stream: Stream, place: SnapshotPosition, limit: int, scope: Scope
+) -> tuple[list[dict[str, Any]], SnapshotPosition | None]:
     """Up to `limit` rows behind a place, and the next place unless these were the last.
 
     Fewer where many would take more memory than an answer may.
@@ -83,7 +83,7 @@ def page(
     if len(rows) < limit:
         return found, None
     last = rows[-1]
-    return found, Place(
+    return found, SnapshotPosition(
         place.position,
         place.stream,
         last["organization_id"],
@@ -93,7 +93,7 @@ def page(
 
 
 def _rows(
-    snapshot: Transaction, stream: Stream, place: Place, limit: int, scope: Scope
+    snapshot: Transaction, stream: Stream, place: SnapshotPosition, limit: int, scope: Scope
 ) -> tuple[list[Row], int]:
     """Rows behind the place, and how many were asked for: no more than an answer has room for."""
     condition, parameters = scope.condition(snapshot.dialect, of_feed=False)

@@ -18,7 +18,7 @@ from elt_assets.client.web_server import Server
 from elt_assets.config.settings import Settings
 from elt_assets.monitoring.health_report import report
 from elt_assets.monitoring.metrics import FleetCollector, exposition
-from elt_assets.orchestration.web.request_guard import Access, RequestGuard
+from elt_assets.orchestration.web.request_guard import RequestGuard, RequestRules
 
 _GRACE = 5
 """Seconds in which current requests may finish when the endpoint is stopped."""
@@ -42,7 +42,7 @@ def application(settings: Settings, server: Server | None) -> Starlette:
     def index(_: Request) -> Response:
         return PlainTextResponse("/health  /ready  /metrics\n")
 
-    access = Access.of(
+    access = RequestRules.of(
         settings.allowed_hosts, read_only=True, probed=frozenset({"/health", "/ready"})
     )
     return Starlette(

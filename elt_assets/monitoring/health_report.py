@@ -30,7 +30,7 @@ from elt_assets.sync.state.store_tables import warehouse_layout
 from elt_assets.sync.streams import STREAMS
 
 if TYPE_CHECKING:
-    from elt_assets.client.run_queue import Queue
+    from elt_assets.client.run_queue import RunQueue
     from elt_assets.client.web_server import Server
 
 _LISTED = 10
@@ -48,7 +48,7 @@ class Check(msgspec.Struct, frozen=True):
     sample: tuple[str, ...] = ()
 
 
-class Report(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True):
     """All checks at one moment."""
 
     at: str
@@ -103,7 +103,9 @@ def opened(settings: Settings) -> Iterator[SyncService]:
         database.close()
 
 
-def report(settings: Settings, server: Server | None = None, *, brief: bool = False) -> Report:
+def report(
+    settings: Settings, server: Server | None = None, *, brief: bool = False
+) -> HealthReport:
     """Check everything; with `brief` only what the platform needs to work.
 
     Without a server, web server, code location and daemon are not checked.
@@ -125,7 +127,7 @@ def report(settings: Settings, server: Server | None = None, *, brief: bool = Fa
         checks += _server(server)
         if settings.broker_address is not None and not brief:
             checks.append(workers(settings.broker_address))
-    return Report(now(), tuple(checks))
+    return HealthReport(now(), tuple(checks))
 
 
 def disk(settings: Settings) -> Check:
@@ -247,7 +249,7 @@ def _server(server: Server) -> Sequence[Check]:
     )
 
 
-def _daemon(queue: Queue) -> Check:
+def _daemon(queue: RunQueue) -> Check:
     # Imported here: a report about the stores alone does not need Dagster.
     from elt_assets.client.run_queue import HEARTBEAT_TOLERANCE
 

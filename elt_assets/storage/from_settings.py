@@ -8,7 +8,7 @@ from elt_assets.config.addresses import DatabaseAddress
 from elt_assets.config.settings import Settings
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
-from elt_assets.storage.warehouse.warehouse import Layout, Warehouses
+from elt_assets.storage.warehouse.warehouse import WarehouseLayout, Warehouses
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 
 
@@ -32,7 +32,7 @@ def operational_database(
     )
 
 
-def warehouses(settings: Settings, layout: Layout) -> Warehouses:
+def warehouses(settings: Settings, layout: WarehouseLayout) -> Warehouses:
     """The warehouses, not yet opened; `layout` is what a shared one holds."""
     address = settings.warehouse_address
     if address is None:
@@ -51,7 +51,7 @@ def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
     )
 
 
-def _lake(settings: Settings, address: DatabaseAddress, layout: Layout) -> Warehouses:
+def _lake(settings: Settings, address: DatabaseAddress, layout: WarehouseLayout) -> Warehouses:
     # Imported here: an installation on files does not need it.
     from elt_assets.storage.ducklake.lake import S3, LakeWarehouses
 

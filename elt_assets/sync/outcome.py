@@ -212,7 +212,7 @@ class Outcome(msgspec.Struct, frozen=True):
         }
 
 
-class Progress(msgspec.Struct, frozen=True):
+class SyncProgress(msgspec.Struct, frozen=True):
     """A sign of life: what `partition` is doing, and how far it is.
 
     The stages are `open` (it waits for its file), `fetch` (pages arrive), `extract` (a batch is
@@ -247,8 +247,8 @@ class Progress(msgspec.Struct, frozen=True):
         return f"{self.partition} {self.stage}: {self.amount}{lasting}"
 
 
-ProgressListener = Callable[[Progress], None]
+ProgressListener = Callable[[SyncProgress], None]
 
 
-def silent(_: Progress) -> None:
+def silent(_: SyncProgress) -> None:
     """Ignore progress."""

@@ -299,7 +299,7 @@ class SyncService:
             raise InvalidInput(f"a rejection until {until:%Y-%m-%d %H:%M} UTC has ended already")
         rows = self._waiting(ref)
         for row in rows:
-            decision = rejections.Decision(row.sync_id, decided_by, text(moment), text(until))
+            decision = rejections.Rejection(row.sync_id, decided_by, text(moment), text(until))
             detail = {**_withheld(row), "until": text(until)}
             with (
                 self.audit_log.decision("reject", ref, detail),

@@ -19,7 +19,7 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse import Warehouses
 from elt_assets.sync.fault_injection import NO_FAULTS, Faults
 from elt_assets.sync.fetch_budget import FetchBudget
-from elt_assets.sync.outcome import Mode, Progress, ProgressListener, Stage, silent
+from elt_assets.sync.outcome import Mode, ProgressListener, Stage, SyncProgress, silent
 from elt_assets.sync.state.registry import Integration, Registry
 from elt_assets.sync.streams import StreamKey
 
@@ -94,7 +94,7 @@ class SyncRequest:
     again_of: str | None = None
     """The sync whose kept records are mapped again instead of fetching, if this one is new."""
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: SyncProgress) -> None:
         """Report progress. A listener that raises `Stopped` stops all syncs of the request."""
         try:
             self.progress(progress)

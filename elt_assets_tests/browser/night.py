@@ -14,7 +14,7 @@ import urllib3
 
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
@@ -87,7 +87,7 @@ def register(provider: ProviderProcess, settings: Settings) -> None:
 def night(folder: Path, healthy: int = 6) -> Iterator[Night]:
     """A night whose stores are in `folder`; everything ends with the context."""
     settings = load_settings(home=folder / "home")
-    layout = Layout(
+    layout = DemoLayout(
         integrations=0,
         others={
             **{str(ref): USERS_EACH for ref in TROUBLED},

@@ -12,7 +12,7 @@ import pytest
 from elt_assets.client.in_process_sync import run_sync
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
+from elt_assets.sync.outcome import Mode, Outcome, Stage, Status, SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUPS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
@@ -100,7 +100,7 @@ def test_listeners_hear_of_progress_and_once_of_each_final_outcome(fleet: Fleet)
     keys = fleet.connect(3)
     fleet.directory.failures["dir-01"].extend([503])
     fleet.directory.failures["dir-02"].extend([404, 404])
-    heard: list[Progress] = []
+    heard: list[SyncProgress] = []
     final: list[tuple[str, Status]] = []
     run_sync(
         fleet.refs,

@@ -10,7 +10,7 @@ import pytest
 
 from elt_assets.client.graphql import ServerRefused
 from elt_assets.client.launching import Launched, launch_ranges
-from elt_assets.client.runs import Job
+from elt_assets.client.run_descriptions import Job
 from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from elt_assets.client.run_descriptions import Run
 from elt_assets.client.run_queue import (
     Pool,
-    Queue,
     Queued,
+    RunQueue,
     TagLimit,
     explained,
     is_lane_limit,
     priority,
 )
-from elt_assets.client.runs import Run
 from elt_assets.client.web_server import Server
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
@@ -27,8 +27,8 @@ def run(name: str, created_at: float = 0.0, **tags: str) -> Run:
     return Run(name, "sync", "QUEUED", {"dagster/partition": "a:1", **named}, created_at)
 
 
-def queue(limit: int | None, running: int, *pools: Pool) -> Queue:
-    return Queue(0, running, limit, None, pools, ())
+def queue(limit: int | None, running: int, *pools: Pool) -> RunQueue:
+    return RunQueue(0, running, limit, None, pools, ())
 
 
 def reasons(queued: list[Run], running: list[Run], limits: list[TagLimit], limit: int) -> list[str]:

@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 
+from elt_assets.client.run_descriptions import Run
 from elt_assets.client.run_timeline import RunTimeline, Task, left_over
-from elt_assets.client.runs import Run
 from elt_assets.orchestration.assets.failed_partitions import FAILURE_DETAILS, FailureDetails
 from elt_assets.orchestration.assets.live_progress import FAILED_SO_FAR
 from elt_assets.orchestration.assets.materializations import REASONS
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.assets.signin.signin_step import SKIPPED_BY, SKIPPED_ERROR
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
-from elt_assets.sync.outcome import Certificate, Outcome, Progress, Status
+from elt_assets.sync.outcome import Certificate, Outcome, Status, SyncProgress
 
 KEYS = ["org:a", "org:b", "org:c", "org:d"]
 
@@ -125,15 +125,17 @@ def progressed(message: str, progress: object) -> dict[str, Any]:
 
 
 def test_progress_is_read_from_the_metadata_of_its_event() -> None:
-    progress = [Progress("org:b", "extract", 2, 200)]
+    progress = [SyncProgress("org:b", "extract", 2, 200)]
     other = {"__typename": "EngineEvent", "message": "hello", "metadataEntries": []}
     assert timeline().read([progressed("under way: …", progress), other]) == progress
 
 
 def test_what_is_under_way_and_has_failed_so_far_is_the_newest_report() -> None:
     told = timeline("STARTED")
-    first = progressed("…", [Progress("org:a", "fetch", 0, 0), Progress("org:b", "open", 0, 0)])
-    second = progressed("…", [Progress("org:b", "extract", 2, 200, pages=2, total=400)])
+    first = progressed(
+        "…", [SyncProgress("org:a", "fetch", 0, 0), SyncProgress("org:b", "open", 0, 0)]
+    )
+    second = progressed("…", [SyncProgress("org:b", "extract", 2, 200, pages=2, total=400)])
     failed_so_far = [{"partition": "org:c", "error": "page 1: 401"}]
     second["metadataEntries"].append(
         {"label": FAILED_SO_FAR, "jsonString": msgspec.json.encode(failed_so_far).decode()}

@@ -13,7 +13,7 @@ from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.emulators.description import Emulation
 from elt_assets.conformance.trial import trial
-from elt_assets.conformance.verdict import Verdict
+from elt_assets.conformance.verdict import CheckOutcome
 from elt_assets.connectors.presets import preset
 from elt_assets.connectors.presets.preset import Preset
 
@@ -23,7 +23,7 @@ OKTA, GITHUB, AUTH0 = (emulations()[name] for name in ("okta", "github", "auth0"
 SLACK, GOOGLE = emulations()["slack"], emulations()["google_workspace"]
 
 
-def found(check: str, emulation: Emulation, stream: str = "users") -> tuple[Verdict, str]:
+def found(check: str, emulation: Emulation, stream: str = "users") -> tuple[CheckOutcome, str]:
     with trial(emulation, stream) as at:
         finding = EMULATED[check](at)
     return finding.verdict, finding.detail
@@ -68,20 +68,20 @@ def fresh() -> Iterator[None]:
 def test_a_mask_without_the_next_token_loses_the_other_pages(changed: Any) -> None:
     changed("google_workspace", lambda users: users["params"].update(fields="users(id,name)"))
     verdict, detail = found("pages", GOOGLE)
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "missing" in detail
 
 
 def test_a_page_larger_than_the_provider_gives(changed: Any) -> None:
     changed("onelogin", lambda users: users["params"].update(limit=500))
     verdict, detail = found("caps", emulations()["onelogin"])
-    assert (verdict, "500 a page are asked for and 50" in detail) == (Verdict.FAILED, True)
+    assert (verdict, "500 a page are asked for and 50" in detail) == (CheckOutcome.FAILED, True)
 
 
 def test_a_cap_that_nothing_knows_of(changed: Any) -> None:
     changed("auth0", lambda users: users["pagination"].pop("reach"))
     verdict, detail = found("caps", AUTH0)
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "1,000 records are called complete" in detail
 
 
@@ -90,44 +90,44 @@ def test_a_permission_that_nothing_asks_about(changed: Any, emulation: Emulation
     changed(emulation.provider, lambda users: users.pop("requires"))
     verdict, detail = found("permissions", emulation)
     if emulation is GITHUB:
-        assert verdict is Verdict.FAILED
+        assert verdict is CheckOutcome.FAILED
         assert "a first sync says nothing" in detail
     else:
-        assert verdict is Verdict.PASSED  # the look at one page warns of empty addresses
+        assert verdict is CheckOutcome.PASSED  # the look at one page warns of empty addresses
 
 
 def test_a_state_that_is_taken_for_inactive(changed: Any) -> None:
     changed("okta", lambda users: users["fields"].update(active='status == "ACTIVE"'))
     verdict, detail = found("fields", OKTA)
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "LOCKED_OUT: active is False and not True" in detail
 
 
 def test_a_single_record_that_is_looked_for_in_the_wrong_place(changed: Any) -> None:
     changed("gitlab", lambda users: users["single"].update(path="/users/{external_id}"))
     verdict, detail = found("probe", emulations()["gitlab"])
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "unknown and not" in detail
 
 
 def test_an_error_that_is_taken_for_an_empty_directory() -> None:
     empty = replace(OKTA.gate, refused=replace(OKTA.gate.refused, status=200, body=[]))
     verdict, detail = found("credentials", replace(OKTA, gate=empty))
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "the sync is" in detail
 
 
 def test_a_rate_above_the_budget() -> None:
     tight = replace(OKTA.budget, requests=60)
     verdict, detail = found("budget", replace(OKTA, budget=tight))
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "5 requests a second; 0.5 are allowed" in detail
 
 
 def test_deletes_on_the_word_of_a_listing(changed: Any) -> None:
     changed("github", lambda users: users.update(snapshot=True))
     verdict, detail = found("unstable", GITHUB)
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "1 that are still there were deleted" in detail
 
 
@@ -136,7 +136,7 @@ def test_a_token_that_is_kept() -> None:
         leak = at.bench.folder / "home" / "leak.txt"
         leak.write_text(f"the token is {at.emulator.secret}")
         finding = EMULATED["secrets"](at)
-    assert finding.verdict is Verdict.FAILED
+    assert finding.verdict is CheckOutcome.FAILED
     assert "home/leak.txt" in finding.detail
 
 
@@ -151,7 +151,7 @@ def test_a_cursor_that_leads_elsewhere() -> None:
 
         at.emulator.turned = shuffle
         finding = EMULATED["resume"](at)
-    assert finding.verdict is Verdict.FAILED
+    assert finding.verdict is CheckOutcome.FAILED
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,12 @@ def test_a_fault_in_what_is_read_of_groups(
 ) -> None:
     changed(name, lambda one: one.update(edit), stream)
     verdict, detail = found(check, emulations()[name], stream)
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert said in detail
 
 
 def test_a_field_of_a_member_that_is_somewhere_else(changed: Any) -> None:
     changed("entra_id", lambda one: one["fields"].update(kind="type"), "group_memberships")
     verdict, detail = found("fields", emulations()["entra_id"], "group_memberships")
-    assert verdict is Verdict.FAILED
+    assert verdict is CheckOutcome.FAILED
     assert "a device that the app may not read: kind is None and not" in detail

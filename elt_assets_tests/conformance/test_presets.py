@@ -10,7 +10,7 @@ import pytest
 from elt_assets.conformance.emulated import EMULATED
 from elt_assets.conformance.emulators import emulations
 from elt_assets.conformance.trial import trial
-from elt_assets.conformance.verdict import CHECKS, Verdict
+from elt_assets.conformance.verdict import CHECKS, CheckOutcome
 from elt_assets.connectors.presets.preset import presets, verdicts
 from elt_assets.sync.streams import STREAMS
 from elt_assets_tests.connectors.provider_behaviour import BEHAVIOURS
@@ -54,7 +54,7 @@ def test_a_preset_passes_its_checks(name: str, stream: str, checks: tuple[str, .
     with trial(emulations()[name], stream) as at:
         for check in checks:
             found = EMULATED[check](at)
-            assert found.verdict is not Verdict.FAILED, found.detail
+            assert found.verdict is not CheckOutcome.FAILED, found.detail
             assert found.verdict == verdicts()[name][stream][check], (
                 "run: python -m elt_assets.conformance.table docs/connectors.md"
             )

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from elt_assets.cli.main import Invocation, cli
 from elt_assets.conformance.emulators import emulations
-from elt_assets.conformance.emulators.server import Emulator
-from elt_assets.conformance.verdict import CHECKS, Verdict
+from elt_assets.conformance.emulators.emulator_server import Emulator
+from elt_assets.conformance.verdict import CHECKS, CheckOutcome
 from elt_assets.conformance.verify import verify
 from elt_assets.connectors.presets.preset import presets
 from elt_assets.errors import InvalidInput, SyncError
@@ -212,9 +212,12 @@ def test_a_second_stream_that_cannot_be_read_is_a_finding(
     assert not report.passed
     groups = {one.check: one for one in report.findings if one.stream == "groups"}
     assert list(groups) == list(CHECKS)
-    assert groups["pages"].verdict is Verdict.FAILED
+    assert groups["pages"].verdict is CheckOutcome.FAILED
     assert "answered 404" in groups["pages"].detail
-    assert {one.verdict for one in groups.values()} == {Verdict.FAILED, Verdict.NOT_CHECKED}
+    assert {one.verdict for one in groups.values()} == {
+        CheckOutcome.FAILED,
+        CheckOutcome.NOT_CHECKED,
+    }
 
 
 def test_a_wrong_field_is_named(tmp_path: Path) -> None:

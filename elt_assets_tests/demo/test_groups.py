@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.demo.edits import Edits
 from elt_assets.demo.groups import departments, groups_page, groups_truth, members_page
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.world import Directory
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -19,7 +19,7 @@ REF = IntegrationRef("demo-001", "people-001")
 
 @pytest.fixture
 def directory() -> Directory:
-    return Directory(Layout(integrations=1, organizations=1, users=60))
+    return Directory(DemoLayout(integrations=1, organizations=1, users=60))
 
 
 def walked(page: Any) -> list[dict[str, Any]]:

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 
 
-def names(layout: Layout) -> list[str]:
+def names(layout: DemoLayout) -> list[str]:
     return [str(ref) for ref in layout.worlds()]
 
 
 def test_integrations_are_distributed_over_the_organizations() -> None:
-    assert names(Layout(organizations=2, integrations=5)) == [
+    assert names(DemoLayout(organizations=2, integrations=5)) == [
         "demo-001:people-001",
         "demo-002:people-001",
         "demo-001:people-002",
@@ -22,14 +22,14 @@ def test_integrations_are_distributed_over_the_organizations() -> None:
 
 
 def test_more_organizations_than_integrations_leave_some_without_any() -> None:
-    assert names(Layout(organizations=9, integrations=2)) == [
+    assert names(DemoLayout(organizations=9, integrations=2)) == [
         "demo-001:people-001",
         "demo-002:people-001",
     ]
 
 
 def test_others_are_served_with_their_own_numbers_of_users() -> None:
-    layout = Layout(integrations=1, users=5, others={"a:bc": 7, "ab:c": 0})
+    layout = DemoLayout(integrations=1, users=5, others={"a:bc": 7, "ab:c": 0})
     assert layout.worlds() == {
         IntegrationRef("demo-001", "people-001"): 5,
         IntegrationRef("a", "bc"): 7,
@@ -52,4 +52,4 @@ def test_others_are_served_with_their_own_numbers_of_users() -> None:
 )
 def test_a_parameter_out_of_range_is_named(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(InvalidInput, match=named):
-        Layout(**wrong)  # type: ignore[arg-type]
+        DemoLayout(**wrong)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import call
@@ -16,7 +16,7 @@ REF = IntegrationRef("demo-001", "people-001")
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ProviderProcess]:
-    with ProviderProcess(Layout(organizations=1, integrations=1, users=20)) as running:
+    with ProviderProcess(DemoLayout(organizations=1, integrations=1, users=20)) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.errors import EltAssetsError, InvalidInput
 from elt_assets.identifiers import IntegrationRef
@@ -18,16 +18,16 @@ from elt_assets_tests.demo.reading import read_page, read_truth
 
 pytestmark = pytest.mark.slow
 
-SMALL = Layout(integrations=1, users=15)
+SMALL = DemoLayout(integrations=1, users=15)
 PEOPLE = IntegrationRef("demo-001", "people-001")
 
 # A parent that forks a child with the provider's pipes open, so that closed pipes cannot be
 # what ends the provider, and then is killed.
 KILLED_PARENT = """
 import os, signal, sys
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
-provider = ProviderProcess(Layout(integrations=1, users=15))
+provider = ProviderProcess(DemoLayout(integrations=1, users=15))
 provider.start()
 forked = os.fork()
 if forked == 0:
@@ -114,7 +114,7 @@ def test_restarted_on_the_same_port_it_serves_the_same_people_and_its_old_cursor
         provider.advance()
         truth = provider.truth(PEOPLE)
         first = read_page(provider, PEOPLE, limit=10)
-    later = Layout(integrations=1, users=15, round=2)
+    later = DemoLayout(integrations=1, users=15, round=2)
     with ProviderProcess(later, token="same", port=port) as provider:
         assert provider.port == port
         assert provider.truth(PEOPLE) == truth == read_truth(provider, PEOPLE)

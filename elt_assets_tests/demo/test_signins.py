@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.signin_files import exports, signin_truth, write_exports
 from elt_assets.demo.signin_listing import Outage, SigninListing
-from elt_assets.demo.signins import LATE, Source, recorded
+from elt_assets.demo.signins import LATE, SigninSource, recorded
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import call
 
 REF = IntegrationRef("demo-001", "people-001")
 DAYS = [date(2026, 3, 1) + timedelta(days=day) for day in range(3)]
-LAYOUT = Layout(organizations=2, integrations=3, users=20, signins=12)
+LAYOUT = DemoLayout(organizations=2, integrations=3, users=20, signins=12)
 QUERY = {"from": f"{DAYS[0]}T00:00:00Z", "to": f"{DAYS[1]}T00:00:00Z"}
 
 
@@ -41,7 +41,7 @@ def walked(listing: SigninListing, query: dict[str, str]) -> list[Any]:
 @pytest.mark.parametrize("limit", ["1", "5", "1000"])
 def test_pages_of_a_day_hold_what_was_recorded_that_day(limit: str) -> None:
     found = walked(SigninListing(LAYOUT), {**QUERY, "limit": limit})
-    assert found == recorded(Source.of(LAYOUT, REF), DAYS[0])
+    assert found == recorded(SigninSource.of(LAYOUT, REF), DAYS[0])
     assert all(one.recorded_at.date() == DAYS[0] for one in found)
 
 
@@ -49,12 +49,12 @@ def test_a_range_of_days_has_each_recording_once() -> None:
     query = {"from": QUERY["from"], "to": "2026-03-03T12:00:00+02:00", "limit": "1000"}
     found = walked(SigninListing(LAYOUT), query)
     end = datetime(2026, 3, 3, 10, tzinfo=UTC)
-    every = [one for day in DAYS for one in recorded(Source.of(LAYOUT, REF), day)]
+    every = [one for day in DAYS for one in recorded(SigninSource.of(LAYOUT, REF), day)]
     assert found == [one for one in every if one.recorded_at < end]
 
 
 def test_a_day_has_late_events_and_corrections() -> None:
-    found = recorded(Source.of(LAYOUT, REF), DAYS[1])
+    found = recorded(SigninSource.of(LAYOUT, REF), DAYS[1])
     assert [one.occurred_at.date() for one in found[:LATE]] == [DAYS[0]] * LATE
     assert {one.occurred_at.date() for one in found[LATE:]} == {DAYS[1]}
     twice = [name for name, times in Counter(one.id for one in found).items() if times == 2]
@@ -92,7 +92,7 @@ def test_the_running_provider_serves_signins_and_lets_days_fail() -> None:
         path = f"/v1/demo-001/people-001/signins?from={QUERY['from']}&to={QUERY['to']}"
         served = call(provider, path)
         assert served.status == 200
-        assert served.body["data"]["total"] == len(recorded(Source.of(LAYOUT, REF), DAYS[0]))
+        assert served.body["data"]["total"] == len(recorded(SigninSource.of(LAYOUT, REF), DAYS[0]))
         assert set(served.body["data"]["items"][0]) == {
             *("id", "recordedAt", "occurredAt", "actor", "result", "client", "application")
         }
@@ -145,7 +145,7 @@ def test_the_truth_equals_what_a_full_reader_gets() -> None:
             told[key] = (row["result"], row["application"], row["op"] == "DELETE", "csv")
     for ref in LAYOUT.worlds():
         for day in DAYS:
-            for one in recorded(Source.of(LAYOUT, ref), day):
+            for one in recorded(SigninSource.of(LAYOUT, ref), day):
                 told[ref.organization_id, one.id] = (one.result, one.application, False, "api")
     assert {
         key: (row["result"], row["application"], row["deleted"], row["source"])

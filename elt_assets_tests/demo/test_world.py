@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elt_assets.demo.edits import Change, Edits
-from elt_assets.demo.layout import Layout
-from elt_assets.demo.listing import Listing, PageCache
+from elt_assets.demo.layout import DemoLayout
+from elt_assets.demo.page_query import PageCache, PageQuery
 from elt_assets.demo.people import population, truth
 from elt_assets.demo.world import Directory, Snapshot
 from elt_assets.errors import InvalidInput, NotFound
@@ -20,7 +20,7 @@ ACME = IntegrationRef("acme", "crm")
 
 
 def directory(users: int = 20) -> Directory:
-    return Directory(Layout(integrations=0, others={"acme:crm": users, "other:crm": users}))
+    return Directory(DemoLayout(integrations=0, others={"acme:crm": users, "other:crm": users}))
 
 
 def raw(*records: object) -> list[msgspec.Raw]:
@@ -29,7 +29,7 @@ def raw(*records: object) -> list[msgspec.Raw]:
 
 def served(snapshot: Snapshot) -> list[Any]:
     """Every record on the wire, read as one page."""
-    listing = Listing(seed=1, page_size=1000)
+    listing = PageQuery(seed=1, page_size=1000)
     items: list[Any] = msgspec.json.decode(listing.page(snapshot, {}))["data"]["items"]
     return items
 
@@ -38,7 +38,7 @@ def ids(snapshot: Snapshot) -> list[Any]:
     return [record["id"] for record in served(snapshot)]
 
 
-def walk(listing: Listing, snapshots: list[Snapshot], query: dict[str, str]) -> list[Any]:
+def walk(listing: PageQuery, snapshots: list[Snapshot], query: dict[str, str]) -> list[Any]:
     """All records by cursor, each page from the next snapshot and the last one from then on."""
     records: list[Any] = []
     cursor: dict[str, str] = {}
@@ -57,7 +57,7 @@ def test_paging_covers_exactly_the_truth_for_any_limit(users: int, limit: int, r
     for _ in range(rounds):
         worlds.advance()
     snapshot = worlds.snapshot(ACME)
-    records = walk(Listing(seed=1, page_size=10), [snapshot], {"limit": str(limit)})
+    records = walk(PageQuery(seed=1, page_size=10), [snapshot], {"limit": str(limit)})
     assert len(records) == len(snapshot)
     assert truth(records) == snapshot.truth()
     direct = population(1, "acme", "crm", users, rounds + 1)
@@ -73,7 +73,7 @@ def test_a_filtered_listing_holds_exactly_those_of_that_status(
     users: int, limit: int, status: str
 ) -> None:
     snapshot = directory(users).snapshot(ACME)
-    listing = Listing(seed=1, page_size=10)
+    listing = PageQuery(seed=1, page_size=10)
     query = {"limit": str(limit), "status": status}
     expected = [record for record in served(snapshot) if record["status"] == status]
     assert walk(listing, [snapshot], query) == expected
@@ -88,7 +88,7 @@ def test_people_who_stay_are_read_exactly_once_while_others_change(users: int, l
         worlds.advance()
         moving.append(worlds.snapshot(ACME))
     throughout = set.intersection(*({*ids(snapshot)} for snapshot in moving))
-    listing = Listing(seed=1, page_size=10)
+    listing = PageQuery(seed=1, page_size=10)
     seen = [record["id"] for record in walk(listing, moving, {"limit": str(limit)})]
     assert len(set(seen)) == len(seen)
     assert throughout <= set(seen)
@@ -106,7 +106,7 @@ def test_a_snapshot_stays_as_it_was_when_the_world_moves_on() -> None:
 
 def test_a_page_is_never_taken_from_an_earlier_world() -> None:
     worlds = directory()
-    listing = Listing(seed=1, page_size=10)
+    listing = PageQuery(seed=1, page_size=10)
     first = listing.page(worlds.snapshot(ACME), {})
     assert listing.page(worlds.snapshot(ACME), {}) == first
     assert listing.page(worlds.snapshot(IntegrationRef("other", "crm")), {}) != first
@@ -116,7 +116,7 @@ def test_a_page_is_never_taken_from_an_earlier_world() -> None:
 
 def test_a_page_is_never_taken_from_another_query() -> None:
     snapshot = directory().snapshot(ACME)
-    listing = Listing(seed=1, page_size=5)
+    listing = PageQuery(seed=1, page_size=5)
     cursor = next_cursor(listing, snapshot)
     queries = [{}, {"limit": "6"}, {"status": "ACTIVE"}, {"status": "SUSPENDED"}]
     pages = [listing.page(snapshot, query) for query in (*queries, {"cursor": cursor})]
@@ -126,12 +126,12 @@ def test_a_page_is_never_taken_from_another_query() -> None:
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "ten", "1.5", "", "٣", "9" * 5000])
 def test_a_limit_that_is_no_number_from_1_to_1000_is_refused(limit: str) -> None:
     with pytest.raises(InvalidInput, match="limit"):
-        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), {"limit": limit})
+        PageQuery(seed=1, page_size=10).page(directory().snapshot(ACME), {"limit": limit})
 
 
 def test_numbered_pages_shift_when_a_person_leaves() -> None:
     worlds = directory()
-    listing = Listing(seed=1, page_size=10)
+    listing = PageQuery(seed=1, page_size=10)
 
     def ids(**query: str) -> list[str]:
         body = msgspec.json.decode(listing.page(worlds.snapshot(ACME), query))["data"]
@@ -149,22 +149,22 @@ def test_numbered_pages_shift_when_a_person_leaves() -> None:
 @pytest.mark.parametrize("query", [{"page": "0"}, {"page": "x"}, {"offset": "-1"}])
 def test_an_invalid_page_or_offset_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):
-        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), query)
+        PageQuery(seed=1, page_size=10).page(directory().snapshot(ACME), query)
 
 
-def next_cursor(listing: Listing, snapshot: Snapshot, **query: str) -> str:
+def next_cursor(listing: PageQuery, snapshot: Snapshot, **query: str) -> str:
     return str(msgspec.json.decode(listing.page(snapshot, query))["data"]["next"])
 
 
 @pytest.mark.parametrize("cursor", ["", "abc", "AAAA", "ü", "=" * 9, "A" * 22, "A" * 5000])
 def test_a_made_up_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
-        Listing(seed=1, page_size=10).page(directory().snapshot(ACME), {"cursor": cursor})
+        PageQuery(seed=1, page_size=10).page(directory().snapshot(ACME), {"cursor": cursor})
 
 
 def test_a_cursor_is_refused_by_every_listing_but_its_own() -> None:
     worlds = directory()
-    listing = Listing(seed=1, page_size=2)
+    listing = PageQuery(seed=1, page_size=2)
     cursor = next_cursor(listing, worlds.snapshot(ACME), status="ACTIVE")
     listing.page(worlds.snapshot(ACME), {"cursor": cursor, "status": "ACTIVE"})
     with pytest.raises(InvalidInput, match="cursor"):
@@ -177,9 +177,9 @@ def test_a_cursor_is_refused_by_every_listing_but_its_own() -> None:
 def test_a_cursor_stays_valid_after_a_restart_and_when_its_last_person_leaves() -> None:
     worlds = directory()
     snapshot = worlds.snapshot(ACME)
-    cursor = next_cursor(Listing(seed=1, page_size=5), snapshot)
+    cursor = next_cursor(PageQuery(seed=1, page_size=5), snapshot)
     worlds.edit(ACME, Edits(remove=["u-000005"]))
-    restarted = Listing(seed=1, page_size=5)
+    restarted = PageQuery(seed=1, page_size=5)
     page = msgspec.json.decode(restarted.page(worlds.snapshot(ACME), {"cursor": cursor}))
     assert page["data"]["items"][0]["id"] == "u-000006"
 

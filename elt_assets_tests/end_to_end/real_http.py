@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
@@ -71,7 +71,7 @@ class Installation:
 
 
 @contextmanager
-def serving(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderProcess]:
+def serving(layout: DemoLayout, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderProcess]:
     """A running provider whose token is in the environment."""
     with ProviderProcess(layout) as provider:
         monkeypatch.setenv(TOKEN_VARIABLE, provider.token)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
@@ -36,7 +36,7 @@ ALIKE = [
 
 @pytest.fixture
 def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    layout = Layout(integrations=0, others={str(ref): 50 for ref in ALIKE})
+    layout = DemoLayout(integrations=0, others={str(ref): 50 for ref in ALIKE})
     with (
         serving(layout, monkeypatch) as provider,
         installed(provider, tmp_path / "home", max_delete_share=1) as installation,
@@ -137,7 +137,7 @@ def test_a_provider_that_does_not_answer_one_holds_up_nobody_else(
     """One integration's provider is stopped in its tracks; the others settle before it does."""
     stuck = IntegrationRef("slow", "main")
     token = installation.provider.token
-    with serving(Layout(integrations=0, others={str(stuck): 5}), monkeypatch) as frozen:
+    with serving(DemoLayout(integrations=0, others={str(stuck): 5}), monkeypatch) as frozen:
         monkeypatch.setenv("FROZEN_TOKEN", frozen.token)
         monkeypatch.setenv("END_TO_END_TOKEN", token)
         data = installation.data(stuck) | {

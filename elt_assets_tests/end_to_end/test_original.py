@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.streams import USERS
@@ -20,7 +20,7 @@ PEOPLE = IntegrationRef("demo-001", "people-001")
 def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """One integration of 1,000 users, 10 a page and 10 pages a batch, as the original had."""
     with (
-        serving(Layout(integrations=1), monkeypatch) as provider,
+        serving(DemoLayout(integrations=1), monkeypatch) as provider,
         installed(provider, tmp_path / "home") as installation,
     ):
         installation.connect(PEOPLE)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
@@ -52,7 +52,9 @@ with SyncService.open(load_settings(home=Path(home))) as platform:
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderProcess]:
-    with serving(Layout(integrations=2, users=USERS_EACH, page_size=PAGE), monkeypatch) as provider:
+    with serving(
+        DemoLayout(integrations=2, users=USERS_EACH, page_size=PAGE), monkeypatch
+    ) as provider:
         yield provider
 
 

@@ -18,10 +18,10 @@ from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.feed import delivery
-from elt_assets.feed.consumers import Consumer, Consumers, Webhook
+from elt_assets.feed.consumers import Consumer, ConsumerEndpoint, Consumers
 from elt_assets.feed.delivery import Deliverer, keep_delivering, signers
 from elt_assets.feed.numbering import number_entries
-from elt_assets.feed.retry_schedule import WAITS, Verdict, verdict, wait_after
+from elt_assets.feed.retry_schedule import WAITS, DeliveryResult, verdict, wait_after
 from elt_assets.feed.scope import Scope
 from elt_assets.feed.status import feed_status
 from elt_assets.feed.turns import turn
@@ -67,7 +67,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def subscribe(company: Company, receiver: Receiver, name: str = "app", **scope: Any) -> None:
     Consumers(company.platform.database).add(
-        name, Scope(**scope), Webhook(f"{receiver.url}/hook", SECRET), after="0"
+        name, Scope(**scope), ConsumerEndpoint(f"{receiver.url}/hook", SECRET), after="0"
     )
 
 
@@ -351,7 +351,7 @@ def test_a_key_that_signs_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, ke
 )
 def test_an_endpoint_that_would_leak_is_refused(company: Company, endpoint: str) -> None:
     with pytest.raises(InvalidInput, match=r"^the endpoint "):
-        Consumers(company.platform.database).add("app", Scope(), Webhook(endpoint, SECRET))
+        Consumers(company.platform.database).add("app", Scope(), ConsumerEndpoint(endpoint, SECRET))
 
 
 def test_waits_grow_and_end() -> None:
@@ -367,14 +367,16 @@ def test_waits_grow_and_end() -> None:
 @pytest.mark.parametrize(
     ("status", "entries", "expected"),
     [
-        (200, 1, Verdict.TAKEN),
-        (299, 1, Verdict.TAKEN),
-        (301, 1, Verdict.FAILED),
-        (410, 1, Verdict.REFUSED_FOR_GOOD),
-        (413, 2, Verdict.TOO_LARGE),
-        (413, 1, Verdict.FAILED),
-        (500, 9, Verdict.FAILED),
+        (200, 1, DeliveryResult.TAKEN),
+        (299, 1, DeliveryResult.TAKEN),
+        (301, 1, DeliveryResult.FAILED),
+        (410, 1, DeliveryResult.REFUSED_FOR_GOOD),
+        (413, 2, DeliveryResult.TOO_LARGE),
+        (413, 1, DeliveryResult.FAILED),
+        (500, 9, DeliveryResult.FAILED),
     ],
 )
-def test_an_answer_is_judged_by_its_status(status: int, entries: int, expected: Verdict) -> None:
+def test_an_answer_is_judged_by_its_status(
+    status: int, entries: int, expected: DeliveryResult
+) -> None:
     assert verdict(status, entries) is expected

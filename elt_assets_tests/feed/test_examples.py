@@ -16,7 +16,7 @@ import pytest
 import urllib3
 
 from elt_assets.config.secret_refs import SecretRef
-from elt_assets.feed.consumers import Consumers, Webhook
+from elt_assets.feed.consumers import ConsumerEndpoint, Consumers
 from elt_assets.feed.delivery import Deliverer
 from elt_assets.feed.numbering import number_entries
 from elt_assets.feed.scope import Scope
@@ -106,7 +106,7 @@ def test_the_receiving_example_prints_each_entry_once_and_refuses_others(
     url, platform = f"http://127.0.0.1:{port}", company.platform
     consumers = Consumers(platform.database)
     try:
-        consumers.add("hook", Scope(), Webhook(url, SecretRef(env="FEED_KEY")), after="0")
+        consumers.add("hook", Scope(), ConsumerEndpoint(url, SecretRef(env="FEED_KEY")), after="0")
         while not Deliverer(platform.database, platform.settings).deliver(seconds=60):
             assert receiver.poll() is None
             if consumers.get("hook").failures:

@@ -17,7 +17,7 @@ import pytest
 import urllib3
 
 from elt_assets.errors import InvalidInput
-from elt_assets.feed import entries, listener, places, server, snapshot
+from elt_assets.feed import entries, feed_app, listener, places, snapshot
 from elt_assets.feed.consumers import Consumers
 from elt_assets.feed.numbering import number_entries
 from elt_assets.feed.scope import Scope
@@ -128,14 +128,14 @@ def test_requests_of_one_consumer_leave_threads_for_the_others(
 ) -> None:
     """Each read of the hostile one takes until the other has been served."""
     served = threading.Event()
-    reading = server.read
+    reading = feed_app.read
 
     def slowly(*arguments: Any) -> Any:
         if arguments[-1].organizations == ("acme",):
             served.wait(PATIENCE)
         return reading(*arguments)
 
-    monkeypatch.setattr(server, "read", slowly)
+    monkeypatch.setattr(feed_app, "read", slowly)
     with in_background(60, lambda: serving.acme.get("/feed").status) as statuses:
         until(lambda: statuses.count(429) == 60 - places.REQUESTS)
         answer = serving.http.request(

@@ -15,8 +15,8 @@ from elt_assets.orchestration.assets.failed_partitions import failed_observation
 from elt_assets.orchestration.assets.fleet_report import page
 from elt_assets.orchestration.assets.quarantine_details import MARK, quarantine_details
 from elt_assets.orchestration.markdown import bullets
-from elt_assets.sync.admin.audit import nothing_is_quarantined
 from elt_assets.sync.admin.fleet_state import fleet_state
+from elt_assets.sync.admin.standing_checks import nothing_is_quarantined
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people

@@ -12,7 +12,7 @@ import pytest
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput, NotFound, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.outcome import Progress, Status
+from elt_assets.sync.outcome import Status, SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, people
@@ -142,7 +142,7 @@ def test_one_integrations_failure_costs_the_others_nothing(company: Company) -> 
 
 def test_progress_tells_every_committed_batch(company: Company) -> None:
     company.connect(world=World(people(23), page_size=5))
-    told: list[Progress] = []
+    told: list[SyncProgress] = []
     company.sync(pages_per_batch=2, progress=told.append)
     extracted = [progress for progress in told if progress.stage == "extract"]
     assert {progress.partition for progress in extracted} == {"acme:main"}
@@ -157,7 +157,7 @@ def test_progress_names_every_stage_with_pages_and_the_share_of_the_total(
     company: Company,
 ) -> None:
     company.connect(world=World(people(23), page_size=5))
-    told: list[Progress] = []
+    told: list[SyncProgress] = []
     company.sync(pages_per_batch=9, progress=told.append)
     assert [progress.stage for progress in told] == ["open", "fetch", "extract", "detect", "apply"]
     assert (told[-1].pages, told[-1].records, told[-1].batches) == (5, 23, 1)

@@ -17,7 +17,7 @@ from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.source import Cursor, FieldMap, Page
 from elt_assets.errors import BooksUnbalanced, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.extract.page_table import pages_table
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS
@@ -145,7 +145,7 @@ def test_an_integration_without_a_stream_is_settled_without_a_word(tmp_path: Pat
     assert company.platform.syncs() == []
     assert company.platform.offering(GROUPS) == []
     assert company.platform.offering(USERS) == [ACME]
-    for asked in (*audit.ERRORS, *audit.WARNINGS):
+    for asked in (*standing_checks.ERRORS, *standing_checks.WARNINGS):
         found = asked(company.platform, GROUPS)
         assert (found.passed, found.looked_at) == (True, 0), asked
     company.platform.close()
@@ -196,7 +196,7 @@ def test_undoing_and_rebuilding_work_by_both_parts_of_a_key(firm: Firm) -> None:
         transaction.execute("DELETE FROM group_memberships_latest")
     assert firm.platform.rebuild(GROUP_MEMBERSHIPS, ACME).after == len(before)
     assert firm.members() == before
-    for asked in (*audit.ERRORS, *audit.WARNINGS):
+    for asked in (*standing_checks.ERRORS, *standing_checks.WARNINGS):
         assert asked(firm.platform, GROUP_MEMBERSHIPS).passed, asked
 
 

@@ -25,7 +25,7 @@ import pytest
 from elt_assets.cli.commands.demo.comparison import compare
 from elt_assets.cli.console.child_processes import die_with_parent
 from elt_assets.config.settings import load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.sync.outcome import Status
@@ -230,7 +230,7 @@ def installation(
         # For what the test itself asks of the stores.
         monkeypatch.setenv(name, value)
     with ExitStack() as closing:
-        layout = Layout(integrations=integrations, users=users, latency=latency)
+        layout = DemoLayout(integrations=integrations, users=users, latency=latency)
         provider = closing.enter_context(ProviderProcess(layout, token=TOKEN))
         found = Installation(folder, environment, provider)
         with SyncService.open(load_settings(home=found.home("operator"))) as platform:

@@ -87,7 +87,7 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
         raise click.UsageError("give --reader or --no-reader, not both")
 
     from elt_assets.storage.home import secure_files
-    from elt_assets.storage.operational.postgres_access import Access
+    from elt_assets.storage.operational.postgres_access import ReaderAccess
     from elt_assets.storage.operational.postgres_database import PostgresDatabase
     from elt_assets.sync.admin.reader_access import secure_readers, wished
     from elt_assets.sync.service import SyncService
@@ -99,12 +99,12 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
         database = platform.database
         stored = database.access() if isinstance(database, PostgresDatabase) else None
         wish = wished(settings, stored)
-        access = Access(
+        access = ReaderAccess(
             None if no_reader else reader or wish.reader,
             wish.row_security if row_security is None else row_security,
         )
         revoked: list[str] = []
-        if access != Access() or isinstance(database, PostgresDatabase):
+        if access != ReaderAccess() or isinstance(database, PostgresDatabase):
             revoked = secure_readers(database, platform.audit_log, access)
     if as_json:
         print_json(

@@ -18,7 +18,7 @@ from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.cli.installation import existing_platform
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.feed.consumers import Consumer, Consumers, Webhook, check_endpoint
+from elt_assets.feed.consumers import Consumer, ConsumerEndpoint, Consumers, check_endpoint
 from elt_assets.feed.delivery import Deliverer, check_egress, keep_delivering, signers
 from elt_assets.feed.entries import read
 from elt_assets.feed.numbering import BEGINNING, number_entries
@@ -297,10 +297,10 @@ def served(settings: Settings, *, delivering: bool = True) -> Any:
     """
     from starlette.middleware import Middleware
 
-    from elt_assets.feed.server import application
-    from elt_assets.orchestration.web.request_guard import Access, RequestGuard
+    from elt_assets.feed.feed_app import application
+    from elt_assets.orchestration.web.request_guard import RequestGuard, RequestRules
 
-    access = Access.of(settings.allowed_hosts, read_only=True)
+    access = RequestRules.of(settings.allowed_hosts, read_only=True)
     return application(
         lambda: operational_database(settings),
         [Middleware(RequestGuard, access=access)],
@@ -308,7 +308,7 @@ def served(settings: Settings, *, delivering: bool = True) -> Any:
     )
 
 
-def _webhook(endpoint: str | None, secret: str | None) -> Webhook | None:
+def _webhook(endpoint: str | None, secret: str | None) -> ConsumerEndpoint | None:
     if endpoint is None and secret is None:
         return None
     if endpoint is None or secret is None:
@@ -322,7 +322,7 @@ def _webhook(endpoint: str | None, secret: str | None) -> Webhook | None:
         place = str(Path(place).absolute())
     reference = SecretRef.model_validate({kind: place})
     signers(reference)
-    return Webhook(endpoint, reference)
+    return ConsumerEndpoint(endpoint, reference)
 
 
 def _show_token(name: str, token: str | None, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from elt_assets.cli.console.output import note, printable
 from elt_assets.sync.admin.completeness import completeness
-from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.sync.outcome import Outcome, Status, SyncProgress
 from elt_assets.sync.streams import USERS
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -31,7 +31,7 @@ class Display(AbstractContextManager["Display"]):
     """Shows how the integrations of one command advance, while its block lasts."""
 
     @abstractmethod
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SyncProgress) -> None:
         """Show that an integration has advanced."""
 
     @abstractmethod
@@ -61,7 +61,7 @@ class PlainDisplay(Display):
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SyncProgress) -> None:
         """Write a line unless the integration's last one is recent."""
         now = self._clock()
         with self._lock:
@@ -88,11 +88,11 @@ class LiveDisplay(Display):
         self._clock = clock
         self._begun = clock()
         self._lock = threading.Lock()
-        self._running: dict[str, Progress] = {}
+        self._running: dict[str, SyncProgress] = {}
         self._settled: dict[Status, int] = {}
         self._records = 0
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SyncProgress) -> None:
         """Keep the progress of the integration for the next refresh."""
         with self._lock:
             self._running[progress.partition] = progress

@@ -19,7 +19,7 @@ Json = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EmulatedAnswer:
     """An answer; `body` is JSON, or text that is sent as it is with a content type of its own.
 
     In headers `{reset}` is the epoch second and `{wait}` the seconds until a budget is refilled.
@@ -40,7 +40,7 @@ class Gate:
 
     header: str
     value: str
-    refused: Answer
+    refused: EmulatedAnswer
     basic: bool = False
     begins: bool = False
 
@@ -55,7 +55,7 @@ class TokenEndpoint:
 
     path: str
     form: Mapping[str, str]
-    refused: Answer
+    refused: EmulatedAnswer
     basic: bool = False
     answer: Json = None
 
@@ -78,7 +78,7 @@ class Paging:
     size_param: str | None
     default: int
     most: int
-    too_many: Answer | None = None
+    too_many: EmulatedAnswer | None = None
     """The answer to a larger page size; None: it is brought down to `most`."""
     first: int = 0
     last: Json = None
@@ -86,7 +86,7 @@ class Paging:
     more: str | None = None
     reach: int | None = None
     """How many records can be paged through at all."""
-    beyond: Answer | None = None
+    beyond: EmulatedAnswer | None = None
     """The answer to a page beyond `reach`; None: an empty page."""
     total_ends_at_reach: bool = False
 
@@ -109,7 +109,7 @@ class Single:
     """How one record is asked for: `{key}` in the path or, with `param`, in the query."""
 
     path: str
-    missing: Answer
+    missing: EmulatedAnswer
     param: str | None = None
     within: str | None = None
     """Key of the record in the answer."""
@@ -122,7 +122,7 @@ class Filter:
     param: str
     each: str
     most: int
-    too_many: Answer
+    too_many: EmulatedAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ class Restriction:
     hides: tuple[str, ...] = ()
     every: int = 1
     empties: bool = False
-    refuses: Answer | None = None
-    documents: Mapping[str, Answer] = field(default_factory=dict)
+    refuses: EmulatedAnswer | None = None
+    documents: Mapping[str, EmulatedAnswer] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     undetectable: str = ""
     """Why a first sync cannot tell it apart; what is known already must be kept all the same."""
@@ -167,13 +167,13 @@ class Budget:
 
     requests: float | None
     seconds: float
-    refused: Answer
+    refused: EmulatedAnswer
     share: float = 1.0
     says_when: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class EmulatedListing:
     """One listing: users, groups, or the members of one group.
 
     Where `parent` is set, there is a list for each group: it is the path of what stands in a
@@ -203,7 +203,7 @@ class Listing:
     mask: Mask | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
     """Query parameters that the listing must have; `lacks` answers it without them."""
-    lacks: Answer = Answer(400, {"error": "a parameter is missing"})
+    lacks: EmulatedAnswer = EmulatedAnswer(400, {"error": "a parameter is missing"})
     restrictions: tuple[Restriction, ...] = ()
     guarded: tuple[str, ...] = ("email", "name")
     """Fields that a sync under a restriction must not empty."""
@@ -220,16 +220,16 @@ class Emulation:
     """provider_data that connects to it, with `{url}` and, for secrets, `{secret}`."""
     gate: Gate
     budget: Budget
-    listings: Mapping[str, Listing]
+    listings: Mapping[str, EmulatedListing]
     """By the name of the stream that reads it, users first."""
     token: TokenEndpoint | None = None
     required: Mapping[str, str] = field(default_factory=dict)
     """Headers that every request must have."""
-    documents: Mapping[str, Answer] = field(default_factory=dict)
+    documents: Mapping[str, EmulatedAnswer] = field(default_factory=dict)
     """Further addresses by path."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of every answer."""
-    not_found: Answer = Answer(404, {"error": "not found"})
+    not_found: EmulatedAnswer = EmulatedAnswer(404, {"error": "not found"})
 
 
 def described(provider: str, text: str) -> Emulation:

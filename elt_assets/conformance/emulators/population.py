@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from elt_assets.conformance.emulators.description import Emulation, Listing
-from elt_assets.conformance.emulators.listing import Row, at, filled, steps
+from elt_assets.conformance.emulators.description import EmulatedListing, Emulation
+from elt_assets.conformance.emulators.emulated_listing import Row, at, filled, steps
 
 
-class Population:
+class EmulatedPeople:
     """The rows that a stream of an emulation reads."""
 
     def __init__(self, emulation: Emulation, stream: str) -> None:
@@ -26,12 +26,12 @@ class Population:
         raise NotImplementedError
 
     @property
-    def listing(self) -> Listing:
+    def listing(self) -> EmulatedListing:
         """The listing that the stream reads."""
         return self.emulation.listings[self.stream]
 
     @property
-    def parents(self) -> Listing:
+    def parents(self) -> EmulatedListing:
         """The listing of groups, whose members another one lists."""
         return self.emulation.listings["groups"]
 
@@ -68,7 +68,7 @@ class Population:
             found["active"] = row.state.active
         return found
 
-    def record(self, row: Row, listing: Listing) -> dict[str, Any]:
+    def record(self, row: Row, listing: EmulatedListing) -> dict[str, Any]:
         """A row's whole record."""
         whole = filled(listing.record, row.number, self.url)
         for path, value in row.state.changes.items():

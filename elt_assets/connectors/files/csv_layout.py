@@ -23,7 +23,7 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CsvLayout:
     """The delimiter, and the name of each column; None where a record has no use for it.
 
     `first` is a line that was looked at and is a record's.
@@ -34,7 +34,9 @@ class Layout:
     first: str | DamagedLine | None = None
 
 
-def layout(lines: Lines, name: str, stream: FileStream, used: Collection[str], most: int) -> Layout:
+def layout(
+    lines: Lines, name: str, stream: FileStream, used: Collection[str], most: int
+) -> CsvLayout:
     """Read what stands before the records of the file `name`.
 
     Only columns in `used` must have a name that is theirs alone. Raises `PageUnreadable` for a
@@ -51,13 +53,13 @@ def layout(lines: Lines, name: str, stream: FileStream, used: Collection[str], m
         text = first if isinstance(first, str) else ""
         delimiter = stated or guessed(text, stream.quote, width=len(stream.columns))
         _check_filter(name, stream, stream.columns)
-        return Layout(delimiter, list(stream.columns), first)
+        return CsvLayout(delimiter, list(stream.columns), first)
     delimiter, names = _header(lines, first, name, stated, stream.quote, most, used)
     twice = sorted({each for each in names if names.count(each) > 1})
     if both := [each for each in twice if each in used]:
         raise PageUnreadable(f"{name} has a header that names {', '.join(both)} twice")
     _check_filter(name, stream, names)
-    return Layout(delimiter, [each if each and each not in twice else None for each in names])
+    return CsvLayout(delimiter, [each if each and each not in twice else None for each in names])
 
 
 def _check_filter(name: str, stream: FileStream, names: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from elt_assets.connectors.files.thrift import (
     STRUCT,
     Fields,
     Malformed,
-    Reader,
+    ThriftReader,
     Truncated,
 )
 from elt_assets.connectors.limits import FileLimits
@@ -51,7 +51,7 @@ def check_footer(raw: IO[bytes], name: str, limits: FileLimits) -> None:
             "write larger row groups or fewer columns"
         )
     try:
-        footer = Reader(os.pread(raw.fileno(), size, end - 8 - size), most=100_000)
+        footer = ThriftReader(os.pread(raw.fileno(), size, end - 8 - size), most=100_000)
         depth, columns = _shape(_field(footer.struct(only=2), 2, LIST))
     except (Truncated, Malformed) as error:
         raise PageUnreadable(f"{name} has a footer that cannot be read ({error})") from None
@@ -150,7 +150,7 @@ def _pages(descriptor: int, chunk: pq.ColumnChunkMetaData) -> _Pages:
 def _header(descriptor: int, position: int) -> tuple[Fields, int]:
     size = _HEADER
     while True:
-        reader = Reader(os.pread(descriptor, size, position))
+        reader = ThriftReader(os.pread(descriptor, size, position))
         try:
             return reader.struct(), reader.position
         except Truncated:

@@ -25,7 +25,7 @@ class Malformed(Exception):
     """The bytes are not a structure of this protocol."""
 
 
-class Reader:
+class ThriftReader:
     """Reads one structure from `data`, `position` being behind what was read.
 
     A list that is kept may have `most` members.

@@ -20,7 +20,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Outgoing:
+class UnsignedRequest:
     """A request as it is about to be sent, for what signs it."""
 
     method: str
@@ -35,7 +35,7 @@ class Credentials:
 
     headers: dict[str, str]
     params: dict[str, str]
-    sign: Callable[[Outgoing], dict[str, str]] | None = None
+    sign: Callable[[UnsignedRequest], dict[str, str]] | None = None
     """Further headers, made of the request itself."""
 
 
@@ -175,7 +175,7 @@ class Several:
             params |= one.params
         signing = [one.sign for one in found if one.sign is not None]
 
-        def sign(request: Outgoing) -> dict[str, str]:
+        def sign(request: UnsignedRequest) -> dict[str, str]:
             made: dict[str, str] = {}
             for each in signing:
                 made |= each(request)

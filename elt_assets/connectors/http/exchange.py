@@ -63,7 +63,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A status, headers and a decompressed body; empty with an error whose body is broken."""
 
     status: int
@@ -71,7 +71,7 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class Wire:
+class HttpConnections:
     """Kept connections to one integration's provider. Safe to share among threads."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Wire:
 
     def exchange(
         self, message: Message, seconds: float, room: int, *, wanted: Callable[[int], bool]
-    ) -> Answer:
+    ) -> HttpAnswer:
         """Send `message` and read its answer, all of it within so many seconds.
 
         A body of a `wanted` status has `room` and must be whole; that of any other is read as
@@ -120,7 +120,7 @@ class Wire:
 
     def _exchange(
         self, message: Message, exchange: _Exchange, room: int, wanted: Callable[[int], bool]
-    ) -> Answer:
+    ) -> HttpAnswer:
         answer = self._pool.request(
             message.method,
             message.url,
@@ -133,7 +133,7 @@ class Wire:
         try:
             if answer.status == 304:
                 answer.release_conn()
-                return Answer(answer.status, answer.headers, b"")
+                return HttpAnswer(answer.status, answer.headers, b"")
             if wanted(answer.status):
                 exchange.meter.allow(2 * room + _FRAMING)
                 body = _body(answer, message, exchange, room, message.into)
@@ -147,7 +147,7 @@ class Wire:
             # What is left of the body must not be taken for the next answer.
             answer.close()
             raise
-        return Answer(answer.status, answer.headers, body)
+        return HttpAnswer(answer.status, answer.headers, body)
 
 
 class _TooMuch(OSError):

@@ -20,7 +20,7 @@ from urllib3.util import parse_url
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import slot
-from elt_assets.connectors.http.auth import Authenticator, Credentials, Outgoing
+from elt_assets.connectors.http.auth import Authenticator, Credentials, UnsignedRequest
 from elt_assets.connectors.http.client_certificate import Identity
 from elt_assets.connectors.http.error_bodies import (
     asks_to_slow_down,
@@ -30,7 +30,7 @@ from elt_assets.connectors.http.error_bodies import (
     speaks_of_expired_position,
     unsaid_wait,
 )
-from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.exchange import HttpAnswer, HttpConnections, Message
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.http.rate_limit import seconds_asked_for, seconds_until_refilled
 from elt_assets.connectors.http.throttle import Throttle
@@ -57,7 +57,7 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PageRequest:
     """One page to ask for. Credentials are added when it is sent and never kept in it."""
 
     what: str
@@ -136,7 +136,7 @@ class Client:
     ) -> None:
         """With an `identity`, requests with credentials show its certificate; others never do."""
         self._identity = identity
-        self._identified: Wire | None = None
+        self._identified: HttpConnections | None = None
         self._limits = limits
         self._secrets = secrets
         self._auth = auth
@@ -148,12 +148,15 @@ class Client:
         self._counting = threading.Lock()
         self.requests = 0
         """Requests sent so far."""
-        self._wire = Wire(connections=connections, outgoing=limits.outgoing)
+        self._wire = HttpConnections(connections=connections, outgoing=limits.outgoing)
         self._ends = time.monotonic() + limits.time_budget
         self._closing = threading.Event()
 
     def fetch(
-        self, request: Request, read: Callable[[Response], T], stop: threading.Event | None = None
+        self,
+        request: PageRequest,
+        read: Callable[[Response], T],
+        stop: threading.Event | None = None,
     ) -> T:
         """Send `request` until `read` accepts the answer or the attempts are used up.
 
@@ -204,7 +207,7 @@ class Client:
 
     def _attempt(
         self,
-        request: Request,
+        request: PageRequest,
         read: Callable[[Response], T],
         stop: threading.Event,
         ends: float,
@@ -228,20 +231,20 @@ class Client:
             error.args = (f"{error}; {_said_by(response)}",)
             raise
 
-    def _credentials(self, request: Request) -> Credentials:
+    def _credentials(self, request: PageRequest) -> Credentials:
         if request.with_credentials:
             return self._auth.credentials(self._secrets)
         return Credentials({}, {})
 
     def _send(
-        self, request: Request, credentials: Credentials, stop: threading.Event, ends: float
+        self, request: PageRequest, credentials: Credentials, stop: threading.Event, ends: float
     ) -> Response:
         self._await_turn(request, stop)
         # Several listings may share a client, and each looks ahead for itself.
         with self._in_flight:
             return self._exchange(request, credentials, ends)
 
-    def _exchange(self, request: Request, credentials: Credentials, ends: float) -> Response:
+    def _exchange(self, request: PageRequest, credentials: Credentials, ends: float) -> Response:
         url = request.url
         headers = self._headers | credentials.headers
         method, body = "GET", None
@@ -253,7 +256,7 @@ class Client:
         if params := {**request.params, **credentials.params}:
             url += f"{'&' if '?' in url else '?'}{urlencode(params)}"
         if credentials.sign is not None:
-            headers |= credentials.sign(Outgoing(method, url, body or "", headers))
+            headers |= credentials.sign(UnsignedRequest(method, url, body or "", headers))
         with self._counting:
             self.requests += 1
         limits, room, seconds = self._limits, self._limits.page_bytes, self._limits.timeout
@@ -275,13 +278,13 @@ class Client:
             self._throttle.hold(wait)
         return Response(request.url, answer.headers, answer.body, unchanged, answer.status)
 
-    def _wire_of(self, request: Request) -> Wire:
+    def _wire_of(self, request: PageRequest) -> HttpConnections:
         """The connections for a request: those that show a certificate are for it alone."""
         if self._identity is None or not request.with_credentials:
             return self._wire
         with self._counting:
             if self._identified is None:
-                self._identified = Wire(
+                self._identified = HttpConnections(
                     connections=self._connections,
                     outgoing=self._limits.outgoing,
                     ssl_context=self._identity.context(self._secrets),
@@ -290,7 +293,7 @@ class Client:
                     self._identified.close()
             return self._identified
 
-    def _await_turn(self, request: Request, stop: threading.Event) -> None:
+    def _await_turn(self, request: PageRequest, stop: threading.Event) -> None:
         seconds = self._throttle.reserve()
         if seconds > LONGEST_WAIT:
             raise AskedToWait(
@@ -302,7 +305,9 @@ class Client:
         if stop.is_set():
             raise ProviderUnavailable(f"{request.what} was not fetched: the source is closed")
 
-    def _refusal(self, answer: Answer, request: Request) -> ProviderRefused | ProviderUnavailable:
+    def _refusal(
+        self, answer: HttpAnswer, request: PageRequest
+    ) -> ProviderRefused | ProviderUnavailable:
         status, body = answer.status, answer.body
         said = f"{request.what}: {shown(request.url)} answered {status}{_phrase(status)}"
         seconds = seconds_asked_for(answer.headers)
@@ -332,7 +337,7 @@ class Client:
         refused.parameters = named_in(body, request.params)
         return refused
 
-    def _refused(self, said: str, answer: Answer, request: Request) -> ProviderRefused:
+    def _refused(self, said: str, answer: HttpAnswer, request: PageRequest) -> ProviderRefused:
         status, body = answer.status, answer.body
         match status:
             case 400 | 404 | 409 | 410 | 422 if speaks_of_expired_position(body):

@@ -26,7 +26,7 @@ from elt_assets.config.secret_file import alone_with, replace_secret
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.http.auth import Credentials, is_sendable, named, sendable
 from elt_assets.connectors.http.error_bodies import complaint
-from elt_assets.connectors.http.exchange import Message, Wire
+from elt_assets.connectors.http.exchange import HttpConnections, Message
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.json.page_words import described
 from elt_assets.connectors.limits import FetchLimits
@@ -185,7 +185,7 @@ class OAuth2:
         }
         what = f"the token endpoint {Origin.of(grant.token_url)}"
         # Connections of its own: the secret goes to this origin, and none is shared.
-        wire = Wire(connections=1, outgoing=self._limits.outgoing)
+        wire = HttpConnections(connections=1, outgoing=self._limits.outgoing)
         try:
             answer = wire.exchange(
                 Message(what, grant.token_url, headers, "POST", body),

@@ -20,7 +20,7 @@ import msgspec
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors.http.auth import Credentials, is_sendable, named
 from elt_assets.connectors.http.error_bodies import complaint
-from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.exchange import HttpAnswer, HttpConnections, Message
 from elt_assets.connectors.http.origin import Origin
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.json.page_words import described
@@ -50,7 +50,7 @@ class Login:
 
 
 @dataclass
-class Session:
+class LoginSession:
     """Sends the session of the moment in a header. Safe to share among threads."""
 
     login: Login
@@ -105,7 +105,7 @@ class Session:
         secrets.remember(found)
         return found if login.cookie is None else f"{login.cookie}={found}"
 
-    def _answer(self, what: str, secrets: Secrets) -> Answer:
+    def _answer(self, what: str, secrets: Secrets) -> HttpAnswer:
         login = self.login
         content = {
             name: secrets.resolve(value) if isinstance(value, SecretRef) else value
@@ -115,7 +115,7 @@ class Session:
         if login.form == "form":
             kind, body = "application/x-www-form-urlencoded", urlencode(content)
         # Connections of its own: the secrets go to this origin, and none is shared.
-        wire = Wire(connections=1, outgoing=self.limits.outgoing)
+        wire = HttpConnections(connections=1, outgoing=self.limits.outgoing)
         try:
             return wire.exchange(
                 Message(
@@ -133,7 +133,7 @@ class Session:
             wire.close()
 
 
-def _session_in(answer: Answer, login: Login) -> str | None:
+def _session_in(answer: HttpAnswer, login: Login) -> str | None:
     if login.cookie is not None:
         cookies = answer.headers.get("set-cookie") or ""
         found = re.search(rf"(?:^|,\s*){re.escape(login.cookie)}=([^;,\s]+)", cookies)

@@ -54,7 +54,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LdapEntry:
     """An entry: attribute names as the server spells them, values as bytes."""
 
     dn: str
@@ -141,7 +141,7 @@ def any_of(filters: Sequence[str]) -> str:
     return filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"
 
 
-def decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
+def decoded(message: bytes) -> tuple[int, LdapEntry | Reference | Result | None]:
     """The number of the request that a message belongs to, and what it says.
 
     None is a message of another kind. Raises `PageUnreadable` for what is not LDAP.
@@ -152,7 +152,7 @@ def decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
         raise PageUnreadable("the server's answer is no LDAP message") from None
 
 
-def _decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
+def _decoded(message: bytes) -> tuple[int, LdapEntry | Reference | Result | None]:
     ((_, begin, end),) = _parts(message, 0, len(message))
     (_, first, last), (operation, begin, end), *further = _parts(message, begin, end)
     number = int.from_bytes(message[first:last], "big")
@@ -167,14 +167,14 @@ def _decoded(message: bytes) -> tuple[int, Entry | Reference | Result | None]:
     return number, None
 
 
-def _entry(message: bytes, begin: int, end: int) -> Entry:
+def _entry(message: bytes, begin: int, end: int) -> LdapEntry:
     (_, first, last), (_, begin, end) = _parts(message, begin, end)
     attributes = {}
     for _, at, to in _parts(message, begin, end):
         (_, named, behind), (_, at, to) = _parts(message, at, to)
         values = [message[one:other] for _, one, other in _parts(message, at, to)]
         attributes[message[named:behind].decode()] = values
-    return Entry(message[first:last].decode(), attributes)
+    return LdapEntry(message[first:last].decode(), attributes)
 
 
 def _result(message: bytes, begin: int, end: int, further: Sequence[_Part]) -> Result:

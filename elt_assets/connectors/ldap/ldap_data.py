@@ -114,7 +114,7 @@ class LdapConnection(_Model):
         return self
 
 
-class Members(_Model):
+class LdapMembership(_Model):
     """How a group says who belongs to it."""
 
     attribute: Attribute = Field(
@@ -172,7 +172,7 @@ class LdapStream(_Model):
     incremental: LdapIncremental | None = Field(
         None, description="Set to read only what changed between full listings."
     )
-    members: Members | None = Field(
+    members: LdapMembership | None = Field(
         None, description="For group_memberships: the filter finds groups, this their members."
     )
     fields: Fields

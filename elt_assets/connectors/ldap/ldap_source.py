@@ -12,22 +12,28 @@ import msgspec
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.json.record_list import json_list
-from elt_assets.connectors.ldap import records
-from elt_assets.connectors.ldap.codec import Entry, Search, any_of, equals
+from elt_assets.connectors.ldap import entry_records
+from elt_assets.connectors.ldap.codec import LdapEntry, Search, any_of, equals
+from elt_assets.connectors.ldap.directory_listing import (
+    Listed,
+    SearchPosition,
+    doubts,
+    listed,
+    resumed,
+)
 from elt_assets.connectors.ldap.ldap_data import (
     LdapData,
     LdapStream,
     attribute_of,
 )
-from elt_assets.connectors.ldap.listing import Listed, Place, doubts, listed, resumed
 from elt_assets.connectors.ldap.ranges import completed
-from elt_assets.connectors.ldap.session import Session, Sessions
+from elt_assets.connectors.ldap.session import LdapSession, Sessions
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.probing.control import controls
-from elt_assets.connectors.probing.records import MOST_REQUESTS
+from elt_assets.connectors.probing.record_probes import MOST_REQUESTS
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence, Source
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
@@ -57,7 +63,7 @@ class LdapSource:
         self._key = attribute_of(self._stream.fields["external_id"])
         self._fields = _fields(config, self._stream)
         names = [name for one in self._fields.values() for name in names_used(one)]
-        self._shape = records.shape(names, self._stream.several)
+        self._shape = entry_records.shape(names, self._stream.several)
         self._sessions = Sessions(config.connection, secrets=secrets, limits=limits)
 
     @property
@@ -108,7 +114,7 @@ class LdapSource:
             if not place.deleted:
                 for page in self._listed(session, self._search(since), place):
                     if page.last and page.cut_short is None and of_deleted is not None:
-                        place = Place(elsewhere=page.behind.elsewhere, deleted=True)
+                        place = SearchPosition(elsewhere=page.behind.elsewhere, deleted=True)
                         page = replace(page, last=False, behind=place)
                     yield self._page(page, details)
                     if page.cut_short is not None:
@@ -121,7 +127,9 @@ class LdapSource:
             session.close()
             details.close()
 
-    def _listed(self, session: Session, search: Search, place: Place) -> Iterator[Listed]:
+    def _listed(
+        self, session: LdapSession, search: Search, place: SearchPosition
+    ) -> Iterator[Listed]:
         return listed(
             session,
             search,
@@ -159,11 +167,13 @@ class LdapSource:
         """End what is under way."""
         self._sessions.close()
 
-    def _present(self, session: Session, control: str, keys: Sequence[str]) -> dict[str, Presence]:
+    def _present(
+        self, session: LdapSession, control: str, keys: Sequence[str]
+    ) -> dict[str, Presence]:
         filters = {
             key: equals(self._key, value)
             for key in (control, *keys)
-            if (value := records.read_back(self._key, key)) is not None
+            if (value := entry_records.read_back(self._key, key)) is not None
         }
         if control not in filters:
             return {}
@@ -175,7 +185,7 @@ class LdapSource:
                 (self._key,),
             )
         )
-        there = {records.key_of(entry, self._key) for entry in answer.entries}
+        there = {entry_records.key_of(entry, self._key) for entry in answer.entries}
         elsewhere = answer.references and self._stream.referrals == "incomplete"
         if answer.cut_short is not None or elsewhere or control not in there:
             return {}
@@ -188,7 +198,7 @@ class LdapSource:
     def _search(self, since: str | None) -> Search:
         text = self._stream.filter
         if since is not None:
-            text = f"(&{text}({self._config.changed_attribute}>={records.moment(since)}))"
+            text = f"(&{text}({self._config.changed_attribute}>={entry_records.moment(since)}))"
         attributes = dict.fromkeys((*self._shape.attributes, self._key))
         return Search(self._base, self._stream.scope, text, tuple(attributes), self._page_size)
 
@@ -197,7 +207,7 @@ class LdapSource:
         incremental = self._stream.incremental
         if since is None or incremental is None or not incremental.deleted:
             return None
-        changed = f"({self._config.changed_attribute}>={records.moment(since)})"
+        changed = f"({self._config.changed_attribute}>={entry_records.moment(since)})"
         return replace(
             self._search(None),
             base=self._config.deleted_objects,
@@ -210,10 +220,10 @@ class LdapSource:
     def _base(self) -> str:
         return self._stream.base or self._config.base
 
-    def _named(self, entry: Entry) -> str:
-        return records.key_of(entry, self._key) or entry.dn
+    def _named(self, entry: LdapEntry) -> str:
+        return entry_records.key_of(entry, self._key) or entry.dn
 
-    def _page(self, page: Listed, details: Session) -> Page:
+    def _page(self, page: Listed, details: LdapSession) -> Page:
         entries = (completed(entry, details.lookup, _MOST_VALUES) for entry in page.entries)
         made = [_encode(self._shape.record(entry)) for entry in entries]
         body = json_list(made)

@@ -11,16 +11,22 @@ import msgspec
 
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.json.record_list import json_list
-from elt_assets.connectors.ldap import records
-from elt_assets.connectors.ldap.codec import Entry, Search, equals
-from elt_assets.connectors.ldap.ldap_data import LdapData, LdapStream, Members
-from elt_assets.connectors.ldap.listing import Listed, Place, doubts, listed, resumed
-from elt_assets.connectors.ldap.members import Directory, Member
-from elt_assets.connectors.ldap.session import Session, Sessions
+from elt_assets.connectors.ldap import entry_records
+from elt_assets.connectors.ldap.codec import LdapEntry, Search, equals
+from elt_assets.connectors.ldap.directory_listing import (
+    Listed,
+    SearchPosition,
+    doubts,
+    listed,
+    resumed,
+)
+from elt_assets.connectors.ldap.ldap_data import LdapData, LdapMembership, LdapStream
+from elt_assets.connectors.ldap.member_lookup import Member, MemberLookup
+from elt_assets.connectors.ldap.session import LdapSession, Sessions
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.field_map import parsed
-from elt_assets.connectors.probing.members import Members as Found
-from elt_assets.connectors.probing.members import probe_memberships
+from elt_assets.connectors.probing.member_probes import ListedMembers as Found
+from elt_assets.connectors.probing.member_probes import probe_memberships
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
 from elt_assets.errors import PageUnreadable
 
@@ -38,7 +44,7 @@ class MembershipSource:
     ) -> None:
         self._config = config
         self._stream: LdapStream = config.streams[stream]
-        self._members = self._stream.members or Members()
+        self._members = self._stream.members or LdapMembership()
         self._fields = parsed(self._stream.fields, self._stream.unordered)
         self._key = config.id_attribute("groups")
         self._limits = limits
@@ -120,14 +126,14 @@ class MembershipSource:
         self._sessions.close()
 
     def _pages(
-        self, groups: Iterable[Listed], directory: Directory, begin: Place
+        self, groups: Iterable[Listed], directory: MemberLookup, begin: SearchPosition
     ) -> Iterator[Page]:
         """Memberships in pages, each with the place behind its last one."""
         after, held = begin.after, list[bytes]()
         for page in groups:
             before = begin
             for entry, behind in zip(page.entries, page.places, strict=True):
-                key = records.key_of(entry, self._key)
+                key = entry_records.key_of(entry, self._key)
                 if key is None:
                     raise PageUnreadable(
                         f"a group has no {self._key}, which identifies it; correct external_id of "
@@ -153,7 +159,7 @@ class MembershipSource:
     def _page(
         self,
         held: Sequence[bytes],
-        place: Place,
+        place: SearchPosition,
         last: bool = False,
         cut_short: str | None = None,
     ) -> Page:
@@ -165,9 +171,9 @@ class MembershipSource:
             doubts=doubts(place) if last else (),
         )
 
-    def _again(self, session: Session, key: str) -> Found | None:
+    def _again(self, session: LdapSession, key: str) -> Found | None:
         """The members that a group has now; none where it is no longer listed."""
-        value = records.read_back(self._key, key)
+        value = entry_records.read_back(self._key, key)
         if value is None:
             return None
         text = f"(&{equals(self._key, value)}{self._stream.filter})"
@@ -180,8 +186,8 @@ class MembershipSource:
         keys = {member.key for entry in answer.entries for member in directory.of(entry)}
         return Found(frozenset(keys), whole=directory.unread == 0)
 
-    def _directory(self, session: Session) -> Directory:
-        return Directory(self._config, self._members, session, self._limits.page_records)
+    def _directory(self, session: LdapSession) -> MemberLookup:
+        return MemberLookup(self._config, self._members, session, self._limits.page_records)
 
     def _search(self) -> Search:
         attributes = (self._key, self._members.attribute)
@@ -192,8 +198,8 @@ class MembershipSource:
     def _base(self) -> str:
         return self._stream.base or self._config.base
 
-    def _named(self, entry: Entry) -> str:
-        return records.key_of(entry, self._key) or entry.dn
+    def _named(self, entry: LdapEntry) -> str:
+        return entry_records.key_of(entry, self._key) or entry.dn
 
 
 def _record(group: str, member: Member) -> dict[str, str]:

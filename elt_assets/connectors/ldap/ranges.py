@@ -9,16 +9,16 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from elt_assets.connectors.ldap.codec import Entry, Search
-from elt_assets.connectors.ldap.session import Answer
+from elt_assets.connectors.ldap.codec import LdapEntry, Search
+from elt_assets.connectors.ldap.session import SearchAnswer
 from elt_assets.errors import PageUnreadable
 
 _RANGE = re.compile(r"(?P<name>[^;]+);range=(?P<first>\d{1,10})-(?P<last>\d{1,10}|\*)", re.I)
 
-Lookup = Callable[[Search], Answer | None]
+Lookup = Callable[[Search], SearchAnswer | None]
 
 
-def completed(entry: Entry, lookup: Lookup, most: int) -> Entry:
+def completed(entry: LdapEntry, lookup: Lookup, most: int) -> LdapEntry:
     """The entry with all values of each attribute, `most` of them at most.
 
     Raises `PageUnreadable` for more, and for parts that do not follow each other.

@@ -16,7 +16,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.http.open_sockets import OpenSockets
 from elt_assets.connectors.ldap.codec import (
-    Entry,
+    LdapEntry,
     Reference,
     Result,
     Search,
@@ -60,10 +60,10 @@ _SMALL = 1 << 20
 
 
 @dataclass(slots=True)
-class Answer:
+class SearchAnswer:
     """What came back for one search."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LdapEntry] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
     """Hosts that hold parts of what was searched."""
     cookie: bytes | None = None
@@ -71,7 +71,7 @@ class Answer:
     cut_short: str | None = None
 
 
-class Session:
+class LdapSession:
     """One connection, opened by the first search. `requests` counts what was sent."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Session:
         self._number = 0
         self.requests = 0
 
-    def search(self, search: Search) -> Answer:
+    def search(self, search: Search) -> SearchAnswer:
         """Everything that one search answers.
 
         A limit of the server is `cut_short` and not an error. Raises `ProviderRefused`,
@@ -100,7 +100,7 @@ class Session:
         with Deadline(self._limits.timeout) as deadline:
             self._open(deadline)
             number = self._sent(lambda number: search_request(number, search))
-            answer = Answer()
+            answer = SearchAnswer()
             result = self._entries(number, answer, deadline)
         answer.cookie = result.cookie
         if result.code in _LIMITS:
@@ -112,7 +112,7 @@ class Session:
             raise self._failure(result, f"a search below {search.base!r}")
         return answer
 
-    def lookup(self, search: Search) -> Answer | None:
+    def lookup(self, search: Search) -> SearchAnswer | None:
         """The same for a base that may not be there: then None."""
         try:
             return self.search(search)
@@ -127,7 +127,7 @@ class Session:
             self._socket.close()
         self._stream = self._socket = None
 
-    def _entries(self, number: int, answer: Answer, deadline: Deadline) -> Result:
+    def _entries(self, number: int, answer: SearchAnswer, deadline: Deadline) -> Result:
         room = self._limits.page_bytes
         while True:
             message = self._read(room, deadline)
@@ -137,7 +137,7 @@ class Session:
                 self._check_unsolicited(to)
                 continue
             match said:
-                case Entry():
+                case LdapEntry():
                     answer.entries.append(said)
                     if len(answer.entries) > self._limits.page_records:
                         raise PageUnreadable(
@@ -323,11 +323,11 @@ class Sessions:
         self._secrets = secrets
         self._limits = limits
         self._sockets = OpenSockets()
-        self._opened: list[Session] = []
+        self._opened: list[LdapSession] = []
 
-    def open(self) -> Session:
+    def open(self) -> LdapSession:
         """One more connection."""
-        session = Session(
+        session = LdapSession(
             self._connection, secrets=self._secrets, limits=self._limits, sockets=self._sockets
         )
         self._opened.append(session)

@@ -36,8 +36,8 @@ from elt_assets.connectors.rest.configuration.text_types import (
     Secret,
     Strict,
 )
-from elt_assets.connectors.rest.opening import open_rest
 from elt_assets.connectors.rest.provider_data import RateLimit, RestData, mistakes
+from elt_assets.connectors.rest.rest_opening import open_rest
 from elt_assets.connectors.source import Source
 from elt_assets.identifiers import IntegrationRef
 

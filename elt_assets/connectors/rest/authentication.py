@@ -16,7 +16,7 @@ from elt_assets.connectors.http.client_certificate import Identity
 from elt_assets.connectors.http.jwt_assertion import AssertionGrant, ClientAssertionGrant
 from elt_assets.connectors.http.oauth import ClientGrant, OAuth2
 from elt_assets.connectors.http.origin import Origin
-from elt_assets.connectors.http.session_login import Login, Session
+from elt_assets.connectors.http.session_login import Login, LoginSession
 from elt_assets.connectors.http.signing.aws_signature import AwsSignature
 from elt_assets.connectors.http.signing.hmac_signature import Hmac
 from elt_assets.connectors.http.throttle import Throttle, budget
@@ -112,11 +112,11 @@ def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
             )
 
 
-def _session(auth: SessionAuth, limits: FetchLimits) -> Session:
+def _session(auth: SessionAuth, limits: FetchLimits) -> LoginSession:
     token = None if auth.token is None else parse(auth.token)
     login = Login(auth.login_url, auth.content, auth.form, token, auth.cookie, auth.answer_header)
     lifetime = duration(auth.lifetime).total_seconds()
-    return Session(login, limits, auth.sent_in, auth.prefix, lifetime)
+    return LoginSession(login, limits, auth.sent_in, auth.prefix, lifetime)
 
 
 def identity(config: Connection) -> Identity | None:

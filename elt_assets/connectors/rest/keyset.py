@@ -13,8 +13,8 @@ import msgspec
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expressions import Expression
-from elt_assets.connectors.rest.listing_course import Kind, Position
-from elt_assets.connectors.rest.pagination import Answer, NextFrom, Step, another_size
+from elt_assets.connectors.rest.listing_course import Continuation, Position
+from elt_assets.connectors.rest.pagination import NextFrom, PageAnswer, Step, another_size
 from elt_assets.errors import PageUnreadable
 
 
@@ -29,7 +29,7 @@ class KeysetPaginator:
     size_param: str | None
     size: int
     cursor: tuple[str, ...] | None = None
-    kind: Kind = Kind.TOKEN
+    kind: Continuation = Continuation.TOKEN
     start: int = 0
     next_from = NextFrom.PAGE
 
@@ -42,7 +42,7 @@ class KeysetPaginator:
             params[self.param] = self.value.replace("{key}", str(position))
         return Step(params)
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The last record's key, or None where there are no records."""
         if answer.envelope.count == 0:
             return None

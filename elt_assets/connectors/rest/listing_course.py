@@ -19,7 +19,7 @@ Position = Any
 """A JSON value: a token, an address, a page's number or a record's number."""
 
 
-class Kind(StrEnum):
+class Continuation(StrEnum):
     """What leads from one page to the next."""
 
     NUMBERED = "numbered"  # the page's number
@@ -62,7 +62,7 @@ class Course:
     `reach` is how many records the provider lets be paged through, however many there are.
     """
 
-    kind: Kind
+    kind: Continuation
     max_pages: int
     start: int = 0
     under_parent: bool = False
@@ -71,7 +71,7 @@ class Course:
     @property
     def counts(self) -> bool:
         """Whether a record that leaves moves others to a page that was read before."""
-        return self.kind in (Kind.NUMBERED, Kind.COUNTED)
+        return self.kind in (Continuation.NUMBERED, Continuation.COUNTED)
 
     def fits(self, position: Position) -> bool:
         """Whether a saved position is one of this kind."""
@@ -80,7 +80,7 @@ class Course:
         return type(position) in (str, int)
 
 
-class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+class ListingProgress(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a listing stands: enough to go on from, and small enough for a checkpoint.
 
     `page` numbers the page at `at`, which is requested next (`again` when the page before gave
@@ -100,7 +100,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     last: bool = False
 
 
-BEGINNING = Progress()
+BEGINNING = ListingProgress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Turn:
     all pages up to this one.
     """
 
-    next: Progress | None
+    next: ListingProgress | None
     total: int | None = None
     doubts: tuple[str, ...] = ()
     cut_short: str | None = None
@@ -138,10 +138,10 @@ class Turn:
     listed: int = field(default=0, compare=False)
 
 
-class Listing:
+class ListingCourse:
     """One listing from the beginning or from a checkpoint. Give `take` each answer in order."""
 
-    def __init__(self, course: Course, progress: Progress = BEGINNING) -> None:
+    def __init__(self, course: Course, progress: ListingProgress = BEGINNING) -> None:
         self._course = course
         self.progress = progress
         # Hashes, not positions: one may be long, and the page limit bounds their number.
@@ -175,7 +175,7 @@ class Listing:
             ends = reached and facts.count < longest
             if facts.count and (facts.more or not ends):
                 at = self._counted(now.at, facts.count)
-        elif self._course.kind is not Kind.SINGLE:
+        elif self._course.kind is not Continuation.SINGLE:
             if repeats:
                 self._say(doubts, f"page {page} repeats page {page - 1}", "repeats")
             at = self._led(facts, listed, total)
@@ -189,7 +189,7 @@ class Listing:
                 doubts.append(f"page {page} says that more records follow and leads to none")
             return Turn(None, total, tuple(doubts), self._unproven(facts), listed=listed)
         cut_short = cut_short or self._circle(at, repeats)
-        following = Progress(
+        following = ListingProgress(
             page + 1,
             at,
             listed,
@@ -220,7 +220,7 @@ class Listing:
             return Meaning.END
         return Meaning.POSITION_REFUSED if self._resumed else Meaning.FAILURE
 
-    def ahead(self, furthest: Progress, facts: Facts) -> Progress | None:
+    def ahead(self, furthest: ListingProgress, facts: Facts) -> ListingProgress | None:
         """The page after `furthest`, as far as it is known before that page is fetched.
 
         `facts` are those of the newest page. Only counted pages are known beforehand.
@@ -232,7 +232,7 @@ class Listing:
         if (total is not None and listed >= total) or furthest.page >= self._course.max_pages:
             return None
         at = self._counted(furthest.at, facts.count)
-        return Progress(furthest.page + 1, at, listed, facts.count, furthest.longest)
+        return ListingProgress(furthest.page + 1, at, listed, facts.count, furthest.longest)
 
     def _is_last_again(self) -> bool:
         """Whether a page that is the same as the one before says that nothing follows that one.
@@ -244,7 +244,7 @@ class Listing:
         return now.again or (self._course.counts and now.last and now.page > 2)
 
     def _counted(self, at: Position | None, count: int) -> int:
-        step = 1 if self._course.kind is Kind.NUMBERED else count
+        step = 1 if self._course.kind is Continuation.NUMBERED else count
         return (self._course.start if at is None else int(at)) + step
 
     def _led(self, facts: Facts, listed: int, total: int | None) -> Position | None:
@@ -254,7 +254,7 @@ class Listing:
             return None
         if _same(at, self.progress.at):
             reached = total is not None and listed >= total
-            if reached or (facts.count == 0 and self._course.kind is Kind.TOKEN):
+            if reached or (facts.count == 0 and self._course.kind is Continuation.TOKEN):
                 return None
         return at
 
@@ -263,7 +263,9 @@ class Listing:
         known = place in self._seen
         self._seen.add(place)
         # The page's own token is requested once more: some providers name the current page with it.
-        own = self._course.kind is Kind.TOKEN and _same(at, self.progress.at) and not repeats
+        own = (
+            self._course.kind is Continuation.TOKEN and _same(at, self.progress.at) and not repeats
+        )
         if known and not own:
             return f"page {page} leads back to a page already fetched"
         if page >= self._course.max_pages:

@@ -23,11 +23,11 @@ from elt_assets.connectors.json.record_list import empty_page
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.probing.members import Members, probe_memberships
+from elt_assets.connectors.probing.member_probes import ListedMembers, probe_memberships
 from elt_assets.connectors.rest.configuration.stream_parts import ParentStream
 from elt_assets.connectors.rest.named_parents import NamedParents
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
-from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.pagination import PageAnswer
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page, Presence
@@ -47,7 +47,7 @@ class Parent:
     in_path: str
 
 
-class Place(msgspec.Struct, frozen=True):
+class NestedPosition(msgspec.Struct, frozen=True):
     """Where reading stands, small enough for a checkpoint.
 
     `parents` is the cursor of a page of parents. The lists of `done` of them are read, and
@@ -65,14 +65,14 @@ class Place(msgspec.Struct, frozen=True):
     listed: int = 0
     short: str | None = None
 
-    def cut(self, reason: str) -> Place:
+    def cut(self, reason: str) -> NestedPosition:
         """The same place with a reason why this is not everything; the first one stays."""
         short = self.short or reason[:_LONGEST_REASON]
         return msgspec.structs.replace(self, short=short)
 
-    def on_page(self, parents: Cursor | None, listed: int) -> Place:
+    def on_page(self, parents: Cursor | None, listed: int) -> NestedPosition:
         """The beginning of a page of parents."""
-        return Place(self.page, parents, listed=listed, short=self.short)
+        return NestedPosition(self.page, parents, listed=listed, short=self.short)
 
 
 class NestedSource(ListsOnly):
@@ -108,7 +108,7 @@ class NestedSource(ListsOnly):
         self._in_path = self._key if parent.in_path is None else parse(parent.in_path)
         self._paths: dict[str, str] | None = None if parent.in_path is None else {}
         self._again: Iterator[Page] | None = None
-        self._ahead: Lookahead[Answer] | None = None
+        self._ahead: Lookahead[PageAnswer] | None = None
 
     @property
     def records(self) -> tuple[str, ...]:
@@ -198,7 +198,9 @@ class NestedSource(ListsOnly):
         if self._ahead is not None:
             self._ahead.close()
 
-    def _lists(self, parents: list[Parent], place: Place) -> Iterator[tuple[Page, Place]]:
+    def _lists(
+        self, parents: list[Parent], place: NestedPosition
+    ) -> Iterator[tuple[Page, NestedPosition]]:
         """The pages of the lists of `parents` from `place` on, each with the place after it.
 
         The first list is requested alone, so that a caller that reads one page causes one
@@ -261,7 +263,7 @@ class NestedSource(ListsOnly):
                 self._paths |= found
         return self._paths[parent]
 
-    def _members(self, parent: str) -> Members | None:
+    def _members(self, parent: str) -> ListedMembers | None:
         """One parent's list, read again in pages of another length; None without its address."""
         try:
             in_path = self._path(parent)
@@ -281,7 +283,7 @@ class NestedSource(ListsOnly):
             total = count if page.total is None or page.next is not None else page.total
             sound = page.cut_short is None and not page.doubts and page.count == len(found)
             whole = whole and sound and len(keys) == count == total
-        return Members(frozenset(keys), whole)
+        return ListedMembers(frozenset(keys), whole)
 
 
 def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:
@@ -296,7 +298,9 @@ def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:
             raise PageUnreadable("a record that has a list is too large to be read") from None
 
 
-def _after(page: Page, parent: Parent, place: Place, done: Place) -> Place:
+def _after(
+    page: Page, parent: Parent, place: NestedPosition, done: NestedPosition
+) -> NestedPosition:
     """The place after a page of a parent's list; `done` is that after its last one."""
     seen, shown = place.seen + page.count, parent.key[:64]
     done = msgspec.structs.replace(done, page=place.page + 1, short=place.short)
@@ -311,18 +315,18 @@ def _after(page: Page, parent: Parent, place: Place, done: Place) -> Place:
     return done
 
 
-def _resumed(cursor: Cursor | None) -> Place:
+def _resumed(cursor: Cursor | None) -> NestedPosition:
     if cursor is None:
-        return Place()
+        return NestedPosition()
     try:
-        return msgspec.convert(cursor, Place)
+        return msgspec.convert(cursor, NestedPosition)
     except msgspec.ValidationError:
         raise PermanentError(
             "the saved position is not one of a nested list; start a new sync"
         ) from None
 
 
-def _known(parents: list[Parent], place: Place) -> str:
+def _known(parents: list[Parent], place: NestedPosition) -> str:
     """The digest of the parents that a place speaks of, as they stand in `parents` now."""
     return _digest(parents[: place.done + (place.at is not None)])
 

@@ -27,7 +27,7 @@ from elt_assets.connectors.rest.configuration.pagination_data import (
     Pagination,
     ScimPagination,
 )
-from elt_assets.connectors.rest.listing_course import Kind, Position
+from elt_assets.connectors.rest.listing_course import Continuation, Position
 from elt_assets.connectors.source import KnownPage
 from elt_assets.errors import PageUnreadable
 
@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageAnswer:
     """What an answer offers to find the next position in."""
 
     what: str
@@ -72,7 +72,7 @@ class Paginator(Protocol):
     """One type of pagination."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Continuation:
         """What leads from one page to the next."""
 
     @property
@@ -90,7 +90,7 @@ class Paginator(Protocol):
     def step(self, position: Position | None) -> Step:
         """The request for a position; None is the first page."""
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The token or the whole address that an answer gives for the next page."""
 
     def otherwise(self) -> Paginator:
@@ -117,7 +117,7 @@ class CursorPaginator(_Fixed):
     header: str | None = None
     first: str | None = None
     stop: frozenset[str] = frozenset()
-    kind: Kind = Kind.TOKEN
+    kind: Continuation = Continuation.TOKEN
 
     @property
     def next_from(self) -> NextFrom:  # type: ignore[override]
@@ -129,7 +129,7 @@ class CursorPaginator(_Fixed):
         value = self.first if position is None else position
         return Step() if value is None else Step({self.param: value})
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The token, unless it is one that says that nothing follows."""
         found: str | int | None = answer.envelope.cursor
         if self.header is not None:
@@ -142,13 +142,13 @@ class NextUrlPaginator(_Fixed):
     """The next page's address in the page."""
 
     cursor: tuple[str, ...]
-    kind: Kind = Kind.ADDRESS
+    kind: Continuation = Continuation.ADDRESS
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The address, resolved against the page that gave it."""
         found = _token(answer.envelope.cursor)
         if isinstance(found, int):
@@ -161,14 +161,14 @@ class LinkHeaderPaginator(_Fixed):
     """The next page's address in the `Link` header."""
 
     cursor: tuple[str, ...] | None = None
-    kind: Kind = Kind.ADDRESS
+    kind: Continuation = Continuation.ADDRESS
     next_from = NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
         """Follow the address."""
         return Step(url=None if position is None else str(position))
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The target of the first link whose relation is `next`."""
         try:
             target = next_link(answer.headers.get("link") or "")
@@ -182,13 +182,13 @@ class SinglePage(_Fixed):
     """Everything in one answer."""
 
     cursor: tuple[str, ...] | None = None
-    kind: Kind = Kind.SINGLE
+    kind: Continuation = Continuation.SINGLE
 
     def step(self, position: Position | None) -> Step:
         """Nothing to add."""
         return Step()
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """Nothing follows."""
         return None
 
@@ -197,7 +197,7 @@ class SinglePage(_Fixed):
 class CountingPaginator:
     """The number of a page, or of its first record, and how many records a page should hold."""
 
-    kind: Kind
+    kind: Continuation
     param: str
     start: int
     size_param: str | None
@@ -212,7 +212,7 @@ class CountingPaginator:
             params[self.size_param] = self.size
         return Step(params)
 
-    def led_to(self, answer: Answer) -> str | int | None:
+    def led_to(self, answer: PageAnswer) -> str | int | None:
         """The next number follows from the answers before it."""
         return None
 
@@ -289,11 +289,11 @@ def paginator(pagination: Pagination, records: tuple[str, ...] = ()) -> Paginato
         case LinkHeaderPagination():
             return LinkHeaderPaginator()
         case PagePagination(param=param, start=start, size_param=size_param, size=size):
-            return CountingPaginator(Kind.NUMBERED, param, start, size_param, size)
+            return CountingPaginator(Continuation.NUMBERED, param, start, size_param, size)
         case OffsetPagination(param=param, start=start, size_param=size_param, size=size):
-            return CountingPaginator(Kind.COUNTED, param, start, size_param, size)
+            return CountingPaginator(Continuation.COUNTED, param, start, size_param, size)
         case ScimPagination(count=count):
             size_param = None if count is None else "count"
-            return CountingPaginator(Kind.COUNTED, "startIndex", 1, size_param, count or 1)
+            return CountingPaginator(Continuation.COUNTED, "startIndex", 1, size_param, count or 1)
         case NoPagination():
             return SinglePage()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from elt_assets.connectors.http.error_bodies import complaint
-from elt_assets.connectors.http.http_client import Client, Request, Response, Unauthorized
+from elt_assets.connectors.http.http_client import Client, PageRequest, Response, Unauthorized
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.mapping.evaluate import holds
 from elt_assets.connectors.mapping.expression_parser import parse
@@ -38,7 +38,7 @@ def confirm_by_request(
         return granted, complaint(response.body)
 
     params = {name: written(value) for name, value in required.params.items()}
-    request = Request(_WHAT, f"{endpoint}/{required.path.lstrip('/')}", params)
+    request = PageRequest(_WHAT, f"{endpoint}/{required.path.lstrip('/')}", params)
     try:
         granted, said = client.fetch(request, read)
     except Unauthorized:

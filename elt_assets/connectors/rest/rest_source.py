@@ -18,7 +18,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.http.auth import Authenticator
 from elt_assets.connectors.http.http_client import (
     Client,
-    Request,
+    PageRequest,
     Response,
 )
 from elt_assets.connectors.http.origin import Origin, Origins
@@ -27,25 +27,25 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.probing.answers import Shape
-from elt_assets.connectors.probing.records import SingleRecords
+from elt_assets.connectors.probing.probe_answers import ProbeShape
+from elt_assets.connectors.probing.record_probes import SingleRecords
 from elt_assets.connectors.rest.authentication import authenticator, identity, throttle
 from elt_assets.connectors.rest.configuration.stream_data import RestStream
 from elt_assets.connectors.rest.configuration.text_types import written
-from elt_assets.connectors.rest.dialect import AS_DESCRIBED, Dialect
 from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
     Course,
     Facts,
-    Listing,
-    Progress,
+    ListingCourse,
+    ListingProgress,
 )
+from elt_assets.connectors.rest.page_dialect import AS_DESCRIBED, PageDialect
 from elt_assets.connectors.rest.pages.listing_requests import ListingRequests
 from elt_assets.connectors.rest.pages.page_fetch import PageFetch
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
 from elt_assets.connectors.rest.pages.page_reader import PageReader, envelope_reader
 from elt_assets.connectors.rest.pages.xml_pages import XmlDialect
-from elt_assets.connectors.rest.pagination import Answer, paginator
+from elt_assets.connectors.rest.pagination import PageAnswer, paginator
 from elt_assets.connectors.rest.permission import confirm_by_request
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.request_body import Body
@@ -70,7 +70,7 @@ class RestSource:
         secrets: Secrets,
         limits: FetchLimits,
         beside: RestSource | None = None,
-        dialect: Dialect = AS_DESCRIBED,
+        dialect: PageDialect = AS_DESCRIBED,
     ) -> None:
         """`beside` lends its connections and its budget; close it after this one."""
         described = config.streams[stream]
@@ -118,8 +118,8 @@ class RestSource:
         self._required = described.requires
         self._snapshot = described.snapshot
         self._in_flight = config.rate_limit.concurrency
-        self._ahead: Lookahead[Answer] | None = None
-        self._unchanged: dict[str, Progress] = {}
+        self._ahead: Lookahead[PageAnswer] | None = None
+        self._unchanged: dict[str, ListingProgress] = {}
         self._auth: Authenticator = (
             authenticator(config.auth, limits) if beside is None else beside._auth
         )
@@ -167,7 +167,7 @@ class RestSource:
         progress = self._unchanged[page.known.asked]
         self._pages.known.pop(page.known.asked, None)
         answer = self._pages.fetch(progress)
-        turn = Listing(self._course, progress).take(self._pages.facts(answer, progress.page))
+        turn = ListingCourse(self._course, progress).take(self._pages.facts(answer, progress.page))
         whole = self._pages.page(answer, turn)
         if _place(whole.next) != _place(page.next):
             raise ProviderUnavailable(f"{answer.what} was changed after it was said not to be")
@@ -183,7 +183,7 @@ class RestSource:
         """How many requests may be in flight at once."""
         return self._in_flight
 
-    def first(self, stop: threading.Event) -> Answer:
+    def first(self, stop: threading.Event) -> PageAnswer:
         """The answer to the first request, for `pages` to begin with."""
         return self._pages.fetch(BEGINNING, stop)
 
@@ -237,7 +237,7 @@ class RestSource:
         self,
         cursor: Cursor | None,
         since: str | None = None,
-        first: Callable[[], Answer] | None = None,
+        first: Callable[[], PageAnswer] | None = None,
     ) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
@@ -251,8 +251,8 @@ class RestSource:
         unsaid: tuple[str, ...] = ()
         if self._required is not None:
             unsaid = confirm_by_request(self._client, self._endpoint, self._required)
-        listing = Listing(self._course, self._resumed(cursor))
-        ahead: Lookahead[Answer] | None = None
+        listing = ListingCourse(self._course, self._resumed(cursor))
+        ahead: Lookahead[PageAnswer] | None = None
         furthest = listing.progress
         try:
             while True:
@@ -297,7 +297,7 @@ class RestSource:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise PageUnreadable(f"{what} is not JSON") from None
 
-        return self._client.fetch(Request(what, self._endpoint + path), read)
+        return self._client.fetch(PageRequest(what, self._endpoint + path), read)
 
     def close(self) -> None:
         """End what is under way and give back connections."""
@@ -318,7 +318,7 @@ class RestSource:
             self._client,
             filled(f"{self._endpoint}/{described.path.lstrip('/')}", names),
             {name: filled(text, names) for name, text in described.params.items()},
-            Shape(
+            ProbeShape(
                 self._fields["external_id"],
                 parse_keys(described.record),
                 None if described.active is None else parse(described.active),
@@ -332,8 +332,12 @@ class RestSource:
         )
 
     def _ask(
-        self, ahead: Lookahead[Answer], listing: Listing, furthest: Progress, facts: Facts
-    ) -> Progress:
+        self,
+        ahead: Lookahead[PageAnswer],
+        listing: ListingCourse,
+        furthest: ListingProgress,
+        facts: Facts,
+    ) -> ListingProgress:
         """Ask for the page at hand and those expected after it; where the last one starts."""
         ahead.drop_unless(self._pages.requests.mark(listing.progress.at))
         if ahead.is_empty:
@@ -347,17 +351,17 @@ class RestSource:
             self._start(ahead, furthest)
         return furthest
 
-    def _start(self, ahead: Lookahead[Answer], progress: Progress) -> None:
+    def _start(self, ahead: Lookahead[PageAnswer], progress: ListingProgress) -> None:
         ahead.ask(
             self._pages.requests.mark(progress.at),
             lambda: self._pages.fetch(progress, ahead.stopped),
         )
 
-    def _resumed(self, cursor: Cursor | None) -> Progress:
+    def _resumed(self, cursor: Cursor | None) -> ListingProgress:
         if cursor is None:
             return BEGINNING
         try:
-            progress = msgspec.convert(cursor, Progress)
+            progress = msgspec.convert(cursor, ListingProgress)
         except msgspec.ValidationError:
             progress = BEGINNING
         if progress.page > 1 and self._course.fits(progress.at):

@@ -15,7 +15,7 @@ import msgspec
 from elt_assets.connectors.http.http_client import Client
 from elt_assets.connectors.json.json_limits import USUAL_LIMITS
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.probing.members import Members, probe_memberships
+from elt_assets.connectors.probing.member_probes import ListedMembers, probe_memberships
 from elt_assets.connectors.source import (
     Cursor,
     FieldMap,
@@ -129,7 +129,7 @@ class ScimMembers(ListsOnly):
         """Give back connections."""
         self._groups.close()
 
-    def _members(self, group: str) -> Members | None:
+    def _members(self, group: str) -> ListedMembers | None:
         """One group's members; None if the answer is not that group."""
         if group in (".", ".."):
             return None
@@ -141,7 +141,7 @@ class ScimMembers(ListsOnly):
             return None
         keys = {_key(one.get("value")) if isinstance(one, dict) else None for one in members}
         known = frozenset(key for key in keys if key is not None)
-        return Members(known, whole=None not in keys)
+        return ListedMembers(known, whole=None not in keys)
 
 
 def _resumed(cursor: Cursor | None) -> _Place:

@@ -21,8 +21,8 @@ from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.rest.configuration.text_types import Duration, FieldExpression, Strict
 from elt_assets.connectors.rest.provider_data import Connection, RestData, mistakes
 from elt_assets.connectors.rest.rest_source import RestSource
-from elt_assets.connectors.scim.dialect import ScimDialect
 from elt_assets.connectors.scim.group_members import ScimMembers
+from elt_assets.connectors.scim.scim_dialect import ScimDialect
 from elt_assets.connectors.source import (
     Cursor,
     FieldMap,

@@ -26,7 +26,7 @@ from elt_assets.connectors.sql.reader import (
     Survey,
 )
 from elt_assets.connectors.sql.select import plain
-from elt_assets.connectors.sql.server import ServerAddress, connected
+from elt_assets.connectors.sql.server_address import ServerAddress, connected
 from elt_assets.connectors.sql.sql_data import SqlStream
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
 from elt_assets.foreign_text import LONGEST, SHOWN, visible

@@ -42,7 +42,7 @@ class Rows:
     last: Key | None
 
 
-class Reader(Protocol):
+class SqlReader(Protocol):
     """One read-only session."""
 
     def survey(self) -> Survey:

@@ -18,8 +18,8 @@ from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.field_map import parsed
 from elt_assets.connectors.own_places import OwnPlaces
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
-from elt_assets.connectors.sql.reader import Key, Reader
-from elt_assets.connectors.sql.server import server_address
+from elt_assets.connectors.sql.reader import Key, SqlReader
+from elt_assets.connectors.sql.server_address import server_address
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlData
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
@@ -109,7 +109,9 @@ class SqlSource(ListsOnly):
     def close(self) -> None:
         """A session lasts as long as its pages are read."""
 
-    def _resumed(self, cursor: Cursor | None, reader: Reader) -> tuple[int, Key | None, int | None]:
+    def _resumed(
+        self, cursor: Cursor | None, reader: SqlReader
+    ) -> tuple[int, Key | None, int | None]:
         match cursor:
             case None:
                 survey = reader.survey()
@@ -134,7 +136,7 @@ class SqlSource(ListsOnly):
                 return number, cast("Key", after), total
         raise PermanentError("the saved position is not one of a query; start a new sync")
 
-    def _reader(self) -> Reader:
+    def _reader(self) -> SqlReader:
         connection = self._config.connection
         # A tenant's word must not hold a slot for longer than an integration may.
         statement_timeout = min(self._config.statement_timeout, self._limits.time_budget)

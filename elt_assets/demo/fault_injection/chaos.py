@@ -20,11 +20,11 @@ from elt_assets.demo.fault_injection import (
 )
 from elt_assets.demo.fault_injection.fault import (
     Affliction,
+    EditablePage,
     Exchange,
     Fault,
     OneAnswer,
     Order,
-    Page,
     Plan,
     Suffered,
 )
@@ -235,8 +235,8 @@ def _resolve_alias(exchange: Exchange) -> None:
         exchange.query["cursor"] = cursor
 
 
-def _decoded(body: bytes, exchange: Exchange) -> Page:
+def _decoded(body: bytes, exchange: Exchange) -> EditablePage:
     if exchange.query.get("cursor") == END:
-        return Page(total=msgspec.json.decode(body, type=_Page).data.total)
+        return EditablePage(total=msgspec.json.decode(body, type=_Page).data.total)
     clean = msgspec.json.decode(body, type=_Page).data
-    return Page([bytes(record) for record in clean.items], clean.next, clean.total)
+    return EditablePage([bytes(record) for record in clean.items], clean.next, clean.total)

@@ -124,7 +124,7 @@ class Suffered(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Page:
+class EditablePage:
     """A page that faults may edit; `next_raw` and `total_raw`, if set, are sent verbatim."""
 
     records: list[bytes] = field(default_factory=list)
@@ -169,7 +169,7 @@ class Exchange:
     query: dict[str, str]
     authorization: str = field(repr=False)
     port: int
-    page: Page = field(default_factory=Page)
+    page: EditablePage = field(default_factory=EditablePage)
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     spoiled: bytes | None = None

@@ -44,7 +44,7 @@ def channels(settings: Settings) -> list[Channel]:
     """Every channel that is configured."""
     found: list[Channel] = []
     if settings.alert_webhook:
-        found.append(Webhook(settings.alert_webhook, settings.alert_secret))
+        found.append(WebhookChannel(settings.alert_webhook, settings.alert_secret))
     if settings.alert_slack:
         found.append(Slack(settings.alert_slack))
     if settings.alert_email_to:
@@ -52,7 +52,7 @@ def channels(settings: Settings) -> list[Channel]:
     return found
 
 
-class Webhook:
+class WebhookChannel:
     """JSON to any receiver: `text` for people, `alerts` for programs.
 
     With a secret it is signed: SIGNATURE_HEADER holds `t=` and the seconds since 1970, `,v1=` and

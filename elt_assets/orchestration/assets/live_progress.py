@@ -18,7 +18,7 @@ from elt_assets.foreign_text import inert, visible
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.dagster_internals import EngineEventData
 from elt_assets.orchestration.markdown import named
-from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.sync.outcome import Outcome, Status, SyncProgress
 
 FAILED_SO_FAR = "failed_so_far"
 """Label of the metadata entry that holds the `Failed` integrations as JSON."""
@@ -35,10 +35,10 @@ class Failed(msgspec.Struct, frozen=True):
     error: str
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class RunProgress(msgspec.Struct, frozen=True):
     """A moment of a run: what is under way, longest first, what has failed, how many ended."""
 
-    under_way: tuple[Progress, ...]
+    under_way: tuple[SyncProgress, ...]
     failed: tuple[Failed, ...]
     ended: int
 
@@ -57,19 +57,19 @@ class LiveProgress:
     """Collects signs of life from many threads; the run's own thread reports them."""
 
     def __init__(
-        self, report: Callable[[Snapshot], None], clock: Callable[[], float] = time.monotonic
+        self, report: Callable[[RunProgress], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._report = report
         self._clock = clock
         self._lock = threading.Lock()
-        self._going: dict[str, Progress] = {}
+        self._going: dict[str, SyncProgress] = {}
         self._since: dict[str, float] = {}
         self._failed: dict[str, Failed] = {}
         self._ended = 0
         self._reported_at = clock() - EVERY + FIRST
         self._reported: object = None
 
-    def heard(self, progress: Progress) -> None:
+    def heard(self, progress: SyncProgress) -> None:
         """Keep the newest progress of an integration."""
         with self._lock:
             self._since.setdefault(progress.partition, self._clock())
@@ -98,7 +98,7 @@ class LiveProgress:
                 ),
                 key=lambda one: -one.seconds,
             )
-            snapshot = Snapshot(tuple(under_way), tuple(self._failed.values()), self._ended)
+            snapshot = RunProgress(tuple(under_way), tuple(self._failed.values()), self._ended)
         self._reported_at, self._reported = now, news
         self._report(snapshot)
 
@@ -113,10 +113,10 @@ class LiveProgress:
                 self._failed[key] = Failed(key, error.removeprefix(f"{key}: "))
 
 
-def reporter(context: dg.AssetExecutionContext) -> Callable[[Snapshot], None]:
+def reporter(context: dg.AssetExecutionContext) -> Callable[[RunProgress], None]:
     """Report a snapshot as one event of the run."""
 
-    def report(snapshot: Snapshot) -> None:
+    def report(snapshot: RunProgress) -> None:
         context.instance.report_engine_event(
             str(snapshot),
             context.run,

@@ -22,7 +22,7 @@ from elt_assets.orchestration.assets.step_retries import ended_by_interruption
 from elt_assets.orchestration.assets.table_specs import table_specs
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.orchestration.resources import NO_LISTENER, RunListener
-from elt_assets.sync.outcome import Mode, Outcome, Progress, Stage, Status
+from elt_assets.sync.outcome import Mode, Outcome, Stage, Status, SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import Stream
 from elt_assets.sync.sync_request import RunControl
@@ -161,7 +161,7 @@ def _sync_run(
     continues = Stage.STAGING not in selected and not named
     log = LiveProgress(reporter(context))
 
-    def progress(report: Progress) -> None:
+    def progress(report: SyncProgress) -> None:
         log.heard(report)
         listener.progress(report)
 

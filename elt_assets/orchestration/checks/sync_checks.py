@@ -1,4 +1,4 @@
-"""Standing asset checks: one for each audit of `sync.admin.audit`, over all integrations.
+"""Standing asset checks: one for each of `sync.admin.standing_checks`, over all integrations.
 
 Dagster's own partitioned checks and freshness policies read only an asset's last event, where one
 fresh integration would hide all stale ones.
@@ -22,14 +22,14 @@ from elt_assets.orchestration.checks.signin_checks import event_audit
 from elt_assets.orchestration.jobs.sync_jobs import Job, Urgency
 from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.orchestration.placement import STANDALONE, Placement
-from elt_assets.sync.admin import audit
-from elt_assets.sync.admin.audit import Audit, AuditResult
+from elt_assets.sync.admin import standing_checks
+from elt_assets.sync.admin.standing_checks import Audit, AuditResult
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import Stream
 
 _SEVERITIES = {
-    **dict.fromkeys(audit.ERRORS, dg.AssetCheckSeverity.ERROR),
-    **dict.fromkeys(audit.WARNINGS, dg.AssetCheckSeverity.WARN),
+    **dict.fromkeys(standing_checks.ERRORS, dg.AssetCheckSeverity.ERROR),
+    **dict.fromkeys(standing_checks.WARNINGS, dg.AssetCheckSeverity.WARN),
 }
 
 EVERYTHING = "everything"
@@ -74,7 +74,7 @@ def stream_checks(stream: Stream, at: Placement = STANDALONE) -> dg.AssetChecksD
         selected = [check for check in _SEVERITIES if name_of(check) in names]
         everything = context.op_execution_context.op_config[EVERYTHING]
         with ended_by_interruption(context):
-            for check, finding in audit.evaluate(
+            for check, finding in standing_checks.evaluate(
                 at.platform(context), stream, selected, everything=everything
             ):
                 yield _result(finding, audited, _SEVERITIES[check])

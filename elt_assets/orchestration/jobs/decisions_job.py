@@ -33,7 +33,7 @@ _ONCE = dg.RetryPolicy(max_retries=0)
 """A decision that failed is a person's to repeat."""
 
 
-class Decision(StrEnum):
+class QuarantineDecision(StrEnum):
     """What a person decides about withheld changes."""
 
     approve = "approve"
@@ -44,7 +44,7 @@ class DecisionConfig(dg.Config):
     """The configuration of one decision; the page of a quarantined partition has it ready-made."""
 
     partition: str = Field(description="The integration, as ORG:ID.")
-    decision: Decision = Field(
+    decision: QuarantineDecision = Field(
         description="approve applies exactly the withheld changes; reject keeps the rows."
     )
     decided_by: str = Field(description="Your name, for the ledger and the audit log.")
@@ -94,7 +94,7 @@ def _decided(
     person = _person(config.decided_by)
     until = _moment(config.until)
     act_as(person)
-    if config.decision is Decision.approve:
+    if config.decision is QuarantineDecision.approve:
         if until is not None:
             raise InvalidInput("until is for a rejection: an approval is carried out at once")
         yield from approval_events(platform.approve(ref, person), at)

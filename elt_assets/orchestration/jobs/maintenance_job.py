@@ -5,7 +5,7 @@
 
 import dagster as dg
 
-from elt_assets.feed.retention import trim_feed
+from elt_assets.feed.feed_retention import trim_feed
 from elt_assets.orchestration.assets.step_retries import REPORT_RETRIES, ended_by_interruption
 from elt_assets.orchestration.instance.run_retention import OwnRuns, delete_old_runs
 from elt_assets.orchestration.jobs.sync_jobs import Urgency

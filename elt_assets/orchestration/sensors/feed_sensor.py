@@ -10,7 +10,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.feed.delivery import Deliverer
-from elt_assets.feed.retention import keep_to_room
+from elt_assets.feed.feed_retention import keep_to_room
 from elt_assets.feed.status import FeedStatus, feed_status
 from elt_assets.orchestration.assets.change_feed import observation
 from elt_assets.orchestration.placement import STANDALONE, Placement

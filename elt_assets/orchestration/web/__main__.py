@@ -12,12 +12,12 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.middleware import Middleware
 
 from elt_assets.config.settings import load_settings
-from elt_assets.orchestration.web.request_guard import Access, RequestGuard
+from elt_assets.orchestration.web.request_guard import RequestGuard, RequestRules
 
 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    access = Access.of(load_settings().allowed_hosts)
+    access = RequestRules.of(load_settings().allowed_hosts)
     own = DagsterWebserver.build_middleware
 
     def guarded(server: Any) -> list[Middleware]:

@@ -26,7 +26,7 @@ _READING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class RequestRules:
     """Which requests a server answers."""
 
     hosts: frozenset[str]
@@ -38,7 +38,7 @@ class Access:
     @classmethod
     def of(
         cls, allowed_hosts: str, *, read_only: bool = False, probed: frozenset[str] = frozenset()
-    ) -> Access:
+    ) -> RequestRules:
         """Access under loopback names and the names of a list separated by commas."""
         named = {name.strip().lower() for name in allowed_hosts.split(",") if name.strip()}
         return cls(LOOPBACK | named, read_only, probed)
@@ -86,7 +86,7 @@ class Access:
 class RequestGuard:
     """An ASGI middleware that answers the requests that `access` refuses."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, app: ASGIApp, access: RequestRules) -> None:
         self._app = app
         self._access = access
 

@@ -44,10 +44,10 @@ from elt_assets.storage.warehouse.duckdb_instances import SPILL_LIMIT, Instances
 from elt_assets.storage.warehouse.file_errors import limit_reached
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
-    Layout,
     Table,
     Upkeep,
     Warehouse,
+    WarehouseLayout,
     Warehouses,
     literal,
     probe_writable,
@@ -81,7 +81,7 @@ class LakeWarehouses(Warehouses):
         *,
         data: str,
         schema: str,
-        layout: Layout,
+        layout: WarehouseLayout,
         spill: Path,
         s3: S3 | None = None,
         threads: int = 1,

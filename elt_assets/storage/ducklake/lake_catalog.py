@@ -23,11 +23,11 @@ from elt_assets.errors import DatabaseRefused, WarehouseBusy, WarehouseDamaged
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import Transaction
 from elt_assets.storage.operational.postgres_database import PostgresDatabase
-from elt_assets.storage.operational.postgres_transaction import Session
+from elt_assets.storage.operational.postgres_transaction import LockSession
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
-    Layout,
     Table,
+    WarehouseLayout,
     is_tenant,
     waiting_for_lock,
 )
@@ -76,7 +76,7 @@ class Lease:
     """
 
     ref: IntegrationRef
-    session: Session
+    session: LockSession
     epoch: int
 
 
@@ -102,7 +102,7 @@ class LakeCatalog:
     def __str__(self) -> str:
         return str(self._database)
 
-    def prepare(self, layout: Layout) -> None:
+    def prepare(self, layout: WarehouseLayout) -> None:
         """Make the schema and the tables of books where they are missing, once in this process.
 
         Raises `WarehouseDamaged` when another release made them.
@@ -112,7 +112,7 @@ class LakeCatalog:
                 self._make(layout)
                 self._prepared = True
 
-    def _make(self, layout: Layout) -> None:
+    def _make(self, layout: WarehouseLayout) -> None:
         with self._database.transaction() as transaction:
             transaction.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
             transaction.execute("CREATE TABLE IF NOT EXISTS lake_version (version BIGINT NOT NULL)")
@@ -181,7 +181,7 @@ class LakeCatalog:
             return False
 
     @contextmanager
-    def adding(self, session: Session) -> Iterator[None]:
+    def adding(self, session: LockSession) -> Iterator[None]:
         """The right to add records to the lake, shared with all that add."""
         with self._locked(session, _LAKE, "_shared"):
             yield
@@ -231,7 +231,7 @@ class LakeCatalog:
         )
         return bool(rows)
 
-    def forget(self, ref: IntegrationRef, layout: Layout) -> None:
+    def forget(self, ref: IntegrationRef, layout: WarehouseLayout) -> None:
         """Delete all of the integration's books; its records then count no more."""
         books = [table.name for table in layout.tables if not table.records]
         with self._database.transaction(ref.partition_key) as transaction:
@@ -276,7 +276,7 @@ class LakeCatalog:
         self._database.close()
 
     @contextmanager
-    def _locked(self, session: Session, what: str, kind: str = "") -> Iterator[None]:
+    def _locked(self, session: LockSession, what: str, kind: str = "") -> Iterator[None]:
         name = (f"{self.schema}\n{what}",)
         session.rows(f"SELECT {_LOCK}{kind}(hashtextextended(?, 3))", name)
         try:
@@ -284,7 +284,7 @@ class LakeCatalog:
         finally:
             session.rows(f"SELECT pg_advisory_unlock{kind}(hashtextextended(?, 3))", name)
 
-    def _lock(self, session: Session, ref: IntegrationRef, *, shared: bool) -> None:
+    def _lock(self, session: LockSession, ref: IntegrationRef, *, shared: bool) -> None:
         kind = "_shared" if shared else ""
         (row,) = session.rows(
             f"SELECT pg_try_advisory_lock{kind}(hashtextextended(?, 2)) AS taken",
@@ -296,7 +296,7 @@ class LakeCatalog:
                 "wait for that sync to end, or stop it"
             )
 
-    def _holder(self, session: Session, ref: IntegrationRef) -> str:
+    def _holder(self, session: LockSession, ref: IntegrationRef) -> str:
         rows = session.rows(
             "SELECT holder FROM integration_leases WHERE organization_id = ?"
             " AND connected_integration_id = ?",
@@ -304,7 +304,7 @@ class LakeCatalog:
         )
         return str(rows[0]["holder"]) if rows else "another process"
 
-    def _risen(self, session: Session, ref: IntegrationRef) -> int:
+    def _risen(self, session: LockSession, ref: IntegrationRef) -> int:
         (row,) = session.rows(
             """
             INSERT INTO integration_leases VALUES (?, ?, nextval('lease_epochs'), ?, now())

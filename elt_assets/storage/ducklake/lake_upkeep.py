@@ -11,7 +11,7 @@ from uuid import uuid4
 import duckdb
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.storage.warehouse.warehouse import Layout, Upkeep, is_tenant, one_row
+from elt_assets.storage.warehouse.warehouse import Upkeep, WarehouseLayout, is_tenant, one_row
 
 LAKE = "lake"
 BOOKS = "books"
@@ -27,7 +27,7 @@ def new_write_id() -> str:
 
 
 def remove_unnamed(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, dry_run: bool
+    connection: duckdb.DuckDBPyConnection, layout: WarehouseLayout, schema: str, dry_run: bool
 ) -> Upkeep:
     """Remove records that the books have not named for a day, or only count them.
 
@@ -65,7 +65,7 @@ def tidy_files(connection: duckdb.DuckDBPyConnection) -> list[Upkeep]:
 
 
 def erase(
-    connection: duckdb.DuckDBPyConnection, layout: Layout, schema: str, ref: IntegrationRef
+    connection: duckdb.DuckDBPyConnection, layout: WarehouseLayout, schema: str, ref: IntegrationRef
 ) -> None:
     """Remove the integration's records, and every past state in which they were there."""
     for table in layout.tables:

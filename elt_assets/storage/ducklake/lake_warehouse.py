@@ -20,10 +20,10 @@ from elt_assets.storage.ducklake.lake_upkeep import (
 )
 from elt_assets.storage.warehouse.duckdb_instances import Instance
 from elt_assets.storage.warehouse.warehouse import (
-    Layout,
     Parameters,
     Table,
     Warehouse,
+    WarehouseLayout,
     is_tenant,
     literal,
     one_row,
@@ -46,7 +46,7 @@ class LakeWarehouse(Warehouse):
         instance: Instance,
         lease: Lease,
         catalog: LakeCatalog,
-        layout: Layout,
+        layout: WarehouseLayout,
     ) -> None:
         super().__init__(connection, instance.prepared, fencing_token=lease.epoch)
         self._lease = lease
@@ -63,10 +63,10 @@ class LakeWarehouse(Warehouse):
         see(reading, self._lease.ref)
         return reading
 
-    def create(self, layout: Layout) -> None:
+    def create(self, layout: WarehouseLayout) -> None:
         """Nothing: all integrations share what was made with the lake."""
 
-    def extend(self, layout: Layout) -> None:
+    def extend(self, layout: WarehouseLayout) -> None:
         """Nothing: the catalog is extended when it is prepared."""
 
     @contextmanager

@@ -31,7 +31,7 @@ from elt_assets.errors import (
     SyncError,
     WriteInterrupted,
 )
-from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.storage.operational.sql_dialect import SqlDialect
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -62,7 +62,7 @@ class TableColumn(msgspec.Struct, frozen=True):
 class Transaction(ABC):
     """An open transaction; everything in it happens, or nothing."""
 
-    dialect: Dialect
+    dialect: SqlDialect
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -99,7 +99,7 @@ class OperationalDatabase(ABC):
     began, is tried `attempts` times, from `first_wait` seconds, doubling with jitter.
     """
 
-    dialect: Dialect
+    dialect: SqlDialect
 
     def __init__(self, name: str, *, attempts: int, first_wait: float) -> None:
         self._name = name

@@ -25,7 +25,7 @@ _OWN_ROWS = "organization_id = current_setting('elt_assets.organization_id', tru
 _AS_STORED = "(organization_id = current_setting('elt_assets.organization_id'::text, true))"
 
 
-class Access(msgspec.Struct, frozen=True):
+class ReaderAccess(msgspec.Struct, frozen=True):
     """The role that reads the latest tables, and whether it sees one organization at a time."""
 
     reader: str | None = None
@@ -47,16 +47,16 @@ def prepare(transaction: Transaction) -> None:
     )
 
 
-def wanted(query: Query) -> Access | None:
+def wanted(query: Query) -> ReaderAccess | None:
     """The access that was last secured; None if it never was."""
     # An installation of an earlier release has no such table until it is opened.
     if not query("SELECT 1 AS found WHERE to_regclass(?) IS NOT NULL", (_WANTED,)):
         return None
     rows = query(f"SELECT reader, row_security FROM {_WANTED}", ())
-    return Access(rows[0]["reader"], rows[0]["row_security"]) if rows else None
+    return ReaderAccess(rows[0]["reader"], rows[0]["row_security"]) if rows else None
 
 
-def secure(transaction: Transaction, tables: TenantTables, access: Access) -> list[str]:
+def secure(transaction: Transaction, tables: TenantTables, access: ReaderAccess) -> list[str]:
     """Store `access` and apply it; return the roles that may read no more.
 
     Raises `DatabaseRefused` where the database does not end up with that access: for a role that
@@ -74,7 +74,7 @@ def secure(transaction: Transaction, tables: TenantTables, access: Access) -> li
     return revoked
 
 
-def apply(transaction: Transaction, tables: TenantTables, access: Access) -> list[str]:
+def apply(transaction: Transaction, tables: TenantTables, access: ReaderAccess) -> list[str]:
     """Give the readable tables exactly this access; return the roles that lost theirs."""
     schema = transaction.value("SELECT quote_ident(current_schema()) AS name")
     revoked = _grantees(transaction.rows, tables.readable) - {access.reader}
@@ -103,7 +103,7 @@ def apply(transaction: Transaction, tables: TenantTables, access: Access) -> lis
     return ["PUBLIC" if role is None else role for role in sorted(revoked, key=str)]
 
 
-def differences(query: Query, tables: TenantTables, access: Access) -> list[str]:
+def differences(query: Query, tables: TenantTables, access: ReaderAccess) -> list[str]:
     """What the database grants otherwise than `access` says; a sentence for each."""
     found = []
     for table in (*tables.readable, *tables.internal):
@@ -120,12 +120,12 @@ def differences(query: Query, tables: TenantTables, access: Access) -> list[str]
     return found + _unfit(query, tables.readable, access)
 
 
-def _refuse_unfit(query: Query, tables: Sequence[str], access: Access) -> None:
+def _refuse_unfit(query: Query, tables: Sequence[str], access: ReaderAccess) -> None:
     for reason in _unfit(query, tables, access):
         raise DatabaseRefused(f"{reason}; nothing was changed")
 
 
-def _unfit(query: Query, tables: Sequence[str], access: Access) -> list[str]:
+def _unfit(query: Query, tables: Sequence[str], access: ReaderAccess) -> list[str]:
     """Why the reader cannot be held to `access`."""
     if access.reader is None:
         return []

@@ -43,14 +43,14 @@ from elt_assets.storage.operational.database import (
     Transaction,
     migrations,
 )
-from elt_assets.storage.operational.dialect import PostgresDialect
-from elt_assets.storage.operational.postgres_access import Access, quoted
+from elt_assets.storage.operational.postgres_access import ReaderAccess, quoted
 from elt_assets.storage.operational.postgres_transaction import (
+    LockSession,
     PostgresTransaction,
-    Session,
     rows_of,
     run_statement,
 )
+from elt_assets.storage.operational.sql_dialect import PostgresDialect
 
 _TYPES = {"TEXT": 'TEXT COLLATE "C"', "INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION"}
 _KINDS = {
@@ -114,12 +114,12 @@ class PostgresDatabase(OperationalDatabase):
         return self._installed() is not None
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
+    def session(self) -> Iterator[LockSession]:
         """A connection for the block, for locks that outlive a statement."""
         # One that was kept may have been ended meanwhile; that is not the block's trouble.
         connection = self._persistently(lambda: self._ready(_answers), DatabaseUnavailable)
         with self._given_back(connection):
-            yield Session(connection, self._translated)
+            yield LockSession(connection, self._translated)
 
     def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
         """See `OperationalDatabase`; tables get the access that was last secured."""
@@ -151,11 +151,11 @@ class PostgresDatabase(OperationalDatabase):
                 (len(scripts), digest),
             )
 
-    def access(self) -> Access | None:
+    def access(self) -> ReaderAccess | None:
         """The access to the latest tables that was last secured; None if it never was."""
         return postgres_access.wanted(self.rows)
 
-    def access_differences(self, tables: TenantTables, access: Access) -> list[str]:
+    def access_differences(self, tables: TenantTables, access: ReaderAccess) -> list[str]:
         """What the database grants otherwise than `access` says; a sentence for each."""
         return postgres_access.differences(self.rows, tables, access)
 

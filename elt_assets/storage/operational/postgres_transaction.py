@@ -20,7 +20,7 @@ from elt_assets.storage.operational.database import (
     Row,
     Transaction,
 )
-from elt_assets.storage.operational.dialect import PostgresDialect
+from elt_assets.storage.operational.sql_dialect import PostgresDialect
 
 _COPY = "adbc.postgresql.use_copy"
 
@@ -88,7 +88,7 @@ class PostgresTransaction(Transaction):
         self.execute(f"DROP TABLE {name}")
 
 
-class Session:
+class LockSession:
     """A connection of its own: what is locked in it stays locked until it is unlocked or lost."""
 
     def __init__(self, connection: Connection, translated: _Translated) -> None:

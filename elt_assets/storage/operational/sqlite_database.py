@@ -37,7 +37,7 @@ from elt_assets.storage.operational.database import (
     Transaction,
     migrations,
 )
-from elt_assets.storage.operational.dialect import SqliteDialect
+from elt_assets.storage.operational.sql_dialect import SqliteDialect
 
 _BATCH_ROWS = "adbc.sqlite.query.batch_rows"
 _FEW, _ALL = 8_192, 1_000_000

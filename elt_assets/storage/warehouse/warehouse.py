@@ -72,7 +72,7 @@ class View(msgspec.Struct, frozen=True):
     query: str
 
 
-class Layout(msgspec.Struct, frozen=True):
+class WarehouseLayout(msgspec.Struct, frozen=True):
     """Tables, and the views over them in the order in which they can be made."""
 
     tables: tuple[Table, ...]
@@ -121,11 +121,11 @@ class Warehouse(ABC):
         """Another way to the same tables, for queries while the first one is busy."""
 
     @abstractmethod
-    def create(self, layout: Layout) -> None:
+    def create(self, layout: WarehouseLayout) -> None:
         """Make the tables and views, if they have to be made for each integration."""
 
     @abstractmethod
-    def extend(self, layout: Layout) -> None:
+    def extend(self, layout: WarehouseLayout) -> None:
         """Add the columns that tables made by an earlier release lack."""
 
     @abstractmethod

@@ -35,12 +35,12 @@ from elt_assets.storage.warehouse.file_errors import make_folder, removed, trans
 from elt_assets.storage.warehouse.leases import Leases
 from elt_assets.storage.warehouse.warehouse import (
     TENANT,
-    Layout,
     Parameters,
     Place,
     SharedFile,
     Upkeep,
     Warehouse,
+    WarehouseLayout,
     Warehouses,
     literal,
     one_row,
@@ -129,7 +129,7 @@ class FileWarehouse(Warehouse):
         reading.execute(f"USE {ALIAS}")
         return reading
 
-    def create(self, layout: Layout) -> None:
+    def create(self, layout: WarehouseLayout) -> None:
         """Make the tables and views.
 
         No key is declared: DuckDB's indexes write memory that it has not cleared, and an instance
@@ -142,7 +142,7 @@ class FileWarehouse(Warehouse):
         for view in layout.views:
             self.execute(f"CREATE VIEW {view.name} AS {view.query}")
 
-    def extend(self, layout: Layout) -> None:
+    def extend(self, layout: WarehouseLayout) -> None:
         """Add the columns that the file's tables lack."""
         for table in layout.tables:
             for column in table.added:

@@ -15,7 +15,7 @@ from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Certificate, Mode, Outcome, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import sync_history
-from elt_assets.sync.state.listings import Listing, newest_listings
+from elt_assets.sync.state.listings import SettledListing, newest_listings
 from elt_assets.sync.state.sync_history import SETTLED
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
@@ -78,14 +78,14 @@ def incomplete_outcomes(platform: SyncService, outcomes: Iterable[Outcome]) -> l
     ]
 
 
-def incomplete_listings(platform: SyncService, stream: Stream) -> list[Listing]:
+def incomplete_listings(platform: SyncService, stream: Stream) -> list[SettledListing]:
     """The newest listings that are incomplete, of enabled integrations that offer the stream."""
     found = newest_listings(platform.database, stream, incomplete=True)
     offering = {ref.partition_key for ref in platform.offering(stream)} if found else set()
     return [listing for listing in found if listing.partition in offering]
 
 
-def needs_a_person(listing: Listing) -> bool:
+def needs_a_person(listing: SettledListing) -> bool:
     """Whether an incomplete listing is far from complete, or no earlier one was complete."""
     return listing.complete_at is None or is_far_from_complete(listing.certificate)
 
@@ -104,7 +104,9 @@ def lacking_complete_listings(platform: SyncService, stream: Stream) -> list[str
     ]
 
 
-def _lacks(platform: SyncService, stream: Stream, one: Freshness, listing: Listing | None) -> str:
+def _lacks(
+    platform: SyncService, stream: Stream, one: Freshness, listing: SettledListing | None
+) -> str:
     limit = timedelta(hours=one.stale_hours)
     complete_at = listing.complete_at if listing else None
     if max(complete_at or "", one.configured_at) <= ago(limit):

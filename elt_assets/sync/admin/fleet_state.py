@@ -13,7 +13,7 @@ import msgspec
 from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Status
-from elt_assets.sync.state.listings import Listing, newest_listings
+from elt_assets.sync.state.listings import SettledListing, newest_listings
 from elt_assets.sync.state.sync_history import NEWEST_SETTLED, SETTLED, sql_list
 from elt_assets.sync.streams import STREAMS
 
@@ -319,7 +319,7 @@ def _quarantined(database: OperationalDatabase) -> list[Row]:
     )
 
 
-def _lacking(listing: Listing) -> tuple[bool, int]:
+def _lacking(listing: SettledListing) -> tuple[bool, int]:
     """What puts an incomplete listing first: that it was cut, and how many records it lacks."""
     certificate = listing.certificate
     lacking = (certificate.declared_total or 0) - (certificate.distinct or 0)

@@ -41,7 +41,7 @@ class ExportTable(StrEnum):
     HISTORY = "history"
 
 
-class Export(msgspec.Struct, frozen=True):
+class ParquetExport(msgspec.Struct, frozen=True):
     """What was written; `removed` counts folders of integrations that are registered no more,
     `left` names integrations whose files stayed as they were, and why.
     """
@@ -60,7 +60,7 @@ def export(
     refs: Sequence[IntegrationRef] | None = None,
     streams: Collection[Stream] = tuple(STREAMS.values()),
     tables: Collection[ExportTable] = tuple(ExportTable),
-) -> Export:
+) -> ParquetExport:
     """Write `tables` of `streams` of the integrations `refs`, of all if None.
 
     An export of all also removes what earlier ones wrote of integrations that are gone.
@@ -83,7 +83,7 @@ def export(
             for name, count in done.items():
                 rows[name] += count
     removed = _remove_others(folder, rows, set(wanted)) if refs is None else 0
-    return Export(str(folder), len(wanted) - len(left), rows, removed, tuple(left))
+    return ParquetExport(str(folder), len(wanted) - len(left), rows, removed, tuple(left))
 
 
 def _settled(

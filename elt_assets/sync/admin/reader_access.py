@@ -9,16 +9,16 @@ from __future__ import annotations
 from elt_assets.config.settings import Settings
 from elt_assets.errors import InvalidInput
 from elt_assets.storage.operational.database import OperationalDatabase
-from elt_assets.storage.operational.postgres_access import Access, secure
+from elt_assets.storage.operational.postgres_access import ReaderAccess, secure
 from elt_assets.storage.operational.postgres_database import PostgresDatabase
 from elt_assets.sync.state.audit_log import AuditLog
 from elt_assets.sync.state.store_tables import operational_tables
 
 
-def wished(settings: Settings, stored: Access | None) -> Access:
+def wished(settings: Settings, stored: ReaderAccess | None) -> ReaderAccess:
     """The stored access, with what the settings say instead of it."""
-    stored = stored or Access()
-    return Access(
+    stored = stored or ReaderAccess()
+    return ReaderAccess(
         settings.operational_reader or stored.reader,
         stored.row_security
         if settings.operational_row_security is None
@@ -26,7 +26,9 @@ def wished(settings: Settings, stored: Access | None) -> Access:
     )
 
 
-def secure_readers(database: OperationalDatabase, audit_log: AuditLog, access: Access) -> list[str]:
+def secure_readers(
+    database: OperationalDatabase, audit_log: AuditLog, access: ReaderAccess
+) -> list[str]:
     """Store and apply `access`; the roles that may read no more.
 
     Raises `InvalidInput` where no role reads the database.
@@ -49,7 +51,7 @@ def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[boo
     if not database.exists:
         return True, "no tables yet"
     stored = database.access()
-    now = stored or Access()
+    now = stored or ReaderAccess()
     wish = wished(settings, stored)
     found = []
     if wish != now:

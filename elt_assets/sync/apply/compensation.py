@@ -24,7 +24,7 @@ from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.registry import gone, registered
-from elt_assets.sync.state.rejections import Decision
+from elt_assets.sync.state.rejections import Rejection
 from elt_assets.sync.state.versions import Version
 from elt_assets.sync.streams import StreamKey
 
@@ -63,7 +63,7 @@ class Compensation:
             also=lambda applying: self._decide(applying, quarantined, "approved", decided_by),
         )
 
-    def reject(self, quarantined: SyncRow, decision: Decision) -> None:
+    def reject(self, quarantined: SyncRow, decision: Rejection) -> None:
         """Keep the rows as they are while the rejection lasts.
 
         Raises `InvalidInput` like `approve`.

@@ -86,7 +86,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GuardVerdict:
     """Which kinds of harm are withheld, and every reason why."""
 
     withheld: frozenset[Harm] = frozenset()
@@ -106,7 +106,7 @@ def judge(
     recent: RecentHarm = NO_RECENT_HARM,
     removals: bool = False,
     history: Sequence[int] = (),
-) -> Verdict:
+) -> GuardVerdict:
     """Decide which harmful changes of a sync may be applied.
 
     `removals` says that deletes of this stream are routine, as those of memberships are.
@@ -152,7 +152,7 @@ def judge(
             "the key of everybody"
         )
         found += [(Harm.IDENTITY, reason)]
-    return Verdict(
+    return GuardVerdict(
         frozenset(harm for harm, _ in found), tuple(dict.fromkeys(reason for _, reason in found))
     )
 

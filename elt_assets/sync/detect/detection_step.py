@@ -57,7 +57,7 @@ class DetectionStep:
     show_values: bool
     found: DiffCounts | None = None
     harmful: HarmfulUpdates = field(default_factory=HarmfulUpdates)
-    verdict: delete_guard.Verdict = field(default_factory=delete_guard.Verdict)
+    verdict: delete_guard.GuardVerdict = field(default_factory=delete_guard.GuardVerdict)
     ended_rejections: tuple[str, ...] = ()
     requests: int = 0
     sample: tuple[dict[str, object], ...] = ()
@@ -158,7 +158,7 @@ class DetectionStep:
             found = detection.found()
         return found
 
-    def _verdict(self, detection: Detection, found: DiffCounts) -> delete_guard.Verdict:
+    def _verdict(self, detection: Detection, found: DiffCounts) -> delete_guard.GuardVerdict:
         orphaned, emptied = self._orphaned(detection, found)
         # Changes alone may well be nothing but tombstones; a listing of everybody may not.
         listed = found.unique - (found.tombstones if self.mode is Mode.FULL else 0)

@@ -41,7 +41,7 @@ from elt_assets.sync.extract.checkpoints import (
 )
 from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
-from elt_assets.sync.extract.prefetch import Line, fetched_ahead, prefetched
+from elt_assets.sync.extract.prefetch import PrefetchQueue, fetched_ahead, prefetched
 from elt_assets.sync.extract.staging import Batch, GatheredPages, Landing
 from elt_assets.sync.extract.sync_mode import SyncMode
 from elt_assets.sync.extract.workplace import Workplace
@@ -161,8 +161,8 @@ class Extraction:
             groups = _gathered(
                 landing, batched(pages, self.request.pages_per_batch), state.batches, source
             )
-            fetched = Line[GatheredPages](_AHEAD_BYTES, _FETCHED_AHEAD, work.wait)
-            ahead = Line[_PreparedBatch](_AHEAD_BYTES, _PREPARED_AHEAD, work.wait)
+            fetched = PrefetchQueue[GatheredPages](_AHEAD_BYTES, _FETCHED_AHEAD, work.wait)
+            ahead = PrefetchQueue[_PreparedBatch](_AHEAD_BYTES, _PREPARED_AHEAD, work.wait)
             with (
                 closing(fetched_ahead(groups, fetched, leaving)) as gathered,
                 closing(

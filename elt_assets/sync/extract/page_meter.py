@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from elt_assets.connectors.source import Page
 from elt_assets.sync.extract.checkpoints import ExtractionState
-from elt_assets.sync.outcome import Progress
+from elt_assets.sync.outcome import SyncProgress
 from elt_assets.sync.sync_request import SyncRequest
 
 _SECONDS_BETWEEN = 1.0
@@ -54,7 +54,7 @@ class PageMeter:
     def _tell(self, stage: str, pages: int, records: int) -> None:
         self._told = self._clock()
         self._request.tell(
-            Progress(
+            SyncProgress(
                 self._request.key.ref.partition_key,
                 stage,
                 self._batches,

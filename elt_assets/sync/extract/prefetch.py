@@ -47,7 +47,9 @@ class Helper(Protocol):
         """Wait until `ready`, which is notified by `changed`."""
 
 
-def fetched_ahead(items: Iterator[T], line: Line[T], leaving: threading.Event) -> Generator[T]:
+def fetched_ahead(
+    items: Iterator[T], line: PrefetchQueue[T], leaving: threading.Event
+) -> Generator[T]:
     """The items in order, all made by a thread that holds no slot; see `prefetched`."""
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as thread:
         try:
@@ -63,7 +65,7 @@ def fetched_ahead(items: Iterator[T], line: Line[T], leaving: threading.Event) -
 
 
 def prefetched(
-    items: Iterator[T], line: Line[T], leaving: threading.Event, helper: Helper
+    items: Iterator[T], line: PrefetchQueue[T], leaving: threading.Event, helper: Helper
 ) -> Generator[T]:
     """The items in order, made while those before them are used.
 
@@ -94,7 +96,7 @@ def _nothing() -> None:
     """No-op."""
 
 
-def _make(items: Iterator[T], line: Line[T], ended: Callable[[], None] = _nothing) -> None:
+def _make(items: Iterator[T], line: PrefetchQueue[T], ended: Callable[[], None] = _nothing) -> None:
     try:
         while line.wait_for_room():
             item = next(items, None)
@@ -108,7 +110,7 @@ def _make(items: Iterator[T], line: Line[T], ended: Callable[[], None] = _nothin
         line.end()
 
 
-class Line(Generic[T]):
+class PrefetchQueue(Generic[T]):
     """Items between the thread that makes them and the one that uses them.
 
     None is begun while `furthest` wait, or while what waits and what is used takes `room` bytes or

@@ -24,7 +24,7 @@ from elt_assets.config.settings import Settings
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
-from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.storage.operational.sql_dialect import SqlDialect
 from elt_assets.sync.clock import now
 from elt_assets.sync.state.actor import account, acting_as
 
@@ -42,7 +42,7 @@ _SHORTEST_KEY = 16
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """One decision or change. `partition` is None where it is about no integration."""
 
     sequence: int
@@ -71,7 +71,7 @@ class Verified(msgspec.Struct, frozen=True):
     """Whether the end was compared with a head; only that shows that it was cut off."""
 
 
-def audit_tables(dialect: Dialect) -> list[str]:
+def audit_tables(dialect: SqlDialect) -> list[str]:
     """Statements that make the table, and refuse changes of what it holds."""
     table = (
         f"CREATE TABLE IF NOT EXISTS {TABLE} (sequence INTEGER PRIMARY KEY, at TEXT NOT NULL,"
@@ -126,7 +126,7 @@ class AuditLog:
                 self.record(f"{action} failed", ref, {**detail, "error": type(error).__name__})
             raise
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[AuditEntry]:
         """All entries, oldest first."""
         rows = self._database.rows(f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY sequence")
         return [_entry(row) for row in rows]
@@ -163,14 +163,14 @@ class AuditLog:
 
     def _append(
         self, transaction: Transaction, action: str, ref: IntegrationRef | None, detail: Detail
-    ) -> Entry:
+    ) -> AuditEntry:
         for statement in transaction.dialect.exclusive(TABLE):
             transaction.execute(statement)
         last = transaction.rows(
             f"SELECT sequence, mac, key_id FROM {TABLE} ORDER BY sequence DESC LIMIT 1"
         )
         key = self._key(last[0]["key_id"] if last else None)
-        entry = Entry(
+        entry = AuditEntry(
             sequence=(last[0]["sequence"] if last else 0) + 1,
             at=now(),
             account=account(),
@@ -191,7 +191,7 @@ class AuditLog:
         )
         return entry
 
-    def _publish(self, entry: Entry) -> None:
+    def _publish(self, entry: AuditEntry) -> None:
         log.info("audit head %s: %s", entry.head, entry.action)
         # Written to a file of its own first: a crash leaves the head before.
         unfinished = self._head_file.with_name(f".audit.head.{os.getpid()}")
@@ -227,7 +227,7 @@ class AuditLog:
         return key
 
 
-def _flaws(entries: list[Entry], key: bytes) -> list[str]:
+def _flaws(entries: list[AuditEntry], key: bytes) -> list[str]:
     problems: list[str] = []
     before, expected = _FIRST, 1
     for entry in entries:
@@ -240,7 +240,7 @@ def _flaws(entries: list[Entry], key: bytes) -> list[str]:
     return problems
 
 
-def _mac(key: bytes, before: str, entry: Entry) -> str:
+def _mac(key: bytes, before: str, entry: AuditEntry) -> str:
     signed = msgspec.structs.asdict(entry) | {"detail": _text(entry.detail), "mac": before}
     return hmac.new(key, msgspec.json.encode(signed, order="sorted"), hashlib.sha256).hexdigest()
 
@@ -253,5 +253,5 @@ def _text(detail: Detail) -> str:
     return msgspec.json.encode(detail, order="sorted").decode()
 
 
-def _entry(row: Row) -> Entry:
-    return msgspec.convert({**row, "detail": msgspec.json.decode(row["detail"])}, Entry)
+def _entry(row: Row) -> AuditEntry:
+    return msgspec.convert({**row, "detail": msgspec.json.decode(row["detail"])}, AuditEntry)

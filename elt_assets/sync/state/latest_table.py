@@ -11,7 +11,7 @@ import pyarrow as pa
 from elt_assets.config.safeguards import DeleteMode
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase, Row, Transaction
-from elt_assets.storage.operational.dialect import Dialect
+from elt_assets.storage.operational.sql_dialect import SqlDialect
 from elt_assets.sync.streams import ColumnType, Stream, StreamKey
 
 _TENANT = "organization_id = ? AND connected_integration_id = ?"
@@ -190,7 +190,7 @@ def _rows(key: StreamKey) -> str:
     return f"FROM {key.stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
 
 
-def _image(stream: Stream, dialect: Dialect) -> str:
+def _image(stream: Stream, dialect: SqlDialect) -> str:
     members = {
         column.name: dialect.json_boolean(column.name)
         if column.kind is ColumnType.BOOLEAN

@@ -65,7 +65,7 @@ class _Listed(msgspec.Struct, frozen=True):
         return f"{self.organization_id}:{self.connected_integration_id}"
 
 
-class Listing(_Listed, frozen=True):
+class SettledListing(_Listed, frozen=True):
     """An integration's newest settled listing of a stream.
 
     `complete_at` is when the last complete listing settled, `full_at` when the last complete one
@@ -99,7 +99,7 @@ class PendingDeletes(_Listed, frozen=True):
 
 def newest_listings(
     database: OperationalDatabase, stream: Stream, *, incomplete: bool = False
-) -> list[Listing]:
+) -> list[SettledListing]:
     """The newest listing of every enabled integration, or only those that are incomplete."""
     only = "AND s.complete = 0" if incomplete else ""
     rows = database.rows(
@@ -117,7 +117,9 @@ def newest_listings(
         """,
         (stream.name,),
     )
-    return [msgspec.convert({**row, "certificate": certificate_of(row)}, Listing) for row in rows]
+    return [
+        msgspec.convert({**row, "certificate": certificate_of(row)}, SettledListing) for row in rows
+    ]
 
 
 def pending_deletes(database: OperationalDatabase, stream: Stream) -> list[PendingDeletes]:

@@ -55,7 +55,7 @@ def add(
     transaction: Transaction,
     key: StreamKey,
     changes: Sequence[tuple[str, str]],
-    decision: Decision,
+    decision: Rejection,
 ) -> None:
     """Reject changes, given as (id, change_type); an earlier rejection of one is replaced."""
     names = (
@@ -84,7 +84,7 @@ def add(
         )
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Rejection(msgspec.Struct, frozen=True):
     """A rejection: of what `sync_id` withheld, by whom, when, and until when."""
 
     sync_id: str

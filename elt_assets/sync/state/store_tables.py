@@ -12,8 +12,8 @@ import duckdb
 
 from elt_assets.errors import WarehouseDamaged
 from elt_assets.storage.operational.database import TenantTables
-from elt_assets.storage.operational.dialect import Dialect
-from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse, row_of
+from elt_assets.storage.operational.sql_dialect import SqlDialect
+from elt_assets.storage.warehouse.warehouse import Table, View, Warehouse, WarehouseLayout, row_of
 from elt_assets.sync.state import audit_log, feed_log
 from elt_assets.sync.streams import STREAMS, ColumnType, Stream, StreamKey
 
@@ -117,10 +117,10 @@ _COMMON = (
 )
 
 
-def warehouse_layout() -> Layout:
+def warehouse_layout() -> WarehouseLayout:
     """All tables and views of a warehouse."""
     layouts = [_of_stream(stream) for stream in STREAMS.values()]
-    return Layout(
+    return WarehouseLayout(
         tables=(*_COMMON, *(table for layout in layouts for table in layout.tables)),
         views=tuple(view for layout in layouts for view in layout.views),
     )
@@ -145,7 +145,7 @@ def prepare_warehouse(warehouse: Warehouse, key: StreamKey) -> None:
         return
     with warehouse.transaction():
         if not made:
-            warehouse.create(Layout(_COMMON))
+            warehouse.create(WarehouseLayout(_COMMON))
         warehouse.create(_of_stream(stream))
         row = {"version": WAREHOUSE_SCHEMA, "stream": stream.name}
         warehouse.insert("warehouse_schema", row_of(row), row)
@@ -181,7 +181,7 @@ class OperationalTables(TypedDict):
     tenants: TenantTables
 
 
-def operational_tables(dialect: Dialect) -> OperationalTables:
+def operational_tables(dialect: SqlDialect) -> OperationalTables:
     """The latest tables of all streams, which applications read, and what belongs to them."""
     return {
         "also": [
@@ -196,7 +196,7 @@ def operational_tables(dialect: Dialect) -> OperationalTables:
     }
 
 
-def latest_table(stream: Stream, dialect: Dialect) -> str:
+def latest_table(stream: Stream, dialect: SqlDialect) -> str:
     """The operational table of a stream, `CREATE TABLE IF NOT EXISTS`.
 
     Clustered by tenant and id where the database can: one integration's rows lie together
@@ -225,7 +225,7 @@ def latest_table(stream: Stream, dialect: Dialect) -> str:
 
 def _extend(warehouse: Warehouse) -> None:
     with warehouse.transaction():
-        warehouse.extend(Layout(_COMMON))
+        warehouse.extend(WarehouseLayout(_COMMON))
         warehouse.update(
             "warehouse_schema", "version = $version", "true", {"version": WAREHOUSE_SCHEMA}
         )
@@ -246,7 +246,7 @@ def _made_for(warehouse: Warehouse, complaint: str) -> dict[str, int]:
     return {stream: version for version, stream in made}
 
 
-def _of_stream(stream: Stream) -> Layout:
+def _of_stream(stream: Stream) -> WarehouseLayout:
     keys = "".join(f"{column.name} VARCHAR NOT NULL, " for column in stream.key)
     content = "".join(f"{column.name} {column.sql_type}, " for column in stream.content)
     landed = f"""
@@ -301,7 +301,7 @@ def _of_stream(stream: Stream) -> Layout:
         )
         WHERE change_type <> 'DELETE'
     """
-    return Layout(
+    return WarehouseLayout(
         tables=(
             Table(stream.landed, landed, records=True),
             Table(stream.cdc, change, records=True),

@@ -23,7 +23,7 @@ from typing import Any
 from elt_assets.config.settings import load_settings
 from elt_assets.demo.fault_injection.chaos import FAULTS
 from elt_assets.demo.fault_injection.fault import INCOMPLETE, RIGHT, Ending, Family
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.sync.outcome import Outcome, Status
@@ -66,7 +66,7 @@ def run_share(share: Sequence[Chain], seed: int, heal_each: bool) -> Figures:
     figures = Figures("share")
     with TemporaryDirectory(prefix="chaos-") as folder, _logged() as logged:
         home = Path(folder) / "home"
-        layout = Layout(
+        layout = DemoLayout(
             integrations=0,
             others={str(chain.ref): chain.users for chain in share},
             seed=seed,

@@ -21,7 +21,7 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook as Verifier
 
 from elt_assets.config.secret_refs import SecretRef
-from elt_assets.feed.consumers import Consumers, Webhook
+from elt_assets.feed.consumers import ConsumerEndpoint, Consumers
 from elt_assets.feed.scope import Scope
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.campaign.feed import processes
@@ -35,7 +35,7 @@ from elt_assets_tests.sync.worlds import Company, person
 REFS = (IntegrationRef("acme", "main"), IntegrationRef("globex", "main"))
 VICTIMS = ("applying", "delivering", "serving", "pulling")
 _KEY = "whsec_" + base64.b64encode(b"c" * 32).decode()
-_PRELOADED = ("elt_assets.connectors.rest.rest_source", "elt_assets.feed.server", "uvloop")
+_PRELOADED = ("elt_assets.connectors.rest.rest_source", "elt_assets.feed.feed_app", "uvloop")
 _PEOPLE = 30
 _BOUNDARIES = {"applying": 26, "delivering": 10}
 """About as many as a round has, so that each is met."""
@@ -95,7 +95,7 @@ class FeedCampaign:
             with Provider(self._receive) as receiver:
                 consumers = Consumers(company.platform.database)
                 token = consumers.add("pulls", Scope(), after="0")
-                hook = Webhook(receiver.url, SecretRef(file=str(secret)))
+                hook = ConsumerEndpoint(receiver.url, SecretRef(file=str(secret)))
                 consumers.add("is-sent", Scope(), hook, after="0")
                 self._live(company, consumers, str(token), kills)
         finally:

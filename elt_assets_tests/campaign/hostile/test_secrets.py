@@ -12,7 +12,7 @@ import pytest
 
 from elt_assets.config.settings import load_settings
 from elt_assets.demo.fault_injection.fault import ALWAYS, Order, Plan
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
@@ -119,7 +119,7 @@ def test_no_secret_reaches_a_file_a_log_or_a_message_whatever_the_provider_echoe
 def test_no_secret_reaches_dagster_or_the_terminal(tmp_path: Path) -> None:
     """The whole way: the command, a Dagster run, its event log and everything under the home."""
     command = Process(tmp_path)
-    layout = Layout(organizations=1, integrations=2, users=12)
+    layout = DemoLayout(organizations=1, integrations=2, users=12)
     good, bad = layout.worlds()
     with ProviderProcess(layout, token="planted-dagster-s3cr3t-4") as provider:
         connect(command, provider, good)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from elt_assets.config.safeguards import Safeguards
-from elt_assets.connectors.rest.listing_course import Listing
+from elt_assets.connectors.rest.listing_course import ListingCourse
 from elt_assets.connectors.source import Presence
 from elt_assets.sync.detect import delete_confirmation, delete_guard
 from elt_assets.sync.extract import certificate as certificates
@@ -38,12 +38,12 @@ class Probes(Protocol):
 class Rules:
     """What is tested; planted violations replace one of them."""
 
-    listing_of: ListingOf = Listing
+    listing_of: ListingOf = ListingCourse
     certify: Callable[..., Certificate] = certificates.certify
     with_keys: Callable[..., Certificate] = certificates.with_keys
     second_witness: Callable[..., str] = delete_confirmation.second_witness
     confirm_deletes: Callable[..., int] = delete_confirmation.confirm_deletes
-    judge: Callable[..., delete_guard.Verdict] = delete_guard.judge
+    judge: Callable[..., delete_guard.GuardVerdict] = delete_guard.judge
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Settled:
     """What one sync did, by key."""
 
     certificate: Certificate
-    verdict: delete_guard.Verdict = field(default_factory=delete_guard.Verdict)
+    verdict: delete_guard.GuardVerdict = field(default_factory=delete_guard.GuardVerdict)
     inserted: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     deactivated: set[str] = field(default_factory=set)

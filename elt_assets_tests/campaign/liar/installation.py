@@ -16,10 +16,10 @@ import msgspec
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.connectors.mapping.expressions import Path as FieldPath
-from elt_assets.connectors.rest.listing_course import BEGINNING, Listing, Progress
+from elt_assets.connectors.rest.listing_course import BEGINNING, ListingCourse, ListingProgress
 from elt_assets.connectors.source import Cursor, FieldMap, ListsOnly, Page
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.detect.delete_guard import Harm, Verdict
+from elt_assets.sync.detect.delete_guard import GuardVerdict, Harm
 from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
@@ -89,11 +89,11 @@ class LiarSource(ListsOnly):
         situation = self.situation
         provider = situation.provider
         course = COURSES[provider.paging]
-        progress = BEGINNING if cursor is None else msgspec.convert(cursor, Progress)
+        progress = BEGINNING if cursor is None else msgspec.convert(cursor, ListingProgress)
         if cursor is None or situation.reading is None:
             situation.reading = Reading(provider.paging)
             provider.served = []
-        listing = Listing(course, progress)
+        listing = ListingCourse(course, progress)
         for people, answer, turn in steps(
             provider, self.size, listing, situation.reading, situation.before_page
         ):
@@ -203,7 +203,7 @@ def settled(outcome: Outcome, before: dict[str, Row], after: dict[str, Row]) -> 
     withheld = {Harm.DELETE} if outcome.counts.withheld_deletes else set()
     return Settled(
         outcome.certificate,
-        Verdict(frozenset(withheld), outcome.reasons),
+        GuardVerdict(frozenset(withheld), outcome.reasons),
         inserted=after.keys() - before.keys(),
         deleted=before.keys() - after.keys(),
         deactivated={key for key in kept if before[key][0] and not after[key][0]},

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from elt_assets.connectors.http.http_client import Request, Response
+from elt_assets.connectors.http.http_client import PageRequest, Response
 from elt_assets.connectors.mapping.expressions import Path
-from elt_assets.connectors.probing.answers import Shape
-from elt_assets.connectors.probing.records import SingleRecords
+from elt_assets.connectors.probing.probe_answers import ProbeShape
+from elt_assets.connectors.probing.record_probes import SingleRecords
 from elt_assets.connectors.source import Presence
 from elt_assets_tests.campaign.liar.provider import Provider, Single
 from elt_assets_tests.campaign.liar.world import number_of
 
 T = TypeVar("T")
-_SHAPE = Shape(external_id=Path(("id",)))
+_SHAPE = ProbeShape(external_id=Path(("id",)))
 _JSON = {"content-type": "application/json"}
 _HTML = {"content-type": "text/html; charset=utf-8"}
 
@@ -27,7 +27,7 @@ class Wire:
     provider: Provider
     closed: bool = False
 
-    def fetch(self, request: Request, read: Callable[[Response], T]) -> T:
+    def fetch(self, request: PageRequest, read: Callable[[Response], T]) -> T:
         """The answer about the person whose key ends the address."""
         key = request.url.rpartition("/")[2]
         match self.provider.one(number_of(key)):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from elt_assets.connectors.rest.listing_course import (
     BEGINNING,
+    Continuation,
     Course,
     Facts,
-    Kind,
-    Listing,
+    ListingCourse,
+    ListingProgress,
     Meaning,
-    Progress,
     Refusal,
     Turn,
 )
@@ -22,11 +22,11 @@ from elt_assets_tests.campaign.liar.provider import Answer, Paging, Provider
 
 MAX_PAGES = 30
 COURSES = {
-    Paging.NUMBERS: Course(Kind.NUMBERED, MAX_PAGES, start=1),
-    Paging.OFFSETS: Course(Kind.COUNTED, MAX_PAGES),
-    Paging.CURSORS: Course(Kind.TOKEN, MAX_PAGES),
+    Paging.NUMBERS: Course(Continuation.NUMBERED, MAX_PAGES, start=1),
+    Paging.OFFSETS: Course(Continuation.COUNTED, MAX_PAGES),
+    Paging.CURSORS: Course(Continuation.TOKEN, MAX_PAGES),
 }
-ListingOf = Callable[[Course, Progress], Listing]
+ListingOf = Callable[[Course, ListingProgress], ListingCourse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def read(
     size: int,
     *,
     interrupted_at: int | None = None,
-    listing_of: ListingOf = Listing,
+    listing_of: ListingOf = ListingCourse,
     before_page: Callable[[], None] = lambda: None,
 ) -> Reading:
     """Read a listing; `interrupted_at` that page the reader dies and goes on from its position.
@@ -115,7 +115,7 @@ def read(
 def steps(
     provider: Provider,
     size: int,
-    listing: Listing,
+    listing: ListingCourse,
     reading: Reading,
     before_page: Callable[[], None],
 ) -> Iterator[tuple[list[int], Answer, Turn]]:
@@ -146,7 +146,7 @@ def steps(
             return
 
 
-def _refused(listing: Listing) -> Turn:
+def _refused(listing: ListingCourse) -> Turn:
     match listing.meaning(Refusal.GONE):
         case Meaning.END:
             return Turn(None)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from elt_assets.connectors.rest.listing_course import Facts, Listing, Turn
+from elt_assets.connectors.rest.listing_course import Facts, ListingCourse, Turn
 from elt_assets.sync.detect import delete_guard
 from elt_assets.sync.extract import certificate
 from elt_assets.sync.outcome import Certificate
@@ -56,7 +56,7 @@ def test_a_provider_that_never_lies_is_never_doubted_and_loses_nobody() -> None:
     assert figures.seen["quiet listings"] > 1_000
 
 
-class Gullible(Listing):
+class Gullible(ListingCourse):
     """Ends where the total says so, even on a full page."""
 
     def take(self, facts: Facts) -> Turn:
@@ -79,8 +79,8 @@ def mute(*arguments: Any) -> Certificate:
     return msgspec.structs.replace(certificate.with_keys(*arguments), reasons=())
 
 
-def unlimited(*_: Any, **__: Any) -> delete_guard.Verdict:
-    return delete_guard.Verdict()
+def unlimited(*_: Any, **__: Any) -> delete_guard.GuardVerdict:
+    return delete_guard.GuardVerdict()
 
 
 def hesitant(detection: Any, *_: Any) -> int:

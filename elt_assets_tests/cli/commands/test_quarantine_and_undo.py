@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Status
@@ -18,7 +18,7 @@ NAME = str(REF)
 
 @pytest.fixture
 def provider() -> Iterator[ProviderProcess]:
-    with ProviderProcess(Layout(organizations=1, integrations=1, users=30)) as running:
+    with ProviderProcess(DemoLayout(organizations=1, integrations=1, users=30)) as running:
         yield running
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from elt_assets.cli.commands.demo.comparison import compare_events
 from elt_assets.cli.main import Invocation, run
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.signin_files import signin_truth
 from elt_assets_tests.cli.conftest import Ended, Process
 
-LAYOUT = Layout(organizations=2, integrations=3, users=10, signins=8, page_size=20)
+LAYOUT = DemoLayout(organizations=2, integrations=3, users=10, signins=8, page_size=20)
 
 Asking = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.cli.conftest import Command, Process, connect, wait_for
@@ -22,7 +22,7 @@ FIRST, SECOND = ONE.partition_key, TWO.partition_key
 
 @pytest.fixture
 def provider() -> Iterator[ProviderProcess]:
-    with ProviderProcess(Layout(integrations=2, users=30)) as running:
+    with ProviderProcess(DemoLayout(integrations=2, users=30)) as running:
         yield running
 
 
@@ -68,7 +68,7 @@ def test_repeating_a_sync_id_reports_the_same_and_adds_nothing(
 
 
 def test_a_run_with_nothing_to_sync_succeeds(elt_assets: Command) -> None:
-    with ProviderProcess(Layout(integrations=1, users=1)) as provider:
+    with ProviderProcess(DemoLayout(integrations=1, users=1)) as provider:
         connect(elt_assets, provider, ONE)
     elt_assets("integrations", "disable", FIRST)
     ended = elt_assets("sync", "--all", "--json")
@@ -142,7 +142,7 @@ def test_a_profile_shows_the_work_of_the_engine(
 def test_a_stopped_sync_keeps_what_it_has_and_is_continued(
     elt_assets: Command, elt_assets_process: Process, signal_number: signal.Signals
 ) -> None:
-    layout = Layout(integrations=1, users=1000, page_size=1)
+    layout = DemoLayout(integrations=1, users=1000, page_size=1)
     with ProviderProcess(layout) as provider:
         connect(elt_assets, provider, ONE)
         running = elt_assets_process.start("sync", FIRST, "--sync-id", "wednesday")

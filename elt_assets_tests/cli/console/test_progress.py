@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from elt_assets.cli.console.progress import LiveDisplay, PlainDisplay, one_line
-from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Progress, Status
+from elt_assets.sync.outcome import Certificate, Counts, Mode, Outcome, Status, SyncProgress
 
 
-def progress(partition: str, batches: int = 1, records: int = 100) -> Progress:
-    return Progress(partition=partition, stage="extract", batches=batches, records=records)
+def progress(partition: str, batches: int = 1, records: int = 100) -> SyncProgress:
+    return SyncProgress(partition=partition, stage="extract", batches=batches, records=records)
 
 
 def outcome(partition: str, status: Status = Status.APPLIED, error: str | None = None) -> Outcome:

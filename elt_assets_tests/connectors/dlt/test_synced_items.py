@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.outcome import Progress
+from elt_assets.sync.outcome import SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.connectors.dlt.conftest import dlt_data
@@ -29,7 +29,7 @@ class _Stop:
     def __init__(self, after: int) -> None:
         self._left = after
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: SyncProgress) -> None:
         self._left -= progress.stage == "extract"
         if not self._left:
             raise KeyboardInterrupt

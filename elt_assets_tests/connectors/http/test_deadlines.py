@@ -17,7 +17,7 @@ import pytest
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.http import exchange as wire_module
-from elt_assets.connectors.http.exchange import Answer, Message, Wire
+from elt_assets.connectors.http.exchange import HttpAnswer, HttpConnections, Message
 from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.source import Source
@@ -86,8 +86,8 @@ def server(parts: Drip, pause: float, *, greets: bool = False) -> Iterator[str]:
             serving.join()
 
 
-def fetched(address: str, seconds: float, room: int = 1 << 20) -> Answer:
-    wire = Wire(connections=1, outgoing=Outgoing())
+def fetched(address: str, seconds: float, room: int = 1 << 20) -> HttpAnswer:
+    wire = HttpConnections(connections=1, outgoing=Outgoing())
     try:
         return wire.exchange(Message("page 1", address, {}), seconds, room, wanted=bool)
     finally:

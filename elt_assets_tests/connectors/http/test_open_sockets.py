@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from elt_assets.connectors.http.exchange import Message, Wire
+from elt_assets.connectors.http.exchange import HttpConnections, Message
 from elt_assets.connectors.http.outgoing import Outgoing
 from elt_assets.errors import ProviderUnavailable
 from elt_assets_tests.orchestration.alerts.test_alerts import own_certificate
@@ -18,7 +18,7 @@ from elt_assets_tests.orchestration.alerts.test_alerts import own_certificate
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_closing_ends_a_request_that_nobody_answers(tmp_path: Path, scheme: str) -> None:
     certificate = own_certificate(tmp_path)
-    wire = Wire(connections=1, outgoing=Outgoing(), ca_certs=str(certificate))
+    wire = HttpConnections(connections=1, outgoing=Outgoing(), ca_certs=str(certificate))
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def accept() -> None:
@@ -41,7 +41,7 @@ def test_closing_ends_a_request_that_nobody_answers(tmp_path: Path, scheme: str)
 
 
 def test_what_is_opened_after_closing_is_of_no_use() -> None:
-    wire = Wire(connections=1, outgoing=Outgoing())
+    wire = HttpConnections(connections=1, outgoing=Outgoing())
     wire.close()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}/"

@@ -18,7 +18,7 @@ from botocore.credentials import Credentials as BotoCredentials
 
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors import catalog
-from elt_assets.connectors.http.auth import Outgoing
+from elt_assets.connectors.http.auth import UnsignedRequest
 from elt_assets.connectors.http.signing.aws_signature import AwsSignature
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SecretMissing
 from elt_assets_tests.connectors.conftest import OpenSource
@@ -281,7 +281,7 @@ def test_an_aws_signature_is_that_of_amazons_own_library(
     url = f"https://identitystore.eu-central-1.amazonaws.com/a%20b/%C3%BC{query}"
     assert credentials.sign is not None
     method = "GET" if posted is None else "POST"
-    made = credentials.sign(Outgoing(method, url, posted or "", headers))
+    made = credentials.sign(UnsignedRequest(method, url, posted or "", headers))
     sent = headers | {"X-Amz-Content-SHA256": made["X-Amz-Content-Sha256"]}
     theirs = AWSRequest(method, url.replace("+", "%20"), sent, posted and posted.encode())
     moment = datetime.strptime(made["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

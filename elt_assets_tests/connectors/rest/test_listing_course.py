@@ -9,30 +9,30 @@ import msgspec
 import pytest
 
 from elt_assets.connectors.rest.listing_course import (
+    Continuation,
     Course,
     Facts,
-    Kind,
-    Listing,
+    ListingCourse,
+    ListingProgress,
     Meaning,
     Missing,
-    Progress,
     Refusal,
     Turn,
 )
 
 Data = dict[str, Any]
 
-NUMBERED = Course(Kind.NUMBERED, max_pages=100, start=1)
-COUNTED = Course(Kind.COUNTED, max_pages=100)
-TOKEN = Course(Kind.TOKEN, max_pages=100)
-ADDRESS = Course(Kind.ADDRESS, max_pages=100)
-SINGLE = Course(Kind.SINGLE, max_pages=100)
+NUMBERED = Course(Continuation.NUMBERED, max_pages=100, start=1)
+COUNTED = Course(Continuation.COUNTED, max_pages=100)
+TOKEN = Course(Continuation.TOKEN, max_pages=100)
+ADDRESS = Course(Continuation.ADDRESS, max_pages=100)
+SINGLE = Course(Continuation.SINGLE, max_pages=100)
 COUNTING = pytest.mark.parametrize("course", [NUMBERED, COUNTED])
 
 
 def turns(course: Course, *facts: Facts) -> list[Turn]:
     """What follows from each answer; the listing must go on up to the last of them."""
-    listing = Listing(course)
+    listing = ListingCourse(course)
     found: list[Turn] = []
     for one in facts:
         assert not found or (found[-1].next is not None and found[-1].cut_short is None)
@@ -40,9 +40,9 @@ def turns(course: Course, *facts: Facts) -> list[Turn]:
     return found
 
 
-def read(course: Course, provider: Callable[[Progress], Facts]) -> list[Turn]:
+def read(course: Course, provider: Callable[[ListingProgress], Facts]) -> list[Turn]:
     """Ask a provider until the listing ends or stops."""
-    listing = Listing(course)
+    listing = ListingCourse(course)
     found: list[Turn] = []
     while not found or (found[-1].next is not None and found[-1].cut_short is None):
         found.append(listing.take(provider(listing.progress)))
@@ -56,7 +56,7 @@ def doubts(found: Iterable[Turn]) -> list[str]:
 def by_offset(records: int, size: int, total: Callable[[int, int], int | None]) -> list[Turn]:
     """An offset listing; the total depends on the page's offset and length."""
 
-    def provider(progress: Progress) -> Facts:
+    def provider(progress: ListingProgress) -> Facts:
         offset = progress.at or 0
         count = max(0, min(size, records - offset))
         return Facts(count, total=total(offset, count), mark=f"{offset}" if count else None)
@@ -88,7 +88,7 @@ def test_a_total_that_repeats_the_page_size_loses_nobody() -> None:
 def test_a_total_that_was_too_small_is_never_believed_again() -> None:
     found = by_offset(10, 4, lambda offset, count: 4 if offset == 4 else 10)
     assert [turn.total for turn in found] == [10, None, None, None]
-    resumed = Listing(COUNTED, found[1].next or Progress())
+    resumed = ListingCourse(COUNTED, found[1].next or ListingProgress())
     assert resumed.take(Facts(2, total=10)).next is not None
 
 
@@ -184,7 +184,7 @@ def test_a_circle_is_noticed_after_several_pages() -> None:
 
 
 def test_the_page_limit_cuts_short() -> None:
-    listing = Listing(Course(Kind.TOKEN, max_pages=2))
+    listing = ListingCourse(Course(Continuation.TOKEN, max_pages=2))
     assert listing.take(Facts(1, "b")).cut_short is None
     assert listing.take(Facts(1, "c")).cut_short == "page limit of 2 reached (ELT_ASSETS_MAX_PAGES)"
 
@@ -226,7 +226,7 @@ def test_a_missing_list_after_an_empty_page_is_no_end() -> None:
 
 
 def test_a_list_under_a_parent_may_be_null() -> None:
-    course = Course(Kind.TOKEN, max_pages=9, under_parent=True)
+    course = Course(Continuation.TOKEN, max_pages=9, under_parent=True)
     assert turns(course, Facts(0, missing=Missing.NULL)) == [Turn(None)]
 
 
@@ -239,7 +239,7 @@ def test_one_page_is_all_there_is() -> None:
 
 @COUNTING
 def test_a_page_that_is_not_there_after_records_is_the_end(course: Course) -> None:
-    listing = Listing(course)
+    listing = ListingCourse(course)
     assert listing.meaning(Refusal.NOT_THERE) is Meaning.FAILURE
     listing.take(Facts(2))
     assert listing.meaning(Refusal.NOT_THERE) is Meaning.END
@@ -249,7 +249,7 @@ def test_a_page_that_is_not_there_after_records_is_the_end(course: Course) -> No
 
 @COUNTING
 def test_the_page_that_tries_a_total_may_be_refused(course: Course) -> None:
-    listing = Listing(course)
+    listing = ListingCourse(course)
     listing.take(Facts(2, total=4))
     assert listing.meaning(Refusal.BAD_REQUEST) is Meaning.FAILURE
     listing.take(Facts(2, total=4))
@@ -258,7 +258,7 @@ def test_the_page_that_tries_a_total_may_be_refused(course: Course) -> None:
 
 @COUNTING
 def test_the_page_after_one_that_says_that_no_more_follow_may_be_refused(course: Course) -> None:
-    listing = Listing(course)
+    listing = ListingCourse(course)
     listing.take(Facts(2, more=False))
     assert listing.meaning(Refusal.BAD_REQUEST) is Meaning.END
 
@@ -281,7 +281,7 @@ def test_a_last_page_that_was_the_first_proves_no_number(course: Course) -> None
 
 @pytest.mark.parametrize("course", [TOKEN, ADDRESS])
 def test_a_position_is_refused_by_its_provider_when_it_is_old(course: Course) -> None:
-    listing = Listing(course, Progress(3, "c", 4, 2, 2))
+    listing = ListingCourse(course, ListingProgress(3, "c", 4, 2, 2))
     assert {listing.meaning(refusal) for refusal in Refusal} == {Meaning.POSITION_REFUSED}
     listing.take(Facts(2, "d"))
     assert listing.meaning(Refusal.NOT_THERE) is Meaning.END
@@ -291,7 +291,7 @@ def test_a_position_is_refused_by_its_provider_when_it_is_old(course: Course) ->
 
 
 def test_a_saved_number_that_is_refused_outright_is_dropped() -> None:
-    assert Listing(NUMBERED, Progress(3, 3)).meaning(Refusal.BAD_REQUEST) is (
+    assert ListingCourse(NUMBERED, ListingProgress(3, 3)).meaning(Refusal.BAD_REQUEST) is (
         Meaning.POSITION_REFUSED
     )
 
@@ -305,13 +305,13 @@ def test_a_listing_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() -> None:
     whole = turns(COUNTED, *facts)
     for at in range(1, len(facts)):
         saved = msgspec.json.encode(whole[at - 1].next)
-        listing = Listing(COUNTED, msgspec.json.decode(saved, type=Progress))
+        listing = ListingCourse(COUNTED, msgspec.json.decode(saved, type=ListingProgress))
         assert [listing.take(one) for one in facts[at:]] == whole[at:]
 
 
 @COUNTING
 def test_counted_pages_are_known_beforehand_up_to_the_total(course: Course) -> None:
-    listing = Listing(course)
+    listing = ListingCourse(course)
     facts = Facts(5, total=14)
     place = listing.take(facts).next
     ahead = []
@@ -319,7 +319,7 @@ def test_counted_pages_are_known_beforehand_up_to_the_total(course: Course) -> N
         place = listing.ahead(place, facts)
         ahead.append(place and place.at)
     assert ahead == ([3, None] if course is NUMBERED else [10, None])
-    assert Listing(TOKEN).ahead(Progress(2, "b"), Facts(5)) is None
+    assert ListingCourse(TOKEN).ahead(ListingProgress(2, "b"), Facts(5)) is None
 
 
 @pytest.mark.parametrize(
@@ -340,10 +340,12 @@ def test_a_position_fits_its_kind(course: Course, good: list[object], bad: list[
 def test_a_listing_that_comes_as_far_as_the_provider_lets_it_is_cut_short(
     total: int | None, last: int
 ) -> None:
-    course = Course(Kind.NUMBERED, 100, start=1, reach=1000)
-    listing = Listing(course, Progress(page=10, at=10, listed=1000 - last, longest=100))
+    course = Course(Continuation.NUMBERED, 100, start=1, reach=1000)
+    listing = ListingCourse(
+        course, ListingProgress(page=10, at=10, listed=1000 - last, longest=100)
+    )
     turn = listing.take(Facts(last, total=total))
     assert turn.next is None
     assert turn.cut_short == "the provider lets 1,000 records be paged through at most"
-    listing = Listing(course, Progress(page=10, at=10, listed=899, longest=100))
+    listing = ListingCourse(course, ListingProgress(page=10, at=10, listed=899, longest=100))
     assert listing.take(Facts(100, total=999)).cut_short is None

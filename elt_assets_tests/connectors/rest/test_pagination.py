@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import pytest
 
 from elt_assets.connectors.json.page_envelope import Envelope
-from elt_assets.connectors.rest.listing_course import Kind
+from elt_assets.connectors.rest.listing_course import Continuation
 from elt_assets.connectors.rest.pagination import (
-    Answer,
     CountingPaginator,
     CursorPaginator,
     LinkHeaderPaginator,
     NextUrlPaginator,
+    PageAnswer,
     SinglePage,
     Step,
     another_size,
@@ -25,8 +25,8 @@ from elt_assets.errors import PageUnreadable
 URL = "https://api.example.com/v1/users?page=1"
 
 
-def answer(cursor: str | int | None = None, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer("page 1", URL, headers or {}, Envelope(b"[]", 0, cursor, None))
+def answer(cursor: str | int | None = None, headers: Mapping[str, str] | None = None) -> PageAnswer:
+    return PageAnswer("page 1", URL, headers or {}, Envelope(b"[]", 0, cursor, None))
 
 
 def test_a_cursor_is_sent_back_as_it_came() -> None:
@@ -84,9 +84,9 @@ def test_other_pages_seldom_begin_where_the_first_ones_do(size: int) -> None:
 
 
 def test_only_what_asks_for_a_length_can_list_otherwise() -> None:
-    numbered = CountingPaginator(Kind.NUMBERED, "page", 1, "per_page", 100)
+    numbered = CountingPaginator(Continuation.NUMBERED, "page", 1, "per_page", 100)
     assert numbered.otherwise().step(None).params == {"page": 1, "per_page": 83}
-    fixed = CountingPaginator(Kind.NUMBERED, "page", 1, None, 100)
+    fixed = CountingPaginator(Continuation.NUMBERED, "page", 1, None, 100)
     assert fixed.otherwise() == fixed
     cursor = CursorPaginator(("next",), "after")
     assert cursor.otherwise() is cursor

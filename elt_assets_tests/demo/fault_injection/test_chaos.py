@@ -9,7 +9,7 @@ from urllib3.exceptions import HTTPError
 
 from elt_assets.demo.fault_injection.chaos import FAULTS
 from elt_assets.demo.fault_injection.fault import ALWAYS, Family, Order, Plan, Suffered
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
@@ -21,7 +21,7 @@ OTHERS = IntegrationRef("demo-001", "people-002")
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ProviderProcess]:
-    with ProviderProcess(Layout(organizations=1, integrations=2, users=15)) as running:
+    with ProviderProcess(DemoLayout(organizations=1, integrations=2, users=15)) as running:
         yield running
 
 
@@ -141,8 +141,8 @@ def test_a_provider_with_chaos_fails_its_share_and_serves_the_rest() -> None:
     assert 10 < outcomes.count(200) < 50
 
 
-def bad_days(chaos: float) -> Layout:
-    return Layout(organizations=1, integrations=1, users=15, chaos=chaos)
+def bad_days(chaos: float) -> DemoLayout:
+    return DemoLayout(organizations=1, integrations=1, users=15, chaos=chaos)
 
 
 def attempted(provider: ProviderProcess) -> int:

@@ -10,13 +10,19 @@ import dagster as dg
 import pytest
 
 from elt_assets.orchestration.assets import live_progress
-from elt_assets.orchestration.assets.live_progress import EVERY, FIRST, IDLE, LiveProgress, Snapshot
-from elt_assets.sync.outcome import Outcome, Progress, Status
+from elt_assets.orchestration.assets.live_progress import (
+    EVERY,
+    FIRST,
+    IDLE,
+    LiveProgress,
+    RunProgress,
+)
+from elt_assets.sync.outcome import Outcome, Status, SyncProgress
 from elt_assets_tests.cli.conftest import wait_for
 from elt_assets_tests.testbed.fleet import Fleet
 
-SLOW = Progress("org:slow", "open", 0, 0)
-OTHER = Progress("org:other", "extract", 2, 200)
+SLOW = SyncProgress("org:slow", "open", 0, 0)
+OTHER = SyncProgress("org:other", "extract", 2, 200)
 BROKEN = Outcome("org:broken", "users", "s", Status.FAILED, error="org:broken: page 1: 401")
 
 
@@ -34,12 +40,12 @@ def failing() -> Generator[Outcome]:
 
 
 def test_what_is_under_way_is_named_longest_first_with_what_has_failed() -> None:
-    clock, reported = Clock(), list[Snapshot]()
+    clock, reported = Clock(), list[RunProgress]()
     log = LiveProgress(reported.append, clock)
     log.heard(SLOW)
     clock.now = FIRST
     log.heard(OTHER)
-    log.heard(Progress("org:broken", "open", 0, 0))
+    log.heard(SyncProgress("org:broken", "open", 0, 0))
     list(log.followed(failing()))
     log.write()
     assert str(reported[0]) == (
@@ -50,7 +56,7 @@ def test_what_is_under_way_is_named_longest_first_with_what_has_failed() -> None
 
 
 def test_reports_are_few_and_fewer_while_nothing_advances() -> None:
-    clock, reported = Clock(), list[Snapshot]()
+    clock, reported = Clock(), list[RunProgress]()
     log = LiveProgress(reported.append, clock)
     log.heard(SLOW)
     times = []
@@ -65,9 +71,9 @@ def test_reports_are_few_and_fewer_while_nothing_advances() -> None:
 
 
 def test_nothing_is_reported_once_nothing_is_under_way() -> None:
-    clock, reported = Clock(), list[Snapshot]()
+    clock, reported = Clock(), list[RunProgress]()
     log = LiveProgress(reported.append, clock)
-    log.heard(Progress("org:broken", "open", 0, 0))
+    log.heard(SyncProgress("org:broken", "open", 0, 0))
     list(log.followed(failing()))
     clock.now = 100.0
     log.write()

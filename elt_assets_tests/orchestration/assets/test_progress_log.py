@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from elt_assets.orchestration.assets.progress_log import ProgressLog
-from elt_assets.sync.outcome import Progress
+from elt_assets.sync.outcome import SyncProgress
 
-ONE = Progress("org-001:okta-main", "extract", 3, 1234)
-TWO = Progress("org-002:a.b_c-d", "extract", 1000, 99)
+ONE = SyncProgress("org-001:okta-main", "extract", 3, 1234)
+TWO = SyncProgress("org-002:a.b_c-d", "extract", 1000, 99)
 
 
 def test_only_the_newest_of_each_item_is_reported_and_only_now_and_then() -> None:
-    time, reported = [0.0], list[Sequence[Progress]]()
+    time, reported = [0.0], list[Sequence[SyncProgress]]()
     log = ProgressLog(reported.append, lambda one: one.partition, clock=lambda: time[0])
-    log.heard(Progress("org-001:okta-main", "extract", 1, 10))
+    log.heard(SyncProgress("org-001:okta-main", "extract", 1, 10))
     log.heard(ONE)
     log.heard(TWO)
     log.write()

@@ -15,7 +15,7 @@ from elt_assets.orchestration.checks.signin_checks import CHECKS
 from elt_assets.orchestration.checks.sync_checks import check_job
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.signin_events.admin import event_checks as of_events
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.cli.conftest import Command, Process
@@ -23,7 +23,7 @@ from elt_assets_tests.sync.worlds import Company, World, people
 from elt_assets_tests.testbed.fleet import QUIET, opened_fleet
 from elt_assets_tests.testbed.web_server import web_server
 
-EVERY = {ask.__name__ for ask in (*audit.ERRORS, *audit.WARNINGS)} | set(CHECKS)
+EVERY = {ask.__name__ for ask in (*standing_checks.ERRORS, *standing_checks.WARNINGS)} | set(CHECKS)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_every_quarantined_partition_is_named(own_home: Path) -> None:
         company.sync(ref, sync_id="s1")
         world.records = people(10)
         company.sync(ref, sync_id="s2")
-    found = audit.nothing_is_quarantined(company.platform, USERS)
+    found = standing_checks.nothing_is_quarantined(company.platform, USERS)
     company.platform.close()
     assert found.offending == 12
     named = {line.partition(": 20 deletes wait for a decision")[0] for line in found.sample}

@@ -12,7 +12,7 @@ import pytest
 from elt_assets.config.secret_refs import SecretRef
 from elt_assets.config.settings import Settings
 from elt_assets.definitions import build_defs
-from elt_assets.feed.consumers import Consumers, Webhook
+from elt_assets.feed.consumers import ConsumerEndpoint, Consumers
 from elt_assets.feed.scope import Scope
 from elt_assets.monitoring.health_report import report
 from elt_assets.orchestration.alerts.feed_issues import feed_issues
@@ -54,7 +54,7 @@ def test_a_tick_delivers_and_observes_only_what_is_new(company: Company, key: Se
     company.sync()
     with Provider(lambda _: Reply(status=204)) as receiver:
         Consumers(company.platform.database).add(
-            "app", Scope(), Webhook(receiver.url, key), after="0"
+            "app", Scope(), ConsumerEndpoint(receiver.url, key), after="0"
         )
         (observed,), cursor = tick(company, None)
         assert len(receiver.asked) == 1
@@ -76,7 +76,7 @@ def test_a_webhook_that_was_given_up_is_an_alert_and_fails_health(
     assert feed_issues(company.platform).open == []
     with Provider(lambda _: Reply(status=410)) as receiver:
         Consumers(company.platform.database).add(
-            "crm", Scope(), Webhook(receiver.url, key), after="0"
+            "crm", Scope(), ConsumerEndpoint(receiver.url, key), after="0"
         )
         (observed,), _ = tick(company, None)
     assert observed.metadata["consumers_that_need_a_person"].value == "crm"

@@ -21,16 +21,16 @@ from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import ProviderRefused
-from elt_assets.orchestration.web.request_guard import Access
+from elt_assets.orchestration.web.request_guard import RequestRules
 
-UI = Access.of("dagster.internal.example")
-HEALTH = Access.of("", read_only=True, probed=frozenset({"/health", "/ready"}))
+UI = RequestRules.of("dagster.internal.example")
+HEALTH = RequestRules.of("", read_only=True, probed=frozenset({"/health", "/ready"}))
 JSON = "application/json"
 MUTATION = 'mutation { terminateRun(runId: "x") { __typename } }'
 
 
 def status(
-    access: Access,
+    access: RequestRules,
     method: str = "GET",
     path: str = "/",
     query: str = "",
@@ -226,4 +226,8 @@ def test_the_health_endpoint_is_guarded(tmp_path: Path) -> None:
 
 def test_names_of_the_server_are_a_setting(tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path, allowed_hosts="ui.example, Other.Example")
-    assert Access.of(settings.allowed_hosts).hosts >= {"ui.example", "other.example", "localhost"}
+    assert RequestRules.of(settings.allowed_hosts).hosts >= {
+        "ui.example",
+        "other.example",
+        "localhost",
+    }

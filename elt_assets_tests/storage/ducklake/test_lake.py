@@ -24,14 +24,14 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.ducklake import lake_upkeep
 from elt_assets.storage.ducklake.lake import S3, LakeWarehouses
 from elt_assets.storage.warehouse import duckdb_extensions
-from elt_assets.storage.warehouse.warehouse import Layout, Table, View, Warehouse
+from elt_assets.storage.warehouse.warehouse import Table, View, Warehouse, WarehouseLayout
 from elt_assets_tests.storage.processes import another_process
 from elt_assets_tests.testbed.s3 import Storage, object_storage, on_bad_days
 from elt_assets_tests.testbed.servers import PASSWORD, Server
 
 ACME = IntegrationRef("acme", "main")
 OTHER = IntegrationRef("other", "main")
-LAYOUT = Layout(
+LAYOUT = WarehouseLayout(
     tables=(
         Table("numbers", "batch INTEGER NOT NULL, n INTEGER NOT NULL, word VARCHAR", records=True),
         Table("batches", "batch INTEGER NOT NULL, landed TIMESTAMP", key=("batch",)),

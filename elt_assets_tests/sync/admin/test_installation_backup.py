@@ -12,8 +12,8 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
-from elt_assets.sync.admin import audit
 from elt_assets.sync.admin import installation_backup as copying
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.admin.installation_backup import Backup, backup
 from elt_assets.sync.outcome import Status
 from elt_assets.sync.service import SyncService
@@ -33,7 +33,7 @@ def filled(company: Company) -> Company:
 
 def broken(platform: SyncService) -> list[str]:
     """Audits that fail in a restored home."""
-    return [ask.__name__ for ask in audit.ERRORS if not ask(platform, USERS).passed]  # type: ignore[attr-defined]
+    return [ask.__name__ for ask in standing_checks.ERRORS if not ask(platform, USERS).passed]  # type: ignore[attr-defined]
 
 
 def restored(folder: Path) -> SyncService:

@@ -12,7 +12,7 @@ import pytest
 
 from elt_assets.errors import InvalidInput, NotFound, ProviderUnavailable
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.admin.maintenance import MaintenanceReport, maintain
 from elt_assets.sync.clock import ago
 from elt_assets.sync.outcome import Status
@@ -75,7 +75,7 @@ def counts(report: MaintenanceReport) -> dict[str, int]:
 
 
 def replays(company: Company) -> bool:
-    return audit.log_replays(company.platform, USERS).passed
+    return standing_checks.log_replays(company.platform, USERS).passed
 
 
 def test_old_records_and_changes_go_and_what_is_kept_replays(aged: Company) -> None:

@@ -13,7 +13,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.storage.from_settings import operational_database
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.storage.operational.sqlite_database import SqliteDatabase
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.admin.installation_backup import backup
 from elt_assets.sync.admin.migrate_database import copy_to_file, migrate
 from elt_assets.sync.outcome import Status
@@ -91,7 +91,9 @@ def test_everything_is_there_and_the_next_sync_finds_it_unchanged(
         assert outcome.status is Status.UNCHANGED
         (approved,) = platform.approve(ACME, "ann")
         assert approved.counts.deletes == 26
-        failing = [ask.__name__ for ask in audit.ERRORS if not ask(platform, USERS).passed]  # type: ignore[attr-defined]
+        failing = [
+            ask.__name__ for ask in standing_checks.ERRORS if not ask(platform, USERS).passed
+        ]  # type: ignore[attr-defined]
         assert failing == []
 
 

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from elt_assets.config.safeguards import Safeguards
 from elt_assets.sync.detect.delete_guard import (
+    GuardVerdict,
     Harm,
     Harms,
     Limit,
-    Verdict,
     delete_limit,
     identities_changed,
     judge,
@@ -30,7 +30,7 @@ def judged(
     latest: int = 100,
     safeguards: Safeguards = DEFAULTS,
     history: tuple[int, ...] = (),
-) -> Verdict:
+) -> GuardVerdict:
     return judge(
         certificate,
         Harms(unique=unique, deletes=deletes, missing=deletes, latest=latest),
@@ -40,7 +40,7 @@ def judged(
 
 
 def test_a_few_deletes_of_a_complete_extraction_pass() -> None:
-    assert judged() == Verdict()
+    assert judged() == GuardVerdict()
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_without_deletes_there_is_nothing_to_guard(certificate: Certificate) -> 
 
 def test_an_incomplete_certificate_gives_its_own_reasons() -> None:
     reasons = ("page limit of 8 reached", "1 rejected records have no readable key")
-    assert judged(Certificate(reasons=reasons)) == Verdict(NO_DELETES, reasons)
+    assert judged(Certificate(reasons=reasons)) == GuardVerdict(NO_DELETES, reasons)
 
 
 def test_a_certificate_that_is_incomplete_without_a_reason_still_stops_deletes() -> None:
-    assert judged(Certificate()) == Verdict(
+    assert judged(Certificate()) == GuardVerdict(
         NO_DELETES, ("the extraction has no complete certificate",)
     )
 
@@ -65,7 +65,7 @@ def test_a_certificate_that_is_incomplete_without_a_reason_still_stops_deletes()
 def test_an_empty_listing_deletes_nobody_whatever_the_limits_allow() -> None:
     open_door = Safeguards(max_delete_share=1, max_delete_count=10**9)
     found = judged(unique=0, deletes=3, latest=3, safeguards=open_door)
-    assert found == Verdict(
+    assert found == GuardVerdict(
         NO_DELETES, ("the provider listed nobody and the latest table holds 3",)
     )
 
@@ -189,15 +189,15 @@ def test_a_reject_limit_of_one_never_fails() -> None:
 
 def harmed(
     recent: RecentHarm = NO_RECENT_HARM, safeguards: Safeguards = DEFAULTS, **harms: int
-) -> Verdict:
+) -> GuardVerdict:
     """The verdict on a sync that deletes nothing, of 100 rows unless said otherwise."""
     found = Harms(**{"latest": 100, "unique": 100} | harms)
     return judge(COMPLETE, found, safeguards, recent=recent)
 
 
 def test_a_fifth_may_be_deactivated_and_no_more() -> None:
-    assert harmed(deactivations=20) == Verdict()
-    assert harmed(deactivations=21) == Verdict(
+    assert harmed(deactivations=20) == GuardVerdict()
+    assert harmed(deactivations=21) == GuardVerdict(
         frozenset({Harm.DEACTIVATION}),
         ("21 of 100 would be deactivated and at most 20 may be (20%, 500 at most)",),
     )
@@ -205,19 +205,19 @@ def test_a_fifth_may_be_deactivated_and_no_more() -> None:
 
 def test_a_fifth_may_lose_a_value_and_no_more() -> None:
     lost = Harms(100, 100, losing=21, losses={"name": 1, "email": 20})
-    assert judge(COMPLETE, lost, DEFAULTS) == Verdict(
+    assert judge(COMPLETE, lost, DEFAULTS) == GuardVerdict(
         frozenset({Harm.LOSS}),
         (
             "21 of 100 would be left without a value that they have (email 20, name 1) and at "
             "most 20 may be (20%, 500 at most)",
         ),
     )
-    assert harmed(losing=20) == Verdict()
+    assert harmed(losing=20) == GuardVerdict()
 
 
 def test_each_kind_of_harm_has_a_limit_of_its_own() -> None:
     limits = Safeguards(max_deactivate_count=1, max_loss_count=2)
-    assert harmed(safeguards=limits, deactivations=1, losing=2) == Verdict()
+    assert harmed(safeguards=limits, deactivations=1, losing=2) == GuardVerdict()
     assert harmed(safeguards=limits, deactivations=2).withheld == {Harm.DEACTIVATION}
     assert harmed(safeguards=limits, losing=3).withheld == {Harm.LOSS}
     assert harmed(safeguards=limits, deactivations=2, losing=3).withheld == {
@@ -237,7 +237,7 @@ def test_withheld_deactivations_do_not_stop_deletes() -> None:
 
 def test_harm_of_the_last_day_counts() -> None:
     recent = RecentHarm(latest=100, deletes=19, deactivations=19, losses=19)
-    assert harmed(recent, deactivations=1, losing=1) == Verdict()
+    assert harmed(recent, deactivations=1, losing=1) == GuardVerdict()
     assert harmed(recent, deactivations=2).reasons == (
         "2 of 100 would be deactivated, after 19 in the last 24 hours, and at most 20 may be "
         "(20%, 500 at most)",
@@ -245,22 +245,27 @@ def test_harm_of_the_last_day_counts() -> None:
     assert harmed(recent, losing=2).withheld == {Harm.LOSS}
     found = Harms(81, 79, missing=2, deletes=2)
     assert judge(COMPLETE, found, DEFAULTS, recent=recent).withheld == NO_DELETES
-    assert judge(COMPLETE, found, DEFAULTS) == Verdict()
+    assert judge(COMPLETE, found, DEFAULTS) == GuardVerdict()
 
 
 def test_what_was_done_before_asks_for_nothing_by_itself() -> None:
-    assert harmed(RecentHarm(latest=100, deletes=90, deactivations=90, losses=90)) == Verdict()
+    assert harmed(RecentHarm(latest=100, deletes=90, deactivations=90, losses=90)) == GuardVerdict()
 
 
 def test_the_share_is_of_the_rows_that_stood_before_the_last_day() -> None:
     found = Harms(90, 80, missing=10, deletes=10)
-    assert judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=100, deletes=10)) == Verdict()
-    assert judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=99, deletes=10)) != Verdict()
+    assert (
+        judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=100, deletes=10))
+        == GuardVerdict()
+    )
+    assert (
+        judge(COMPLETE, found, DEFAULTS, recent=RecentHarm(latest=99, deletes=10)) != GuardVerdict()
+    )
 
 
 def test_memberships_go_as_a_matter_of_routine() -> None:
     found = Harms(100, 50, missing=50, deletes=50)
-    assert judge(COMPLETE, found, DEFAULTS, removals=True) == Verdict()
+    assert judge(COMPLETE, found, DEFAULTS, removals=True) == GuardVerdict()
     assert judge(COMPLETE, found, DEFAULTS).withheld == NO_DELETES
     more = Harms(100, 49, missing=51, deletes=51)
     assert judge(COMPLETE, more, DEFAULTS, removals=True).withheld == NO_DELETES
@@ -271,7 +276,7 @@ def test_memberships_go_as_a_matter_of_routine() -> None:
 def test_groups_that_stand_are_not_emptied_as_a_matter_of_routine() -> None:
     found = Harms(100, 79, missing=21, deletes=21, orphaned=21, emptied=3)
     verdict = judge(COMPLETE, found, DEFAULTS, removals=True)
-    assert verdict == Verdict(
+    assert verdict == GuardVerdict(
         NO_DELETES,
         (
             "21 of 100 would be removed from 3 groups that still stand and would be empty and at "
@@ -279,7 +284,7 @@ def test_groups_that_stand_are_not_emptied_as_a_matter_of_routine() -> None:
         ),
     )
     few = Harms(100, 60, missing=40, deletes=40, orphaned=20, emptied=3)
-    assert judge(COMPLETE, few, DEFAULTS, removals=True) == Verdict()
+    assert judge(COMPLETE, few, DEFAULTS, removals=True) == GuardVerdict()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from elt_assets.connectors.source import Incremental, Page
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.admin.maintenance import maintain
 from elt_assets.sync.detect.change_detection import Detection
 from elt_assets.sync.extract import page_reuse
@@ -225,7 +225,7 @@ def test_a_file_that_missed_the_newest_apply_still_knows_what_it_stored(
     assert company.sync(sync_id="s2").status is Status.UNCHANGED
     assert stored(company) == {"s1": 5}
     assert comparisons == ["s1", "s2"], "the log can only catch up by comparing"
-    assert audit.log_replays(company.platform, USERS).passed
+    assert standing_checks.log_replays(company.platform, USERS).passed
 
 
 def test_a_listing_that_is_older_than_what_was_applied_in_between_is_compared(

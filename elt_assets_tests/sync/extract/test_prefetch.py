@@ -9,7 +9,7 @@ import pytest
 
 from elt_assets.connectors import slot
 from elt_assets.connectors.slot import Slot
-from elt_assets.sync.extract.prefetch import Line, fetched_ahead, prefetched
+from elt_assets.sync.extract.prefetch import PrefetchQueue, fetched_ahead, prefetched
 
 ROOM = 100
 
@@ -39,7 +39,7 @@ class Patient:
 
 def ahead(items: Iterator[Thing], leaving: threading.Event | None = None) -> Generator[Thing]:
     helper = Patient()
-    line = Line[Thing](ROOM, 4, helper.wait)
+    line = PrefetchQueue[Thing](ROOM, 4, helper.wait)
     return prefetched(items, line, leaving or threading.Event(), helper)
 
 
@@ -157,7 +157,7 @@ def test_what_is_fetched_ahead_is_fetched_without_a_slot_and_no_further_than_the
         yield from reached.things(9)
 
     slot.take(Slot(lambda _: True, lambda _: None))
-    line = Line[Thing](ROOM, 1, Patient().wait)
+    line = PrefetchQueue[Thing](ROOM, 1, Patient().wait)
     try:
         with closing(fetched_ahead(items(), line, threading.Event())) as coming:
             for thing in coming:
@@ -174,7 +174,9 @@ def test_an_error_of_what_is_fetched_ahead_comes_in_its_place_and_leaves_no_thre
         raise ValueError("the second one")
 
     before = threading.active_count()
-    coming = fetched_ahead(items(), Line[Thing](ROOM, 1, Patient().wait), threading.Event())
+    coming = fetched_ahead(
+        items(), PrefetchQueue[Thing](ROOM, 1, Patient().wait), threading.Event()
+    )
     assert next(coming).number == 0
     with pytest.raises(ValueError, match="the second one"):
         next(coming)

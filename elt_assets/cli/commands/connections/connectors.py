@@ -6,7 +6,7 @@ import click
 
 from elt_assets.cli.console.exit_statuses import FAILED
 from elt_assets.cli.console.output import as_json, note, print_json, print_table
-from elt_assets.conformance.verdict import Finding, Verdict
+from elt_assets.conformance.verdict import CheckOutcome, Finding
 from elt_assets.conformance.verify import verify as verified
 
 
@@ -50,6 +50,6 @@ def verify(connector: str, against: str | None, provider: str, as_json: bool) ->
             ("stream", "check", "verdict", "detail"),
             [(one.stream, one.check, str(one.verdict), one.detail) for one in report.findings],
         )
-        failed = sum(one.verdict is Verdict.FAILED for one in report.findings)
+        failed = sum(one.verdict is CheckOutcome.FAILED for one in report.findings)
         note(f"{connector} against {report.against}: {failed} of {len(report.findings)} failed")
     return 0 if report.passed else FAILED

@@ -13,7 +13,7 @@ _FIELDS = ("name", "email", "active")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class KeyComparison:
     """The number of records of the provider, and the keys that differ between the two sides."""
 
     held: int
@@ -40,7 +40,9 @@ class Comparison:
         return found or "equal"
 
 
-def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]) -> Comparison:
+def compare(
+    records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
+) -> KeyComparison:
     """Compare records of `users --json` with the provider's truth, by external id."""
     return _compared(
         ((record["external_id"], _content(record)) for record in records),
@@ -50,7 +52,7 @@ def compare(records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, A
 
 def compare_stream(
     stream: Stream, records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
-) -> Comparison:
+) -> KeyComparison:
     """Compare records of any stream with the provider's truth, in the columns of the truth."""
     keys = [column.name for column in stream.key]
     theirs = {" / ".join(record[name] for name in keys): dict(record) for record in truth}
@@ -66,7 +68,7 @@ def compare_stream(
 
 def compare_events(
     records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
-) -> Comparison:
+) -> KeyComparison:
     """Compare loaded sign-in events with those of API and files together, field by field."""
     theirs = {_event(record): _told(record, record) for record in truth}
     fields = next(iter(theirs.values()), {})
@@ -85,14 +87,14 @@ def _event(record: Mapping[str, Any]) -> str:
 
 def _compared(
     records: Iterable[tuple[str, dict[str, Any]]], theirs: Mapping[str, dict[str, Any]]
-) -> Comparison:
+) -> KeyComparison:
     ours: dict[str, dict[str, Any]] = {}
     repeated = set()
     for key, content in records:
         if key in ours:
             repeated.add(key)
         ours[key] = content
-    return Comparison(
+    return KeyComparison(
         held=len(theirs),
         missing=tuple(sorted(theirs.keys() - ours.keys())),
         left_over=tuple(sorted(ours.keys() - theirs.keys())),

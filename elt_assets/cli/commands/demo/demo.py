@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from elt_assets.cli.commands.demo.chaos_sync import attempt, describe, sync_through_faults
-from elt_assets.cli.commands.demo.comparison import Comparison, compare, compare_stream
+from elt_assets.cli.commands.demo.comparison import KeyComparison, compare, compare_stream
 from elt_assets.cli.commands.demo.heard import heard_since, show_heard
 from elt_assets.cli.commands.demo.provider import (
     command_line,
@@ -25,7 +25,7 @@ from elt_assets.cli.commands.sync import new_sync_id, status_of
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.foreground import run_syncs
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.feed.numbering import number_entries
 from elt_assets.identifiers import IntegrationRef
@@ -40,7 +40,7 @@ class Round:
 
     number: int
     outcomes: Sequence[Outcome]
-    comparisons: dict[tuple[str, str], Comparison]
+    comparisons: dict[tuple[str, str], KeyComparison]
     """By partition and stream."""
 
     @property
@@ -97,7 +97,7 @@ def demo(
     """
     if context.invoked_subcommand:
         return 0
-    layout = Layout(**layout_options)
+    layout = DemoLayout(**layout_options)
     settings = load_settings()
     token_path = token_file_of(settings)
     with SyncService.open(settings) as platform:

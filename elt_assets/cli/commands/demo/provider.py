@@ -14,12 +14,12 @@ import yaml
 
 from elt_assets.cli.console.output import note, program
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
+from elt_assets.demo.provider_server import serve
 from elt_assets.demo.registration import provider_data
-from elt_assets.demo.server import serve
 from elt_assets.errors import EltAssetsError, InvalidInput
 
-_DEFAULTS = Layout()
+_DEFAULTS = DemoLayout()
 
 
 def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 def provider(port: int, token_file: Path | None, **layout_options: Any) -> None:
     """Serve generated people over HTTP on loopback until Ctrl-C."""
-    layout = Layout(**layout_options)
+    layout = DemoLayout(**layout_options)
     token_path = (token_file or token_file_of(load_settings())).absolute()
     try:
         serve(
@@ -125,7 +125,7 @@ def token_in(path: Path) -> str:
     return token
 
 
-def command_line(layout: Layout, port: int) -> str:
+def command_line(layout: DemoLayout, port: int) -> str:
     """The command that serves this layout on this port, with the token of the demo."""
     names = ("organizations", "integrations", "users", "seed", "page_size", "round", "signins")
     options = [
@@ -136,7 +136,7 @@ def command_line(layout: Layout, port: int) -> str:
     return " ".join((program(), "provider", f"--port {port}", *options))
 
 
-def _introduce(url: str, layout: Layout, token_path: Path) -> None:
+def _introduce(url: str, layout: DemoLayout, token_path: Path) -> None:
     """Print where the provider listens and how to connect its first integration."""
     click.echo(f"{url} serves {layout.integrations:,} integrations of {layout.users:,} people.")
     ref = next(iter(layout.worlds()), None)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from elt_assets.cli.commands.demo.comparison import Comparison, compare_events
+from elt_assets.cli.commands.demo.comparison import KeyComparison, compare_events
 from elt_assets.cli.commands.demo.provider import command_line, token_file_of, token_in
 from elt_assets.cli.commands.demo.registered_demo import clear_earlier_demo, register
 from elt_assets.cli.commands.sync import new_sync_id
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.foreground import run_days, run_syncs
 from elt_assets.config.settings import Settings, load_settings
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.signin_files import exports, signin_truth, unusable, write_exports
 from elt_assets.sync.service import SyncService
@@ -38,7 +38,7 @@ _LONGEST_ERROR = 200
 class Held(msgspec.Struct, frozen=True):
     """The content of the warehouse, compared with the provider and its files."""
 
-    events: Comparison
+    events: KeyComparison
     letters: int
     summaries: int
 
@@ -77,7 +77,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
     dependent steps are skipped, those of the files are not. Then the day is repaired and loaded
     again. The exit status is 0 only if every row is right.
     """
-    layout = Layout(
+    layout = DemoLayout(
         organizations=2, integrations=3, users=users, signins=signins, seed=seed, page_size=20
     )
     days = _before_today(count)
@@ -164,7 +164,7 @@ def _clear(settings: Settings, token_path: Path) -> None:
             file.unlink()
 
 
-def _held(settings: Settings, layout: Layout, days: Sequence[date]) -> Held:
+def _held(settings: Settings, layout: DemoLayout, days: Sequence[date]) -> Held:
     from elt_assets.signin_events.pipeline import EventPipeline
 
     demos = {ref.organization_id for ref in layout.worlds()}

@@ -10,7 +10,7 @@ import click
 from elt_assets.cli.console.output import note, print_json, program
 
 if TYPE_CHECKING:
-    from elt_assets.client.runs import Job
+    from elt_assets.client.run_descriptions import Job
     from elt_assets.client.web_server import Server
 
 

@@ -18,8 +18,8 @@ from elt_assets.cli.console.output import as_json, note, program
 from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from elt_assets.client.run_descriptions import Run
     from elt_assets.client.run_timeline import RunTimeline, Task
-    from elt_assets.client.runs import Run
     from elt_assets.client.web_server import Server
 
 RESUMES_TAG = "elt_assets/resumes"
@@ -80,8 +80,8 @@ def _check_ended(timelines: Sequence[RunTimeline]) -> None:
 
 def _at_work(server: Server, keys: Sequence[str]) -> dict[Task, Run]:
     """What runs that have not ended work on, or will."""
+    from elt_assets.client.run_descriptions import RUNNING, WAITING
     from elt_assets.client.run_timeline import Task
-    from elt_assets.client.runs import RUNNING, WAITING
 
     return {
         Task(job, key): run

@@ -16,8 +16,8 @@ from elt_assets.cli.console.output import as_json, note, print_json, print_table
 from elt_assets.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from elt_assets.client.run_descriptions import Run
     from elt_assets.client.run_timeline import RunTimeline
-    from elt_assets.client.runs import Run
     from elt_assets.client.web_server import Server
 
 _LISTED = 20
@@ -166,8 +166,8 @@ def cancel(name: str, url: str) -> None:
 @as_json
 def queues(url: str, as_json: bool) -> None:
     """Show queued runs and why they wait, running runs, and whether the daemon is alive."""
+    from elt_assets.client.run_descriptions import RUNNING
     from elt_assets.client.run_queue import explained
-    from elt_assets.client.runs import RUNNING
 
     server = server_at(url)
     queue = server.queue()

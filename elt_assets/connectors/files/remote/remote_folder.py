@@ -16,7 +16,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.files.files_data import FilesData
 from elt_assets.connectors.files.folder import File, Folder, changed, is_passed_over
 from elt_assets.connectors.files.remote.remote_data import S3Remote, SftpRemote
-from elt_assets.connectors.files.remote.storage import Found, Storage
+from elt_assets.connectors.files.remote.storage import RemoteFile, Storage
 from elt_assets.connectors.limits import FetchLimits
 
 
@@ -78,7 +78,7 @@ def remote_folder(
     )
 
 
-def _file(found: Found) -> File:
+def _file(found: RemoteFile) -> File:
     mark = int.from_bytes(hashlib.sha256(found.mark.encode()).digest()[:6], "big")
     return File(found.name, found.size, found.mtime_ns, mark)
 

@@ -18,8 +18,8 @@ import msgspec
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.files.folder import changed
 from elt_assets.connectors.files.remote.remote_data import S3Remote
-from elt_assets.connectors.files.remote.storage import MOST_NAMES, Found, too_many
-from elt_assets.connectors.http.http_client import Client, NotThere, Request, Response
+from elt_assets.connectors.files.remote.storage import MOST_NAMES, RemoteFile, too_many
+from elt_assets.connectors.http.http_client import Client, NotThere, PageRequest, Response
 from elt_assets.connectors.http.signing.aws_signature import AwsSignature
 from elt_assets.connectors.http.throttle import Throttle
 from elt_assets.connectors.limits import FetchLimits
@@ -61,7 +61,7 @@ class S3Storage:
         """Requests sent so far."""
         return self._client.requests
 
-    def listed(self, pattern: str) -> list[Found]:
+    def listed(self, pattern: str) -> list[RemoteFile]:
         """The objects whose names below the prefix match, `*` matching within a folder."""
         found = []
         # What stands before the first wildcard narrows the listing.
@@ -73,16 +73,16 @@ class S3Storage:
             name = one.name.removeprefix(self._prefix)
             parts = name.split("/")
             if len(parts) == len(steps) and all(map(fnmatchcase, parts, steps)):
-                found.append(Found(name, one.size, one.mtime_ns, one.mark))
+                found.append(RemoteFile(name, one.size, one.mtime_ns, one.mark))
         return found
 
-    def fetch(self, file: Found, into: IO[bytes]) -> None:
+    def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
         """Write the object's bytes into a file. Raises as `listed`."""
         what = file.name
         url = f"{self._bucket}/{quote(self._prefix + file.name, safe='/-_.~')}"
         try:
             headers = self._client.fetch(
-                Request(what, url, into=into), lambda response: response.headers
+                PageRequest(what, url, into=into), lambda response: response.headers
             )
         except NotThere:
             raise changed(file.name, "is gone") from None
@@ -98,7 +98,7 @@ class S3Storage:
         """End what is under way."""
         self._client.close()
 
-    def _contents(self, prefix: str) -> Iterator[Found]:
+    def _contents(self, prefix: str) -> Iterator[RemoteFile]:
         params = {
             "list-type": "2",
             "prefix": prefix,
@@ -111,7 +111,7 @@ class S3Storage:
             what = f"the listing of {self._remote.url}"
             try:
                 result = self._client.fetch(
-                    Request(what, self._bucket, params), partial(self._read, what)
+                    PageRequest(what, self._bucket, params), partial(self._read, what)
                 )
             except NotThere:
                 raise PermanentError(
@@ -134,12 +134,12 @@ class S3Storage:
         return result
 
 
-def _found(one: dict[str, Any]) -> Found:
+def _found(one: dict[str, Any]) -> RemoteFile:
     try:
         modified = datetime.fromisoformat(one["LastModified"])
         mark = str(one["ETag"]).strip('"')
         # Before 1970 the arithmetic would round otherwise; no object is that old.
         moment = int(modified.timestamp() * 1000) * 10**6
-        return Found(unquote(one["Key"]), int(one["Size"]), moment, mark)
+        return RemoteFile(unquote(one["Key"]), int(one["Size"]), moment, mark)
     except (KeyError, TypeError, ValueError):
         raise PageUnreadable("an object in the listing has no name, size, time or ETag") from None

@@ -15,7 +15,7 @@ import paramiko
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.files.folder import changed
 from elt_assets.connectors.files.remote.remote_data import SftpRemote
-from elt_assets.connectors.files.remote.storage import MOST_NAMES, Found, too_many
+from elt_assets.connectors.files.remote.storage import MOST_NAMES, RemoteFile, too_many
 from elt_assets.connectors.http.auth import named
 from elt_assets.connectors.http.deadline import Deadline
 from elt_assets.connectors.limits import FetchLimits
@@ -46,10 +46,10 @@ class SftpStorage:
         self.requests = 0
         """Connections so far."""
 
-    def listed(self, pattern: str) -> list[Found]:
+    def listed(self, pattern: str) -> list[RemoteFile]:
         """The files whose names match. Raises `ProviderUnavailable` or `ProviderRefused`."""
         with self._connected(self._limits.timeout) as client:
-            found: list[Found] = []
+            found: list[RemoteFile] = []
             seen = 0
             steps = pattern.split("/")
             folders = [""]
@@ -72,7 +72,7 @@ class SftpStorage:
                 folders = inner
             return found
 
-    def fetch(self, file: Found, into: IO[bytes]) -> None:
+    def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
         """Write the file's bytes into another. Raises as `listed`."""
         with self._connected(self._limits.page_timeout) as client:
             path = f"{self._folder}/{file.name}"
@@ -194,5 +194,5 @@ def _kind(algorithm: str) -> str:
     return "ssh-rsa" if algorithm.startswith("rsa-sha2") else algorithm
 
 
-def _found(name: str, status: paramiko.SFTPAttributes) -> Found:
-    return Found(name, status.st_size or 0, (status.st_mtime or 0) * 10**9, "")
+def _found(name: str, status: paramiko.SFTPAttributes) -> RemoteFile:
+    return RemoteFile(name, status.st_size or 0, (status.st_mtime or 0) * 10**9, "")

@@ -12,7 +12,7 @@ MOST_NAMES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RemoteFile:
     """A file as it was listed; `mark` is what the storage says of its content."""
 
     name: str
@@ -28,10 +28,10 @@ class Storage(Protocol):
     def requests(self) -> int:
         """What was sent so far."""
 
-    def listed(self, pattern: str) -> list[Found]:
+    def listed(self, pattern: str) -> list[RemoteFile]:
         """The files whose names match. Raises `ProviderUnavailable` or `ProviderRefused`."""
 
-    def fetch(self, file: Found, into: IO[bytes]) -> None:
+    def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
         """Write the bytes of that file, and of no other that took its name, into another."""
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote
 from urllib3.util import parse_url
 
 from elt_assets.config.secret_refs import SecretRef, Secrets
-from elt_assets.connectors.http.auth import Credentials, Outgoing, named, sendable
+from elt_assets.connectors.http.auth import Credentials, UnsignedRequest, named, sendable
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -54,7 +54,7 @@ class AwsSignature:
         """Signing again gives nothing better."""
         return False
 
-    def _headers(self, access: str, key: str, request: Outgoing) -> dict[str, str]:
+    def _headers(self, access: str, key: str, request: UnsignedRequest) -> dict[str, str]:
         now = datetime.now(UTC)
         moment, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
         content = hashlib.sha256(request.body.encode()).hexdigest()
@@ -73,7 +73,9 @@ class AwsSignature:
             f"SignedHeaders={names}, Signature={signature}",
         }
 
-    def _canonical(self, request: Outgoing, added: dict[str, str], content: str) -> tuple[str, str]:
+    def _canonical(
+        self, request: UnsignedRequest, added: dict[str, str], content: str
+    ) -> tuple[str, str]:
         """The canonical request, and the names of the headers in it."""
         parts = parse_url(request.url)
         headers = {

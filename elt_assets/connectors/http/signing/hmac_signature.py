@@ -15,7 +15,7 @@ from typing import Literal
 from urllib3.util import parse_url
 
 from elt_assets.config.secret_refs import SecretRef, Secrets
-from elt_assets.connectors.http.auth import Credentials, Outgoing, named
+from elt_assets.connectors.http.auth import Credentials, UnsignedRequest, named
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.errors import SecretMissing
 
@@ -51,7 +51,7 @@ class Hmac:
         """Signing again gives nothing better."""
         return False
 
-    def _headers(self, key: bytes, request: Outgoing) -> dict[str, str]:
+    def _headers(self, key: bytes, request: UnsignedRequest) -> dict[str, str]:
         moment = self._moment()
         parts = parse_url(request.url)
         body = request.body.encode()

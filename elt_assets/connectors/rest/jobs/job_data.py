@@ -44,7 +44,7 @@ JobPath = Annotated[RelativePath, AfterValidator(_job_path)]
 JobCondition = Annotated[str, AfterValidator(_condition)]
 
 
-class ExportFile(Strict):
+class JobFile(Strict):
     """The file of a job: plain, or compressed with gzip, zstd or as the one file of a ZIP."""
 
     format: Literal["jsonl", "csv", "json"] = Field("jsonl", description="What it holds.")
@@ -77,7 +77,7 @@ class ExportJob(Strict):
         description="Or where the state has the file's address, e.g. location; a host that is not "
         "the API's own must be in allowed_hosts.",
     )
-    file: ExportFile = Field(ExportFile(), description="What the file is.")
+    file: JobFile = Field(JobFile(), description="What the file is.")
 
     @model_validator(mode="after")
     def _one_place(self) -> ExportJob:

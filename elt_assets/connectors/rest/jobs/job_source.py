@@ -21,16 +21,16 @@ from elt_assets.config.durations import duration
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors import slot
 from elt_assets.connectors.files.files_data import FileStream
-from elt_assets.connectors.http.http_client import NotThere, Request, Response
+from elt_assets.connectors.http.http_client import NotThere, PageRequest, Response
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.limits import FetchLimits, page_limit_reached
 from elt_assets.connectors.mapping.evaluate import holds, text_at
 from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.rest.jobs.export_file import chunks
 from elt_assets.connectors.rest.jobs.job_data import ExportJob
+from elt_assets.connectors.rest.jobs.job_file import chunks
 from elt_assets.connectors.rest.pages.row_filter import kept
-from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.pagination import PageAnswer
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, KnownPage, Page
@@ -103,7 +103,7 @@ class JobSource(RestSource):
         self,
         cursor: Cursor | None,
         since: str | None = None,
-        first: Callable[[], Answer] | None = None,
+        first: Callable[[], PageAnswer] | None = None,
     ) -> Iterator[Page]:
         """Yield chunks after `cursor` (from the first when None) up to the last one."""
         place = _resumed(cursor)
@@ -170,7 +170,7 @@ class JobSource(RestSource):
         every = duration(described.every).total_seconds()
         ends = time.monotonic() + duration(described.most).total_seconds()
         what = "the job's state"
-        request = Request(what, self._address(described.poll, job))
+        request = PageRequest(what, self._address(described.poll, job))
         done = parse(described.done)
         failed = None if described.failed is None else parse(described.failed)
         while True:
@@ -191,7 +191,7 @@ class JobSource(RestSource):
     def _download(self, job: str, state: Any, into: IO[bytes]) -> None:
         described, what = self._job, "the job's file"
         if described.download is not None:
-            request = Request(what, self._address(described.download, job), into=into)
+            request = PageRequest(what, self._address(described.download, job), into=into)
         else:
             assert described.url is not None  # noqa: S101
             found = text_at(parse(described.url), state)
@@ -201,7 +201,7 @@ class JobSource(RestSource):
                 )
             url = urljoin(f"{self._endpoint}/", found)
             trusted = self._origins.may_carry_credentials(url, "the address of the job's file")
-            request = Request(what, url, with_credentials=trusted, into=into)
+            request = PageRequest(what, url, with_credentials=trusted, into=into)
         self._client.fetch(request, lambda _: None)
 
     def _address(self, path: str, job: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import quote, unquote_plus
 
-from elt_assets.connectors.http.http_client import Request
+from elt_assets.connectors.http.http_client import PageRequest
 from elt_assets.connectors.http.origin import Origins
 from elt_assets.connectors.mapping.templates import filled
 from elt_assets.connectors.rest.listing_course import Position
@@ -68,7 +68,7 @@ class ListingRequests:
         found = [text for name, text in params.items() if name.lower() in _SIZES]
         return int(found[0]) if len(found) == 1 and found[0].isdecimal() else None
 
-    def at(self, what: str, position: Position | None) -> Request:
+    def at(self, what: str, position: Position | None) -> PageRequest:
         """The request for a position, called `what` in errors.
 
         Raises `PageUnreadable` for an address that must not be followed.
@@ -77,13 +77,13 @@ class ListingRequests:
         posted = None if self.body is None else self.body.posted(step.params)
         if step.url is None:
             params = self.params if posted else {**self.params, **step.query}
-            return Request(what, self.url, params, posted=posted)
+            return PageRequest(what, self.url, params, posted=posted)
         trusted = self.origins.may_carry_credentials(step.url, f"the address of {what}")
-        return Request(what, step.url, with_credentials=trusted, posted=posted)
+        return PageRequest(what, step.url, with_credentials=trusted, posted=posted)
 
-    def matching(self, what: str, params: Mapping[str, str]) -> Request:
+    def matching(self, what: str, params: Mapping[str, str]) -> PageRequest:
         """The request for the first page with other parameters."""
-        return Request(what, self.url, {**params, **self.paginator.step(None).query})
+        return PageRequest(what, self.url, {**params, **self.paginator.step(None).query})
 
     def mark(self, position: Position | None) -> Hashable:
         """What is asked for at a position, whatever else the position remembers."""
@@ -99,7 +99,7 @@ class ListingRequests:
         return position if link is None else without_parameters(link, secret)
 
 
-def request_identity(request: Request) -> str:
+def request_identity(request: PageRequest) -> str:
     """What is requested, without the address: a query may contain a person's name."""
     posted = () if request.posted is None else (request.posted.text,)
     asked = json.dumps([request.url, sorted(request.params.items()), *posted])

@@ -24,17 +24,17 @@ from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.rest.listing_course import (
     Course,
     Facts,
-    Listing,
+    ListingCourse,
+    ListingProgress,
     Meaning,
     Missing,
     Position,
-    Progress,
     Refusal,
     Turn,
 )
 from elt_assets.connectors.rest.pages.listing_requests import ListingRequests, request_identity
 from elt_assets.connectors.rest.pages.page_reader import PageReader
-from elt_assets.connectors.rest.pagination import Answer, NextFrom
+from elt_assets.connectors.rest.pagination import NextFrom, PageAnswer
 from elt_assets.connectors.source import KnownPage, Page
 from elt_assets.errors import PageUnreadable, PositionRefused, ProviderRefused
 
@@ -64,7 +64,7 @@ class PageFetch:
             self, requests=self.requests.under(in_path), under=f" under {_shortened(key)!r}"
         )
 
-    def answer(self, listing: Listing, fetch: Callable[[], Answer]) -> Answer:
+    def answer(self, listing: ListingCourse, fetch: Callable[[], PageAnswer]) -> PageAnswer:
         """The answer to the page at hand, or what its refusal comes to."""
         try:
             return fetch()
@@ -77,9 +77,9 @@ class PageFetch:
                 raise
         there = refusal is Refusal.BAD_REQUEST
         envelope = self.reader.nothing(Missing.REFUSED if there else Missing.NOT_THERE)
-        return Answer(self._name(listing.progress), self.requests.url, {}, envelope)
+        return PageAnswer(self._name(listing.progress), self.requests.url, {}, envelope)
 
-    def fetch(self, progress: Progress, stop: threading.Event | None = None) -> Answer:
+    def fetch(self, progress: ListingProgress, stop: threading.Event | None = None) -> PageAnswer:
         """The answer to the request for a page. Raises as `Source.pages` does."""
         what = self._name(progress)
         request = self.requests.at(what, progress.at)
@@ -90,14 +90,14 @@ class PageFetch:
         if known is not None and (known.next is not None or not from_headers):
             request = replace(request, etag=known.etag)
 
-        def read(response: Response) -> Answer:
+        def read(response: Response) -> PageAnswer:
             if self.requests.body is not None:
                 self.requests.body.check(response.body, what)
             return self.reader.read(what, response, asked, known)
 
         return self.client.fetch(request, read, stop)
 
-    def facts(self, answer: Answer, page: int) -> Facts:
+    def facts(self, answer: PageAnswer, page: int) -> Facts:
         """What an answer says about the course of the listing."""
         envelope, known = answer.envelope, answer.known
         paging = self.requests.paginator
@@ -114,7 +114,7 @@ class PageFetch:
             envelope.missing,
         )
 
-    def page(self, answer: Answer, turn: Turn) -> Page:
+    def page(self, answer: PageAnswer, turn: Turn) -> Page:
         """An answer as the engine takes it."""
         is_posted = self.requests.body is not None
         return self.reader.page(answer, turn, self.requests.page_size, is_posted=is_posted)
@@ -126,7 +126,7 @@ class PageFetch:
         answer = self.client.fetch(request, lambda response: self.reader.read(what, response))
         envelope, total = answer.envelope, self.reader.declared(answer)
         if total is None:
-            complete = Listing(course).take(self.facts(answer, 1)).next is None
+            complete = ListingCourse(course).take(self.facts(answer, 1)).next is None
         else:
             complete = total == envelope.count
         if not complete:
@@ -136,10 +136,12 @@ class PageFetch:
             records = records.get(key) or []
         return list(records)
 
-    def _name(self, progress: Progress) -> str:
+    def _name(self, progress: ListingProgress) -> str:
         return f"page {progress.page:,}{self.under}"
 
-    def _checked(self, page: int, answer: Answer, following: Position | None) -> Position | None:
+    def _checked(
+        self, page: int, answer: PageAnswer, following: Position | None
+    ) -> Position | None:
         """Where an answer leads for `page`, if it may be stored and followed."""
         if following is None:
             return None

@@ -21,10 +21,10 @@ from elt_assets.connectors.mapping.expression_parser import parse, parse_conditi
 from elt_assets.connectors.mapping.expressions import Condition, speaks_of_parent
 from elt_assets.connectors.mapping.field_map import key_fields
 from elt_assets.connectors.rest.configuration.stream_data import RestStream
-from elt_assets.connectors.rest.dialect import Dialect
 from elt_assets.connectors.rest.listing_course import Missing, Turn
+from elt_assets.connectors.rest.page_dialect import PageDialect
 from elt_assets.connectors.rest.pages.row_filter import kept
-from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.pagination import PageAnswer
 from elt_assets.connectors.rest.permission import confirm_by_header
 from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import PageUnreadable
@@ -37,7 +37,11 @@ class PageReader:
     """Reads the answers to the requests of one listing."""
 
     def __init__(
-        self, described: RestStream, envelopes: EnvelopeReader, dialect: Dialect, secrets: Secrets
+        self,
+        described: RestStream,
+        envelopes: EnvelopeReader,
+        dialect: PageDialect,
+        secrets: Secrets,
     ) -> None:
         self._envelopes = envelopes
         self._dialect = dialect
@@ -57,19 +61,19 @@ class PageReader:
         response: Response,
         asked: str | None = None,
         known: KnownPage | None = None,
-    ) -> Answer:
+    ) -> PageAnswer:
         """An answer to the request `asked`, which may say that the page `known` is unchanged."""
         if response.unchanged and known is not None:
             unsent = Envelope(b"", known.count, None, known.total)
-            return Answer(what, response.url, response.headers, unsent, asked, known)
+            return PageAnswer(what, response.url, response.headers, unsent, asked, known)
         if response.status != HTTPStatus.NO_CONTENT:
             envelope = self._envelopes.read(self._dialect.body(response.body), what)
         else:
             envelope = self._envelopes.nothing(Missing.NO_CONTENT)
         confirm_by_header(what, response.headers, self._required)
-        return Answer(what, response.url, response.headers, envelope, asked)
+        return PageAnswer(what, response.url, response.headers, envelope, asked)
 
-    def declared(self, answer: Answer) -> int | None:
+    def declared(self, answer: PageAnswer) -> int | None:
         """The provider's count of all records, as far as it is more than an estimate."""
         if answer.known is not None:
             return answer.envelope.total
@@ -84,7 +88,7 @@ class PageReader:
                 f"{answer.what} has a header {self._total.header} that is not a count"
             ) from None
 
-    def page(self, answer: Answer, turn: Turn, wanted: int | None, *, is_posted: bool) -> Page:
+    def page(self, answer: PageAnswer, turn: Turn, wanted: int | None, *, is_posted: bool) -> Page:
         """A page of the engine's; `wanted` records were asked for, by POST or not."""
         envelope = answer.envelope
         if turn.repeated:
@@ -111,7 +115,7 @@ class PageReader:
             known=answer.known,
         )
 
-    def _etag(self, answer: Answer) -> str | None:
+    def _etag(self, answer: PageAnswer) -> str | None:
         """The answer's entity tag, if it may be kept. One that says "unchanged" may lack it."""
         if answer.known is not None:
             return answer.known.etag

@@ -15,7 +15,7 @@ from defusedxml.ElementTree import ParseError, XMLParser
 from pydantic import AfterValidator, Field
 
 from elt_assets.connectors.rest.configuration.text_types import Strict
-from elt_assets.connectors.rest.dialect import Dialect
+from elt_assets.connectors.rest.page_dialect import PageDialect
 from elt_assets.errors import PageUnreadable
 
 _MOST_ELEMENTS = 500_000
@@ -48,7 +48,7 @@ class XmlPages(Strict):
     )
 
 
-class XmlDialect(Dialect):
+class XmlDialect(PageDialect):
     """Pages in XML, whose list is at `records`."""
 
     def __init__(self, described: XmlPages, records: tuple[str, ...]) -> None:

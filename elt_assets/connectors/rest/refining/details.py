@@ -18,7 +18,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from elt_assets.connectors import slot
-from elt_assets.connectors.http.http_client import Client, NotThere, Request, Response
+from elt_assets.connectors.http.http_client import Client, NotThere, PageRequest, Response
 from elt_assets.connectors.json.json_limits import decode
 from elt_assets.connectors.json.malformed_records import UNREADABLE, marker
 from elt_assets.connectors.json.record_list import sound_list, with_records
@@ -142,7 +142,7 @@ class Details:
         params = {name: filled(text, {"external_id": key}) for name, text in self.params.items()}
         try:
             found = self.client.fetch(
-                Request(f"the details of {key!r}", url, params), self._read, stop
+                PageRequest(f"the details of {key!r}", url, params), self._read, stop
             )
         except NotThere:
             return marker(bytes(record), "its details are not there, although it is listed")

@@ -37,7 +37,7 @@ class OnlyMembers(Strict):
 
 
 @dataclass
-class Members:
+class MemberKeys:
     """The keys of the members, and why they may not be all."""
 
     of: Iterable[str]

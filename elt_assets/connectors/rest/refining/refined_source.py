@@ -17,10 +17,10 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expression_parser import parse, parse_keys
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.rest.pagination import Answer
+from elt_assets.connectors.rest.pagination import PageAnswer
 from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.connectors.rest.refining.details import Details, RecordDetails
-from elt_assets.connectors.rest.refining.members_only import Members, OnlyMembers
+from elt_assets.connectors.rest.refining.members_only import MemberKeys, OnlyMembers
 from elt_assets.connectors.rest.rest_source import RestSource
 from elt_assets.connectors.source import Cursor, KnownPage, Page, Presence
 from elt_assets.errors import PageUnreadable, ProviderUnavailable
@@ -45,7 +45,7 @@ class RefinedSource(RestSource):
         self._known: dict[str, KnownPage] = {}
         self._begun_at: dict[str, Cursor | None] = {}
         self._details = None if described.details is None else self._completing(described.details)
-        self._members: Members | None = None
+        self._members: MemberKeys | None = None
         if described.only_members_of is not None:
             listing = RestSource(
                 config,
@@ -61,7 +61,7 @@ class RefinedSource(RestSource):
         self,
         cursor: Cursor | None,
         since: str | None = None,
-        first: Callable[[], Answer] | None = None,
+        first: Callable[[], PageAnswer] | None = None,
     ) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         if self._members is not None:
@@ -147,11 +147,11 @@ class RefinedSource(RestSource):
             self._limits.page_bytes,
         )
 
-    def _choosing(self, described: OnlyMembers, listing: RestSource) -> Members:
+    def _choosing(self, described: OnlyMembers, listing: RestSource) -> MemberKeys:
         def read(group: str) -> Iterator[Any]:
             return listing.under(group, group).pages(None)
 
-        return Members(
+        return MemberKeys(
             described.groups,
             read,
             listing.records,

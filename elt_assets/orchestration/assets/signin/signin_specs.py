@@ -26,7 +26,7 @@ RETRIES = dg.RetryPolicy(
 _FIRST_IN_QUEUE = {"dagster/priority": "10"}
 
 
-class Queue(StrEnum):
+class StepPool(StrEnum):
     """The pools, which limit the concurrent steps of a kind in the installation."""
 
     EXTRACT = "extract"
@@ -39,7 +39,7 @@ class EventAsset:
     """One of the assets; `source` is the origin of its rows: api, csv or both."""
 
     name: str
-    queue: Queue
+    queue: StepPool
     source: str
     kinds: frozenset[str]
     description: str
@@ -69,7 +69,7 @@ class EventAsset:
             retry_policy=at.retries_or(self.retries),
             required_resource_keys=at.required,
             # After a change of the schema, older partitions show as out of date.
-            code_version=None if self.queue is Queue.EXTRACT else SCHEMA,
+            code_version=None if self.queue is StepPool.EXTRACT else SCHEMA,
             metadata={"dagster/table_name": f"analytics.{_TABLES.get(self.name, self.name)}"},
             **more,
         )
@@ -87,7 +87,7 @@ _TABLES = {"api_events": "raw_api_events", "csv_events": "raw_csv_events"}
 
 API_EVENTS = EventAsset(
     "api_events",
-    Queue.EXTRACT,
+    StepPool.EXTRACT,
     "api",
     frozenset({"duckdb", "http"}),
     "The sign-ins that the APIs of all integrations recorded on the day, page by page as sent. An "
@@ -96,7 +96,7 @@ API_EVENTS = EventAsset(
 )
 CSV_EVENTS = EventAsset(
     "csv_events",
-    Queue.EXTRACT,
+    StepPool.EXTRACT,
     "csv",
     frozenset({"duckdb", "csv"}),
     "The records of the export files in the day's folder, unchanged. A file that was loaded "
@@ -105,7 +105,7 @@ CSV_EVENTS = EventAsset(
 )
 NORMALIZED_API_EVENTS = EventAsset(
     "normalized_api_events",
-    Queue.TRANSFORM,
+    StepPool.TRANSFORM,
     "api",
     frozenset({"duckdb"}),
     "The day's API records in the declared schema; others become dead letters.",
@@ -113,7 +113,7 @@ NORMALIZED_API_EVENTS = EventAsset(
 )
 NORMALIZED_CSV_EVENTS = EventAsset(
     "normalized_csv_events",
-    Queue.TRANSFORM,
+    StepPool.TRANSFORM,
     "csv",
     frozenset({"duckdb"}),
     "The day's file records in the declared schema; others become dead letters.",
@@ -121,7 +121,7 @@ NORMALIZED_CSV_EVENTS = EventAsset(
 )
 SIGNIN_EVENTS = EventAsset(
     "signin_events",
-    Queue.LOAD,
+    StepPool.LOAD,
     "api, csv",
     frozenset({"duckdb"}),
     "Every sign-in once, whichever source reported it. Late events of an earlier day change only "
@@ -131,7 +131,7 @@ SIGNIN_EVENTS = EventAsset(
 )
 SUMMARY = EventAsset(
     "daily_signin_summary",
-    Queue.LOAD,
+    StepPool.LOAD,
     "api, csv",
     frozenset({"duckdb"}),
     "By organization: sign-ins, failures, distinct users, countries new to them, and sign-ins of "

@@ -14,7 +14,7 @@ from elt_assets.sync.outcome import Status
 from elt_assets.sync.streams import Stream
 
 
-class Held(msgspec.Struct, frozen=True):
+class LastHeld(msgspec.Struct, frozen=True):
     """The state in which a warehouse was found right, and that moment."""
 
     version: int
@@ -34,7 +34,7 @@ class Known(msgspec.Struct, frozen=True):
     version: int
     ordinal: int
     syncing: bool
-    held: Held | None
+    held: LastHeld | None
     uneventful: int
 
 
@@ -92,7 +92,7 @@ def known(database: OperationalDatabase, stream: Stream) -> list[Known]:
             syncing=bool(row["syncing"]),
             held=None
             if row["held_at"] is None
-            else Held(row["held_version"], row["held_ordinal"], row["written"], row["held_at"]),
+            else LastHeld(row["held_version"], row["held_ordinal"], row["written"], row["held_at"]),
             uneventful=row["uneventful"],
         )
         for row in rows

@@ -33,7 +33,7 @@ _AT_ONCE = 100
 """Integrations whose rows in the latest table are summed up by one query."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class WarehouseFinding(msgspec.Struct, frozen=True):
     """What is wrong with a warehouse: rows of other tenants, rows that differ from the table.
 
     `error` is why it cannot be read.
@@ -46,13 +46,13 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def right(self) -> bool:
         """Whether nothing is wrong."""
-        return self == Finding()
+        return self == WarehouseFinding()
 
 
 class WarehousesRead(msgspec.Struct, frozen=True):
     """The findings of an audit, and how many warehouses were right before and were not due."""
 
-    findings: dict[IntegrationRef, Finding]
+    findings: dict[IntegrationRef, WarehouseFinding]
     not_due: int
 
 
@@ -71,7 +71,7 @@ def read_warehouses(platform: SyncService, stream: Stream, *, everything: bool) 
     known = checked.known(platform.database, stream)
     written = {one.ref: platform.warehouses.last_written(one.ref) for one in known}
     wanted = known if everything else due(known, written, datetime.now(UTC))
-    findings: dict[IntegrationRef, Finding] = {}
+    findings: dict[IntegrationRef, WarehouseFinding] = {}
     # DuckDB and the drivers release the interpreter: threads use every core.
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="audit") as threads:
         for found in threads.map(partial(_read, platform, stream), _parts(wanted)):
@@ -94,7 +94,7 @@ def _parts(known: Sequence[Known]) -> Iterator[Sequence[Known]]:
 
 def _read(
     platform: SyncService, stream: Stream, part: Sequence[Known]
-) -> dict[IntegrationRef, Finding]:
+) -> dict[IntegrationRef, WarehouseFinding]:
     """The findings of those that can be read now."""
     wanted = [
         one
@@ -110,19 +110,21 @@ def _read(
         except WarehouseBusy:
             continue
         except SyncError as error:
-            findings[one.ref] = Finding(error=str(error))
+            findings[one.ref] = WarehouseFinding(error=str(error))
     return findings
 
 
-def _found(platform: SyncService, stream: Stream, known: Known, table: Sum | None) -> Finding:
+def _found(
+    platform: SyncService, stream: Stream, known: Known, table: Sum | None
+) -> WarehouseFinding:
     with platform.warehouses.open(known.ref, read_only=True) as warehouse:
         if not has_tables(warehouse, stream):
-            return Finding()
+            return WarehouseFinding()
         strangers, log = _summed_up(warehouse, stream, known)
         if log == table:
-            return Finding(strangers=strangers)
+            return WarehouseFinding(strangers=strangers)
         key = StreamKey(stream, known.ref)
-        return Finding(strangers, differences(warehouse, platform.database, key))
+        return WarehouseFinding(strangers, differences(warehouse, platform.database, key))
 
 
 def _summed_up(warehouse: Warehouse, stream: Stream, known: Known) -> tuple[int, Sum]:

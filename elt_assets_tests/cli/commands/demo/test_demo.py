@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from elt_assets.cli.commands.demo import demo as demo_module
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
 from elt_assets.demo.registration import provider_data
 from elt_assets.identifiers import IntegrationRef
@@ -239,7 +239,7 @@ def test_ctrl_c_ends_the_provider_in_order(elt_assets_process: Process) -> None:
 
 
 def test_a_port_in_use_is_one_line(elt_assets: Command) -> None:
-    with ProviderProcess(Layout(users=1)) as running:
+    with ProviderProcess(DemoLayout(users=1)) as running:
         port = str(running.port)
         assert f"port {port}" in elt_assets("provider", "--port", port).complaint
         assert f"port {port} cannot be used" in elt_assets("dev", "--port", port).complaint

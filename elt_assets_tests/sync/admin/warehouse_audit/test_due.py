@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.admin.warehouse_audit.checked import Held, Known
+from elt_assets.sync.admin.warehouse_audit.checked import Known, LastHeld
 from elt_assets.sync.admin.warehouse_audit.due import WITHIN, due
 from elt_assets.sync.clock import text
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 1, 6, 20, tzinfo=UTC)
 
 def known(number: int = 0, *, held: timedelta | None = timedelta(days=1), **changes: int) -> Known:
     """One that was right so long ago at version 4, and has not changed."""
-    found = None if held is None else Held(4, 4, "as it was", text(NOW - held))
+    found = None if held is None else LastHeld(4, 4, "as it was", text(NOW - held))
     one = Known(IntegrationRef("acme", f"i-{number:03}"), 4, 4, False, found, 0)
     return msgspec.structs.replace(one, **changes)
 
@@ -78,7 +78,7 @@ def test_a_daily_audit_reads_each_within_a_week_and_a_part_of_them_a_day(
     for day in range(1, 40):
         now = NOW + timedelta(days=day) + (lateness if day % 2 else timedelta(0))
         fleet = [
-            msgspec.structs.replace(known(), ref=ref, held=Held(4, 4, "as it was", text(read)))
+            msgspec.structs.replace(known(), ref=ref, held=LastHeld(4, 4, "as it was", text(read)))
             for ref, read in last_read.items()
         ]
         read_now = due(fleet, dict.fromkeys(last_read, "as it was"), now)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.admin import audit
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.admin.warehouse_audit.reading import WarehousesRead, read_warehouses
 from elt_assets.sync.clock import ago
 from elt_assets.sync.streams import USERS
@@ -115,10 +115,12 @@ def test_one_that_is_held_is_left_to_the_next_audit(checked: Company) -> None:
 def test_both_audits_are_of_one_reading(checked: Company) -> None:
     lose_a_row(checked)
     wait(checked, timedelta(days=7))
-    found = dict(audit.evaluate(checked.platform, USERS, audit.ERRORS, everything=False))
+    found = dict(
+        standing_checks.evaluate(checked.platform, USERS, standing_checks.ERRORS, everything=False)
+    )
     assert [one.audit for one in found.values() if not one.passed] == ["log_replays"]
-    assert found[audit.rows_stay_with_their_tenant].looked_at == 2
-    assert found[audit.log_replays].sample == ("acme:main (1 rows differ)",)
+    assert found[standing_checks.rows_stay_with_their_tenant].looked_at == 2
+    assert found[standing_checks.log_replays].sample == ("acme:main (1 rows differ)",)
 
 
 def test_an_offboarded_integration_leaves_no_trace(checked: Company) -> None:

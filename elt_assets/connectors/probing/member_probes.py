@@ -12,9 +12,9 @@ from typing import Protocol
 import msgspec
 
 from elt_assets.connectors.http.http_client import NotThere
-from elt_assets.connectors.probing.answers import Answer, answer_of, of_the_api
 from elt_assets.connectors.probing.control import controls
-from elt_assets.connectors.probing.records import MOST_REQUESTS, Presences
+from elt_assets.connectors.probing.probe_answers import ProbeAnswer, answer_of, of_the_api
+from elt_assets.connectors.probing.record_probes import MOST_REQUESTS, Presences
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import (
     PageUnreadable,
@@ -25,18 +25,18 @@ from elt_assets.errors import (
 
 Pair = tuple[str, str]
 
-_JSON = Answer(200, "application/json", b"")
+_JSON = ProbeAnswer(200, "application/json", b"")
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class ListedMembers:
     """The members that a parent's list holds; `whole` if it is known to hold no others."""
 
     keys: frozenset[str]
     whole: bool
 
 
-Read = Callable[[str], Members | None]
+Read = Callable[[str], ListedMembers | None]
 """The list of a parent, or None where it cannot be read. Raises as `Source.pages` does."""
 
 
@@ -96,7 +96,7 @@ def _control(affected: Sequence[str], there: Sequence[Pair]) -> tuple[Pair, froz
     return None
 
 
-def _presence(members: Members | None, key: str) -> Presence:
+def _presence(members: ListedMembers | None, key: str) -> Presence:
     if members is None:
         return Presence.UNKNOWN
     if key in members.keys:
@@ -117,19 +117,19 @@ class _Lists:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._known: dict[str, Members | None] = {}
+        self._known: dict[str, ListedMembers | None] = {}
 
     def has(self, parent: str) -> bool:
         """Whether the list was read already."""
         return parent in self._known
 
-    def of(self, parent: str) -> Members | None:
+    def of(self, parent: str) -> ListedMembers | None:
         """A parent's list; one that the API says is not there has nobody in it."""
         if parent not in self._known:
             self._known[parent] = self._list(parent)
         return self._known[parent]
 
-    def _list(self, parent: str) -> Members | None:
+    def _list(self, parent: str) -> ListedMembers | None:
         try:
             return self._read(parent)
         except NotThere as error:
@@ -137,6 +137,6 @@ class _Lists:
             if response is None:
                 return None
             answer = answer_of(response.status, response.headers, response.body)
-            return Members(frozenset(), True) if of_the_api(answer, _JSON) else None
+            return ListedMembers(frozenset(), True) if of_the_api(answer, _JSON) else None
         except (ProviderRefused, PageUnreadable):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from elt_assets.connectors.mapping.expressions import Expression
 
 
-class Dialect:
+class PageDialect:
     """No difference. A subclass brings pages, and the expressions that read them, to one form."""
 
     def body(self, body: bytes) -> bytes:
@@ -17,4 +17,4 @@ class Dialect:
         return expression
 
 
-AS_DESCRIBED = Dialect()
+AS_DESCRIBED = PageDialect()

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from elt_assets.demo.layout import Layout
+from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
+from elt_assets.demo.provider_server import serve
 from elt_assets.demo.registration import provider_data
-from elt_assets.demo.server import serve
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import call, read_all, read_page, read_truth, users_path
@@ -20,7 +20,7 @@ EMPTY = IntegrationRef("acme", "empty")
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[ProviderProcess]:
-    layout = Layout(integrations=2, users=45, others={str(EMPTY): 0})
+    layout = DemoLayout(integrations=2, users=45, others={str(EMPTY): 0})
     with ProviderProcess(layout) as running:
         yield running
 
@@ -199,14 +199,14 @@ def test_provider_data_names_what_the_server_really_serves(provider: ProviderPro
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.com", "::", ""])
 def test_it_serves_loopback_only(host: str) -> None:
     with pytest.raises(InvalidInput, match=r"127\.0\.0\.1 only"):
-        serve(Layout(), token="t", host=host)
+        serve(DemoLayout(), token="t", host=host)
 
 
 def test_a_port_that_cannot_be_used_is_named(provider: ProviderProcess) -> None:
     with pytest.raises(InvalidInput, match=f"port {provider.port} of 127.0.0.1 cannot be used"):
-        serve(Layout(), token="t", port=provider.port)
+        serve(DemoLayout(), token="t", port=provider.port)
     with pytest.raises(InvalidInput, match="port 70000"):
-        serve(Layout(), token="t", port=70000)
+        serve(DemoLayout(), token="t", port=70000)
 
 
 def test_a_signal_after_the_announced_address_ends_it_in_order() -> None:
@@ -221,7 +221,7 @@ def test_a_signal_after_the_announced_address_ends_it_in_order() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            serve(Layout(users=1), token="t", ready=ready)
+            serve(DemoLayout(users=1), token="t", ready=ready)
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(told) == 1

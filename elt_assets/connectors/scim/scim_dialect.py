@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from elt_assets.connectors.mapping.expressions import Expression, Path, Segment, Where
-from elt_assets.connectors.rest.dialect import Dialect
+from elt_assets.connectors.rest.page_dialect import PageDialect
 
 _NAMES = [
     "schemas",
@@ -83,7 +83,7 @@ _LIST = msgspec.json.Decoder(list | None, float_hook=float)
 _ANYTHING = msgspec.json.Decoder(float_hook=float)
 
 
-class ScimDialect(Dialect):
+class ScimDialect(PageDialect):
     """What one integration reads, and the names by which it does."""
 
     def __init__(self, own: Collection[Expression] = ()) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from elt_assets.conformance.emulators.description import Answer, Paging, State
+from elt_assets.conformance.emulators.description import EmulatedAnswer, Paging, State
 
 
 class BadPosition(ValueError):
@@ -76,7 +76,7 @@ def without(record: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 def page_of(
     paging: Paging, path: str, query: Mapping[str, str], shown: Sequence[Row], url: str
-) -> Found | Answer:
+) -> Found | EmulatedAnswer:
     """The page that a query asks for. Raises `BadPosition`."""
     size = paging.default
     if paging.size_param is not None and paging.size_param in query:

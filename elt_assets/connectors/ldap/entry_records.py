@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from elt_assets.connectors.ldap.codec import Entry
+from elt_assets.connectors.ldap.codec import LdapEntry
 from elt_assets.connectors.ldap.ldap_data import COMPUTED, DN, ENABLED
 
 Value = str | bool | list[str] | None
@@ -52,7 +52,7 @@ _NEVER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class EntryShape:
     """Which attributes a record has, by their names in lower case, and which of them are lists."""
 
     names: Mapping[str, str]
@@ -65,7 +65,7 @@ class Shape:
         computing = _ENABLED_BY if ENABLED in self.computed else ()
         return (*self.names.values(), *(one for one in computing if one.lower() not in self.names))
 
-    def record(self, entry: Entry) -> dict[str, Value]:
+    def record(self, entry: LdapEntry) -> dict[str, Value]:
         """The entry as an object. Names differ from those asked for in nothing, not in case."""
         found: dict[str, Value] = {}
         for spelled, values in entry.attributes.items():
@@ -86,30 +86,30 @@ class Shape:
         return texts[0] if texts else None
 
 
-def shape(names: Iterable[str], several: Iterable[str]) -> Shape:
+def shape(names: Iterable[str], several: Iterable[str]) -> EntryShape:
     """The shape of records in which `names` are looked at."""
     names = list(names)
     attributes = {name.lower(): name for name in names if name not in COMPUTED}
-    return Shape(
+    return EntryShape(
         attributes,
         _LISTS | {name.lower() for name in several},
         frozenset(names) & COMPUTED,
     )
 
 
-def values_of(entry: Entry, attribute: str) -> list[bytes]:
+def values_of(entry: LdapEntry, attribute: str) -> list[bytes]:
     """The values of an attribute, however the server spells its name."""
     lower = attribute.lower()
     return next((found for name, found in entry.attributes.items() if name.lower() == lower), [])
 
 
-def key_of(entry: Entry, attribute: str) -> str | None:
+def key_of(entry: LdapEntry, attribute: str) -> str | None:
     """The attribute that identifies an entry, as it stands in the record."""
     texts = [written(attribute.lower(), value) for value in values_of(entry, attribute)]
     return min((text for text in texts if text is not None), default=None)
 
 
-def enabled(entry: Entry) -> bool:
+def enabled(entry: LdapEntry) -> bool:
     """Whether nothing says that the account is switched off. A lock that ends by itself is none."""
     for value in values_of(entry, "userAccountControl"):
         if value.lstrip(b"-").isdigit() and int(value) & _ACCOUNT_DISABLED:

@@ -33,7 +33,7 @@ class _Page(msgspec.Struct):
     data: _Data
 
 
-class Listing:
+class PageQuery:
     """`?cursor=&limit=&status=` → `{"data": {"items", "next", "total"}}`.
 
     A cursor holds the last number of its page, signed for its integration and filter: it stays

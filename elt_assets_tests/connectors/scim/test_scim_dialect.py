@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.scim.dialect import ScimDialect
+from elt_assets.connectors.scim.scim_dialect import ScimDialect
 
 canonical = ScimDialect().body
 ENTERPRISE = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"

@@ -10,11 +10,11 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from elt_assets.connectors.ldap import records
-from elt_assets.connectors.ldap.codec import Entry, Search, any_of, equals
-from elt_assets.connectors.ldap.ldap_data import LdapData, Members
+from elt_assets.connectors.ldap import entry_records
+from elt_assets.connectors.ldap.codec import LdapEntry, Search, any_of, equals
+from elt_assets.connectors.ldap.ldap_data import LdapData, LdapMembership
 from elt_assets.connectors.ldap.ranges import completed
-from elt_assets.connectors.ldap.session import Session
+from elt_assets.connectors.ldap.session import LdapSession
 from elt_assets.errors import PageUnreadable, ProviderRefused
 
 _AT_ONCE = 100
@@ -33,10 +33,12 @@ class Member:
     dn: str
 
 
-class Directory:
+class MemberLookup:
     """Looks members up. `unread` counts the names whose entries could not be read."""
 
-    def __init__(self, config: LdapData, members: Members, session: Session, most: int) -> None:
+    def __init__(
+        self, config: LdapData, members: LdapMembership, session: LdapSession, most: int
+    ) -> None:
         self._config = config
         self._members = members
         self._session = session
@@ -50,7 +52,7 @@ class Directory:
         self._known: OrderedDict[bytes, Member | None] = OrderedDict()
         self.unread = 0
 
-    def of(self, group: Entry) -> list[Member]:
+    def of(self, group: LdapEntry) -> list[Member]:
         """Members of a group in the order of their keys, each once; not the group itself.
 
         Raises `PageUnreadable` for more than `most`.
@@ -72,9 +74,9 @@ class Directory:
                     waiting.append(self._names_in(member.dn))
         return [found[key] for key in sorted(found)]
 
-    def _named(self, group: Entry) -> list[bytes]:
+    def _named(self, group: LdapEntry) -> list[bytes]:
         whole = completed(group, self._session.lookup, self._most)
-        return records.values_of(whole, self._members.attribute)
+        return entry_records.values_of(whole, self._members.attribute)
 
     def _names_in(self, dn: str) -> list[bytes]:
         """What a group in a group lists; nothing where it is gone meanwhile."""
@@ -100,7 +102,7 @@ class Directory:
         search = Search(self._config.base, "subtree", any_of(filters), self._attributes)
         answer = self._session.search(search)
         for entry in answer.entries:
-            for value in [entry.dn.encode(), *records.values_of(entry, self._by)]:
+            for value in [entry.dn.encode(), *entry_records.values_of(entry, self._by)]:
                 self._known[_same(value)] = self._member(entry)
         for name in names:
             if _same(name) not in self._known:
@@ -120,10 +122,10 @@ class Directory:
             return None
         return self._member(answer.entries[0])
 
-    def _member(self, entry: Entry) -> Member | None:
-        classes = {value.lower() for value in records.values_of(entry, "objectClass")}
+    def _member(self, entry: LdapEntry) -> Member | None:
+        classes = {value.lower() for value in entry_records.values_of(entry, "objectClass")}
         is_group = bool(classes & _GROUP_CLASSES)
-        key = records.key_of(entry, self._group_key if is_group else self._user_key)
+        key = entry_records.key_of(entry, self._group_key if is_group else self._user_key)
         if key is None:
             self.unread += 1
             return None

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from elt_assets.connectors.mapping.expression_parser import parse
-from elt_assets.connectors.probing.answers import Answer, Shape, answer_of
+from elt_assets.connectors.probing.probe_answers import ProbeAnswer, ProbeShape, answer_of
 from elt_assets.connectors.source import Presence
 
 ERROR = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"], "status": "404"}
 CONTROL = answer_of(200, {"content-type": "application/json; charset=utf-8"}, b'{"id": "c"}')
-SHAPE = Shape(parse("id"))
+SHAPE = ProbeShape(parse("id"))
 PRESENT, GONE, UNKNOWN = Presence.PRESENT, Presence.GONE, Presence.UNKNOWN
 
 
-def answer(status: int, body: Any, kind: str = "application/json") -> Answer:
+def answer(status: int, body: Any, kind: str = "application/json") -> ProbeAnswer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return answer_of(status, {"content-type": kind}, content)
 
@@ -44,7 +44,7 @@ def answer(status: int, body: Any, kind: str = "application/json") -> Answer:
         (answer(500, {"id": "u1"}), UNKNOWN),
     ],
 )
-def test_an_answer_counts_only_if_it_is_the_apis_own(given: Answer, meaning: Presence) -> None:
+def test_an_answer_counts_only_if_it_is_the_apis_own(given: ProbeAnswer, meaning: Presence) -> None:
     assert SHAPE.judge(given, "u1", CONTROL) is meaning
 
 

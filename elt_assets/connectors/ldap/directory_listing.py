@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from elt_assets.connectors.ldap.codec import Entry, Search
-from elt_assets.connectors.ldap.session import Session
+from elt_assets.connectors.ldap.codec import LdapEntry, Search
+from elt_assets.connectors.ldap.session import LdapSession
 from elt_assets.connectors.source import Cursor
 from elt_assets.errors import PermanentError, PositionRefused
 
 
-class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+class SearchPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a listing stands: pages asked for, entries behind it, and a digest of their keys."""
 
     pages: int = 0
@@ -34,7 +34,7 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     deleted: bool = False
     """Whether it is a place among deleted objects, which are read behind the others."""
 
-    def past(self, entries: int, digest: str) -> Place:
+    def past(self, entries: int, digest: str) -> SearchPosition:
         """The place behind an entry."""
         return msgspec.structs.replace(self, entries=entries, digest=digest, after=None)
 
@@ -43,19 +43,19 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 class Listed:
     """Entries behind a place, the place behind each of them, and the one behind the page."""
 
-    entries: Sequence[Entry]
-    places: Sequence[Place]
-    behind: Place
+    entries: Sequence[LdapEntry]
+    places: Sequence[SearchPosition]
+    behind: SearchPosition
     last: bool
     cut_short: str | None = None
 
 
-def resumed(cursor: Cursor | None) -> Place:
+def resumed(cursor: Cursor | None) -> SearchPosition:
     """The place that a cursor holds."""
     if cursor is None:
-        return Place()
+        return SearchPosition()
     try:
-        return msgspec.convert(cursor, Place)
+        return msgspec.convert(cursor, SearchPosition)
     except msgspec.ValidationError:
         raise PermanentError(
             "the saved position is not one of a directory; start a new sync"
@@ -63,11 +63,11 @@ def resumed(cursor: Cursor | None) -> Place:
 
 
 def listed(
-    session: Session,
+    session: LdapSession,
     search: Search,
-    place: Place,
+    place: SearchPosition,
     *,
-    key: Callable[[Entry], str],
+    key: Callable[[LdapEntry], str],
     most_pages: int,
     keep_elsewhere: bool,
 ) -> Iterator[Listed]:
@@ -76,7 +76,7 @@ def listed(
     Raises `PositionRefused` where other entries stand before the place than did, and what
     `Session.search` raises.
     """
-    target, at, cookie = place, Place(elsewhere=place.elsewhere, unread=place.unread), b""
+    target, at, cookie = place, SearchPosition(elsewhere=place.elsewhere, unread=place.unread), b""
     while True:
         answer = session.search(replace(search, cookie=cookie))
         places = []
@@ -105,7 +105,7 @@ def listed(
             return
 
 
-def doubts(place: Place) -> tuple[str, ...]:
+def doubts(place: SearchPosition) -> tuple[str, ...]:
     """Why a listing that came to this place may lack something."""
     found = []
     if place.elsewhere is not None:
@@ -118,7 +118,7 @@ def doubts(place: Place) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _moved(place: Place) -> PositionRefused:
+def _moved(place: SearchPosition) -> PositionRefused:
     return PositionRefused(
         f"the directory lists other entries than before the interruption among the first "
         f"{place.entries:,}; the listing begins again"

@@ -15,8 +15,13 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from elt_assets.conformance.emulators.description import Answer, Emulation, Listing, Restriction
-from elt_assets.conformance.emulators.listing import (
+from elt_assets.conformance.emulators.description import (
+    EmulatedAnswer,
+    EmulatedListing,
+    Emulation,
+    Restriction,
+)
+from elt_assets.conformance.emulators.emulated_listing import (
     BadPosition,
     Row,
     at,
@@ -26,7 +31,7 @@ from elt_assets.conformance.emulators.listing import (
     steps,
     without,
 )
-from elt_assets.conformance.emulators.population import Population
+from elt_assets.conformance.emulators.population import EmulatedPeople
 
 MATCHES = 0.05
 """Seconds for which a budget stays used up where the provider does not say how long it does."""
@@ -43,7 +48,7 @@ class Asked:
     form: dict[str, str]
 
 
-class Emulator(Population):
+class Emulator(EmulatedPeople):
     """Serves what a stream of an emulation reads. Its attributes change how it behaves."""
 
     def __init__(self, emulation: Emulation, stream: str = "users") -> None:
@@ -51,7 +56,7 @@ class Emulator(Population):
         self.secret = f"s3cret-{secrets.token_hex(12)}"
         self.token = f"t0ken-{secrets.token_hex(12)}"
         self.restriction: Restriction | None = None
-        self.singles: Answer | None = None
+        self.singles: EmulatedAnswer | None = None
         """The answer to every question for one record, in place of the right one."""
         self.turned: Callable[[], None] = lambda: None
         """Called before a page other than the first of its list is made."""
@@ -140,7 +145,7 @@ class Emulator(Population):
         except ConnectionError:
             handler.close_connection = True
 
-    def _answer(self, asked: Asked) -> Answer:
+    def _answer(self, asked: Asked) -> EmulatedAnswer:
         emulation = self.emulation
         if emulation.token is not None and asked.path == emulation.token.path:
             return self._token(asked)
@@ -153,7 +158,7 @@ class Emulator(Population):
             return gate.refused
         for name, value in emulation.required.items():
             if asked.headers.get(name.lower()) != value.replace("{secret}", self.secret):
-                return Answer(403, {"message": f"header {name} is missing or wrong"})
+                return EmulatedAnswer(403, {"message": f"header {name} is missing or wrong"})
         lacking = self.restriction
         documents = {**emulation.documents, **(lacking.documents if lacking else {})}
         if asked.path in documents:
@@ -172,7 +177,7 @@ class Emulator(Population):
         if not self.listing.needs.items() <= asked.query.items():
             return self.listing.lacks
         if self.listing.posted is not (asked.method == "POST"):
-            return Answer(405, {"error": "another method is allowed"})
+            return EmulatedAnswer(405, {"error": "another method is allowed"})
         if self.listing.shows is not None:
             param, default, path = self.listing.shows
             chosen = asked.query.get(param, default)
@@ -183,7 +188,7 @@ class Emulator(Population):
         lacking = self.restriction
         return lacking is None or not (lacking.empties or row.number % lacking.every)
 
-    def _token(self, asked: Asked) -> Answer:
+    def _token(self, asked: Asked) -> EmulatedAnswer:
         endpoint = self.emulation.token
         assert endpoint is not None  # noqa: S101
         wanted = {
@@ -199,12 +204,14 @@ class Emulator(Population):
         if asked.method != "POST" or sent | wanted != sent:
             return endpoint.refused
         if endpoint.answer is not None:
-            return Answer(
+            return EmulatedAnswer(
                 200, json.loads(json.dumps(endpoint.answer).replace("{token}", self.token))
             )
-        return Answer(200, {"access_token": self.token, "token_type": "Bearer", "expires_in": 3600})
+        return EmulatedAnswer(
+            200, {"access_token": self.token, "token_type": "Bearer", "expires_in": 3600}
+        )
 
-    def _limited(self) -> Answer | None:
+    def _limited(self) -> EmulatedAnswer | None:
         """The provider's answer while its budget is used up."""
         if self.allowance is None:
             return None
@@ -221,10 +228,10 @@ class Emulator(Population):
         self._told = True
         return budget.refused
 
-    def _made(self, answer: Answer) -> Answer:
-        return Answer(answer.status, filled(answer.body, 0, self.url), answer.headers)
+    def _made(self, answer: EmulatedAnswer) -> EmulatedAnswer:
+        return EmulatedAnswer(answer.status, filled(answer.body, 0, self.url), answer.headers)
 
-    def _page(self, asked: Asked, listing: Listing, shown: list[Row]) -> Answer:
+    def _page(self, asked: Asked, listing: EmulatedListing, shown: list[Row]) -> EmulatedAnswer:
         if listing.filter is not None and listing.filter.param in asked.query:
             named = re.findall(listing.filter.each, asked.query[listing.filter.param])
             if len(named) > listing.filter.most:
@@ -234,15 +241,15 @@ class Emulator(Population):
         try:
             page = page_of(listing.paging, asked.path, asked.query, shown, self.url)
         except BadPosition:
-            return Answer(400, {"error": "the position is not one of ours"})
-        if isinstance(page, Answer):
+            return EmulatedAnswer(400, {"error": "the position is not one of ours"})
+        if isinstance(page, EmulatedAnswer):
             return page
         found = [self._visible(one, listing, asked.query) for one in page.rows]
         bare = listing.enveloped_by is not None and (
             asked.query.get(listing.enveloped_by[0]) != listing.enveloped_by[1]
         )
         if bare or not listing.records:
-            return Answer(200, found, page.headers)
+            return EmulatedAnswer(200, found, page.headers)
         body = filled(listing.envelope, 0, self.url)
         lists = {listing.records: found} if found or not listing.omits_empty else {}
         for path, value in (lists | dict(page.fields)).items():
@@ -253,9 +260,9 @@ class Emulator(Population):
             holder[last] = value
         if listing.mask is not None and listing.mask.whole:
             body = masked(body, asked.query.get(listing.mask.param))
-        return Answer(200, body, page.headers)
+        return EmulatedAnswer(200, body, page.headers)
 
-    def _visible(self, row: Row, listing: Listing, query: dict[str, str]) -> dict[str, Any]:
+    def _visible(self, row: Row, listing: EmulatedListing, query: dict[str, str]) -> dict[str, Any]:
         record, mask = self.record(row, listing), listing.mask
         if mask is not None and not mask.whole:
             chosen = query.get(mask.param)
@@ -270,7 +277,7 @@ class Emulator(Population):
             record = without(record, path)
         return record
 
-    def _one(self, asked: Asked) -> Answer:
+    def _one(self, asked: Asked) -> EmulatedAnswer:
         single = self.listing.single
         if single is None:
             return self.emulation.not_found
@@ -288,8 +295,8 @@ class Emulator(Population):
             if self.key(row) == key and self._is_shown(row):
                 record = self._visible(row, self.listing, asked.query)
                 if single.within is None:
-                    return Answer(200, record)
-                return Answer(200, {**self.listing.envelope, single.within: record})
+                    return EmulatedAnswer(200, record)
+                return EmulatedAnswer(200, {**self.listing.envelope, single.within: record})
         return single.missing
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from elt_assets.connectors.probing import records
+from elt_assets.connectors.probing import record_probes
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import ProviderUnavailable
 from elt_assets_tests.connectors.conftest import OpenSource
@@ -150,7 +150,7 @@ def test_at_most_one_request_a_missing_record_and_one_more(
     keys = [f"x{number}" for number in range(missing)]
     source = users()
     assert source.probe(keys, PLAIN) == dict.fromkeys(keys, GONE)
-    few = missing <= records.FEW
+    few = missing <= record_probes.FEW
     assert len(provider.asked) == (missing + 1 if few else -(-missing // 8))
     assert source.requests == len(provider.asked)
 
@@ -223,10 +223,10 @@ def test_the_number_of_requests_is_bounded(
 ) -> None:
     provider.answer = serving(PLAIN)
     single(data)
-    keys = [f"x{number}" for number in range(records.MOST_REQUESTS + 20)]
+    keys = [f"x{number}" for number in range(record_probes.MOST_REQUESTS + 20)]
     found = users().probe(keys, PLAIN)
-    assert len(provider.asked) == records.MOST_REQUESTS
-    assert sum(answer is GONE for answer in found.values()) == records.MOST_REQUESTS - 1
+    assert len(provider.asked) == record_probes.MOST_REQUESTS
+    assert sum(answer is GONE for answer in found.values()) == record_probes.MOST_REQUESTS - 1
     assert set(found.values()) == {GONE, UNKNOWN}
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from elt_assets.connectors.http.deadline import Deadline
-from elt_assets.connectors.sql.server import ServerAddress, connected
+from elt_assets.connectors.sql.server_address import ServerAddress, connected
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SyncError
 from elt_assets_tests.connectors.sql.conftest import opened, read
 from elt_assets_tests.testbed.servers import PASSWORD, Server

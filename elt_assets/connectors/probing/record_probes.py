@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from elt_assets.connectors.http.http_client import Client, Request, Response
+from elt_assets.connectors.http.http_client import Client, PageRequest, Response
 from elt_assets.connectors.mapping.templates import filled
-from elt_assets.connectors.probing.answers import NOT_THERE, Answer, Shape, answer_of
 from elt_assets.connectors.probing.control import Controls, controls
+from elt_assets.connectors.probing.probe_answers import (
+    NOT_THERE,
+    ProbeAnswer,
+    ProbeShape,
+    answer_of,
+)
 from elt_assets.connectors.rest.configuration.stream_parts import FilterForSeveral
 from elt_assets.connectors.source import Presence
 from elt_assets.errors import (
@@ -47,7 +52,7 @@ class SingleRecords:
     client: Client
     url: str
     params: Mapping[str, str]
-    shape: Shape
+    shape: ProbeShape
     several: FilterForSeveral | None
     matching: Matching
     canonical: Callable[[bytes], bytes] = bytes
@@ -96,16 +101,16 @@ class SingleRecords:
             if answer is not None:
                 yield [key], [self.shape.judge(answer, key, control)]
 
-    def _asked(self, key: str) -> Answer | None:
+    def _asked(self, key: str) -> ProbeAnswer | None:
         url = self.url.replace("{external_id}", quote(key, safe=""))
         params = {name: filled(text, {"external_id": key}) for name, text in self.params.items()}
-        request = Request("a single record", url, params, answers=NOT_THERE)
+        request = PageRequest("a single record", url, params, answers=NOT_THERE)
         try:
             return self.client.fetch(request, self._read)
         except (ProviderRefused, PageUnreadable):
             return None
 
-    def _read(self, response: Response) -> Answer:
+    def _read(self, response: Response) -> ProbeAnswer:
         return answer_of(response.status, response.headers, self.canonical(response.body))
 
     def _at_once(

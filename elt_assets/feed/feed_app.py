@@ -24,9 +24,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from elt_assets.errors import DatabaseBusy, EltAssetsError, InvalidInput
-from elt_assets.feed.answers import Refused, answer, refusal
 from elt_assets.feed.consumers import Consumer, Consumers
 from elt_assets.feed.entries import Entries, read
+from elt_assets.feed.feed_answers import Refused, answer, refusal
 from elt_assets.feed.numbering import (
     FeedState,
     number_entries,
@@ -34,7 +34,7 @@ from elt_assets.feed.numbering import (
 from elt_assets.feed.places import Places, TooMany
 from elt_assets.feed.query import FeedQuery, SnapshotQuery, feed_query, snapshot_query
 from elt_assets.feed.scope import Scope
-from elt_assets.feed.snapshot import Place, page
+from elt_assets.feed.snapshot import SnapshotPosition, page
 from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.streams import STREAMS
 
@@ -144,12 +144,12 @@ class FeedServer:
 
     def _page(
         self, query: SnapshotQuery, scope: Scope
-    ) -> tuple[list[dict[str, Any]], Place | None, str]:
+    ) -> tuple[list[dict[str, Any]], SnapshotPosition | None, str]:
         if query.page is None:
             state = number_entries(self._database)
-            place = Place(state.text(state.head), query.stream)
+            place = SnapshotPosition(state.text(state.head), query.stream)
         else:
-            place = Place.parse(query.page)
+            place = SnapshotPosition.parse(query.page)
             number_entries(self._database).number(place.position)
             if place.stream != query.stream:
                 raise InvalidInput(

@@ -23,7 +23,7 @@ NOT_THERE = frozenset({404, 410})
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """An answer as it came."""
 
     status: int
@@ -32,7 +32,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ProbeShape:
     """Where a record stands in an answer, and which records the stream does not count.
 
     `active` is false for a record that the stream does not list, `gone_if` is true of a
@@ -49,7 +49,7 @@ class Shape:
     where: Expression | None = None
     """What the listing's own filter of records says of one that counts."""
 
-    def judge(self, answer: Answer, key: str, control: Answer) -> Presence:
+    def judge(self, answer: ProbeAnswer, key: str, control: ProbeAnswer) -> Presence:
         """What `answer` says of `key`, next to the answer to a control that is present."""
         if answer.status in NOT_THERE:
             return Presence.GONE if of_the_api(answer, control) else Presence.UNKNOWN
@@ -58,7 +58,7 @@ class Shape:
             return Presence.UNKNOWN
         return Presence.UNKNOWN if found is Presence.PRESENT and self.filtered else found
 
-    def found(self, answer: Answer, key: str) -> Presence:
+    def found(self, answer: ProbeAnswer, key: str) -> Presence:
         """What an answer that is no error says of `key` by itself."""
         document = _decoded(answer.body) if 200 <= answer.status < 300 else None
         if document is None:
@@ -83,13 +83,13 @@ class Shape:
         return text_at(self.external_id, record)
 
 
-def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+def answer_of(status: int, headers: Mapping[str, str], body: bytes) -> ProbeAnswer:
     """An answer with its content type in lower case and without parameters."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Answer(status, kind, body)
+    return ProbeAnswer(status, kind, body)
 
 
-def of_the_api(answer: Answer, control: Answer) -> bool:
+def of_the_api(answer: ProbeAnswer, control: ProbeAnswer) -> bool:
     """Whether an answer comes from the API that answered the control, and not from a proxy."""
     document = _decoded(answer.body)
     if document is None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
-class Dialect(Protocol):
+class SqlDialect(Protocol):
     """What the engine's statements ask of a database's language."""
 
     boolean: str

@@ -10,8 +10,8 @@ import urllib3
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.feed.consumers import Consumers
+from elt_assets.feed.feed_retention import FeedRetention, keep_to_room, trim
 from elt_assets.feed.numbering import number_entries
-from elt_assets.feed.retention import FeedRetention, keep_to_room, trim
 from elt_assets.feed.scope import Scope
 from elt_assets.feed.status import feed_status
 from elt_assets.sync.clock import ago

@@ -24,8 +24,8 @@ from elt_assets.demo.edits import Edits
 from elt_assets.demo.fault_injection.chaos import Afflictions, Chaos
 from elt_assets.demo.fault_injection.fault import Plan
 from elt_assets.demo.groups import groups_page, groups_truth, members_page, one_group
-from elt_assets.demo.layout import Layout
-from elt_assets.demo.listing import Listing
+from elt_assets.demo.layout import DemoLayout
+from elt_assets.demo.page_query import PageQuery
 from elt_assets.demo.signin_listing import Outage, SigninListing
 from elt_assets.demo.wire import OpenProtocol
 from elt_assets.demo.world import Directory
@@ -63,7 +63,7 @@ _INDEX = {
 def build_app(directory: Directory, token: str) -> ASGIApp:
     """The provider as an ASGI application; everything but the index requires `token`."""
     layout = directory.layout
-    users = Listing(seed=layout.seed, page_size=layout.page_size)
+    users = PageQuery(seed=layout.seed, page_size=layout.page_size)
     signins = SigninListing(layout)
     afflictions = Afflictions(share=layout.chaos, seed=layout.seed)
 
@@ -257,7 +257,7 @@ class Door:
 
 
 def serve(
-    layout: Layout,
+    layout: DemoLayout,
     *,
     token: str,
     host: str = "127.0.0.1",
