@@ -83,7 +83,7 @@ def test_the_oracle_of_the_seen_catches_a_view_that_forgot_the_books(
     def forgetful(table: str, schema: str) -> str:
         return f"FROM lake.{table} WHERE organization_id = getvariable('organization_id')"
 
-    monkeypatch.setattr("elt_assets.storage.ducklake.lake._standing", forgetful)
+    monkeypatch.setattr("elt_assets.storage.ducklake.lake_warehouse._standing", forgetful)
     assert names(oracles.always(state_of(company))) == {"duplicated", "seen without a name"}
 
 
