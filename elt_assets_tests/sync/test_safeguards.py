@@ -200,6 +200,27 @@ def test_mapping_again_is_no_second_look_at_who_is_missing(company: Company) -> 
     assert "u-0000" not in company.users()
 
 
+@pytest.mark.parametrize(("chosen", "deletes"), [("none", 1), (None, 0)])
+def test_mapping_an_interrupted_snapshot_again_deletes_by_the_rule_of_its_first_sync(
+    company: Company, chosen: str | None, deletes: int
+) -> None:
+    world = company.connect(world=World(people(30)))
+    company.sync(sync_id="s1")
+    if chosen is not None:
+        company.configure(safeguards={"delete_confirmation": chosen})
+    world.records = [*people(30)[1:], person(30, email=["a", "b"])]
+    world.fail_at[2] = ProviderUnavailable("gone")
+    company.sync(sync_id="s2", pages_per_batch=1)
+    world.fail_at.clear()
+    first = company.sync(sync_id="s2", pages_per_batch=1)
+    assert (first.certificate.extraction_runs, first.counts.deletes) == (2, deletes)
+    company.map_from("email", "email", 0)
+    world.records = []
+    again = company.platform.retry_rejected(USERS, ACME)
+    assert (again.error, again.counts.inserts) == (None, 1)
+    assert (again.certificate.extraction_runs, again.counts.deletes) == (2, 0)
+
+
 @pytest.mark.parametrize("snapshot", [True, False])
 def test_mapping_again_doubts_a_key_on_two_pages_unless_the_pages_could_not_shift(
     company: Company, *, snapshot: bool

@@ -51,8 +51,8 @@ class StoredSource:
 
     @property
     def snapshot(self) -> bool:
-        """Whether the first reading was one."""
-        return self.provider.snapshot and self.certificate.extraction_runs == 1
+        """As the provider's; in how many attempts it was read stands in the certificate."""
+        return self.provider.snapshot
 
     @property
     def probes(self) -> bool:
