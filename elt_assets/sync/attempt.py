@@ -184,9 +184,7 @@ class Attempt:
             may_grow=self.again_of is None,
         )
         try:
-            state, certificate = extraction.run()
-            self.certificate = self._of_first_reading(warehouse, certificate)
-            self.state = replace(state, certificate=state.certificate and self.certificate)
+            self.state, self.certificate = extraction.run()
         except SyncError:
             # Report what is safe: batches committed so far are kept and will be continued.
             readable = extraction.begun and warehouse.attached
@@ -236,14 +234,6 @@ class Attempt:
         )
         doubts = (*kept.doubts, *shifted)
         return StoredSource(warehouse.reading(), stream, again, certificate, source, doubts)
-
-    def _of_first_reading(self, warehouse: Warehouse, certificate: Certificate) -> Certificate:
-        """The certificate with the attempts in which the records were fetched."""
-        if self.again_of is None:
-            return certificate
-        first = self._kept(warehouse, self.again_of).certificate
-        runs = 1 if first is None else first.extraction_runs
-        return msgspec.structs.replace(certificate, extraction_runs=runs)
 
     def _kept(self, warehouse: Warehouse, sync_id: str) -> ExtractionState:
         try:

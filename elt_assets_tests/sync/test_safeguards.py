@@ -221,6 +221,42 @@ def test_mapping_an_interrupted_snapshot_again_deletes_by_the_rule_of_its_first_
     assert (again.certificate.extraction_runs, again.counts.deletes) == (2, 0)
 
 
+def test_mapping_an_interrupted_snapshot_again_and_again_never_makes_it_whole(
+    company: Company,
+) -> None:
+    world = company.connect(world=World(people(60)))
+    company.sync(sync_id="s1")
+    mistaken = [person(60, email=["a", "b"]), person(61, name={"full": "P"})]
+    world.records = [*people(60)[1:], *mistaken]
+    world.fail_at[2] = ProviderUnavailable("gone")
+    company.sync(sync_id="s2", pages_per_batch=1)
+    world.fail_at.clear()
+    assert company.sync(sync_id="s2", pages_per_batch=1).counts.pending_deletes == 1
+    company.map_from("email", "email", 0)
+    first = company.platform.retry_rejected(USERS, ACME)
+    assert (first.counts.inserts, first.counts.rejected) == (1, 1)
+    company.map_from("name", "name", "full")
+    again = company.platform.retry_rejected(USERS, ACME)
+    assert again.error is None
+    for outcome in (first, again):
+        assert outcome.certificate.extraction_runs == 2
+        assert (outcome.counts.deletes, outcome.counts.withheld_deletes) == (0, 0)
+        assert outcome.counts.pending_deletes == 1
+
+
+def test_mapping_a_snapshot_that_ended_without_a_list_again_deletes_nobody(
+    company: Company,
+) -> None:
+    world = company.connect(world=World(people(30)))
+    company.sync(sync_id="s1")
+    world.records, world.bare_end = [*people(30)[1:], person(30, email=["a", "b"])], True
+    assert company.sync(sync_id="s2").counts.pending_deletes == 1
+    company.map_from("email", "email", 0)
+    outcome = company.platform.retry_rejected(USERS, ACME)
+    assert outcome.counts.inserts == 1
+    assert (outcome.counts.deletes, outcome.counts.pending_deletes) == (0, 1)
+
+
 @pytest.mark.parametrize("snapshot", [True, False])
 def test_mapping_again_doubts_a_key_on_two_pages_unless_the_pages_could_not_shift(
     company: Company, *, snapshot: bool

@@ -97,6 +97,7 @@ class World:
     page_size: int = 10
     total: int | None = None
     cut_short: str | None = None
+    bare_end: bool = False
     endless: bool = False
     fail_at: dict[int, Exception] = field(default_factory=dict)
     served: list[int] = field(default_factory=list)
@@ -130,6 +131,7 @@ class World:
             total=self.total,
             cut_short=self.cut_short if last else None,
             doubts=self.doubts if last else (),
+            bare_end=self.bare_end and last,
         )
 
 

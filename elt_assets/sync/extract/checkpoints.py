@@ -21,8 +21,9 @@ class ExtractionState:
     """An extraction as its checkpoints record it.
 
     `run` is the number of this attempt, `landed_by` those of the attempts that landed a batch,
-    `resumable` whether another attempt could go on from there, `snapshot` whether the source
-    lists one consistent state. `doubts` are what its pages gave against their completeness.
+    `fetched_in` in how many they were fetched if they are mapped again, `resumable` whether another
+    attempt could go on from there, `snapshot` whether the source lists one consistent state.
+    `doubts` are what its pages gave against their completeness.
 
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
     that the source stopped there (`cut_short` says why); `bare_end` that it had no list.
@@ -42,6 +43,7 @@ class ExtractionState:
     sync_mode: SyncMode = EVERYTHING
     run: int = 1
     landed_by: frozenset[int] = frozenset()
+    fetched_in: int | None = None
     resumable: bool = True
     snapshot: bool = False
     bare_end: bool = False
@@ -50,7 +52,7 @@ class ExtractionState:
     @property
     def runs(self) -> int:
         """How many attempts the records come from; more than one is stitched."""
-        return max(1, len(self.landed_by))
+        return self.fetched_in or max(1, len(self.landed_by))
 
     @property
     def ended(self) -> bool:

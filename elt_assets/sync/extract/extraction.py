@@ -43,6 +43,7 @@ from elt_assets.sync.extract.page_meter import PageMeter
 from elt_assets.sync.extract.page_reuse import PreviousExtraction
 from elt_assets.sync.extract.prefetch import PrefetchQueue, fetched_ahead, prefetched
 from elt_assets.sync.extract.staging import Batch, GatheredPages, Landing
+from elt_assets.sync.extract.stored_source import StoredSource
 from elt_assets.sync.extract.sync_mode import SyncMode
 from elt_assets.sync.extract.workplace import Workplace
 from elt_assets.sync.fetch_budget import FetchBudget, Share
@@ -131,7 +132,7 @@ class Extraction:
     def _fetch_from(self, source: Source, state: ExtractionState) -> ExtractionState:
         if state.batches and not source.resumable:
             state = self._begun_again()
-        state = replace(state, resumable=source.resumable, snapshot=source.snapshot)
+        state = _as_the_source_says(state, source)
         if state.sync_mode.confirming and isinstance(source, ListsOtherwise):
             source.otherwise()
         previous = self.previous()
@@ -216,7 +217,10 @@ class Extraction:
                 if attempt.retry_state.attempt_number > 1:
                     # A write that reported a failure may have been committed all the same.
                     state = replace(
-                        self.state(), resumable=state.resumable, snapshot=state.snapshot
+                        self.state(),
+                        resumable=state.resumable,
+                        snapshot=state.snapshot,
+                        fetched_in=state.fetched_in,
                     )
                 if state.batches == batch.number:
                     state = self._commit(landing, state, batch)
@@ -334,6 +338,15 @@ def _prepared(
         batch = landing.prepare(gathered)
         share.give_back(gathered.fetched)
         yield _PreparedBatch(batch, time.perf_counter() - started)
+
+
+def _as_the_source_says(state: ExtractionState, source: Source) -> ExtractionState:
+    fetched_in = None
+    if isinstance(source, StoredSource):
+        fetched_in = source.certificate.extraction_runs
+    return replace(
+        state, resumable=source.resumable, snapshot=source.snapshot, fetched_in=fetched_in
+    )
 
 
 def _as_it_is(page: Page) -> Page:

@@ -51,7 +51,7 @@ class StoredSource:
 
     @property
     def snapshot(self) -> bool:
-        """As the provider's; in how many attempts it was read stands in the certificate."""
+        """As the provider's; in how many attempts it was fetched stands in the certificate."""
         return self.provider.snapshot
 
     @property
@@ -106,6 +106,7 @@ class StoredSource:
                     total=self.certificate.declared_total,
                     cut_short=self.certificate.cut_short,
                     doubts=self.doubts,
+                    bare_end=self.certificate.bare_end,
                     parents=parents,
                 )
                 return
