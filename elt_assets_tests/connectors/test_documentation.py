@@ -67,7 +67,7 @@ def test_every_pagination_of_the_table_is_accepted() -> None:
 
 
 def test_every_auth_of_the_table_is_accepted() -> None:
-    shown = shown_types("## Who asks?")
+    shown = shown_types("## Authentication")
     assert len(shown) == 5
     for auth in shown:
         catalog.validate("rest", rest({"type": "none"}) | {"auth": auth})

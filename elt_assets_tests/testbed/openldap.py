@@ -6,9 +6,7 @@ What is in it is said by the tests, as LDIF.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +19,11 @@ from ldap3 import NONE, Connection, Server
 from elt_assets_tests.testbed.servers import (
     PASSWORD,
     certificate_of_loopback,
-    check_alive,
     folder_of_its_own,
     free_port,
     running_server,
     unprivileged,
+    wait_until_it_listens,
 )
 
 BASE = "dc=acme,dc=example"
@@ -159,13 +157,7 @@ def openldap(entries: Iterable[str] = ()) -> Iterator[OpenLdap]:
         with running_server(
             [program, "-f", configuration, "-h", addresses, "-d", "0"], folder
         ) as process:
-            while True:
-                check_alive(process, folder)
-                try:
-                    socket.create_connection(("127.0.0.1", server.port)).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
+            wait_until_it_listens(process, folder, server.port)
             yield server
 
 

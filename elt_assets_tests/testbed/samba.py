@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from ldap3 import NONE, Connection, Server
 
-from elt_assets_tests.testbed.servers import PASSWORD, check_alive
+from elt_assets_tests.testbed.servers import PASSWORD, wait_until_it_listens
 
 BASE = "DC=acme,DC=example"
 USERS = f"CN=Users,{BASE}"
@@ -93,13 +93,7 @@ def samba() -> Iterator[DomainController]:
         with (folder / "log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            while True:
-                check_alive(process, folder)
-                try:
-                    socket.create_connection((address, 389)).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.05)
+            wait_until_it_listens(process, folder, 389, address)
             yield DomainController(address)
         finally:
             os.killpg(process.pid, signal.SIGKILL)

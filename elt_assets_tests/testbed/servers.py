@@ -361,6 +361,20 @@ def check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
         raise AssertionError(f"the server ended: {(folder / 'log').read_text()[-2000:]}")
 
 
+def wait_until_it_listens(
+    process: subprocess.Popen[bytes], folder: Path, port: int, host: str = "127.0.0.1"
+) -> None:
+    """Until the port accepts connections; the end of the process fails with its log."""
+    while True:
+        check_alive(process, folder)
+        try:
+            socket.create_connection((host, port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _check_not_yet(said: str, *expected: str) -> None:
     if not any(text in said for text in expected):
         raise AssertionError(f"the server is there and says: {said}")

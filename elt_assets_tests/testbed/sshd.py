@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from elt_assets_tests.testbed.servers import check_alive, free_port
+from elt_assets_tests.testbed.servers import free_port, wait_until_it_listens
 
 _CONFIGURATION = """\
 ListenAddress 127.0.0.1
@@ -71,13 +69,7 @@ def sshd(folder: Path) -> Iterator[SshServer]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-D", "-e", "-f", configuration], stderr=log)
         try:
-            while True:
-                check_alive(process, folder)
-                try:
-                    socket.create_connection(("127.0.0.1", server.port)).close()
-                    break
-                except ConnectionRefusedError:
-                    time.sleep(0.02)
+            wait_until_it_listens(process, folder, server.port)
             yield server
         finally:
             process.terminate()

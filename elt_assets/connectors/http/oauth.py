@@ -59,7 +59,7 @@ class _Token(msgspec.Struct):
 
 
 class Grant(Protocol):
-    """What is asked for, and who asks."""
+    """What is asked for, and by which client."""
 
     @property
     def token_url(self) -> str:

@@ -56,7 +56,7 @@ class Ask(BaseModel):
 
 
 class Way(BaseModel):
-    """One of several ways to prove who asks: what it needs, and the auth made of it."""
+    """One of several ways to authenticate: what it needs, and the auth made of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

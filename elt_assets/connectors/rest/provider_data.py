@@ -57,7 +57,7 @@ class RateLimit(Strict):
 
 
 class Connection(Strict):
-    """What every integration over HTTP has: where it is, who asks, how hard."""
+    """What every integration over HTTP has: where it is, how to authenticate, how hard to ask."""
 
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."

@@ -37,7 +37,7 @@ class _Model(BaseModel):
 
 
 class ServerConnection(_Model):
-    """A database server; use a user who may only read."""
+    """A database server; use a user with the right to read only."""
 
     type: Literal["postgresql", "mysql"] = Field(description="mysql is for MariaDB, too.")
     host: Name | None = Field(None, description="Name or address of the server.")
