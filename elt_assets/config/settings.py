@@ -440,12 +440,13 @@ class Settings(Limits, BaseSettings):
         if self.fetch_memory < self.page_bytes:
             raise ValueError(
                 f"ELT_ASSETS_FETCH_MEMORY is {self.fetch_memory:,}, less than "
-                f"ELT_ASSETS_PAGE_BYTES ({self.page_bytes:,}): it must hold the largest page"
+                f"ELT_ASSETS_PAGE_BYTES ({self.page_bytes:,}): it must hold the largest page; "
+                "raise it, or lower ELT_ASSETS_PAGE_BYTES"
             )
         if self.fetches < self.concurrency:
             raise ValueError(
                 f"ELT_ASSETS_FETCHES is {self.fetches}, less than ELT_ASSETS_CONCURRENCY "
-                f"({self.concurrency}): an integration that is written was fetched"
+                f"({self.concurrency}): raise it, or lower ELT_ASSETS_CONCURRENCY"
             )
         return self
 
