@@ -58,6 +58,10 @@ class PositionRefused(RetryableError):
     """The provider no longer takes a saved position; the extraction begins again without it."""
 
 
+class MarkRefused(PositionRefused):
+    """The provider cannot list the changes since a mark; everything is listed instead."""
+
+
 class ProviderUnavailable(RetryableError):
     """No usable answer: connection refused, timeout, 5xx, 429, a body cut short."""
 

@@ -23,7 +23,7 @@ from elt_assets.sync.service import SyncService
 from elt_assets.sync.state import change_log, ledger, versions
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.store_tables import prepare_warehouse
-from elt_assets.sync.state.versions import Version
+from elt_assets.sync.state.versions import Reading, Version
 from elt_assets.sync.streams import USERS, StreamKey
 
 REF = IntegrationRef("bench", "main")
@@ -132,7 +132,7 @@ class Ours:
                 latest_before=0 if first else self._changes.users,
             ),
             delete_mode="hard",
-            full_at=None,
+            reading=Reading(full_at=None),
         )
 
 

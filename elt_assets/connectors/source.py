@@ -69,6 +69,8 @@ class Page:
     etag: str | None = None
     known: KnownPage | None = None
     """The page it still is by its provider's word; `body` is then empty."""
+    mark: str | None = None
+    """On the last page, where `Incremental.by_mark` is set: changes after it were not listed."""
 
 
 class Presence(StrEnum):
@@ -84,11 +86,13 @@ class Incremental:
     """How often everything is read although the provider can say what changed.
 
     `overlap` is how far before the newest change already seen the next reading begins:
-    providers list changes a little late.
+    providers list changes a little late. With `by_mark` the next reading begins at the mark
+    that the source gave with the last one, and not at a moment.
     """
 
     full_every: timedelta
     overlap: timedelta
+    by_mark: bool = False
 
 
 class Source(Protocol):
@@ -135,11 +139,11 @@ class Source(Protocol):
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        With `since` (ISO 8601, UTC) only of records changed after it; the same moment is
+        With `since` (ISO 8601, UTC, or a mark) only of records changed after it; the same one is
         given again when an extraction continues.
 
-        Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable`, `SecretMissing` or
-        `PositionRefused`; never ends early in silence.
+        Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable`, `SecretMissing`,
+        `PositionRefused` or `MarkRefused`; never ends early in silence.
         """
 
     def close(self) -> None:

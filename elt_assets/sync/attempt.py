@@ -34,7 +34,7 @@ from elt_assets.sync.state.fencing import raise_fence
 from elt_assets.sync.state.ledger import STAGES, SyncRow
 from elt_assets.sync.state.registry import Integration, gone, registered
 from elt_assets.sync.state.store_tables import prepare_warehouse
-from elt_assets.sync.state.versions import Version
+from elt_assets.sync.state.versions import Reading, Version
 from elt_assets.sync.streams import StreamKey
 from elt_assets.sync.sync_request import EngineConfig, SyncRequest
 from elt_assets.telemetry import logs, tracing
@@ -275,8 +275,11 @@ class Attempt:
                 base=base,
                 counts=self.outcome(Status.APPLIED).counts,
                 delete_mode=self.engine.safeguards_of(integration).delete_mode,
-                watermark=self._watermark(row, detected),
-                full_at=_full_at(row, base, detected),
+                reading=Reading(
+                    watermark=self._watermark(row, detected),
+                    full_at=_full_at(row, base, detected),
+                    mark=self._mark(base, detected),
+                ),
             )
             self.meter.at("apply")
             try:
@@ -350,6 +353,11 @@ class Attempt:
             return None
         fetched = self._fetched_by(row)
         return None if fetched is None else watermark(detected.found.newest, fetched.started_at)
+
+    def _mark(self, base: Version, detected: DetectionStep) -> str | None:
+        given = self.state.mark if self.state is not None and detected.conclusive else None
+        # What was listed in full may come from a server where the older mark means nothing.
+        return given if detected.mode is Mode.FULL else given or base.mark
 
     def _fetched_by(self, row: SyncRow) -> SyncRow | None:
         """The sync that fetched the records of `row` from the provider; None if it is not known."""

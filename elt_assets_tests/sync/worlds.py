@@ -18,7 +18,7 @@ from elt_assets.connectors.limits import FetchLimits
 from elt_assets.connectors.mapping.expressions import Comparison
 from elt_assets.connectors.mapping.expressions import Path as FieldPath
 from elt_assets.connectors.source import Cursor, FieldMap, Incremental, Page, Presence
-from elt_assets.errors import PositionRefused
+from elt_assets.errors import MarkRefused, PositionRefused
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.outcome import Outcome
 from elt_assets.sync.service import SyncService
@@ -89,8 +89,9 @@ class World:
     `fail_at` raises its error when that page is asked for; `served` lists the positions of
     all pages that were handed out; `on_page` is called before each page. `alive` is what it
     answers about single records, None when it cannot be asked. It gives `doubts` with its last
-    page, refuses the position of the second page `refuse_positions` times, and counts in
-    `otherwise` how often it was to list in another way.
+    page, refuses the position of the second page `refuse_positions` times and every
+    `mark` that it gave with a last page if `refuses_marks`, and counts in `otherwise` how often it
+    was to list in another way.
     """
 
     records: list[Any] = field(default_factory=list)
@@ -108,6 +109,8 @@ class World:
     alive: dict[str, Presence] | None = None
     on_page: Callable[[int], None] = lambda _: None
     doubts: tuple[str, ...] = ()
+    mark: str | None = None
+    refuses_marks: bool = False
     refuse_positions: int = 0
     otherwise: int = 0
 
@@ -116,6 +119,8 @@ class World:
         if number == 1 and self.refuse_positions:
             self.refuse_positions -= 1
             raise PositionRefused("the provider no longer takes the position of page 2")
+        if since is not None and self.refuses_marks:
+            raise MarkRefused("the provider is another one than before")
         if number in self.fail_at:
             raise self.fail_at[number]
         start = number * self.page_size
@@ -132,6 +137,7 @@ class World:
             cut_short=self.cut_short if last else None,
             doubts=self.doubts if last else (),
             bare_end=self.bare_end and last,
+            mark=self.mark if last else None,
         )
 
 

@@ -42,6 +42,7 @@ class DomainController:
     """A running domain controller of the domain acme.example."""
 
     address: str
+    configuration: Path
 
     @property
     def password(self) -> str:
@@ -64,6 +65,14 @@ class DomainController:
         user = "administrator@acme.example"
         with Connection(server, user, _PASSWORD, raise_exceptions=True) as connection:
             yield connection
+
+    def add_user(self, name: str, password: str) -> None:
+        """Add an ordinary user, with a password, which LDAP takes only over an encrypted line."""
+        subprocess.run(
+            ["samba-tool", "user", "create", name, password, f"--configfile={self.configuration}"],
+            check=True,
+            capture_output=True,
+        )
 
 
 @contextmanager
@@ -94,7 +103,7 @@ def samba() -> Iterator[DomainController]:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_until_it_listens(process, folder, 389, address)
-            yield DomainController(address)
+            yield DomainController(address, configuration)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

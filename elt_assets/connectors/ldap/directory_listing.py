@@ -33,6 +33,8 @@ class SearchPosition(msgspec.Struct, frozen=True, omit_defaults=True):
     """Members that could not be read so far."""
     deleted: bool = False
     """Whether it is a place among deleted objects, which are read behind the others."""
+    mark: str | None = None
+    """Where the domain controller's history stood when the listing began."""
 
     def past(self, entries: int, digest: str) -> SearchPosition:
         """The place behind an entry."""
@@ -76,7 +78,8 @@ def listed(
     Raises `PositionRefused` where other entries stand before the place than did, and what
     `Session.search` raises.
     """
-    target, at, cookie = place, SearchPosition(elsewhere=place.elsewhere, unread=place.unread), b""
+    at = SearchPosition(elsewhere=place.elsewhere, unread=place.unread, mark=place.mark)
+    target, cookie = place, b""
     while True:
         answer = session.search(replace(search, cookie=cookie))
         places = []

@@ -131,10 +131,19 @@ class LdapMembership(_Model):
 
 
 class LdapIncremental(_Model):
-    """Reading only the entries that changed, by their own time of change."""
+    """Reading only the entries that changed, by the time or the number of their last change."""
+
+    by: Literal["time", "usn"] = Field(
+        "time",
+        description="Active Directory: usn reads by uSNChanged, the number that the domain "
+        "controller gives each change. Another controller, or one that was restored, is read in "
+        "full.",
+    )
 
     full_every: Span = Field("7d", description="How often everything is read all the same.")
-    overlap: Span = Field("5m", description="How far before the newest change reading begins.")
+    overlap: Span = Field(
+        "5m", description="How far before the newest change reading begins; by time."
+    )
     deleted: bool = Field(
         False,
         description="Active Directory: whether deleted objects are read, too, so that who left is "
@@ -143,7 +152,8 @@ class LdapIncremental(_Model):
 
     def seam(self) -> Incremental:
         """What the engine plans with."""
-        return Incremental(duration(self.full_every), duration(self.overlap))
+        by_mark = self.by == "usn"
+        return Incremental(duration(self.full_every), duration(self.overlap), by_mark)
 
 
 class LdapStream(_Model):
@@ -246,15 +256,17 @@ class LdapData(_Model):
                 )
             if stream.members is not None:
                 continue
-            if (
-                stream.incremental is not None
-                and stream.incremental.deleted
-                and self.directory != "active_directory"
-            ):
-                raise ValueError(
-                    f"streams.{name}.incremental: only active_directory keeps what was deleted; "
-                    "remove deleted"
-                )
+            if stream.incremental is not None and self.directory != "active_directory":
+                if stream.incremental.deleted:
+                    raise ValueError(
+                        f"streams.{name}.incremental: only active_directory keeps what was "
+                        "deleted; remove deleted"
+                    )
+                if stream.incremental.by == "usn":
+                    raise ValueError(
+                        f"streams.{name}.incremental: only active_directory numbers its changes; "
+                        "remove by"
+                    )
             (key,) = key_fields(name)
             if not attribute_of(stream.fields[key]):
                 raise ValueError(

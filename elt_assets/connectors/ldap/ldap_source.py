@@ -13,6 +13,7 @@ import msgspec
 from elt_assets.config.secret_refs import Secrets
 from elt_assets.connectors.json.record_list import json_list
 from elt_assets.connectors.ldap import entry_records
+from elt_assets.connectors.ldap.change_numbers import changed_since, current_mark
 from elt_assets.connectors.ldap.codec import LdapEntry, Search, any_of, equals
 from elt_assets.connectors.ldap.directory_listing import (
     Listed,
@@ -68,7 +69,7 @@ class LdapSource:
 
     @property
     def incremental(self) -> Incremental | None:
-        """Entries carry the time of their last change."""
+        """Entries carry the time and the number of their last change."""
         return None if self._stream.incremental is None else self._stream.incremental.seam()
 
     @property
@@ -108,13 +109,15 @@ class LdapSource:
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one."""
         session, details = self._sessions.open(), self._sessions.open()
-        place = resumed(cursor)
-        of_deleted = self._of_deleted(since)
         try:
+            place, changed = self._begun(session, resumed(cursor), since)
+            of_deleted = self._of_deleted(changed)
             if not place.deleted:
-                for page in self._listed(session, self._search(since), place):
+                for page in self._listed(session, self._search(changed), place):
                     if page.last and page.cut_short is None and of_deleted is not None:
-                        place = SearchPosition(elsewhere=page.behind.elsewhere, deleted=True)
+                        place = SearchPosition(
+                            elsewhere=page.behind.elsewhere, deleted=True, mark=place.mark
+                        )
                         page = replace(page, last=False, behind=place)
                     yield self._page(page, details)
                     if page.cut_short is not None:
@@ -126,6 +129,23 @@ class LdapSource:
         finally:
             session.close()
             details.close()
+
+    def _begun(
+        self, session: LdapSession, place: SearchPosition, since: str | None
+    ) -> tuple[SearchPosition, str | None]:
+        """The place with the mark of its listing, and the filter for what was changed `since`.
+
+        Raises `MarkRefused` or `PositionRefused` where the server is another one by now.
+        """
+        if self.incremental is None or not self.incremental.by_mark:
+            when = since and f"({self._config.changed_attribute}>={entry_records.moment(since)})"
+            return place, when
+        current = current_mark(session)
+        changed = since and changed_since(since, current)
+        if place.mark is None:
+            return msgspec.structs.replace(place, mark=str(current)), changed
+        changed_since(place.mark, current)
+        return place, changed
 
     def _listed(
         self, session: LdapSession, search: Search, place: SearchPosition
@@ -195,19 +215,16 @@ class LdapSource:
             if key in filters
         }
 
-    def _search(self, since: str | None) -> Search:
-        text = self._stream.filter
-        if since is not None:
-            text = f"(&{text}({self._config.changed_attribute}>={entry_records.moment(since)}))"
+    def _search(self, changed: str | None) -> Search:
+        text = self._stream.filter if changed is None else f"(&{self._stream.filter}{changed})"
         attributes = dict.fromkeys((*self._shape.attributes, self._key))
         return Search(self._base, self._stream.scope, text, tuple(attributes), self._page_size)
 
-    def _of_deleted(self, since: str | None) -> Search | None:
+    def _of_deleted(self, changed: str | None) -> Search | None:
         """The search for what was deleted since; attributes that its filter names may be gone."""
         incremental = self._stream.incremental
-        if since is None or incremental is None or not incremental.deleted:
+        if changed is None or incremental is None or not incremental.deleted:
             return None
-        changed = f"({self._config.changed_attribute}>={entry_records.moment(since)})"
         return replace(
             self._search(None),
             base=self._config.deleted_objects,
@@ -238,6 +255,7 @@ class LdapSource:
             next=None if page.last else msgspec.to_builtins(page.behind),
             cut_short=page.cut_short,
             doubts=doubts(page.behind) if page.last else (),
+            mark=page.behind.mark if page.last else None,
         )
 
 

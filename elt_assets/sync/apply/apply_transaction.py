@@ -17,7 +17,7 @@ from elt_assets.sync.outcome import Counts, Outcome
 from elt_assets.sync.state import change_log, feed_log, latest_table, ledger, versions
 from elt_assets.sync.state.fencing import check_fence
 from elt_assets.sync.state.ledger import SyncRow
-from elt_assets.sync.state.versions import Version
+from elt_assets.sync.state.versions import Reading, Version
 from elt_assets.sync.streams import StreamKey
 
 
@@ -40,8 +40,7 @@ class Application:
     base: Version
     counts: Counts
     delete_mode: DeleteMode
-    full_at: str | None
-    watermark: str | None = None
+    reading: Reading
 
     def run(
         self,
@@ -61,13 +60,7 @@ class Application:
             check_fence(transaction, self.key.ref, self.warehouse.fencing_token)
             if versions.current(transaction, self.key).ordinal > self.row.ordinal:
                 raise Superseded
-            if not versions.advance(
-                transaction,
-                self.base,
-                self.row,
-                watermark=self.watermark,
-                full_at=self.full_at,
-            ):
+            if not versions.advance(transaction, self.base, self.row, self.reading):
                 raise VersionMoved
             if counts.changes:
                 latest_table.apply_changes(

@@ -25,7 +25,7 @@ from elt_assets.sync.state.latest_images import LatestImages
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.state.registry import gone, registered
 from elt_assets.sync.state.rejections import Rejection
-from elt_assets.sync.state.versions import Version
+from elt_assets.sync.state.versions import Reading, Version
 from elt_assets.sync.streams import StreamKey
 
 
@@ -170,7 +170,7 @@ class Compensation:
             base=base,
             counts=counts,
             delete_mode=self.delete_mode,
-            full_at=base.full_at,
+            reading=Reading(full_at=base.full_at, mark=base.mark),
         )
         try:
             return application.run(

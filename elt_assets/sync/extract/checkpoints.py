@@ -25,6 +25,8 @@ class ExtractionState:
     attempt could go on from there, `snapshot` whether the source lists one consistent state.
     `doubts` are what its pages gave against their completeness.
 
+    `mark` is where the next reading of changes may begin, by the source.
+
     `cursor` continues it; `ended` says that the last landed page was the last of all, or
     that the source stopped there (`cut_short` says why); `bare_end` that it had no list.
     """
@@ -39,6 +41,7 @@ class ExtractionState:
     declared_totals: tuple[int, ...] = ()
     cut_short: str | None = None
     doubts: tuple[str, ...] = ()
+    mark: str | None = None
     cursor: Cursor | None = None
     sync_mode: SyncMode = EVERYTHING
     run: int = 1
@@ -110,10 +113,21 @@ def begin_extraction(
     return extraction_state(warehouse, stream, sync_id)
 
 
-def begin_again(warehouse: Warehouse, stream: Stream, sync_id: str) -> ExtractionState:
-    """Drop what an extraction has landed and cannot go on from; its mode and its runs stay."""
+def begin_again(
+    warehouse: Warehouse, stream: Stream, sync_id: str, *, everything: bool = False
+) -> ExtractionState:
+    """Drop what an extraction has landed and cannot go on from; its runs stay, and its mode,
+    unless it is to read `everything` now.
+    """
     with warehouse.transaction():
         _forget_landed(warehouse, stream, [sync_id])
+        if everything:
+            warehouse.update(
+                "extractions",
+                "mode = $mode, since = NULL",
+                "stream = $stream AND sync_id = $sync_id",
+                {"mode": str(Mode.FULL), "stream": stream.name, "sync_id": sync_id},
+            )
     return extraction_state(warehouse, stream, sync_id)
 
 
@@ -128,7 +142,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
             coalesce(b.totals, []), b.cut_short, b.cursor,
             coalesce(b.landed_by, []), e.runs, e.certificate, e.mode, e.since,
             coalesce(b.doubts, []), coalesce(e.confirming, false),
-            coalesce(b.unreadable_times, 0)
+            coalesce(b.unreadable_times, 0), b.mark
         FROM extractions AS e
         LEFT JOIN (
             SELECT
@@ -142,6 +156,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
                 list_distinct(flatten(list(declared_totals))) AS totals,
                 flatten(list(doubts ORDER BY batch) FILTER (doubts IS NOT NULL)) AS doubts,
                 arg_max(cut_short, batch) AS cut_short,
+                arg_max(mark, batch) AS mark,
                 -- arg_max would skip the NULL that marks the end.
                 arg_max_null(cursor, batch) AS cursor,
                 list(DISTINCT run) AS landed_by
@@ -162,6 +177,7 @@ def extraction_state(warehouse: Warehouse, stream: Stream, sync_id: str) -> Extr
         unreadable_times=row[16],
         declared_totals=tuple(sorted(row[6])),
         cut_short=row[7],
+        mark=row[17],
         cursor=None if row[8] is None else msgspec.json.decode(row[8]),
         landed_by=frozenset(row[9]),
         run=row[10],

@@ -24,6 +24,7 @@ from elt_assets.connectors.source import (
     WaitsForProvider,
 )
 from elt_assets.errors import (
+    MarkRefused,
     PositionRefused,
     Stopped,
     TimeBudgetSpent,
@@ -116,11 +117,12 @@ class Extraction:
             return self._fetch(state)
         except PositionRefused as refused:
             logger.warning("position refused, the extraction begins again", reason=str(refused))
-            return self._fetch(self._begun_again())
+            return self._fetch(self._begun_again(everything=isinstance(refused, MarkRefused)))
 
-    def _begun_again(self) -> ExtractionState:
+    def _begun_again(self, *, everything: bool = False) -> ExtractionState:
         self.resumed_batches = 0
-        return begin_again(self.warehouse, self.request.key.stream, self.request.sync_id)
+        key, sync_id = self.request.key, self.request.sync_id
+        return begin_again(self.warehouse, key.stream, sync_id, everything=everything)
 
     def _fetch(self, state: ExtractionState) -> ExtractionState:
         with closing(self.open_source()) as source:

@@ -13,7 +13,9 @@ from elt_assets.sync.state.versions import Version
 
 @dataclass(frozen=True, slots=True)
 class SyncMode:
-    """What to fetch; `since` (ISO 8601, UTC) is set for an incremental extraction only."""
+    """What to fetch; `since` (ISO 8601, UTC, or a source's mark) is set for an incremental
+    extraction only.
+    """
 
     mode: Mode = Mode.FULL
     since: str | None = None
@@ -49,14 +51,17 @@ def choose_sync_mode(
                 "this stream; add it, or sync without --incremental"
             )
         return EVERYTHING
-    if requested is Mode.FULL or version.watermark is None or version.full_at is None:
+    begins = version.mark if incremental.by_mark else version.watermark
+    if requested is Mode.FULL or begins is None or version.full_at is None:
         return EVERYTHING
-    if version.full_at <= configured_at or version.watermark > now:
+    if version.full_at <= configured_at or (begins > now and not incremental.by_mark):
         return EVERYTHING
     due = _time(version.full_at) + incremental.full_every <= _time(now)
     if due and requested is None:
         return EVERYTHING
-    since = max(_time(version.watermark), _EARLIEST + incremental.overlap) - incremental.overlap
+    if incremental.by_mark:
+        return SyncMode(Mode.INCREMENTAL, begins)
+    since = max(_time(begins), _EARLIEST + incremental.overlap) - incremental.overlap
     return SyncMode(Mode.INCREMENTAL, since.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 

@@ -17,9 +17,9 @@ from elt_assets.storage.warehouse.warehouse import Table, View, Warehouse, Wareh
 from elt_assets.sync.state import audit_log, feed_log
 from elt_assets.sync.streams import STREAMS, ColumnType, Stream, StreamKey
 
-WAREHOUSE_SCHEMA = 7
+WAREHOUSE_SCHEMA = 8
 """Raised by one with every change of the warehouse's tables."""
-_EXTENDABLE = frozenset({5, 6})
+_EXTENDABLE = frozenset({5, 6, 7})
 """Schemas whose tables lack nothing but columns that `Table.added` names."""
 
 _COMMON = (
@@ -64,6 +64,7 @@ _COMMON = (
             "doubts VARCHAR[]",  # why its pages are not known to be complete
             "page_starts BIGINT[]",  # the seq with which each of its pages begins
             "unreadable_times BIGINT",  # records whose change time cannot be read
+            "mark VARCHAR",  # where the next reading of changes begins, by the source
         ),
     ),
     Table(

@@ -15,14 +15,28 @@ class Version:
     """State of one integration's latest table.
 
     `version` counts the syncs that settled; `ordinal` is that of the newest of them.
-    `watermark` is the newest change seen, by the provider's time, and `full_at` when
-    everything was last read completely; None asks for it to be read next.
+    `watermark` is the newest change seen, by the provider's time, `mark` the place in its history
+    that the source gave, and `full_at` when everything was last read completely; None asks for it
+    to be read next.
     """
 
     version: int = 0
     ordinal: int = 0
     watermark: str | None = None
     full_at: str | None = None
+    mark: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a sync that settles has read.
+
+    A watermark only rises, and stays where it is None. `full_at` and `mark` become what is given.
+    """
+
+    watermark: str | None = None
+    full_at: str | None = None
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,11 @@ class Applied:
 def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Version:
     """The latest table's version and newest ordinal now."""
     rows = source.rows(
-        f"SELECT version, ordinal, watermark, full_at FROM integration_versions WHERE {ONE_STREAM}",
+        f"""
+        SELECT version, ordinal, watermark, full_at, mark
+        FROM integration_versions
+        WHERE {ONE_STREAM}
+        """,
         key.values,
     )
     return Version(**rows[0]) if rows else Version()
@@ -50,39 +68,39 @@ def applied(database: OperationalDatabase, key: StreamKey) -> Applied | None:
     return Applied(**rows[0]) if rows else None
 
 
-def advance(
-    transaction: Transaction,
-    expected: Version,
-    row: SyncRow,
-    *,
-    watermark: str | None = None,
-    full_at: str | None = None,
-) -> bool:
+def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: Reading) -> bool:
     """Compare and set: make `row` the newest settled sync if the version is still `expected`.
 
-    A watermark only rises, and stays where it is None; one that lies behind the beginning of
-    `row` was a provider's mistake and is dropped. `full_at` becomes what is given.
+    A known watermark that lies behind the beginning of `row` was a provider's mistake and is
+    dropped.
     """
     key = row.key.values
     if expected.version == 0:
         changed = transaction.execute(
             """
-            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)
+            INSERT INTO integration_versions VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?)
             ON CONFLICT DO NOTHING
             """,
-            (*key, row.ordinal, row.sync_id, now(), watermark, full_at),
+            (
+                *(*key, row.ordinal, row.sync_id, now()),
+                *(reading.watermark, reading.full_at, reading.mark),
+            ),
         )
     else:
         known = expected.watermark if (expected.watermark or "") <= row.started_at else None
-        risen = max(filter(None, (watermark, known)), default=None)
+        risen = max(filter(None, (reading.watermark, known)), default=None)
         changed = transaction.execute(
             f"""
             UPDATE integration_versions
             SET version = version + 1, ordinal = ?, sync_id = ?, settled_at = ?,
-                watermark = ?, full_at = ?
+                watermark = ?, full_at = ?, mark = ?
             WHERE {ONE_STREAM} AND version = ?
             """,
-            (row.ordinal, row.sync_id, now(), risen, full_at, *key, expected.version),
+            (
+                *(row.ordinal, row.sync_id, now()),
+                *(risen, reading.full_at, reading.mark),
+                *(*key, expected.version),
+            ),
         )
     return changed == 1
 
@@ -91,7 +109,7 @@ def set_version(transaction: Transaction, key: StreamKey, version: int, sync_id:
     """Set the latest table's version outright; only rebuilding from the log does this."""
     transaction.execute(
         """
-        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL)
+        INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL, NULL)
         ON CONFLICT (organization_id, connected_integration_id, stream) DO UPDATE
         SET version = excluded.version, settled_at = excluded.settled_at
         """,

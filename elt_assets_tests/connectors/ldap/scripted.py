@@ -38,6 +38,8 @@ class Asked:
     number: int
     base: str
     attributes: tuple[str, ...]
+    filter: bytes = b""
+    """As it was encoded, which leaves names and values readable."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ def _answered(message: bytes, script: Script) -> Iterator[bytes]:
     if operation == _BIND:
         yield _message(to, "bindResponse", _result(BindResponse(), 0))
         return
-    (_, base), *_, (_, names) = _parts(request)
-    asked = Asked(to, base.decode(), tuple(name.decode() for _, name in _parts(names)))
+    (_, base), *_, (_, condition), (_, names) = _parts(request)
+    asked = Asked(to, base.decode(), tuple(name.decode() for _, name in _parts(names)), condition)
     said = script(asked)
     if said.raw is not None:
         yield from said.raw

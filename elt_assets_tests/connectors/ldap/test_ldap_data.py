@@ -64,6 +64,9 @@ def test_a_wrong_connection_is_named(connection: dict[str, Any], words: str) -> 
         ({"fields": {"external_id": "uid", "name": "$name"}}, "fields: name names '$name'"),
         ({"several": ["member;range=0-1"]}, "is no attribute's name"),
         ({"incremental": {"full_every": "weekly"}}, "a length of time such as 30s"),
+        ({"incremental": {"deleted": True}}, "streams.users.incremental: only active_directory"),
+        ({"incremental": {"by": "usn"}}, "only active_directory numbers its changes; remove by"),
+        ({"incremental": {"by": "dirsync"}}, "streams.users.incremental.by"),
         ({"members": {}}, "streams.users"),
     ],
 )

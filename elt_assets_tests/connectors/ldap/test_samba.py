@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ldap3 import MODIFY_REPLACE
 
+from elt_assets.config.settings import load_settings
 from elt_assets.connectors.mapping.evaluate import text_at
 from elt_assets.connectors.source import Presence
+from elt_assets.identifiers import IntegrationRef
+from elt_assets.sync.outcome import Mode
+from elt_assets.sync.service import SyncService
+from elt_assets.sync.streams import USERS as USERS_STREAM
 from elt_assets_tests.connectors.ldap.conftest import opened, read, records
 from elt_assets_tests.testbed.samba import BASE, USERS, DomainController, samba
 
@@ -176,3 +182,61 @@ def test_changes_alone_tell_who_was_deleted(domain: DomainController) -> None:
         cursor = json.loads(json.dumps(page.next))
         rest = opened(described).pages(cursor, newest.replace(".0Z", ".000000Z"))
         assert records(list(rest)) == records(pages[at + 1 :])
+
+
+BY_NUMBER = {"by": "usn", "deleted": True}
+
+
+def test_changes_by_number_are_exactly_what_came_after_the_mark(domain: DomainController) -> None:
+    with domain.administered() as admin:
+        for one in ("left1", "left2"):
+            admin.add(name(one), ["user"], {"sAMAccountName": one, "displayName": one})
+    described = data(domain, incremental=BY_NUMBER, page_size=1)
+    *earlier, last = opened(described).pages(None)
+    assert [page.mark for page in earlier] == [None] * len(earlier)
+    keys = {one["displayName"]: one["objectGUID"] for one in records([*earlier, last])}
+    with domain.administered() as admin:
+        for one in ("left1", "left2"):
+            admin.delete(name(one))
+        for one in ("p7", "p8"):
+            admin.modify(name(one), {"mail": [(MODIFY_REPLACE, ["newer@acme.example"])]})
+    pages = list(opened(described).pages(None, last.mark))
+    found = {one["objectGUID"] for one in records(pages)}
+    assert found == {keys[one] for one in ("left1", "left2", "Person 7", "Person 8")}
+    for at, page in enumerate(pages[:-1]):
+        cursor = json.loads(json.dumps(page.next))
+        (*_, end), rest = pages, list(opened(described).pages(cursor, last.mark))
+        assert records(rest) == records(pages[at + 1 :])
+        assert rest[-1].mark == end.mark
+    assert records(list(opened(described).pages(None, pages[-1].mark))) == []
+
+
+def test_an_ordinary_account_syncs_by_number_and_hears_of_every_change(
+    domain: DomainController, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, password = IntegrationRef("acme", "main"), f"Reader of {BASE}, 1"
+    domain.add_user("reader", password)
+    monkeypatch.setenv("READER_PASSWORD", password)
+    described = data(domain, incremental={"by": "usn"})
+    described["connection"] |= {
+        "user": "reader@acme.example",
+        "password": {"env": "READER_PASSWORD"},
+    }
+    with SyncService.open(load_settings(home=tmp_path / "home")) as platform:
+        platform.registry.add(ref, "ldap", described)
+
+        def synced(sync_id: str) -> tuple[Mode, int]:
+            (outcome,) = platform.sync(USERS_STREAM, [ref], sync_id=sync_id)
+            assert outcome.error is None
+            return outcome.mode, outcome.counts.fetched
+
+        mode, fetched = synced("first")
+        assert (mode, fetched >= PEOPLE) == (Mode.FULL, True)
+        assert synced("nothing") == (Mode.INCREMENTAL, 0)
+        with domain.administered() as admin:
+            admin.modify(name("p9"), {"displayName": [(MODIFY_REPLACE, ["Renamed"])]})
+            admin.modify(name("p11"), {"userAccountControl": [(MODIFY_REPLACE, ["546"])]})
+        assert synced("changes") == (Mode.INCREMENTAL, 2)
+        assert synced("nothing more") == (Mode.INCREMENTAL, 0)
+        users = {user["name"]: user["active"] for user in platform.records(USERS_STREAM, ref)}
+        assert (users["Renamed"], users["Person 11"]) == (True, False)

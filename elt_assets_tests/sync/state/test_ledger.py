@@ -15,7 +15,7 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
 from elt_assets.sync.state import ledger, sync_history, versions
 from elt_assets.sync.state.ledger import SyncRow
-from elt_assets.sync.state.versions import Version
+from elt_assets.sync.state.versions import Reading, Version
 from elt_assets.sync.streams import USERS, Stream, StreamKey
 from elt_assets_tests.sync.worlds import ACME
 
@@ -71,7 +71,7 @@ def settled(database: OperationalDatabase, result: Outcome, ref: IntegrationRef 
 
 def advanced(database: OperationalDatabase, expected: Version, row: SyncRow) -> bool:
     with database.transaction() as transaction:
-        return versions.advance(transaction, expected, row)
+        return versions.advance(transaction, expected, row, Reading())
 
 
 def test_what_was_recorded_is_what_a_repeat_returns(database: OperationalDatabase) -> None:
@@ -199,7 +199,7 @@ def test_a_watermark_rises_and_never_falls(database: OperationalDatabase) -> Non
         row = begun(database, f"s{number}")
         expected = versions.current(database, KEY)
         with database.transaction() as transaction:
-            assert versions.advance(transaction, expected, row, watermark=moment)
+            assert versions.advance(transaction, expected, row, Reading(watermark=moment))
         seen.append(versions.current(database, KEY).watermark)
     assert seen == [moments[0], moments[1], moments[1], moments[1]]
 
