@@ -11,7 +11,7 @@ import time
 import msgspec
 
 from elt_assets.demo.process import Orders, Started
-from elt_assets.demo.provider_server import serve
+from elt_assets.demo.serving.provider_server import serve
 from elt_assets.errors import InvalidInput
 
 _LOOK_EVERY = 0.2

@@ -15,8 +15,8 @@ import yaml
 from elt_assets.cli.console.output import note, program
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import DemoLayout
-from elt_assets.demo.provider_server import serve
 from elt_assets.demo.registration import provider_data
+from elt_assets.demo.serving.provider_server import serve
 from elt_assets.errors import EltAssetsError, InvalidInput
 
 _DEFAULTS = DemoLayout()

@@ -83,6 +83,18 @@ def event_assets(
     days: dg.DailyPartitionsDefinition, at: Placement = STANDALONE
 ) -> list[dg.AssetsDefinition]:
     """The six assets, partitioned by `days`."""
+    return [
+        _reading_apis(days, at),
+        _reading_files(days, at),
+        _normalizing(NORMALIZED_API_EVENTS, EventSource.API, days, at),
+        _normalizing(NORMALIZED_CSV_EVENTS, EventSource.CSV, days, at),
+        _loading(days, at),
+        _summarizing(days, at),
+    ]
+
+
+def _reading_apis(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
+    """The asset of what the APIs answer."""
 
     @API_EVENTS.declared(days, at)
     def api_events(
@@ -113,6 +125,12 @@ def event_assets(
             context.log.warning("the day continues without %s", error)
         return dg.MaterializeResult(metadata=of_extractions(API_EVENTS, found))
 
+    return api_events
+
+
+def _reading_files(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
+    """The asset of the day's files."""
+
     @CSV_EVENTS.declared(days, at)
     def csv_events(
         context: dg.AssetExecutionContext,
@@ -133,60 +151,7 @@ def event_assets(
             raise end(context, CSV_EVENTS, _failures(errors, len(found)), at, retryable=can_pass)
         return dg.MaterializeResult(metadata=of_files(CSV_EVENTS, found))
 
-    @SIGNIN_EVENTS.declared(days, at)
-    def signin_events(
-        context: dg.AssetExecutionContext,
-        config: StepConfig,
-    ) -> dg.MaterializeResult[None]:
-        day = day_of(context.partition_key)
-        found = _step(
-            context, SIGNIN_EVENTS, config, at, lambda events, step: events.load(day, step)
-        )
-        for reopened in found.days:
-            if reopened != day and has_day(days, reopened):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        at.key(SIGNIN_EVENTS.name),
-                        partition=reopened.isoformat(),
-                        description=f"late events that came with {day}",
-                        metadata={"reopened_by": day.isoformat()},
-                    )
-                )
-        return dg.MaterializeResult(metadata=of_loaded(SIGNIN_EVENTS, found))
-
-    @SUMMARY.declared(days, at)
-    def daily_signin_summary(
-        context: dg.AssetExecutionContext,
-        config: StepConfig,
-    ) -> dg.MaterializeResult[None]:
-        day = day_of(context.partition_key)
-
-        def sum_up(events: EventPipeline, step: StepRun) -> list[Summarized]:
-            # The days that late events have reopened, also those that a failed run left, follow.
-            due = sorted({day, *events.waiting("summarize")})
-            return [events.summarize(one, step) for one in due]
-
-        found = _step(context, SUMMARY, config, at, sum_up)
-        for one in found:
-            if one.day != day and has_day(days, one.day):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        at.key(SUMMARY.name),
-                        partition=one.day.isoformat(),
-                        metadata=of_summary(SUMMARY, one),
-                    )
-                )
-        (own,) = (one for one in found if one.day == day)
-        return dg.MaterializeResult(metadata=of_summary(SUMMARY, own))
-
-    return [
-        api_events,
-        csv_events,
-        _normalizing(NORMALIZED_API_EVENTS, EventSource.API, days, at),
-        _normalizing(NORMALIZED_CSV_EVENTS, EventSource.CSV, days, at),
-        signin_events,
-        daily_signin_summary,
-    ]
+    return csv_events
 
 
 def _normalizing(
@@ -223,6 +188,64 @@ def _normalizing(
         )
 
     return normalized
+
+
+def _loading(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
+    """The asset of events loaded once; it records the days that late events reopen."""
+
+    @SIGNIN_EVENTS.declared(days, at)
+    def signin_events(
+        context: dg.AssetExecutionContext,
+        config: StepConfig,
+    ) -> dg.MaterializeResult[None]:
+        day = day_of(context.partition_key)
+        found = _step(
+            context, SIGNIN_EVENTS, config, at, lambda events, step: events.load(day, step)
+        )
+        for reopened in found.days:
+            if reopened != day and has_day(days, reopened):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        at.key(SIGNIN_EVENTS.name),
+                        partition=reopened.isoformat(),
+                        description=f"late events that came with {day}",
+                        metadata={"reopened_by": day.isoformat()},
+                    )
+                )
+        return dg.MaterializeResult(metadata=of_loaded(SIGNIN_EVENTS, found))
+
+    return signin_events
+
+
+def _summarizing(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
+    """The asset of summaries: of the day, and of the days that late events reopened."""
+
+    @SUMMARY.declared(days, at)
+    def daily_signin_summary(
+        context: dg.AssetExecutionContext,
+        config: StepConfig,
+    ) -> dg.MaterializeResult[None]:
+        day = day_of(context.partition_key)
+
+        def sum_up(events: EventPipeline, step: StepRun) -> list[Summarized]:
+            # The days that late events have reopened, also those that a failed run left, follow.
+            due = sorted({day, *events.waiting("summarize")})
+            return [events.summarize(one, step) for one in due]
+
+        found = _step(context, SUMMARY, config, at, sum_up)
+        for one in found:
+            if one.day != day and has_day(days, one.day):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        at.key(SUMMARY.name),
+                        partition=one.day.isoformat(),
+                        metadata=of_summary(SUMMARY, one),
+                    )
+                )
+        (own,) = (one for one in found if one.day == day)
+        return dg.MaterializeResult(metadata=of_summary(SUMMARY, own))
+
+    return daily_signin_summary
 
 
 def _step(

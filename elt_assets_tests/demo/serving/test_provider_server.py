@@ -7,8 +7,8 @@ import pytest
 
 from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
-from elt_assets.demo.provider_server import serve
 from elt_assets.demo.registration import provider_data
+from elt_assets.demo.serving.provider_server import serve
 from elt_assets.errors import InvalidInput, NotFound
 from elt_assets.identifiers import IntegrationRef
 from elt_assets_tests.demo.reading import call, read_all, read_page, read_truth, users_path
