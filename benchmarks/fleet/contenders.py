@@ -48,6 +48,7 @@ def provider_data(url: str, users: int, page_size: int) -> dict[str, Any]:
 def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
     """Runs of the sync job over ranges of partitions, as the daily schedule makes them."""
     from elt_assets.client.in_process_sync import run_sync
+    from elt_assets.client.sync_command import SyncCommand
     from elt_assets.orchestration.instance.opening import open_instance
 
     with _registered(url, integrations, users, page_size) as (platform, warm, refs):
@@ -56,7 +57,8 @@ def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[
         with open_instance(settings) as instance:
 
             def sync(which: Any, sync_id: str) -> Any:
-                return run_sync(which, settings=settings, instance=instance, sync_id=sync_id)
+                command = SyncCommand(sync_id)
+                return run_sync(which, command, settings=settings, instance=instance)
 
             sync([warm], "warm")
             clock = Clock()

@@ -6,7 +6,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, TypeVar
 from elt_assets.cli.console.output import note
 from elt_assets.cli.console.progress import display
 from elt_assets.cli.console.stop_signals import Stop, stopping
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import Settings
 from elt_assets.errors import Stopped
 from elt_assets.identifiers import IntegrationRef
-from elt_assets.sync.fault_injection import NO_FAULTS, Faults
-from elt_assets.sync.outcome import Mode, Outcome, SyncProgress
-from elt_assets.sync.streams import STREAMS, Stream
+from elt_assets.sync.outcome import Outcome, SyncProgress
 from elt_assets.telemetry import logs
 
 if TYPE_CHECKING:
@@ -39,19 +38,17 @@ _GRACE = 3.0
 def run_syncs(
     refs: Sequence[IntegrationRef],
     settings: Settings,
-    sync_id: str,
-    mode: Mode | None = None,
-    streams: Collection[Stream] = tuple(STREAMS.values()),
+    command: SyncCommand,
     syncs: int | None = None,
-    faults: Faults = NO_FAULTS,
 ) -> list[Outcome]:
     """Sync through Dagster, with progress on standard error; outcomes in the order of `refs`.
 
-    Each integration syncs those of `streams` that it offers; `syncs` is their number for the
-    display. Ctrl-C or SIGTERM ends the command with the exit status of the signal.
+    `syncs` is their number for the display. Ctrl-C or SIGTERM ends the command with the exit
+    status of the signal.
     """
     from elt_assets.client.in_process_sync import run_sync
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
+    from elt_assets.orchestration.resources import RunListener
 
     shown = display(len(refs) if syncs is None else syncs)
 
@@ -64,19 +61,14 @@ def run_syncs(
 
         return run_sync(
             refs,
+            command,
             settings=settings,
             instance=instance,
-            sync_id=sync_id,
-            mode=mode,
-            streams=streams,
-            progress=progress,
-            settled=shown.settled,
-            stopped=stop.requested.is_set,
-            faults=faults,
+            listener=RunListener(progress, shown.settled, stop.requested.is_set),
         )
 
-    to_continue = f"continue with --sync-id {sync_id}"
-    return _run(work, settings, {SYNC_ID_TAG: sync_id}, to_continue, shown)
+    to_continue = f"continue with --sync-id {command.sync_id}"
+    return _run(work, settings, {SYNC_ID_TAG: command.sync_id}, to_continue, shown)
 
 
 def run_days(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from textwrap import shorten
 
 import dagster as dg
 
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import Settings
 from elt_assets.definitions import assembled
 from elt_assets.identifiers import IntegrationRef
@@ -24,9 +26,8 @@ from elt_assets.orchestration.partitions import (
     contiguous_ranges,
     partition_tags,
 )
-from elt_assets.orchestration.resources import OutcomeListener, RunListener, ignore, never
-from elt_assets.sync.fault_injection import NO_FAULTS, Faults
-from elt_assets.sync.outcome import Mode, Outcome, ProgressListener, Status, silent
+from elt_assets.orchestration.resources import NO_LISTENER, RunListener
+from elt_assets.sync.outcome import Outcome, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import STREAMS, Stream
@@ -36,40 +37,33 @@ _LONGEST_CAUSE = 300
 
 def run_sync(
     refs: Iterable[IntegrationRef],
+    command: SyncCommand,
     *,
     settings: Settings,
     instance: dg.DagsterInstance,
-    sync_id: str,
-    progress: ProgressListener = silent,
-    settled: OutcomeListener = ignore,
-    stopped: Callable[[], bool] = never,
-    pages_per_batch: int | None = None,
-    mode: Mode | None = None,
-    streams: Collection[Stream] = tuple(STREAMS.values()),
-    faults: Faults = NO_FAULTS,
+    listener: RunListener = NO_LISTENER,
 ) -> list[Outcome]:
     """Run the sync jobs over `refs` and return their outcomes, in the order of `refs`.
 
-    An integration has an outcome for each of `streams` that it offers; a disabled integration has
-    none. Contiguous integrations share a run. A failed run raises nothing: its error is in the
-    outcomes. `progress` is called from many threads; `settled` from this thread, once for each
-    outcome that no retry will change. Nothing is retried once `stopped` returns True.
+    A disabled integration has no outcome. Contiguous integrations share a run. A failed run raises
+    nothing: its error is in the outcomes. The listener's `progress` is called from many threads;
+    `settled` from this thread, once for each outcome that no retry will change.
     """
     refs = list(refs)
     outcomes: dict[tuple[str, str], Outcome] = {}
 
     def settle(outcome: Outcome) -> None:
         outcomes[outcome.partition, outcome.stream] = outcome
-        settled(outcome)
+        listener.settled(outcome)
 
     add_partition_keys(instance, refs)
-    with SyncService.open(settings, faults=faults) as platform:
-        listener = RunListener(progress=progress, settled=settle, stopped=stopped)
-        definitions = assembled(platform=platform, listener=listener)
-        config = SyncConfig(batch_size=pages_per_batch, mode=ModeChoice(mode or "configured"))
+    with SyncService.open(settings, faults=command.faults) as platform:
+        definitions = assembled(platform=platform, listener=replace(listener, settled=settle))
+        mode = ModeChoice(command.mode or "configured")
+        config = SyncConfig(batch_size=command.pages_per_batch, mode=mode)
         known = {entry.ref: entry for entry in platform.registry.all()}
         for stream in STREAMS.values():
-            if stream not in streams:
+            if stream not in command.streams:
                 continue
             job = definitions.resolve_job_def(job_name(stream))
             for keys in contiguous_ranges(
@@ -77,20 +71,21 @@ def run_sync(
                 _offering(known, stream, refs),
                 settings.range_integrations,
             ):
+                # The caller waits for the whole command, so the run has no time budget.
+                tags = {SYNC_ID_TAG: command.sync_id, RUN_BUDGET_TAG: NO_BUDGET}
                 result = job.execute_in_process(
                     instance=instance,
-                    # The caller waits for the whole command, so the run has no time budget.
-                    tags={SYNC_ID_TAG: sync_id, RUN_BUDGET_TAG: NO_BUDGET, **partition_tags(keys)},
+                    tags=tags | partition_tags(keys),
                     run_config=_run_config(stream, config),
                     raise_on_error=False,
                 )
-                for outcome in _unexplained(result, stream, keys, sync_id, outcomes):
+                for outcome in _unexplained(result, stream, keys, command.sync_id, outcomes):
                     settle(outcome)
     position = {ref.partition_key: index for index, ref in enumerate(refs)}
-    order = list(STREAMS)
+    turn = list(STREAMS)
     return sorted(
         outcomes.values(),
-        key=lambda outcome: (position[outcome.partition], order.index(outcome.stream)),
+        key=lambda outcome: (position[outcome.partition], turn.index(outcome.stream)),
     )
 
 

@@ -27,38 +27,54 @@ class Launched(msgspec.Struct, frozen=True):
     partitions: int
 
 
-def launch_ranges(
-    server: Server,
-    job: Job,
-    ranges: Iterable[Sequence[str]],
-    *,
-    wanted: Container[str] | None = None,
-    config: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
-    group: str = "",
-    parallel: int | None = None,
-    to_go_on: str = "repeat the command to start the rest",
-) -> list[Launched]:
-    """Start one run of `job` for each range, in this order; a range's keys are contiguous.
+class Lanes(msgspec.Struct, frozen=True):
+    """How many runs of one launch are active at once.
 
-    A range may include keys that are not `wanted`, to keep it in one piece.
-    With `parallel`, at most that many runs are active at once: `group`, a name of this launch
-    alone, gets that many lanes, and the queue lets one run at a time into each.
+    `group`, a name of this launch alone, gets `parallel` lanes, and the queue lets one run at a
+    time into each. Without `parallel` only the queue's other limits count.
+    """
+
+    group: str
+    parallel: int | None
+
+    def tags(self, number: int) -> dict[str, str]:
+        """The tags of the run with this number."""
+        return {LANE_TAG: f"{self.group}/{number % self.parallel}"} if self.parallel else {}
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What the runs of one launch have in common.
+
+    A range may include keys that are not `wanted` (all when None), to keep it in one piece.
+    """
+
+    job: Job
+    config: Mapping[str, Any] = {}
+    tags: Mapping[str, str] = {}
+    lanes: Lanes = Lanes("", None)
+    wanted: Container[str] | None = None
+    to_go_on: str = "repeat the command to start the rest"
+
+
+def launch_ranges(
+    server: Server, launch: Launch, ranges: Iterable[Sequence[str]]
+) -> list[Launched]:
+    """Start one run for each range, in this order; a range's keys are contiguous.
+
     Raises the server's error, with the number of runs already started and `to_go_on`.
     """
     launched: list[Launched] = []
+    job, wanted = launch.job, launch.wanted
     for number, keys in enumerate(ranges):
-        lane = {LANE_TAG: f"{group}/{number % parallel}"} if parallel else {}
+        tags = {**launch.tags, **launch.lanes.tags(number), **partition_tags(keys)}
         try:
-            run_id = server.launch(
-                job, config or {}, {**(tags or {}), **lane, **partition_tags(keys)}
-            )
+            run_id = server.launch(job, launch.config, tags)
         except EltAssetsError as error:
             if not launched:
                 raise
             raise type(error)(
                 f"{error} (after {len(launched)} runs were started, the last for "
-                f"{launched[-1].last}; {to_go_on})"
+                f"{launched[-1].last}; {launch.to_go_on})"
             ) from error
         meant = sum(wanted is None or key in wanted for key in keys)
         launched.append(Launched(job.name, run_id, keys[0], keys[-1], meant))

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from elt_assets.client.in_process_sync import run_sync
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
+from elt_assets.orchestration.resources import RunListener
 from elt_assets.sync.outcome import Mode, Outcome, Stage, Status, SyncProgress
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUPS
@@ -27,7 +29,7 @@ def fleet(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 
 
 def synced(fleet: Fleet, refs: list[IntegrationRef], sync_id: str = "now") -> list[Outcome]:
-    return run_sync(refs, settings=fleet.settings, instance=fleet.instance, sync_id=sync_id)
+    return run_sync(refs, SyncCommand(sync_id), settings=fleet.settings, instance=fleet.instance)
 
 
 def test_every_integration_is_synced_and_returned_in_the_order_asked_for(fleet: Fleet) -> None:
@@ -104,11 +106,13 @@ def test_listeners_hear_of_progress_and_once_of_each_final_outcome(fleet: Fleet)
     final: list[tuple[str, Status]] = []
     run_sync(
         fleet.refs,
+        SyncCommand("now"),
         settings=fleet.settings,
         instance=fleet.instance,
-        sync_id="now",
-        progress=heard.append,
-        settled=lambda outcome: final.append((outcome.partition, outcome.status)),
+        listener=RunListener(
+            progress=heard.append,
+            settled=lambda outcome: final.append((outcome.partition, outcome.status)),
+        ),
     )
     assert {sign.partition for sign in heard} >= set(keys[:2])
     assert sorted(final) == [
@@ -122,11 +126,9 @@ def test_a_run_is_told_how_to_read(fleet: Fleet) -> None:
     fleet.connect(1, users=6)
     (outcome,) = run_sync(
         fleet.refs,
+        SyncCommand("now", pages_per_batch=1, mode=Mode.FULL),
         settings=fleet.settings,
         instance=fleet.instance,
-        sync_id="now",
-        pages_per_batch=1,
-        mode=Mode.FULL,
     )
     assert (outcome.batches, outcome.mode) == (3, Mode.FULL)
     (run,) = fleet.instance.get_runs()
@@ -148,10 +150,10 @@ def test_the_terminal_stays_the_commands_own(
 
     run_sync(
         fleet.refs,
+        SyncCommand("now"),
         settings=fleet.settings,
         instance=fleet.instance,
-        sync_id="now",
-        settled=look,
+        listener=RunListener(settled=look),
     )
     captured = capfd.readouterr()
     assert during == 2 * streams

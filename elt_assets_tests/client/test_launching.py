@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from elt_assets.client.graphql import ServerRefused
-from elt_assets.client.launching import Launched, launch_ranges
+from elt_assets.client.launching import Lanes, Launch, Launched, launch_ranges
 from elt_assets.client.run_descriptions import Job
 from elt_assets.client.web_server import Server
 from elt_assets.errors import EltAssetsError
@@ -47,7 +47,7 @@ def server(refused_from: int = 99) -> Iterator[tuple[Server, Callable[[], list[d
 
 def test_every_range_is_a_run_of_exactly_its_partitions() -> None:
     with server() as (dagster, tags):
-        launched = launch_ranges(dagster, JOB, RANGES, tags={"why": "test"})
+        launched = launch_ranges(dagster, Launch(job=JOB, tags={"why": "test"}), RANGES)
     assert launched == [
         Launched("sync", "run-1", "a:1", "a:2", 2),
         Launched("sync", "run-2", "a:4", "a:4", 1),
@@ -63,7 +63,7 @@ def test_every_range_is_a_run_of_exactly_its_partitions() -> None:
 
 def test_parallel_runs_are_distributed_over_as_many_lanes() -> None:
     with server() as (dagster, tags):
-        launch_ranges(dagster, JOB, RANGES, group="monday", parallel=2)
+        launch_ranges(dagster, Launch(job=JOB, lanes=Lanes("monday", 2)), RANGES)
     assert [run["elt_assets/lane"] for run in tags()] == ["monday/0", "monday/1", "monday/0"]
 
 
@@ -72,7 +72,7 @@ def test_a_launch_that_fails_halfway_says_what_was_started_and_how_to_continue()
         server(refused_from=3) as (dagster, _),
         pytest.raises(ServerRefused, match=r"full \(after 2 runs .* the last for a:4; try again\)"),
     ):
-        launch_ranges(dagster, JOB, RANGES, to_go_on="try again")
+        launch_ranges(dagster, Launch(job=JOB, to_go_on="try again"), RANGES)
 
 
 def test_a_launch_that_started_nothing_reports_only_the_error() -> None:
@@ -80,4 +80,4 @@ def test_a_launch_that_started_nothing_reports_only_the_error() -> None:
         server(refused_from=1) as (dagster, _),
         pytest.raises(EltAssetsError, match=r"the disk is full$"),
     ):
-        launch_ranges(dagster, JOB, RANGES)
+        launch_ranges(dagster, Launch(job=JOB), RANGES)

@@ -16,6 +16,7 @@ from elt_assets.cli.console.profiling import profiled
 from elt_assets.cli.console.stream_option import StreamName
 from elt_assets.cli.foreground import run_syncs
 from elt_assets.cli.installation import existing_platform
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef, checked_name
@@ -100,7 +101,7 @@ def sync(
         if retry_rejected:
             outcomes = _mapped_again(refs, streams)
         elif syncs:
-            outcomes = run_syncs(refs, settings, sync_id, _MODES[full], streams, syncs)
+            outcomes = run_syncs(refs, settings, SyncCommand(sync_id, streams, _MODES[full]), syncs)
         else:
             outcomes = []
     if as_json:

@@ -16,6 +16,7 @@ import msgspec
 
 from elt_assets.cli.console.output import note, print_json
 from elt_assets.cli.foreground import run_syncs
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import load_settings
 from elt_assets.errors import EltAssetsError
 from elt_assets.identifiers import IntegrationRef
@@ -52,7 +53,7 @@ def sync_through_faults(refs: Sequence[IntegrationRef], sync_id: str) -> Counter
 def attempt(sync_id: str, integrations: tuple[str, ...]) -> None:
     """Sync once and fail on purpose; `demo --chaos` starts a process for each attempt."""
     refs = [IntegrationRef.parse(key) for key in integrations]
-    outcomes = run_syncs(refs, load_settings(), sync_id, faults=FaultDice())
+    outcomes = run_syncs(refs, load_settings(), SyncCommand(sync_id, faults=FaultDice()))
     print_json({"sync": [outcome.as_json() for outcome in outcomes]})
 
 

@@ -24,6 +24,7 @@ from elt_assets.cli.commands.demo.signin_demo import events
 from elt_assets.cli.commands.sync import new_sync_id, status_of
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.foreground import run_syncs
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
@@ -121,7 +122,7 @@ def demo(
             if chaos:
                 survived += sync_through_faults(refs, sync_id)
             # After chaos this only reports the recorded results.
-            outcomes = run_syncs(refs, settings, sync_id)
+            outcomes = run_syncs(refs, settings, SyncCommand(sync_id))
             done.append(_compared(number, outcomes, settings, provider, refs, groups))
             if not as_json:
                 _show(done[-1])

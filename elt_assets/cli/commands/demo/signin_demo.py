@@ -19,6 +19,7 @@ from elt_assets.cli.commands.demo.registered_demo import clear_earlier_demo, reg
 from elt_assets.cli.commands.sync import new_sync_id
 from elt_assets.cli.console.output import as_json, note, print_json, print_table, program
 from elt_assets.cli.foreground import run_days, run_syncs
+from elt_assets.client.sync_command import SyncCommand
 from elt_assets.config.settings import Settings, load_settings
 from elt_assets.demo.layout import DemoLayout
 from elt_assets.demo.process import ProviderProcess
@@ -95,7 +96,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
             f"{provider.url} serves the sign-ins of {len(refs)} integrations; "
             f"files of {count} days are in {settings.events_folder}"
         )
-        run_syncs(refs, settings, new_sync_id(), streams=[USERS])
+        run_syncs(refs, settings, SyncCommand(new_sync_id(), streams=[USERS]))
         for ref in refs:
             provider.order_outage(ref, {failing: _REFUSED})
         first = run_days(days, settings)

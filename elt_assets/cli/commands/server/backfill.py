@@ -5,6 +5,7 @@ A table with partitions of another kind has a command of its own in TARGETS.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from math import ceil
 from typing import TYPE_CHECKING
@@ -151,57 +152,74 @@ def _of_stream(stream: Stream) -> click.Command:
             raise click.UsageError("choose integrations with --failed, --stale or --all")
         if hours is not None and which != "stale":
             raise click.UsageError("--hours needs --stale")
-        _backfill(stream, which, org, hours, parallel, name, url, as_json)
+        _backfill(
+            stream,
+            _Wanted(
+                which,
+                org and checked_name(org, "organization"),
+                load_settings().stale_hours if hours is None else hours,
+            ),
+            name=checked_name(name, "name") if name else None,
+            parallel=parallel,
+            url=url,
+            as_json=as_json,
+        )
 
     return command
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Which integrations a backfill is of."""
+
+    which: Choice
+    org: str | None
+    hours: float
+
+    def __str__(self) -> str:
+        return f"--{self.which}" + (f" --org {self.org}" if self.org else "")
+
+
 def _backfill(
     stream: Stream,
-    which: Choice,
-    org: str | None,
-    hours: float | None,
-    parallel: int | None,
+    of: _Wanted,
+    *,
     name: str | None,
+    parallel: int | None,
     url: str,
     as_json: bool,
 ) -> None:
-    org = org and checked_name(org, "organization")
-    name = checked_name(name, "name") if name else None
-    hours = load_settings().stale_hours if hours is None else hours
     server = server_at(url)
 
     from elt_assets.cli.commands.sync import new_sync_id
-    from elt_assets.client.launching import launch_ranges
+    from elt_assets.client.launching import Lanes, Launch, launch_ranges
     from elt_assets.client.partition_selection import chosen
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, step_name
     from elt_assets.orchestration.jobs.sync_jobs import Urgency, job_name
     from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     keys = server.partition_keys()
-    wanted = chosen(server, stream, which, hours, org)
+    wanted = chosen(server, stream, of.which, of.hours, of.org)
     if not wanted:
         if as_json:
             print_json({"backfill": None, "runs": []})
-        of_org = f" --org {org}" if org else ""
-        note(f"nothing to do: no integration matches --{which}{of_org}")
+        note(f"nothing to do: no integration matches {of}")
         return
     name = name or new_sync_id("backfill")
-    failed = which == "failed"
+    failed = of.which == "failed"
     at_most = RANGE_LIMIT
     if parallel and not failed:
         at_most = min(RANGE_LIMIT, ceil(len(wanted) / parallel))
-    launched = launch_ranges(
-        server,
-        server.job(job_name(stream)),
-        contiguous_ranges(keys, wanted, at_most, carried=keys if failed else ()),
-        wanted=set(wanted),
+    launch = Launch(
+        job=server.job(job_name(stream)),
         # Integrations between two failed ones are not synced; they cost less than another run.
         config={"ops": {step_name(stream): {"config": {"only_unsettled": True}}}} if failed else {},
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
-        group=name,
-        parallel=parallel,
+        lanes=Lanes(name, parallel),
+        wanted=set(wanted),
         to_go_on=f"repeat with --name {name} to start the rest",
     )
+    ranges = contiguous_ranges(keys, wanted, at_most, carried=keys if failed else ())
+    launched = launch_ranges(server, launch, ranges)
     report(name, launched, "integrations", as_json)
     warn_without_lanes(server, parallel)

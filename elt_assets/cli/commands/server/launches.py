@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from elt_assets.cli.console.output import note, print_json, program
 
 if TYPE_CHECKING:
-    from elt_assets.client.run_descriptions import Job
+    from elt_assets.client.launching import Launch
     from elt_assets.client.web_server import Server
 
 
 def launch_sync(
     server: Server,
-    job: Job,
-    instance_keys: Sequence[str],
+    launch: Launch,
     wanted: Iterable[str],
-    config: Mapping[str, Any],
+    ranges: Iterable[Sequence[str]],
     *,
     sync_id: str | None,
-    at_most: int | None = None,
-    more_tags: Mapping[str, str] | None = None,
-    carried: Container[str] = (),
 ) -> dict[str, Any]:
-    """Start one run for each contiguous range, all of one sync."""
+    """Start one run for each of `ranges`, which cover `wanted`, all of one sync."""
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import launch_ranges
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
     from elt_assets.orchestration.jobs.sync_jobs import Urgency
-    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     sync_id = sync_id or new_sync_id()
-    wanted = set(wanted)
-    launched = launch_ranges(
-        server,
-        job,
-        contiguous_ranges(instance_keys, wanted, at_most or RANGE_LIMIT, carried=carried),
-        wanted=wanted,
-        config=config,
-        tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **(more_tags or {})},
+    launch = msgspec.structs.replace(
+        launch,
+        wanted=set(wanted),
+        tags={SYNC_ID_TAG: sync_id, **Urgency.INTERACTIVE.tags, **launch.tags},
         to_go_on=f"repeat with sync_id={sync_id} to start the rest",
     )
+    launched = launch_ranges(server, launch, ranges)
     runs = [
         {"job": run.job, "run_id": run.run_id, "integrations": run.partitions} for run in launched
     ]

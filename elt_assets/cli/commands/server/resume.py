@@ -98,8 +98,10 @@ def _continued(
     elsewhere: Container[Task],
 ) -> list[dict[str, Any]]:
     """Launch what the runs of one sync have left, but for what another run works on."""
+    from elt_assets.client.launching import Launch
     from elt_assets.client.run_timeline import Task, left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS
+    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     launched: list[dict[str, Any]] = []
     for job, left in left_over(timelines).items():
@@ -108,22 +110,19 @@ def _continued(
             continue
         last = [timeline.run for timeline in timelines if job in timeline.run.jobs][-1]
         found = server.job(job)
-        is_days = job == DAYS
-        launched += launch_sync(
-            server,
-            msgspec.structs.replace(found, tables=last.selected(job)),
-            sorted(wanted) if is_days else keys,
-            wanted,
-            last.config_of(job),
-            at_most=1 if is_days else None,
-            sync_id=last.sync_id,
-            more_tags={RESUMES_TAG: last.run_id},
-            # Integrations that this sync has settled are only reported again.
-            carried={
-                task.partition
-                for timeline in timelines
-                for task in timeline.settled
-                if task.job == job
-            },
-        )["runs"]
+        # Integrations that this sync has settled are only reported again.
+        settled = {
+            task.partition for timeline in timelines for task in timeline.settled if task.job == job
+        }
+        launch = Launch(
+            job=msgspec.structs.replace(found, tables=last.selected(job)),
+            config=last.config_of(job),
+            tags={RESUMES_TAG: last.run_id},
+        )
+        ranges = (
+            [[day] for day in sorted(wanted)]
+            if job == DAYS
+            else contiguous_ranges(keys, wanted, RANGE_LIMIT, carried=settled)
+        )
+        launched += launch_sync(server, launch, wanted, ranges, sync_id=last.sync_id)["runs"]
     return launched

@@ -79,16 +79,23 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
 def start(job: str, arguments: tuple[str, ...], url: str, as_json: bool) -> None:
     """Start JOB on the server: sync, sync_all, or any other of its jobs."""
     from elt_assets.cli.commands.server.launches import launch_sync, report_start
+    from elt_assets.client.launching import Launch
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, job_config, pairs, sync_order
     from elt_assets.orchestration.jobs.sync_jobs import job_name
+    from elt_assets.orchestration.partitions import RANGE_LIMIT, contiguous_ranges
 
     given = pairs(arguments)
     if job in (SYNC, SYNC_ALL):
         order = sync_order(job, given)
         server = server_at(url)
         found, keys = server.job(job_name(order.stream)), server.partition_keys()
+        wanted = order.chosen(keys)
         started = launch_sync(
-            server, found, keys, order.chosen(keys), order.run_config(), sync_id=order.sync_id
+            server,
+            Launch(job=found, config=order.run_config()),
+            wanted,
+            contiguous_ranges(keys, wanted, RANGE_LIMIT),
+            sync_id=order.sync_id,
         )
     else:
         config = job_config(given)

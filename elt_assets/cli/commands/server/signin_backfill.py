@@ -44,7 +44,7 @@ def signin_events(
     server = server_at(url)
 
     from elt_assets.cli.commands.sync import new_sync_id
-    from elt_assets.client.launching import launch_ranges
+    from elt_assets.client.launching import Lanes, Launch, launch_ranges
     from elt_assets.orchestration.assets.signin.signin_specs import SUMMARY
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
     from elt_assets.orchestration.jobs.signin_jobs import JOB
@@ -61,15 +61,13 @@ def signin_events(
         note("nothing to do: no day failed")
         return
     name = name or new_sync_id("backfill")
-    launched = launch_ranges(
-        server,
-        server.job(JOB),
-        [[day.isoformat()] for day in days],
+    launch = Launch(
+        job=server.job(JOB),
         tags={SYNC_ID_TAG: name, **Urgency.BACKFILL.tags},
-        group=name,
-        parallel=parallel,
+        lanes=Lanes(name, parallel),
         to_go_on="name the remaining days with --from and --to",
     )
+    launched = launch_ranges(server, launch, [[day.isoformat()] for day in days])
     report(name, launched, "days", as_json)
     warn_without_lanes(server, parallel)
 
