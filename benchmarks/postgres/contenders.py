@@ -40,12 +40,9 @@ class Changes:
 
     def log(self, warehouse: Warehouse, version: int) -> None:
         """Write the version into the change log, as detection does."""
-        change_log.append(
-            warehouse,
-            USERS,
-            table=USERS.cdc,
-            sync_id=f"s{version}",
-            version=version,
+        changes = change_log.NewChanges(
+            f"s{version}",
+            version,
             select="""
                 SELECT
                     md5('user ' || n)::UUID AS id,
@@ -60,8 +57,8 @@ class Changes:
                 FROM range($users) AS listed(n)
             """,
             parameters={"users": self.users, "number": version},
-            now=now(),
         )
+        change_log.append(warehouse, USERS, changes, now())
 
 
 class Ours:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import dagster as dg
@@ -81,32 +81,39 @@ class RangeLimits:
         return cls(settings.range_integrations, settings.range_seconds)
 
 
-def ranges_in_turn(
-    instance_keys: Sequence[str],
-    wanted: Collection[str],
-    loads: Mapping[str, Load],
-    limits: RangeLimits,
-    *,
-    longest_waiting_first: bool = False,
-    carried: Container[str] = (),
-) -> list[list[str]]:
-    """The ranges that cover `wanted`, sized by expected work, in the order in which they queue.
+@dataclass(frozen=True, slots=True)
+class RangePlan:
+    """How partitions are cut into runs: the instance's keys, expected work by key, and limits."""
 
-    The first integration of a range by `workload.in_turn` decides the place of the range, so that
-    priority and fairness hold across runs.
-    """
-    ranges = contiguous_ranges(
-        instance_keys,
-        wanted,
-        limits.integrations,
-        carried=carried,
-        expected={key: load.seconds for key, load in loads.items()},
-        seconds=limits.seconds,
-    )
-    known = [loads[key] for key in wanted if key in loads]
-    order = in_turn(known, longest_waiting_first=longest_waiting_first)
-    turn = {load.partition: place for place, load in enumerate(order)}
-    return sorted(ranges, key=lambda keys: min(turn.get(key, len(turn)) for key in keys))
+    keys: Sequence[str]
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    limits: RangeLimits = RangeLimits()
+
+    def in_turn(
+        self,
+        wanted: Collection[str],
+        *,
+        longest_waiting_first: bool = False,
+        carried: Container[str] = (),
+    ) -> list[list[str]]:
+        """The ranges that cover `wanted`, sized by expected work, in the order in which they queue.
+
+        The first integration of a range by `workload.in_turn` decides the place of the range, so
+        that priority and fairness hold across runs.
+        """
+        loads = self.loads
+        ranges = contiguous_ranges(
+            self.keys,
+            wanted,
+            self.limits.integrations,
+            carried=carried,
+            expected={key: load.seconds for key, load in loads.items()},
+            seconds=self.limits.seconds,
+        )
+        known = [loads[key] for key in wanted if key in loads]
+        order = in_turn(known, longest_waiting_first=longest_waiting_first)
+        turn = {load.partition: place for place, load in enumerate(order)}
+        return sorted(ranges, key=lambda keys: min(turn.get(key, len(turn)) for key in keys))
 
 
 def partition_tags(keys: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -25,25 +26,32 @@ _LAST = 3
 newest event, and one of these integrations is likely to succeed."""
 
 
+@dataclass(frozen=True, slots=True)
+class RunWork:
+    """What one run of a stream's assets is for, and where its outcomes go."""
+
+    stream: Stream
+    selected: Sequence[Stage]
+    platform: SyncService
+    listener: RunListener
+    at: Placement
+
+
 class RunReport:
     """The report of one attempt, with one event for each table and partition of the run."""
 
     def __init__(
         self,
         context: dg.AssetExecutionContext,
-        stream: Stream,
-        selected: Collection[Stage],
-        platform: SyncService,
-        listener: RunListener,
+        work: RunWork,
         time: RunTime,
-        at: Placement,
     ) -> None:
         self._context = context
-        self._stream = stream
-        self._selected = selected
-        self._platform = platform
-        self._listener = listener
-        self._at = at
+        self._stream = work.stream
+        self._selected = work.selected
+        self._platform = work.platform
+        self._listener = work.listener
+        self._at = work.at
         self.time = time
         self._handed_on: list[IntegrationRef] = []
         self._seconds = RunTimings()

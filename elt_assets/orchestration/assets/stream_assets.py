@@ -17,7 +17,7 @@ from elt_assets.errors import EltAssetsError, InvalidInput, SyncError
 from elt_assets.identifiers import IntegrationRef, checked_name
 from elt_assets.orchestration.assets.live_progress import LiveProgress, reporter
 from elt_assets.orchestration.assets.run_budget import CONTINUES_TAG, run_time
-from elt_assets.orchestration.assets.run_report import RunReport
+from elt_assets.orchestration.assets.run_report import RunReport, RunWork
 from elt_assets.orchestration.assets.step_retries import ended_by_interruption
 from elt_assets.orchestration.assets.table_specs import table_specs
 from elt_assets.orchestration.placement import STANDALONE, Placement
@@ -121,14 +121,15 @@ def stream_assets(
             stage for stage in Stage if at.table(stream, stage) in context.selected_asset_keys
         ]
         time = _or_fail(lambda: run_time(context, platform.settings))
-        report = RunReport(context, stream, selected, platform, listener, time, at)
+        work = RunWork(stream, selected, platform, listener, at)
+        report = RunReport(context, work, time)
         facts = {"run_id": context.run.run_id, "attempt": context.retry_number + 1}
         with (
             ended_by_interruption(context),
             tracing.traced(platform.settings.tracing_endpoint),
             tracing.span("run", stream=stream.name, **facts),
         ):
-            for outcome in _sync_run(context, stream, selected, platform, config, listener, report):
+            for outcome in _sync_run(context, config, work, report):
                 yield from report.events(outcome)
             report.end()
 
@@ -147,14 +148,12 @@ def sync_id_of(run: dg.DagsterRun) -> str:
 
 def _sync_run(
     context: dg.AssetExecutionContext,
-    stream: Stream,
-    selected: Sequence[Stage],
-    platform: SyncService,
     config: SyncConfig,
-    listener: RunListener,
+    work: RunWork,
     report: RunReport,
 ) -> Iterator[Outcome]:
     """Sync the integrations of the run up to the selected stage; invalid ones have failed."""
+    stream, selected, platform = work.stream, work.selected, work.platform
     sync_id = _or_fail(lambda: _chosen_sync_id(context, config))
     # A new run without staging continues the extraction that is already there.
     named = config.sync_id or _names_its_sync(context.run)
@@ -163,7 +162,7 @@ def _sync_run(
 
     def progress(report: SyncProgress) -> None:
         log.heard(report)
-        listener.progress(report)
+        work.listener.progress(report)
 
     refs: dict[str, list[IntegrationRef]] = {}
     for key in _in_turn(context, stream, platform):

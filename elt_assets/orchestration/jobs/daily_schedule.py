@@ -3,7 +3,7 @@
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -11,12 +11,12 @@ from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_job
 from elt_assets.orchestration.partitions import (
     RangeLimits,
+    RangePlan,
     partition_tags,
-    ranges_in_turn,
 )
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.streams import STREAMS, USERS, Stream
-from elt_assets.sync.workload import Load, loads
+from elt_assets.sync.workload import loads
 
 _FIRST_MINUTE = 20
 _BETWEEN_STREAMS = 15
@@ -24,13 +24,7 @@ _BETWEEN_STREAMS = 15
 lets the later stream find the file free."""
 
 
-def daily_requests(
-    instance_keys: Sequence[str],
-    wanted_keys: Collection[str],
-    day: str,
-    loads: Mapping[str, Load],
-    limits: RangeLimits,
-) -> list[dg.RunRequest]:
+def daily_requests(plan: RangePlan, wanted: Collection[str], day: str) -> list[dg.RunRequest]:
     """Runs that sync every wanted integration once on `day` (an ISO date), in their turn.
 
     The day is in the sync id and in the run key, so a repeated tick launches nothing twice, and a
@@ -41,7 +35,7 @@ def daily_requests(
             run_key=f"daily-{day}/{keys[0]}...{keys[-1]}",
             tags={SYNC_ID_TAG: f"daily-{day}", **Urgency.NIGHTLY.tags, **partition_tags(keys)},
         )
-        for keys in ranges_in_turn(instance_keys, wanted_keys, loads, limits)
+        for keys in plan.in_turn(wanted)
     ]
 
 
@@ -69,12 +63,15 @@ def daily_sync(
         context: dg.ScheduleEvaluationContext,
     ) -> list[dg.RunRequest] | dg.SkipReason:
         platform = at.platform(context)
-        requests = daily_requests(
+        plan = RangePlan(
             context.instance.get_dynamic_partitions(at.partitions),
-            [ref.partition_key for ref in platform.offering(stream)],
-            context.scheduled_execution_time.date().isoformat(),
             loads(platform, stream),
             limits or RangeLimits.of(platform.settings),
+        )
+        requests = daily_requests(
+            plan,
+            [ref.partition_key for ref in platform.offering(stream)],
+            context.scheduled_execution_time.date().isoformat(),
         )
         return requests or dg.SkipReason(
             "no enabled integration that offers them has a partition yet"

@@ -8,19 +8,19 @@ How a second listing confirms a delete is decided in `sync.detect.delete_confirm
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG, ModeChoice, step_name
 from elt_assets.orchestration.jobs.sync_jobs import Urgency, sync_jobs
-from elt_assets.orchestration.partitions import RangeLimits, partition_tags, ranges_in_turn
+from elt_assets.orchestration.partitions import RangeLimits, RangePlan, partition_tags
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.listings import CONFIRMING, PendingDeletes, pending_deletes
 from elt_assets.sync.streams import STREAMS
-from elt_assets.sync.workload import Load, loads
+from elt_assets.sync.workload import loads
 
 _LONGEST_ORIGIN = 50
 _CONFIRMING = re.compile(rf"{CONFIRMING}(\d+)-(.+)")
@@ -57,15 +57,13 @@ def confirming_sync_id(sync_id: str) -> str:
 
 
 def confirmation_requests(
-    instance_keys: Sequence[str],
+    plans: Mapping[str, RangePlan],
     pending: Iterable[PendingDeletes],
-    known: Mapping[str, Mapping[str, Load]],
-    limits: RangeLimits,
     at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs that list everything again; contiguous integrations of one sync and stream share a run.
 
-    `known` has the expected work by stream and partition.
+    `plans` are by stream.
     """
     together: dict[tuple[str, str], list[str]] = {}
     for one in pending:
@@ -85,9 +83,7 @@ def confirmation_requests(
             },
         )
         for (stream, sync_id), wanted in together.items()
-        for keys in ranges_in_turn(
-            instance_keys, wanted, known[stream], limits, longest_waiting_first=True
-        )
+        for keys in plans[stream].in_turn(wanted, longest_waiting_first=True)
     ]
 
 
@@ -121,15 +117,13 @@ def confirmation_sensor(
         )
         if not found:
             return dg.SkipReason("no pending delete is due for a second listing")
-        return dg.SensorResult(
-            run_requests=confirmation_requests(
-                context.instance.get_dynamic_partitions(at.partitions),
-                found,
-                {name: loads(platform, STREAMS[name]) for name in {one.stream for one in found}},
-                limits or RangeLimits.of(settings),
-                at,
-            )
-        )
+        keys = context.instance.get_dynamic_partitions(at.partitions)
+        allowed = limits or RangeLimits.of(settings)
+        plans = {
+            name: RangePlan(keys, loads(platform, STREAMS[name]), allowed)
+            for name in {one.stream for one in found}
+        }
+        return dg.SensorResult(run_requests=confirmation_requests(plans, found, at))
 
     return sensor
 

@@ -6,7 +6,7 @@ A sync continues under its old sync id, so the engine resumes from its checkpoin
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
 # ruff: noqa: I002
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -25,16 +25,16 @@ from elt_assets.orchestration.jobs.sync_jobs import (
 )
 from elt_assets.orchestration.partitions import (
     RangeLimits,
+    RangePlan,
     keys_of_run,
     partition_tags,
-    ranges_in_turn,
 )
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.outcome import Stage, Status
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.ledger import SyncRow
 from elt_assets.sync.streams import STREAMS, Stream
-from elt_assets.sync.workload import Load, loads
+from elt_assets.sync.workload import loads
 
 # A run that ends writes its ledger row a moment after it closes the file.
 SETTLING = timedelta(seconds=30)
@@ -55,10 +55,8 @@ def is_due(row: SyncRow, now: datetime) -> bool:
 
 
 def recovery_requests(
-    instance_keys: Sequence[str],
+    plan: RangePlan,
     rows: Iterable[SyncRow],
-    known: Mapping[str, Load],
-    limits: RangeLimits,
     carried: Container[str] = (),
     at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
@@ -69,9 +67,7 @@ def recovery_requests(
     """
     rows = list(rows)
     attempts = {row.partition: row.attempts for row in rows}
-    ranges = ranges_in_turn(
-        instance_keys, attempts, known, limits, longest_waiting_first=True, carried=carried
-    )
+    ranges = plan.in_turn(attempts, longest_waiting_first=True, carried=carried)
     return [
         dg.RunRequest(
             run_key=f"recover/{rows[0].stream}/{rows[0].sync_id}/{keys[0]}...{keys[-1]}"
@@ -88,13 +84,11 @@ def recovery_requests(
 
 
 def taking_over(
-    instance_keys: Sequence[str],
+    plan: RangePlan,
     stream: Stream,
     run: dg.DagsterRun,
     run_began_at: str,
     begun: Collection[str],
-    known: Mapping[str, Load],
-    limits: RangeLimits,
     at: Placement = STANDALONE,
 ) -> list[dg.RunRequest]:
     """Runs for the integrations that `run` left over; those that wait longest go first.
@@ -102,17 +96,16 @@ def taking_over(
     It leaves out integrations that have `begun` the run's sync, and those that another sync has
     brought up to date since the run began (ISO 8601, UTC).
     """
+    known = plan.loads
     left = [
         key
-        for key in keys_of_run(run.tags, instance_keys)
+        for key in keys_of_run(run.tags, plan.keys)
         if key in known and key not in begun and known[key].synced_at < run_began_at
     ]
     inherited = {
         name: run.tags[name] for name in (RUN_BUDGET_TAG, PRIORITY_TAG) if name in run.tags
     }
-    ranges = ranges_in_turn(
-        instance_keys, left, known, limits, longest_waiting_first=True, carried=begun
-    )
+    ranges = plan.in_turn(left, longest_waiting_first=True, carried=begun)
     return [
         dg.RunRequest(
             run_key=f"handed-on/{run.run_id}/{stream.name}/{number}",
@@ -180,15 +173,16 @@ def _recoveries(
     if not by_sync:
         return []
     keys = instance.get_dynamic_partitions(at.partitions)
-    known = {name: loads(platform, STREAMS[name]) for name in {name for name, _ in by_sync}}
+    plans = {
+        name: RangePlan(keys, loads(platform, STREAMS[name]), limits)
+        for name in {name for name, _ in by_sync}
+    }
     return [
         request
         for (name, sync_id), rows in by_sync.items()
         for request in recovery_requests(
-            keys,
+            plans[name],
             rows,
-            known[name],
-            limits,
             _settled(platform, STREAMS[name], sync_id, keys) if len(rows) > 1 else (),
             at,
         )
@@ -229,13 +223,15 @@ def _takeovers(
     for stream in _streams_of(run, at):
         offering = {ref.partition_key for ref in platform.offering(stream)}
         requests += taking_over(
-            keys,
+            RangePlan(
+                keys,
+                {key: load for key, load in loads(platform, stream).items() if key in offering},
+                limits,
+            ),
             stream,
             run,
             record.create_timestamp.astimezone(UTC).isoformat(),
             {ref.partition_key for ref in platform.standing(stream, sync_id, carried)},
-            {key: load for key, load in loads(platform, stream).items() if key in offering},
-            limits,
             at,
         )
     return requests

@@ -13,29 +13,23 @@ from elt_assets.orchestration.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
+    RangePlan,
     partition_tags,
-    ranges_in_turn,
 )
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 from elt_assets.sync.streams import USERS, Stream
-from elt_assets.sync.workload import Load, loads
+from elt_assets.sync.workload import loads
 
 
 def first_syncs(
-    partitions: Sequence[str],
-    added: Sequence[str],
-    wanted: Collection[str],
-    loads: Mapping[str, Load],
-    limits: RangeLimits,
-    stream: Stream = USERS,
-    at: Placement = STANDALONE,
+    plan: RangePlan, wanted: Collection[str], stream: Stream = USERS, at: Placement = STANDALONE
 ) -> list[dg.RunRequest]:
-    """Runs that sync `stream` of the `wanted` keys; `added` keys come after `partitions`."""
+    """Runs that sync `stream` of the `wanted` keys."""
     return [
         dg.RunRequest(job_name=at.job(stream), tags=partition_tags(keys))
-        for keys in ranges_in_turn([*partitions, *added], wanted, loads, limits)
+        for keys in plan.in_turn(wanted)
     ]
 
 
@@ -62,8 +56,7 @@ def _first_syncs(
     platform: SyncService,
     stream: Stream,
     new: Sequence[Integration],
-    partitions: Sequence[str],
-    added: Sequence[str],
+    keys: Sequence[str],
     limits: RangeLimits,
     at: Placement,
 ) -> list[dg.RunRequest]:
@@ -71,7 +64,7 @@ def _first_syncs(
     if not offering:
         return []
     wanted = [ref.partition_key for ref in platform.never_synced(stream, offering)]
-    return first_syncs(partitions, added, wanted, loads(platform, stream), limits, stream, at)
+    return first_syncs(RangePlan(keys, loads(platform, stream), limits), wanted, stream, at)
 
 
 def registry_sensor(
@@ -116,8 +109,7 @@ def registry_sensor(
                 platform,
                 stream,
                 new,
-                partitions,
-                added,
+                [*partitions, *added],
                 limits or RangeLimits.of(platform.settings),
                 at,
             )

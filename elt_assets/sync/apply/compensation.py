@@ -151,16 +151,8 @@ class Compensation:
         with self.warehouse.transaction():
             if change_log.drop_unapplied(self.warehouse, self.key, base.version).behind:
                 repair_log(self.warehouse, self.key.stream, base.version, now())
-            change_log.append(
-                self.warehouse,
-                self.key.stream,
-                table=self.key.stream.cdc,
-                sync_id=sync_id,
-                version=base.version + 1,
-                select=select,
-                parameters=parameters,
-                now=now(),
-            )
+            changes = change_log.NewChanges(sync_id, base.version + 1, select, parameters)
+            change_log.append(self.warehouse, self.key.stream, changes, now())
         counts = self._counts(base)
         application = Application(
             database=self.database,

@@ -503,12 +503,9 @@ class Detection:
             for name in (column.name for column in self._stream.key)
         )
         content = ", ".join(f"staged.{column.name}" for column in self._stream.content)
-        change_log.append(
-            self._warehouse,
-            self._stream,
-            table=table,
-            sync_id=self._sync_id,
-            version=self.version,
+        changes = change_log.NewChanges(
+            self._sync_id,
+            self.version,
             select=f"""
                 SELECT
                     found.id, {keys}, {content}, staged.attributes, staged.content_hash,
@@ -523,10 +520,9 @@ class Detection:
                     AND staged.id = found.id
                 WHERE change_type IN ('INSERT', 'UPDATE', 'DELETE') AND {which}
             """,
-            parameters={},
-            now=now,
             count=count,
         )
+        change_log.append(self._warehouse, self._stream, changes, now, table=table)
 
     def _remember_missing(self, found: DiffCounts, now: str, *, known: int) -> None:
         """Make the rows held back the ones that a next complete extraction may delete.

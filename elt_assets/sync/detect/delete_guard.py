@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from math import floor
 
 from elt_assets.config.safeguards import Safeguards
@@ -113,37 +114,39 @@ def judge(
     `history` holds how many valid records earlier syncs found, newest first.
     """
     found: list[tuple[Harm, str]] = []
+    above = partial(_above, latest=harms.latest, rows=max(harms.latest, recent.latest))
     if harms.deletes:
         found += [(Harm.DELETE, reason) for reason in _doubts(certificate, harms, history)]
         limit = delete_limit(safeguards, removals=removals)
-        found += _above(Harm.DELETE, "deleted", harms.deletes, recent.deletes, limit, harms, recent)
-    found += _above(
-        Harm.DELETE,
-        f"removed from {harms.emptied} groups that still stand and would be empty",
-        harms.orphaned,
-        0,
-        delete_limit(safeguards, removals=False),
-        harms,
-        recent,
+        found += above(
+            _Measure(Harm.DELETE, "deleted", harms.deletes, limit, before=recent.deletes)
+        )
+    found += above(
+        _Measure(
+            Harm.DELETE,
+            f"removed from {harms.emptied} groups that still stand and would be empty",
+            harms.orphaned,
+            delete_limit(safeguards, removals=False),
+        )
     )
-    found += _above(
-        Harm.DEACTIVATION,
-        "deactivated",
-        harms.deactivations,
-        recent.deactivations,
-        Limit(safeguards.max_deactivate_share, safeguards.max_deactivate_count),
-        harms,
-        recent,
+    found += above(
+        _Measure(
+            Harm.DEACTIVATION,
+            "deactivated",
+            harms.deactivations,
+            Limit(safeguards.max_deactivate_share, safeguards.max_deactivate_count),
+            before=recent.deactivations,
+        )
     )
     losses = ", ".join(f"{name} {count}" for name, count in sorted(harms.losses.items()))
-    found += _above(
-        Harm.LOSS,
-        f"left without a value that they have ({losses})",
-        harms.losing,
-        recent.losses,
-        Limit(safeguards.max_loss_share, safeguards.max_loss_count),
-        harms,
-        recent,
+    found += above(
+        _Measure(
+            Harm.LOSS,
+            f"left without a value that they have ({losses})",
+            harms.losing,
+            Limit(safeguards.max_loss_share, safeguards.max_loss_count),
+            before=recent.losses,
+        )
     )
     if identities_changed(harms, safeguards.max_identity_share, complete=certificate.complete):
         reason = (
@@ -211,27 +214,29 @@ def _doubts(certificate: Certificate, harms: Harms, history: Sequence[int]) -> l
     return reasons
 
 
-def _above(
-    harm: Harm,
-    what: str,
-    count: int,
-    before: int,
-    limit: Limit,
-    harms: Harms,
-    recent: RecentHarm,
-) -> list[tuple[Harm, str]]:
-    """The reason why `count` changes, after `before` in the last 24 hours, are too many."""
-    if count == 0:
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """How many changes do one kind of harm, `before` in the last 24 hours, and how many may."""
+
+    harm: Harm
+    what: str
+    count: int
+    limit: Limit
+    before: int = 0
+
+
+def _above(measure: _Measure, latest: int, rows: int) -> list[tuple[Harm, str]]:
+    """The reason why so many changes are too many for `rows`, of which `latest` stand now."""
+    if measure.count == 0:
         return []
-    rows = max(harms.latest, recent.latest)
-    allowed = limit.allowed(rows)
-    if before + count <= allowed:
+    allowed = measure.limit.allowed(rows)
+    if measure.before + measure.count <= allowed:
         return []
-    earlier = f", after {before} in the last 24 hours," if before else ""
+    earlier = f", after {measure.before} in the last 24 hours," if measure.before else ""
     return [
         (
-            harm,
-            f"{count} of {harms.latest} would be {what}{earlier} and at most {allowed} may be"
-            f" ({limit.rule(rows)})",
+            measure.harm,
+            f"{measure.count} of {latest} would be {measure.what}{earlier} and at most {allowed}"
+            f" may be ({measure.limit.rule(rows)})",
         )
     ]

@@ -21,12 +21,9 @@ def repair_log(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> 
     names = [column.name for column in stream.columns]
     members = ", ".join(f"'{name}', {name}" for name in names)
     image = change_log.columns_of_image(stream.columns, "coalesce(latest.image, logged.image)")
-    change_log.append(
-        warehouse,
-        stream,
-        table=stream.cdc,
-        sync_id=change_log.BASELINE,
-        version=applied,
+    lacking = change_log.NewChanges(
+        change_log.BASELINE,
+        applied,
         select=f"""
             SELECT
                 coalesce(latest.id, logged.id) AS id,
@@ -48,6 +45,6 @@ def repair_log(warehouse: Warehouse, stream: Stream, applied: int, now: str) -> 
             WHERE latest.content_hash IS DISTINCT FROM logged.content_hash
         """,
         parameters={"applied": applied, "moment": change_log.EVER},
-        now=now,
     )
+    change_log.append(warehouse, stream, lacking, now)
     change_log.mark_applied(warehouse, stream, applied, change_log.BASELINE, now)

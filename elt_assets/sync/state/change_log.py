@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -102,27 +103,30 @@ def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
     )
 
 
-def append(
-    warehouse: Warehouse,
-    stream: Stream,
-    *,
-    table: str,
-    sync_id: str,
-    version: int,
-    select: str,
-    parameters: Mapping[str, object],
-    now: str,
-    count: int = 0,
-) -> None:
-    """Log the changes that `select` yields, numbered by id; of many, say about how many.
+@dataclass(frozen=True, slots=True)
+class NewChanges:
+    """Changes of one version that a query finds, to be logged.
 
-    Its columns: id, the stream's columns, attributes, content_hash, change_type, before.
+    The columns of `select`: id, the stream's columns, attributes, content_hash, change_type,
+    before. `count` says about how many there are, where there may be many.
     """
+
+    sync_id: str
+    version: int
+    select: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    count: int = 0
+
+
+def append(
+    warehouse: Warehouse, stream: Stream, changes: NewChanges, now: str, *, table: str = ""
+) -> None:
+    """Log `changes`, numbered by id, in `table`: the stream's change log when empty."""
     columns = ", ".join(column.name for column in stream.columns)
     logged = 0
-    for ids in _id_ranges(count):
+    for ids in _id_ranges(changes.count):
         logged += warehouse.add(
-            table,
+            table or stream.cdc,
             f"""
             SELECT
                 $version AS version,
@@ -135,19 +139,19 @@ def append(
                 content_hash,
                 "before",
                 $now::TIMESTAMP AS detected_at
-            FROM ({select})
+            FROM ({changes.select})
             WHERE {ids}
             """,
             {
-                **parameters,
-                "version": version,
-                "sync_id": sync_id,
+                **changes.parameters,
+                "version": changes.version,
+                "sync_id": changes.sync_id,
                 "now": now,
                 "logged": logged,
             },
         )
     if logged:
-        logged_version = {"stream": stream.name, "version": version}
+        logged_version = {"stream": stream.name, "version": changes.version}
         warehouse.insert("logged_versions", row_of(logged_version), logged_version)
 
 

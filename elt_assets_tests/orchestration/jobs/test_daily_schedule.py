@@ -16,6 +16,7 @@ from elt_assets.orchestration.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
+    RangePlan,
 )
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, GROUPS, USERS, Stream
@@ -95,14 +96,15 @@ def test_an_integration_without_a_partition_is_left_to_the_sensor(fleet: Fleet) 
 
 def test_a_run_of_a_tick_syncs_as_that_day(fleet: Fleet) -> None:
     keys = fleet.connect(2)
-    (request,) = daily_requests(keys, keys, "2026-11-22", {}, RangeLimits())
+    (request,) = daily_requests(RangePlan(keys), keys, "2026-11-22")
     assert fleet.run(keys, tags=dict(request.tags)).success
     assert {row.sync_id for row in fleet.platform.syncs()} == {"daily-2026-11-22"}
 
 
 def test_a_repeated_tick_requests_the_same_runs_of_the_same_syncs() -> None:
     keys = ["a:1", "a:2", "a:3"]
-    first, second = (daily_requests(keys, keys, "2026-11-22", {}, RangeLimits(2)) for _ in range(2))
+    plan = RangePlan(keys, {}, RangeLimits(2))
+    first, second = (daily_requests(plan, keys, "2026-11-22") for _ in range(2))
     assert [request.run_key for request in first] == [request.run_key for request in second]
     assert len({request.run_key for request in first}) == len(first)
     assert {request.tags[SYNC_ID_TAG] for request in first} == {"daily-2026-11-22"}
@@ -110,8 +112,8 @@ def test_a_repeated_tick_requests_the_same_runs_of_the_same_syncs() -> None:
 
 def test_another_day_is_another_sync_and_other_runs() -> None:
     keys = ["a:1", "a:2"]
-    (monday,) = daily_requests(keys, keys, "2026-11-23", {}, RangeLimits())
-    (tuesday,) = daily_requests(keys, keys, "2026-11-24", {}, RangeLimits())
+    (monday,) = daily_requests(RangePlan(keys), keys, "2026-11-23")
+    (tuesday,) = daily_requests(RangePlan(keys), keys, "2026-11-24")
     assert monday.run_key != tuesday.run_key
     assert monday.tags[SYNC_ID_TAG] != tuesday.tags[SYNC_ID_TAG]
 
@@ -120,7 +122,7 @@ def test_ranges_queue_by_priority_and_organizations_take_turns() -> None:
     keys = [f"big:{number}" for number in range(6)] + ["small:1", "urgent:1"]
     loads = {key: Load(key, key.split(":")[0], seconds=1) for key in keys}
     loads["urgent:1"] = Load("urgent:1", "urgent", priority=5)
-    requests = daily_requests(keys, keys, "2026-11-22", loads, RangeLimits(2))
+    requests = daily_requests(RangePlan(keys, loads, RangeLimits(2)), keys, "2026-11-22")
     assert [ends(request) for request in requests] == [
         ("small:1", "urgent:1"),
         ("big:0", "big:1"),
@@ -133,12 +135,12 @@ def test_a_range_has_as_much_work_as_one_run_may_have() -> None:
     keys = [f"a:{number}" for number in range(5)]
     work = dict(zip(keys, (10.0, 900.0, 10.0, 10.0, 985.0), strict=True))
     loads = {key: Load(key, "a", seconds=seconds) for key, seconds in work.items()}
-    requests = daily_requests(keys, keys, "2026-11-22", loads, RangeLimits(100, 1000.0))
+    requests = daily_requests(RangePlan(keys, loads, RangeLimits(100, 1000.0)), keys, "2026-11-22")
     assert sorted(ends(request) for request in requests) == [("a:0", "a:3"), ("a:4",)]
 
 
 def test_nightly_runs_have_a_low_priority() -> None:
-    (request,) = daily_requests(["a:1"], ["a:1"], "2026-11-22", {}, RangeLimits())
+    (request,) = daily_requests(RangePlan(["a:1"]), ["a:1"], "2026-11-22")
     assert int(request.tags["dagster/priority"]) < 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from elt_assets.errors import ProviderUnavailable
 from elt_assets.identifiers import checked_name
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
-from elt_assets.orchestration.partitions import PARTITIONS, RANGE_END_TAG, RangeLimits
+from elt_assets.orchestration.partitions import PARTITIONS, RANGE_END_TAG, RangePlan
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.confirmation_sensor import (
     confirmation_requests,
@@ -87,7 +87,7 @@ def test_of_the_streams_of_one_integration_the_longest_waiting_is_due() -> None:
 def test_contiguous_integrations_of_one_sync_share_a_full_run() -> None:
     instance_keys = ["acme:a", "acme:b", "acme:c", "acme:d"]
     wanted = [pending(name) for name in ("a", "b", "d")]
-    requests = confirmation_requests(instance_keys, wanted, {"users": {}}, RangeLimits())
+    requests = confirmation_requests({"users": RangePlan(instance_keys)}, wanted)
     assert [request.run_key for request in requests] == [
         "confirm-1-daily/users/acme:a...acme:b",
         "confirm-1-daily/users/acme:d...acme:d",

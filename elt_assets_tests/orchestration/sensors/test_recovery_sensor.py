@@ -18,6 +18,7 @@ from elt_assets.orchestration.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
+    RangePlan,
 )
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.sensors.recovery_sensor import (
@@ -85,7 +86,7 @@ def test_contiguous_integrations_of_one_sync_share_a_run_for_each_attempt() -> N
         row(Status.FAILED, attempts, timedelta(hours=2), integration)
         for integration, attempts in (("a", 1), ("b", 3), ("d", 1))
     ]
-    requests = recovery_requests(INSTANCE_KEYS, rows, {}, RangeLimits())
+    requests = recovery_requests(RangePlan(INSTANCE_KEYS), rows)
     assert [request.run_key for request in requests] == [
         "recover/users/daily/acme:a...acme:b/3",
         "recover/users/daily/acme:d...acme:d/1",
@@ -98,7 +99,7 @@ def test_contiguous_integrations_of_one_sync_share_a_run_for_each_attempt() -> N
 
 def test_settled_integrations_do_not_split_a_range_of_failed_ones() -> None:
     rows = [row(Status.FAILED, 1, timedelta(hours=2), one) for one in ("a", "b", "d")]
-    (request,) = recovery_requests(INSTANCE_KEYS, rows, {}, RangeLimits(), carried={"acme:c"})
+    (request,) = recovery_requests(RangePlan(INSTANCE_KEYS), rows, carried={"acme:c"})
     assert request.run_key == "recover/users/daily/acme:a...acme:d/1"
 
 
@@ -126,7 +127,7 @@ def test_integrations_handed_on_start_with_the_longest_waiting() -> None:
     run = nightly("acme:a", "acme:d")
     loads = known(a="2026-11-21", b="2026-11-19", c="2026-11-20", d="")
     requests = taking_over(
-        INSTANCE_KEYS, USERS, run, "2026-11-22", {"acme:a"}, loads, RangeLimits(1)
+        RangePlan(INSTANCE_KEYS, loads, RangeLimits(1)), USERS, run, "2026-11-22", {"acme:a"}
     )
     assert [request.tags["dagster/partition"] for request in requests] == [
         "acme:d",
@@ -141,7 +142,7 @@ def test_integrations_handed_on_start_with_the_longest_waiting() -> None:
 def test_disabled_and_synced_integrations_are_not_taken_over() -> None:
     run = nightly("acme:a", "acme:c")
     loads = known(a="2026-11-23", c="2026-11-21", d="")
-    (request,) = taking_over(INSTANCE_KEYS, USERS, run, "2026-11-22", (), loads, RangeLimits())
+    (request,) = taking_over(RangePlan(INSTANCE_KEYS, loads), USERS, run, "2026-11-22", ())
     assert request.tags["dagster/partition"] == "acme:c"
 
 

@@ -14,6 +14,7 @@ from elt_assets.orchestration.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     RangeLimits,
+    RangePlan,
     connected_integrations,
     partition_tags,
 )
@@ -22,7 +23,6 @@ from elt_assets.orchestration.sensors.registry_sensor import deletable, first_sy
 from elt_assets.sync.streams import GROUPS
 from elt_assets_tests.testbed.fleet import Fleet, opened_fleet
 
-ALL = RangeLimits()
 KEYS = ["a:0", "a:1", "a:2", "a:3", "a:4"]
 
 
@@ -169,18 +169,18 @@ def test_without_active_runs_all_surplus_partitions_are_deleted() -> None:
 
 
 def test_first_syncs_are_ranges_of_the_wanted_keys() -> None:
-    requests = first_syncs(["a:0"], ["a:1", "a:2", "a:3", "a:4"], ["a:1", "a:2", "a:4"], {}, ALL)
+    requests = first_syncs(RangePlan(KEYS), ["a:1", "a:2", "a:4"])
     assert [ends(request) for request in requests] == [("a:1", "a:2"), ("a:4",)]
 
 
 def test_first_syncs_are_cut_at_the_limit() -> None:
-    requests = first_syncs([], KEYS, KEYS, {}, RangeLimits(2))
+    requests = first_syncs(RangePlan(KEYS, {}, RangeLimits(2)), KEYS)
     assert [ends(request) for request in requests] == [("a:0", "a:1"), ("a:2", "a:3"), ("a:4",)]
 
 
 def test_first_syncs_of_a_stream_are_runs_of_its_job() -> None:
-    (users,) = first_syncs(KEYS, [], ["a:1"], {}, ALL)
-    (groups,) = first_syncs(KEYS, [], ["a:1"], {}, ALL, GROUPS)
+    (users,) = first_syncs(RangePlan(KEYS), ["a:1"])
+    (groups,) = first_syncs(RangePlan(KEYS), ["a:1"], GROUPS)
     assert (users.job_name, groups.job_name) == ("sync", "groups_sync")
 
 
