@@ -14,7 +14,7 @@ UV_PIP_TARGET := --python $(BIN)/python
 
 # Collecting all tests takes longer than these run.
 FAST := client config connectors demo sync/detect sync/extract sync/state sync/test_worker_pool.py \
-	test_errors.py test_identifiers.py
+	errors test_identifiers.py
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 # Where it is set, every process compiles Dagster anew, which takes longer than most commands do.

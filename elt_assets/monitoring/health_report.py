@@ -16,8 +16,8 @@ import msgspec
 from elt_assets.config.addresses import BrokerAddress
 from elt_assets.config.settings import Settings
 from elt_assets.errors import DatabaseBusy, EltAssetsError
+from elt_assets.errors.foreign_text import inert
 from elt_assets.feed.status import feed_status
-from elt_assets.foreign_text import inert
 from elt_assets.monitoring.broker_check import check_broker, listening_workers
 from elt_assets.orchestration.alerts.feed_issues import cause
 from elt_assets.orchestration.alerts.issues import grouped, open_issues

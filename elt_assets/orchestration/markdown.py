@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from elt_assets.foreign_text import markdown
+from elt_assets.errors.foreign_text import markdown
 
 
 class Link(str):

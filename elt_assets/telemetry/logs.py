@@ -18,7 +18,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from elt_assets.config.secret_refs import REDACTED, Secrets
-from elt_assets.foreign_text import visible
+from elt_assets.errors.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 
 Format = Literal["console", "json"]

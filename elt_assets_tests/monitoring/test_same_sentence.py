@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from elt_assets.errors import ProviderRefused
-from elt_assets.foreign_text import inert, markdown
+from elt_assets.errors.foreign_text import inert, markdown
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.monitoring.health_report import report
 from elt_assets.orchestration.alerts.issues import grouped, open_issues

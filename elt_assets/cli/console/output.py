@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 
-from elt_assets.foreign_text import json_text, visible
+from elt_assets.errors.foreign_text import json_text, visible
 
 _STYLES = {
     "applied": "green",

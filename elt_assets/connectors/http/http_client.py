@@ -37,7 +37,7 @@ from elt_assets.connectors.http.throttle import Throttle
 from elt_assets.connectors.json.page_words import described
 from elt_assets.connectors.limits import FetchLimits
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable, TimeBudgetSpent
-from elt_assets.foreign_text import visible
+from elt_assets.errors.foreign_text import visible
 
 T = TypeVar("T")
 

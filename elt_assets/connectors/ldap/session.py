@@ -34,7 +34,7 @@ from elt_assets.errors import (
     ProviderUnavailable,
     SyncError,
 )
-from elt_assets.foreign_text import SHOWN, visible
+from elt_assets.errors.foreign_text import SHOWN, visible
 
 SUCCESS, NO_SUCH_OBJECT = 0, 32
 _LIMITS = {

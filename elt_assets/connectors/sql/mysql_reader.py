@@ -34,7 +34,7 @@ from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.server_address import ServerAddress, connected
 from elt_assets.connectors.sql.sql_data import SqlStream
 from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailable
-from elt_assets.foreign_text import SHOWN, visible
+from elt_assets.errors.foreign_text import SHOWN, visible
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 

@@ -25,7 +25,7 @@ from elt_assets.connectors.sql.reader import BESIDES, PAGE_OVERRUN, Key, Rows, S
 from elt_assets.connectors.sql.select import plain
 from elt_assets.connectors.sql.sql_data import FileConnection, SqlStream
 from elt_assets.errors import PageUnreadable, PermanentError, ProviderRefused, ProviderUnavailable
-from elt_assets.foreign_text import SHOWN, visible
+from elt_assets.errors.foreign_text import SHOWN, visible
 
 
 class SqliteReader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from elt_assets.errors.foreign_text import inert
 from elt_assets.feed.status import Lag, feed_status
-from elt_assets.foreign_text import inert
 from elt_assets.orchestration.alerts.issues import Issue, OpenIssues
 from elt_assets.sync.service import SyncService
 

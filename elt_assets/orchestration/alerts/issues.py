@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from elt_assets.foreign_text import inert
+from elt_assets.errors.foreign_text import inert
 from elt_assets.sync.admin.completeness import incomplete_listings, needs_a_person
 from elt_assets.sync.admin.fleet_state import cause_of, message_of
 from elt_assets.sync.admin.freshness import overdue

@@ -14,7 +14,7 @@ import dagster as dg
 import msgspec
 
 from elt_assets.errors import EltAssetsError
-from elt_assets.foreign_text import inert
+from elt_assets.errors.foreign_text import inert
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.markdown import bullet_list
 from elt_assets.orchestration.placement import STANDALONE, Placement

@@ -14,7 +14,7 @@ from contextlib import closing
 import dagster as dg
 import msgspec
 
-from elt_assets.foreign_text import inert, visible
+from elt_assets.errors.foreign_text import inert, visible
 from elt_assets.orchestration.assets.progress_log import PROGRESS
 from elt_assets.orchestration.dagster_internals import EngineEventData
 from elt_assets.orchestration.markdown import named

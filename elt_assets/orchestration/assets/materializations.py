@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from elt_assets.foreign_text import inert
+from elt_assets.errors.foreign_text import inert
 from elt_assets.orchestration.assets.table_specs import column_lineage
 from elt_assets.orchestration.markdown import bullet_list, bullets, named, table
 from elt_assets.orchestration.placement import STANDALONE, Placement

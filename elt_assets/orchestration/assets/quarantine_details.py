@@ -16,7 +16,7 @@ import yaml
 
 from elt_assets.config.settings import Settings
 from elt_assets.errors import EltAssetsError
-from elt_assets.foreign_text import inert
+from elt_assets.errors.foreign_text import inert
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.materializations import materializations
 from elt_assets.orchestration.instance.opening import open_instance

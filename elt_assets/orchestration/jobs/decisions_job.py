@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from elt_assets.errors import EltAssetsError, InvalidInput
-from elt_assets.foreign_text import visible
+from elt_assets.errors.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.orchestration.assets.quarantine_details import (
     DECISION_JOB,

@@ -32,18 +32,18 @@ from elt_assets_tests.campaign.oracles import Violation
 from elt_assets_tests.cli.conftest import Command
 from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 from elt_assets_tests.connectors.sql.test_rogue_mysql import only_packets, speaking
+from elt_assets_tests.errors.test_foreign_text import ATTACKS as TEXTS
+from elt_assets_tests.errors.test_foreign_text import (
+    has_active_characters,
+    is_inert,
+    is_markdown_text,
+)
 from elt_assets_tests.orchestration.alerts.test_alerts import (
     Mailbox,
     Receiver,
     Ticks,
     mail_server,
     mail_settings,
-)
-from elt_assets_tests.test_foreign_text import ATTACKS as TEXTS
-from elt_assets_tests.test_foreign_text import (
-    has_active_characters,
-    is_inert,
-    is_markdown_text,
 )
 
 SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"

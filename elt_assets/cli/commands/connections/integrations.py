@@ -18,7 +18,7 @@ from elt_assets.config import documents
 from elt_assets.config.settings import load_settings
 from elt_assets.connectors import catalog
 from elt_assets.errors import InvalidInput, SyncError
-from elt_assets.foreign_text import visible
+from elt_assets.errors.foreign_text import visible
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.extract.preview import Preview
 from elt_assets.sync.service import SyncService

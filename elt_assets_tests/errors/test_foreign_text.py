@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from elt_assets.cli.console.output import complain, print_json, print_table
 from elt_assets.connectors.http.error_bodies import complaint
 from elt_assets.errors import PermanentError
-from elt_assets.foreign_text import LONGEST, SHOWN, inert, json_text, markdown, visible
+from elt_assets.errors.foreign_text import LONGEST, SHOWN, inert, json_text, markdown, visible
 from elt_assets.monitoring.health_report import Check, HealthReport
 from elt_assets.orchestration.alerts.issues import Issue, grouped
 from elt_assets.orchestration.assets.failed_partitions import (

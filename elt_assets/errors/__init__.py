@@ -6,7 +6,7 @@ about it, in words for the person who can act. It never contains a secret or per
 
 from __future__ import annotations
 
-from elt_assets.foreign_text import visible
+from elt_assets.errors.foreign_text import visible
 
 
 class EltAssetsError(Exception):
