@@ -353,6 +353,12 @@ class Settings(Limits, BaseSettings):
         description="Names besides localhost under which the web UI, the health endpoint and the "
         "feed are reached, separated by commas.",
     )
+    proxy_user_header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]{1,100}$",
+        description="Request header in which an authenticating proxy names its user to the web UI, "
+        "such as X-Forwarded-User; only where no client reaches the UI without the proxy.",
+    )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
     )

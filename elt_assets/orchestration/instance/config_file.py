@@ -26,6 +26,7 @@ _DISTRIBUTED_FILE = "dagster.distributed.yaml"
 _STAMP = "# Written by elt-assets, unchanged as long as this is its digest: "
 _STORAGE = "SettingsPostgresStorage"
 _LAUNCHER = "WorkerRunLauncher"
+_COORDINATOR = "ProxyUserRunCoordinator"
 _OWN_MODULES = re.compile(r"""^[^#\n]*\bmodule:\s*["']?(elt_assets(?:\.\w+)+)""", re.MULTILINE)
 
 
@@ -83,12 +84,10 @@ def refuse_contradiction(path: Path, settings: Settings, *, may_be_replaced: boo
             )
         if url is None or may_be_replaced:
             continue
-        if needed not in _section(path, text, section, section):
-            raise InvalidInput(
-                f"{path} lacks the section `{section}` for {name}, and was changed, so it is not "
-                "replaced. Copy the section from the dagster.yaml of an empty home, or delete "
-                "the file"
-            )
+        _refuse_missing_section(path, text, section, needed, name)
+    if settings.proxy_user_header is not None and not may_be_replaced:
+        name = "ELT_ASSETS_PROXY_USER_HEADER"
+        _refuse_missing_section(path, text, "run_coordinator", _COORDINATOR, name)
 
 
 def refuse_what_is_not_installed(settings: Settings) -> None:
@@ -101,6 +100,15 @@ def refuse_what_is_not_installed(settings: Settings) -> None:
             raise InvalidInput(
                 f"{name} needs an extra that is not installed: pip install 'elt-assets[{extra}]'"
             )
+
+
+def _refuse_missing_section(path: Path, text: str, section: str, needed: str, name: str) -> None:
+    """Raise `InvalidInput` if `text` lacks the `section` that the setting `name` needs."""
+    if needed not in _section(path, text, section, section):
+        raise InvalidInput(
+            f"{path} lacks the section `{section}` for {name}, and was changed, so it is not "
+            "replaced. Copy the section from the dagster.yaml of an empty home, or delete the file"
+        )
 
 
 def _refuse_missing_modules(path: Path, text: str) -> None:

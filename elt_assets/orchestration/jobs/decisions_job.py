@@ -1,7 +1,7 @@
 """The job `decide_quarantine`: approve or reject withheld changes from the launchpad or GraphQL.
 
 `elt-assets quarantine` is the same decision on the command line. Dagster's web server has no users:
-the name of the person is recorded as it is claimed, in a run that anyone can look up.
+the name of the person is recorded as it is claimed, next to the user that a proxy names.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -24,11 +24,13 @@ from elt_assets.orchestration.assets.quarantine_details import (
     rejection_events,
 )
 from elt_assets.orchestration.assets.step_retries import ended_by_interruption
+from elt_assets.orchestration.instance.proxy_user import proxy_user
 from elt_assets.orchestration.placement import STANDALONE, Placement
 from elt_assets.sync.service import REJECTION_LASTS, SyncService
 from elt_assets.sync.state.actor import act_as, on_own_behalf
 
 _LONGEST_NAME = 200
+_SIGNED_IN = "(signed in as"
 _ONCE = dg.RetryPolicy(max_retries=0)
 """A decision that failed is a person's to repeat."""
 
@@ -68,7 +70,8 @@ def decisions_job(at: Placement = STANDALONE) -> dg.JobDefinition:
         """Carry the decision out, and report the integration's tables as they are afterwards."""
         try:
             with ended_by_interruption(context), on_own_behalf():
-                for event in _decided(at.platform(context), config, at):
+                person = _person(config.decided_by, proxy_user(context.instance, context.run))
+                for event in _decided(at.platform(context), config, person, at):
                     context.log_event(event)
         except EltAssetsError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
@@ -88,10 +91,9 @@ def decisions_job(at: Placement = STANDALONE) -> dg.JobDefinition:
 
 
 def _decided(
-    platform: SyncService, config: DecisionConfig, at: Placement
+    platform: SyncService, config: DecisionConfig, person: str, at: Placement
 ) -> Iterator[dg.AssetMaterialization]:
     ref = IntegrationRef.parse(config.partition.strip())
-    person = _person(config.decided_by)
     until = _moment(config.until)
     act_as(person)
     if config.decision is QuarantineDecision.approve:
@@ -103,7 +105,8 @@ def _decided(
     yield from rejection_events(platform.reject(ref, person, until), person, until, at)
 
 
-def _person(claimed: str) -> str:
+def _person(claimed: str, authenticated: str | None) -> str:
+    """Who decides, for the records: the name as claimed, and the proxy's user if there is one."""
     name = " ".join(visible(claimed).split())
     if not name or len(name) > _LONGEST_NAME:
         raise InvalidInput(
@@ -111,7 +114,9 @@ def _person(claimed: str) -> str:
             if not name
             else f"decided_by is longer than {_LONGEST_NAME} characters: give your name"
         )
-    return name
+    if _SIGNED_IN in name:
+        raise InvalidInput(f"decided_by contains {_SIGNED_IN!r}: give your name alone")
+    return f"{name} {_SIGNED_IN} {authenticated})" if authenticated else name
 
 
 def _moment(text: str | None) -> datetime | None:

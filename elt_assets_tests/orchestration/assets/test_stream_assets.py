@@ -17,6 +17,7 @@ from elt_assets.orchestration.instance.opening import dagster_home
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.orchestration.placement import STANDALONE
 from elt_assets.orchestration.resources import RunListener
+from elt_assets.sync.admin import standing_checks
 from elt_assets.sync.outcome import Outcome, Stage, Status
 from elt_assets.sync.streams import USERS
 from elt_assets_tests.testbed.fleet import QUIET, Fleet, person
@@ -181,6 +182,35 @@ def test_a_run_of_the_same_family_continues_the_same_sync(
     assert {row.sync_id for row in syncs} == {first.run_id}
     assert fleet.status(Stage.LATEST) == dict.fromkeys(keys, "MATERIALIZED")
     assert reported(fleet, second.run_id)[asset_key(USERS, Stage.LATEST).to_user_string(), keys[0]]
+
+
+def test_from_failure_keeps_what_was_staged_and_rejected_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than 5% unusable records fail a sync; its dead letters are neither lost nor doubled."""
+    (key,) = fleet.connect(1, users=20)
+    fleet.directory.people["dir-00"][4:6] = [{"name": "Without an id"}, {"name": "Another"}]
+    job, parent = dg.reconstructable(sync_job_of_this_home), None
+    for limit, succeeds in (("0.05", False), ("0.05", False), ("0.5", True)):
+        monkeypatch.setenv("ELT_ASSETS_MAX_REJECT_SHARE", limit)
+        again = parent and dg.ReexecutionOptions.from_failure(parent, fleet.instance)
+        with dg.execute_job(
+            job,
+            fleet.instance,
+            run_config=QUIET,
+            tags=partition_tags([key]),
+            reexecution_options=again,
+            raise_on_error=False,
+        ) as ended:
+            assert ended.success is succeeds
+        parent = parent or ended.run_id
+        (row,) = fleet.platform.syncs(fleet.refs[0])
+        counts = row.outcome().counts
+        assert (row.sync_id, counts.fetched, counts.staged, counts.rejected) == (parent, 20, 18, 2)
+        assert len(fleet.platform.rejected(USERS, fleet.refs[0])) == 2
+    assert fleet.directory.served["dir-00"] == [*range(0, 20, 2)], "a page was fetched again"
+    assert len(fleet.names(key)) == 18
+    assert standing_checks.books_balance(fleet.platform, USERS).passed
 
 
 def test_the_tag_names_the_sync_and_repeating_it_changes_nothing(fleet: Fleet) -> None:

@@ -27,7 +27,7 @@ def written(settings: Settings) -> Path:
 def test_a_new_installation_uses_files_and_runs_in_the_server() -> None:
     chosen = yaml.safe_load(shipped_config(load_settings()))
     assert chosen["event_log_storage"]["class"] == "PooledSqliteEventLogStorage"
-    assert not {"storage", "run_launcher", "run_coordinator"} & set(chosen)
+    assert not {"storage", "run_launcher"} & set(chosen)
 
 
 def test_settings_put_the_instance_into_postgresql_and_runs_into_workers() -> None:
@@ -63,6 +63,15 @@ def test_a_changed_dagster_yaml_that_contradicts_the_settings_is_an_error() -> N
     ):
         dagster_home(load_settings(**ON_POSTGRESQL))
     assert config.read_text("utf-8") == before
+
+
+def test_a_changed_dagster_yaml_without_the_proxys_user_is_an_error_where_it_is_asked_for() -> None:
+    config = written(load_settings())
+    body, _, rest = config.read_text("utf-8").partition("run_coordinator:")
+    config.write_text(body + rest.partition("\n\n")[2])
+    assert written(load_settings()) == config
+    with pytest.raises(InvalidInput, match="`run_coordinator` for ELT_ASSETS_PROXY_USER_HEADER"):
+        dagster_home(load_settings(proxy_user_header="X-User"))
 
 
 def test_a_changed_dagster_yaml_that_fits_the_settings_is_kept() -> None:

@@ -108,6 +108,7 @@ def test_a_rejection_keeps_the_rows_until_its_date(fleet: Fleet) -> None:
     ("changed", "why"),
     [
         ({"decided_by": "  "}, "decided_by is empty: give your name"),
+        ({"decided_by": "Ada (signed in as eve)"}, "give your name alone"),
         ({"partition": "nobody:here"}, "nobody:here"),
         ({"partition": "nonsense"}, "'nonsense' is not an integration"),
         ({"decision": "reject", "until": "soon"}, "until is 'soon': give a date"),

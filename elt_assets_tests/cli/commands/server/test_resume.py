@@ -10,12 +10,14 @@ from urllib.parse import parse_qs
 
 import dagster as dg
 import pytest
+import urllib3
 
 from elt_assets.cli.main import Invocation, run
 from elt_assets.orchestration.assets.quarantine_details import launchpad, ready_made
 from elt_assets.orchestration.assets.run_budget import HANDED_ON_TAG
 from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 from elt_assets.orchestration.assets.table_specs import asset_key
+from elt_assets.orchestration.instance.proxy_user import PROXY_USER_TAG
 from elt_assets.orchestration.partitions import partition_tags
 from elt_assets.sync.outcome import Stage
 from elt_assets.sync.streams import STREAMS, USERS
@@ -229,6 +231,63 @@ def test_a_quarantine_is_decided_over_graphql(
     assert parse_qs(query) == {"config": [ready_made(key)]}
     assert carried_out(fleet, queued["run_id"]).success
     assert fleet.names(key) == []
+
+
+LAUNCH = """
+mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { ... on LaunchRunSuccess { run { runId } } }
+}
+"""
+
+
+HEADER = "X-Forwarded-User"
+SIGNED_IN = {HEADER: "ada@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "headers", "recorded"),
+    [
+        (HEADER, SIGNED_IN, "Ada (signed in as ada@example.com)"),
+        (HEADER, {}, "Ada"),
+        (None, SIGNED_IN, "Ada"),
+    ],
+    ids=["behind a proxy", "past the proxy", "without a proxy"],
+)
+def test_only_a_proxy_that_is_configured_says_who_decided(
+    setting: str | None,
+    headers: dict[str, str],
+    recorded: str,
+    fleet: Fleet,
+    opened: tuple[Fleet, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if setting:
+        monkeypatch.setenv("ELT_ASSETS_PROXY_USER_HEADER", setting)
+    (key,) = fleet.connect(1)[-1:]
+    fleet.run([key])
+    fleet.directory.people[key.partition(":")[2]] = []
+    fleet.run([key])
+    config = {"partition": key, "decision": "approve", "decided_by": "Ada"}
+    parameters = {
+        "selector": {
+            "repositoryLocationName": "elt_assets.definitions",
+            "repositoryName": "__repository__",
+            "jobName": "decide_quarantine",
+        },
+        "runConfigData": {"ops": {"quarantine_decision": {"config": config}}},
+        "executionMetadata": {"tags": [{"key": PROXY_USER_TAG, "value": "forged@example.com"}]},
+    }
+    launched = urllib3.request(
+        "POST",
+        f"{opened[1]}/graphql",
+        json={"query": LAUNCH, "variables": {"parameters": parameters}},
+        headers=headers,
+    ).json()
+    assert carried_out(fleet, launched["data"]["launchRun"]["run"]["runId"]).success
+    (row,) = [row for row in fleet.platform.syncs(fleet.refs[-1]) if row.decision]
+    assert row.decided_by == recorded
+    approvals = [one for one in fleet.platform.audit_log.entries() if one.action == "approve"]
+    assert (approvals[-1].partition, approvals[-1].acting_as) == (key, recorded)
 
 
 def test_list_names_the_sync_that_a_run_continues(
