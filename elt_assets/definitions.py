@@ -63,13 +63,13 @@ def build_defs(
     events: bool = True,
     start_automation: bool = False,
 ) -> dg.Definitions:
-    """The definitions of one installation, which merge with those of other owners.
+    """Return the definitions of one installation, to be merged with those of other projects.
 
     `key_prefix` begins every asset key and every name; two installations in one code location need
-    different ones. `group`, `owners` and `retry_policy` apply to all assets and steps. `settings`
-    are those of the environment at the time of a run if unset. `streams` are the names of the
-    streams to sync, `events` includes sign-in events. Schedules and sensors wait to be started,
-    unless `start_automation` is set. Raises `InvalidInput`.
+    different ones. `group`, `owners` and `retry_policy` apply to all assets and steps. Without
+    `settings`, each run reads them from its environment. `streams` are the names of the streams to
+    sync, `events` includes sign-in events. Schedules and sensors wait to be started, unless
+    `start_automation` is set. Raises `InvalidInput` for an unknown stream or a wrong prefix.
     """
     placement = Placement(
         key_prefix=(key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix),
@@ -124,8 +124,8 @@ class DirectorySync(dg.Component, dg.Model, dg.Resolvable):
     owners: list[str] = Field(default=[OWNER], description="Owners of every asset.")
     settings: dict[str, Any] = Field(
         default={},
-        description="Settings of the installation by their names without ELT_ASSETS_; the "
-        "environment has the others.",
+        description="Settings of the installation by their names without ELT_ASSETS_; others come "
+        "from the environment.",
         examples=[{"home": "/srv/elt_assets"}],
     )
     retry_policy: Retries | None = Field(
@@ -162,10 +162,10 @@ def assembled(
     listener: RunListener = NO_LISTENER,
     first: Settings | None = None,
 ) -> dg.Definitions:
-    """The definitions of the installation at `at`.
+    """Return the definitions of the installation at `at`.
 
-    A run in the caller's own process may bring an open `platform` and a `listener`. `first` are the
-    settings that say on which day sign-in events begin.
+    A run in the caller's own process may pass an open `platform` and a `listener`. `first` are the
+    settings that define the first day of sign-in events.
     """
     days = event_days(first.events_start) if first else event_days()
     assets = [
@@ -226,7 +226,7 @@ def _declared(names: Collection[str]) -> tuple[Stream, ...]:
     unknown = [name for name in names if name not in STREAMS]
     if unknown or not names:
         raise InvalidInput(
-            f"streams: {unknown[0]!r} is no stream; give some of {', '.join(STREAMS)}"
+            f"streams: {unknown[0]!r} is not a stream; give some of {', '.join(STREAMS)}"
             if unknown
             else f"streams is empty; give some of {', '.join(STREAMS)}"
         )
@@ -235,10 +235,11 @@ def _declared(names: Collection[str]) -> tuple[Stream, ...]:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads for the stand-alone workspace.
+    """Return what Dagster loads for the stand-alone workspace.
 
-    Dagster calls it, so that importing this module reads no setting. Only here do automation and
-    the runs of selected assets follow us: the code location is our own.
+    Dagster calls this function, so that importing the module reads no setting. Only this code
+    location is ours alone: here automation starts by itself, and runs of selected assets use our
+    executor, too.
     """
     return dg.Definitions.merge(
         build_defs(start_automation=True), dg.Definitions(executor=dg.in_process_executor)

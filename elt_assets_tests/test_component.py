@@ -73,7 +73,7 @@ def test_the_attributes_are_the_parameters_of_build_defs(
 @pytest.mark.parametrize(
     ("attributes", "named"),
     [
-        ("{streams: [people]}", "'people' is no stream"),
+        ("{streams: [people]}", "'people' is not a stream"),
         ("{evnts: false}", "evnts"),
         ("{settings: {hom: /tmp/x}}", "ELT_ASSETS_HOM"),
     ],

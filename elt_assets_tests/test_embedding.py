@@ -176,7 +176,7 @@ def test_an_installation_may_be_of_some_streams_without_events_or_automation() -
     [
         ({"key_prefix": "a/b"}, "key_prefix has 'a/b'"),
         ({"key_prefix": ["fine", ""]}, "key_prefix has ''"),
-        ({"streams": ["people"]}, "'people' is no stream; give some of users"),
+        ({"streams": ["people"]}, "'people' is not a stream; give some of users"),
         ({"streams": []}, "streams is empty"),
     ],
 )

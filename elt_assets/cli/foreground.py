@@ -41,7 +41,7 @@ def run_syncs(
     command: SyncCommand,
     syncs: int | None = None,
 ) -> list[Outcome]:
-    """Sync through Dagster, with progress on standard error; outcomes in the order of `refs`.
+    """Sync through Dagster, with progress on standard error; return outcomes in order of `refs`.
 
     `syncs` is their number for the display. Ctrl-C or SIGTERM ends the command with the exit
     status of the signal.
@@ -107,9 +107,9 @@ def _run(
     to_continue: str,
     shown: AbstractContextManager[object] | None = None,
 ) -> T:
-    """The result of `work`; a stopped command says how `to_continue` and ends the process.
+    """Return the result of `work`; if stopped, print how `to_continue` and end the process.
 
-    `tags` identify the Dagster runs of the work; `shown` is open while the command waits for it.
+    `tags` identify the Dagster runs of the work; `shown` is open while the command waits.
     """
     from elt_assets.orchestration.instance.opening import open_instance
 

@@ -25,7 +25,7 @@ from elt_assets.sync.state.actor import on_own_behalf
 
 COMMANDS = {
     "demo": ("demo.demo", "Sync demo organizations and compare with their provider."),
-    "dev": ("server.dev", "Run web UI, daemon and health endpoint."),
+    "dev": ("server.dev", "Run web UI, daemon, health endpoint and feed."),
     "worker": ("server.worker", "Carry out runs that a server distributes."),
     "provider": ("demo.provider", "Run the embedded provider alone."),
     "integrations": (
@@ -99,7 +99,7 @@ class CommandsByName(click.Group):
 
 @dataclass(slots=True)
 class Invocation:
-    """What error handling needs to know of the command line."""
+    """What the handling of errors needs from the command line."""
 
     debug: bool = False
 
@@ -128,7 +128,7 @@ def main() -> None:
     """Run the command line of this process and exit with its status."""
     invocation = Invocation()
     if sys.stdin is None:
-        # The caller closed it: there is nothing to read and no person to ask.
+        # The caller closed standard input: there is nothing to read and no person to ask.
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (open until the process ends)
     for stream in (sys.stdout, sys.stderr):
         # A character that the terminal cannot encode must not end the command.

@@ -1,3 +1,3 @@
-"""The remote client's knowledge: a web server's GraphQL, and what its runs tell."""
+"""Start and follow runs, in this process or through a Dagster web server's GraphQL API."""
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class ServerRefused(EltAssetsError):
 
 
 class GraphQL:
-    """The GraphQL endpoint of the web server at `url`. Raises `InvalidInput` for another URL."""
+    """The GraphQL endpoint of the web server at `url`. Raises `InvalidInput` if it is not HTTP."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -63,12 +63,12 @@ class GraphQL:
         return answer
 
     def call(self, call: Callable[[DagsterGraphQLClient], T]) -> T:
-        """What `call` returns for Dagster's client. Raises `ServerSilent`, `ServerRefused`."""
+        """Run `call` with Dagster's client. Raises `ServerSilent`, `ServerRefused`."""
         try:
             try:
                 return call(self._dagster)
             except DagsterGraphQLClientError as error:
-                # Dagster's client quotes the whole query where anything else went wrong.
+                # For any other failure Dagster's client quotes the whole query; the cause is short.
                 if error.__cause__ is None:
                     raise ServerRefused(f"{self.url}: {one_line(_refusal(error))}") from error
                 raise error.__cause__ from None

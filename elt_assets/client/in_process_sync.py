@@ -110,7 +110,7 @@ def _unexplained(
     sync_id: str,
     outcomes: Mapping[tuple[str, str], Outcome],
 ) -> list[Outcome]:
-    """Failed outcomes for integrations that a run left open without any failed outcome."""
+    """Return failed outcomes for unsettled integrations if the run failed without reporting any."""
     explained = any(
         outcome.status is Status.FAILED
         for (partition, name), outcome in outcomes.items()

@@ -30,8 +30,8 @@ class Launched(msgspec.Struct, frozen=True):
 class Lanes(msgspec.Struct, frozen=True):
     """How many runs of one launch are active at once.
 
-    `group`, a name of this launch alone, gets `parallel` lanes, and the queue lets one run at a
-    time into each. Without `parallel` only the queue's other limits count.
+    `group` is unique to this launch. It has `parallel` lanes, and the queue lets one run at a
+    time into each lane. Without `parallel` only the queue's other limits count.
     """
 
     group: str
@@ -45,7 +45,7 @@ class Lanes(msgspec.Struct, frozen=True):
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """What the runs of one launch have in common.
 
-    A range may include keys that are not `wanted` (all when None), to keep it in one piece.
+    A range may include keys that are not `wanted` (None: all are), so that it is contiguous.
     """
 
     job: Job

@@ -23,7 +23,7 @@ _HOUR = 3600.0
 def chosen(
     server: Server, stream: Stream, which: Choice, hours: float, org: str | None
 ) -> list[str]:
-    """The selected partition keys; `hours` without a sync make one stale, `org` None means all."""
+    """Return the selected keys; stale means `hours` without a sync, `org` None means all."""
     table = asset_key(stream, Stage.LATEST).path
     found = pick(server.partition_statuses(table), which, has_all=stream is USERS)
     keys = [key for key in found if org in (None, IntegrationRef.parse(key).organization_id)]
@@ -34,10 +34,10 @@ def chosen(
 
 
 def pick(statuses: PartitionStatuses, which: Choice, *, has_all: bool) -> list[str]:
-    """The candidates for `which`; partitions that are being materialized count for "all" only.
+    """Return the candidates for `which`; partitions being materialized count for "all" only.
 
-    An integration without a record of a stream may not offer the stream. Unless every
-    integration does (`has_all`), it is left to the sensor that requests first syncs.
+    An integration whose partition was never materialized may not offer the stream. Unless every
+    integration offers it (`has_all`), first syncs are left to the sensor that requests them.
     """
     if which == "failed":
         return list(statuses.failed)

@@ -63,7 +63,7 @@ class SyncOrder:
 
 
 def pairs(arguments: Iterable[str]) -> dict[str, str]:
-    """`key=value` arguments by key. Raises `InvalidInput`."""
+    """Return `key=value` arguments by key. Raises `InvalidInput` for other text or a repetition."""
     found: dict[str, str] = {}
     for argument in arguments:
         key, separator, value = argument.partition("=")

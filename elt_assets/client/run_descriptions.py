@@ -36,14 +36,12 @@ STEPS_OF_JOB = {
     **{job_name(stream): {step_name(stream)} for stream in STREAMS.values()},
     SIGNIN_JOB: {asset.name for asset in EVENT_ASSETS},
 }
-"""The steps of each of these jobs."""
+"""The steps of each job that fills tables."""
 _FILLING = frozenset(JOB_OF_TABLE.values())
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A job that can be started, the code location that has it, and which `tables` of it a run is
-    to fill; empty for all of them.
-    """
+    """A job that can be started, its code location, and the `tables` a run fills (empty: all)."""
 
     name: str
     repository: str

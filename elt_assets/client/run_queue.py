@@ -147,7 +147,7 @@ def _limit_reached(limit: TagLimit, tags: Mapping[str, str]) -> str:
     if key == LANE_TAG:
         return f"another run is in its lane, {value}"
     tag = f"{key}={value}" if limit.get("value") else key
-    return f"{limit['limit']} with the tag {tag} are running, as many as may"
+    return f"the limit of runs with the tag {tag} is reached ({limit['limit']})"
 
 
 def _full_pools(one: Queued, full: Mapping[str, int]) -> str | None:

@@ -35,7 +35,7 @@ _STAGES = {
     for stage in Stage
 }
 _SIGNIN_ASSETS = {asset.name for asset in EVENT_ASSETS}
-# Labels of the events' metadata to fields of the counts.
+# Metadata labels of the events, with the fields of `Counts` that they fill.
 _COUNTS = {name: name for name in Counts.__struct_fields__} | {
     "inserted": "inserts",
     "updated": "updates",
@@ -55,7 +55,7 @@ class Task(NamedTuple):
 
 
 class RunTimeline:
-    """One run as far as its events have been read."""
+    """The state of one run, from the events that have been read so far."""
 
     def __init__(self, run: Run, partitions: Sequence[str]) -> None:
         self.run = run
@@ -78,7 +78,7 @@ class RunTimeline:
         self._certificates: dict[tuple[str, str], Certificate] = {}
 
     def read(self, events: Iterable[Mapping[str, Any]]) -> list[News]:
-        """Process the next events; return what is worth showing of them, in order."""
+        """Process the next events; return the news to show, in order."""
         news: list[News] = []
         for event in events:
             match event["__typename"]:
@@ -99,18 +99,18 @@ class RunTimeline:
 
     @property
     def done(self) -> set[Task]:
-        """What the run has settled or loaded."""
+        """The tasks that the run has settled or loaded."""
         return self.settled.keys() | self.loaded
 
     @property
     def unsettled(self) -> list[Task]:
-        """What the run did not settle, failures included."""
+        """The tasks that the run did not settle, including those that failed."""
         done = self.done
         return [task for task in self.tasks if task not in done]
 
     @property
     def skips(self) -> bool:
-        """Whether the run left nothing but what is disabled or does not have the stream."""
+        """Whether every unsettled task is of a disabled integration or one without the stream."""
         return self.run.status == "SUCCESS" and HANDED_ON_TAG not in self.run.tags
 
     def _progress(self, event: Mapping[str, Any]) -> list[News]:

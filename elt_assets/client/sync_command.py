@@ -1,4 +1,4 @@
-"""What a command asks for when it syncs in its own process."""
+"""The syncs that a command requests in its own process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elt_assets.sync.streams import STREAMS, Stream
 
 @dataclass(frozen=True, slots=True)
 class SyncCommand:
-    """One sync of several integrations: of each, those of `streams` that it offers.
+    """One sync of several integrations: for each, those of `streams` that it offers.
 
     Without `mode` and `pages_per_batch` each integration's configuration decides.
     """

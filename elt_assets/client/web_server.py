@@ -45,7 +45,7 @@ class Server:
         self._url = self._graphql.url
 
     def jobs(self) -> list[Job]:
-        """Every job that has a name of its own."""
+        """Every job that can be started by its name; Dagster's hidden jobs are left out."""
         return [
             Job(job["name"], node["repository"], node["location"]["name"])
             for node in self._ask("Jobs")["repositoriesOrError"]["nodes"]

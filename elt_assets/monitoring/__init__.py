@@ -1,3 +1,3 @@
-"""How the installation is: a report, metrics, and the small HTTP endpoint that serves both."""
+"""The state of the installation: a report, metrics, and the HTTP endpoint that serves both."""
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from elt_assets.config.secret_refs import Secrets
 from elt_assets.errors import EltAssetsError
 
 _PATIENCE = 1.5
-"""Seconds in which workers answer. Their number is unknown, so each check takes all of it."""
+"""Seconds that workers have to answer. Their number is unknown, so a check waits this long."""
 
 
 class BrokerUnusable(EltAssetsError):

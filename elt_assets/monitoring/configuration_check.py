@@ -86,7 +86,7 @@ def _dagster(settings: Settings) -> Check:
 
     try:
         if not (settings.home.exists() or os.environ.get("DAGSTER_HOME")):
-            # Opening it would make the home.
+            # Opening the instance would create the home.
             place = f"{settings.dagster_path} is made when something is synced"
             if settings.dagster_address is not None:
                 place = check_instance(settings.dagster_address)

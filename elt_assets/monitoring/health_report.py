@@ -1,7 +1,7 @@
-"""The health report: what is wrong now, each in a line that says what to do.
+"""The health report: what is wrong now, each problem in one line that says what to do.
 
-Checks of what the platform needs to work decide about `ready`. Problems of single integrations make
-the report fail, too, because a person must act, but a restart would not help.
+`ready` depends on what the platform needs to work. Problems of single integrations make the report
+fail, too, because a person must act, but they leave `ready` true: a restart would not help.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def warehouse(settings: Settings) -> Check:
 
 
 def workers(address: BrokerAddress) -> Check:
-    """Whether workers are connected; a restart of the platform would not help."""
+    """Check that workers are connected; not `needed`, because a restart would not help."""
     try:
         broker, listening = check_broker(address), listening_workers()
     except EltAssetsError as error:
@@ -212,7 +212,7 @@ def _feed(platform: SyncService) -> Check:
 
 
 def _listings(platform: SyncService, alerts: Sequence[str]) -> Check:
-    """How many listings are incomplete; it fails where `alerts` say that one needs a person."""
+    """Count incomplete listings; the check fails if `alerts` report one that needs a person."""
     incomplete = [
         listing for stream in STREAMS.values() for listing in incomplete_listings(platform, stream)
     ]

@@ -113,12 +113,12 @@ def _of_ledger(platform: SyncService) -> Iterator[Metric]:
 
 
 def _of_feed(platform: SyncService) -> Iterator[Metric]:
-    """The lag of the slowest consumer of each kind; no label names one."""
+    """Metrics of the change feed; the lag of each kind is that of its slowest consumer, unnamed."""
     status = feed_status(platform.database, platform.settings.keep_feed_bytes)
     kept = _gauge("feed_entries", "Entries of the change feed that are kept.", [])
     kept.add_metric([], status.entries)
     yield kept
-    taken = _gauge("feed_bytes", "Room that they take in the operational database.", [])
+    taken = _gauge("feed_bytes", "Bytes of these entries in the operational database.", [])
     taken.add_metric([], status.bytes)
     yield taken
     states = _gauge("feed_consumers", "Consumers of the change feed.", ["kind", "state"])
@@ -128,7 +128,7 @@ def _of_feed(platform: SyncService) -> Iterator[Metric]:
         states.add_metric([kind, state], count)
     yield states
     entries = _gauge("feed_lag_entries", "Entries that the slowest consumer lacks.", ["kind"])
-    seconds = _gauge("feed_lag_seconds", "Age of the oldest entry that one lacks.", ["kind"])
+    seconds = _gauge("feed_lag_seconds", "Age of the oldest entry it lacks.", ["kind"])
     for kind in sorted({one.kind for one in status.consumers}):
         lags = [one for one in status.consumers if one.kind == kind]
         entries.add_metric([kind], max(one.entries for one in lags))

@@ -73,10 +73,10 @@ def test_a_lane_admits_one_run_and_others_overtake_the_rest() -> None:
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        ({"key": "team", "limit": 1}, "1 with the tag team are running, as many as may"),
+        ({"key": "team", "limit": 1}, "the limit of runs with the tag team is reached (1)"),
         (
             {"key": "team", "limit": 1, "value": "red"},
-            "1 with the tag team=red are running, as many as may",
+            "the limit of runs with the tag team=red is reached (1)",
         ),
         (
             {"key": "team", "limit": 1, "value": "blue"},

@@ -45,7 +45,7 @@ def list_entries(as_json: bool) -> None:
     epilog="Example: elt-assets audit verify --head 12:5f0c…\n\n"
     "Exit status: 1 if an entry was changed, removed, inserted or cut off, else 0."
 )
-@click.option("--head", metavar="NUMBER:HMAC", help="An earlier head of the log, kept elsewhere.")
+@click.option("--head", metavar="NUMBER:HMAC", help="Head that an earlier `audit verify` printed.")
 @as_json
 def verify(head: str | None, as_json: bool) -> int:
     """Check each entry's HMAC and position, and the end of the log against known heads."""
@@ -59,5 +59,5 @@ def verify(head: str | None, as_json: bool) -> int:
         verdict = "is not intact" if found.problems else "is intact"
         click.echo(f"The audit log {verdict}: {found.entries:,} entries, head {found.head}.")
         if not found.compared:
-            note("no head is kept here; give --head to learn whether the end was cut off")
+            note("no earlier head is stored; give --head to learn whether the end was cut off")
     return FAILED if found.problems else 0

@@ -23,8 +23,8 @@ from elt_assets.sync.admin.installation_backup import backup as copy_installatio
 def backup(folder: Path, as_json: bool) -> int:
     """Copy both stores, in a consistent state, into a new folder DIR.
 
-    DIR is a home like the original, without Dagster's history and dropped files. It appears when
-    it is complete, and only you can read it.
+    DIR is a home like the original, without Dagster's history and dropped files. It appears only
+    once the copy is complete, and only you can read it.
     """
     with existing_platform() as platform:
         done = copy_installation(platform, folder)
@@ -36,18 +36,18 @@ def backup(folder: Path, as_json: bool) -> int:
             f"{done.bytes:,} bytes in {done.folder}"
         )
         for line in done.left:
-            complain(f"without its history: {line}")
+            complain(f"copied without its history: {line}")
     return FAILED if done.left else 0
 
 
 @click.command(
     "repair-status",
     epilog="Example: elt-assets repair-status\n\n"
-    "For a home that was restored from a backup, which has no history of Dagster.",
+    "For a home that was restored from a backup: a backup leaves out Dagster's history.",
 )
 @as_json
 def repair_status(as_json: bool) -> None:
-    """Report to Dagster what the ledger knows of partitions that the web UI shows as missing."""
+    """Report to Dagster the recorded status of partitions that the web UI shows as missing."""
     from elt_assets.orchestration import status_repair
     from elt_assets.orchestration.instance.opening import open_instance
 
@@ -57,6 +57,6 @@ def repair_status(as_json: bool) -> None:
         print_json({"repaired": repaired})
         return
     for table, count in repaired.items():
-        note(f"{table}: {count:,} partitions are materialized again")
+        note(f"{table}: {count:,} partitions are reported as materialized")
     if not repaired:
-        note("no partition lacks a status that the ledger knows")
+        note("every partition that the ledger knows has its status")

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     "--all",
     "everything",
     is_flag=True,
-    help="Read every warehouse, also those that have not changed since they were found right.",
+    help="Read every warehouse, including those that have not changed since they last passed.",
 )
 @as_json
 def check(everything: bool, as_json: bool) -> int:
     """Run the standing asset checks over all integrations and record them for the web UI.
 
-    Warehouses are read that have changed since they were found right, and a share of the others,
-    so that each is read within seven days.
+    Reads the warehouses that have changed since they last passed, and a share of the others, so
+    that each is read within seven days.
     """
     with existing_platform():
         pass
@@ -47,8 +47,8 @@ def check(everything: bool, as_json: bool) -> int:
         not_due = max(row["not_due"] or 0 for row in checks)
         if not_due:
             note(
-                f"{not_due:,} warehouses have not changed since they were found right and were not "
-                "read; --all reads every one"
+                f"{not_due:,} warehouses have not changed since they last passed and were not "
+                "read; --all reads every warehouse"
             )
     broken = any(row["result"] == "failed" and row["severity"] == "ERROR" for row in checks)
     return FAILED if broken else 0

@@ -12,7 +12,7 @@ from elt_assets.config.settings import load_settings
 
 @click.group(epilog="Example: elt-assets config check")
 def config() -> None:
-    """Check the settings and what they configure; decide who may read."""
+    """Check the settings and what they configure; restrict who may read the data."""
 
 
 @config.command(
@@ -27,7 +27,7 @@ def config() -> None:
 )
 @as_json
 def check(instance: bool, as_json: bool) -> int:
-    """Connect to everything that is configured; print a line for each, and for each mistake.
+    """Connect to everything that is configured; print one line for each result or mistake.
 
     Shows the version of the operational database and the account's rights, and writes nothing.
     """
@@ -68,11 +68,11 @@ def _check_instance(as_json: bool) -> int:
     "earlier decision stays."
 )
 @click.option("--reader", metavar="ROLE", help="Role that may read the latest tables.")
-@click.option("--no-reader", is_flag=True, help="Let no role read them.")
+@click.option("--no-reader", is_flag=True, help="Let no role read the latest tables.")
 @click.option(
     "--row-security/--no-row-security",
     default=None,
-    help="Show that role one organization at a time, or all of them.",
+    help="Show that role one organization at a time, or all at once.",
 )
 @as_person
 @as_json

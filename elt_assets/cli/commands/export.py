@@ -42,7 +42,7 @@ def export(
 ) -> int:
     """Write every stream's latest rows, changes and history as hive-partitioned Parquet.
 
-    DIR/users_latest/organization_id=ORG/connected_integration_id=ID/data.parquet, and so on.
+    Files are DIR/users_latest/organization_id=ORG/connected_integration_id=ID/data.parquet, etc.
     Each file is replaced in one step. Without --integration, files of removed integrations are
     deleted. The files hold personal data: only you can read DIR.
     """

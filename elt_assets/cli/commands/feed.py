@@ -34,7 +34,7 @@ _LOOK_EVERY = 0.5
 
 @click.group(epilog="Example: elt-assets feed consumers add billing --org acme")
 def feed() -> None:
-    """Let applications hear of every applied change, and see how far they are."""
+    """Let applications hear of every applied change, and show how far each has read."""
 
 
 @feed.group(epilog="Example: elt-assets feed consumers list")
@@ -53,14 +53,14 @@ def consumers() -> None:
     help="Only this stream; repeatable.",
 )
 @click.option("--field", "fields", multiple=True, help="Only this field's values; repeatable.")
-@click.option("--names-only", is_flag=True, help="Names of changed fields, and no values.")
+@click.option("--names-only", is_flag=True, help="Send the names of changed fields, no values.")
 @click.option(
     "--from",
     "after",
     metavar="POSITION",
-    help=f"Where it begins: a position, or {BEGINNING} for the oldest entry kept. Default: now.",
+    help=f"Position where the consumer begins; {BEGINNING}: the oldest entry kept. Default: now.",
 )
-@click.option("--webhook", metavar="URL", help="Send entries to this address instead.")
+@click.option("--webhook", metavar="URL", help="Send entries to URL; without it, consumers pull.")
 @click.option(
     "--secret",
     metavar="env:NAME|file:PATH",
@@ -78,7 +78,7 @@ def add(
     secret: str | None,
     as_json: bool,
 ) -> None:
-    """Register a consumer that pulls, and print its token, once; or one that is sent entries."""
+    """Register a consumer: it pulls with a token, printed once; or entries go to its --webhook."""
     if fields and names_only:
         raise click.UsageError("--field and --names-only exclude each other")
     target = _webhook(webhook, secret)
@@ -100,7 +100,7 @@ def add(
 @consumers.command("list", epilog="Example: elt-assets feed consumers list --json")
 @as_json
 def list_consumers(as_json: bool) -> None:
-    """Show who reads the feed, and what of it."""
+    """Show the consumers of the feed, and which part of it each may read."""
     with existing_platform() as platform:
         found = Consumers(platform.database).all()
     if as_json:
@@ -126,7 +126,7 @@ def list_consumers(as_json: bool) -> None:
 @click.argument("name")
 @as_json
 def rotate(name: str, as_json: bool) -> None:
-    """Print another token for a consumer; the old one ends at once."""
+    """Print a new token for a consumer; the old token stops working at once."""
     with existing_platform() as platform:
         registered = Consumers(platform.database)
         registered.get(name)
@@ -138,7 +138,7 @@ def rotate(name: str, as_json: bool) -> None:
 @consumers.command(epilog="Example: elt-assets feed consumers remove billing")
 @click.argument("name")
 def remove(name: str) -> None:
-    """End a consumer's access and forget how far it is."""
+    """End a consumer's access and delete its position."""
     with existing_platform() as platform:
         registered = Consumers(platform.database)
         registered.get(name)
@@ -151,8 +151,8 @@ def remove(name: str) -> None:
 @click.option("--org", "organization", help="Only this organization.")
 @click.option("--stream", type=click.Choice([*STREAMS]), help="Only this stream.")
 @click.option("--from", "after", default=BEGINNING, metavar="POSITION", help="Where to begin.")
-@click.option("--limit", type=click.IntRange(min=1), help="Show at most so many.")
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show at most this many.")
+@click.option("--follow", is_flag=True, help="Keep printing new entries until Ctrl-C.")
 @click.option("--values", is_flag=True, help="Show values too, not only names of fields.")
 def tail(
     organization: str | None,
@@ -162,7 +162,7 @@ def tail(
     follow: bool,
     values: bool,
 ) -> None:
-    """Print entries of the feed, a JSON document a line."""
+    """Print entries of the feed, one JSON document per line."""
     scope = Scope(fields=None if values else ()).narrowed(organization, stream)
     with existing_platform() as platform:
         state = number_entries(platform.database)
@@ -183,7 +183,7 @@ def tail(
 
 @feed.command(
     epilog="Example: elt-assets feed status --json\n\n"
-    "Exit status: 1 if a consumer waits for a person, else 0."
+    "Exit status: 1 if a consumer needs a person, else 0."
 )
 @as_json
 def status(as_json: bool) -> int:
@@ -217,22 +217,22 @@ def status(as_json: bool) -> int:
     help=f"The position after which to begin again; {BEGINNING} for the oldest entry kept.",
 )
 def replay(name: str, after: str) -> None:
-    """Let a consumer be at an earlier position again: a webhook gets everything after it.
+    """Move a consumer back to an earlier position: a webhook gets every later entry again.
 
-    A consumer that pulls decides by itself what it asks after; for it only the lag changes.
+    A consumer that pulls names its position in each request; only its reported lag changes.
     """
     with existing_platform() as platform:
         state = number_entries(platform.database)
         Consumers(platform.database).get(name)
         platform.audit_log.record("feed replay", None, {"consumer": name, "from": after})
         Consumers(platform.database).replay(name, after, state)
-    note(f"consumer {name} goes on after {after}")
+    note(f"consumer {name} continues after {after}")
 
 
 @feed.command(epilog="Example: elt-assets feed retry billing")
 @click.argument("name")
 def retry(name: str) -> None:
-    """Send the message that a webhook did not take again at once."""
+    """Send again, at once, the message that a webhook did not accept."""
     with existing_platform() as platform:
         Consumers(platform.database).retry(name)
     note(f"the message to {name} is sent again")
@@ -241,7 +241,7 @@ def retry(name: str) -> None:
 @feed.command(epilog="Example: elt-assets feed skip billing")
 @click.argument("name")
 def skip(name: str) -> None:
-    """Give up the message that a webhook did not take, and go on with the next one."""
+    """Skip the message that a webhook did not accept, and continue with the next one."""
     with existing_platform() as platform:
         state = number_entries(platform.database)
         registered = Consumers(platform.database)
@@ -249,15 +249,15 @@ def skip(name: str) -> None:
         skipped = {"consumer": name, "after": failed.position, "up to": failed.pending}
         platform.audit_log.record("feed skip", None, skipped)
         position = registered.skip(name)
-    note(f"{name} goes on after {state.text(position)}; what was skipped is not sent again")
+    note(f"{name} continues after {state.text(position)}; skipped entries are not sent again")
 
 
 @feed.command(epilog="Example: elt-assets feed deliver")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="At most."
+    "--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Stop after."
 )
 def deliver(seconds: float) -> None:
-    """Send webhooks what is due, once; `elt-assets serve-feed` does so all the time."""
+    """Send due messages to webhooks, once; `elt-assets serve-feed` does so all the time."""
     with existing_platform() as platform:
         taken = Deliverer(platform.database, platform.settings).deliver(seconds=seconds)
     note(f"{taken:,} entries were delivered")
@@ -265,7 +265,7 @@ def deliver(seconds: float) -> None:
 
 @feed.command(epilog="Example: elt-assets feed secret > webhook.key")
 def secret() -> None:
-    """Print a new key for signing webhooks; keep it where --secret says, and at the receiver."""
+    """Print a new key for signing webhooks; store it where --secret points and at the receiver."""
     click.echo("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
 
 
@@ -277,13 +277,13 @@ def secret() -> None:
     help="Port to listen on. Default: ELT_ASSETS_FEED_PORT, 8090.",
 )
 def serve_feed(host: str | None, port: int | None) -> None:
-    """Serve /feed and /snapshot, and deliver webhooks; `elt-assets dev` does so by itself."""
+    """Serve /feed and /snapshot, and deliver webhooks; `elt-assets dev` includes this."""
     from elt_assets.feed.listener import listener
 
     settings = load_settings()
     host, port = host or settings.feed_host, port or settings.feed_port
     refuse_a_port_in_use(host, port, "--port")
-    # Its tables are made here where they are missing: `dev` may begin in an empty home.
+    # Opening the service creates missing tables: `dev` may begin in an empty home.
     with SyncService.open(settings):
         pass
     note(f"feed on http://{host}:{port}/feed")
@@ -291,9 +291,9 @@ def serve_feed(host: str | None, port: int | None) -> None:
 
 
 def served(settings: Settings, *, delivering: bool = True) -> Any:
-    """The feed's application, behind the guard that servers of this installation have.
+    """Return the feed's application, behind the request guard of this installation's servers.
 
-    `delivering` sends webhooks, too, as long as it runs.
+    With `delivering` it also sends webhooks while it runs.
     """
     from starlette.middleware import Middleware
 
@@ -318,7 +318,7 @@ def _webhook(endpoint: str | None, secret: str | None) -> ConsumerEndpoint | Non
         # The text is not quoted, because it may be the key itself.
         raise click.UsageError("--secret is env:NAME or file:PATH, never the key itself")
     if kind == "file":
-        # The server that signs runs in another folder.
+        # The server that signs may run in another working directory.
         place = str(Path(place).absolute())
     reference = SecretRef.model_validate({kind: place})
     signers(reference)

@@ -14,7 +14,7 @@ from elt_assets.config.settings import load_settings
 without_server = click.option(
     "--no-server",
     is_flag=True,
-    help="Check the stores only, where no web server and no daemon should run.",
+    help="Check the stores only; for hosts where no web server and no daemon should run.",
 )
 
 

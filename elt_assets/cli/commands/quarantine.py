@@ -28,7 +28,7 @@ def _decided_by() -> str:
 
 
 def _undelivered(error: EltAssetsError) -> None:
-    note(f"it is decided, but the web UI shows it only after the next sync: {error}")
+    note(f"the decision is stored, but the web UI shows it only after the next sync: {error}")
 
 
 @click.group(epilog="Example: elt-assets quarantine list")

@@ -21,7 +21,7 @@ _TABLE_ROWS = 50
 limited = click.option(
     "--limit",
     type=click.IntRange(min=0),
-    help=f"Show at most so many, the newest of what has an order in time; 0 shows all. "
+    help=f"Show at most this many rows, the newest where rows have a time; 0 shows all. "
     f"Default: {_TABLE_ROWS} in a table, all in JSON.",
 )
 
@@ -125,7 +125,7 @@ def rejected(integration: str, stream: Stream, limit: int | None, as_json: bool)
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="Show the newest syncs, this many.",
+    help="Number of syncs to show, newest first.",
 )
 @as_json
 def syncs(integration: str | None, limit: int, as_json: bool) -> None:

@@ -40,7 +40,7 @@ limited = click.option(
     type=click.IntRange(min=0),
     default=_ROWS,
     show_default=True,
-    help="Show at most so many; 0 shows all.",
+    help="Show at most this many; 0 shows all.",
 )
 
 

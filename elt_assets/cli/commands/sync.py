@@ -30,7 +30,7 @@ from elt_assets.sync.streams import STREAMS, USERS, Stream
 @click.command(
     epilog="Example: elt-assets sync org-001:okta-main\n\n"
     "Exit status: 0 if every integration is up to date; 3 if any needs a person (quarantined, or "
-    "a listing that is far from complete for the first time); 1 if any failed."
+    "a listing that is far from complete, which is new or worse than before); 1 if any failed."
 )
 @click.argument("integrations", nargs=-1, metavar="[ORG:ID]...")
 @click.option("--all", "everything", is_flag=True, help="Sync every enabled integration.")
@@ -170,7 +170,7 @@ def _completeness(outcome: Outcome) -> str | None:
 
 
 def _explain(outcomes: Sequence[Outcome]) -> None:
-    """Print what the table cannot hold: why a listing is incomplete, and what waits for what."""
+    """Print why listings are incomplete, which changes are withheld, and which deletes wait."""
     for outcome in [one for one in outcomes if _is_incomplete(one)][:_EXPLAINED]:
         note(
             f"{outcome.partition} {outcome.stream}: the listing is not complete: "

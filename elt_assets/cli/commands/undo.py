@@ -18,12 +18,12 @@ from elt_assets.sync.streams import Stream
 )
 @of_stream
 @click.option(
-    "--force", is_flag=True, help="Undo changes of records that later syncs changed again, too."
+    "--force", is_flag=True, help="Also undo changes of records that later syncs changed again."
 )
 @as_json
 @as_person
 def undo(integration: str, sync_id: str, stream: Stream, force: bool, as_json: bool) -> None:
-    """Reverse one sync by a new sync that restores the rows of before."""
+    """Reverse one sync with a new sync that restores the earlier rows."""
     with existing_platform() as platform:
         ref = registered(platform, integration)
         outcome = platform.undo(stream, ref, sync_id, force=force)

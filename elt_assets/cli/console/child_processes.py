@@ -97,7 +97,7 @@ class Supervisor:
         return None not in [process.poll() for _, process in self._processes]
 
     def _wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition is true or the patience is over."""
+        """Wait until the condition is true, the patience is over or the person insists."""
         deadline = time.monotonic() + self._patience
         while not (condition() or self._stop.insisted.is_set() or time.monotonic() > deadline):
             time.sleep(_POLL / 4)
@@ -136,7 +136,7 @@ def _send(group: int, signal_number: int) -> None:
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
-    """What a child does before its command: request SIGTERM for when the supervisor is killed."""
+    """Return what a child does first: it requests SIGTERM in case the supervisor is killed."""
     prctl = ctypes.CDLL(None).prctl
 
     def ask() -> None:

@@ -43,7 +43,7 @@ def stretch(*, required: bool) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def every_day(begin: date, end: date) -> list[date]:
-    """The days from `begin` to `end`, inclusive. Raises `InvalidInput`."""
+    """Return the days from `begin` to `end`, inclusive. Raises `InvalidInput` if there are none."""
     if end < begin:
         raise InvalidInput(f"the last day, {end}, is before the first, {begin}")
     return [date.fromordinal(day) for day in range(begin.toordinal(), end.toordinal() + 1)]

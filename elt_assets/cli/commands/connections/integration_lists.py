@@ -38,11 +38,11 @@ _SHOWN = 50
 @as_json
 @as_person
 def import_(file: IO[str], dry_run: bool, as_json: bool) -> int:
-    """Register the integrations of a list: all of them, or none if one cannot be.
+    """Register every integration of a list, or none if any line is wrong.
 
-    FILE is JSON Lines or CSV, - is standard input. Each line has organization_id, integration_id,
-    provider, provider_data (in CSV its JSON) and may have enabled. A line that is registered
-    exactly so already changes nothing.
+    FILE is JSON Lines or CSV; - reads standard input. Each line has organization_id,
+    integration_id, provider, provider_data (in CSV as JSON) and may have enabled. A line that
+    equals a registered integration changes nothing.
     """
     entries: dict[int, NewIntegration] = {}
     mistakes: dict[int, str] = {}
@@ -108,7 +108,7 @@ def _refused(mistakes: Mapping[int, str], as_json: bool) -> int:
 
 
 def _lines(file: IO[str]) -> Iterator[tuple[int, object]]:
-    """Each line's number and content: an object, or a text that is one in JSON."""
+    """Yield each line's number and content: a dict, or the text of a JSON object."""
     try:
         rows = enumerate(file, start=1)
         for first, text in rows:
@@ -145,7 +145,7 @@ def _entry(found: object, name: str) -> NewIntegration:
     if isinstance(found, str):
         found = documents.load(found.lstrip("\ufeff"), name)
     if not isinstance(found, dict):
-        raise InvalidInput(f"{name}: is no object with {', '.join(_NEEDED)}")
+        raise InvalidInput(f"{name}: is not an object with {', '.join(_NEEDED)}")
     missing = [key for key in _NEEDED if found.get(key) in (None, "")]
     unknown = sorted(map(str, found.keys() - _KNOWN))
     if missing or unknown:
@@ -160,6 +160,6 @@ def _entry(found: object, name: str) -> NewIntegration:
         raise InvalidInput(f"{name}: enabled is neither true nor false")
     texts: list[Any] = [found[key] for key in _NEEDED[:3]]
     if not all(isinstance(text, str) for text in texts):
-        raise InvalidInput(f"{name}: {', '.join(_NEEDED[:3])} are texts")
+        raise InvalidInput(f"{name}: {', '.join(_NEEDED[:3])} must be texts")
     organization_id, integration_id, provider = texts
     return NewIntegration(IntegrationRef(organization_id, integration_id), provider, data, enabled)

@@ -247,7 +247,7 @@ def remove(integration: str, yes: bool) -> None:
                 err=True,
             )
         # Events first: an interrupted removal can be repeated while the registry knows the
-        # integration. They are removed again for a run that was fetching them meanwhile.
+        # integration. The second removal covers a run that was fetching events meanwhile.
         with EventPipeline(platform) as events:
             events.forget(ref)
             gone = platform.remove(ref)

@@ -43,7 +43,7 @@ class KeyComparison:
 def compare(
     records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
 ) -> KeyComparison:
-    """Compare records of `users --json` with the provider's truth, by external id."""
+    """Compare records of `users --json` with those that the provider holds, by external id."""
     return _compared(
         ((record["external_id"], _content(record)) for record in records),
         {person["external_id"]: _content(person) for person in truth},
@@ -53,7 +53,7 @@ def compare(
 def compare_stream(
     stream: Stream, records: Iterable[Mapping[str, Any]], truth: Iterable[Mapping[str, Any]]
 ) -> KeyComparison:
-    """Compare records of any stream with the provider's truth, in the columns of the truth."""
+    """Compare records of any stream with those of the provider, in the fields it reports."""
     keys = [column.name for column in stream.key]
     theirs = {" / ".join(record[name] for name in keys): dict(record) for record in truth}
     told = next(iter(theirs.values()), {}).keys()
@@ -76,7 +76,7 @@ def compare_events(
 
 
 def _told(record: Mapping[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """These fields of an event, with a parsed time."""
+    """Return the given fields of an event, with `occurred_at` as a datetime."""
     moment = datetime.fromisoformat(record["occurred_at"])
     return {name: record[name] for name in fields} | {"occurred_at": moment}
 

@@ -178,7 +178,7 @@ def _compared(
 
 def _show(done: Round) -> None:
     what = "first sync" if done.number == 1 else "after people changed, left and joined"
-    # Shown only where there is more than one stream.
+    # The column is shown only if streams other than users were synced.
     streams = {outcome.stream for outcome in done.outcomes} != {USERS.name}
     print_table(
         (

@@ -27,7 +27,7 @@ class Heard(msgspec.Struct):
 
 
 def heard_since(database: OperationalDatabase, position: int) -> list[Heard]:
-    """A line for each type, in the order in which types were first heard."""
+    """Return one line for each type, in the order in which the types first appear."""
     found: dict[str, Heard] = {}
     for entry in _entries(database, position):
         partition = f"{entry['organization_id']}:{entry['connected_integration_id']}"
@@ -37,14 +37,14 @@ def heard_since(database: OperationalDatabase, position: int) -> list[Heard]:
             1 + (earlier.entries if earlier else 0),
             partition,
             ", ".join(entry.get("key", {}).values()),
-            # Of an inserted or deleted row every field is one.
+            # Every field of an inserted or deleted row has changed, so only updates list fields.
             ", ".join(entry["changed"]) if entry["type"].endswith(".updated") else "",
         )
     return list(found.values())
 
 
 def show_heard(heard: list[Heard]) -> None:
-    """Print them."""
+    """Print the entries of each type as a table."""
     print_table(
         ("type", "entries", "such as", "key", "changed fields"),
         [(one.type, one.entries, one.integration, one.key, one.changed) for one in heard],

@@ -59,7 +59,7 @@ def world_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=int,
     default=1,
     show_default=True,
-    help="Round of changes to start in.",
+    help="Round to start with; people change, leave and join between rounds.",
 )
 @click.option(
     "--signins",
@@ -108,7 +108,7 @@ def token_file_of(settings: Settings) -> Path:
 
 
 def token_in(path: Path) -> str:
-    """The token in this file, which is created for its owner only if it is absent."""
+    """Return the token in the file; an absent file is created, readable by its owner only."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

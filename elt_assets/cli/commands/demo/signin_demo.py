@@ -1,4 +1,4 @@
-"""`elt-assets demo events`: load days of sign-ins from two sources; repair one that fails."""
+"""`elt-assets demo events`: load days of sign-ins from an API and files; repair a failed day."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Held(msgspec.Struct, frozen=True):
 def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> int:
     """Load days of sign-in events from an API and from files, and compare the results.
 
-    Some events come twice, some late, and some lines are malformed. The API of one day fails: its
-    dependent steps are skipped, those of the files are not. Then the day is repaired and loaded
-    again. The exit status is 0 only if every row is right.
+    Some events come twice, some late, and some lines are malformed. The API fails for one day:
+    the steps that depend on it are skipped, those of the files are not. Then the day is repaired
+    and loaded again. The exit status is 0 only if every row is right.
     """
     layout = DemoLayout(
         organizations=2, integrations=3, users=users, signins=signins, seed=seed, page_size=20
@@ -86,7 +86,7 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
     settings = _beginning(load_settings(), days[0])
     token_path = token_file_of(settings)
     _clear(settings, token_path)
-    # The name of the export is new, because files of an earlier demo would be recognized.
+    # Each demo writes exports under a new name: known names would count as files loaded before.
     write_exports(settings.events_folder, exports(layout, days, export=secrets.token_hex(4)))
     refs = list(layout.worlds())
     with ProviderProcess(layout, token=token_in(token_path)) as provider:
@@ -145,7 +145,7 @@ def _before_today(count: int) -> list[date]:
 
 
 def _beginning(settings: Settings, day: date) -> Settings:
-    """The settings, with days from the day before `day`, when late events happened."""
+    """Return the settings with a start at least a day before `day`: late events happened then."""
     return settings.model_copy(
         update={"events_start": min(settings.events_start, day - timedelta(days=1))}
     )

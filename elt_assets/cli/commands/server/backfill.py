@@ -1,6 +1,6 @@
 """`elt-assets backfill`: bring many partitions of a table up to date through the server's daemon.
 
-A table with partitions of another kind has a command of its own in TARGETS.
+A table that is not partitioned by integration has a command of its own in TARGETS.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TARGETS: dict[str, tuple[str, str]] = {
 in_parallel = click.option(
     "--parallel",
     type=click.IntRange(min=1),
-    help="Most runs of this backfill at once; the limits of the queue apply too.",
+    help="Most runs of this backfill at once; the limits of the run queue apply too.",
 )
 
 _TABLES = {stream.latest: stream for stream in STREAMS.values()}
@@ -135,7 +135,7 @@ def _of_stream(stream: Stream) -> click.Command:
     )
     @in_parallel
     @click.option(
-        "--name", help="Name of the backfill; one with the same name syncs only what is left."
+        "--name", help="Name of the backfill; a repeated name syncs only what is not settled yet."
     )
     @at_url
     @as_json
@@ -170,7 +170,7 @@ def _of_stream(stream: Stream) -> click.Command:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """Which integrations a backfill is of."""
+    """The integrations that a backfill selects."""
 
     which: Choice
     org: str | None

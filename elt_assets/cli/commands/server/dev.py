@@ -41,7 +41,7 @@ _DEFINITIONS = ("-m", "elt_assets.definitions")
     "--workers",
     type=click.IntRange(0, 64),
     default=0,
-    help="Start this many workers too, of one run at a time each; needs ELT_ASSETS_BROKER_URL.",
+    help="Also start this many workers, for one run at a time each; needs ELT_ASSETS_BROKER_URL.",
 )
 def dev(port: int, health_port: int | None, feed_port: int | None, workers: int) -> None:
     """Run web UI, daemon (schedules, sensors, queued runs), health and feed until Ctrl-C.
@@ -61,7 +61,7 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     # Web server and daemon would create a new instance's tables at the same moment, and one of
-    # them would fail on what the other has half done.
+    # one of them would fail on tables that the other has half created.
     open_instance(settings).dispose()
     if broker is not None:
         check_broker(broker)

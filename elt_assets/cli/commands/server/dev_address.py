@@ -1,4 +1,4 @@
-"""Where the web server of `elt-assets dev` is, so that other commands of the home find it."""
+"""Record the address of `elt-assets dev`, so that other commands of the home find it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILE = "dev.json"
 
 
 class _Running(msgspec.Struct):
-    """The web server's address, and the process that ends it."""
+    """The web server's address, and the process id of the `elt-assets dev` that runs it."""
 
     url: str
     pid: int

@@ -23,7 +23,7 @@ def launch_sync(
     *,
     sync_id: str | None,
 ) -> dict[str, Any]:
-    """Start one run for each of `ranges`, which cover `wanted`, all of one sync."""
+    """Start one run for each of `ranges`, all under one sync id; the ranges cover `wanted`."""
     from elt_assets.cli.commands.sync import new_sync_id
     from elt_assets.client.launching import launch_ranges
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG

@@ -1,4 +1,4 @@
-"""`elt-assets resume`: continue what a run, a sync or a backfill has left, over the web server.
+"""`elt-assets resume`: continue the unsettled part of a run, sync or backfill on the server.
 
 A run may have been started in any way: by a command, a schedule, "Materialize", or a backfill.
 """
@@ -65,7 +65,7 @@ def resume(name: str, url: str, as_json: bool) -> None:
 
 
 def _check_ended(timelines: Sequence[RunTimeline]) -> None:
-    """Raise `InvalidInput` while a run of the sync goes on, with what it works on."""
+    """Raise `InvalidInput` if a run of the sync has not ended; name what it works on."""
     for timeline in timelines:
         run = timeline.run
         if not run.finished:
@@ -79,7 +79,7 @@ def _check_ended(timelines: Sequence[RunTimeline]) -> None:
 
 
 def _at_work(server: Server, keys: Sequence[str]) -> dict[Task, Run]:
-    """What runs that have not ended work on, or will."""
+    """Map every task of a queued or running run to that run."""
     from elt_assets.client.run_descriptions import RUNNING, WAITING
     from elt_assets.client.run_timeline import Task
 
@@ -97,7 +97,7 @@ def _continued(
     keys: Sequence[str],
     elsewhere: Container[Task],
 ) -> list[dict[str, Any]]:
-    """Launch what the runs of one sync have left, but for what another run works on."""
+    """Launch the unsettled tasks of one sync, except those that another run works on."""
     from elt_assets.client.launching import Launch
     from elt_assets.client.run_timeline import Task, left_over
     from elt_assets.orchestration.jobs.signin_jobs import JOB as DAYS

@@ -68,7 +68,7 @@ def timelines_of(server: Server, runs: Sequence[Run]) -> list[RunTimeline]:
     "connected_integration_id=okta-main\n\n"
     "Example: elt-assets start sync_all batch_size=20\n\n"
     "Arguments of sync and sync_all: stream (default: users), sync_id, batch_size (pages in a "
-    "batch), num_batches (the extraction is cut after so many, and deletes nothing), mode (full, "
+    "batch), num_batches (the extraction stops after so many and deletes nothing), mode (full, "
     "incremental). Arguments of any other job are its run configuration: "
     "ops.NAME.config.FIELD=VALUE."
 )
@@ -219,7 +219,7 @@ def queues(url: str, as_json: bool) -> None:
 
 
 def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
-    """Dagster's filter, the number of runs, and the organization, which Dagster cannot filter."""
+    """Return Dagster's filter, the limit, and the organization, which Dagster cannot filter by."""
     from elt_assets.client.run_arguments import SYNC, SYNC_ALL, pairs, typed
     from elt_assets.orchestration.assets.stream_assets import SYNC_ID_TAG
 
@@ -252,7 +252,7 @@ def _filter(filters: Iterable[str]) -> tuple[dict[str, Any], int, str | None]:
 
 
 def _about(org: str, instance_keys: Sequence[str]) -> Callable[[Run], bool]:
-    """Whether a run has an integration of the organization."""
+    """Return a predicate: does a run include an integration of the organization?"""
     return lambda run: any(key.partition(":")[0] == org for key in run.integrations(instance_keys))
 
 

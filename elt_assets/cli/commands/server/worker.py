@@ -65,7 +65,7 @@ def worker_process(
     settings: Settings, slots: int, queues: tuple[str, ...] = (), name: str | None = None
 ) -> Child:
     """The process that carries out the runs."""
-    # Two workers of one name would answer for each other.
+    # With two workers of one name, each would answer messages that are meant for the other.
     name = name or f"worker-{uuid.uuid4().hex[:6]}"
     command = (sys.executable, "-m", "elt_assets.orchestration.workers", str(slots), name)
     return Child("the worker", (*command, *(queues or (settings.worker_queue,))))
