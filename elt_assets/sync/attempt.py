@@ -1,4 +1,4 @@
-"""One attempt at a sync: open, extract, detect, apply; what is committed between the stages."""
+"""One attempt at a sync: open, extract, detect and apply, with the commits between the stages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Attempt:
     opened: bool = False
     again_of: str | None = None
     opened_source: Source | None = None
-    """The source that the mode was chosen by, until the extraction takes it."""
+    """The source that was opened to choose the sync mode, until the extraction takes it over."""
     previous: PreviousExtraction | None = None
     state: ExtractionState | None = None
     certificate: Certificate = field(default_factory=Certificate)
@@ -70,17 +70,17 @@ class Attempt:
         self.meter = PageMeter(self.request)
 
     def run(self, integration: Integration) -> Outcome:
-        """Bring the stream up to date; return how that ended. Raises what keeps it from ending."""
+        """Bring the stream up to date and return the outcome. Raises any error that prevents it."""
         request, engine, key = self.request, self.engine, self.request.key
         self.meter.at("open")
-        # The file's lock comes first: its holder is the only one that syncs, and the
-        # order in which extractions begin is the order in which they get it.
+        # The lock of the warehouse file is taken first: only its holder syncs the integration,
+        # and extractions begin in the order in which they get the lock.
         with engine.warehouses.open(key.ref) as warehouse:
             prepare_warehouse(warehouse, key)
             row = self._open(warehouse)
             if row.status.settled:
                 return recorded_outcome(row)
-            # It may have been configured again while this sync waited for the file.
+            # The integration may have been reconfigured while this sync waited for the file.
             integration = engine.registry.get(key.ref)
             if row.attempts > engine.max_recoveries + 1:
                 raise PermanentError(
@@ -97,7 +97,7 @@ class Attempt:
             return self._detect_and_apply(warehouse, integration, row)
 
     def outcome(self, status: Status) -> Outcome:
-        """The results of this attempt so far, as `status`."""
+        """The results of this attempt so far, as an outcome with the given status."""
         state, detected = self.state, self.detected
         return Outcome(
             partition=self.request.key.ref.partition_key,
@@ -152,7 +152,7 @@ class Attempt:
         return row
 
     def begin(self, transaction: Transaction) -> SyncRow:
-        """Open the sync in the ledger, or continue it with the requests of earlier attempts."""
+        """Open or continue the sync in the ledger; add the request counts of earlier attempts."""
         request = self.request
         row = ledger.begin(
             transaction, request.key, request.sync_id, request.run_id, request.again_of
@@ -347,8 +347,8 @@ class Attempt:
         return self.state.sync_mode.mode if self.state else Mode.FULL
 
     def _watermark(self, row: SyncRow, detected: DetectionStep) -> str | None:
-        # What an incomplete extraction has not seen may be older than what it has, and what
-        # was withheld must be listed again.
+        # Records that an incomplete extraction has not seen may be older than those it has seen,
+        # and withheld changes must be listed again.
         if detected.found is None or not detected.conclusive:
             return None
         fetched = self._fetched_by(row)
@@ -356,7 +356,7 @@ class Attempt:
 
     def _mark(self, base: Version, detected: DetectionStep) -> str | None:
         given = self.state.mark if self.state is not None and detected.conclusive else None
-        # What was listed in full may come from a server where the older mark means nothing.
+        # A full listing may come from a server to which the previous mark means nothing.
         return given if detected.mode is Mode.FULL else given or base.mark
 
     def _fetched_by(self, row: SyncRow) -> SyncRow | None:
@@ -383,7 +383,7 @@ def recorded_outcome(row: SyncRow) -> Outcome:
 
 
 def with_rows_in_latest(outcome: Outcome, transaction: Transaction, key: StreamKey) -> Outcome:
-    """The outcome of a sync that left the latest table alone, with how many rows that has."""
+    """The outcome of a sync that left the latest table alone, with the table's number of rows."""
     rows = latest_table.count(transaction, key)
     counts = msgspec.structs.replace(outcome.counts, latest_before=rows, latest=rows)
     return msgspec.structs.replace(outcome, counts=counts)
@@ -391,7 +391,7 @@ def with_rows_in_latest(outcome: Outcome, transaction: Transaction, key: StreamK
 
 @contextmanager
 def _stage(name: str) -> Iterator[None]:
-    """Name the stage of the block in logs and in traces."""
+    """Mark the block as stage `name` in logs and traces."""
     with logs.stage(name), tracing.span(name):
         yield
 
@@ -399,7 +399,8 @@ def _stage(name: str) -> Iterator[None]:
 def _full_at(row: SyncRow, base: Version, detected: DetectionStep) -> str | None:
     if detected.mode is not Mode.FULL or not detected.certificate.complete:
         return base.full_at
-    # A listing of changes does not name the missing: read everything until that is settled.
+    # A listing of changes does not show which records are missing: while deletes are pending, the
+    # next sync reads everything.
     settled = detected.found is not None and detected.found.pending_deletes == 0
     return row.started_at if detected.conclusive and settled else None
 

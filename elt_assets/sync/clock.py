@@ -11,17 +11,17 @@ def now() -> str:
 
 
 def text(moment: datetime) -> str:
-    """A moment in that form."""
+    """`moment` in the form of `now`."""
     return _text(moment.astimezone(UTC))
 
 
 def ago(span: timedelta) -> str:
-    """The time `span` before now, in the same form."""
+    """The time `span` before now, in the form of `now`."""
     return _text(datetime.now(UTC) - span)
 
 
 def seconds_since(moment: str) -> float:
-    """Seconds from a time in that form to now."""
+    """Seconds from `moment`, in the form of `now`, until now."""
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 

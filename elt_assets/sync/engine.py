@@ -3,7 +3,7 @@
     open → extracting → sealed → detected → applied | unchanged | quarantined | superseded
               └──────────┴─ failed (retryable or not): continues from the last commit
 
-`attempt` has the stages; the engine records every ending.
+The stages are in `attempt`; the engine records how each sync ended.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Engine:
     config: EngineConfig
 
     def sync(self, request: SyncRequest) -> Outcome | None:
-        """Bring one integration up to date; the one place that settles it, whatever happens.
+        """Bring one integration up to date, and settle it whatever happens; nothing else does.
 
-        None for an integration that is disabled or has no such stream. Never raises for what
-        goes wrong with the integration: the outcome says `failed`, and the ledger keeps it.
+        Returns None for an integration that is disabled or has no such stream. An error of the
+        integration is never raised: the outcome has the status `failed`, and the ledger records it.
         """
         secrets = Secrets()
         ref, stream = request.key.ref, request.key.stream.name
@@ -96,7 +96,8 @@ class Engine:
                 ledger.settle(transaction, key, outcome)
                 ledger.add_error(transaction, key, request.sync_id, text)
         except SyncError as error:
-            # The ledger row stays open and is found as interrupted; the caller still learns.
+            # The ledger row stays open and is found as interrupted; the caller still gets the
+            # outcome.
             log.error("%s: the failure could not be recorded: %s", key.ref, error)
         return outcome
 

@@ -1,7 +1,7 @@
-"""Faults on purpose: the points at which a sync can be made to fail, and dice that do it.
+"""Fault injection: the points at which a sync can be made to fail, and random faults for them.
 
-They simulate an API that fails, a database write that fails after it committed, and a process that
-dies. Without faults the hooks do nothing. Faults of a provider are in `demo.fault_injection`.
+The faults simulate an API that fails, a database write that fails after it committed, and a process
+that dies. Without faults the hooks do nothing. Faults of a provider are in `demo.fault_injection`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ log = logging.getLogger(__name__)
 
 
 class Faults:
-    """Moments of a sync at which nothing fails unless a subclass lets it fail."""
+    """Hooks at points of a sync; nothing fails there unless a subclass overrides them."""
 
     def before_page(self) -> None:
-        """A page is about to be fetched. May raise `ProviderUnavailable`."""
+        """Called before each page is fetched. May raise `ProviderUnavailable`."""
 
     def after_commit(self, batch: int) -> None:
-        """Batch `batch` (from 0) is committed. May raise `WriteInterrupted`, or end the process."""
+        """Called after batch `batch` (from 0) is committed.
+
+        May raise `WriteInterrupted`, or end the process.
+        """
 
 
 NO_FAULTS = Faults()
@@ -33,9 +36,9 @@ NO_FAULTS = Faults()
 
 @dataclass
 class FaultDice(Faults):
-    """Throws for each moment with the original's odds; safe to share between threads.
+    """Faults at random, with configurable probabilities; safe to share between threads.
 
-    `fired` counts the faults by name; a crash cannot be counted by the process it ends.
+    `fired` counts the faults by name. A crash ends the process that would count it.
     """
 
     page_failure: float = 0.02
@@ -50,12 +53,12 @@ class FaultDice(Faults):
         self._guard = threading.Lock()
 
     def before_page(self) -> None:
-        """Fail like a provider that is away for a moment."""
+        """Fail like a provider that is unavailable for a moment."""
         if self._hit(self.page_failure, "page"):
             raise ProviderUnavailable("simulated failure of the provider")
 
     def after_commit(self, batch: int) -> None:
-        """Die like a process out of memory, or fail after the data is safe."""
+        """End the process as if it ran out of memory, or fail after the data is committed."""
         if batch >= self.crash_after_batch and self._hit(self.crash, "crash"):
             ctypes.string_at(0)  # a real segmentation fault: nothing gets to clean up
         if self._hit(self.failure_after_commit, "after_commit"):
@@ -67,6 +70,6 @@ class FaultDice(Faults):
             if hit:
                 self.fired[name] += 1
         if hit:
-            # Said before it happens: a process that crashes says nothing afterwards.
+            # Logged before the fault: a process that crashes logs nothing afterwards.
             log.warning("simulated fault: %s", name)
         return hit

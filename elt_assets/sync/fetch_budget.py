@@ -1,7 +1,7 @@
 """The bytes in flight: pages that were fetched and not mapped yet, of all integrations together.
 
-A fetcher that finds no room sends no request. One at a time may go beyond the limit until its
-batch is complete: if every fetcher waited with a part of a batch, none would ever give room back.
+An extraction that finds no room sends no request. One extraction at a time may exceed the limit
+until its batch is complete: if all of them waited with incomplete batches, none would free room.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from types import TracebackType
 
 _USUAL = 64 * 2**10
-"""Bytes that are expected of a page before one has arrived."""
+"""The expected size of a page in bytes, until one has arrived."""
 _MOMENT = 0.5
-"""Seconds after which a fetcher that waits looks whether it was stopped."""
+"""Seconds after which an extraction that waits checks whether it was stopped."""
 
 
 class FetchBudget:
@@ -47,7 +47,7 @@ class FetchBudget:
             self._taken += share.largest
 
     def change(self, share: Share, difference: int, *, complete: bool = False) -> None:
-        """Correct what a share has taken; `complete` if its batch is done with."""
+        """Change the bytes that a share has taken; `complete` if its batch is mapped."""
         with self._changed:
             self._taken += difference
             if complete and share is self._beyond:
@@ -62,7 +62,7 @@ class FetchBudget:
 
 
 class Share:
-    """What one extraction has in flight; leaving the block gives all of it back."""
+    """The bytes that one extraction has in flight; leaving the block frees all of them."""
 
     def __init__(self, budget: FetchBudget, stopped: Callable[[], bool]) -> None:
         self._budget = budget
@@ -90,13 +90,13 @@ class Share:
             self._reserved = self.largest
 
     def add(self, size: int) -> None:
-        """A page of `size` bytes has arrived."""
+        """Count a page of `size` bytes that has arrived, in place of what was reserved for it."""
         self._held += size
         self._budget.change(self, size - self._reserved)
         self._reserved = 0
         self.largest = max(self.largest, size)
 
     def give_back(self, size: int) -> None:
-        """A batch of `size` bytes is mapped."""
+        """Free the `size` bytes of a batch that is mapped."""
         self._held -= size
         self._budget.change(self, -size, complete=True)

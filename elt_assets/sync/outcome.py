@@ -26,8 +26,8 @@ class Status(StrEnum):
 
 
 class Mode(StrEnum):
-    """Whether a sync reads everything, only what changed since the last one, or no provider
-    at all: a compensating one is made from the change log.
+    """What a sync reads: everything, only what changed since the last sync, or no provider
+    at all. A compensating sync is made from the change log.
     """
 
     FULL = "full"
@@ -46,11 +46,11 @@ class Stage(StrEnum):
 class Certificate(msgspec.Struct, frozen=True):
     """Whether a listing is complete, and every reason why not.
 
-    `extraction_runs` is how many attempts the records come from; where the source is not
-    `resumable` it is always one, and an interrupted attempt began again. `distinct` is the
+    `extraction_runs` is how many attempts the records come from. It is always 1 where the source
+    is not `resumable`, because an interrupted extraction then starts over. `distinct` is the
     number of distinct keys listed, `repeated` how many of them came on more than one page;
     both are None until the records have been compared. `snapshot` says that the listing is one
-    consistent state of the provider, `bare_end` that something else than a list ended it.
+    consistent state of the provider, `bare_end` that its last page had no list.
     """
 
     complete: bool = False
@@ -77,17 +77,18 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """Records of one sync, counted where they were, not derived from each other.
+    """Records of one sync; each number is counted by itself, not derived from the others.
 
-    Rows that the provider no longer lists are `deletes` when they were deleted and
-    `withheld_deletes` when a person must decide. They are `pending_deletes` when a second witness
-    is missing and `shielded_deletes` when something proves that the user exists. `kept_rows` are
-    those where a person has rejected the change and the rejection still lasts (updates and inserts
-    included). `withheld_updates` and `withheld_inserts` wait for a person. `deactivations`
-    and `losses` are the applied updates that set `active` to false, or a guarded value to
-    null. `tombstones` are records by which the provider says that a record is deleted.
-    `requests` were sent to the provider, all attempts together. `future_times` are records
-    whose change time lies in the future, `unreadable_times` those with one that cannot be read.
+    Rows that the provider no longer lists count as `deletes` when they were deleted and as
+    `withheld_deletes` when a person must decide. They count as `pending_deletes` when a second
+    complete listing must confirm them, and as `shielded_deletes` when there is evidence that the
+    user exists. `kept_rows` are rows whose change a person has rejected while the rejection still
+    lasts (updates and inserts included). `withheld_updates` and `withheld_inserts` wait for a
+    person's decision. `deactivations` and `losses` are the applied updates that set `active` to
+    false, or a guarded value to null. `tombstones` are records by which the provider reports a
+    deletion. `requests` is how many requests all attempts sent to the provider. `future_times` are
+    records whose change time lies in the future, `unreadable_times` those whose change time
+    cannot be read.
     """
 
     fetched: int = 0
@@ -136,7 +137,7 @@ class Counts(msgspec.Struct, frozen=True):
 
     @property
     def waiting(self) -> str:
-        """The sentence about withheld changes: the same in the UI, alerts, health and checks."""
+        """The sentence about withheld changes that the UI, alerts, health and checks share."""
         return f"{self.withheld_by_type} wait for a decision"
 
 
@@ -148,9 +149,9 @@ _SHOWN_COUNTS = (
 
 
 class RecentHarm(msgspec.Struct, frozen=True):
-    """What the syncs of the last 24 hours applied that can harm.
+    """Harmful changes that the syncs of the last 24 hours applied.
 
-    `latest` rows stood before the first of them.
+    `latest` is the largest number of rows that the latest table had before one of them.
     """
 
     latest: int = 0
@@ -165,13 +166,13 @@ NO_RECENT_HARM = RecentHarm()
 class Outcome(msgspec.Struct, frozen=True):
     """One integration's sync of one stream, settled or failed.
 
-    `recorded` is True when the ledger already held the result and nothing was touched;
+    `recorded` is True when the ledger already held the result and nothing was touched.
     `seconds` holds the time of each stage of this attempt ('extract', 'stage', 'detect',
-    'apply'); `run_id` is the run that settled the sync, `retryable` says of a failed one
-    whether trying again can help; `reached` is the furthest stage whose table is filled;
-    `reasons` say why changes were withheld; `sample` holds a few
-    changes (change_type, external_id, names of changed fields);
-    `withheld_digest` is the same for two syncs that withheld the same changes, '' where none were.
+    'apply'). `run_id` is the run that settled the sync. `retryable` says whether trying a failed
+    sync again can help. `reached` is the furthest stage whose table is filled. `reasons` say why
+    changes were withheld. `sample` holds a few changes (change_type, external_id, names of
+    changed fields). `withheld_digest` is the same for two syncs that withheld the same changes,
+    and '' where none were withheld.
     """
 
     partition: str
@@ -213,11 +214,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class SyncProgress(msgspec.Struct, frozen=True):
-    """A sign of life: what `partition` is doing, and how far it is.
+    """A progress report: which stage `partition` is in, and how far it has come.
 
     The stages are `open` (it waits for its file), `fetch` (pages arrive), `extract` (a batch is
-    committed), `detect` and `apply`. `records` are of the provider's `total`, where it gives one;
-    `seconds` is how long the integration has been under way, where a report knows.
+    committed), `detect` and `apply`. `total` is the provider's total of `records`, None where it
+    gives none. `seconds` is how long the sync of the integration has taken so far, 0 where the
+    report does not know.
     """
 
     partition: str
@@ -230,12 +232,12 @@ class SyncProgress(msgspec.Struct, frozen=True):
 
     @property
     def share(self) -> float | None:
-        """The share of the provider's total; None where it gives none."""
+        """`records` as a share of the provider's total; None where it gives none."""
         return min(1.0, self.records / self.total) if self.total else None
 
     @property
     def amount(self) -> str:
-        """`12 pages, 3 batches, 1,200 of 4,000 records (30%)`."""
+        """The amount in words: `12 pages, 3 batches, 1,200 of 4,000 records (30%)`."""
         pages = f"{self.pages:,} pages, " if self.pages else ""
         total = f" of {self.total:,}" if self.total else ""
         share = "" if self.share is None else f" ({self.share:.0%})"

@@ -1,7 +1,7 @@
 """The sync service: an installation's stores and engine behind one object.
 
-It syncs several integrations at once, and has the reads that commands and assets need. `engine`
-syncs one integration.
+It syncs several integrations at once, and has the queries that commands and assets need. The sync
+of one integration is in `engine`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 
 REJECTION_LASTS = timedelta(days=30)
-"""How long a rejection lasts where nothing else is said."""
+"""How long a rejection lasts by default."""
 
 
 class SyncService:
@@ -137,7 +137,7 @@ class SyncService:
         )
 
     def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         self.warehouses.close()
         self.database.close()
 
@@ -160,10 +160,10 @@ class SyncService:
     ) -> Generator[Outcome]:
         """Sync several integrations at once, yielding each outcome as it settles.
 
-        They begin in the order of `refs`; one that can only wait for its provider lets the
-        next one begin. One integration's failure is its outcome and costs the others nothing; a
-        disabled integration, and one without such a stream, yields nothing. After `max_batches`
-        an extraction is cut: it deletes nobody.
+        Integrations begin in the order of `refs`; one that waits for its provider lets the
+        next one begin. A failure of one integration is its outcome and does not affect the
+        others. A disabled integration, and one without such a stream, yields no outcome. An
+        extraction is cut after `max_batches`; a cut extraction deletes no record.
         """
         pages_per_batch = pages_per_batch or self.settings.pages_per_batch
         chosen: SyncOptions = {"run_id": None, "faults": self._config.faults, **options}
@@ -179,8 +179,8 @@ class SyncService:
             )
             for ref in dict.fromkeys(refs)
         ]
-        # DuckDB, ADBC and sockets release the interpreter: threads are enough. A caller who stops
-        # listening sets `stop`: those under way end after the batch they are at.
+        # DuckDB, ADBC and sockets release the interpreter: threads are enough. Closing this
+        # generator sets `stop`: the running syncs then end after their current batch.
         pool = WorkerPool(
             self._engine.sync,
             requests,
@@ -205,7 +205,7 @@ class SyncService:
         key = StreamKey(stream, ref)
         row = sync_history.newest(self.database, key)
         if row is not None and row.again_of is not None and not row.status.settled:
-            # Begun and not ended: the same one goes on.
+            # An earlier retry has not settled: continue it under its own name.
             sync_id, again_of = row.sync_id, row.again_of
         elif row is not None and row.counts.rejected > 0:
             sync_id, again_of = f"{row.sync_id}-again{row.ordinal}", row.sync_id
@@ -230,7 +230,7 @@ class SyncService:
         return self.registry.offering(stream)
 
     def never_synced(self, stream: Stream, refs: Iterable[IntegrationRef]) -> list[IntegrationRef]:
-        """Those of `refs` for which no sync of `stream` was ever begun."""
+        """Return the integrations of `refs` for which no sync of `stream` was ever begun."""
         refs = list(refs)
         begun = sync_history.begun(self.database, stream, refs)
         return [ref for ref in refs if ref not in begun]
@@ -238,7 +238,7 @@ class SyncService:
     def standing(
         self, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
     ) -> dict[IntegrationRef, Status]:
-        """How this sync stands of those of `refs` that began it."""
+        """The status of the sync `sync_id` for each integration of `refs` that began it."""
         return sync_history.statuses_of(self.database, stream, sync_id, refs)
 
     def newest_syncs(
@@ -246,7 +246,7 @@ class SyncService:
     ) -> list[SyncRow]:
         """The newest sync of every enabled integration that offers `stream`.
 
-        With `statuses`, where that is in one of them.
+        With `statuses`, an integration whose newest sync has another status is left out.
         """
         rows = sync_history.newest_of_each(self.database, stream, statuses)
         if not rows:
@@ -255,11 +255,11 @@ class SyncService:
         return [row for row in rows if row.partition in offering]
 
     def interrupted(self) -> list[SyncRow]:
-        """Syncs that no process works on and that can go on: their process died, or they failed
+        """Syncs that no process works on and that can continue: their process died, or they failed
         for a reason that may have passed.
 
-        The lock of a warehouse file shows that a process works on its sync; it ends with that
-        process, however that ended.
+        The lock of a warehouse file shows that a process works on the sync. The lock ends with
+        that process, however the process ended.
         """
         return [
             row
@@ -272,7 +272,7 @@ class SyncService:
         return sync_history.quarantined(self.database, ref)
 
     def rejections(self, ref: IntegrationRef | None = None) -> list[Row]:
-        """Rejections that last, one row a decision: see `sync.state.rejections.sets`."""
+        """Rejections that still last, one row for each decision; see `state.rejections.sets`."""
         return rejections.sets(self.database, ref)
 
     def approve(self, ref: IntegrationRef, decided_by: str) -> list[Outcome]:
@@ -289,9 +289,10 @@ class SyncService:
     def reject(
         self, ref: IntegrationRef, decided_by: str, until: datetime | None = None
     ) -> list[SyncRow]:
-        """Keep the rows whose changes were withheld as they are, `until` a moment.
+        """Reject the withheld changes: their rows stay as they are until the moment `until`.
 
-        30 days by default. Raises `InvalidInput` if none wait or the moment has passed.
+        The default is 30 days from now. Raises `InvalidInput` if no changes wait or `until` has
+        passed.
         """
         moment = datetime.now(UTC)
         until = until or moment + REJECTION_LASTS
@@ -309,9 +310,10 @@ class SyncService:
         return rows
 
     def reopen(self, ref: IntegrationRef) -> int:
-        """End the rejections of an integration; return of how many changes.
+        """End the rejections of an integration; return the number of changes they covered.
 
-        Its next sync asks about them again. Raises `InvalidInput` if it has none.
+        The next sync of the integration withholds these changes again if they still apply.
+        Raises `InvalidInput` if the integration has no rejections.
         """
         self.registry.get(ref)
         with self.audit_log.recording(ref.partition_key) as (transaction, audited):
@@ -325,7 +327,7 @@ class SyncService:
     def undo(
         self, stream: Stream, ref: IntegrationRef, sync_id: str, *, force: bool = False
     ) -> Outcome:
-        """Reverse one sync by a compensating one. Raises `NotFound` or `InvalidInput`."""
+        """Reverse one sync by a compensating sync. Raises `NotFound` or `InvalidInput`."""
         self.registry.get(ref)
         row = ledger.find(self.database, StreamKey(stream, ref), sync_id)
         if row is None:
@@ -367,7 +369,7 @@ class SyncService:
     def withheld_sample(self, row: SyncRow) -> tuple[dict[str, Any], ...]:
         """A few of the changes that a quarantined sync withheld: keys and names of fields.
 
-        Values only where the settings show them.
+        Values are included only if the settings allow it.
         """
         stream = row.key.stream
         with self.reading(row.key) as warehouse:
@@ -384,7 +386,7 @@ class SyncService:
     def records(
         self, stream: Stream, ref: IntegrationRef, as_of: str | None = None
     ) -> list[dict[str, Any]]:
-        """The latest rows of one integration, or those of a past moment (UTC, ISO 8601).
+        """The latest rows of one integration, or its rows at the moment `as_of` (UTC, ISO 8601).
 
         Raises `NotFound`.
         """
@@ -415,7 +417,7 @@ class SyncService:
         sync_id: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """The dead letters of one integration, or of one of its syncs; with `limit` the first.
+        """The dead letters of one integration, or of one of its syncs; at most `limit` of them.
 
         Raises `NotFound`.
         """
@@ -430,7 +432,7 @@ class SyncService:
         return sync_history.recent(self.database, ref, limit)
 
     def unfinished_sync_id(self, stream: Stream, ref: IntegrationRef) -> str | None:
-        """The newest sync that was begun and has not settled, if that is the newest of all."""
+        """The id of the newest sync if that has not settled; None otherwise."""
         row = sync_history.newest(self.database, StreamKey(stream, ref))
         return None if row is None or row.status.settled else row.sync_id
 
@@ -466,13 +468,13 @@ class SyncService:
             source.close()
 
     def reads_changes(self, stream: Stream, integration: Integration) -> bool:
-        """Whether the integration is configured to ask for changes alone; nothing is sent."""
+        """Whether the integration is configured to fetch only changes. Sends no request."""
         return self.full_every(stream, integration) is not None
 
     def full_every(self, stream: Stream, integration: Integration) -> timedelta | None:
-        """How often everything is read where only changes are otherwise; None where all always is.
+        """How often an integration that reads changes reads everything instead.
 
-        Nothing is sent.
+        None for an integration that always reads everything. Sends no request.
         """
         source = self._source(stream, integration)
         source.close()
@@ -501,7 +503,7 @@ class SyncService:
 
         self.registry.get(row.ref)
         with self.warehouses.open(row.ref) as warehouse:
-            # Once more: it may have been removed while this waited for the file.
+            # Checked again: the integration may have been removed while this waited for the file.
             integration = self.registry.get(row.ref)
             prepare_warehouse(warehouse, row.key)
             delete_mode = self._config.safeguards_of(integration).delete_mode
@@ -510,14 +512,15 @@ class SyncService:
     def remove(self, ref: IntegrationRef) -> bool:
         """Offboard an integration: afterwards no trace of its people is left in the stores.
 
-        False while another process reads the operational database: then its write-ahead log still
-        holds rows that are deleted, until maintenance empties it.
-        Raises `NotFound`, or `WarehouseBusy` while a sync of it runs; nothing is gone then.
+        Returns False while another process reads the operational database: the write-ahead log
+        then still holds the deleted rows, until maintenance empties it.
+        Raises `NotFound`, or `WarehouseBusy` while a sync of the integration runs; nothing is
+        deleted then.
         """
         self.registry.get(ref)
-        # The registry's row goes last: a removal that was interrupted can be repeated. It is
-        # marked first: a sync that waits for the file would find a new one in its place as soon
-        # as the old one is gone, and must not begin before the row is.
+        # The registry's row is deleted last, so that an interrupted removal can be repeated. The
+        # row is marked first: a sync that waits for the warehouse file gets a new file as soon as
+        # the old one is deleted, and must not begin while the row still exists.
         with self.database.transaction(ref.partition_key) as transaction:
             registry.begin_removal(transaction, ref)
         try:
@@ -547,7 +550,7 @@ def _withheld(row: SyncRow) -> dict[str, Any]:
 
 
 def own_places(settings: Settings) -> OwnPlaces:
-    """The folders and databases of the installation: no integration's source."""
+    """The installation's own folders and databases, which no integration may use as a source."""
     folders = [settings.events_folder]
     if settings.warehouse_data is not None and "://" not in settings.warehouse_data:
         folders.append(Path(settings.warehouse_data))

@@ -15,7 +15,7 @@ _NAMESPACE = uuid.UUID("6f1c1a52-5d0e-5c8e-9d54-0c5b6a1b7e11")
 
 
 class ColumnType(StrEnum):
-    """What a column holds; the mapping checks it and rejects a record that holds else."""
+    """The type of a column; the mapping rejects a record whose value has another type."""
 
     TEXT = "text"
     BOOLEAN = "boolean"
@@ -25,8 +25,8 @@ class ColumnType(StrEnum):
 class Column:
     """One column that a provider's record fills.
 
-    `unmapped` is the value when the integration maps no field to it. A `guarded` value is
-    missed when it is lost; where the column `activates`, false takes a person's access away.
+    `unmapped` is the value when the integration maps no field to the column. Losing a `guarded`
+    value counts as harm; where the column `activates`, false takes a person's access away.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Column:
 
     @property
     def sql_type(self) -> str:
-        """Its type in the warehouse."""
+        """The column's type in the warehouse."""
         return "BOOLEAN" if self.kind is ColumnType.BOOLEAN else "VARCHAR"
 
 
@@ -56,7 +56,7 @@ class Stream:
     key: tuple[Column, ...]
     content: tuple[Column, ...]
     parent: str | None = None
-    """The stream whose external_id is the first column of the key, as groups of memberships."""
+    """The stream whose external_id is the first column of this key: `groups` for memberships."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -70,7 +70,7 @@ class Stream:
 
     @property
     def landed(self) -> str:
-        """Warehouse table behind it, where a batch that came again is not stored again."""
+        """Warehouse table behind `staging`, which stores a batch that syncs share once."""
         return f"{self.name}_landed"
 
     @property
@@ -80,7 +80,7 @@ class Stream:
 
     @property
     def withheld(self) -> str:
-        """Warehouse table of deletes that were found and not let through."""
+        """Warehouse table of changes that were detected and withheld."""
         return f"{self.name}_withheld"
 
     @property
@@ -108,7 +108,7 @@ class StreamKey:
 
     @property
     def values(self) -> tuple[str, str, str]:
-        """The values of the three columns that name it in the ledger."""
+        """The values of the three ledger columns that identify this key."""
         return (*self.ref.values, self.stream.name)
 
 

@@ -25,7 +25,7 @@ from elt_assets.sync.streams import StreamKey
 
 
 class SourceOpener(Protocol):
-    """How the engine gets a source; `connectors.catalog.open_source` outside tests."""
+    """How the engine opens a source: `connectors.catalog.open_source`, except in tests."""
 
     def __call__(
         self,
@@ -50,10 +50,10 @@ def always() -> bool:
 
 
 class SyncOptions(TypedDict, total=False):
-    """How and how far to sync, where the default is not meant.
+    """Options of a sync; a missing key means its default.
 
-    Without `mode` each integration decides by its configuration whether everything is read.
-    `progress` is called from the working threads.
+    Without `mode`, the configuration of each integration decides between full and incremental.
+    `progress` is called from the worker threads.
     """
 
     run_id: str | None
@@ -65,10 +65,11 @@ class SyncOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class RunControl:
-    """What a caller does and decides while several integrations are synced.
+    """Callbacks of a caller while several integrations are synced.
 
-    `meanwhile` is called about once a second from the caller's own thread. Once `may_begin` says
-    no, no further sync begins, and `left` hears of each integration that did not.
+    `meanwhile` is called about once a second from the caller's own thread. Once `may_begin`
+    returns False, no further sync begins. `left` is called with each integration that did not
+    begin.
     """
 
     meanwhile: Callable[[], None] = nothing
@@ -78,7 +79,7 @@ class RunControl:
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """What to sync and how far."""
+    """What to sync, and up to which stage."""
 
     key: StreamKey
     sync_id: str
@@ -90,16 +91,16 @@ class SyncRequest:
     progress: ProgressListener = silent
     mode: Mode | None = None
     max_pages: int | None = None
-    """Pages of this extraction before it is cut, where the installation's limit is not meant."""
+    """Pages after which this extraction is cut; None for the installation's limit."""
     again_of: str | None = None
-    """The sync whose kept records are mapped again instead of fetching, if this one is new."""
+    """The sync whose kept records this one maps again instead of fetching; used when it is new."""
 
     def tell(self, progress: SyncProgress) -> None:
         """Report progress. A listener that raises `Stopped` stops all syncs of the request."""
         try:
             self.progress(progress)
         except Stopped:
-            # Pages that are fetched already are still landed.
+            # Pages that are already fetched are still staged.
             self.stop.set()
 
 
@@ -121,7 +122,7 @@ class EngineConfig:
     show_values: bool = False
 
     def safeguards_of(self, integration: Integration) -> Safeguards:
-        """The limits that hold for one integration: its own over the installation's."""
+        """The safeguards of one integration: its own values override the installation's."""
         own = integration.provider_data.get("safeguards") or {}
         overrides: SafeguardOverrides = SafeguardOverrides.model_validate(own)
         return overrides.over(self.safeguards)

@@ -21,9 +21,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MOMENT = 1.0
-"""Seconds after which a caller that waits for results is called back."""
+"""Seconds after which `meanwhile` is called while the caller waits for results."""
 _HOLDING_PER_SLOT = 3
-"""Tasks that may hold memory while they wait without a slot, for each slot. Further ones keep
+"""Tasks that may hold memory while they wait without a slot, for each slot. Further tasks keep
 their slots, so that memory stays bounded."""
 
 
@@ -113,8 +113,8 @@ class WorkerPool(Generic[T, R]):
             task = self._next()
             while task is not None:
                 self._results.put((self._context.copy().run(self._run_in_slot, task[0]),))
-                # A thread that has run queries keeps megabytes until it ends. Those beyond the
-                # slots therefore end, and another starts in their place.
+                # A thread that has run queries keeps megabytes until it ends. Threads beyond the
+                # number of slots therefore end after one task, and new ones start in their place.
                 task = None if self._running > self._slots else self._next()
         except BaseException as error:  # noqa: BLE001 - raised by the thread that reads results
             self._stop.set()
@@ -130,7 +130,7 @@ class WorkerPool(Generic[T, R]):
         return self._work(task)
 
     def _next(self) -> tuple[T] | None:
-        """The next task; none while nothing may start or a waiting task wants its slot back."""
+        """The next task; None while nothing may start or a waiting task wants its slot back."""
         with self._lock:
             if self._returning or not self._more_to_begin():
                 return None

@@ -1,9 +1,9 @@
 """Workload: the expected work of integrations, and the order in which they are synced.
 
-Higher priority goes first. Within a priority organizations take turns, by the work that each has
+Higher priority goes first. Within a priority, organizations take turns by the work that each has
 been given so far: one with thousands of integrations does not make one with a single integration
-wait. Within an organization the largest goes first, because a large one that starts last would keep
-a run going alone. Integrations that a run left over go by their waiting time.
+wait. Within an organization the largest integration goes first, because a large one that starts
+last would keep a run going alone. Integrations that a run left over are ordered by waiting time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from elt_assets.sync.state import sync_history
 from elt_assets.sync.streams import Stream
 
 _UNKNOWN_SECONDS = 1.0
-"""Expected of an integration where no integration has a history."""
+"""The expected time of an integration while no integration has a history."""
 _LEAST_SECONDS = 0.001
 
 
 class Load(msgspec.Struct, frozen=True):
-    """One integration's sync of a stream: whose, how urgent, how much work.
+    """One integration's sync of a stream: its organization, priority and expected work.
 
-    `seconds` are expected of one worker; `synced_at` is when it last settled, '' if never.
+    `seconds` is the time that one thread is expected to need; `synced_at` is when a sync last
+    settled, '' if none did.
     """
 
     partition: str
@@ -64,7 +65,10 @@ def in_turn(loads: Iterable[Load], *, longest_waiting_first: bool = False) -> li
 
 
 def _taking_turns(ranked: Iterable[Load]) -> list[Load]:
-    """The organization with the least work so far is next; ties keep the order of `ranked`."""
+    """Order loads so that the organization with the least work so far is always next.
+
+    Ties keep the order of `ranked`.
+    """
     queues: dict[str, list[tuple[int, Load]]] = {}
     for place, load in enumerate(ranked):
         queues.setdefault(load.organization_id, []).append((place, load))
@@ -84,11 +88,11 @@ def _taking_turns(ranked: Iterable[Load]) -> list[Load]:
 
 
 def expected(past: Collection[Past]) -> dict[str, Load]:
-    """What each integration's next sync is expected to be, by partition.
+    """The expected load of each integration's next sync, by partition.
 
-    As much as the last one, whose stages the ledger timed. For one of which only the number
-    of records is known that number counts, at the pace of the others; one that was never
-    synced is taken for a common one.
+    The expected time is that of the last sync, whose stages the ledger timed. Where the ledger has
+    only the number of records, it is that number at the median pace of the other integrations. An
+    integration that was never synced gets the median time.
     """
     timed = [one for one in past if one.seconds > 0]
     common = median(one.seconds for one in timed) if timed else _UNKNOWN_SECONDS
@@ -107,7 +111,7 @@ def expected(past: Collection[Past]) -> dict[str, Load]:
 
 
 def loads(platform: SyncService, stream: Stream) -> dict[str, Load]:
-    """What is expected of every enabled integration, by partition."""
+    """The expected load of every enabled integration, by partition."""
     priority = platform.database.dialect.number_at("c.provider_data", "priority")
     rows = platform.database.rows(
         f"""

@@ -1,4 +1,4 @@
-"""Incomplete listings: which there are, and which of them need a person.
+"""Incomplete listings, and which of them need a person's attention.
 
 The certificate itself is made in `sync.extract.certificate`.
 """
@@ -20,23 +20,23 @@ from elt_assets.sync.state.sync_history import SETTLED
 from elt_assets.sync.streams import STREAMS, Stream, StreamKey
 
 MOST = 0.95
-"""A listing of less than this share of the provider's own total is far from complete."""
+"""A listing with less than this share of the provider's own total is far from complete."""
 
 _PERFECT = Certificate(complete=True, terminal_page=True)
 
 
 def completeness(status: Status, mode: Mode, certificate: Certificate) -> bool | None:
-    """Whether the listing of a sync is complete; None where no listing was settled on."""
+    """Whether the listing of a sync is complete; None if the sync settled no listing."""
     if status not in SETTLED or mode is Mode.COMPENSATING:
         return None
     return certificate.complete
 
 
 def needs_attention(certificate: Certificate, earlier: Certificate | None) -> bool:
-    """Whether a person should look at this listing, given that of the sync before it.
+    """Whether a person should look at this listing, given the certificate of the sync before it.
 
     `earlier` is None for a first sync. A listing that was cut, repeats keys across pages or
-    covers less than 95% of the total needs attention when the one before it was better.
+    covers less than 95% of the total needs attention when the listing before it was better.
     """
     if certificate.complete:
         return False
@@ -62,7 +62,7 @@ def _was_cut(certificate: Certificate) -> bool:
 
 
 def incomplete_outcomes(platform: SyncService, outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Those of `outcomes` that were settled on an incomplete listing that needs attention."""
+    """The settled outcomes whose listing is incomplete and needs attention."""
     return [
         outcome
         for outcome in outcomes
@@ -91,10 +91,10 @@ def needs_a_person(listing: SettledListing) -> bool:
 
 
 def lacking_complete_listings(platform: SyncService, stream: Stream) -> list[str]:
-    """Integrations without a complete listing in their time, each with the reason.
+    """Integrations without a recent complete listing, each with the reason.
 
-    The time is `stale_hours`. Where only changes are read, everything must also have been read
-    completely within `full_every` and `stale_hours`.
+    A complete listing must have settled within `stale_hours`. An integration that reads changes
+    must also have read everything completely within the sum of `full_every` and `stale_hours`.
     """
     listed = {one.partition: one for one in newest_listings(platform.database, stream)}
     return [
@@ -130,5 +130,6 @@ def _full_every(platform: SyncService, stream: Stream, one: Freshness) -> timede
         integration = platform.registry.get(IntegrationRef.parse(one.partition))
         return platform.full_every(stream, integration)
     except EltAssetsError:
-        # Its syncs fail with this error; the checks of failed and of stale ones name it.
+        # The integration's syncs fail with this error, and the checks for failed and for stale
+        # integrations report it.
         return None

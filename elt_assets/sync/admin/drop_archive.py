@@ -1,4 +1,4 @@
-"""Compress dropped files that no listing reads any more, in the platform's own drop folders."""
+"""Compress dropped files that no listing reads any more, in the installation's drop folders."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip", ".parquet")
 
 
 def past_files(settings: Settings, integration: Integration, before: float) -> list[Path]:
-    """Files in the integration's drop folder that a newer one has replaced before `before`.
+    """Files in the integration's drop folder that are older than `before` and no longer read.
 
-    Only where the newest file is the listing: where all files together are, taking one away
-    would say that its people are gone. `before` is in seconds since 1970.
+    Such files exist only where the newest file alone is the listing. Where all files together are
+    the listing, removing one would delete its people. `before` is in seconds since 1970.
     """
     if integration.provider != "files":
         return []
@@ -38,19 +38,19 @@ def past_files(settings: Settings, integration: Integration, before: float) -> l
             read.update(folder.files(stream))
             there.update(folder.files(stream.model_copy(update={"select": "all"})))
     except (SyncError, ValidationError):
-        # What is wrong with the folder is said by the next sync, to whom it matters.
+        # The next sync reports what is wrong with the folder.
         return []
     past = (file for file in there - read if file.mtime_ns / 1e9 < before)
     return sorted(folder.path_of(file) for file in past)
 
 
 def archive(settings: Settings, integration: Integration, path: Path) -> int:
-    """Move one past file into the archive; return how many bytes that frees."""
+    """Move one past file into the archive; return the number of bytes freed."""
     ref = integration.ref
     folder = settings.archive_path / ref.organization_id / ref.integration_id
     folder.mkdir(parents=True, exist_ok=True, mode=0o770)
     status = path.stat()
-    # Names come again, month after month.
+    # Names are reused, for example every month; the time of modification makes them unique.
     name = f"{path.stem}.{status.st_mtime_ns}{path.suffix}"
     packed = path.suffix.lower() in _COMPRESSED
     target = folder / (name if packed else f"{name}.gz")

@@ -19,7 +19,7 @@ from elt_assets.sync.streams import STREAMS
 
 TOP = 10
 DAYS = 30
-"""How far back changes are counted by day."""
+"""The number of days for which changes are counted."""
 _FEWEST_DAYS = 7
 
 _LAGS = (
@@ -44,9 +44,9 @@ class DayOfChanges(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """The text that failures share, how many they are, and one of them.
+    """A text that several failures share, their number, and one integration as an example.
 
-    A failure that is the only one of its kind has its own message as text.
+    A failure that is the only one of its kind has its full message as text.
     """
 
     text: str
@@ -56,7 +56,7 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """One integration's stream in a top ten, with what put it there and what goes with it."""
+    """One integration's stream in a top ten, with the number that ranks it and a remark."""
 
     partition: str
     stream: str
@@ -91,24 +91,26 @@ class FleetState(msgspec.Struct, frozen=True):
 
 
 def message_of(error: str | None, organization_id: str, integration_id: str) -> str:
-    """The error without the name of its integration, which stands next to it."""
+    """The error without the name of its integration, which is shown next to it."""
     return (error or "failed without a reason").removeprefix(
         f"{organization_id}:{integration_id}: "
     )
 
 
 def cause_of(error: str | None, organization_id: str, integration_id: str) -> str:
-    """The error without what differs between integrations that suffer the same."""
+    """The error without the parts that differ between integrations with the same problem."""
     text = message_of(error, organization_id, integration_id)
     text = text.replace(organization_id, "…").replace(integration_id, "…")
-    # What a provider answered is a cause; all other numbers are pages, ports and counts.
+    # The status code after "answered" is part of the cause; all other numbers are pages, ports and
+    # counts.
     return re.sub(r"(?<!answered )(?<!\d)\d+", "…", text.splitlines()[0])
 
 
 def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState:
     """Query the whole state.
 
-    `stale_hours` is when an integration counts as not up to date, unless it says otherwise.
+    `stale_hours` is the age in hours from which an integration counts as not up to date, unless
+    its own configuration has another limit.
     """
     now = datetime.now(UTC)
     newest = _newest(database)
@@ -152,9 +154,10 @@ def fleet_state(database: OperationalDatabase, stale_hours: float) -> FleetState
 def _hours_since_settled(
     database: OperationalDatabase, now: datetime, stale_hours: float
 ) -> list[tuple[float | None, float]]:
-    """For every enabled integration, of its stream that is furthest behind; None for never.
+    """(hours since the last settled sync, limit) for every enabled integration.
 
-    With it, the hours after which that integration counts as not up to date.
+    The hours are those of its stream that is furthest behind, None if no sync ever settled. The
+    limit is the number of hours after which the integration counts as not up to date.
     """
     own = database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = database.rows(
@@ -203,7 +206,7 @@ def _records(database: OperationalDatabase) -> dict[str, int]:
 
 
 def _newest(database: OperationalDatabase) -> list[Row]:
-    """The newest sync of every stream of every enabled integration, what the report needs of it."""
+    """The newest sync of every stream of every enabled integration: the columns for the report."""
     return database.rows(
         """
         SELECT
@@ -306,7 +309,7 @@ def _rejecting(newest: Sequence[Row]) -> tuple[Ranked, ...]:
 
 
 def _quarantined(database: OperationalDatabase) -> list[Row]:
-    """Newest settled syncs whose withheld changes wait, those with most of them first."""
+    """Newest settled syncs whose withheld changes wait for a decision, the most changes first."""
     return database.rows(
         f"""
         SELECT
@@ -320,7 +323,7 @@ def _quarantined(database: OperationalDatabase) -> list[Row]:
 
 
 def _lacking(listing: SettledListing) -> tuple[bool, int]:
-    """What puts an incomplete listing first: that it was cut, and how many records it lacks."""
+    """The rank of an incomplete listing: whether it was cut, then how many records it lacks."""
     certificate = listing.certificate
     lacking = (certificate.declared_total or 0) - (certificate.distinct or 0)
     return not certificate.terminal_page, max(lacking, certificate.repeated or 0)

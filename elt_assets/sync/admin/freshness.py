@@ -1,4 +1,4 @@
-"""How long ago each integration was last brought up to date, by the registry and the ledger."""
+"""How long ago each integration was last brought up to date, from the registry and the ledger."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from elt_assets.sync.streams import STREAMS, Stream
 class Freshness(msgspec.Struct, frozen=True):
     """One stream of an enabled integration.
 
-    `since` is when it last settled, or else when the integration was connected or enabled;
-    `configured_at` is when it was last connected, enabled or configured.
-    `provider` is its kind, `records` how many rows it had in the latest table then.
+    `since` is when a sync of the stream last settled, or when the integration was last registered,
+    enabled or configured if that is later. `configured_at` is when the integration was last
+    registered, enabled or configured. `provider` is the provider's name, `records` the number of
+    rows in the latest table after the newest settled sync.
     """
 
     partition: str
@@ -27,16 +28,16 @@ class Freshness(msgspec.Struct, frozen=True):
 
     @property
     def overdue(self) -> bool:
-        """Whether it was not brought up to date in its time."""
+        """Whether the stream was not brought up to date within `stale_hours`."""
         return self.age() > self.stale_hours * 3600
 
     def age(self) -> float:
-        """Seconds since then."""
+        """Seconds since `since`."""
         return seconds_since(self.since)
 
 
 def freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
-    """Every enabled integration that offers the stream, the one that waits longest first."""
+    """Every enabled integration that offers the stream, the longest waiting first."""
     offering = {ref.partition_key for ref in platform.offering(stream)}
     own = platform.database.dialect.number_at("c.provider_data", "safeguards", "stale_hours")
     rows = platform.database.rows(
@@ -60,7 +61,7 @@ def freshness(platform: SyncService, stream: Stream) -> list[Freshness]:
 
 
 def overdue(platform: SyncService) -> list[Freshness]:
-    """What was not brought up to date in its time, the one that waits longest first."""
+    """The streams that were not brought up to date within `stale_hours`, the oldest first."""
     found = (
         one for stream in STREAMS.values() for one in freshness(platform, stream) if one.overdue
     )

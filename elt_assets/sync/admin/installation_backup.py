@@ -1,8 +1,8 @@
-"""Backup: a folder that is an installation's home as it was at one moment.
+"""Back up an installation into a folder that is its home as it was at one moment.
 
-The operational database is copied first, in one snapshot; it decides what has happened. Each
-warehouse file is copied later, under its lock, and its later changes are cut from the copy.
-Dagster's history and dropped files are not part of a backup.
+The operational database is copied first, in one snapshot, which defines that moment. Each
+warehouse file is copied later, under its lock, and changes that were applied after the snapshot
+are removed from the copy. Dagster's history and dropped files are not part of a backup.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from elt_assets.sync.streams import STREAMS, StreamKey
 
 
 class Backup(msgspec.Struct, frozen=True):
-    """What was copied; `left` names integrations whose file could not be, and why."""
+    """What was copied; `left` names integrations that could not be copied, with the reason."""
 
     folder: str
     integrations: int
@@ -41,9 +41,9 @@ class Backup(msgspec.Struct, frozen=True):
 
 
 def backup(platform: SyncService, folder: Path) -> Backup:
-    """Copy the installation into the new folder `folder`, while it goes on working.
+    """Copy the installation into the new folder `folder`, while it keeps running.
 
-    The folder appears when it is complete. Raises `InvalidInput` when it exists.
+    The folder appears once it is complete. Raises `InvalidInput` if it already exists.
     """
     folder = folder.absolute()
     if folder.exists():
@@ -52,7 +52,7 @@ def backup(platform: SyncService, folder: Path) -> Backup:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True, mode=0o770)
     settings = platform.settings.model_copy(update={"home": unfinished})
-    # Before the entries: none of theirs may be missing behind the head.
+    # Copied before the database, so that the copied log has every entry up to the copied head.
     for name in (KEY_FILE, HEAD_FILE):
         with suppress(FileNotFoundError):
             shutil.copy(platform.settings.home / name, settings.home / name)
@@ -76,7 +76,7 @@ def backup(platform: SyncService, folder: Path) -> Backup:
         with ThreadPoolExecutor(settings.concurrency, "backup") as pool:
             left = [line for line in pool.map(copied, refs) if line is not None]
         for file in shared.shared():
-            # Nothing in it says what the other stores are at.
+            # These files do not depend on the versions in the other stores.
             shared.copy(file, shared_copies.path(file))
     finally:
         shared.close()

@@ -1,7 +1,7 @@
 """Maintenance: apply the retention policy over all integrations, and reclaim disk space.
 
-Each integration is treated alone. One that is being synced is left for the next time, one whose
-file is damaged is named, and neither delays the others.
+Integrations are independent of each other. One that is being synced, or whose file is damaged, is
+reported as not reached and does not delay the others.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import STREAMS, StreamKey
 
 _WORTH_REWRITING = 0.1
-"""Share of the operational database that must be free."""
+"""Share of the operational database that must be free before it is rewritten."""
 _DAY = 86_400
 
 
 class Work(msgspec.Struct, frozen=True):
-    """One kind of work: how many things it concerned, and bytes given back where that is known."""
+    """One kind of work: the number of things processed, and the bytes freed where known."""
 
     what: str
     count: int
@@ -40,7 +40,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class MaintenanceReport(msgspec.Struct, frozen=True):
-    """What was done, or would be; `left` names integrations that were not reached, and why."""
+    """What was done, or would be done; `left` names integrations not reached, with the reason."""
 
     works: tuple[Work, ...]
     left: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class _Tidied(msgspec.Struct):
 
 
 def maintain(platform: SyncService, *, dry_run: bool = False) -> MaintenanceReport:
-    """Apply the retention policy of the settings; with `dry_run` only count what would go."""
+    """Apply the retention policy of the settings; with `dry_run`, only count what it would do."""
     integrations = platform.registry.all()
     with ThreadPoolExecutor(platform.settings.concurrency, "maintenance") as pool:
         tidied = list(pool.map(partial(_tidy, platform, dry_run=dry_run), integrations))
@@ -102,7 +102,7 @@ def _tidy_warehouse(
     settings, warehouses = platform.settings, platform.warehouses
     with warehouses.open(ref, read_only=dry_run) as warehouse:
         try:
-            # It may have been removed while this waited for the file.
+            # The integration may have been removed while this waited for the file.
             platform.registry.get(ref)
         except NotFound:
             return
@@ -125,7 +125,8 @@ def _tidy_warehouse(
                 before=ago(timedelta(days=settings.keep_changes_days)),
                 dry_run=dry_run,
             )
-            # A sync whose extraction is still here must not be taken for a new one.
+            # Keep the ledger rows of syncs whose extraction is kept: begun again without its row,
+            # such a sync would count as new.
             syncs = ledger.old(
                 platform.database, key, ago(timedelta(days=settings.keep_syncs_days)), kept
             )
@@ -151,7 +152,7 @@ def _archive_drops(
 
 
 def _shared(platform: SyncService, dry_run: bool) -> list[Work]:
-    """Look after what integrations share."""
+    """Maintain the stores that integrations share."""
     return [Work(done.what, done.count) for done in platform.warehouses.look_after(dry_run=dry_run)]
 
 

@@ -19,7 +19,7 @@ from elt_assets.sync.state.store_tables import OPERATIONAL_TABLES, operational_t
 
 
 class MigratedTable(msgspec.Struct, frozen=True):
-    """A table that moved: rows copied now, and rows compared one by one."""
+    """A migrated table: the number of rows copied now, and of rows compared one by one."""
 
     table: str
     copied: int
@@ -29,9 +29,9 @@ class MigratedTable(msgspec.Struct, frozen=True):
 def migrate(source: SqliteDatabase, target: OperationalDatabase) -> list[MigratedTable]:
     """Copy everything into the empty `target` in one transaction, compare it, close `source`.
 
-    A target that holds exactly what the source does is one that an interrupted move has left:
-    then only the closing is done. Raises `InvalidInput` for one that holds anything else; then
-    nothing has changed, there or here.
+    A target with exactly the rows of the source is left over from an interrupted migration: then
+    only `source` is closed. Raises `InvalidInput` for a target with any other rows; neither
+    database has changed then.
     """
     source.migrate(**operational_tables(source.dialect))
     target.migrate(**operational_tables(target.dialect))
@@ -49,13 +49,14 @@ def migrate(source: SqliteDatabase, target: OperationalDatabase) -> list[Migrate
                 )
                 for table, declared in columns.items()
             ]
-        # The other way round, a crash in between would leave no database that may be written.
+        # The target is committed before the source is closed: in the other order, a crash in
+        # between would leave no database that may be written.
         source.retire(leaving, OPERATIONAL_TABLES, str(target))
     return moved
 
 
 def copy_to_file(source: OperationalDatabase, path: Path) -> None:
-    """Write the operational database as it stands to the new SQLite file `path`."""
+    """Write a snapshot of the operational database to the new SQLite file `path`."""
     if source.copy(path):
         return
     target = SqliteDatabase(path)
@@ -79,7 +80,7 @@ def _refuse_other_rows(
             compare_rows(leaving, arriving, table, declared)
     except PermanentError as error:
         raise InvalidInput(
-            f"{target} is not empty, and not what an interrupted move has left ({error}); "
+            f"{target} is not empty, and not left over from an interrupted migration ({error}); "
             "name an empty database or schema (ELT_ASSETS_OPERATIONAL_SCHEMA)"
         ) from None
 

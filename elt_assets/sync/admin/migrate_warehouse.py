@@ -1,8 +1,8 @@
 """Migrate integrations' warehouse files to the lake that the settings name.
 
-Each integration is migrated independently. Its file stays locked from the first row read until it
-is put aside, so that no sync continues in it. An interrupted migration is repeated, and skips what
-is done. `warehouse_copy` copies and compares the rows.
+Each integration is migrated independently. Its file stays locked from the first row read until the
+file is set aside, so that no sync continues in it. An interrupted migration can be repeated and
+skips integrations that are done. `warehouse_copy` copies and compares the rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elt_assets.sync.admin.warehouse_copy import contents, copy_tables
 
 
 class MigratedWarehouse(msgspec.Struct, frozen=True):
-    """An integration whose history moved, with so many rows; or `error`, why it did not."""
+    """An integration that was migrated, with the number of its rows, or `error`: why it was not."""
 
     partition: str
     rows: int = 0
@@ -27,7 +27,7 @@ class MigratedWarehouse(msgspec.Struct, frozen=True):
 
 
 def migrate_warehouses(source: FileWarehouses, target: Warehouses) -> Iterator[MigratedWarehouse]:
-    """Copy every file into `target`, compare all rows, and put the file aside."""
+    """Copy every file into `target`, compare all rows, and set the file aside."""
     for ref in source.refs():
         try:
             yield MigratedWarehouse(ref.partition_key, _move(source, target, ref))
@@ -49,7 +49,7 @@ def _compare(wanted: dict[str, tuple[int, int]], arriving: Warehouse, ref: Integ
     other = [table for table in sorted({*wanted, *found}) if wanted.get(table) != found.get(table)]
     if other:
         raise PermanentError(
-            f"{ref}: the lake holds something else in {', '.join(other)} than its file does, "
-            "perhaps because it was synced there already; the file stays where it is. Its latest "
-            "table is right either way, and its history goes on in the lake"
+            f"{ref}: its rows of {', '.join(other)} in the lake differ from those in its file, "
+            "perhaps because it was already synced in the lake; the file stays where it is. Its "
+            "latest table is right either way, and its history continues in the lake"
         )

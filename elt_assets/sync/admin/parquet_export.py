@@ -34,7 +34,7 @@ _DEPTH = 3  # folders between the export folder and a file
 
 
 class ExportTable(StrEnum):
-    """What can be exported of a stream."""
+    """The tables of a stream that can be exported."""
 
     LATEST = "latest"
     CHANGES = "changes"
@@ -42,8 +42,10 @@ class ExportTable(StrEnum):
 
 
 class ParquetExport(msgspec.Struct, frozen=True):
-    """What was written; `removed` counts folders of integrations that are registered no more,
-    `left` names integrations whose files stayed as they were, and why.
+    """What was written.
+
+    `removed` counts deleted folders of integrations that are no longer registered. `left` names
+    integrations whose files were not replaced, with the reason.
     """
 
     folder: str
@@ -61,16 +63,16 @@ def export(
     streams: Collection[Stream] = tuple(STREAMS.values()),
     tables: Collection[ExportTable] = tuple(ExportTable),
 ) -> ParquetExport:
-    """Write `tables` of `streams` of the integrations `refs`, of all if None.
+    """Write `tables` of `streams` of the integrations `refs`, or of all integrations if None.
 
-    An export of all also removes what earlier ones wrote of integrations that are gone.
-    Raises `InvalidInput` when the folder cannot be written to.
+    An export of all also deletes earlier exports of integrations that are no longer registered.
+    Raises `InvalidInput` when the folder cannot be created.
     """
     folder = folder.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o770)
     except OSError as error:
-        raise InvalidInput(f"{folder} cannot be made ({error.strerror})") from None
+        raise InvalidInput(f"{folder} cannot be created ({error.strerror})") from None
     wanted = [found.ref for found in platform.registry.all()] if refs is None else list(refs)
     rows = {_name(stream, table): 0 for stream in streams for table in tables}
     left = []
@@ -89,7 +91,7 @@ def export(
 def _settled(
     work: Callable[[IntegrationRef], dict[str, int]],
 ) -> Callable[[IntegrationRef], dict[str, int] | str]:
-    """`work`, with the text of what went wrong in the place of its result."""
+    """Wrap `work` so that it returns the text of an error instead of raising it."""
 
     def settled(ref: IntegrationRef) -> dict[str, int] | str:
         try:
@@ -114,7 +116,7 @@ def _export_one(
     logged = [table for table in tables if table is not ExportTable.LATEST]
     if logged and platform.warehouses.exists(ref):
         with platform.warehouses.open(ref, read_only=True) as warehouse:
-            # It may have been removed while this waited for the file.
+            # The integration may have been removed while this waited for the file.
             platform.registry.get(ref)
             for stream in streams:
                 if not has_tables(warehouse, stream):
@@ -134,7 +136,8 @@ def _export_latest(platform: SyncService, folder: Path, stream: Stream, ref: Int
         latest_table.with_times(platform.database, StreamKey(stream, ref)) as standing,
     ):
         connection.register("standing_rows", standing)
-        # The casts matter when there are no rows: SQLite's driver then types all as integers.
+        # The casts matter when there are no rows: SQLite's driver then types all columns as
+        # integers.
         query = f"""
             SELECT
                 id::VARCHAR AS id,
@@ -175,7 +178,7 @@ _QUERIES: Mapping[ExportTable, Callable[[Stream], str]] = {
 
 
 def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Path) -> int:
-    """Write the query's rows to a new file in the place of `to`; return how many they are."""
+    """Write the query's rows to a new file that replaces `to`; return the number of rows."""
     to.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
     unfinished = to.with_name(f".{to.name}.unfinished")
     done = source.execute(
@@ -188,11 +191,11 @@ def _write(source: Queries, query: str, parameters: Mapping[str, object], to: Pa
 
 
 def _open_as_the_folder_is(to: Path, unfinished: Path) -> None:
-    """Give the file the rights of the export folder, which its owner chose for its readers."""
+    """Give the file and its folders the permissions of the export folder, set by its owner."""
     partitions = to.parents[:_DEPTH]
     mode = stat.S_IMODE(to.parents[_DEPTH].stat().st_mode)
     for folder in partitions:
-        # One that another account made has that account's rights.
+        # A folder that another account created keeps that account's permissions.
         with suppress(PermissionError):
             folder.chmod(mode)
     unfinished.chmod(mode & 0o666)
@@ -216,7 +219,7 @@ def _partition(ref: IntegrationRef) -> Path:
 def _remove_others(
     folder: Path, names: Collection[str], registered: Collection[IntegrationRef]
 ) -> int:
-    """Delete the folders of integrations that are not registered: exports are erased, too."""
+    """Delete the exports of integrations that are no longer registered; return how many."""
     kept = {_partition(ref) for ref in registered}
     removed = 0
     for name in names:

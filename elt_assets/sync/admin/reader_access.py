@@ -1,7 +1,7 @@
-"""Who may read the operational database: what is wanted, compared with what is granted.
+"""Who may read the operational database: the configured access, compared with the granted one.
 
-Where the database is a file, the file's rights decide. `storage.operational.postgres_access` has
-the SQL.
+If the database is a file, the file's permissions decide. The SQL is in
+`storage.operational.postgres_access`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elt_assets.sync.state.store_tables import operational_tables
 
 
 def wished(settings: Settings, stored: ReaderAccess | None) -> ReaderAccess:
-    """The stored access, with what the settings say instead of it."""
+    """The stored access, overridden by the settings where these are given."""
     stored = stored or ReaderAccess()
     return ReaderAccess(
         settings.operational_reader or stored.reader,
@@ -29,9 +29,9 @@ def wished(settings: Settings, stored: ReaderAccess | None) -> ReaderAccess:
 def secure_readers(
     database: OperationalDatabase, audit_log: AuditLog, access: ReaderAccess
 ) -> list[str]:
-    """Store and apply `access`; the roles that may read no more.
+    """Store and apply `access`; return the roles that lost the right to read.
 
-    Raises `InvalidInput` where no role reads the database.
+    Raises `InvalidInput` if the database is a file, which has no roles.
     """
     if not isinstance(database, PostgresDatabase):
         raise InvalidInput(
@@ -47,7 +47,7 @@ def secure_readers(
 
 
 def look_at_readers(database: PostgresDatabase, settings: Settings) -> tuple[bool, str]:
-    """Whether settings, stored access and granted rights agree, and what to do if not."""
+    """Whether settings, stored access and granted rights agree, with a text: what to do if not."""
     if not database.exists:
         return True, "no tables yet"
     stored = database.access()

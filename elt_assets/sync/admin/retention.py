@@ -1,7 +1,8 @@
 """Retention: delete old extractions and the old part of the change log of one integration.
 
-A baseline replaces what is deleted of the log: the rows as they were at its last version. So
-replaying, undoing and looking back work within what is kept, and are refused before it.
+A baseline replaces the deleted part of the log: the rows as they were at the last version of that
+part. Replaying, undoing and queries of past moments work within the kept part and are refused
+before it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from elt_assets.sync.streams import Stream
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """How many rows of one integration's stream went, or would go; `kept` are those that stay."""
+    """The numbers of rows of one integration's stream that are deleted, and that are `kept`."""
 
     staged: int = 0
     rejected: int = 0
@@ -26,11 +27,11 @@ class Forgotten(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """The total number of deleted rows."""
         return self.staged + self.rejected + self.changes
 
     def __add__(self, other: Forgotten) -> Forgotten:
-        """Both together."""
+        """The sums of both."""
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
         return Forgotten(*map(sum, pairs))
 
@@ -44,9 +45,10 @@ def forget(
     before: str,
     dry_run: bool,
 ) -> Forgotten:
-    """Forget the `old` extractions, and the changes before `before` but the newest version's.
+    """Delete the `old` extractions, and the changes older than `before`.
 
-    `applied` is the latest table's version. With `dry_run` nothing is written.
+    The changes of the newest version are kept at any age. `applied` is the latest table's version.
+    With `dry_run` nothing is written.
     """
     last = _last_old_version(warehouse, stream, applied, before)
     forgotten = _count(warehouse, stream, old, last)
@@ -67,7 +69,7 @@ def extractions(
 ) -> tuple[list[str], list[str]]:
     """The syncs whose extraction is to be kept, and those whose extraction is old.
 
-    Kept are the newest `keep`, and those in `unsettled`: they can go on.
+    The newest `keep` are kept, and those in `unsettled`, because these syncs can continue.
     """
     rows = warehouse.execute(
         """
@@ -86,7 +88,7 @@ def extractions(
 
 
 def _last_old_version(warehouse: Warehouse, stream: Stream, applied: int, before: str) -> int:
-    # Below every version that is not old: clocks go backwards, versions do not.
+    # Only versions below every version that is not old: clocks can go backwards, versions cannot.
     (last,) = one_row(
         warehouse,
         """
@@ -104,7 +106,10 @@ def _last_old_version(warehouse: Warehouse, stream: Stream, applied: int, before
 
 
 def _count(warehouse: Warehouse, stream: Stream, old: Collection[str], last: int) -> Forgotten:
-    """What goes: records of `old` extractions, and changes up to `last` that others replaced."""
+    """Count the rows to delete: records of `old` extractions, changes up to version `last`.
+
+    Changes that the baseline will contain count as kept.
+    """
     staged, rejected, logged, withheld, standing, total = one_row(
         warehouse,
         f"""
@@ -137,7 +142,7 @@ def _count(warehouse: Warehouse, stream: Stream, old: Collection[str], last: int
 
 
 def _begin_log_after(warehouse: Warehouse, stream: Stream, last: int) -> None:
-    """Replace the changes up to version `last` by the rows that they amount to."""
+    """Replace the changes up to version `last` by a baseline: the rows that result from them."""
     known = {"stream": stream.name, "applied": last}
     columns = ", ".join(column.name for column in stream.columns)
     warehouse.execute(

@@ -18,13 +18,13 @@ from elt_assets.sync.streams import Stream
 
 SAMPLE = 10
 RARE = 0.01
-"""Share of rejected records from which an integration deserves a look."""
+"""Share of rejected records above which a check warns about an integration."""
 
 
 class AuditResult(msgspec.Struct, frozen=True):
-    """The result of an audit: how many rows offend, a sample of them, and how many were checked.
+    """The result of an audit: how many rows violate it, a sample of them, how many were checked.
 
-    `not_due` are warehouses that were found right before, have not changed since, and are read on
+    `not_due` counts the warehouses that passed before, have not changed since, and are read on
     another day.
     """
 
@@ -36,7 +36,7 @@ class AuditResult(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether nothing offends."""
+        """Whether no violation was found."""
         return self.offending == 0
 
 
@@ -92,7 +92,7 @@ def rows_have_owners(platform: SyncService, stream: Stream) -> AuditResult:
     """Every row of the latest table and of the ledger, and every warehouse file, belongs to a
     registered integration.
     """
-    # Before and after: one that comes or goes meanwhile is no orphan.
+    # Read before and after: an integration that is added or removed meanwhile is not a violation.
     owners = _registered(platform)
     found = {ref.partition_key: "a warehouse file" for ref in platform.warehouses.refs()}
     for table, what in (
@@ -113,7 +113,7 @@ def rows_have_owners(platform: SyncService, stream: Stream) -> AuditResult:
 
 
 def rows_stay_with_their_tenant(platform: SyncService, stream: Stream) -> AuditResult:
-    """No integration's file holds a record or a change of another one.
+    """No integration's warehouse holds a record or a change of another integration.
 
     An integration that is being synced is left to the next audit.
     """
@@ -142,7 +142,7 @@ def newest_syncs_succeeded(platform: SyncService, stream: Stream) -> AuditResult
 def nothing_is_quarantined(platform: SyncService, stream: Stream) -> AuditResult:
     """No withheld changes wait for a decision."""
     waiting = [row for row in platform.quarantined() if row.stream == stream.name]
-    # All of them are named, because a person must decide about each.
+    # The sample has all of them, because a person must decide about each.
     named = [
         f"{row.partition}: {row.counts.waiting}, "
         f"{row.counts.latest:,} rows in latest" + _such_as(platform, row, shown=place < SAMPLE)
@@ -167,7 +167,7 @@ def integrations_are_fresh(platform: SyncService, stream: Stream) -> AuditResult
 
 
 def rejects_are_rare(platform: SyncService, stream: Stream) -> AuditResult:
-    """Hardly any record of the newest syncs was unusable."""
+    """At most 1% of the records of each integration's newest sync were rejected."""
     newest = _newest(platform, stream)
     return _result(
         "rejects_are_rare",
@@ -181,7 +181,7 @@ def rejects_are_rare(platform: SyncService, stream: Stream) -> AuditResult:
 
 
 def extractions_are_complete(platform: SyncService, stream: Stream) -> AuditResult:
-    """The newest listings are complete: nothing keeps a sync from deleting what they lack."""
+    """The newest listings are complete, so that syncs can delete the records that they lack."""
     incomplete = incomplete_listings(platform, stream)
     return _result(
         "extractions_are_complete",
@@ -209,14 +209,14 @@ ERRORS: tuple[Audit, ...] = (
     nothing_is_quarantined,
     listings_are_complete_in_time,
 )
-"""What must hold: a person has to act where it does not."""
+"""Audits that must pass: a person has to act on a violation."""
 
 WARNINGS: tuple[Audit, ...] = (
     integrations_are_fresh,
     rejects_are_rare,
     extractions_are_complete,
 )
-"""What deserves a look."""
+"""Audits whose violations are only a warning."""
 
 
 def _result(audit: str, looked_at: int, offending: Iterable[str]) -> AuditResult:
@@ -225,7 +225,7 @@ def _result(audit: str, looked_at: int, offending: Iterable[str]) -> AuditResult
 
 
 def _such_as(platform: SyncService, row: SyncRow, *, shown: bool) -> str:
-    """A few keys of what is withheld; reading them opens the integration's file."""
+    """A few keys of the withheld changes; reading them opens the integration's warehouse."""
     sample = platform.withheld_sample(row)[:3] if shown else ()
     return f"; such as {', '.join(one['external_id'] for one in sample)}" if sample else ""
 
@@ -249,7 +249,7 @@ def _of_logs(read: WarehousesRead) -> AuditResult:
 def _of_warehouses(
     audit: str, read: WarehousesRead, wrong: dict[IntegrationRef, str]
 ) -> AuditResult:
-    """What is wrong with warehouses; one that cannot be read is wrong, too."""
+    """The result of an audit of warehouses; a warehouse that cannot be read is a violation, too."""
     unreadable = {ref: one.error for ref, one in read.findings.items() if one.error}
     found = _result(
         audit,
@@ -263,16 +263,16 @@ _IN_WAREHOUSES: dict[Audit, Callable[[WarehousesRead], AuditResult]] = {
     rows_stay_with_their_tenant: _of_tenants,
     log_replays: _of_logs,
 }
-"""Audits that read warehouses, which is done once for all of them."""
+"""Audits that read warehouses; the warehouses are read once for all of these audits."""
 
 
 def evaluate(
     platform: SyncService, stream: Stream, audits: Iterable[Audit], *, everything: bool
 ) -> Iterator[tuple[Audit, AuditResult]]:
-    """The results of several audits, each when it is known.
+    """Yield the results of several audits, each as soon as it is known.
 
-    Warehouses are read that have changed since they last held, and a share of the others; with
-    `everything` all of them.
+    The audits read the warehouses that have changed since they last passed, and a share of the
+    others; with `everything`, all of them.
     """
     read: WarehousesRead | None = None
     for audit in audits:

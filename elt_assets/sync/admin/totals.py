@@ -1,6 +1,7 @@
 """How many records each integration's newest sync staged, and how many rows it has in latest.
 
-The ledger has both once a sync has settled; exact totals count the stores' own rows.
+The ledger has both numbers once a sync has settled. `SyncService.counts` counts the rows in the
+stores themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Totals = dict[str, Any]
 def totals(platform: SyncService, stream: Stream, refs: Iterable[IntegrationRef]) -> list[Totals]:
     """The totals of registered integrations, as the ledger has them.
 
-    Those of a sync that has not settled are read from the integration's warehouse.
+    The totals of a sync that has not settled are read from the integration's warehouse.
     """
     known = newest_totals(platform.database, stream)
     return [_recorded(platform, stream, ref, known.get(ref)) for ref in refs]
@@ -44,7 +45,7 @@ def _recorded(
 
 
 def _is_known(platform: SyncService, ref: IntegrationRef, row: Row) -> bool:
-    """Whether the ledger has the totals, or no more can be learned while the sync runs."""
+    """Whether to use the ledger's totals: they are current, or a sync holds the warehouse."""
     if row["latest"] is None and row["settled"]:
         return False
     if Status(row["status"]).settled or (row["status"] == Status.FAILED and not row["batches"]):

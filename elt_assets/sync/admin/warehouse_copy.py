@@ -10,7 +10,7 @@ from elt_assets.sync.streams import STREAMS, StreamKey
 
 
 def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> None:
-    """Put every row of `source` into `target`, which is empty, in one transaction."""
+    """Copy every row of `source` into the empty `target`, in one transaction."""
     streams = [stream for stream in STREAMS.values() if has_tables(source, stream)]
     for stream in streams:
         prepare_warehouse(target, StreamKey(stream, ref))
@@ -23,7 +23,7 @@ def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> No
             if table.records:
                 target.add(table.name, "FROM copied_rows")
             else:
-                # A few rows; books may be written only when the block ends.
+                # A few rows, copied aside first: the insert may run only when the block ends.
                 target.execute(
                     f"CREATE OR REPLACE TEMP TABLE copied_{table.name} AS FROM copied_rows"
                 )
@@ -32,9 +32,9 @@ def copy_tables(source: Warehouse, target: Warehouse, ref: IntegrationRef) -> No
 
 
 def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
-    """How many rows each table has, and a digest of them that no order changes.
+    """The number of rows of each table, with a digest of them that does not depend on order.
 
-    Empty where nothing was ever written. Both kinds of warehouse give the same for the same rows.
+    Empty if nothing was ever written. Both kinds of warehouse return equal values for equal rows.
     """
     streams = [stream for stream in STREAMS.values() if has_tables(warehouse, stream)]
     if not streams:
@@ -48,7 +48,7 @@ def _content(warehouse: Warehouse, table: Table) -> tuple[int, int]:
     texts = ", ".join(f'"{column}"::VARCHAR' for column in columns)
     rows, digest = one_row(
         warehouse,
-        # Added up, because the same row may be there twice.
+        # A sum and not XOR, because equal rows would cancel each other out.
         f"SELECT count(*), coalesce(sum(hash([{texts}])), 0) FROM {table.name}",
         {},
     )

@@ -1,1 +1,1 @@
-"""From logged changes to the latest table, and the ways back."""
+"""Apply logged changes to the latest table; undo a sync; rebuild the table from the log."""

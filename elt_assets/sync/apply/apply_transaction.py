@@ -1,6 +1,6 @@
 """Apply a version of the change log to the latest table, once, all or nothing.
 
-Changes, version and ledger move together in one transaction on the operational database.
+Changes, version and ledger are written in one transaction on the operational database.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from elt_assets.sync.streams import StreamKey
 
 
 class VersionMoved(Exception):
-    """Another apply came first: what was detected is compared with rows that are no more."""
+    """Another apply came first: these changes were detected against rows that have changed."""
 
 
 class Superseded(Exception):
@@ -48,11 +48,11 @@ class Application:
         *,
         also: Callable[[Transaction], None] = lambda _: None,
     ) -> Outcome:
-        """Apply and settle with what `outcome` makes of the rows now in the latest table.
+        """Apply the changes and settle the sync; return its outcome.
 
-        `also` is done in the same transaction.
-        Raises `VersionMoved`, `Superseded`, `PermanentError` when the row count is not
-        what the changes lead to, and what the database raises; then nothing has changed.
+        `outcome` makes it from the number of rows in the latest table afterwards. `also` is called
+        in the same transaction. Raises `VersionMoved`, `Superseded`, `PermanentError` when the row
+        count does not match the changes, and errors of the database; nothing has changed then.
         """
         counts = self.counts
         expected = counts.latest_before + counts.inserts - counts.deletes
@@ -99,7 +99,7 @@ class Application:
             stream = self.key.stream
             raise PermanentError(
                 f"applying would leave {actual} rows in {stream.latest} where {expected} "
-                "are expected; everything was rolled back. The latest table was changed by "
-                f"someone else: run `elt-assets rebuild {self.key.ref} --stream {stream.name}`, "
+                "are expected; everything was rolled back. Something else has changed the latest "
+                f"table: run `elt-assets rebuild {self.key.ref} --stream {stream.name}`, "
                 "then sync again"
             )

@@ -1,7 +1,7 @@
 """Compensating syncs: changes made from the change log itself, without a provider.
 
-Approving withheld changes and undoing a sync are new entries of log and ledger, applied like any
-other. Rebuilding the latest table is `rebuild`.
+Approving withheld changes and undoing a sync add new entries to the log and the ledger, which are
+applied like any others. `rebuild` rebuilds the latest table.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from elt_assets.sync.streams import StreamKey
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
-    """One integration's stream, with its warehouse open and so held exclusively."""
+    """Approve, reject and undo for one stream, whose open warehouse is held exclusively."""
 
     database: OperationalDatabase
     warehouse: Warehouse
@@ -39,10 +39,10 @@ class Compensation:
     delete_mode: DeleteMode
 
     def approve(self, quarantined: SyncRow, decided_by: str) -> Outcome:
-        """Apply exactly the changes that `quarantined` withheld and that still hold.
+        """Apply exactly the changes that `quarantined` withheld and that still apply.
 
-        A row that changed or went since is left alone. Raises `InvalidInput` when a newer
-        sync has settled or somebody decided already.
+        A row that has changed or disappeared since is left alone. Raises `InvalidInput` when a
+        newer sync has settled or a person has already decided.
         """
         self._still_open(quarantined)
         return self._run(
@@ -79,10 +79,10 @@ class Compensation:
             self._decide(deciding, quarantined, "rejected", decision.by)
 
     def undo(self, undone: SyncRow, *, force: bool) -> Outcome:
-        """Reverse what `undone` changed.
+        """Reverse the changes of the sync `undone`.
 
-        Raises `InvalidInput` when later syncs changed some of the same records, unless
-        `force`: then what they did to those records is lost too.
+        Raises `InvalidInput` when later syncs changed some of the same records, unless `force`
+        is set: the later changes of those records are then lost too.
         """
         recorded = ledger.find(self.database, self.key, f"undo-{undone.sync_id}")
         if recorded is not None and recorded.status.settled:
@@ -102,7 +102,7 @@ class Compensation:
             raise InvalidInput(
                 f"{self.key.ref}: {touched} of the records that sync {undone.sync_id} changed were "
                 "changed again by later syncs; undo those first, or pass --force to restore "
-                "what was before"
+                "the earlier records"
             )
         image = change_log.columns_of_image(self.key.stream.content, '"before"')
         columns = ", ".join(column.name for column in self.key.stream.content)
@@ -170,7 +170,8 @@ class Compensation:
             )
         except VersionMoved:
             raise InvalidInput(
-                f"{self.key.ref}: the latest table changed meanwhile; look again and repeat"
+                f"{self.key.ref}: the latest table changed meanwhile; nothing was applied. See "
+                f"`elt-assets changes {self.key.ref}`, then run the command again"
             ) from None
 
     def _outcome(self, sync_id: str, counts: Counts, after: int, base: Version) -> Outcome:

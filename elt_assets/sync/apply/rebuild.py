@@ -1,4 +1,4 @@
-"""Rebuild the latest table: replay the change log and swap the result in."""
+"""Rebuild the latest table: replay the change log and replace the rows with the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elt_assets.sync.streams import Stream, StreamKey
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
-    """What rebuilding found and made: rows before and after, and the version replayed to."""
+    """The result of a rebuild: rows before and after, and the version replayed to."""
 
     partition: str
     stream: str
@@ -32,9 +32,9 @@ def rebuild(
 ) -> Rebuilt:
     """Replay the log and make the result the integration's rows, in one transaction.
 
-    The log is replayed as far as it is known to have been applied, by the operational
-    database or, where that was set back, by the log's own record. Raises `InvalidInput`
-    when the log is empty or lacks changes that the latest table has seen.
+    The log is replayed up to the last version known to have been applied: that of the operational
+    database or, where an older copy of it was restored, that of the log's own record. Raises
+    `InvalidInput` when the log is empty or lacks changes that were applied to the latest table.
     """
     stream, ref = key.stream, key.ref
     applied = versions.current(database, key).version
@@ -51,7 +51,8 @@ def rebuild(
     version = max(applied, reached)
     if first is None:
         raise InvalidInput(f"{ref}: the change log is empty; sync the integration instead")
-    # A crash may cost the log its newest mark, and that alone; its newest changes are counted.
+    # A crash can lose the log's newest mark and nothing else: the number of its newest changes
+    # proves that they are there.
     unmarked = applied - reached
     if unmarked > 1 or (
         unmarked == 1 and newest != sync_history.changes_of(database, key, applied)
@@ -88,7 +89,7 @@ def rebuild(
 
 
 def _differences(warehouse: Warehouse, stream: Stream, version: int) -> pa.RecordBatchReader:
-    """From `latest_rows` to what the log amounts to, as the change feed holds changes."""
+    """The changes from `latest_rows` to the replayed log, in the columns of the change feed."""
     keys = ", ".join(
         f"coalesce(logged.{column.name}, latest.image ->> '/{column.name}') AS {column.name}"
         for column in stream.key

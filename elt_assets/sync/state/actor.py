@@ -1,6 +1,7 @@
-"""Who acts: the account of the operating system, and the person on whose behalf it does.
+"""Who acts: the account of the operating system, and the person on whose behalf it acts.
 
-The account cannot be chosen by the one who acts; the person is what a proxy or `--as` says.
+The operating system sets the account; a caller cannot choose it. The person is whom a proxy or
+`--as` names.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _acting_as: ContextVar[str | None] = ContextVar("acting_as", default=None)
 
 
 def account() -> str:
-    """The name of the account that runs this process; its number where it has no name."""
+    """The name of the account that runs this process, or its number if it has no name."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -23,7 +24,7 @@ def account() -> str:
 
 
 def acting_as() -> str | None:
-    """The person on whose behalf the account acts, if anybody said so."""
+    """The person on whose behalf the account acts; None if no person was named."""
     return _acting_as.get()
 
 
@@ -34,7 +35,7 @@ def act_as(person: str) -> None:
 
 @contextmanager
 def on_own_behalf() -> Iterator[None]:
-    """Until the block ends the account acts for no person but the one that `act_as` names in it."""
+    """Within the block the account acts for no person, unless `act_as` names one there."""
     token = _acting_as.set(None)
     try:
         yield

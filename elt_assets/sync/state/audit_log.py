@@ -1,8 +1,9 @@
 """The audit log: who decided or changed what, in entries that cannot be changed unnoticed.
 
 Each entry carries an HMAC over itself and the entry before, with a key that is not in the database.
-An account that can write the database but not read the key can neither change, remove nor insert an
-entry unnoticed; cutting off the newest ones shows against a head that was kept elsewhere.
+An account that can write the database but not read the key cannot change, remove or insert an
+entry unnoticed. That the newest entries were cut off is noticed by comparing with a head that was
+kept elsewhere.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _NUMBER = re.compile("[0-9]{1,18}")
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """One decision or change. `partition` is None where it is about no integration."""
+    """One decision or change. `partition` is None if the entry concerns no integration."""
 
     sequence: int
     at: str
@@ -57,22 +58,22 @@ class AuditEntry(msgspec.Struct, frozen=True):
 
     @property
     def head(self) -> str:
-        """What to keep elsewhere, to notice that later entries were cut off."""
+        """The text to keep elsewhere, in order to notice that entries were cut off."""
         return f"{self.sequence}:{self.mac}"
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What was found: how many entries, the newest one's head, and a sentence for each flaw."""
+    """A verification's result: the number of entries, the newest head, a sentence per problem."""
 
     entries: int
     head: str | None
     problems: list[str]
     compared: bool
-    """Whether the end was compared with a head; only that shows that it was cut off."""
+    """Whether the log was compared with a kept head; only that shows that its end was cut off."""
 
 
 def audit_tables(dialect: SqlDialect) -> list[str]:
-    """Statements that make the table, and refuse changes of what it holds."""
+    """Statements that create the table and refuse updates and deletes of its rows."""
     table = (
         f"CREATE TABLE IF NOT EXISTS {TABLE} (sequence INTEGER PRIMARY KEY, at TEXT NOT NULL,"
         " account TEXT NOT NULL, acting_as TEXT, action TEXT NOT NULL, partition TEXT,"
@@ -92,9 +93,10 @@ class AuditLog:
 
     @contextmanager
     def recording(self, on: str = "") -> Iterator[tuple[Transaction, Add]]:
-        """A transaction, and a function that adds an entry to it: both are committed, or neither.
+        """Open a transaction, with a function that adds an audit entry to it.
 
-        The function takes the action, the integration or None, and the detail.
+        The changes and the entries are committed together or not at all. The function takes the
+        action, the integration or None, and the detail.
         """
         added: list[tuple[str, IntegrationRef | None, Detail]] = []
 
@@ -104,7 +106,8 @@ class AuditLog:
         entry = None
         with self._database.transaction(on) as transaction:
             yield transaction, add
-            # Last: on a server the lock on the log is held until the transaction ends.
+            # Entries are added last: PostgreSQL holds the lock on the log until the transaction
+            # ends.
             for action, ref, detail in added:
                 entry = self._append(transaction, action, ref, detail)
         if entry is not None:
@@ -117,7 +120,7 @@ class AuditLog:
 
     @contextmanager
     def decision(self, action: str, ref: IntegrationRef, detail: Detail) -> Iterator[None]:
-        """Add an entry before the block carries the decision out, and another if that fails."""
+        """Add an entry before the block carries out the decision, and another if it fails."""
         self.record(action, ref, detail)
         try:
             yield
@@ -132,9 +135,10 @@ class AuditLog:
         return [_entry(row) for row in rows]
 
     def verify(self, head: str | None = None) -> Verified:
-        """Compare every entry with its HMAC and its place, and the end with the heads known here.
+        """Check the HMAC and the number of every entry, and compare the log with the kept heads.
 
-        Raises `InvalidInput` where the key is missing or `head` is none.
+        The kept heads are `head` and the one in `audit.head`. Raises `InvalidInput` if the key is
+        missing or wrong, or if `head` is malformed.
         """
         entries = self.entries()
         key = self._key(entries[-1].key_id if entries else None)
@@ -143,7 +147,7 @@ class AuditLog:
         with suppress(OSError):
             kept.append(self._head_file.read_text(encoding="ascii").strip())
         if not kept and self._settings.audit_key is None and self._file.exists():
-            # Both are written with the first entry.
+            # The key and the head file are both written with the first entry.
             problems.append(
                 f"{self._head_file} is missing next to the key: the end may have been cut off; "
                 "compare with a head from the log (--head NUMBER:HMAC)"
@@ -193,14 +197,17 @@ class AuditLog:
 
     def _publish(self, entry: AuditEntry) -> None:
         log.info("audit head %s: %s", entry.head, entry.action)
-        # Written to a file of its own first: a crash leaves the head before.
+        # Written to a temporary file first, so that a crash leaves the previous head.
         unfinished = self._head_file.with_name(f".audit.head.{os.getpid()}")
         with suppress(OSError):
             unfinished.write_text(entry.head, encoding="ascii")
             os.replace(unfinished, self._head_file)
 
     def _key(self, key_id: str | None) -> bytes:
-        """The key; made when the first entry is. Raises `InvalidInput` where it is another."""
+        """Return the key, creating it for the first entry (`key_id` None).
+
+        Raises `InvalidInput` if the key does not match `key_id` or is too short.
+        """
         if self._settings.audit_key is not None:
             key = Secrets().resolve(self._settings.audit_key).encode()
         else:
@@ -233,7 +240,7 @@ def _flaws(entries: list[AuditEntry], key: bytes) -> list[str]:
     for entry in entries:
         if entry.sequence != expected:
             problems.append(f"entries {expected} to {entry.sequence - 1} were removed")
-            # Without the one before, its own HMAC says nothing.
+            # The HMAC of this entry cannot be checked without the entry before.
         elif not hmac.compare_digest(entry.mac, _mac(key, before, entry)):
             problems.append(f"entry {entry.sequence} was changed or inserted")
         before, expected = entry.mac, entry.sequence + 1

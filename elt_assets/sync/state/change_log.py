@@ -25,7 +25,7 @@ BASELINE = "baseline"
 """The sync_id of rows that stand for what the log missed or no longer keeps."""
 
 EVER = "infinity"
-"""A moment after all others; clocks go backwards, so now is not one."""
+"""A moment after all others. `now` is not one, because clocks can go backwards."""
 
 SAMPLE = 10
 
@@ -33,18 +33,18 @@ _SORTED_AT_ONCE = 250_000
 
 
 class LogState(NamedTuple):
-    """Whether the log is behind the latest table; how many missing rows are remembered."""
+    """Whether the log is behind the latest table, and how many rows `missing_records` has."""
 
     behind: bool
     missing: int
 
 
 def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> LogState:
-    """Forget what earlier attempts wrote and never applied.
+    """Delete changes that earlier attempts logged and never applied.
 
     `applied` is the latest table's version; a log without the mark of that version may lack
     changes (`repair_log`). Raises `DatabaseDamaged` when the log is further ahead than one
-    attempt can be: the operational database was set back.
+    attempt can be: an older copy of the operational database was restored.
     """
     stream, ref = key.stream, key.ref
     of_stream = {"applied": applied, "stream": stream.name}
@@ -73,9 +73,9 @@ def drop_unapplied(warehouse: Warehouse, key: StreamKey, applied: int) -> LogSta
 
 
 def withheld_digest(warehouse: Warehouse, stream: Stream, version: int) -> str:
-    """Which rows' changes were withheld for `version`, of which type, as one value.
+    """A digest of the changes withheld for `version`: the ids of their rows and their types.
 
-    Combined without order, so that memory does not grow with the number of changes.
+    It does not depend on order, so that memory does not grow with the number of changes.
     """
     (digest,) = one_row(
         warehouse,
@@ -87,7 +87,7 @@ def withheld_digest(warehouse: Warehouse, stream: Stream, version: int) -> str:
 
 
 def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
-    """Forget everything above version `applied`, as if it had not been detected yet."""
+    """Delete everything above version `applied`, as if it had not been detected yet."""
     of_stream = {"applied": applied, "stream": stream.name}
     for table in (stream.cdc, stream.withheld):
         warehouse.delete(table, "version > $applied", {"applied": applied})
@@ -105,10 +105,10 @@ def cut_back(warehouse: Warehouse, stream: Stream, applied: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NewChanges:
-    """Changes of one version that a query finds, to be logged.
+    """Changes of one version to be logged, as a query.
 
     The columns of `select`: id, the stream's columns, attributes, content_hash, change_type,
-    before. `count` says about how many there are, where there may be many.
+    before. `count` is roughly how many changes there are; 0 is enough where they are few.
     """
 
     sync_id: str
@@ -156,11 +156,11 @@ def append(
 
 
 def _id_ranges(count: int) -> list[str]:
-    """SQL that `id` is in a range, for ranges that follow each other, each with some 250,000 of
-    `count` changes: what a query takes to sort in the memory of an open file.
+    """SQL conditions that split `count` changes into consecutive ranges of `id`.
 
-    Ids are spread evenly: they are hashes. The ends are literals, since the planner does not
-    carry a parameter over to the other side of a join.
+    Each range has some 250,000 changes: as many as a query can sort in the memory of one open
+    file. Ids are hashes and therefore evenly spread. The bounds are literals, because the planner
+    does not apply a parameter to the other side of a join.
     """
     parts = max(1, -(-count // _SORTED_AT_ONCE))
     bounds = [2**128 * part // parts for part in range(parts + 1)]
@@ -173,7 +173,7 @@ def _id_ranges(count: int) -> list[str]:
 def to_apply(
     warehouse: Warehouse, stream: Stream, version: int, count: int
 ) -> pa.RecordBatchReader:
-    """The `count` changes of one version in the order in which they are best applied."""
+    """The `count` changes of one version, ordered by id, as `latest_table` applies them."""
     columns = ", ".join(column.name for column in stream.columns)
 
     def part(ids: str) -> pa.RecordBatchReader:
@@ -218,13 +218,13 @@ def to_publish(warehouse: Warehouse, stream: Stream, version: int) -> pa.RecordB
 def mark_applied(
     warehouse: Warehouse, stream: Stream, version: int, sync_id: str, now: str
 ) -> None:
-    """Mark the version as reached, for readers of the file alone."""
+    """Mark the version as applied, for readers that have only the warehouse file."""
     applied = {"stream": stream.name, "version": version, "sync_id": sync_id, "applied_at": now}
     warehouse.insert("applied_syncs", row_of(applied), applied)
 
 
 def is_marked(warehouse: Warehouse, stream: Stream, version: int) -> bool:
-    """Whether the file knows that the version was reached; if not, the log is to catch up."""
+    """Whether the version is marked as applied; if not, the log must be repaired."""
     (marks,) = one_row(
         warehouse,
         "SELECT count(*) FROM applied_syncs WHERE stream = $stream AND version = $version",
@@ -243,7 +243,7 @@ def sample(
 ) -> tuple[dict[str, Any], ...]:
     """A few of a version's changes: type, key and names of changed fields.
 
-    Values, which are personal, only with `show_values`: as `before` and `after`.
+    `before` and `after` hold the values, which are personal, and only with `show_values`.
     """
     names = [column.name for column in stream.content]
     key = ", ".join(column.name for column in stream.key)
@@ -271,7 +271,7 @@ def sample(
 
 
 def changed_fields(before: str, after: str) -> list[str]:
-    """Names of the fields in which two images differ; attributes by their own names."""
+    """Names of the fields in which two images differ; an attribute as `attributes.NAME`."""
     old, new = msgspec.json.decode(before), msgspec.json.decode(after)
     old_attributes, new_attributes = old.pop("attributes") or {}, new.pop("attributes") or {}
     names = [name for name in new if old.get(name) != new[name]]
@@ -318,10 +318,10 @@ def changes(
 
 
 def replayed(stream: Stream) -> str:
-    """SQL for the rows that the log up to version `$applied` and time `$moment` amounts to.
+    """SQL for the rows that result from the log up to version `$applied` and time `$moment`.
 
     Columns: id, the stream's columns, attributes, content_hash, first_seen, last_updated.
-    `first_seen` is when the record last came into being.
+    `first_seen` is when the record was last inserted.
     """
     columns = ", ".join(column.name for column in stream.columns)
     return f"""
@@ -341,7 +341,7 @@ def replayed(stream: Stream) -> str:
 
 
 def beginning(warehouse: Warehouse, stream: Stream) -> tuple[int, str] | None:
-    """Version and moment of the baseline that the log begins with; None if it is complete."""
+    """Version and moment of the baseline that the log begins with; None if the log is complete."""
     row = warehouse.execute(
         "SELECT version, strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') FROM log_beginnings"
         " WHERE stream = $stream",

@@ -1,6 +1,7 @@
 """What changed in an integration's configuration, without what might be secret or personal.
 
-Paths are shown. Values are only where they are numbers or truths, or say where something is.
+Paths are always shown. Values are shown only if they are numbers, booleans or null, or belong to
+fields that name a place, such as a host or a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _OPTIONS = re.compile(r"[?#].*", re.DOTALL)
 
 
 def changed_paths(before: Any, after: Any) -> list[dict[str, Any]]:
-    """Each path that differs, in order: `path`, and `before` and `after` as far as shown."""
+    """Each path that differs, in order: `path`, `before` and `after`; a hidden value is "…"."""
     return [
         {
             "path": path,
@@ -40,6 +41,6 @@ def _shown(path: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str) and path.rpartition(".")[2] in _PLACES:
-        # Not what precedes the host or follows the path: both may hold a secret.
+        # Without the login before the host and the query after the path: both may hold a secret.
         return _LOGIN.sub("", _OPTIONS.sub("", value))
     return "…"

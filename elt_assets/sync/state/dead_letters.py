@@ -10,7 +10,7 @@ from elt_assets.storage.warehouse.warehouse import Warehouse
 from elt_assets.sync.streams import Stream
 
 _RAW = msgspec.json.Decoder(float_hook=float)
-"""A record may have been rejected for a number that no float holds."""
+"""Floats are parsed by Python: a record may have been rejected for a number that none can hold."""
 
 
 def rejected(
@@ -19,9 +19,9 @@ def rejected(
     sync_id: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The dead letters as `rejected --json` shows them, of all syncs still kept or of one.
+    """The dead letters as `rejected --json` shows them, of one sync or of all that are kept.
 
-    With `limit` the first so many.
+    With `limit`, at most that many, oldest first.
     """
     rows = warehouse.execute(
         """

@@ -1,7 +1,7 @@
-"""The change feed as an apply writes it: segments of changes, committed with the latest table.
+"""Write the change feed: segments of changes, committed together with the latest table.
 
-A segment holds up to a thousand changes of one sync, packed. The applying transaction numbers them
-within their integration; their position over all integrations is given later (`feed.numbering`).
+A segment holds up to a thousand changes of one sync, compressed. The applying transaction numbers
+them within their integration; `feed.numbering` later gives them positions over all integrations.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ TENANT_TABLES = ("feed_segments", "feed_bodies", "feed_sequences")
 TABLES = (*TENANT_TABLES, "feed_state", "feed_consumers")
 
 SEGMENT_ENTRIES = 1_000
-"""Entries in one segment: what a reader unpacks to hand out any of them."""
+"""The most entries in one segment. A reader decompresses the whole segment to return one entry."""
 _SEGMENT_BYTES = 4 * 2**20
 
 REMOVED = ""
-"""The stream of the one entry that says that an integration was removed."""
+"""The stream name of the entry that reports the removal of an integration."""
 
 _CODEC = "zstd"
 _ALONE = pa.ipc.IpcWriteOptions(use_threads=False)
 _SIZE = 8
-"""Bytes before a packed body that have its size as Arrow writes it."""
+"""Length in bytes of the prefix of a compressed body, which holds its uncompressed size."""
 _TENANT = "organization_id = ? AND connected_integration_id = ?"
 _LAST = f"coalesce((SELECT last_sequence FROM feed_sequences WHERE {_TENANT}), 0)"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the entries of one sync have in common."""
+    """The values that all entries of one sync share."""
 
     stream: str
     ref: IntegrationRef
@@ -46,9 +46,10 @@ class Published:
 
 
 def feed_tables() -> list[str]:
-    """Statements that make the feed's tables. Bodies stand apart: numbering rewrites segments.
+    """Statements that create the feed's tables.
 
-    A segment's `bytes` are those of its body.
+    Bodies have a table of their own because numbering rewrites the rows of segments. `bytes` of a
+    segment is the size of its body.
     """
     of_segment = (
         "organization_id TEXT NOT NULL, connected_integration_id TEXT NOT NULL,"
@@ -87,7 +88,7 @@ def publish(transaction: Transaction, about: Published, changes: pa.RecordBatchR
 
 
 def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
-    """Erase the integration's entries and publish that it was removed, and nothing else of it."""
+    """Erase the integration's entries and publish one entry in their place: that it was removed."""
     exclude_numbering(transaction)
     for table in ("feed_segments", "feed_bodies"):
         transaction.execute(f"DELETE FROM {table} WHERE {_TENANT}", ref.values)
@@ -96,10 +97,10 @@ def publish_removal(transaction: Transaction, ref: IntegrationRef) -> None:
 
 
 def exclude_numbering(transaction: Transaction) -> None:
-    """Be the only one, until the transaction ends, that changes or deletes segments.
+    """Keep other transactions from changing or deleting segments until this one ends.
 
-    Applies only add segments and wait for nobody. Two that changed the same ones in another order
-    would wait for each other.
+    Without this, two transactions that change the same segments in different orders could
+    deadlock. A transaction that applies changes only adds segments and takes no such lock.
     """
     for statement in transaction.dialect.exclusive("feed_state"):
         transaction.execute(statement)
@@ -108,19 +109,19 @@ def exclude_numbering(transaction: Transaction) -> None:
 def renew(database: OperationalDatabase) -> None:
     """Give a copy of the feed another name, so that it refuses positions of the original.
 
-    The two go on separately, and the same number means another entry in each.
+    The two feeds continue separately, and one number means a different entry in each.
     """
     with database.transaction() as transaction:
         transaction.execute("UPDATE feed_state SET feed_id = ?", (new_feed_id(),))
 
 
 def new_feed_id() -> str:
-    """A name that no other installation has."""
+    """A random name, practically unique among installations."""
     return secrets.token_hex(4)
 
 
 def unpacked(body: str) -> pa.RecordBatch:
-    """The changes of a segment; columns as `change_log.to_publish` gives them."""
+    """The changes of a segment, with the columns of `change_log.to_publish`."""
     data = base64.b64decode(body)
     size = int.from_bytes(data[:_SIZE])
     written = pa.decompress(memoryview(data)[_SIZE:], decompressed_size=size, codec=_CODEC)
@@ -131,7 +132,7 @@ def unpacked(body: str) -> pa.RecordBatch:
 def _add(
     transaction: Transaction, about: Published, before: int, entries: int, body: str | None
 ) -> None:
-    """Add a segment before which this transaction has added so many entries."""
+    """Add a segment, after the `before` entries that this transaction has already added."""
     values = (*about.ref.values, *about.ref.values, before + 1)
     if body is not None:
         transaction.execute(f"INSERT INTO feed_bodies SELECT ?, ?, {_LAST} + ?, ?", (*values, body))
@@ -150,7 +151,7 @@ def _add(
 
 
 def _count(transaction: Transaction, ref: IntegrationRef, entries: int) -> None:
-    """Note that the integration has so many entries more."""
+    """Increase the last sequence number of the integration by `entries`."""
     if entries:
         transaction.execute(
             """
@@ -169,7 +170,7 @@ def _in_segments(changes: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 
 def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Parts that a reader can hold in memory, or single entries."""
+    """Split a batch until each part is small enough for a reader's memory or has one entry."""
     if batch.num_rows <= 1 or batch.nbytes <= _SEGMENT_BYTES:
         yield batch
         return
@@ -183,6 +184,7 @@ def _packed(batch: pa.RecordBatch) -> str:
     with pa.ipc.new_stream(sink, batch.schema, options=_ALONE) as writer:
         writer.write_batch(batch)
     written = sink.getvalue()
-    # As a whole: Arrow itself packs each column apart, which takes longer and more room.
+    # Compressed as a whole: Arrow would compress each column by itself, which takes longer and
+    # more space.
     packed = pa.compress(written, _CODEC, asbytes=True)
     return base64.b64encode(written.size.to_bytes(_SIZE) + packed).decode("ascii")

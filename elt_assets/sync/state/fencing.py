@@ -1,9 +1,9 @@
-"""Fencing: a worker that was cut off from an integration and comes back changes nothing more.
+"""Fencing: a worker that lost its lease of an integration can no longer change its rows.
 
-A lock alone cannot promise that: its holder may lose it, to a network failure or a machine that
-stood still, and not know yet. So every holder brings a number that is larger than all before it,
-and the database refuses smaller ones (a fencing token: Kleppmann, "How to do distributed locking",
-2016).
+A lock alone does not ensure that: its holder may have lost it, to a network failure or a suspended
+machine, without noticing. Each holder therefore presents a number larger than all earlier ones,
+and the database refuses smaller numbers (a fencing token: Kleppmann, "How to do distributed
+locking", 2016).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from elt_assets.storage.operational.database import Transaction
 
 
 def raise_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> None:
-    """Refuse all smaller numbers from now on. 0 is that of a lock that cannot be lost.
+    """Refuse all smaller tokens from now on. A lock that cannot be lost has token 0, which passes.
 
-    Raises `WarehouseBusy` when a larger number is known already.
+    Raises `WarehouseBusy` when a larger token is already recorded.
     """
     if not token:
         return
@@ -33,7 +33,7 @@ def raise_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> No
 
 
 def check_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> None:
-    """Raise `WarehouseBusy` unless `token` is the newest number."""
+    """Raise `WarehouseBusy` unless `token` is the newest one, or 0."""
     if not token:
         return
     rows = transaction.rows(
@@ -43,13 +43,13 @@ def check_fence(transaction: Transaction, ref: IntegrationRef, token: int) -> No
     )
     if [row["token"] for row in rows] != [token]:
         raise WarehouseBusy(
-            f"{ref}: another worker took it over, since this one was cut off; nothing of this "
+            f"{ref}: another worker took it over after this one lost its lease; nothing of this "
             "attempt was applied"
         )
 
 
 def forget_fence(transaction: Transaction, ref: IntegrationRef) -> None:
-    """Delete what is known of the integration's holders."""
+    """Delete the integration's fencing token."""
     transaction.execute(
         "DELETE FROM integration_fences WHERE organization_id = ? AND connected_integration_id = ?",
         ref.values,

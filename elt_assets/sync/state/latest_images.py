@@ -18,7 +18,7 @@ from elt_assets.storage.warehouse.warehouse import Warehouse, one_row
 from elt_assets.sync.state import latest_table
 from elt_assets.sync.streams import StreamKey
 
-# The casts matter when there are no rows: SQLite's driver then types all as integers.
+# The casts matter when there are no rows: SQLite's driver then types all columns as integers.
 _HASHES = "id::VARCHAR::UUID AS id, content_hash::VARCHAR AS content_hash"
 
 
@@ -31,7 +31,7 @@ class LatestImages:
     key: StreamKey
 
     def load_hashes(self) -> int:
-        """Fill the temporary table latest_rows (id UUID, content_hash); return their number."""
+        """Fill the temporary table latest_rows (id UUID, content_hash); return the row count."""
         return self._load(latest_table.hashes(self.database, self.key), _HASHES)
 
     def load(self) -> None:
@@ -42,13 +42,13 @@ class LatestImages:
         )
 
     def load_none(self) -> None:
-        """Make the temporary table latest_images (id UUID, image JSON), empty."""
+        """Create the temporary table latest_images (id UUID, image JSON), empty."""
         self.warehouse.execute("CREATE OR REPLACE TEMP TABLE latest_images (id UUID, image JSON)")
 
     def load_of(self, ids: str) -> int:
-        """Fill latest_images for the rows that `ids` selects; return how many there are.
+        """Fill latest_images with the rows that the query `ids` selects; return how many there are.
 
-        Raises `RetryableError` when one of them is no longer there.
+        Raises `RetryableError` when one of the rows no longer exists.
         """
         self.load_none()
         loaded = 0
@@ -58,8 +58,8 @@ class LatestImages:
             found = latest_table.images_of(self.database, self.key, part)
             if found.num_rows != len(part):
                 raise RetryableError(
-                    f"{len(part) - found.num_rows} rows of {self.key.stream.latest} went while "
-                    "they were compared; the sync continues when tried again"
+                    f"{len(part) - found.num_rows} rows of {self.key.stream.latest} disappeared "
+                    "while they were compared; the sync continues when tried again"
                 )
             loaded += self._read(
                 found, "INSERT INTO latest_images SELECT id::UUID, image FROM latest_read"
@@ -74,7 +74,7 @@ class LatestImages:
             )
 
     def _read(self, rows: pa.Table | pa.RecordBatchReader, statement: str) -> int:
-        """Run a statement that copies `rows`, named latest_read; return how many there were."""
+        """Run a statement that copies `rows`, named latest_read; return the number of rows."""
         self.warehouse.connection.register("latest_read", rows)
         (copied,) = one_row(self.warehouse, statement, {})
         self.warehouse.connection.unregister("latest_read")

@@ -29,7 +29,7 @@ def identities(
 ) -> AbstractContextManager[pa.RecordBatchReader]:
     """Stream the rows of several integrations: their tenant, id, key columns and content_hash."""
     keys = ", ".join(f"held.{column.name}" for column in stream.key)
-    # A cross join: SQLite would look into every row of the table.
+    # CROSS JOIN fixes the order of the join; SQLite would otherwise scan the whole table.
     return database.reader(
         f"""
         SELECT
@@ -51,7 +51,7 @@ def images(
     """Stream the integration's rows as (id, content_hash, image), all text, none NULL.
 
     `image` is a JSON object of the row's key, content and attributes: the before-image of
-    a change. Being one text it needs no NULLs, which SQLite's driver cannot type.
+    a change. As a single text it contains no NULL columns, which SQLite's driver cannot type.
     """
     image = _image(key.stream, database.dialect)
     return database.reader(
@@ -60,7 +60,7 @@ def images(
 
 
 def images_of(database: OperationalDatabase, key: StreamKey, ids: Sequence[str]) -> pa.Table:
-    """Those of the rows `ids` that are there, as (id, image); see `images`."""
+    """The rows with one of `ids`, as (id, image), where they exist; see `images`."""
     image = _image(key.stream, database.dialect)
     sql = f"SELECT id, {image} AS image {_rows(key)} AND id IN ({database.dialect.texts})"
     with database.reader(sql, (*key.ref.values, msgspec.json.encode(ids).decode())) as reader:
@@ -87,11 +87,10 @@ def apply_changes(
     delete_mode: DeleteMode,
     now: str,
 ) -> None:
-    """Upsert and delete what `changes` holds; rows must come sorted by id.
+    """Upsert and delete rows as `changes` says; `changes` must be sorted by id.
 
-    `delete_mode` 'soft' keeps a deleted row and sets its `deleted_at`.
-
-    Columns of `changes`: id, the stream's columns, attributes, content_hash, change_type.
+    `delete_mode` 'soft' keeps a deleted row and sets its `deleted_at`. Columns of `changes`: id,
+    the stream's columns, attributes, content_hash, change_type.
     """
     written = [*(column.name for column in key.stream.columns), "attributes", "content_hash"]
     updated = ", ".join(f"{name} = excluded.{name}" for name in [*written, "last_updated"])
@@ -123,7 +122,7 @@ def apply_changes(
 
 
 def replace_all(transaction: Transaction, key: StreamKey, rows: pa.RecordBatchReader) -> None:
-    """Make `rows` the integration's only rows: loaded aside, swapped in this transaction.
+    """Replace the integration's rows by `rows`, in this transaction.
 
     Columns of `rows`: id, the stream's columns, attributes, content_hash, first_seen,
     last_updated.
@@ -131,7 +130,7 @@ def replace_all(transaction: Transaction, key: StreamKey, rows: pa.RecordBatchRe
     content = ", ".join(column.name for column in key.stream.columns)
     columns = f"id, {content}, attributes, content_hash, first_seen, last_updated"
     with transaction.ingested("rebuilt", rows) as rebuilt:
-        # Rows kept as deleted are not part of the log's result and stay.
+        # Soft-deleted rows are not in the replayed log. They stay, unless `rows` has them again.
         for gone in ("deleted_at IS NULL", f"id IN (SELECT id FROM {rebuilt})"):
             transaction.execute(
                 f"DELETE FROM {key.stream.latest} WHERE {_TENANT} AND {gone}", key.ref.values
@@ -154,7 +153,7 @@ def count(source: Transaction | OperationalDatabase, key: StreamKey) -> int:
 
 
 def external_ids(database: OperationalDatabase, key: StreamKey) -> list[str]:
-    """The keys of the integration's rows, of a stream whose key is one column."""
+    """The keys of the integration's rows; for streams whose key is one column."""
     rows = database.rows(
         f"SELECT {key.stream.key[0].name} AS key {_rows(key)}",
         key.ref.values,
@@ -186,7 +185,7 @@ def remove_all(transaction: Transaction, key: StreamKey) -> None:
 
 
 def _rows(key: StreamKey) -> str:
-    """SQL for the integration's rows that are not soft-deleted; takes its two `values`."""
+    """SQL for the integration's rows that are not soft-deleted; its parameters are `ref.values`."""
     return f"FROM {key.stream.latest} WHERE {_TENANT} AND deleted_at IS NULL"
 
 

@@ -1,6 +1,6 @@
 """The ledger: one row for every sync, from its beginning to how it settled.
 
-`versions` has the state of the latest table, `sync_history` the questions about past syncs.
+The state of the latest table is in `versions`, queries about past syncs in `sync_history`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elt_assets.sync.outcome import Certificate, Counts, Outcome, Status
 from elt_assets.sync.streams import STREAMS, StreamKey
 
 STAGES = ("extract", "stage", "detect", "apply")
-"""What a sync's time is spent on; the ledger has a column for each."""
+"""The stages whose time is measured; the ledger has a column for each."""
 
 ONE_STREAM = "organization_id = ? AND connected_integration_id = ? AND stream = ?"
 """SQL for the rows of one stream; its parameters are the `values` of a `StreamKey`."""
@@ -26,7 +26,7 @@ _ALWAYS_KEPT = 10
 
 
 class SyncRow(Outcome, frozen=True, kw_only=True):
-    """A row of the ledger: the recorded outcome of a sync, and how it came about."""
+    """A row of the ledger: the recorded outcome of a sync, its attempts and any decision on it."""
 
     organization_id: str
     connected_integration_id: str
@@ -52,7 +52,7 @@ class SyncRow(Outcome, frozen=True, kw_only=True):
         return StreamKey(STREAMS[self.stream], self.ref)
 
     def outcome(self) -> Outcome:
-        """The recorded result alone, as repeating the sync returns it."""
+        """Only the recorded outcome: what repeating the sync returns."""
         return Outcome(**{name: getattr(self, name) for name in Outcome.__struct_fields__})
 
 
@@ -71,8 +71,9 @@ def begin(
 ) -> SyncRow:
     """Open the sync, or continue it if it was begun before; a settled one stays as it is.
 
-    Whether it maps the records of another one again (`again_of`) is decided when it is
-    opened. The order of extractions (`ordinal`) is a counter, not a clock: clocks go backwards.
+    Whether the sync maps the records of another sync again (`again_of`) is decided when it is
+    first opened. The order of extractions (`ordinal`) is a counter, because clocks can go
+    backwards.
     """
     row = find(transaction, key, sync_id)
     if row is None:
@@ -134,9 +135,9 @@ def _begin_first(
 
 
 def settle(transaction: Transaction, key: StreamKey, outcome: Outcome) -> bool:
-    """Record how the sync ended; False if it is not there to be settled.
+    """Record how the sync ended; False if the ledger has no open row of it.
 
-    A sync that settled before is left as it is.
+    A sync that has already settled is left as it is.
     """
     counts = msgspec.structs.asdict(outcome.counts)
     values: dict[str, object] = {
@@ -201,7 +202,10 @@ def decide(transaction: Transaction, row: SyncRow, decision: str, decided_by: st
 def old(
     database: OperationalDatabase, key: StreamKey, before: str, keep: Collection[str]
 ) -> list[str]:
-    """Syncs begun before `before`, but the newest few, the settled one and those in `keep`."""
+    """Syncs begun before `before` that may be dropped from the ledger.
+
+    Excluded are the newest few, the sync that made the latest table, and those in `keep`.
+    """
     rows = database.rows(
         f"""
         SELECT sync_id
@@ -246,7 +250,7 @@ def forget(transaction: Transaction, ref: IntegrationRef) -> None:
 
 
 def sync_row(row: Row) -> SyncRow:
-    """A row of the table `syncs` as its value."""
+    """A row of the table `syncs` as an object."""
     known = {name: row[name] for name in SyncRow.__struct_fields__ if name in row}
     return msgspec.convert(
         known
@@ -262,6 +266,6 @@ def sync_row(row: Row) -> SyncRow:
 
 
 def certificate_of(row: Row) -> Certificate:
-    """The certificate that a row of `syncs` holds; an empty one before its listing ended."""
+    """The certificate in a row of `syncs`; an empty one before the sync has settled."""
     text = row["certificate"]
     return Certificate() if text is None else msgspec.json.decode(text, type=Certificate)

@@ -1,6 +1,6 @@
 """The newest listing of each enabled integration, and when the last complete one was read.
 
-Compensating syncs list nothing and are passed over.
+Compensating syncs list nothing and are skipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from elt_assets.sync.state.sync_history import SETTLED, sql_list
 from elt_assets.sync.streams import Stream
 
 CONFIRMING = "confirm-"
-"""What names of confirming syncs begin with."""
+"""The prefix of the ids of confirming syncs."""
 
 _STATUSES = sql_list(SETTLED)
 _SAME_STREAM = """
@@ -68,8 +68,8 @@ class _Listed(msgspec.Struct, frozen=True):
 class SettledListing(_Listed, frozen=True):
     """An integration's newest settled listing of a stream.
 
-    `complete_at` is when the last complete listing settled, `full_at` when the last complete one
-    of everything did; None if there was none.
+    `complete_at` is when the last complete listing settled, `full_at` when the last complete full
+    listing did; None if there was none.
     """
 
     mode: Mode
@@ -81,15 +81,16 @@ class SettledListing(_Listed, frozen=True):
 
     @property
     def why(self) -> str:
-        """Why it is not complete."""
+        """Why the listing is not complete."""
         return "; ".join(self.certificate.reasons) or "no reason is recorded"
 
 
 class PendingDeletes(_Listed, frozen=True):
     """Deletes of one stream that wait for a second complete listing.
 
-    `since` is when the listing that lacked the records settled, `sync_id` is its sync;
-    `confirmed_at` is when the integration's newest confirming sync began, '' if there was none.
+    `since` is when the listing that lacked the records settled, `sync_id` is the sync of that
+    listing. `confirmed_at` is when the integration's newest confirming sync began, '' if there was
+    none.
     """
 
     since: str
@@ -125,7 +126,7 @@ def newest_listings(
 def pending_deletes(database: OperationalDatabase, stream: Stream) -> list[PendingDeletes]:
     """Streams whose newest full listing left deletes pending, the longest waiting first.
 
-    One with a newer sync that has not settled is left out: that sync is the second listing.
+    A stream with a newer, unsettled sync is left out: that sync is the second listing.
     """
     rows = database.rows(
         f"""
@@ -158,7 +159,7 @@ def pending_deletes(database: OperationalDatabase, stream: Stream) -> list[Pendi
 
 
 def _last_complete(condition: str = "") -> str:
-    """When the stream's last complete listing settled, as an expression."""
+    """The SQL expression for when the stream's last complete listing settled."""
     return f"""(
         SELECT max(past.finished_at)
         FROM syncs AS past

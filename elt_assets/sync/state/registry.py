@@ -27,13 +27,14 @@ from elt_assets.sync.streams import Stream
 _ONE = "organization_id = ? AND id = ?"
 _EVERY = "SELECT * FROM connected_integrations"
 _NAMES = "names of integrations"
-"""What a registration is about: no other may come between looking and adding."""
+"""The lock of a registration: no other registration may run between its check and its insert."""
 
 
 class Integration(msgspec.Struct, frozen=True):
     """A connected integration. `provider_data` refers to secrets and holds none.
 
-    One that is `removing` is about to go, or its removal was interrupted: nothing starts for it.
+    `removing` is set while the integration is being removed, and after its removal was
+    interrupted: nothing starts for it then.
     """
 
     ref: IntegrationRef
@@ -46,12 +47,12 @@ class Integration(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the configuration an extraction is made with; holds no secret."""
+        """A hash that identifies the configuration of an extraction; it contains no secret."""
         document = msgspec.json.encode([self.provider, self.provider_data], order="deterministic")
         return hashlib.sha256(document).hexdigest()
 
     def offers(self, stream: Stream) -> bool:
-        """Whether it has such records at all; a stream it does not offer is none of its syncs."""
+        """Whether the integration has records of `stream`; otherwise the stream is not synced."""
         return stream.name in catalog.streams(self.provider_data)
 
 
@@ -65,7 +66,7 @@ class NewIntegration(msgspec.Struct, frozen=True):
 
 
 class NotAdded(InvalidInput):
-    """Integrations that cannot be registered; `mistakes` has a line for each, by its number."""
+    """Integrations cannot be registered; `mistakes` has a line for each, by its number."""
 
     def __init__(self, mistakes: Mapping[int, str]) -> None:
         super().__init__("; ".join(mistakes.values()))
@@ -81,7 +82,7 @@ class Registry:
         rules: TenantRules = TRUSTED,
         audit_log: AuditLog | None = None,
     ) -> None:
-        """Without an audit log it is only read."""
+        """Without an audit log, the registry can only be read."""
         self._database = database
         self.rules = rules
         self._audit_log = audit_log
@@ -94,11 +95,11 @@ class Registry:
     def add(
         self, ref: IntegrationRef, provider: str, provider_data: object, *, if_absent: bool = False
     ) -> bool:
-        """Validate and register; False when it existed and `if_absent`.
+        """Validate and register; with `if_absent`, False when the integration already exists.
 
         Raises `InvalidInput` for an unknown provider, provider_data that does not fit it,
-        an integration that exists already or is being removed, or one whose name differs from
-        it in case alone.
+        an integration that exists already or is being removed, or whose name differs from that
+        of another only in case.
         """
         checked = catalog.validate(provider, provider_data, rules=self.rules, ref=ref)
         moment = now()
@@ -142,8 +143,9 @@ class Registry:
     ) -> list[IntegrationRef]:
         """Register integrations by their number in a list: all of them, or none.
 
-        Returns those that were not registered yet, or with `dry_run` would be added. Raises
-        `NotAdded` when one of them cannot be, or is registered with other contents.
+        Returns those that were not registered yet; with `dry_run`, those that would be added.
+        Raises `NotAdded` when one of them cannot be registered, or is already registered with
+        other contents.
         """
         checked, mistakes = self._checked(new)
         with self._recording(_NAMES) as (transaction, audited):
@@ -167,7 +169,7 @@ class Registry:
     def _checked(
         self, new: Mapping[int, NewIntegration]
     ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
-        """provider_data as it is stored, and what is wrong with that which cannot be."""
+        """The provider_data to store, and the mistake in each that is invalid, by number."""
         checked, mistakes = {}, {}
         for number, one in new.items():
             try:
@@ -186,7 +188,7 @@ class Registry:
         return _integration(rows[0])
 
     def all(self, enabled: bool | None = None) -> list[Integration]:
-        """All integrations in order of registration, or those that are (not) enabled."""
+        """All integrations in order of registration, or only the enabled or the disabled ones."""
         condition = "" if enabled is None else f"WHERE enabled = {int(enabled)}"
         rows = self._database.rows(
             f"SELECT * FROM connected_integrations {condition}"
@@ -197,7 +199,7 @@ class Registry:
     def offering(self, stream: Stream, *, disabled: bool = False) -> list[IntegrationRef]:
         """The enabled integrations that offer `stream`, in order of registration.
 
-        With `disabled` also those that are not enabled.
+        With `disabled`, also the disabled ones.
         """
         rows = self._database.rows(
             """
@@ -215,10 +217,11 @@ class Registry:
         ]
 
     def update(self, ref: IntegrationRef, provider_data: object) -> bool:
-        """Validate and replace its provider_data; False when that is what it has already.
+        """Validate and replace the provider_data of an integration; False if it is unchanged.
 
-        The next sync reads everything: what was mapped otherwise is corrected. Raises
-        `NotFound`, or `InvalidInput` for provider_data that does not fit its provider.
+        The next sync reads everything, so that records mapped by the old configuration are
+        corrected. Raises `NotFound`, or `InvalidInput` for provider_data that does not fit the
+        provider.
         """
         known = self.get(ref)
         checked = catalog.validate(known.provider, provider_data, rules=self.rules, ref=ref)
@@ -237,7 +240,7 @@ class Registry:
     def _refuse_shared_prefixes(
         self, transaction: Transaction, changed: Mapping[IntegrationRef, dict[str, Any]]
     ) -> None:
-        """Raise `InvalidInput` where the prefix of a secret does not say whose it is."""
+        """Raise `InvalidInput` if the prefix of a secret's name fits more than one organization."""
         known = {
             IntegrationRef(row["organization_id"], row["id"]): row["provider_data"]
             for row in transaction.rows(_EVERY)
@@ -257,11 +260,11 @@ class Registry:
             for name, owner in foreign_prefixes(names, other, organizations):
                 raise InvalidInput(
                     f"{other} refers to secret env:{name}, whose prefix is organization {owner}'s "
-                    "too: name the variable otherwise, or add it to ELT_ASSETS_TENANT_SECRETS"
+                    "too: rename the variable, or add it to ELT_ASSETS_TENANT_SECRETS"
                 )
 
     def set_enabled(self, ref: IntegrationRef, enabled: bool) -> None:
-        """Switch the integration on or off. Raises `NotFound`."""
+        """Enable or disable the integration. Raises `NotFound`."""
         self.get(ref)
         with self._recording(ref.partition_key) as (transaction, audited):
             audited("enable" if enabled else "disable", ref)
@@ -272,7 +275,7 @@ class Registry:
 
 
 def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
-    """Whether the integration is connected and stays so, as of this transaction."""
+    """Whether the integration is registered and not being removed, as of this transaction."""
     return bool(
         transaction.value(
             f"SELECT count(*) AS n FROM connected_integrations WHERE {_ONE} AND removing = 0",
@@ -282,7 +285,7 @@ def registered(transaction: Transaction, ref: IntegrationRef) -> bool:
 
 
 def gone(ref: IntegrationRef, undone: str) -> NotFound:
-    """The error for an integration that is not `registered`, or no longer."""
+    """The error for an integration that is not `registered`, or no longer is."""
     return NotFound(
         f"{ref} was removed meanwhile; {undone}. If it is still listed, its removal was "
         f"interrupted: `elt-assets integrations remove {ref}` ends it"
@@ -290,7 +293,7 @@ def gone(ref: IntegrationRef, undone: str) -> NotFound:
 
 
 def begin_removal(transaction: Transaction, ref: IntegrationRef, begun: bool = True) -> None:
-    """Say that the integration is about to go, so that nothing starts for it; or take it back."""
+    """Mark the integration as being removed, so that nothing starts for it, or clear the mark."""
     transaction.execute(
         f"UPDATE connected_integrations SET removing = ? WHERE {_ONE}", (int(begun), *ref.values)
     )
@@ -302,9 +305,9 @@ def remove(transaction: Transaction, ref: IntegrationRef) -> None:
 
 
 def _refuse_other_case(transaction: Transaction, ref: IntegrationRef) -> None:
-    """Raise `InvalidInput` if another integration has this name in other letters' case.
+    """Raise `InvalidInput` if the name of another integration differs only in case.
 
-    File systems that make no difference there (macOS, Windows) would give both one file.
+    File systems that ignore case (macOS, Windows) would keep both in one file.
     """
     alike = transaction.rows(
         """
@@ -327,7 +330,7 @@ def _differs_in_case(ref: IntegrationRef, other: IntegrationRef) -> str:
 
 
 def _name(ref: IntegrationRef) -> tuple[str, ...]:
-    """What the names of two integrations may not have in common."""
+    """The name in lower case, which must differ between any two integrations."""
     return tuple(part.lower() for part in ref.values)
 
 
@@ -336,7 +339,7 @@ def _conflicts(
     checked: Mapping[int, dict[str, Any]],
     known: Mapping[IntegrationRef, Integration],
 ) -> dict[int, str]:
-    """Why integrations cannot be added next to those that are `known`, and to each other."""
+    """Why integrations conflict with those that are `known` or with each other, by number."""
     found: dict[int, str] = {}
     names = {_name(ref): ref for ref in known}
     listed: set[IntegrationRef] = set()

@@ -1,7 +1,7 @@
 """Rejections: harmful changes that a person has refused, for a while.
 
-A rejected change of a row is neither applied nor asked about again until the rejection ends:
-at its date, when it is reopened, or when the provider lists a missing record again.
+A rejected change of a row is neither applied nor withheld for another decision until the rejection
+ends: at its date, when it is reopened, or when the provider lists a missing record again.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from elt_assets.sync.state.ledger import ONE_STREAM
 from elt_assets.sync.streams import StreamKey
 
 _DECIDED = ("sync_id", "decided_by", "decided_at", "until")
-"""Columns of a `Decision`."""
+"""The columns that hold the fields of a `Rejection`."""
 
 
 def standing(database: OperationalDatabase, key: StreamKey, moment: str) -> list[tuple[str, str]]:
-    """(id, change_type) of every change whose rejection lasts at `moment`."""
+    """(id, change_type) of every change whose rejection has not ended at `moment`."""
     rows = database.rows(
         f"SELECT id, change_type FROM rejected_changes WHERE {ONE_STREAM} AND until > ?",
         (*key.values, moment),
@@ -31,7 +31,7 @@ def standing(database: OperationalDatabase, key: StreamKey, moment: str) -> list
 
 
 def sets(database: OperationalDatabase, ref: IntegrationRef | None = None) -> list[Row]:
-    """Rejections that last, one row for each decision, newest first.
+    """Rejections that have not ended, one row for each decision, newest first.
 
     Columns: organization_id, connected_integration_id, stream, sync_id, changes, decided_by,
     decided_at, until.
@@ -57,7 +57,7 @@ def add(
     changes: Sequence[tuple[str, str]],
     decision: Rejection,
 ) -> None:
-    """Reject changes, given as (id, change_type); an earlier rejection of one is replaced."""
+    """Reject changes, given as (id, change_type); replace an earlier rejection of the same one."""
     names = (
         "organization_id",
         "connected_integration_id",
@@ -85,7 +85,7 @@ def add(
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """A rejection: of what `sync_id` withheld, by whom, when, and until when."""
+    """A rejection of the changes that `sync_id` withheld: who decided, when, and until when."""
 
     sync_id: str
     by: str
@@ -103,7 +103,7 @@ def end(transaction: Transaction, key: StreamKey, ids: Collection[str]) -> None:
 
 
 def reopen(transaction: Transaction, ref: IntegrationRef) -> int:
-    """End every rejection of an integration; return how many changes are asked about again."""
+    """End every rejection of an integration; return the number of changes they covered."""
     return transaction.execute(
         "DELETE FROM rejected_changes WHERE organization_id = ? AND connected_integration_id = ?"
         " AND until > ?",

@@ -18,9 +18,9 @@ from elt_assets.sync.state import audit_log, feed_log
 from elt_assets.sync.streams import STREAMS, ColumnType, Stream, StreamKey
 
 WAREHOUSE_SCHEMA = 8
-"""Raised by one with every change of the warehouse's tables."""
+"""Increase it by one with every change of the warehouse's tables."""
 _EXTENDABLE = frozenset({5, 6, 7})
-"""Schemas whose tables lack nothing but columns that `Table.added` names."""
+"""Earlier schemas whose tables lack only columns that `Table.added` names."""
 
 _COMMON = (
     Table(
@@ -37,7 +37,7 @@ _COMMON = (
         certificate VARCHAR           -- JSON
         """,
         key=("stream", "sync_id"),
-        added=("confirming BOOLEAN",),  # lists in another way than the one before
+        added=("confirming BOOLEAN",),  # uses another page size or order to expose paging faults
     ),
     Table(
         "extraction_batches",
@@ -83,7 +83,7 @@ _COMMON = (
         """,
         records=True,
     ),
-    # Versions under which something stands in the log or among the withheld, applied or not.
+    # Versions under which the change log or the withheld table has rows, applied or not.
     Table("logged_versions", "stream VARCHAR NOT NULL, version BIGINT NOT NULL"),
     Table(
         "applied_syncs",
@@ -106,7 +106,7 @@ _COMMON = (
         added=("since TIMESTAMP",),  # when they were first missed
     ),
     Table("warehouse_schema", "version INTEGER NOT NULL, stream VARCHAR NOT NULL"),
-    # Where the log begins: what was before is one baseline of the rows that stood then.
+    # Where the log begins: one baseline of the rows at that time replaces the earlier changes.
     Table(
         "log_beginnings",
         """
@@ -128,7 +128,7 @@ def warehouse_layout() -> WarehouseLayout:
 
 
 def tables_of(streams: Iterable[Stream]) -> list[Table]:
-    """The tables that hold what is known of these streams, but for the list of the tables."""
+    """The tables with data of these streams, without `warehouse_schema`, which lists them."""
     common = [table for table in _COMMON if table.name != "warehouse_schema"]
     return [*common, *(table for stream in streams for table in _of_stream(stream).tables)]
 
@@ -136,7 +136,7 @@ def tables_of(streams: Iterable[Stream]) -> list[Table]:
 def prepare_warehouse(warehouse: Warehouse, key: StreamKey) -> None:
     """Create the integration's tables for the stream where they are missing, in one transaction.
 
-    Raises `WarehouseDamaged` when the warehouse was written by another schema.
+    Raises `WarehouseDamaged` when a release with another schema wrote the warehouse.
     """
     stream = key.stream
     made = _made_for(warehouse, str(key.ref))
@@ -153,9 +153,9 @@ def prepare_warehouse(warehouse: Warehouse, key: StreamKey) -> None:
 
 
 def has_tables(warehouse: Warehouse, stream: Stream) -> bool:
-    """Whether the integration's warehouse holds tables of `stream` yet.
+    """Whether the integration's warehouse already has tables of `stream`.
 
-    Raises `WarehouseDamaged` when it was written by another schema.
+    Raises `WarehouseDamaged` when a release with another schema wrote the warehouse.
     """
     return stream.name in _made_for(warehouse, "it cannot be read")
 
@@ -172,7 +172,7 @@ OPERATIONAL_TABLES = (
     *feed_log.TABLES,
     *(stream.latest for stream in STREAMS.values()),
 )
-"""Everything that the operational database holds: the registry, the ledger, the latest tables."""
+"""All tables of the operational database: registry, ledger, latest tables, audit log and feed."""
 
 
 class OperationalTables(TypedDict):
@@ -183,7 +183,7 @@ class OperationalTables(TypedDict):
 
 
 def operational_tables(dialect: SqlDialect) -> OperationalTables:
-    """The latest tables of all streams, which applications read, and what belongs to them."""
+    """The latest tables of all streams, and the tables of the audit log and the change feed."""
     return {
         "also": [
             *(latest_table(stream, dialect) for stream in STREAMS.values()),
@@ -198,10 +198,10 @@ def operational_tables(dialect: SqlDialect) -> OperationalTables:
 
 
 def latest_table(stream: Stream, dialect: SqlDialect) -> str:
-    """The operational table of a stream, `CREATE TABLE IF NOT EXISTS`.
+    """The statement that creates the latest table of a stream if it does not exist.
 
-    Clustered by tenant and id where the database can: one integration's rows lie together
-    and a bulk write sorted by id is sequential.
+    The table is clustered by tenant and id where the database supports it: one integration's rows
+    lie together, and a bulk write sorted by id is sequential.
     """
     columns = "".join(
         f"    {column.name} {dialect.boolean if column.kind is ColumnType.BOOLEAN else 'TEXT'},\n"
@@ -233,7 +233,7 @@ def _extend(warehouse: Warehouse) -> None:
 
 
 def _made_for(warehouse: Warehouse, complaint: str) -> dict[str, int]:
-    """The streams that the warehouse has tables of, and the schema of these."""
+    """The streams whose tables the warehouse has, each with its schema number."""
     try:
         made = warehouse.execute("SELECT version, stream FROM warehouse_schema").fetchall()
     except duckdb.CatalogException:
@@ -287,7 +287,7 @@ def _of_stream(stream: Stream) -> WarehouseLayout:
             ON landed.sync_id = extracted.records_of AND landed.batch = extracted.batch
         WHERE extracted.stream = '{stream.name}'
     """
-    # What a record was, from when to when (valid_to is NULL while it still is).
+    # The versions of each record with their time spans; valid_to is NULL for the current version.
     history = f"""
         SELECT
             organization_id, connected_integration_id, id, {columns}, attributes, content_hash,

@@ -1,4 +1,4 @@
-"""Questions about past syncs: of one stream of an integration, or of all integrations."""
+"""Queries about past syncs, of one stream of an integration or of all integrations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elt_assets.sync.state.ledger import (
 from elt_assets.sync.streams import Stream, StreamKey
 
 SETTLED = (Status.APPLIED, Status.UNCHANGED, Status.QUARANTINED)
-"""Statuses of syncs whose listing the latest table was compared with."""
+"""Statuses of syncs whose records were compared with the latest table."""
 
 
 def sql_list(statuses: Collection[Status]) -> str:
@@ -44,7 +44,8 @@ ENABLED_AND_NEWEST_SETTLED = """
     WHERE c.enabled = 1
 """
 """Every enabled integration (`c`), the state of its latest table of a stream (`v`), and the sync
-that made it (`s`); NULL where there is none yet. Its one parameter is the stream."""
+that made that state (`s`); `v` and `s` are NULL where there is none yet. The one parameter is the
+stream's name."""
 
 
 NEWEST_SETTLED = """
@@ -111,7 +112,7 @@ def certificate_before(
 
 
 def recent_harm(database: OperationalDatabase, key: StreamKey, since: str) -> RecentHarm:
-    """What extractions that settled after `since` did that can harm; decisions do not count."""
+    """Harmful changes of extractions that settled after `since`; approvals do not count."""
     rows = database.rows(
         f"""
         SELECT coalesce(sum(deletes), 0) AS deletes,
@@ -147,8 +148,10 @@ def recent(database: OperationalDatabase, ref: IntegrationRef | None, limit: int
 
 
 class News(msgspec.Struct, frozen=True):
-    """What has happened to syncs since a moment: how many ended, how many of them need a person's
-    eye (failed or quarantined), how many were decided on; and the moment of the newest of all.
+    """What has happened to syncs since a moment.
+
+    `ended` counts the syncs that ended, `troubled` those of them that need a person's attention
+    (failed or quarantined), `decided` the decisions. `newest` is the time of the newest of all.
     """
 
     ended: int = 0
@@ -158,7 +161,7 @@ class News(msgspec.Struct, frozen=True):
 
 
 def news_since(database: OperationalDatabase, moment: str) -> News:
-    """The news after `moment`; all there are for an empty text."""
+    """The news after `moment`; of all syncs in the ledger if it is ''."""
     troubled = sql_list((Status.FAILED, Status.QUARANTINED))
     rows = database.rows(
         f"""
@@ -187,7 +190,7 @@ def news_since(database: OperationalDatabase, moment: str) -> News:
 def begun(
     database: OperationalDatabase, stream: Stream, refs: Iterable[IntegrationRef]
 ) -> set[IntegrationRef]:
-    """Those of `refs` of which a sync of `stream` was ever begun."""
+    """Return the integrations of `refs` for which a sync of `stream` was ever begun."""
     rows = database.rows(
         f"""
         SELECT first AS organization_id, second AS connected_integration_id
@@ -208,7 +211,7 @@ def begun(
 def statuses_of(
     database: OperationalDatabase, stream: Stream, sync_id: str, refs: Iterable[IntegrationRef]
 ) -> dict[IntegrationRef, Status]:
-    """The status of that sync for those of `refs` that began it."""
+    """The status of the sync `sync_id` for each integration of `refs` that began it."""
     rows = database.rows(
         f"""
         SELECT s.organization_id, s.connected_integration_id, s.status
@@ -227,7 +230,7 @@ def statuses_of(
 def newest_of_each(
     database: OperationalDatabase, stream: Stream, statuses: Collection[Status] = tuple(Status)
 ) -> list[SyncRow]:
-    """The newest sync of every integration, where that is in one of `statuses`."""
+    """The newest sync of every integration, if its status is one of `statuses`."""
     rows = database.rows(
         f"""
         SELECT s.*
@@ -251,9 +254,10 @@ def newest_of_each(
 
 
 def newest_totals(database: OperationalDatabase, stream: Stream) -> dict[IntegrationRef, Row]:
-    """What the newest sync of every integration staged, and rows in latest since one settled.
+    """Per integration: what its newest sync staged, and the rows in latest after the last apply.
 
-    `latest` is None, and `settled` 1, where the sync that made the table is not in the ledger.
+    `settled` is 0 before the first sync settles. `latest` is None, with `settled` 1, where the
+    sync that made the latest table is no longer in the ledger.
     """
     rows = database.rows(
         """
@@ -287,7 +291,7 @@ def newest_totals(database: OperationalDatabase, stream: Stream) -> dict[Integra
 
 
 def unsettled(database: OperationalDatabase) -> list[SyncRow]:
-    """Syncs that were begun, have not settled, can go on, and are the newest of their stream."""
+    """The newest sync of each stream, if it has not settled and can be continued."""
     rows = database.rows(
         f"""
         SELECT s.*
@@ -309,7 +313,7 @@ def unsettled(database: OperationalDatabase) -> list[SyncRow]:
 
 
 def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None) -> list[SyncRow]:
-    """Syncs whose withheld changes wait for a decision: the newest settled one of a stream."""
+    """Syncs whose withheld changes wait for a decision; only the newest settled of each stream."""
     one = "" if ref is None else "AND s.organization_id = ? AND s.connected_integration_id = ?"
     rows = database.rows(
         f"""
@@ -324,7 +328,7 @@ def quarantined(database: OperationalDatabase, ref: IntegrationRef | None = None
 
 
 def quarantined_since(database: OperationalDatabase, row: SyncRow) -> str:
-    """When the first of the syncs in a row settled that withheld the same changes as `row`."""
+    """When the first of the consecutive syncs that withheld the same changes as `row` settled."""
     key = row.key.values
     rows = database.rows(
         f"""

@@ -15,9 +15,9 @@ class Version:
     """State of one integration's latest table.
 
     `version` counts the syncs that settled; `ordinal` is that of the newest of them.
-    `watermark` is the newest change seen, by the provider's time, `mark` the place in its history
-    that the source gave, and `full_at` when everything was last read completely; None asks for it
-    to be read next.
+    `watermark` is the newest change time seen, by the provider's clock. `mark` is the place in the
+    provider's history that the source returned. `full_at` is when everything was last read
+    completely; None makes the next sync read everything.
     """
 
     version: int = 0
@@ -29,9 +29,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a sync that settles has read.
+    """How far a sync that settles has read.
 
-    A watermark only rises, and stays where it is None. `full_at` and `mark` become what is given.
+    A watermark only rises; None keeps the recorded one. `full_at` and `mark` replace the recorded
+    values.
     """
 
     watermark: str | None = None
@@ -41,14 +42,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The sync that made the latest table what it is, and the version it made."""
+    """The newest sync that was applied to the latest table, and the version it made."""
 
     sync_id: str
     version: int
 
 
 def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Version:
-    """The latest table's version and newest ordinal now."""
+    """The current state of the latest table; version 0 before the first sync."""
     rows = source.rows(
         f"""
         SELECT version, ordinal, watermark, full_at, mark
@@ -61,7 +62,7 @@ def current(source: Transaction | OperationalDatabase, key: StreamKey) -> Versio
 
 
 def applied(database: OperationalDatabase, key: StreamKey) -> Applied | None:
-    """What the latest table of the integration was made by; None before the first sync."""
+    """The newest sync that was applied to the latest table; None before the first."""
     rows = database.rows(
         f"SELECT sync_id, version FROM integration_versions WHERE {ONE_STREAM}", key.values
     )
@@ -71,8 +72,7 @@ def applied(database: OperationalDatabase, key: StreamKey) -> Applied | None:
 def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: Reading) -> bool:
     """Compare and set: make `row` the newest settled sync if the version is still `expected`.
 
-    A known watermark that lies behind the beginning of `row` was a provider's mistake and is
-    dropped.
+    A recorded watermark later than the start of `row` was a provider's mistake and is dropped.
     """
     key = row.key.values
     if expected.version == 0:
@@ -106,7 +106,7 @@ def advance(transaction: Transaction, expected: Version, row: SyncRow, reading: 
 
 
 def set_version(transaction: Transaction, key: StreamKey, version: int, sync_id: str) -> None:
-    """Set the latest table's version outright; only rebuilding from the log does this."""
+    """Set the latest table's version without comparing; only rebuilding from the log does this."""
     transaction.execute(
         """
         INSERT INTO integration_versions VALUES (?, ?, ?, ?, 0, ?, ?, NULL, NULL, NULL)

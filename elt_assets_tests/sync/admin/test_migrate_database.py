@@ -139,7 +139,7 @@ def test_a_target_that_holds_something_else_is_refused_and_nothing_changed(
     with SyncService.open(there) as platform:
         platform.registry.add(ACME, "rest", PROVIDER_DATA)
     before = contents(target)
-    with pytest.raises(InvalidInput, match="is not empty, and not what an interrupted move"):
+    with pytest.raises(InvalidInput, match="is not empty, and not left over from an interrupted"):
         migrate(source_of(filled), target)
     assert contents(target) == before
     assert filled.sync(OTHER, sync_id="s3").status is Status.UNCHANGED, "the file is still open"

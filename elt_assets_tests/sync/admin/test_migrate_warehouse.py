@@ -90,7 +90,7 @@ def test_what_was_synced_in_the_lake_already_is_not_overwritten(
     assert company.sync(sync_id="s3").status is Status.APPLIED
     company.platform.close()
     (refused,) = move(tmp_path / "home")
-    assert "holds something else in" in (refused.error or "")
+    assert "in the lake differ from those in its file" in (refused.error or "")
     assert (tmp_path / "home/olap/acme/main.duckdb").exists()
 
 

@@ -148,5 +148,5 @@ def test_one_that_is_being_synced_keeps_its_old_files_and_is_named(
 
 def test_a_folder_that_cannot_be_made_is_named(filled: Company, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="file cannot be made"):
+    with pytest.raises(InvalidInput, match="file cannot be created"):
         export(filled.platform, tmp_path / "file")

@@ -65,5 +65,5 @@ def test_a_row_that_went_meanwhile_is_not_passed_over(
     images.load_hashes()
     with synced.platform.database.transaction() as transaction:
         latest_table.remove_all(transaction, StreamKey(USERS, ACME))
-    with pytest.raises(RetryableError, match="went while they were compared"):
+    with pytest.raises(RetryableError, match="disappeared while they were compared"):
         images.load_of("SELECT id FROM latest_rows LIMIT 1")

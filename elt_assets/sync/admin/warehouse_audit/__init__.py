@@ -1,1 +1,1 @@
-"""Auditing the warehouses themselves: which of them to read, and what is wrong with each."""
+"""Audits that read the warehouses: which warehouses to read, and what is wrong with each."""

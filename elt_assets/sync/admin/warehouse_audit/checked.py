@@ -1,4 +1,4 @@
-"""Which warehouses were found right, when, and what has happened to their tables since."""
+"""Records of audits: which warehouses passed, when, and whether they have changed since."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elt_assets.sync.streams import Stream
 
 
 class LastHeld(msgspec.Struct, frozen=True):
-    """The state in which a warehouse was found right, and that moment."""
+    """The state of a warehouse when it last passed an audit, and the time of that audit."""
 
     version: int
     ordinal: int
@@ -26,8 +26,8 @@ class LastHeld(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, frozen=True):
     """A stream of an integration that was synced at least once.
 
-    `uneventful` counts the syncs since `held` that changed no row, `syncing` says that its newest
-    sync has not ended.
+    `held` is None if the warehouse never passed an audit. `uneventful` counts the syncs since then
+    that changed no row. `syncing` says that a sync of the stream is still extracting.
     """
 
     ref: IntegrationRef
@@ -39,7 +39,7 @@ class Known(msgspec.Struct, frozen=True):
 
 
 def known(database: OperationalDatabase, stream: Stream) -> list[Known]:
-    """Every registered integration of which a sync of `stream` was ever begun."""
+    """Every registered integration for which a sync of `stream` was ever begun."""
     rows = database.rows(
         f"""
         SELECT
@@ -105,9 +105,10 @@ def record(
     held: Collection[tuple[Known, str]],
     failed: Collection[Known],
 ) -> None:
-    """Keep that warehouses were found right, each with what shows that it was written to.
+    """Record the result of an audit.
 
-    Of those that `failed` nothing is kept, so that they are read again.
+    `held` are the warehouses that passed, each with its mark of the last write (`last_written`).
+    The records of those that `failed` are deleted, so that the next audit reads them again.
     """
     for one in failed:
         _forget(transaction, one.ref, "AND stream = ?", (stream.name,))
@@ -142,7 +143,7 @@ def record(
 
 
 def forget(transaction: Transaction, ref: IntegrationRef) -> None:
-    """Delete what is known of the integration's warehouse."""
+    """Delete the audit records of the integration's warehouse."""
     _forget(transaction, ref)
 
 

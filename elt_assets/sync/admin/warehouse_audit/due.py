@@ -1,4 +1,4 @@
-"""Which warehouses an audit has to read: what has changed, and a share of the rest."""
+"""Which warehouses an audit has to read: those that have changed, and a share of the rest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from elt_assets.sync.admin.warehouse_audit.checked import Known
 WITHIN = timedelta(days=7)
 """The time in which every warehouse is read at least once."""
 _ROUND = timedelta(days=6)
-"""The time that the shares of a round add up to: a day less, for a run that comes late."""
+"""The time in which the shares add up to all warehouses: a day less, in case a run is late."""
 
 
 def due(
     known: Iterable[Known], written: Mapping[IntegrationRef, str], now: datetime
 ) -> list[Known]:
-    """Those to be read now.
+    """The warehouses to be read now.
 
-    These are the ones that changed since they last held or never did, and of the others the longest
-    unread: as many as the time since the last audit is a part of a round.
+    These are the ones that never passed an audit or have changed since, and a share of the others,
+    the longest unread first. The share is the time since the last audit divided by six days.
     """
     changed: list[Known] = []
     held: list[tuple[datetime, Known]] = []
@@ -43,12 +43,12 @@ def due(
 
 
 def has_changed(one: Known, written: str) -> bool:
-    """Whether the warehouse may hold other rows than when it held, or never held."""
+    """Whether the rows of the warehouse may have changed since it passed, or it never passed."""
     held = one.held
     if held is None:
         return True
     if one.version == held.version:
-        # Not by a sync that settled.
+        # No sync has settled since; the mark of the last write shows any other change.
         return written != held.written
-    # A version that the ledger does not explain counts, too: the ledger is not kept for ever.
+    # Versions whose syncs are no longer in the ledger count as changes, too.
     return one.version - held.version != one.uneventful

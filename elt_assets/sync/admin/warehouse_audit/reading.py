@@ -1,7 +1,7 @@
-"""Reading warehouses for the audits: rows of other tenants, and whether the log gives the table.
+"""Read warehouses for audits: find rows of other tenants, and compare the log with latest.
 
-A warehouse and the latest table are compared by one number for each. Only where these differ are
-their rows compared, while the warehouse cannot be written.
+A change log and the latest table are first compared by their row counts and sums of hashes. Only
+if these differ are the rows compared, while the warehouse is locked against writes.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from elt_assets.sync.state.store_tables import has_tables
 from elt_assets.sync.streams import Stream, StreamKey
 
 _AT_ONCE = 100
-"""Integrations whose rows in the latest table are summed up by one query."""
+"""The number of integrations whose rows in the latest table one query sums up."""
 
 
 class WarehouseFinding(msgspec.Struct, frozen=True):
-    """What is wrong with a warehouse: rows of other tenants, rows that differ from the table.
+    """What is wrong with a warehouse.
 
-    `error` is why it cannot be read.
+    `strangers` counts rows of other tenants, `differing` the rows in which the change log and the
+    latest table differ. `error` is why the warehouse cannot be read.
     """
 
     strangers: int = 0
@@ -50,23 +51,23 @@ class WarehouseFinding(msgspec.Struct, frozen=True):
 
 
 class WarehousesRead(msgspec.Struct, frozen=True):
-    """The findings of an audit, and how many warehouses were right before and were not due."""
+    """The findings of an audit, and the number of warehouses that were not due."""
 
     findings: dict[IntegrationRef, WarehouseFinding]
     not_due: int
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """Rows as one number: how many they are, and the sum of their hashes."""
+    """A summary of rows: how many they are, and the sum of their hashes."""
 
     rows: int = 0
     hashes: int = 0
 
 
 def read_warehouses(platform: SyncService, stream: Stream, *, everything: bool) -> WarehousesRead:
-    """Read the warehouses that are due, or all; record which of them are right.
+    """Read the warehouses that are due, or all of them; record which of them pass.
 
-    One that is being synced is left to the next audit.
+    A warehouse that is being synced is left to the next audit.
     """
     known = checked.known(platform.database, stream)
     written = {one.ref: platform.warehouses.last_written(one.ref) for one in known}
@@ -95,7 +96,7 @@ def _parts(known: Sequence[Known]) -> Iterator[Sequence[Known]]:
 def _read(
     platform: SyncService, stream: Stream, part: Sequence[Known]
 ) -> dict[IntegrationRef, WarehouseFinding]:
-    """The findings of those that can be read now."""
+    """The findings for those warehouses of `part` that can be read now."""
     wanted = [
         one
         for one in part
@@ -128,9 +129,10 @@ def _found(
 
 
 def _summed_up(warehouse: Warehouse, stream: Stream, known: Known) -> tuple[int, Sum]:
-    """Rows of other tenants, and the rows that the log amounts to, in one query.
+    """The number of rows of other tenants, and the sum of the replayed log's rows.
 
-    Planning a query takes longer than running it for a small integration.
+    This is one query, because planning a query takes longer than running it for a small
+    integration.
     """
     tables = (stream.landed, stream.cdc, stream.withheld)
     owners = " UNION ALL ".join(
@@ -171,7 +173,7 @@ def _summed_up(warehouse: Warehouse, stream: Stream, known: Known) -> tuple[int,
 def _sums_of_latest(
     database: OperationalDatabase, stream: Stream, refs: Sequence[IntegrationRef]
 ) -> Mapping[IntegrationRef, Sum | None]:
-    """The integrations' rows in the latest table; None where a row has not the id of its key."""
+    """Sums of the integrations' rows in the latest table; None if an id does not match its key."""
     keys = ", ".join(column.name for column in stream.key)
     keyed = id_of_key(
         stream,
@@ -199,7 +201,10 @@ def _sums_of_latest(
 
 
 def differences(warehouse: Warehouse, database: OperationalDatabase, key: StreamKey) -> int:
-    """Rows of the latest table that replay or identity does not confirm, and the reverse."""
+    """The number of rows that differ between the replayed log and the latest table.
+
+    Rows of the latest table whose id does not match their tenant and key count, too.
+    """
     stream, ref = key.stream, key.ref
     version = versions.current(database, key).version
     LatestImages(warehouse, database, key).load()
