@@ -15,7 +15,7 @@ import msgspec
 from elt_assets.demo.people import Person, Population, number_of, rfc3339
 from elt_assets.errors import InvalidInput, NotFound
 
-# People added by an edit have numbers from here, above all who join in rounds.
+# People added by an edit have numbers from here on, above those of all who join in rounds.
 ADDED_FROM = 1_000_000_001
 
 Record = Person | msgspec.Raw

@@ -36,7 +36,7 @@ def departments(snapshot: Snapshot) -> tuple[Department, ...]:
 
 
 def groups_page(snapshot: Snapshot, query: Mapping[str, str], page_size: int) -> object:
-    """A page of groups. Raises `InvalidInput`."""
+    """A page of groups. Raises `InvalidInput` for a bad limit."""
     return _page([_record(one) for one in departments(snapshot)], query, page_size)
 
 
@@ -48,7 +48,7 @@ def one_group(snapshot: Snapshot, group: str) -> object:
 def members_page(
     snapshot: Snapshot, group: str, query: Mapping[str, str], page_size: int
 ) -> object:
-    """A page of one group's members. Raises `NotFound` or `InvalidInput`."""
+    """A page of one group's members. Raises `NotFound`, or `InvalidInput` for a bad limit."""
     records = [{"id": member, "type": "user"} for member in _found(snapshot, group).members]
     return _page(records, query, page_size)
 
@@ -70,7 +70,7 @@ def groups_truth(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
 
 
 def _page(records: Sequence[dict[str, str]], query: Mapping[str, str], page_size: int) -> object:
-    """A page by cursor, the last id of the previous page, so that changes do not move records."""
+    """Return the page after `cursor`, the last id of the page before: changes move no record."""
     limit = page_limit(query.get("limit"), page_size)
     start = bisect_right(records, query.get("cursor", ""), key=lambda record: record["id"])
     items = records[start : start + limit]

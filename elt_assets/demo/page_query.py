@@ -122,7 +122,7 @@ def page_limit(text: str | None, page_size: int) -> int:
 
 
 def _first(query: Mapping[str, str], limit: int) -> int | None:
-    """The place of the first record of a numbered page."""
+    """The place of the first record of a numbered page; None for a page with a cursor."""
     if "offset" in query:
         return _whole("offset", query["offset"])
     if "page" not in query:

@@ -35,7 +35,7 @@ _TWO_YEARS = 2 * 365 * 24 * 60 * 60
 # withhold.
 _SMALLEST_TO_LEAVE = 10
 
-# A sixteenth each; most names in a directory are plain ASCII.
+# Eleven sixteenths are en_US, the others a sixteenth each: most names in a directory are ASCII.
 _LOCALES = ("en_US",) * 11 + ("cs_CZ", "es_ES", "fr_FR", "ja_JP", "sv_SE")
 _DEPARTMENTS = (
     "Engineering",
@@ -128,7 +128,7 @@ class Population:
                 display_name=f"{first_name} {last_name}",
                 first_name=first_name,
                 last_name=last_name,
-                # Unique by the number, and unchanged when the name changes.
+                # The number makes the address unique; it stays the same when the name changes.
                 email=f"{first_folded}{last_folded}{number}@{_domain(self.ref.organization_id)}",
                 department=_DEPARTMENTS[department],
                 title=_TITLES[title % len(_TITLES)],
@@ -219,9 +219,9 @@ def start_of(round_: int) -> datetime:
 def truth(records: Iterable[object]) -> list[dict[str, Any]]:
     """The records that the platform should hold after reading these, ordered by external_id.
 
-    Of records with the same id, the one updated last counts, then the last one. Records without an
-    id are left out. Other missing fields are None: whether such a record is accepted is the
-    platform's decision.
+    Of several records with one id, the newest by `lastUpdated` counts, and of equally new ones the
+    last. Records without an id are left out. Other missing fields are None: whether such a record
+    is accepted is the platform's decision.
     """
     newest: dict[str, tuple[str, dict[str, Any]]] = {}
     for record in records:
@@ -256,7 +256,7 @@ _TRAITS = struct.Struct(">6HI")
 _CHANGED = struct.Struct(">QI")
 _CHANGE = struct.Struct(">II")
 
-# Each name with its ASCII part of an e-mail address.
+# Each name, with the ASCII text that stands for it in an e-mail address.
 _Names = tuple[tuple[str, str], ...]
 
 

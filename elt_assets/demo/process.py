@@ -81,7 +81,7 @@ class ProviderProcess:
         """Start the provider and return once it answers."""
         if self._process is not None:
             raise EltAssetsError("the embedded provider is running already")
-        # In a session of its own, so that Ctrl-C reaches only this process, which then stops it.
+        # The child has its own session: Ctrl-C reaches this process alone, which stops the child.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "elt_assets.demo"],
             stdin=subprocess.PIPE,

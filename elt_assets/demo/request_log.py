@@ -40,7 +40,7 @@ class RequestLog:
         return self._dropped
 
     def add(self, **facts: Any) -> None:
-        """Record an answered request with these fields of `Request`."""
+        """Record an answered request with these fields of `LoggedRequest`."""
         with self._lock:
             if len(self._entries) == self._entries.maxlen:
                 self._dropped += 1

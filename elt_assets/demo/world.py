@@ -43,7 +43,7 @@ class Snapshot:
     def one(self, user_id: str) -> Record | None:
         """The record with that id, if the integration holds it.
 
-        The id of a generated person has its number; a record of an edit may have any id.
+        A generated person's id contains the person's number; a record of an edit may have any id.
         """
         likely = number_of(user_id)
         for number in (*([] if likely is None else [likely]), *self.overlay.own):

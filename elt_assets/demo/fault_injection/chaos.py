@@ -61,7 +61,7 @@ class _Page(msgspec.Struct):
 class Afflictions:
     """The fault plans of all integrations.
 
-    `share` is the share of all other page requests that fail at first.
+    `share` is the share of page requests without a plan that fail at first.
     """
 
     def __init__(self, *, share: float, seed: int) -> None:
@@ -70,7 +70,7 @@ class Afflictions:
         self._planned: dict[IntegrationRef, Affliction] = {}
 
     def order(self, ref: IntegrationRef, plan: Plan) -> Suffered:
-        """Set the plan of `ref`. Raises `InvalidInput`."""
+        """Set the plan of `ref`. Raises `InvalidInput` for an unknown fault."""
         for order in plan.orders:
             if order.fault not in FAULTS:
                 raise InvalidInput(f"plan: there is no fault {order.fault!r}")
@@ -129,7 +129,7 @@ class Chaos:
     async def _about_one(
         self, ref: IntegrationRef, key: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer for one user, changed by the faults of the plan that concern single users."""
+        """Answer a request for one user, changed by the plan's faults that concern single users."""
         affliction = self._afflictions.planned(ref)
         orders = [] if affliction is None else affliction.plan.orders
         faults = [fault for order in orders if (fault := FAULTS[order.fault]).single]
@@ -196,7 +196,7 @@ class Chaos:
             await response(scope, receive, send)
 
     async def _clean(self, exchange: Exchange, scope: Scope, receive: Receive) -> tuple[int, bytes]:
-        """The complete answer of the application."""
+        """Return the complete answer of the application, without faults."""
         query = {name: value for name, value in exchange.query.items() if value != END}
         asked = {**scope, "query_string": urlencode(query).encode()}
         return await _answered(self._app, asked, receive)
@@ -226,7 +226,7 @@ def _requested(path: str) -> tuple[IntegrationRef | None, str | None]:
 
 
 def _resolve_alias(exchange: Exchange) -> None:
-    """Replace an alias by its cursor."""
+    """Replace a cursor that is an alias by the cursor that it stands for."""
     aliases = exchange.affliction.aliases
     cursor = exchange.query.pop("cursor", None)
     while cursor in aliases:

@@ -49,7 +49,7 @@ def _overlap(exchange: Exchange) -> object:
 
 
 def _lost_page(exchange: Exchange) -> object:
-    """An empty page with a next cursor, in place of one with records."""
+    """Remove the records of a page but keep its next cursor."""
     if not exchange.page.records:
         return False
     for record in exchange.page.records:
@@ -75,7 +75,7 @@ def _capped(exchange: Exchange) -> object:
 
 
 def _follow_the_count(exchange: Exchange) -> object:
-    """Read a cursor that is an offset; once, a person before it leaves and another one joins."""
+    """Treat the cursor as an offset; once, remove a person before it and add another person."""
     cursor = exchange.query.get("cursor", "")
     if not cursor.startswith(_COUNTED):
         return False
@@ -92,7 +92,7 @@ def _follow_the_count(exchange: Exchange) -> object:
 
 
 def _lead_by_count(exchange: Exchange) -> object:
-    """Give a next cursor that is the number of people before it."""
+    """Set the next cursor to the number of people that were served so far."""
     page = exchange.page
     seen = sum(map(len, exchange.affliction.earlier)) + len(page.records)
     page.next = f"{_COUNTED}{seen}" if page.records and seen < (page.total or 0) else None

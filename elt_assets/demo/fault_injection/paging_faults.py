@@ -80,7 +80,7 @@ def _end_here_without_a_total(exchange: Exchange) -> object:
 
 
 def _only_an_end(exchange: Exchange) -> object:
-    """An empty last page without a total, as swallowed errors often look."""
+    """Send an empty last page without a total, as providers do that swallow an error."""
     if not exchange.page.records:
         return False
     exchange.page.records, exchange.page.next, exchange.page.total = [], None, None
@@ -239,7 +239,7 @@ FAULTS = (
         INCOMPLETE,
         from_page=2,
         before_last=True,
-        # Without a total it may be a last page that names its own place.
+        # Without a total, this may be a last page that names itself as the next one.
         needs=_TOTAL | _CURSOR,
     ),
     Fault(

@@ -31,7 +31,7 @@ def _join(exchange: Exchange) -> None:
 
 
 def _leaves(place: int, joining: int = 0) -> Callable[[Exchange], object]:
-    """A person leaves, the first (read already) or the last (not read yet), and others join."""
+    """Remove the first person (read already) or the last (not read yet), and add others."""
 
     def begin(exchange: Exchange) -> object:
         numbers = _numbers(exchange)

@@ -273,7 +273,7 @@ FAULTS = (
     _passing("status_429_for_a_second", answering(429, retry_after="1")),
     _final("status_429_for_an_hour", answering(429, retry_after="3600")),
     _passing("status_503_with_an_odd_date", answering(503, retry_after="soon")),
-    # On the first page, or on any other: that a link leads to nothing is no end.
+    # A 404 never means the end of a listing, not even after a link to a next page.
     Fault(
         "status_404",
         Family.HTTP,
@@ -282,14 +282,14 @@ FAULTS = (
         act=answering(404),
     ),
     _final("status_400_that_quotes_the_credentials", _echoing(400)),
-    # For some providers it is the end of a listing; the total decides.
+    # Some providers end a listing with 204; the total decides whether this is an end.
     Fault(
         "status_204",
         Family.HTTP,
         FAILED | INCOMPLETE,
         FAILED | INCOMPLETE,
         act=answering(204, b""),
-        # Without a total an end after a page of records cannot be told from a real one.
+        # Without a total, this answer after a page of records looks like a real end.
         needs=frozenset({Need.TOTAL}),
     ),
     _final("redirect_elsewhere", _redirected),
@@ -318,4 +318,4 @@ FAULTS = (
 )
 
 PASSING = ("status_500", "status_503", "reset_in_the_body", "closed_before_the_answer", "gzip_cut")
-"""The failures of `Layout.chaos`; a retry overcomes each."""
+"""The failures of `DemoLayout.chaos`; a retry overcomes each."""

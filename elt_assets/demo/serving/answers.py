@@ -31,7 +31,7 @@ async def body_as(request: Request, shape: type[T], what: str) -> T:
 
 
 def in_thread(handler: Callable[[Request], object]) -> Callable[[Request], Any]:
-    """An endpoint in a thread, because it may process a million people."""
+    """Return an endpoint that runs `handler` in a thread: it may process a million people."""
 
     async def endpoint(request: Request) -> Response:
         return await run_in_threadpool(lambda: json_answer(handler(request)))

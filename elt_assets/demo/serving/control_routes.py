@@ -1,4 +1,4 @@
-"""The routes that steer the embedded provider and read its truth, for tests and the demo."""
+"""The routes that control the embedded provider and read its state, for tests and the demo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elt_assets.demo.world import Directory
 
 
 class ControlRoutes:
-    """Orders and questions about a directory, its log of requests and its faults."""
+    """Routes that change and report a directory, its request log and its faults."""
 
     def __init__(
         self, directory: Directory, signins: SigninListing, afflictions: Afflictions
@@ -27,7 +27,7 @@ class ControlRoutes:
         self._afflictions = afflictions
 
     def routes(self) -> list[Route]:
-        """Below /control."""
+        """The routes below /control."""
         one = "{organization}/{integration}"
         return [
             Route("/control/worlds", in_thread(self._worlds)),

@@ -1,4 +1,4 @@
-"""The door of the embedded provider: token, number of the request, delay and log."""
+"""Middleware of the embedded provider: check the token; number, delay and log requests."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from elt_assets.errors import NotFound
 
 
 class ProviderRoutes:
-    """Answers from a directory as it is now."""
+    """The routes of one directory; each answers from its current state."""
 
     def __init__(self, directory: Directory, signins: SigninListing) -> None:
         layout = directory.layout
@@ -25,7 +25,7 @@ class ProviderRoutes:
         self._users = PageQuery(seed=layout.seed, page_size=layout.page_size)
 
     def routes(self) -> list[Route]:
-        """Below /v1."""
+        """The routes below /v1."""
         one = "/v1/{organization}/{integration}"
         return [
             Route(f"{one}/users", self._list_users),

@@ -99,9 +99,9 @@ def serve(
 
 
 class _Announced(uvicorn.Server):
-    """A server that reports its address once it serves, when signals end it in order.
+    """A server that reports its address once it serves, when signals stop it in an orderly way.
 
-    Before that, Ctrl-C raises an exception at any place, even where it is swallowed.
+    Earlier, Ctrl-C raises an exception anywhere, even in code that swallows it.
     """
 
     def __init__(
