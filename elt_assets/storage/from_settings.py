@@ -15,7 +15,7 @@ from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 def operational_database(
     settings: Settings, *, attempts: int = 10, wait: float | None = None
 ) -> OperationalDatabase:
-    """The database, not yet connected to; each try waits up to `wait` seconds for a lock."""
+    """The operational database, not yet connected; each try waits `wait` seconds for a lock."""
     address = settings.operational_address
     if address is None:
         return SqliteDatabase(
@@ -33,7 +33,7 @@ def operational_database(
 
 
 def warehouses(settings: Settings, layout: WarehouseLayout) -> Warehouses:
-    """The warehouses, not yet opened; `layout` is what a shared one holds."""
+    """The warehouses, not yet opened; `layout` has the tables and views of a lake."""
     address = settings.warehouse_address
     if address is None:
         return file_warehouses(settings, settings.warehouse_path)
@@ -41,7 +41,7 @@ def warehouses(settings: Settings, layout: WarehouseLayout) -> Warehouses:
 
 
 def file_warehouses(settings: Settings, folder: Path) -> FileWarehouses:
-    """Those that are files in `folder`."""
+    """The warehouses that are files in `folder`."""
     return FileWarehouses(
         folder,
         threads=settings.warehouse_threads,

@@ -1,7 +1,7 @@
-"""The home folder: create it, refuse one that every user can write to, repair rights.
+"""The home folder: create it, refuse one that every user can write to, repair permissions.
 
-New files get their rights from the process's umask, because DuckDB, SQLite and Dagster make files
-of their own.
+New files get their permissions from the umask of the process, because DuckDB, SQLite and Dagster
+create files themselves.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ GroupAccess = Literal["none", "read", "write"]
 
 _GROUP: dict[GroupAccess, int] = {"none": 0, "read": 0o050, "write": 0o070}
 _EVERYBODY_WRITES = 0o002
-_FILES_OF_A_FETCHER = 2  # its lease and a connection
-_MOST_FILES_OF_A_FETCHER = 8  # with pages that are requested ahead
+_FILES_OF_A_FETCHER = 2  # the lock of its warehouse and a connection
+_MOST_FILES_OF_A_FETCHER = 8  # with connections that prefetch pages
 _OTHER_FILES = 256
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the home, and give what this process makes the rights that the settings say.
+    """Create the home, and set the umask so that new files get the configured permissions.
 
     Raises `InvalidInput` for a home that every user of the machine can write to.
     """
@@ -47,15 +47,15 @@ def prepare_home(settings: Settings) -> None:
             f"{stat.S_IMODE(found.st_mode):04o}): run elt-assets config secure, or chmod "
             f"{allowed:04o} {home}"
         )
-    # One that belongs to another account is a volume, whose rights its maker has chosen.
+    # A home that belongs to another account is a volume, whose creator chose its permissions.
     if found.st_uid == os.geteuid():
         _tighten(home, found, allowed)
 
 
 def allow_open_files(settings: Settings) -> None:
-    """Let this process open as many files as its fetchers need, as far as the system allows.
+    """Let this process open as many files as its extractions need, as far as the system allows.
 
-    Raises `InvalidInput` where that is too few.
+    Raises `InvalidInput` if the system's limit is too low for `ELT_ASSETS_FETCHES`.
     """
     needed = settings.fetches * _FILES_OF_A_FETCHER + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -71,7 +71,7 @@ def allow_open_files(settings: Settings) -> None:
 
 
 def refuse_name(home: Path) -> None:
-    """Raise `InvalidInput` for a path that our files cannot have."""
+    """Raise `InvalidInput` for a path in which the installation's files cannot be opened."""
     if "?" in str(home):
         raise InvalidInput(
             f"the home folder {home} has a '?' in its path, which the address of a SQLite file in "
@@ -80,14 +80,14 @@ def refuse_name(home: Path) -> None:
 
 
 def loose(settings: Settings) -> Iterator[str]:
-    """Files and folders of the home with more rights than the settings say; a line for each."""
+    """Files and folders of the home with more permissions than configured; a line for each."""
     for path, found in _files(settings):
         if stat.S_IMODE(found.st_mode) & ~_fitting(found, _allowed(settings)):
             yield f"{path} has mode {stat.S_IMODE(found.st_mode):04o}"
 
 
 def secure_files(settings: Settings) -> int:
-    """Take away what rights are too many, from the home down; how many files that was."""
+    """Remove excess permissions of the home and everything in it; return how many files changed."""
     return sum(_tighten(path, found, _allowed(settings)) for path, found in _files(settings))
 
 
@@ -96,7 +96,10 @@ def _allowed(settings: Settings) -> int:
 
 
 def _fitting(found: os.stat_result, allowed: int) -> int:
-    """What a file or folder may have; that a folder hands on its group is no right."""
+    """The permissions that a file or folder may have.
+
+    A folder may always have the setgid bit: it passes on the group and grants nothing.
+    """
     if stat.S_ISDIR(found.st_mode):
         return allowed | stat.S_ISGID
     return allowed & 0o666
@@ -112,7 +115,7 @@ def _tighten(path: Path, found: os.stat_result, allowed: int) -> bool:
 
 
 def _files(settings: Settings) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything under the home but dropped files: their senders need rights of their own."""
+    """Everything in the home except dropped files, whose senders need other permissions."""
     home = settings.home
     if not home.is_dir():
         return

@@ -1,13 +1,14 @@
-"""The warehouse as a DuckLake: records as Parquet files in a folder or in S3, books in PostgreSQL.
+"""The warehouse as a DuckLake: records as Parquet files in a folder or S3, the rest in PostgreSQL.
 
 All integrations share the tables, and every row names its integration. Two variables of a
-connection decide what its views show; without them it sees nothing.
+connection select the integration whose rows its views show; without them the views are empty.
 
-DuckDB writes to one database in a transaction. So records are committed first, under a `write_id`,
-and count once the books name them, in the transaction that also moves the cursor or marks the
-version. A process that dies in between leaves records that no reader sees and that upkeep removes.
-Books are in PostgreSQL proper because DuckLake keeps small changes badly: a query of any table
-reads what its catalog knows of all integrations (measured; docs/scale.md).
+A DuckDB transaction writes to one database only. So records are committed first, under a
+`write_id`. They become valid when a bookkeeping table names that id, in the transaction that also
+moves the cursor or marks the version. A process that dies in between leaves records that no reader
+sees and that upkeep removes. The bookkeeping tables are ordinary PostgreSQL tables because
+DuckLake handles small changes badly: a query of any table reads what its catalog holds of all
+integrations (measured; docs/scale.md).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _CONFLICT_BACKOFF = 1.1
 
 
 class S3(msgspec.Struct, frozen=True):
-    """Object storage that speaks S3; without an endpoint that of Amazon."""
+    """Access to S3-compatible object storage; without an endpoint, Amazon's."""
 
     endpoint: str | None
     region: str
@@ -69,10 +70,10 @@ class S3(msgspec.Struct, frozen=True):
 
 
 class LakeWarehouses(Warehouses):
-    """All integrations' records and books in one lake.
+    """All integrations' warehouses in one lake.
 
-    `data` is the folder, or the `s3://bucket/prefix`, of its files; `spill` that of what does not
-    fit into memory. `layout` is what the lake holds.
+    `data` is the folder, or the `s3://bucket/prefix`, of its files. `spill` is the folder for data
+    that does not fit into memory. `layout` has the tables and views of the lake.
     """
 
     def __init__(
@@ -126,12 +127,12 @@ class LakeWarehouses(Warehouses):
         return self._catalog.refs()
 
     def is_held(self, ref: IntegrationRef) -> bool:
-        """See `Warehouses`: also by a worker on another machine."""
+        """See `Warehouses`; true also while a worker on another machine holds it."""
         self._catalog.prepare(self._layout)
         return self._catalog.is_leased(ref)
 
     def last_written(self, ref: IntegrationRef) -> str:
-        """Nothing: the files are of all integrations."""
+        """Empty: an integration has no files of its own."""
         return ""
 
     @contextmanager
@@ -148,7 +149,7 @@ class LakeWarehouses(Warehouses):
             yield
 
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
-        """None: what integrations share is looked after as a whole (`look_after`)."""
+        """None: integrations share the files, which `look_after` maintains."""
         return None
 
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
@@ -169,7 +170,7 @@ class LakeWarehouses(Warehouses):
         return f"DuckLake in {self._data}, catalog on {catalog}"
 
     def copy(self, ref: IntegrationRef, target: Path) -> bool:
-        """False: it is no file."""
+        """False: the warehouse is not a file."""
         return False
 
     def close(self) -> None:
@@ -178,7 +179,7 @@ class LakeWarehouses(Warehouses):
 
     @contextmanager
     def _connected(self, whose: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to what all integrations share."""
+        """A connection to the tables that all integrations share."""
         self._catalog.prepare(self._layout)
         with (
             self._translated(whose),
@@ -199,10 +200,10 @@ class LakeWarehouses(Warehouses):
     def _make(self, root: duckdb.DuckDBPyConnection) -> None:
         if self._s3 is None:
             self._make_folder()
-        # Alone only where there is something to make: a sync that begins would otherwise wait
-        # until everything that is being added is there.
+        # Take the exclusive lock only to create something: a sync that begins would otherwise wait
+        # until all running additions are committed.
         if not self._catalog.has_lake():
-            # Attaching makes a lake, and two at once would make one each.
+            # Attaching creates the lake; two processes at once would each create one.
             with self._catalog.alone():
                 self._attach(root)
                 self._make_tables(root)
@@ -240,13 +241,13 @@ class LakeWarehouses(Warehouses):
 
     def _set_up(self, root: duckdb.DuckDBPyConnection) -> None:
         with self._making:
-            # The first one makes what is missing, before another looks.
+            # The first instance creates what is missing before any other checks.
             if not self._made:
                 self._make(root)
                 self._made = True
             else:
                 self._attach(root)
-        # A view is bound when it is made; without an integration it shows nothing.
+        # Creating a view binds these variables, so they must exist; empty, they select no rows.
         root.execute("SET VARIABLE organization_id = ''; SET VARIABLE integration_id = ''")
         for table in self._layout.tables:
             root.execute(f"CREATE VIEW {table.name} AS {seen_rows(table, self._catalog.schema)}")
@@ -299,7 +300,7 @@ class LakeWarehouses(Warehouses):
             translated = _translate(self._secrets.redact(str(error)), error, whose)
             if translated is None:
                 raise
-            # Not chained: what DuckDB says may hold the address with its password.
+            # Not chained: DuckDB's message may contain the address with its password.
             raise translated from None
 
 
@@ -307,7 +308,7 @@ def _translate(text: str, error: duckdb.Error, whose: str) -> SyncError | None:
     first = text.splitlines()[0] if text else type(error).__name__
     if LEASE_LOST in text:
         return WarehouseBusy(
-            f"{whose}: another worker took it over, since this one was cut off; what this one "
+            f"{whose}: another worker took it over after this one lost its lease; what this one "
             "had not committed is dropped"
         )
     if "does not match existing data path" in text.lower() or "DATA_PATH" in text:

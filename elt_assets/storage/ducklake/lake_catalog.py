@@ -1,12 +1,12 @@
-"""The lake's catalog database on PostgreSQL: books, leases and locks.
+"""The lake's catalog database on PostgreSQL: bookkeeping tables, leases and locks.
 
 A lease is a lock of the server that ends with its connection, so that a dead worker is noticed at
-once, and a number that rises with every holder (`epoch`). A worker that was cut off and comes back
-still believes that it holds the lock. Its writes carry its number, and are refused (a fencing
+once, and a number that rises with every holder (`epoch`). A worker that lost its connection may
+still believe that it holds the lock. Its writes carry its number, and are refused (a fencing
 token: Kleppmann, "How to do distributed locking", 2016).
 
-DuckLake refuses to remove rows of a table while others add to it, whichever rows they are. So
-processes that add hold a lock together, and a process that removes holds it alone.
+DuckLake refuses to remove any rows of a table while another process adds rows to it. Processes
+that add rows therefore share a lock, and a process that removes rows takes it exclusively.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from elt_assets.storage.warehouse.warehouse import (
 )
 
 _VERSION = 1
-"""Of what this module makes; tables of integrations have their own."""
+"""Version of the tables that this module creates; the integrations' tables have their own."""
 
 _LEASES = """
 CREATE TABLE IF NOT EXISTS integration_leases (
@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS integration_leases (
     PRIMARY KEY (organization_id, connected_integration_id)
 )
 """
-# Records are in the lake as soon as they are written there, and count once they are named here.
+# Records are in the lake as soon as they are written; they are valid once this table names them.
 _WRITES = """
 CREATE TABLE IF NOT EXISTS stored_writes (
     organization_id VARCHAR NOT NULL,
@@ -65,14 +65,14 @@ _LOCK = "pg_advisory_lock"
 _LAKE = "the lake"
 _FILES = "the lake's files"
 LEASE_LOST = "this lease was taken over"
-"""What the server says to a worker that was cut off and comes back."""
+"""The server's error for a worker that lost its lease and still writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to work on an integration, with an `epoch` that rises with every holder.
 
-    0 is the epoch of a reader, which writes nothing.
+    A reader, which writes nothing, has epoch 0.
     """
 
     ref: IntegrationRef
@@ -103,9 +103,9 @@ class LakeCatalog:
         return str(self._database)
 
     def prepare(self, layout: WarehouseLayout) -> None:
-        """Make the schema and the tables of books where they are missing, once in this process.
+        """Create the schema and the bookkeeping tables if they are missing, once per process.
 
-        Raises `WarehouseDamaged` when another release made them.
+        Raises `WarehouseDamaged` when another release created them.
         """
         with self._preparing:
             if not self._prepared:
@@ -157,13 +157,13 @@ class LakeCatalog:
 
     @contextmanager
     def leased(self, ref: IntegrationRef, *, read_only: bool) -> Iterator[Lease]:
-        """The integration for the block: alone, or with other readers.
+        """Hold the lease of the integration during the block, exclusively or with other readers.
 
-        Raises `WarehouseBusy` when another worker keeps it longer than `lock_wait`.
+        Raises `WarehouseBusy` when another worker keeps the lease longer than `lock_wait`.
         """
         with self._database.session() as session:
             waiting_for_lock(self._lock_wait)(self._lock, session, ref, shared=read_only)
-            # Where a machine vanished, its lock should not last for hours.
+            # The server should notice within minutes, not hours, that a machine has vanished.
             session.rows(_NOTICE_SOON)
             try:
                 yield Lease(ref, session, 0 if read_only else self._risen(session, ref))
@@ -182,26 +182,26 @@ class LakeCatalog:
 
     @contextmanager
     def adding(self, session: LockSession) -> Iterator[None]:
-        """The right to add records to the lake, shared with all that add."""
+        """Hold the right to add records to the lake, shared with other adding processes."""
         with self._locked(session, _LAKE, "_shared"):
             yield
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """The right to change the lake while no process adds anything; hold it briefly."""
+        """Hold the right to change the lake while no process adds anything; only for short work."""
         with self._database.session() as session, self._locked(session, _LAKE):
             yield
 
     @contextmanager
     def looking_after(self) -> Iterator[None]:
-        """The right to merge, replace and delete the lake's files, while others add."""
+        """Hold the right to merge, replace and delete the lake's files; adding may continue."""
         with self._database.session() as session, self._locked(session, _FILES):
             yield
 
     def fence(self, lease: Lease) -> str:
-        """A statement of PostgreSQL's that fails where the lease is no longer the newest.
+        """A PostgreSQL statement that fails unless the lease is the newest of its integration.
 
-        In a transaction it also keeps anybody from taking the lease until that has ended.
+        In a transaction, it also keeps other workers from taking the lease until the end.
         """
         return f"""
             DO $fence$ BEGIN
@@ -232,7 +232,7 @@ class LakeCatalog:
         return bool(rows)
 
     def forget(self, ref: IntegrationRef, layout: WarehouseLayout) -> None:
-        """Delete all of the integration's books; its records then count no more."""
+        """Delete the integration's rows in all bookkeeping tables; its records are then invalid."""
         books = [table.name for table in layout.tables if not table.records]
         with self._database.transaction(ref.partition_key) as transaction:
             for table in (*books, "stored_writes", "integration_leases"):
@@ -243,14 +243,14 @@ class LakeCatalog:
                 )
 
     def has_lake(self) -> bool:
-        """Whether DuckLake's own tables are there."""
+        """Whether DuckLake's own tables exist."""
         (row,) = self._database.rows(
             "SELECT to_regclass(?) IS NOT NULL AS made", (f'"{self.schema}".ducklake_metadata',)
         )
         return bool(row["made"])
 
     def inspect(self) -> str:
-        """Version and rights; writes nothing. Raises what keeps it from being used."""
+        """Describe version and rights; write nothing. Raises the error that prevents its use."""
         (row,) = self._database.rows(
             """
             SELECT

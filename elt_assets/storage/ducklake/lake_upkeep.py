@@ -1,4 +1,4 @@
-"""Upkeep of a lake: remove records that no book names, merge small files, delete old ones.
+"""Upkeep of a lake: remove invalid records, merge small files, delete old ones.
 
 `LakeWarehouses` takes the locks of `lake_catalog` that upkeep needs.
 """
@@ -16,22 +16,23 @@ from elt_assets.storage.warehouse.warehouse import Upkeep, WarehouseLayout, is_t
 LAKE = "lake"
 BOOKS = "books"
 _UNNAMED = 86_400
-"""Seconds after which records that the books do not name are left over from something that died."""
+"""Seconds after which unnamed records are taken to be left over from a process that died."""
 _READ = "1 hour"
-"""How long a reader may go on reading files that were replaced."""
+"""How long a reader may continue to read files that were replaced."""
 
 
 def new_write_id() -> str:
-    """A name for records that are written together; begins with the time, so that it has an age."""
+    """A new id for records that are written together; it begins with the time, to show its age."""
     return f"{time.time_ns():016x}-{uuid4().hex[:16]}"
 
 
 def remove_unnamed(
     connection: duckdb.DuckDBPyConnection, layout: WarehouseLayout, schema: str, dry_run: bool
 ) -> Upkeep:
-    """Remove records that the books have not named for a day, or only count them.
+    """Remove records that `stored_writes` has not named within a day, or only count them.
 
-    What the catalog itself holds of the lake becomes files. No process may add meanwhile.
+    Records that DuckLake keeps inside the catalog are moved to files. The caller must ensure that
+    no process adds records meanwhile.
     """
     found = sum(
         _unnamed(connection, table.name, schema, dry_run)
@@ -44,7 +45,7 @@ def remove_unnamed(
 
 
 def tidy_files(connection: duckdb.DuckDBPyConnection) -> list[Upkeep]:
-    """Merge small files, forget past states, delete files that are an hour out of use."""
+    """Merge small files, delete snapshots older than an hour, delete files unused since then."""
     for merging in ("ducklake_rewrite_data_files", "ducklake_merge_adjacent_files"):
         connection.execute(f"CALL {merging}('{LAKE}')")
     expired = _count(
@@ -67,7 +68,7 @@ def tidy_files(connection: duckdb.DuckDBPyConnection) -> list[Upkeep]:
 def erase(
     connection: duckdb.DuckDBPyConnection, layout: WarehouseLayout, schema: str, ref: IntegrationRef
 ) -> None:
-    """Remove the integration's records, and every past state in which they were there."""
+    """Remove the integration's records, and every snapshot that contains them."""
     for table in layout.tables:
         if table.records:
             connection.execute(f"DELETE FROM {LAKE}.{table.name} WHERE {is_tenant(ref)}")
@@ -77,16 +78,17 @@ def erase(
 
 
 def _forgetting(schema: str) -> str:
-    """Statements of PostgreSQL's by which DuckLake's catalog forgets removed users.
+    """PostgreSQL statements that erase removed users' values from DuckLake's catalog.
 
-    It remembers each column's smallest and largest value ever, of all rows together, and leaves
-    out what cannot lie between them. Bounds of nothing would be taken for those of no rows, and
-    the next rows' for those of all: other integrations' rows would be hidden. So they become the
-    widest. Files have their own to be found by.
+    The catalog records each column's smallest and largest value over all rows of a table, and a
+    query skips tables by these bounds. Bounds of NULL would count as those of an empty table, and
+    the bounds of the next rows as those of all rows, so that rows of other integrations would be
+    hidden. The bounds are therefore set to the widest possible. Each file has bounds of its own,
+    which still let queries skip files.
 
-    A process that has read the bounds continues from them, and would write them again, until
-    the next file has another number. And of rows that are kept in the catalog itself, those that
-    were deleted stay although no state is left in which they were there.
+    A process that has read the old bounds would write them again, unless the number of the next
+    file has changed; so that number is increased. Deleted rows that are kept inside the catalog
+    remain there after the last snapshot that contains them; so they are deleted here.
     """
     named = " AND ".join(
         (

@@ -38,7 +38,7 @@ _SEEN = (
 
 
 class LakeWarehouse(Warehouse):
-    """An integration's part of the lake."""
+    """An integration's rows in the lake."""
 
     def __init__(
         self,
@@ -64,16 +64,17 @@ class LakeWarehouse(Warehouse):
         return reading
 
     def create(self, layout: WarehouseLayout) -> None:
-        """Nothing: all integrations share what was made with the lake."""
+        """Do nothing: all integrations share tables that are created with the lake."""
 
     def extend(self, layout: WarehouseLayout) -> None:
-        """Nothing: the catalog is extended when it is prepared."""
+        """Do nothing: `LakeCatalog.prepare` adds the columns."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """See `Warehouse`: records first, then the books that name them.
+        """See `Warehouse`: records are committed first, then the bookkeeping rows that name them.
 
-        What the block changes in books happens at its end, in the order in which it was said.
+        Changes of bookkeeping tables are carried out when the block ends, in the order of the
+        calls.
         """
         if self._lease.epoch == 0:
             raise PermanentError(f"{self._lease.ref}: its warehouse was opened for reading only")
@@ -125,7 +126,7 @@ class LakeWarehouse(Warehouse):
         )
 
     def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
-        """See `Warehouse`; of records, what names them goes."""
+        """See `Warehouse`; of records, only the rows that name them are deleted."""
         if table in self._records:
             self._do_at_the_end(lambda: self._drop(table, where, parameters))
         else:
@@ -134,20 +135,20 @@ class LakeWarehouse(Warehouse):
             )
 
     def grow(self) -> None:
-        """Nothing: files of a lake are never added to."""
+        """Do nothing: files of a lake are never extended."""
 
     def unload(self) -> None:
-        """Nothing: what is committed is in files."""
+        """Do nothing: committed data is in files and takes no memory."""
 
     def detach(self) -> bool:
-        """False: the lease is a session of PostgreSQL's, which must not be many in any case."""
+        """False: the lease needs its PostgreSQL session; there must be few of those anyway."""
         return False
 
     def attach(self) -> None:
-        """Nothing: it was never detached."""
+        """Do nothing: the warehouse is never detached."""
 
     def make_room(self, added: int) -> None:
-        """Let the memory limit be at least so many bytes above the usual one, until the end."""
+        """Raise the memory limit to at least `added` bytes above the usual one, until closed."""
         self._make_room(added)
 
     def _at_the_end(self, sql: str, parameters: Parameters | None) -> None:
@@ -177,8 +178,8 @@ class LakeWarehouse(Warehouse):
         ).fetchall()
         if any(some and not every for _, every, some in writes):
             raise BooksUnbalanced(
-                f"{self._lease.ref}: records of {table} that were written together were to be "
-                "dropped one without the other. This is a defect of the platform"
+                f"{self._lease.ref}: a delete would drop some records of {table} and keep others "
+                "that were written together with them. This is a defect of the platform"
             )
         gone = [write_id for write_id, _, some in writes if some]
         if gone:
@@ -193,7 +194,7 @@ class LakeWarehouse(Warehouse):
 
 
 def see(connection: duckdb.DuckDBPyConnection, ref: IntegrationRef) -> None:
-    """Let the connection see what is of `ref`."""
+    """Point the connection at the rows of integration `ref`."""
     connection.execute(
         f"SET VARIABLE organization_id = {literal(ref.organization_id)};"
         f"SET VARIABLE integration_id = {literal(ref.integration_id)}"
@@ -201,14 +202,14 @@ def see(connection: duckdb.DuckDBPyConnection, ref: IntegrationRef) -> None:
 
 
 def seen_rows(table: Table, schema: str) -> str:
-    """A query of the rows of the table that the connection's integration has."""
+    """A query of the table's rows that belong to the connection's integration."""
     if table.records:
         return f"SELECT * EXCLUDE (write_id) FROM ({_standing(table.name, schema)})"
     return f'FROM {BOOKS}."{schema}".{table.name} WHERE {_SEEN}'
 
 
 def _standing(table: str, schema: str) -> str:
-    """SQL for the records that the books name."""
+    """SQL for the valid records: those that `stored_writes` names."""
     return f"""
         FROM {LAKE}.{table}
         WHERE {_SEEN} AND write_id IN (

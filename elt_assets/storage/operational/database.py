@@ -1,7 +1,7 @@
-"""The operational database: what SQLite and PostgreSQL have in common.
+"""The operational database: the parts that SQLite and PostgreSQL share.
 
-Transactions, pooled connections, retries while it is busy, and migrations of its schema. `sync` has
-the statements about integrations, syncs and users.
+These are transactions, pooled connections, retries while the database is busy, and migrations of
+its schema. The statements about integrations, syncs and users are in `sync`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MIGRATIONS = "elt_assets.storage.operational.migrations"
 
 
 class TenantTables(NamedTuple):
-    """Tables with rows of organizations: those that applications read, and others."""
+    """Tables with rows of organizations: those that applications read, and internal ones."""
 
     readable: Sequence[str] = ()
     internal: Sequence[str] = ()
@@ -51,7 +51,10 @@ NO_TABLES = TenantTables()
 
 
 class TableColumn(msgspec.Struct, frozen=True):
-    """A column of a table; `kind` is text, integer, real or boolean, `key` its place in the key."""
+    """A column of a table.
+
+    `kind` is text, integer, real or boolean. `key` is the place in the primary key from 1, or 0.
+    """
 
     name: str
     kind: str
@@ -60,7 +63,7 @@ class TableColumn(msgspec.Struct, frozen=True):
 
 
 class Transaction(ABC):
-    """An open transaction; everything in it happens, or nothing."""
+    """An open transaction: all of its changes are committed, or none."""
 
     dialect: SqlDialect
 
@@ -95,8 +98,9 @@ class Transaction(ABC):
 class OperationalDatabase(ABC):
     """A database and a pool of ADBC connections to it.
 
-    A write that finds the database busy, and anything that finds it out of reach before it
-    began, is tried `attempts` times, from `first_wait` seconds, doubling with jitter.
+    A write that finds the database busy is tried `attempts` times, and so is any operation that
+    cannot reach the database before it begins. The wait starts at `first_wait` seconds and doubles,
+    with jitter.
     """
 
     dialect: SqlDialect
@@ -109,20 +113,20 @@ class OperationalDatabase(ABC):
         self._idle_guard = threading.Lock()
 
     def __str__(self) -> str:
-        """The database as messages name it; no secret."""
+        """The name of the database for messages, without secrets."""
         return self._name
 
     @property
     @abstractmethod
     def exists(self) -> bool:
-        """Whether an installation is there already."""
+        """Whether the database already has an installation."""
 
     @abstractmethod
     def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
         """Bring the schema up to date: numbered migrations, each once, then `also`.
 
         `also` are idempotent statements (`CREATE TABLE IF NOT EXISTS …`) for tables that
-        are made from declarations; `tenants` says whose rows some of them hold.
+        are made from declarations; `tenants` names the tables with rows of organizations.
         Raises `DatabaseDamaged` when the database was written by a newer version.
         """
 
@@ -130,12 +134,13 @@ class OperationalDatabase(ABC):
     def transaction(self, on: str = "") -> Iterator[Transaction]:
         """A write transaction, committed when the block ends and rolled back when it raises.
 
-        `on` is what it is about: two on one thing never overlap, those on different things
-        may. One that names nothing overlaps with none.
+        `on` names what the transaction concerns, such as an integration. Two transactions with
+        the same name never overlap, those with different names may. A transaction without a name
+        overlaps with no other.
 
-        Raises `DatabaseBusy` when others leave no way in, `DatabaseUnavailable` when the
-        database cannot be reached, `WriteInterrupted` when it is unknown whether it was
-        committed, and `StorageFull` and `DatabaseDamaged` for what is reported inside.
+        Raises `DatabaseBusy` when others keep their locks too long, `DatabaseUnavailable` when the
+        database cannot be reached, `WriteInterrupted` when it is unknown whether the transaction
+        was committed, and `StorageFull` and `DatabaseDamaged` for errors inside the block.
         """
         with self._turn():
             connection = self._persistently(
@@ -151,7 +156,7 @@ class OperationalDatabase(ABC):
                     raise
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """All rows of a query in a snapshot of its own; never waits for a writer."""
+        """All rows of a query, in its own snapshot; it never waits for a writer."""
 
         def query() -> list[Row]:
             with self._connection() as connection, self._translated():
@@ -161,7 +166,7 @@ class OperationalDatabase(ABC):
 
     @contextmanager
     def snapshot(self) -> Iterator[Transaction]:
-        """For several queries that agree with each other; writers go on."""
+        """Read one consistent state with several queries; writers are not blocked."""
         connection = self._persistently(self._looking, DatabaseUnavailable, DatabaseBusy)
         with self._given_back(connection):
             with self._translated():
@@ -184,30 +189,31 @@ class OperationalDatabase(ABC):
 
     @abstractmethod
     def inspect(self) -> str:
-        """Describe it in a line: its version, its rights, whether an installation is there.
+        """Describe the database in a line: version, rights, whether it has an installation.
 
-        Writes nothing. Raises what would keep an installation from using it.
+        Writes nothing. Raises the error that would keep an installation from using it.
         """
 
     @abstractmethod
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
-        """Give back what deleted rows took, where that is at least this share of the whole.
+        """Reclaim the space of deleted rows, if it is at least the share `worth` of the whole.
 
-        Returns how many bytes that is; None where the database does it by itself.
+        Returns the number of bytes reclaimed, or with `dry_run` the number that would be; None
+        where the database does it by itself.
         """
 
     @abstractmethod
     def empty_log(self) -> bool:
-        """Keep nothing of what was deleted in the write-ahead log; False while it is read.
+        """Empty the write-ahead log, which may hold deleted rows; False while a reader uses it.
 
-        True also where that log is a server's own.
+        True also where the log belongs to a server.
         """
 
     @abstractmethod
     def copy(self, target: Path) -> bool:
-        """Write the database as it stands to the new SQLite file `target`, while others go on.
+        """Write a snapshot of the database to the new SQLite file `target`; writers go on.
 
-        False where it is no file: then its tables are to be copied (transfer).
+        False if the database is not a file: its tables must then be copied (`table_transfer`).
         """
 
     def close(self) -> None:
@@ -219,23 +225,23 @@ class OperationalDatabase(ABC):
 
     @abstractmethod
     def _turn(self) -> AbstractContextManager[object]:
-        """Whatever threads of this process queue at before they write."""
+        """The lock for which threads of this process queue before they write."""
 
     @abstractmethod
     def _connect(self) -> Connection:
-        """A new connection, with every statement committed at once."""
+        """A new connection in autocommit mode."""
 
     @abstractmethod
     def _begin(self, connection: Connection, on: str) -> None:
-        """Begin a transaction about `on`, before all others that wait for one."""
+        """Begin a write transaction on `on`, taking the locks that keep conflicting ones out."""
 
     @abstractmethod
     def _look(self, connection: Connection) -> None:
-        """Begin to read: whatever is read until the end stood at one moment."""
+        """Begin a read transaction in which all queries see the same state."""
 
     @abstractmethod
     def _transaction(self, connection: Connection) -> Transaction:
-        """What the block is given."""
+        """The transaction object that the block receives."""
 
     @abstractmethod
     def _rows(self, connection: Connection, sql: str, parameters: Parameters = ()) -> list[Row]:
@@ -243,7 +249,7 @@ class OperationalDatabase(ABC):
 
     @abstractmethod
     def _translate(self, error: Exception) -> SyncError | None:
-        """The driver's error in our words; None if it is a defect of the statement."""
+        """Translate an error of the driver; None if it is a defect of the statement."""
 
     def _begun(self, on: str) -> Connection:
         return self._ready(lambda connection: self._begin(connection, on))
@@ -305,7 +311,7 @@ class OperationalDatabase(ABC):
     def _dropped(self, connection: Connection, error: BaseException) -> None:
         connection.close()
         if isinstance(error, DatabaseUnavailable):
-            # The others were made with the server that is gone.
+            # The idle connections were opened to the same server, which is gone.
             self.close()
 
     def _persistently(self, act: Callable[[], T], *passing: type[SyncError]) -> T:
@@ -323,7 +329,7 @@ class OperationalDatabase(ABC):
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        # Reading a result raises OSError where executing raises the driver's own class.
+        # Reading a result raises OSError; executing a statement raises the driver's own class.
         except (adbc_driver_manager.Error, OSError) as error:
             translated = self._translate(error)
             if translated is None:
@@ -332,12 +338,12 @@ class OperationalDatabase(ABC):
 
 
 def roll_back(connection: Connection) -> None:
-    """End the transaction without it; the connection is closed by the caller in any case."""
+    """Roll the transaction back, ignoring an error of the driver."""
     try:
         with closing(connection.cursor()) as cursor:
             cursor.execute("ROLLBACK")
     except adbc_driver_manager.Error:
-        # It has rolled back by itself (a full disk does that, and so does a lost connection).
+        # The database has already rolled back, as after a full disk or a lost connection.
         return
 
 

@@ -1,9 +1,9 @@
-"""Who may read the latest tables on PostgreSQL: storing, applying and comparing that access.
+"""Who may read the latest tables on PostgreSQL: store, apply and compare that access.
 
 Row security also covers the tables that no role but the owner reads, in case a right on them is
 granted by hand.
 
-The wanted access is a row of the database. Only `secure` changes that row. Opening the platform
+The wanted access is a row of the database. Only `secure` changes that row. Opening the installation
 applies it to new tables, and a setting that is absent changes nothing.
 """
 
@@ -21,7 +21,7 @@ Query = Callable[[str, Parameters], list[Row]]
 _WANTED = "reader_access"
 _POLICY = "own_organization"
 _OWN_ROWS = "organization_id = current_setting('elt_assets.organization_id', true)"
-# As PostgreSQL writes the same condition.
+# The same condition in PostgreSQL's own notation.
 _AS_STORED = "(organization_id = current_setting('elt_assets.organization_id'::text, true))"
 
 
@@ -32,7 +32,7 @@ class ReaderAccess(msgspec.Struct, frozen=True):
     row_security: bool = False
 
     def __str__(self) -> str:
-        """For people."""
+        """The access in words."""
         if self.reader is None:
             return "no role reads the latest tables"
         seen = "one organization at a time" if self.row_security else "all organizations"
@@ -40,7 +40,7 @@ class ReaderAccess(msgspec.Struct, frozen=True):
 
 
 def prepare(transaction: Transaction) -> None:
-    """Make the table that holds the wanted access."""
+    """Create the table that holds the wanted access."""
     transaction.execute(
         f'CREATE TABLE IF NOT EXISTS {_WANTED} (reader TEXT COLLATE "C",'
         " row_security BOOLEAN NOT NULL)"
@@ -49,7 +49,7 @@ def prepare(transaction: Transaction) -> None:
 
 def wanted(query: Query) -> ReaderAccess | None:
     """The access that was last secured; None if it never was."""
-    # An installation of an earlier release has no such table until it is opened.
+    # An installation of an earlier release has no such table until this release migrates it.
     if not query("SELECT 1 AS found WHERE to_regclass(?) IS NOT NULL", (_WANTED,)):
         return None
     rows = query(f"SELECT reader, row_security FROM {_WANTED}", ())
@@ -57,10 +57,10 @@ def wanted(query: Query) -> ReaderAccess | None:
 
 
 def secure(transaction: Transaction, tables: TenantTables, access: ReaderAccess) -> list[str]:
-    """Store `access` and apply it; return the roles that may read no more.
+    """Store `access` and apply it; return the roles that lost the right to read.
 
-    Raises `DatabaseRefused` where the database does not end up with that access: for a role that
-    does not exist, one that row security does not bind, a grant that is another owner's.
+    Raises `DatabaseRefused` if the database cannot enforce that access: the role does not exist,
+    row security does not bind it, or another owner granted rights that remain.
     """
     _refuse_unfit(transaction.rows, tables.readable, access)
     transaction.execute(f"DELETE FROM {_WANTED}")
@@ -75,7 +75,7 @@ def secure(transaction: Transaction, tables: TenantTables, access: ReaderAccess)
 
 
 def apply(transaction: Transaction, tables: TenantTables, access: ReaderAccess) -> list[str]:
-    """Give the readable tables exactly this access; return the roles that lost theirs."""
+    """Set the rights on the tables to exactly `access`; return the roles that lost theirs."""
     schema = transaction.value("SELECT quote_ident(current_schema()) AS name")
     revoked = _grantees(transaction.rows, tables.readable) - {access.reader}
     for role in sorted(revoked, key=str):
@@ -90,7 +90,7 @@ def apply(transaction: Transaction, tables: TenantTables, access: ReaderAccess) 
         action = "ENABLE" if access.row_security else "DISABLE"
         transaction.execute(f"ALTER TABLE {table} {action} ROW LEVEL SECURITY")
         if access.row_security:
-            # The owner, as which the platform syncs, is not subject to it.
+            # The policy does not bind the owner of the tables, which is the account that syncs.
             transaction.execute(
                 f"CREATE POLICY {_POLICY} ON {table} FOR SELECT USING ({_OWN_ROWS})"
             )
@@ -104,7 +104,7 @@ def apply(transaction: Transaction, tables: TenantTables, access: ReaderAccess) 
 
 
 def differences(query: Query, tables: TenantTables, access: ReaderAccess) -> list[str]:
-    """What the database grants otherwise than `access` says; a sentence for each."""
+    """How the rights in the database differ from `access`; a sentence for each difference."""
     found = []
     for table in (*tables.readable, *tables.internal):
         (row,) = query(
@@ -126,7 +126,7 @@ def _refuse_unfit(query: Query, tables: Sequence[str], access: ReaderAccess) -> 
 
 
 def _unfit(query: Query, tables: Sequence[str], access: ReaderAccess) -> list[str]:
-    """Why the reader cannot be held to `access`."""
+    """Why the database cannot restrict the reader to `access`."""
     if access.reader is None:
         return []
     rows = query(
@@ -198,5 +198,5 @@ def _policies(query: Query, table: str) -> list[Row]:
 
 
 def quoted(name: str) -> str:
-    """A name as SQL."""
+    """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

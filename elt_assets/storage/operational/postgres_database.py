@@ -1,15 +1,17 @@
 """The operational database on a PostgreSQL server, reached through ADBC.
 
-Where SQLite has one writer, a transaction here takes advisory locks that end with it: one shared
-lock on the whole, and one of its own on what it is about (`on`). So two transactions about one
-integration never overlap, those about different ones do, and one that names nothing (a migration)
-is alone. Each statement sees what was committed before it began (READ COMMITTED): the first one
-after the lock sees everything that its previous holder wrote, which a snapshot taken with the lock
-would not. What an apply compares and sets is one UPDATE of one row, which the server locks. The
-locks are for transactions that read first and then write: the order of extractions, the names of
+SQLite has one writer at a time. Here, a transaction takes advisory locks that end with it: a shared
+lock on the schema, and an exclusive one on what it concerns (`on`). Two transactions that concern
+one integration never overlap, those on different integrations may, and one without `on` (a
+migration) excludes all others. Each statement sees what was committed before the statement began
+(READ COMMITTED). So the first statement after the lock sees everything that the previous holder
+wrote, which a snapshot from before the lock would not.
+
+The compare-and-set of an apply is one UPDATE of one row, which the server locks. The advisory locks
+serve transactions that read first and then write: the order of extractions, the names of
 integrations, the count after an apply.
 
-Text is compared byte by byte (COLLATE "C"), as SQLite does, whatever the database's language.
+Text is compared byte by byte (COLLATE "C"), as SQLite does, whatever the database's locale.
 """
 
 from __future__ import annotations
@@ -61,9 +63,9 @@ _KINDS = {
 }
 _INSTALLED = "installed_schema"
 _OLDEST = 130_000
-# Of classes 08, 57 and 58 of SQLSTATE: the connection, the server, its machine went away.
+# SQLSTATE classes 08, 57P and 58: the connection, the server or its machine failed.
 _LOST = ("08", "57P", "58")
-# Values that cannot be converted, and those that a constraint refuses.
+# SQLSTATE classes of values that cannot be converted, and of those that a constraint refuses.
 _OF_VALUES = ("22", "23")
 _CONNECTING = "Failed to connect"
 _LOST_TEXTS = ("connection", "terminat", "SSL SYSCALL", "server closed")
@@ -81,8 +83,8 @@ _NOT_YET = ("starting up", "shutting down", "not yet accepting", "in recovery")
 class PostgresDatabase(OperationalDatabase):
     """One schema of one database of a server.
 
-    A lock that another process holds is waited for `lock_timeout` seconds with each try.
-    `setting` is how the settings that lead to it begin.
+    Each try waits up to `lock_timeout` seconds for a lock that another process holds. `setting` is
+    the prefix of the settings that configure this database, for error messages.
     """
 
     dialect = PostgresDialect()
@@ -115,19 +117,19 @@ class PostgresDatabase(OperationalDatabase):
 
     @contextmanager
     def session(self) -> Iterator[LockSession]:
-        """A connection for the block, for locks that outlive a statement."""
-        # One that was kept may have been ended meanwhile; that is not the block's trouble.
+        """Lend a connection to the block, for locks that outlive a statement."""
+        # A pooled connection may have been closed meanwhile; the block must not fail for that.
         connection = self._persistently(lambda: self._ready(_answers), DatabaseUnavailable)
         with self._given_back(connection):
             yield LockSession(connection, self._translated)
 
     def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
-        """See `OperationalDatabase`; tables get the access that was last secured."""
+        """See `OperationalDatabase`; tables get the reader access that was last secured."""
         scripts, also = migrations(), [*also]
         digest = hashlib.sha256(repr([*scripts, also, tenants]).encode()).hexdigest()
         installed = self._installed()
         if installed == (len(scripts), digest):
-            # Every process that opens the database gets here; a running sync must not wait.
+            # Every process that opens the database gets here, and must not wait for running syncs.
             return
         with self.transaction() as transaction:
             self._create_schema(transaction)
@@ -156,7 +158,7 @@ class PostgresDatabase(OperationalDatabase):
         return postgres_access.wanted(self.rows)
 
     def access_differences(self, tables: TenantTables, access: ReaderAccess) -> list[str]:
-        """What the database grants otherwise than `access` says; a sentence for each."""
+        """How the rights in the database differ from `access`; a sentence for each difference."""
         return postgres_access.differences(self.rows, tables, access)
 
     def columns(self, table: str) -> list[TableColumn]:
@@ -183,15 +185,15 @@ class PostgresDatabase(OperationalDatabase):
         ]
 
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
-        """None: the server's autovacuum does it."""
+        """None: the server's autovacuum reclaims space."""
         return None
 
     def empty_log(self) -> bool:
-        """True: what the server's log still holds of deleted rows is a matter of its keeping."""
+        """True: how long the server's own log keeps deleted rows is the server's configuration."""
         return True
 
     def copy(self, target: Path) -> bool:
-        """False: it is no file."""
+        """False: the database is not a file."""
         return False
 
     def inspect(self) -> str:
@@ -242,7 +244,8 @@ class PostgresDatabase(OperationalDatabase):
         return (rows[0]["version"], rows[0]["digest"]) if rows else None
 
     def _create_schema(self, transaction: Transaction) -> None:
-        # Asked first: creating needs a right that an account in a prepared schema may lack.
+        # Checked first: creating a schema needs a right that the account may lack where an
+        # administrator prepared the schema.
         if not transaction.rows(
             "SELECT 1 AS found FROM pg_namespace WHERE nspname = ?", (self._schema,)
         ):
@@ -255,7 +258,7 @@ class PostgresDatabase(OperationalDatabase):
         return nullcontext()
 
     def _connect(self) -> Connection:
-        # Imported when a session begins: the driver is a large library.
+        # Imported with the first connection: the driver is a large library.
         from adbc_driver_postgresql import dbapi
 
         connection: Connection = dbapi.connect(
@@ -264,8 +267,9 @@ class PostgresDatabase(OperationalDatabase):
         try:
             rows_of(
                 connection,
-                # Isolation: the account's default may be another; ours is reasoned about above.
-                # Commit: an answer of "applied" must survive a power cut; what is stricter stays.
+                # Isolation: the account's default may differ; the module docstring has the reason.
+                # Commit: a sync reported as applied must survive a power failure; a stricter
+                # setting of the account stays.
                 """
                 SELECT
                     set_config('search_path', quote_ident(?), false),
@@ -286,8 +290,8 @@ class PostgresDatabase(OperationalDatabase):
     def _begin(self, connection: Connection, on: str) -> None:
         with closing(connection.cursor()) as cursor:
             run_statement(cursor, "BEGIN")
-            # A table that has just been filled has no statistics yet: the planner takes it for
-            # a few rows, and compares each of a million with each of another million.
+            # A table that has just been filled has no statistics yet. The planner would assume few
+            # rows and compare each of a million rows with each of another million.
             run_statement(cursor, "SET LOCAL enable_nestloop = off")
             if on:
                 run_statement(
@@ -328,7 +332,7 @@ class PostgresDatabase(OperationalDatabase):
         if state.startswith(_LOST) or any(mark in text for mark in _NOT_YET):
             return DatabaseUnavailable(f"{self} went away: {said}; it is tried again")
         if state.startswith(_OF_VALUES):
-            # Not what the server says: it quotes the value, and values are personal data.
+            # Without the server's message: it quotes the value, and values are personal data.
             return DatabaseRefused(
                 f"{self} refuses a value that was to be written (SQLSTATE {state}); nothing was "
                 "changed"
@@ -351,7 +355,7 @@ class PostgresDatabase(OperationalDatabase):
 
 
 def _answers(connection: Connection) -> None:
-    """Raise the error of a connection whose server is gone."""
+    """Raise the driver's error if the connection's server is gone."""
     with closing(connection.cursor()) as cursor:
         run_statement(cursor, "SELECT 1")
 
@@ -361,7 +365,7 @@ def _typed(statement: str) -> str:
 
 
 def _said(text: str) -> str:
-    """The server's own sentence, without what it quotes of the data."""
+    """The first line of the server's message; later lines may quote data."""
     for mark in ("ERROR:", "FATAL:", "PANIC:", "failed: ", "connect: "):
         _, found, rest = text.partition(mark)
         if found and rest.strip():

@@ -43,8 +43,8 @@ class PostgresTransaction(Transaction):
     def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
         """A query's rows as a stream of Arrow batches.
 
-        The server hands them out in parts: given parameters, the driver would hold all of
-        the result in memory.
+        The rows are fetched in parts from a cursor of the server: for a query with parameters, the
+        driver would hold the whole result in memory.
         """
         with closing(self._connection.cursor()) as cursor:
             run_statement(cursor, f"DECLARE {_STREAM} NO SCROLL CURSOR FOR {sql}", parameters)
@@ -56,7 +56,7 @@ class PostgresTransaction(Transaction):
                 try:
                     part = self._fetched()
                 except (adbc_driver_manager.Error, OSError) as error:
-                    # The reader of the stream (DuckDB) replaces this error by one of its own.
+                    # DuckDB, which reads the stream, replaces this error by one of its own.
                     failed.append(error)
                     raise
 
@@ -82,26 +82,26 @@ class PostgresTransaction(Transaction):
         name = f'pg_temp."{table}"'
         with closing(self._connection.cursor()) as cursor:
             cursor.adbc_ingest(table, _without_nul(data), mode="create", temporary=True)
-            # Without statistics the planner takes a million rows for a few.
+            # Without statistics the planner assumes few rows where there are a million.
             run_statement(cursor, f"ANALYZE {name}")
         yield name
         self.execute(f"DROP TABLE {name}")
 
 
 class LockSession:
-    """A connection of its own: what is locked in it stays locked until it is unlocked or lost."""
+    """A separate connection whose locks last until `unlock`, or until the connection is lost."""
 
     def __init__(self, connection: Connection, translated: _Translated) -> None:
         self._connection = connection
         self._translated = translated
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        """Run one statement, committed at once; its rows as dictionaries."""
+        """Run one statement, committed at once; return its rows as dictionaries."""
         with self._translated():
             return rows_of(self._connection, sql, parameters)
 
     def unlock(self) -> None:
-        """Give up every lock; a connection that is lost has given them up already."""
+        """Release every lock; the server has released those of a lost connection already."""
         with suppress(DatabaseUnavailable):
             self.rows("SELECT pg_advisory_unlock_all()::text")
 
@@ -110,8 +110,8 @@ _Translated = Callable[[], AbstractContextManager[None]]
 
 
 def run_statement(cursor: Cursor, sql: str, parameters: Parameters = ()) -> int:
-    """Run it; how many rows it changed."""
-    # Not through `execute`, which fetches rows and does not return how many were changed.
+    """Run a statement; return how many rows it changed."""
+    # Not through `execute`, which fetches rows and does not return the number of changed rows.
     statement = cursor.adbc_statement
     statement.set_sql_query(_numbered(sql))
     if parameters:
@@ -133,13 +133,13 @@ def rows_of(connection: Connection, sql: str, parameters: Parameters = ()) -> li
 
 @lru_cache(maxsize=256)
 def _numbered(sql: str) -> str:
-    """`?` as `$1`, `$2`, …; no statement has one inside a literal."""
+    """Replace each `?` by `$1`, `$2`, …; no statement has a question mark inside a literal."""
     parts = sql.split("?")
     return parts[0] + "".join(f"${place}{part}" for place, part in enumerate(parts[1:], 1))
 
 
 def _clean(value: object) -> object:
-    """PostgreSQL's text cannot hold the character NUL; the replacement character stands for it."""
+    """Replace the character NUL, which PostgreSQL's text cannot hold, by U+FFFD."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 

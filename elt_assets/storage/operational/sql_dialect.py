@@ -1,7 +1,7 @@
 """The SQL in which SQLite and PostgreSQL differ.
 
 All statements mark parameters by `?`, and declare columns as TEXT, INTEGER or REAL, like SQLite.
-PostgreSQL's store translates both.
+`postgres_database` and `postgres_transaction` translate both.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Protocol
 
 
 class SqlDialect(Protocol):
-    """What the engine's statements ask of a database's language."""
+    """The parts of SQL that differ between databases."""
 
     boolean: str
     """Type of a column that is true, false or NULL."""
     clustered: str
-    """What follows a table whose rows shall lie in the order of its primary key."""
+    """Suffix of CREATE TABLE that stores the rows in the order of the primary key."""
     texts: str
-    """Query of the texts in a JSON array, which is its one parameter."""
+    """Query of the texts in a JSON array, which is the only parameter."""
     pairs: str
-    """Query of `first` and `second` of each pair in a JSON array, which is its one parameter."""
+    """Query of `first` and `second` of each pair in a JSON array, which is the only parameter."""
 
     def number_at(self, document: str, *path: str) -> str:
         """A number inside a JSON text; NULL where there is none."""
@@ -41,7 +41,7 @@ class SqlDialect(Protocol):
         """Seconds from one ISO 8601 text to another."""
 
     def append_only(self, table: str) -> list[str]:
-        """Statements, each of which may be repeated, after which rows are only added."""
+        """Idempotent statements that make the table refuse updates and deletes."""
 
     def exclusive(self, table: str) -> list[str]:
         """Statements that keep other writers out of the table until the transaction ends."""
@@ -81,7 +81,7 @@ class SqliteDialect:
         ]
 
     def exclusive(self, table: str) -> list[str]:
-        """None: there is one writer."""
+        """Empty: SQLite has only one writer at a time."""
         return []
 
 

@@ -1,4 +1,4 @@
-"""The operational database as a SQLite file, reached through ADBC and through nothing else.
+"""The operational database as a SQLite file, accessed only through ADBC.
 
 Only ADBC's SQLite library may open this file in a process that syncs. POSIX locks belong to the
 process: a second SQLite library on the same file drops the first one's locks when it closes, and a
@@ -41,28 +41,29 @@ from elt_assets.storage.operational.sql_dialect import SqliteDialect
 
 _BATCH_ROWS = "adbc.sqlite.query.batch_rows"
 _FEW, _ALL = 8_192, 1_000_000
-"""Rows in one batch of an answer. The driver reserves room for as many, so that a batch of all
-takes 70 to 400 µs more, and it types columns by the first batch."""
+"""Rows in one batch of a result. The driver reserves memory for that many, so that `_ALL` takes
+70 to 400 µs longer, and it determines column types from the first batch."""
 _MISTYPED = "Type mismatch in column"
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
-    # An answer of "applied" must survive a power cut, so commits reach the disk.
+    # A sync reported as applied must survive a power failure, so commits wait for the disk.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    # What is deleted is overwritten: erasing a customer must not leave people in free pages.
+    # Deleted data is overwritten: erasing a customer must not leave people in free pages.
     "PRAGMA secure_delete = ON",
 )
 _MOVED = "moved to "
 
 
 class SqliteTransaction(Transaction):
-    """A write transaction of SQLite: while it is open there is no other."""
+    """A write transaction of SQLite; only one can be open at a time."""
 
     dialect = SqliteDialect()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> int:
         with closing(self._connection.cursor()) as cursor:
-            # Unlike `execute` this counts the changed rows; no parameters are not none of many.
+            # Unlike `execute`, `executemany` counts the changed rows. An empty list would run the
+            # statement zero times; None runs it once.
             cursor.executemany(sql, [parameters] if parameters else None)
             return int(cursor.rowcount)
 
@@ -71,7 +72,7 @@ class SqliteTransaction(Transaction):
 
     @contextmanager
     def reader(self, sql: str, parameters: Parameters = ()) -> Iterator[pa.RecordBatchReader]:
-        """A query's rows as a stream of Arrow batches; a column is typed by its first one."""
+        """A query's rows as a stream of Arrow batches; the first batch determines the types."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, parameters or None)
             with closing(cursor.fetch_record_batch()) as batches:
@@ -88,8 +89,8 @@ class SqliteTransaction(Transaction):
 class SqliteDatabase(OperationalDatabase):
     """One SQLite file.
 
-    It has one writer, whatever a transaction is about: `BEGIN IMMEDIATE` keeps out all others.
-    Each try lets SQLite itself wait `busy_timeout` seconds.
+    It has one writer at a time, whatever `on` names: `BEGIN IMMEDIATE` excludes all others.
+    In each try SQLite itself waits up to `busy_timeout` seconds for the lock.
     """
 
     dialect = SqliteDialect()
@@ -105,7 +106,7 @@ class SqliteDatabase(OperationalDatabase):
         super().__init__(str(path), attempts=attempts, first_wait=first_wait)
         self._path = path
         self._busy_timeout = busy_timeout
-        # Queueing for the one writer inside the process is fair, polling is not.
+        # Threads of this process queue for this lock, which is fair; SQLite's polling is not.
         self._writer = threading.Lock()
 
     @property
@@ -118,10 +119,10 @@ class SqliteDatabase(OperationalDatabase):
         return self._path.exists()
 
     def migrate(self, also: Iterable[str] = (), tenants: TenantTables = NO_TABLES) -> None:
-        """See `OperationalDatabase`. Raises `DatabaseMoved` when it was closed by `retire`."""
+        """See `OperationalDatabase`. Raises `DatabaseMoved` after `retire`."""
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
-        # SQLite would keep the group from writing, whatever the umask. No descriptor is opened:
-        # closing one would drop the locks of this process.
+        # Created here because SQLite would deny the group write access, whatever the umask. No
+        # descriptor is opened: closing one would drop the locks of this process.
         with suppress(OSError):
             os.mknod(self._path, 0o660 | stat.S_IFREG)
         scripts = migrations()
@@ -153,29 +154,29 @@ class SqliteDatabase(OperationalDatabase):
 
     def inspect(self) -> str:
         if not self.exists:
-            return f"{self._path} is made when something is registered"
+            return f"{self._path} is created with the first registration"
         (row,) = self.rows("SELECT sqlite_version() AS version")
         with self.snapshot() as snapshot:
             self._refuse_moved(snapshot)
         return f"SQLite {row['version']}, {self._path}"
 
     def reclaim(self, worth: float, *, dry_run: bool) -> int | None:
-        """Rewrite the file where much of it is free; and always forget what was deleted."""
+        """Rewrite the file if enough of it is free; always remove deleted data from the log."""
         free = self.free_bytes()
         enough = free >= worth * self._path.stat().st_size
         if not dry_run:
-            # What was deleted must not live on in the log.
+            # Deleted data must not remain in the write-ahead log.
             (self.vacuum if enough else self.empty_log)()
         return free if enough else 0
 
     def free_bytes(self) -> int:
-        """How much of the file is pages that hold nothing."""
+        """The size of the file's free pages in bytes."""
         return self._pragma("freelist_count") * self._pragma("page_size")
 
     def vacuum(self) -> None:
-        """Rewrite the file without free pages and let the planner look at it again.
+        """Rewrite the file without free pages, and update the statistics of the query planner.
 
-        Writers wait meanwhile. Raises `DatabaseBusy` when one does not end.
+        Writers wait meanwhile. Raises `DatabaseBusy` when another process keeps the lock.
         """
         with self._writer, self._connection() as connection, self._translated():
             for statement in ("VACUUM", "PRAGMA optimize"):
@@ -184,13 +185,13 @@ class SqliteDatabase(OperationalDatabase):
         self.empty_log()
 
     def empty_log(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing; False while it is read."""
+        """Move the write-ahead log into the file and truncate it; False while a reader uses it."""
         with self._writer, self._connection() as connection, self._translated():
             (row,) = _rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
         return bool(row["busy"] == 0)
 
     def copy(self, target: Path) -> bool:
-        """Write the database as it stands to the new file `target`, while others go on."""
+        """Write a snapshot of the database to the new file `target`; writers are not blocked."""
         with (
             self._connection() as connection,
             self._translated(),
@@ -200,9 +201,10 @@ class SqliteDatabase(OperationalDatabase):
         return True
 
     def retire(self, transaction: Transaction, tables: Iterable[str], successor: str) -> None:
-        """Refuse further writes to these tables and further opening: `successor` has them now.
+        """Close the file: refuse to open it, and refuse writes to `tables`, now at `successor`.
 
-        Triggers do that, so that it holds for processes that have the file open already, too.
+        Triggers refuse the writes, so that processes which already have the file open are
+        affected, too.
         """
         reason = f"{_MOVED}{successor}".replace("'", "''")
         for table in tables:
@@ -289,7 +291,7 @@ class SqliteDatabase(OperationalDatabase):
 
 
 def _room_of(folder: Path) -> str | None:
-    """Whether the disk is why a file cannot be written; SQLite's own error does not say."""
+    """Why the disk refuses a write, "read-only" or "full"; SQLite's own error does not say."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -305,7 +307,7 @@ def _rows(connection: Connection, sql: str, parameters: Parameters = ()) -> list
     except adbc.Error as error:
         if _MISTYPED not in str(error):
             raise
-    # A column is NULL in all rows of the first batch and is not later.
+    # A column was NULL in all rows of the first batch, but not in later ones: read one batch.
     return _rows_in_batches(connection, sql, parameters, _ALL)
 
 

@@ -28,9 +28,9 @@ _TRUTHS: dict[str, type[int]] = {"boolean": bool, "integer": int}
 def copy_rows(
     source: Transaction, target: Transaction, table: str, columns: Sequence[TableColumn]
 ) -> int:
-    """Copy a table's rows into the same table of `target`; return how many that are.
+    """Copy a table's rows into the same table of `target`; return the number of rows.
 
-    `columns` are those of the target.
+    `columns` are the columns of the target's table.
     """
     schema = pa.schema([(column.name, _ARROW[column.kind]) for column in columns])
     names = ", ".join(_quoted(columns))
@@ -49,9 +49,9 @@ def copy_rows(
 def compare_rows(
     source: Transaction, target: Transaction, table: str, columns: Sequence[TableColumn]
 ) -> int:
-    """Compare every row of a table; return how many there are.
+    """Compare every row of a table; return the number of rows.
 
-    Raises `PermanentError` naming the first difference by its key.
+    Raises `PermanentError` with the key of the first row that differs.
     """
     compared = 0
     with (
@@ -103,7 +103,7 @@ def _batch(
     values = [[*column] for column in zip(*rows, strict=True)]
     for place, column in enumerate(columns):
         if column.kind in _TRUTHS:
-            # SQLite has no booleans, and says 0 and 1.
+            # SQLite has no booleans and stores 0 and 1.
             made = _TRUTHS[column.kind]
             values[place] = [None if value is None else made(value) for value in values[place]]
     return pa.RecordBatch.from_arrays(
@@ -113,7 +113,7 @@ def _batch(
 
 
 def _normal(row: list[Any]) -> list[Any]:
-    """As both databases can hold it: PostgreSQL's text has no NUL (see its store)."""
+    """The row as both databases can hold it: PostgreSQL's text cannot contain NUL."""
     return [value.replace("\x00", "\ufffd") if isinstance(value, str) else value for value in row]
 
 

@@ -1,4 +1,4 @@
--- Who is connected.
+-- The registry: connected integrations.
 CREATE TABLE connected_integrations (
     organization_id TEXT NOT NULL,
     id              TEXT NOT NULL,
@@ -7,7 +7,7 @@ CREATE TABLE connected_integrations (
     enabled         INTEGER NOT NULL DEFAULT 1,
     created_at      TEXT NOT NULL,
     updated_at      TEXT NOT NULL,
-    removing        INTEGER NOT NULL DEFAULT 0, -- its removal has begun: nothing starts any more
+    removing        INTEGER NOT NULL DEFAULT 0, -- its removal has begun: nothing starts for it
     PRIMARY KEY (organization_id, id)
 );
 
@@ -52,7 +52,7 @@ CREATE TABLE syncs (
     PRIMARY KEY (organization_id, connected_integration_id, stream, sync_id)
 );
 
--- Every error of every attempt, so that a sync that recovered still tells what it met.
+-- The error of every failed attempt, kept also when the sync succeeded later.
 CREATE TABLE sync_errors (
     organization_id          TEXT NOT NULL,
     connected_integration_id TEXT NOT NULL,
@@ -67,7 +67,7 @@ CREATE TABLE sync_errors (
 CREATE INDEX syncs_by_time ON syncs (started_at);
 CREATE INDEX syncs_unsettled ON syncs (status) WHERE status IN ('extracting', 'failed');
 
--- What an apply compares and sets: the state of one integration's latest table.
+-- The state of one integration's latest table, which an apply compares and sets.
 CREATE TABLE integration_versions (
     organization_id          TEXT NOT NULL,
     connected_integration_id TEXT NOT NULL,

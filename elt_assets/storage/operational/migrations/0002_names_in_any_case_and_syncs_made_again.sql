@@ -1,7 +1,7 @@
--- Finds the name that a new one would share its files with where case makes no difference.
+-- Finds a name that differs from a new one only in case: some file systems would keep both in one file.
 CREATE INDEX connected_integrations_in_any_case
     ON connected_integrations (lower(organization_id), lower(id));
 
--- The sync whose kept records this one maps again instead of fetching; whoever continues it
--- after a crash knows no more of it than what is written here.
+-- The sync whose kept records this one maps again instead of fetching. A process that continues it
+-- after a crash has no other source for this.
 ALTER TABLE syncs ADD COLUMN again_of TEXT;

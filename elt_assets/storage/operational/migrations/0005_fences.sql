@@ -1,6 +1,6 @@
--- Whoever works on an integration has a number that rises with every holder; what comes with a
--- smaller one is from a worker that was cut off and is back. Rows are there only where a lock can
--- be lost by a process that goes on.
+-- The newest fencing token of each integration: a number that rises with every holder of its lease.
+-- A write with a smaller token comes from a worker that lost its lease, and is refused. Only
+-- integrations whose lock can be lost by a process that keeps running have a row.
 CREATE TABLE integration_fences (
     organization_id TEXT NOT NULL,
     connected_integration_id TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- What else a sync withheld or applied that can harm, and what it asked of its provider.
+-- Further harmful changes that a sync withheld or applied, and its requests to the provider.
 ALTER TABLE syncs ADD COLUMN withheld_updates INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE syncs ADD COLUMN withheld_inserts INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE syncs ADD COLUMN kept_rows INTEGER NOT NULL DEFAULT 0;
@@ -6,8 +6,8 @@ ALTER TABLE syncs ADD COLUMN deactivations INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE syncs ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE syncs ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE syncs ADD COLUMN future_times INTEGER NOT NULL DEFAULT 0;
--- Changes of single rows that a person has rejected: not applied and not asked about again until
--- the rejection ends.
+-- Changes of single rows that a person has rejected: neither applied nor withheld again until the
+-- rejection ends.
 CREATE TABLE rejected_changes (
     organization_id TEXT NOT NULL,
     connected_integration_id TEXT NOT NULL,

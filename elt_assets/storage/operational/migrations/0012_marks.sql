@@ -1,2 +1,2 @@
--- Where a source of changes by number, and not by time, reads on: its mark of the last reading.
+-- For a source that numbers changes instead of timing them: the mark at which the next sync begins.
 ALTER TABLE integration_versions ADD COLUMN mark TEXT;
