@@ -21,7 +21,7 @@ _FAILED = (Status.FAILED, Status.QUARANTINED)
 
 
 def pages(at: Trial) -> Finding:
-    """Everybody is listed, once."""
+    """Every record is listed exactly once."""
     outcome = at.bench.sync()
     wanted = at.wanted()
     found = set(at.bench.records())
@@ -31,16 +31,18 @@ def pages(at: Trial) -> Finding:
     elif not outcome.certificate.complete:
         faults.append("the listing is not complete: " + "; ".join(outcome.certificate.reasons))
     if found != wanted:
-        faults.append(f"{len(wanted - found):,} missing, {len(found - wanted):,} not listed")
+        faults.append(
+            f"{len(wanted - found):,} missing, {len(found - wanted):,} that should not be listed"
+        )
     if outcome.counts.duplicates:
-        faults.append(f"{outcome.counts.duplicates:,} twice")
+        faults.append(f"{outcome.counts.duplicates:,} listed twice")
     return _finding(
         "pages", faults, f"{len(found):,} records in {outcome.certificate.pages:,} pages"
     )
 
 
 def resume(at: Trial) -> Finding:
-    """From the cursor of each page the rest follows."""
+    """Reading from the cursor of each page returns everything that follows."""
     faults = []
     with at.bench.source() as source:
         whole = [(keys_of(page, source), page.next) for page in source.pages(None)]
@@ -52,7 +54,7 @@ def resume(at: Trial) -> Finding:
             rest = [key for page in source.pages(kept(cursor)) for key in keys_of(page, source)]
         wanted = [key for keys, _ in whole[place:] for key in keys]
         if rest != wanted:
-            faults.append(f"after page {place} came {len(rest):,} records and not {len(wanted):,}")
+            faults.append(f"after page {place}: {len(rest):,} records instead of {len(wanted):,}")
     return _finding("resume", faults, f"from {len(whole) - 1} pages")
 
 
@@ -67,17 +69,17 @@ def credentials(at: Trial) -> Finding:
 
 
 def permissions(at: Trial) -> Finding:
-    """Under each documented restriction nothing is deleted or emptied, and a first sync says so."""
+    """Under each documented restriction nothing is deleted or emptied; a first sync reports it."""
     faults, details = [], []
     if not at.listing.restrictions:
         return Finding(
-            "permissions", CheckOutcome.NOT_APPLICABLE, "none is documented that answers otherwise"
+            "permissions", CheckOutcome.NOT_APPLICABLE, "no documented restriction changes answers"
         )
     for restriction in at.listing.restrictions:
         faults += _harm_under(at, restriction)
         silent = _silence_under(at, restriction)
         if silent and not restriction.undetectable:
-            faults.append(f"{restriction.name}: a first sync says nothing")
+            faults.append(f"{restriction.name}: a first sync does not report it")
         elif silent:
             details.append(f"{restriction.name}: {restriction.undetectable}")
     told = f"{len(at.listing.restrictions)} restrictions"
@@ -105,12 +107,12 @@ def _harm_under(of: Trial, restriction: Restriction) -> list[str]:
             for key in before.keys() & after.keys()
         )
         if emptied:
-            faults.append(f"{restriction.name}: {name} was emptied in {emptied:,}")
+            faults.append(f"{restriction.name}: {name} was emptied in {emptied:,} records")
     return faults
 
 
 def _silence_under(of: Trial, restriction: Restriction) -> bool:
-    """Whether a first sync and a look at one page both say that all is well."""
+    """Whether neither a first sync nor a preview of one page reports a problem."""
     with trial(of.emulation, of.emulator.stream) as at:
         at.emulator.restriction = restriction
         outcome = at.bench.sync()
@@ -133,10 +135,10 @@ def caps(at: Trial) -> Finding:
             if paging.size_param in one.query
         }
         if asked and max(asked) > paging.most:
-            faults.append(f"{max(asked):,} a page are asked for and {paging.most:,} is the most")
+            faults.append(f"{max(asked):,} a page are requested, {paging.most:,} are allowed")
     if paging.reach is None:
         return _finding(
-            "caps", faults, f"{paging.most:,} a page; no cap on the whole is documented"
+            "caps", faults, f"{paging.most:,} a page; no cap on a listing is documented"
         )
     stream = at.emulator.stream
     for total_ends in (True, False):
@@ -148,17 +150,17 @@ def caps(at: Trial) -> Finding:
                 for _ in range(2):
                     outcome = at_cap.bench.sync()
                     if outcome.error is None and outcome.certificate.complete:
-                        faults.append(f"{count:,} records are called complete")
+                        faults.append(f"{count:,} records are reported as complete")
                 at_cap.emulator.rows = at_cap.emulator.rows[5:]
                 before = set(at_cap.bench.records())
                 outcome = at_cap.bench.sync()
                 if lost := (before & at_cap.wanted()) - set(at_cap.bench.records()):
                     faults.append(f"{len(lost):,} of {count:,} records were deleted")
-    return _finding("caps", faults, f"{paging.reach:,} and more are incomplete, never complete")
+    return _finding("caps", faults, f"{paging.reach:,} records and more are reported as incomplete")
 
 
 def budget(at: Trial) -> Finding:
-    """The preset's rate is within the documented budget, and a used-up one is waited for."""
+    """The preset's rate is within the documented budget, and a sync waits when it is used up."""
     documented = at.emulation.budget
     allowed = (
         SLOW + 1
@@ -177,11 +179,11 @@ def budget(at: Trial) -> Finding:
     if at.emulator.hasty:
         faults.append(f"{at.emulator.hasty} requests came before the time that the answer named")
     said = f"{rate:g} requests a second" if rate else "no rate needed"
-    return _finding("budget", faults, f"{said}; a refusal is waited out")
+    return _finding("budget", faults, f"{said}; the sync waits after a refusal")
 
 
 def unstable(at: Trial) -> Finding:
-    """A record of the first page leaves while the second is asked for; no other leaves."""
+    """If a record leaves the first page while the second is read, no other record is deleted."""
     first = at.bench.sync()
     if first.error is not None:
         return Finding("unstable", CheckOutcome.FAILED, first.error)
@@ -195,8 +197,8 @@ def unstable(at: Trial) -> Finding:
     at.bench.sync()
     wanted = at.wanted()
     lost = wanted - set(at.bench.records())
-    faults = [f"{len(lost):,} that are still there were deleted"] if lost else []
-    return _finding("unstable", faults, "what moved to a page that was read already is kept")
+    faults = [f"{len(lost):,} records that still exist were deleted"] if lost else []
+    return _finding("unstable", faults, "records that move to a page already read are kept")
 
 
 def probe(at: Trial) -> Finding:
@@ -208,7 +210,7 @@ def probe(at: Trial) -> Finding:
             return Finding(
                 "probe",
                 CheckOutcome.NOT_APPLICABLE,
-                "records cannot be asked for alone; a second listing confirms deletes",
+                "single records cannot be requested; a second listing confirms deletes",
             )
         listed = emulator.listed()
         here = [emulator.key(one) for one in listed[:3]]
@@ -218,21 +220,21 @@ def probe(at: Trial) -> Finding:
         wanted = dict.fromkeys(here[1:], Presence.PRESENT) | dict.fromkeys(away, Presence.GONE)
         answers = source.probe([*wanted], here[:1])
         faults += [
-            f"{answers[key]} and not {right}"
+            f"{answers[key]} instead of {right}"
             for key, right in wanted.items()
             if answers[key] is not right
         ]
-        # One that the listing leaves out may be gone or unknown, but not listed.
+        # A record that the listing leaves out may be gone or unknown, but not present.
         if hidden and source.probe(hidden[:1], here[:1])[hidden[0]] is Presence.PRESENT:
-            faults.append("one that is not listed is answered as present")
+            faults.append("a record that is not listed is answered as present")
         answers = source.probe(many, here[:1])
         if set(answers.values()) != {Presence.GONE}:
-            faults.append("many that left are not all answered as gone")
+            faults.append("of many records that left, not all are answered as gone")
         for status in (403, 404) if emulator.listing.single is not None else ():
             emulator.singles = EmulatedAnswer(status, "<html>a proxy</html>")
             answer = _probed(source, away[0], here[0])
             if answer is Presence.GONE:
-                faults.append(f"the {status} of a proxy is taken for the provider's word")
+                faults.append(f"the {status} of a proxy is taken for the provider's answer")
     return _finding("probe", faults, "present, gone and unknown are told apart")
 
 
@@ -244,7 +246,7 @@ def _probed(source: Any, missing: str, listed: str) -> Presence:
 
 
 def fields(at: Trial) -> Finding:
-    """Each state of a record is mapped to what its documentation means."""
+    """Each state of a record is mapped as the provider documents it."""
     at.bench.sync()
     records, faults = at.bench.records(), []
     for row in at.emulator.listed()[: 2 * len(at.listing.states)]:

@@ -1,7 +1,7 @@
 """The checks of a connector against a server that is not ours to control.
 
-It is only read, and with wrong credentials once. What needs a server that misbehaves on demand
-is reported as not checked.
+The server is only read, once with wrong credentials. Checks that need a server that misbehaves on
+demand are reported as not checked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from elt_assets.sync.extract.preview import USUAL_SIZES
 from elt_assets.sync.outcome import Status
 
 MOST_RESUMED = 20
-"""Pages from which reading goes on; the provider is asked for all that follow each of them."""
+"""Pages from which the check resumes; each time it reads all pages that follow."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Visit:
 def visit(provider: str, data: Mapping[str, Any], bench: Workbench) -> Visit:
     """Read everything once. Raises `SyncError` if not even the first page can be read.
 
-    Where a later one cannot, the checks find out again, each in its own words.
+    If a later page cannot be read, each check reads the listing again and reports its own error.
     """
     read: list[tuple[list[str], Any]] = []
     with bench.source() as source:
@@ -81,7 +81,7 @@ def pages(at: Visit) -> Finding:
         return Finding(
             "pages",
             CheckOutcome.WARNED,
-            f"{len(at.listed):,} records on {len(at.keys)} pages; pagination shows from three on",
+            f"{len(at.listed):,} records on {len(at.keys)} pages; judging pagination takes three",
         )
     return Finding(
         "pages", CheckOutcome.PASSED, f"{len(at.listed):,} records on {len(at.keys):,} pages"
@@ -89,12 +89,12 @@ def pages(at: Visit) -> Finding:
 
 
 def resume(at: Visit) -> Finding:
-    """From the cursor of each page the rest follows."""
+    """Reading from the cursor of each page returns everything that follows."""
     faults, tried = [], at.cursors[:-1][:MOST_RESUMED]
     for place, cursor in enumerate(tried, 1):
         with at.bench.source() as source:
             if not source.resumable:
-                return Finding("resume", CheckOutcome.WARNED, "an interrupted reading begins again")
+                return Finding("resume", CheckOutcome.WARNED, "an interrupted listing starts over")
             try:
                 rest = [key for page in source.pages(kept(cursor)) for key in keys_of(page, source)]
             except SyncError as error:
@@ -102,7 +102,7 @@ def resume(at: Visit) -> Finding:
                 continue
         wanted = [key for keys in at.keys[place:] for key in keys]
         if Counter(rest) != Counter(wanted):
-            faults.append(f"after page {place} came {len(rest):,} records and not {len(wanted):,}")
+            faults.append(f"after page {place}: {len(rest):,} records instead of {len(wanted):,}")
     if faults:
         return Finding("resume", CheckOutcome.FAILED, "; ".join(faults[:3]))
     if not tried:
@@ -132,11 +132,11 @@ def credentials(at: Visit) -> Finding:
 
 
 def permissions(at: Visit) -> Finding:
-    """Empty columns are what a missing permission looks like."""
+    """Warn of empty columns, because a missing permission shows as such."""
     if warnings := [text for text in at.bench.preview().warnings if " is empty in " in text]:
         return Finding("permissions", CheckOutcome.WARNED, "; ".join(warnings))
     return Finding(
-        "permissions", CheckOutcome.NOT_CHECKED, "no column is empty; more needs an emulator"
+        "permissions", CheckOutcome.NOT_CHECKED, "no column is empty; the rest needs an emulator"
     )
 
 
@@ -161,10 +161,10 @@ def caps(at: Visit) -> Finding:
 
 
 def budget(at: Visit) -> Finding:
-    """What can be said without using up somebody's budget."""
+    """Report the configured rate; a real check would use up the provider's budget."""
     rate = (at.data.get("rate_limit") or {}).get("requests_per_second")
     told = "no rate is set" if rate is None else f"{rate:g} requests a second"
-    return Finding("budget", CheckOutcome.NOT_CHECKED, f"{told}; a refusal needs an emulator")
+    return Finding("budget", CheckOutcome.NOT_CHECKED, f"{told}; refusals need an emulator")
 
 
 def unstable(at: Visit) -> Finding:
@@ -188,13 +188,13 @@ def unstable(at: Visit) -> Finding:
 
 
 def probe(at: Visit) -> Finding:
-    """A listed record is present, and one that never was is gone."""
+    """A listed record is present, and an invented one is gone."""
     with at.bench.source() as source:
         if not source.probes:
             return Finding(
                 "probe",
                 CheckOutcome.WARNED,
-                "records cannot be asked for alone; say with single how, if the provider can tell",
+                "single records cannot be requested; configure `single` if the provider has it",
             )
         if len(at.listed) < 2:
             return Finding("probe", CheckOutcome.NOT_CHECKED, "fewer than two records are listed")
@@ -216,13 +216,13 @@ def probe(at: Visit) -> Finding:
         return Finding(
             "probe",
             CheckOutcome.WARNED,
-            "an id that is not listed is unknown, so none is ever gone",
+            "an id that is not listed is answered as unknown, so no record is ever gone",
         )
     return Finding("probe", CheckOutcome.PASSED, "a listed record is present, an invented one gone")
 
 
 def _invented(at: Visit, like: str) -> str:
-    """A key that is not listed; of a member, one in the same group."""
+    """Return a key that is not listed; for a member, a key in the same group."""
     if len(at.bench.stream.key) == 1:
         return _never(like, set(at.listed))
     group, member = json.loads(like)
@@ -230,7 +230,7 @@ def _invented(at: Visit, like: str) -> str:
 
 
 def _never(like: str, listed: set[str]) -> str:
-    """An id that is not listed, made as `like` is made."""
+    """Return an id that is not listed, of the same form as `like`."""
     other = like
     while other in listed:
         other = "".join(random.choice("123456789") if sign.isdigit() else sign for sign in other)
@@ -291,7 +291,7 @@ LIVE: dict[str, Callable[[Visit], Finding]] = {
 
 
 def _with_secret(value: Any, file: Path) -> tuple[Any, int]:
-    """`value` with each reference to a secret leading to `file`, and how many there are."""
+    """Return `value` with each secret reference replaced by `file`, and how many there are."""
     if isinstance(value, dict):
         if len(value) == 1 and value.keys() <= {"env", "file"}:
             return {"file": str(file)}, 1

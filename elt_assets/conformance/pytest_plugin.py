@@ -1,6 +1,6 @@
 """The conformance checks as tests: `pytest -p elt_assets.conformance.pytest_plugin --connector …`.
 
-Each check is a test of its own. One that does not apply, or that needs a server that misbehaves
+Each check is a test of its own. A check that does not apply, or that needs a server that misbehaves
 on demand, is skipped with its reason.
 """
 
@@ -22,7 +22,7 @@ class ConnectorFailed(Exception):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Say which connector to verify, and against what."""
+    """Add the options that name the connector and its server."""
     group = parser.getgroup("connectors", "conformance of connectors")
     group.addoption(
         "--connector", metavar="PROVIDER|FILE", help="Preset, or file with provider_data."
@@ -48,7 +48,7 @@ class ConnectorCheck(pytest.Item):
     """One check of the connector."""
 
     def runtest(self) -> None:
-        """Verify the connector once for all checks, and say what this one came to."""
+        """Verify the connector once for all checks, and report the result of this check."""
         from elt_assets.conformance.verdict import CheckOutcome
 
         found = [one for one in self._report().findings if one.check == self.name]
@@ -69,11 +69,11 @@ class ConnectorCheck(pytest.Item):
         excinfo: pytest.ExceptionInfo[BaseException],
         style: object = None,
     ) -> str:
-        """The detail alone: a traceback of the kit tells nothing of the connector."""
+        """Return only the detail: a traceback of the test kit says nothing about the connector."""
         return str(excinfo.value)
 
     def reportinfo(self) -> tuple[str, int | None, str]:
-        """Where the test is: nowhere but in the options."""
+        """Return the connector as the location, because a check has no file."""
         return str(self.config.getoption("--connector")), None, f"connector: {self.name}"
 
     def _report(self) -> ConformanceReport:

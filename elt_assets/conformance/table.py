@@ -1,4 +1,4 @@
-"""The conformance table: run every check of every preset and write what came of it.
+"""The conformance table: run every check of every preset and record the verdicts.
 
     python -m elt_assets.conformance.table docs/connectors.md
 

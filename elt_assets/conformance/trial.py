@@ -14,7 +14,7 @@ from elt_assets.conformance.emulators.emulator_server import Emulator
 from elt_assets.conformance.workbench import Workbench
 
 _LARGE = 1000
-"""Records. Pages that may be larger are not filled: more of them would prove nothing."""
+"""Records. Pages larger than this are not filled: more records would prove nothing."""
 _PLENTY = {"requests_per_second": 1000}
 
 
@@ -28,12 +28,12 @@ class Trial:
 
     @property
     def emulation(self) -> Emulation:
-        """What is emulated."""
+        """The emulation that the emulator serves."""
         return self.emulator.emulation
 
     @property
     def listing(self) -> EmulatedListing:
-        """What of it the stream reads."""
+        """The listing that the stream reads."""
         return self.emulator.listing
 
     def wanted(self) -> set[str]:

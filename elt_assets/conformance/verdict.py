@@ -1,4 +1,4 @@
-"""What a check came to, and the list of checks in the order of the table."""
+"""The outcomes of checks, and the list of checks in the order of the table."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 CHECKS = {
     "pages": "every record of every page, once",
-    "resume": "reading goes on from every page",
+    "resume": "reading resumes from every page",
     "credentials": "wrong credentials are an error and not an empty list",
     "permissions": "a permission that hides records or fields deletes and empties nothing",
     "caps": "a listing that the provider cuts off is incomplete",
-    "budget": "the provider's budget is kept and waited for",
+    "budget": "requests stay within the provider's budget, and wait when it is used up",
     "unstable": "records that move between pages are not deleted",
-    "probe": "a record asked for alone is found, gone or unknown, rightly",
+    "probe": "a probe of a single record answers present, gone or unknown correctly",
     "fields": "fields and states are mapped as documented",
     "secrets": "no secret is stored or shown",
 }

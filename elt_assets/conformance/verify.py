@@ -28,7 +28,7 @@ Listener = Callable[[Finding], None]
 
 
 def _unheard(_: Finding) -> None:
-    """The listener of those who wait for the report."""
+    """The default listener: the caller reads the report instead."""
 
 
 def verify(
@@ -53,11 +53,11 @@ def verify(
         return _live(connector, connector, _at(connector, data, against), listener)
     if connector in catalog.providers():
         raise InvalidInput(
-            f"{connector} says nothing of an API by itself: give a file with its provider_data and "
+            f"{connector} describes no API by itself: give a file with its provider_data and "
             f"--provider {connector}"
         )
     raise NotFound(
-        f"{connector!r} is neither a file nor a preset (there is: {', '.join(sorted(presets()))})"
+        f"{connector!r} is neither a file nor a preset (presets: {', '.join(sorted(presets()))})"
     )
 
 
@@ -95,7 +95,7 @@ def _live(
 def _stream(
     provider: str, stored: Mapping[str, Any], stream: str, *, is_first: bool
 ) -> Iterator[Finding]:
-    """The findings of one stream. Raises `SyncError` if nothing of the first one can be read."""
+    """The findings of one stream. Raises `SyncError` if the first stream has no readable page."""
     with Workbench(provider, stored, stream) as bench:
         try:
             at = visit(provider, stored, bench)
@@ -127,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str, Any]:
     """`data` with the origin of its API, and of what issues its tokens, replaced.
 
-    A preset's rate is for its provider: a server on this machine is read without one.
+    A preset's rate is for its provider: a server on this machine gets 1,000 requests a second.
     """
     if against is None:
         return dict(data)
@@ -142,7 +142,7 @@ def _at(provider: str, data: Mapping[str, Any], against: str | None) -> dict[str
             moved.setdefault("rate_limit", {"requests_per_second": 1000})
         return moved
     if not isinstance(moved.get("api_endpoint"), str):
-        raise InvalidInput(f"{provider} names no api_endpoint for --against to take the place of")
+        raise InvalidInput(f"{provider} names no api_endpoint for --against to replace")
     path = urlsplit(against).path.rstrip("/") or urlsplit(moved["api_endpoint"]).path
     moved["api_endpoint"] = origin + path
     auth = moved.get("auth")

@@ -43,11 +43,11 @@ _APART = dict.fromkeys(
         "events_path",
     )
 )
-"""Settings that lead to the stores of the installation at hand, which a test kit must not touch."""
+"""Settings that lead to the stores of the user's installation, which a test kit must not touch."""
 
 
 class Workbench:
-    """Syncs a stream of one connector into an installation that ends with it."""
+    """Syncs a stream of one connector into an installation that is deleted at the end."""
 
     def __init__(self, provider: str, data: Mapping[str, Any], stream: str = "users") -> None:
         self.provider = provider
@@ -85,7 +85,7 @@ class Workbench:
         }
 
     def preview(self) -> Preview:
-        """One page, mapped."""
+        """One page of mapped records."""
         return self._platform.preview(self.stream, REF)
 
     @contextmanager
@@ -131,5 +131,5 @@ def _key(columns: Sequence[str]) -> str:
 
 
 def kept(cursor: Any) -> Any:
-    """A cursor as it comes back from where checkpoints are kept."""
+    """Return a cursor as it is read back from a stored checkpoint."""
     return json.loads(json.dumps(cursor))

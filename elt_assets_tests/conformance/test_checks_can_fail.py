@@ -75,14 +75,14 @@ def test_a_mask_without_the_next_token_loses_the_other_pages(changed: Any) -> No
 def test_a_page_larger_than_the_provider_gives(changed: Any) -> None:
     changed("onelogin", lambda users: users["params"].update(limit=500))
     verdict, detail = found("caps", emulations()["onelogin"])
-    assert (verdict, "500 a page are asked for and 50" in detail) == (CheckOutcome.FAILED, True)
+    assert (verdict, "500 a page are requested, 50" in detail) == (CheckOutcome.FAILED, True)
 
 
 def test_a_cap_that_nothing_knows_of(changed: Any) -> None:
     changed("auth0", lambda users: users["pagination"].pop("reach"))
     verdict, detail = found("caps", AUTH0)
     assert verdict is CheckOutcome.FAILED
-    assert "1,000 records are called complete" in detail
+    assert "1,000 records are reported as complete" in detail
 
 
 @pytest.mark.parametrize("emulation", [GITHUB, SLACK], ids=lambda one: one.provider)
@@ -91,7 +91,7 @@ def test_a_permission_that_nothing_asks_about(changed: Any, emulation: Emulation
     verdict, detail = found("permissions", emulation)
     if emulation is GITHUB:
         assert verdict is CheckOutcome.FAILED
-        assert "a first sync says nothing" in detail
+        assert "a first sync does not report it" in detail
     else:
         assert verdict is CheckOutcome.PASSED  # the look at one page warns of empty addresses
 
@@ -107,7 +107,7 @@ def test_a_single_record_that_is_looked_for_in_the_wrong_place(changed: Any) -> 
     changed("gitlab", lambda users: users["single"].update(path="/users/{external_id}"))
     verdict, detail = found("probe", emulations()["gitlab"])
     assert verdict is CheckOutcome.FAILED
-    assert "unknown and not" in detail
+    assert "unknown instead of" in detail
 
 
 def test_an_error_that_is_taken_for_an_empty_directory() -> None:
@@ -128,7 +128,7 @@ def test_deletes_on_the_word_of_a_listing(changed: Any) -> None:
     changed("github", lambda users: users.update(snapshot=True))
     verdict, detail = found("unstable", GITHUB)
     assert verdict is CheckOutcome.FAILED
-    assert "1 that are still there were deleted" in detail
+    assert "1 records that still exist were deleted" in detail
 
 
 def test_a_token_that_is_kept() -> None:
@@ -158,7 +158,7 @@ def test_a_cursor_that_leads_elsewhere() -> None:
     ("name", "stream", "check", "edit", "said"),
     [
         ("okta", "groups", "pages", {"pagination": {"type": "none"}}, "missing"),
-        ("github", "groups", "unstable", {"snapshot": True}, "1 that are still there were deleted"),
+        ("github", "groups", "unstable", {"snapshot": True}, "1 records that still exist were deleted"),
         ("entra_id", "groups", "probe", {"single": {"path": "/teams/{external_id}"}}, "unknown"),
         ("github", "group_memberships", "pages", {"parent": {"stream": "groups"}}, "404"),
         ("github", "group_memberships", "caps", {"params": {"per_page": 200}}, "200 a page"),

@@ -1,9 +1,9 @@
-"""What an emulator of a provider is described by: plain data, one `Emulation` for each provider.
+"""The data that describe an emulator: one `Emulation` for each provider.
 
 Texts in records, documents and headers hold `{n}`, the record's number, and `{url}`, the
-server's address; `#` before digits or `{n}` makes a whole number. A description is a YAML file:
-there an answer may have `error`, texts that fill the places `{0}`, `{1}` of the provider's own form
-of an error, which the description gives once.
+server's address; `#` before digits or `{n}` makes a whole number. A description is a YAML file.
+Its `error` is the form of the provider's errors, with places `{0}`, `{1}` and so on; the `error`
+of an answer lists the texts for these places.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class EmulatedAnswer:
 class Gate:
     """Where credentials are sent; `value` holds `{secret}`, or `{token}` of the token endpoint.
 
-    With `basic` it is a user name and a password, sent as HTTP basic authentication does. With
-    `begins` more may follow, such as a signature, which is not checked.
+    With `basic`, `value` is a user name and a password for HTTP basic authentication. With
+    `begins`, more text may follow `value`, such as a signature, which is not checked.
     """
 
     header: str
@@ -49,8 +49,8 @@ class Gate:
 class TokenEndpoint:
     """Where tokens are issued: the fields that its form must have, `{secret}` among them.
 
-    With `basic` the client's id and secret come by HTTP basic authentication. `answer` holds
-    `{token}`, where it is not that of OAuth 2.0.
+    With `basic` the client's id and secret come by HTTP basic authentication. `answer`, which
+    holds `{token}`, replaces the answer of OAuth 2.0.
     """
 
     path: str
@@ -62,14 +62,14 @@ class TokenEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """How a listing goes on from page to page.
+    """How a listing continues from page to page.
 
     `position` is the parameter that names a page and `counts` what it holds: the key of the
     last record, the number of the page or the number of the record. `lead` is where an answer
-    says how to go on: `link` (the Link header), `header NAME`, `body PATH`, `url PATH` (a
-    whole address) or `path PATH` (one without the server), or `none`. `last` stands in a body's
-    place after the last page, `more` is where a body says whether another follows. Parameters of
-    a JSON body are named by their paths. `total` may be a `header NAME`.
+    names the next page: `link` (the Link header), `header NAME`, `body PATH`, `url PATH` (a
+    whole address) or `path PATH` (one without the server), or `none`. On the last page a body has
+    `last` at that path. `more` is the path of the value that says whether another page follows.
+    Parameters of a JSON body are named by their paths. `total` may be a `header NAME`.
     """
 
     position: str
@@ -79,13 +79,13 @@ class Paging:
     default: int
     most: int
     too_many: EmulatedAnswer | None = None
-    """The answer to a larger page size; None: it is brought down to `most`."""
+    """The answer to a larger page size; None: the size is reduced to `most`."""
     first: int = 0
     last: Json = None
     total: str | None = None
     more: str | None = None
     reach: int | None = None
-    """How many records can be paged through at all."""
+    """How many records of a listing can be read in all."""
     beyond: EmulatedAnswer | None = None
     """The answer to a page beyond `reach`; None: an empty page."""
     total_ends_at_reach: bool = False
@@ -93,7 +93,7 @@ class Paging:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A parameter that chooses the fields of a record; `default` fields come without it.
+    """A parameter that chooses the fields of a record; without it, `default` fields are sent.
 
     `whole` masks (Google's) choose from the whole answer, as in `next,users(id,name)`.
     """
@@ -106,7 +106,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """How one record is asked for: `{key}` in the path or, with `param`, in the query."""
+    """How one record is requested: `{key}` in the path or, with `param`, in the query."""
 
     path: str
     missing: EmulatedAnswer
@@ -117,7 +117,7 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parameter of the listing that names records: `each` finds their keys in it."""
+    """A parameter of the listing that names records; the pattern `each` finds their keys in it."""
 
     param: str
     each: str
@@ -127,21 +127,21 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A state that a record can be in: how it differs and, of an account, whether it is active."""
+    """A state that a record can be in: its changes and, for an account, whether it is active."""
 
     name: str
     changes: Mapping[str, Json] = field(default_factory=dict)
     active: bool | None = True
     listed: bool = True
     expects: Mapping[str, Json] = field(default_factory=dict)
-    """What of the mapped record is different."""
+    """Fields of the mapped record that differ in this state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """A permission that the credentials lack, and what the provider then leaves out in silence.
+    """A permission that the credentials lack, and what the provider then silently leaves out.
 
-    `hides` are paths in a record, `every` keeps each so-many-th record alone, `empties` leaves no
+    `hides` are paths in a record, `every` keeps only each so-many-th record, `empties` leaves no
     record, `refuses` answers the listing, and `documents` and `headers` replace those of the
     emulation.
     """
@@ -154,7 +154,7 @@ class Restriction:
     documents: Mapping[str, EmulatedAnswer] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     undetectable: str = ""
-    """Why a first sync cannot tell it apart; what is known already must be kept all the same."""
+    """Why a first sync cannot detect it. Records that are known already must still be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Budget:
     """How many requests in how many seconds the documentation allows, and the answer beyond them.
 
     `requests` is None where no number is documented. `share` is what one client may use by
-    default. Without `says_when` the answer does not say when to come back.
+    default. Without `says_when` the answer does not say when to try again.
     """
 
     requests: float | None
@@ -176,8 +176,8 @@ class Budget:
 class EmulatedListing:
     """One listing: users, groups, or the members of one group.
 
-    Where `parent` is set, there is a list for each group: it is the path of what stands in a
-    group's record for `{parent}` of `path`.
+    If `parent` is set, there is a list for each group: `{parent}` in `path` is the value at the
+    path `parent` of the group's record.
     """
 
     path: str
@@ -202,7 +202,7 @@ class EmulatedListing:
     filter: Filter | None = None
     mask: Mask | None = None
     needs: Mapping[str, str] = field(default_factory=dict)
-    """Query parameters that the listing must have; `lacks` answers it without them."""
+    """Query parameters that the listing must have; `lacks` is the answer to a request without."""
     lacks: EmulatedAnswer = EmulatedAnswer(400, {"error": "a parameter is missing"})
     restrictions: tuple[Restriction, ...] = ()
     guarded: tuple[str, ...] = ("email", "name")
@@ -226,7 +226,7 @@ class Emulation:
     required: Mapping[str, str] = field(default_factory=dict)
     """Headers that every request must have."""
     documents: Mapping[str, EmulatedAnswer] = field(default_factory=dict)
-    """Further addresses by path."""
+    """Answers at further addresses, by path."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of every answer."""
     not_found: EmulatedAnswer = EmulatedAnswer(404, {"error": "not found"})

@@ -18,7 +18,7 @@ class BadPosition(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One account, group or member of the group of that number.
+    """One account, one group, or one member of the group with the number `group`.
 
     Everything about it follows from its number and its state.
     """
@@ -52,7 +52,7 @@ def filled(value: Any, number: int, url: str) -> Any:
 
 
 def steps(path: str) -> list[str]:
-    """The keys of a path; one that begins with @ has its dots."""
+    """The keys of a path; a path that begins with @ is a single key, dots included."""
     return [path] if path.startswith("@") else path.split(".")
 
 
@@ -64,7 +64,7 @@ def at(record: Any, path: str) -> Any:
 
 
 def without(record: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """A copy of `record` that lacks what stands at `path`."""
+    """A copy of `record` without the value at `path`."""
     first, _, rest = path.partition(".")
     left = dict(record)
     if not rest:
@@ -141,7 +141,7 @@ def _begin(paging: Paging, given: str | None, shown: Sequence[Row], size: int) -
 
 
 def _following(paging: Paging, begin: int, size: int, rows: Sequence[Row]) -> str:
-    """The position of the next page, opaque where a provider's is."""
+    """The position of the next page, opaque if the provider's positions are."""
     match paging.counts:
         case "page":
             number = str(begin // size + 1 + paging.first)
@@ -163,7 +163,7 @@ def _plain(token: str) -> str:
 
 
 def masked(body: dict[str, Any], mask: str | None) -> dict[str, Any]:
-    """What of an answer a mask such as `next,users(id,name/fullName)` chooses."""
+    """Return the part of an answer that a mask such as `next,users(id,name/fullName)` chooses."""
     if mask is None:
         return body
     chosen: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def masked(body: dict[str, Any], mask: str | None) -> dict[str, Any]:
 
 
 def _parts(mask: str) -> list[tuple[str, str | None]]:
-    """The members of a mask at its top level, each with what it chooses inside."""
+    """The members of a mask at its top level, each with the mask inside it."""
     parts: list[str] = []
     depth, begin = 0, 0
     for place, character in enumerate(mask):

@@ -34,7 +34,7 @@ from elt_assets.conformance.emulators.emulated_listing import (
 from elt_assets.conformance.emulators.population import EmulatedPeople
 
 MATCHES = 0.05
-"""Seconds for which a budget stays used up where the provider does not say how long it does."""
+"""Seconds for which a budget stays used up if the provider does not say for how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Asked:
 
 
 class Emulator(EmulatedPeople):
-    """Serves what a stream of an emulation reads. Its attributes change how it behaves."""
+    """Serves the listing that a stream of an emulation reads; attributes change its behaviour."""
 
     def __init__(self, emulation: Emulation, stream: str = "users") -> None:
         super().__init__(emulation, stream)
@@ -57,13 +57,13 @@ class Emulator(EmulatedPeople):
         self.token = f"t0ken-{secrets.token_hex(12)}"
         self.restriction: Restriction | None = None
         self.singles: EmulatedAnswer | None = None
-        """The answer to every question for one record, in place of the right one."""
+        """The answer to every request for one record, in place of the right answer."""
         self.turned: Callable[[], None] = lambda: None
         """Called before a page other than the first of its list is made."""
         self.allowance: int | None = None
         """Pages that may be requested before the budget is used up."""
         self.hasty = 0
-        """Requests that came although the budget was used up and an answer had said until when."""
+        """Requests that came before the time that an answer named for the budget's refill."""
         self.asked: list[Asked] = []
         self._opens = 0.0
         self._told = False
@@ -91,7 +91,7 @@ class Emulator(EmulatedPeople):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the server."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -236,7 +236,7 @@ class Emulator(EmulatedPeople):
             named = re.findall(listing.filter.each, asked.query[listing.filter.param])
             if len(named) > listing.filter.most:
                 return listing.filter.too_many
-            # A filter also finds what the listing leaves out.
+            # A filter also finds records that the listing leaves out.
             shown = [one for one in self.rows if self.key(one) in set(named)]
         try:
             page = page_of(listing.paging, asked.path, asked.query, shown, self.url)
@@ -301,7 +301,7 @@ class Emulator(EmulatedPeople):
 
 
 def _flat(document: dict[str, Any], above: str = "") -> dict[str, str]:
-    """The scalars of a JSON body by their paths; null is none."""
+    """Return the scalars of a JSON body by their paths, without nulls."""
     found: dict[str, str] = {}
     for name, value in document.items():
         if isinstance(value, dict):

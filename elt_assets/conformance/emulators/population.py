@@ -1,4 +1,4 @@
-"""What an emulated provider has: rows, from which records, keys and expected users follow."""
+"""The content of an emulated provider: rows, which determine records, keys and expected users."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class EmulatedPeople:
         self.emulation = emulation
         self.stream = stream
         self.rows: list[Row] = []
-        """What the stream reads."""
+        """The rows that the stream reads."""
         self.groups: list[Row] = []
-        """Whose members the rows are, where they are members."""
+        """The groups whose members the rows are, if the stream reads members."""
 
     @property
     def url(self) -> str:
-        """Where it is served."""
+        """The address of the server."""
         raise NotImplementedError
 
     @property
@@ -32,7 +32,7 @@ class EmulatedPeople:
 
     @property
     def parents(self) -> EmulatedListing:
-        """The listing of groups, whose members another one lists."""
+        """The listing of groups; another listing has their members."""
         return self.emulation.listings["groups"]
 
     def populate(self, count: int) -> None:
@@ -50,18 +50,18 @@ class EmulatedPeople:
         self.rows += [Row(number, state, 3) for number, state in enumerate(states, 1)]
 
     def listed(self) -> list[Row]:
-        """The rows that a listing shows to credentials that lack nothing."""
+        """The rows that a listing shows to credentials without restrictions."""
         return [row for row in self.rows if row.state.listed]
 
     def key(self, row: Row) -> str:
-        """What identifies a row: its key, of a member a JSON list of its group's and its own."""
+        """Return the key of a row; for a member, a JSON list of its group's key and its own."""
         own = str(at(self.record(row, self.listing), self.listing.key))
         if self.listing.parent is None:
             return own
         return json.dumps([self._group_at(row, self.parents.key), own])
 
     def expected(self, row: Row) -> dict[str, Any]:
-        """What of a row must stand in the stream's table."""
+        """Return the fields that a row must have in the stream's table."""
         expects = {**self.listing.expects, **row.state.expects}
         found: dict[str, Any] = filled(expects, row.number, self.url)
         if self.stream == "users":
@@ -79,12 +79,12 @@ class EmulatedPeople:
         return dict(whole)
 
     def _group_at(self, row: Row, path: str) -> str:
-        """What stands at `path` in the record of a member's group."""
+        """The value at `path` in the record of a member's group."""
         group = Row(row.group, self.parents.states[0])
         return str(at(self.record(group, self.parents), path))
 
     def listed_at(self, path: str) -> list[Row] | None:
-        """The rows of the list at an address, None where there is no list."""
+        """The rows of the list at an address; None if there is no list at this address."""
         listing, parent = self.listing, self.listing.parent
         shown = self.listed()
         if parent is None:
