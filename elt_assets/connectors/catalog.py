@@ -24,11 +24,11 @@ from elt_assets.errors import InvalidInput
 from elt_assets.identifiers import IntegrationRef
 
 DEFAULT_STREAM = "users"
-"""What an integration offers whose provider_data does not say."""
+"""The only stream of an integration whose provider_data declares none."""
 
 
 class Opener(Protocol):
-    """How a source of one stream is made of a checked configuration."""
+    """Makes the source of one stream from a checked configuration."""
 
     def __call__(
         self,
@@ -39,11 +39,11 @@ class Opener(Protocol):
         secrets: Secrets,
         limits: FetchLimits,
     ) -> Source:
-        """Open it; nothing is sent and no secret is read before the first page."""
+        """Open the source; nothing is sent and no secret is read before the first page."""
 
 
 class LocalOpener(Protocol):
-    """The same for what reads files of this machine: `own` is what of them is the platform's."""
+    """An opener of sources that read files of this machine; `own` are the platform's files."""
 
     def __call__(
         self,
@@ -55,12 +55,12 @@ class LocalOpener(Protocol):
         secrets: Secrets,
         limits: FetchLimits,
     ) -> Source:
-        """Open it; nothing is read before the first page."""
+        """Open the source; nothing is read before the first page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
-    """A provider: the model of its provider_data, and what opens it."""
+    """A provider: the model of its provider_data, and the opener of its sources."""
 
     model: type[BaseModel]
     open: Opener
@@ -145,9 +145,10 @@ def validate(
     rules: TenantRules | None = None,
     ref: IntegrationRef | None = None,
 ) -> dict[str, Any]:
-    """`provider_data` as it is stored. Raises `InvalidInput` naming each wrong field.
+    """Return `provider_data` in its stored form. Raises `InvalidInput` naming each wrong field.
 
-    With `rules`, also for what the integration `ref` must not refer to.
+    With `rules`, it also raises `InvalidInput` for a secret, file or provider that the rules do
+    not allow the integration `ref`.
     """
     config = _parsed(_kind(provider), provider_data)
     if rules is not None:
@@ -173,9 +174,9 @@ def schema(provider: str) -> dict[str, Any]:
 def streams(provider_data: object) -> tuple[str, ...]:
     """Names of the streams that an integration offers, by its stored provider_data.
 
-    That was checked when it was stored and is not checked again: schedules ask this of
-    thousands of integrations. One that this release cannot read offers what every other does;
-    its sync says what is wrong with it.
+    The provider_data was checked when it was stored. It is not checked again, because schedules
+    call this function for thousands of integrations. If this release cannot read the
+    provider_data, the result is the default stream, and its sync reports the mistake.
     """
     named = provider_data.get("streams") if isinstance(provider_data, dict) else None
     return _names(named if isinstance(named, dict | list) else None)
@@ -193,8 +194,8 @@ def open_source(
 ) -> Source:
     """A source of one stream. Nothing is sent and no secret is read before the first page.
 
-    `ref` is the integration that is read, for configurations that name it. `own` has the
-    platform's own files and databases, for sources that read files and databases.
+    `ref` is the integration, for configurations that use its name. `own` lists the platform's own
+    files and databases, which sources of files and databases must not read.
     """
     kind = _kind(provider)
     config = _parsed(kind, provider_data)
@@ -221,7 +222,7 @@ def open_period(
     limits: FetchLimits,
     ref: IntegrationRef,
 ) -> Source:
-    """A source of what happened from `begin` up to `end`, for streams read a period at a time."""
+    """A source of the records from `begin` up to `end`, for streams read a period at a time."""
     from elt_assets.connectors.rest.rest_source import RestSource
 
     source = open_source(provider, provider_data, stream, secrets=secrets, limits=limits, ref=ref)

@@ -22,9 +22,9 @@ from elt_assets.connectors.presets.preset import Preset, presets, verdicts
 _PROSE = Path(__file__).with_name("prose")
 _FIRST = "connectors.md"
 _APART = "rest"
-"""The provider whose fields fill a page of their own."""
+"""The provider whose fields have a page of their own."""
 _SHARED = "reference.md"
-"""The page of the parts that several providers have."""
+"""The page that describes the parts that several providers share."""
 _SIGNS = {"passed": "✓", "warned": "!", "failed": "**failed**", "not applicable": "–"}
 
 
@@ -32,7 +32,7 @@ Schema = dict[str, Any]
 
 
 def pages() -> dict[str, str]:
-    """Every page by its path below the folder of the first one."""
+    """Return the text of every page by its path, relative to the folder of the first page."""
     schemas = {name: catalog.schema(name) for name in catalog.providers() if name not in presets()}
     shared = _shared(schemas.values())
     made = {
@@ -55,7 +55,7 @@ def pages() -> dict[str, str]:
 
 
 def write(first: Path) -> None:
-    """Write every page, the first one at that path."""
+    """Write every page: the first page to the path `first`, the others below its folder."""
     for name, text in pages().items():
         path = first.parent / name
         path.parent.mkdir(exist_ok=True)
@@ -95,7 +95,7 @@ def _preset(name: str, preset: Preset) -> Iterator[str]:
 
 
 def _verdicts() -> str:
-    """Streams of providers by checks."""
+    """A table with the presets' streams as rows and the connector checks as columns."""
     found = verdicts()
     checks = list(found["okta"]["users"])
     rows = [
@@ -107,7 +107,7 @@ def _verdicts() -> str:
 
 
 def _shared(schemas: Iterable[Schema]) -> dict[str, Schema]:
-    """The parts that more than one provider has."""
+    """The parts that more than one of the schemas has."""
     found: dict[str, list[Schema]] = {}
     for schema in schemas:
         for name, part in schema.get("$defs", {}).items():
@@ -141,7 +141,7 @@ def _part(
 
 
 def _kind(part: Schema) -> str | None:
-    """What stands in `type` of a part that is one of several."""
+    """The constant of a part's field `type`, or None for a part that has no alternatives."""
     kind = part.get("properties", {}).get("type", {}).get("const")
     return None if kind is None else str(kind)
 
@@ -191,7 +191,7 @@ def _type(field: Schema, parts: dict[str, Schema], elsewhere: dict[str, str]) ->
 
 
 def _anchor(name: str, part: Schema) -> str:
-    """How a heading is linked to, by the rules of GitHub."""
+    """The anchor of a part's heading, by the rules of GitHub."""
     kind = _kind(part)
     return name.lower() if kind is None else f"{name.lower()}-type-{kind}"
 

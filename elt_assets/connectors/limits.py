@@ -16,7 +16,7 @@ from elt_assets.connectors.tenant_rules import TRUSTED, TenantRules
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """Limits of one file, whatever it says of itself; a file beyond one of them is not read."""
+    """Limits of one file, whatever sizes it declares; a file beyond one of them is not read."""
 
     bytes: int = 16 * 2**30
     """Largest file, decompressed."""
@@ -31,17 +31,17 @@ class FileLimits:
     group_bytes: int = 2**30
     """Largest row group of a Parquet file, decompressed."""
     open_bytes: int = 128 * 2**20
-    """What of a row group is in memory at once: a page of each column, its dictionary, lists."""
+    """Most bytes of a row group in memory at once: a page and dictionary per column, and lists."""
 
 
 def page_limit_reached(most: int) -> str:
-    """Why a listing is cut short after so many pages."""
+    """The reason of a listing that is cut short after `most` pages."""
     return f"page limit of {most:,} reached (ELT_ASSETS_MAX_PAGES)"
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """Limits of one extraction; each ends in an error or a cut that says so, never in silence."""
+    """Limits of one extraction; reaching one is always an error, or a cut that names the limit."""
 
     attempts: int
     """Tries for one page."""
@@ -50,7 +50,7 @@ class FetchLimits:
     timeout: float
     """Seconds for one request, from connecting to the last byte of the answer."""
     page_bytes: int
-    """Largest page after decompression."""
+    """Largest page in bytes, after decompression."""
     max_pages: int
     """Pages of one extraction before it is cut short."""
     retry_budget: int = 200
@@ -62,11 +62,11 @@ class FetchLimits:
     page_timeout: float = 300.0
     """Seconds for one page, with all its tries and the waits between them."""
     time_budget: float = 7200.0
-    """Seconds of one attempt to read an integration; what is committed then is kept."""
+    """Seconds of one attempt to read an integration; batches committed until then are kept."""
     page_records: int = 500_000
     """Most records in one page."""
     record_bytes: int = 16 * 2**20
-    """Largest record in a page."""
+    """Largest record in a page, in bytes."""
     outgoing: Outgoing = ANYWHERE
     """Where connections may lead."""
     budgets: Path | None = None
@@ -101,5 +101,5 @@ class FetchLimits:
         )
 
     def for_organization(self, organization_id: str) -> Self:
-        """The same for connections on an organization's behalf."""
+        """The same limits, for connections on behalf of an organization."""
         return replace(self, outgoing=replace(self.outgoing, organization=organization_id))

@@ -21,7 +21,7 @@ _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 
 @dataclass(frozen=True, slots=True)
 class DatabasePlace:
-    """One host on which a database of the platform is reached; "" is a socket of this machine."""
+    """A host of one of the platform's databases; a host of "" is a socket of this machine."""
 
     host: str
     port: int
@@ -37,7 +37,7 @@ class OwnPlaces:
     databases: tuple[DatabasePlace, ...] = ()
 
     def holds(self, status: os.stat_result, besides: Path | None = None) -> bool:
-        """Whether this is a file of the platform, by device and inode, but for one folder."""
+        """Whether `status` is of a file of the platform outside `besides`, by device and inode."""
         return any(
             os.path.samestat(status, other) for other in _files((self.home, *self.folders), besides)
         )
@@ -72,7 +72,7 @@ def _reached(host: str) -> set[str]:
     try:
         return {_comparable(address) for address in resolved(host, 0)}
     except OSError:
-        # The platform cannot reach it either.
+        # The platform cannot reach its database under this name either.
         return set()
 
 

@@ -14,6 +14,7 @@ Priority = Annotated[
     Field(
         ge=-100,
         le=100,
-        description="Who is synced first where not all can be at once: higher before lower.",
+        description="Integrations with a higher priority are synced first where not all can be "
+        "synced at once.",
     ),
 ]

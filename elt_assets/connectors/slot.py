@@ -20,8 +20,9 @@ WORTH_LEAVING = 1.0
 class Slot:
     """One integration's slot, held by the thread that creates this object.
 
-    `release` makes the slot free at once and `reacquire` blocks until one is free. Both are given
-    whether the integration holds memory meanwhile; `release` then may refuse, which it returns.
+    `release` makes the slot free at once and `reacquire` blocks until one is free. The argument of
+    both is whether the integration keeps its memory meanwhile. In that case `release` may refuse,
+    and returns False.
     """
 
     def __init__(self, release: Callable[[bool], bool], reacquire: Callable[[bool], None]) -> None:
@@ -38,7 +39,7 @@ class Slot:
         return self._release(holding)
 
     def reacquire(self, *, holding: bool) -> None:
-        """Get a slot again after `release`; `holding` as it was then."""
+        """Get a slot again after `release`; `holding` is the same as in that call."""
         self._reacquire(holding)
 
     @contextmanager
@@ -59,7 +60,7 @@ class Slot:
 
     @contextmanager
     def blocked(self) -> Iterator[None]:
-        """Wrap a wait for another thread: while that thread waits, both are idle."""
+        """Wrap a wait for another thread; the slot is released while that thread waits, too."""
         with self._lock:
             self._blocked += 1
             self._release_if_idle()
@@ -90,7 +91,7 @@ _slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
 
 
 def take(slot: Slot | None) -> None:
-    """Set the slot of this context and of those copied from it, or that it needs none."""
+    """Set the slot of this context and of contexts copied from it; None where it needs no slot."""
     _slot.set(slot)
 
 
@@ -112,7 +113,7 @@ def waiting(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Wrap the wait for what another thread fetches or computes."""
+    """Wrap the wait for a result of another thread; does nothing without a slot."""
     slot = _slot.get()
     if slot is None:
         yield

@@ -23,10 +23,10 @@ FieldMap = dict[str, Expression]
 
 @dataclass(frozen=True, slots=True)
 class KnownPage:
-    """A page that was read before, and how its provider can be asked whether it still is the same.
+    """A page that was read before, with what a request for it needs to ask whether it changed.
 
-    `asked` identifies the request (it is a hash: addresses are not kept), `etag` is the
-    provider's mark of the answer, `digest` identifies what was in it for the engine.
+    `asked` identifies the request; it is a hash, because addresses are not kept. `etag` is the
+    provider's ETag of the answer. `digest` identifies the page's content for the engine.
     """
 
     asked: str
@@ -47,7 +47,8 @@ class Page:
     all records, where it declares one. `cut_short` names why the source stopped although
     the provider had more or went in circles; such an extraction is never complete. `doubts`
     are reasons, with numbers, why a listing that goes on is not known to be complete.
-    `bare_end` says that it is the last one because something else stood in the list's place.
+    `bare_end` says that the page ends the listing because it has something else than a list at
+    `records`.
     """
 
     body: bytes
@@ -65,10 +66,10 @@ class Page:
     Expressions find the key as `$parent`; the records stay as the provider sent them.
     """
     asked: str | None = None
-    """What `KnownPage.asked` says of it, where the provider marked its answer."""
+    """The hash for `KnownPage.asked`, where the provider's answer has an ETag."""
     etag: str | None = None
     known: KnownPage | None = None
-    """The page it still is by its provider's word; `body` is then empty."""
+    """The earlier page, where the provider says that it is unchanged; `body` is then empty."""
     mark: str | None = None
     """On the last page, where `Incremental.by_mark` is set: changes after it were not listed."""
 
@@ -83,11 +84,11 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incremental:
-    """How often everything is read although the provider can say what changed.
+    """How a stream is read whose provider can list what changed.
 
-    `overlap` is how far before the newest change already seen the next reading begins:
-    providers list changes a little late. With `by_mark` the next reading begins at the mark
-    that the source gave with the last one, and not at a moment.
+    `full_every` is how often all records are read nevertheless. `overlap` is how far before the
+    newest change already seen the next extraction begins: providers list changes a little late.
+    With `by_mark` the next extraction begins at the `Page.mark` of the previous one, not at a time.
     """
 
     full_every: timedelta
@@ -100,7 +101,7 @@ class Source(Protocol):
 
     @property
     def incremental(self) -> Incremental | None:
-        """Set where the provider can be asked for what changed since a moment."""
+        """Set where the provider can list what changed since a time or a mark; else None."""
 
     @property
     def snapshot(self) -> bool:
@@ -118,9 +119,9 @@ class Source(Protocol):
         """Ask the provider for records by key; every key in `missing` gets an answer.
 
         `listed` are keys that this sync listed: one of them is the control, and if it is not
-        answered as present, every answer is UNKNOWN. At most one request for each missing
-        key and one for the control. A key of several columns, as that of a membership, is a
-        JSON array of texts.
+        answered as present, every answer is UNKNOWN. This sends at most one request for each
+        missing key and one for the control. A key of several columns, as that of a membership,
+        is a JSON array of texts.
         Raises `ProviderUnavailable` or `ProviderRefused`.
         """
 
@@ -139,36 +140,38 @@ class Source(Protocol):
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        With `since` (ISO 8601, UTC, or a mark) only of records changed after it; the same one is
-        given again when an extraction continues.
+        With `since` (a time in ISO 8601 and UTC, or a mark) the pages hold only records changed
+        after it. When an extraction continues, it passes the same `since` again.
 
         Raises `ProviderUnavailable`, `ProviderRefused`, `PageUnreadable`, `SecretMissing`,
         `PositionRefused` or `MarkRefused`; never ends early in silence.
         """
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
 
 
 @runtime_checkable
 class AsksWhetherChanged(Protocol):
-    """A source that need not have a page sent again that its provider says is unchanged.
+    """A source that can ask its provider whether a page is unchanged instead of fetching it.
 
     Source: conditional requests, RFC 9110, section 13.
     """
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
-        """From now on ask for these only if they changed."""
+        """Have the provider send these pages only if they changed, from now on."""
 
     def again(self, page: Page) -> Page:
-        """A page with `known` in full. Raises as `pages` does, and `ProviderUnavailable` if the
-        provider has changed it since it said that it had not.
+        """Request a page that has `known` in full.
+
+        Raises as `pages` does, and `ProviderUnavailable` if the page has changed since the
+        provider said that it had not.
         """
 
 
 @runtime_checkable
 class WaitsForProvider(Protocol):
-    """A source whose reader only waits: for answers that hold a page each, and for quotas."""
+    """A source that spends its time waiting: for answers of one page each, and for quotas."""
 
     @property
     def waits_for_provider(self) -> bool:
@@ -209,7 +212,7 @@ class ListsOnly:
         return False
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Nothing is known."""
+        """Answer UNKNOWN for every record."""
         return dict.fromkeys(missing, Presence.UNKNOWN)
 
     @property

@@ -40,7 +40,7 @@ class TenantRules:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The rules that settings ask for."""
+        """The rules that the settings define."""
         own = (
             settings.operational_password,
             settings.warehouse_password,
@@ -62,7 +62,7 @@ class TenantRules:
         )
 
     def check(self, provider: str, config: BaseModel, ref: IntegrationRef | None) -> None:
-        """Raise `InvalidInput` for a configuration that refers to what it must not."""
+        """Raise `InvalidInput` if the rules forbid the provider, or a secret or file it names."""
         if provider == "dlt" and self.strict:
             raise InvalidInput(
                 "provider dlt imports and runs code inside the platform, which "
@@ -86,7 +86,7 @@ class TenantRules:
             self.check_path(path, ref)
 
     def check_secret(self, secret: SecretRef, ref: IntegrationRef | None) -> None:
-        """Raise `InvalidInput` for a secret that is not the integration's."""
+        """Raise `InvalidInput` for a secret that the integration must not use."""
         kind, name = _named(secret)
         if (kind, name) in self.own_secrets or (kind == "env" and name in _SETTINGS):
             raise InvalidInput(
@@ -129,7 +129,7 @@ class TenantRules:
             )
 
     def own_folder(self, ref: IntegrationRef) -> Path:
-        """The folder whose files are the integration's."""
+        """The folder whose files the integration may read."""
         if self.home is None:
             raise AssertionError("rules of no installation")
         return drop_folder(self.home, ref)
@@ -141,7 +141,7 @@ class TenantRules:
 
 
 TRUSTED = TenantRules()
-"""The rules where nothing is said."""
+"""The rules that apply where no others are given."""
 
 
 def drop_folder(home: Path, ref: IntegrationRef) -> Path:
@@ -150,18 +150,18 @@ def drop_folder(home: Path, ref: IntegrationRef) -> Path:
 
 
 def prefix(organization_id: str) -> str:
-    """What names of environment variables begin with that hold the organization's secrets."""
+    """The prefix of the environment variables that hold the organization's secrets."""
     return re.sub(r"[^A-Z0-9]", "_", organization_id.upper()) + "_"
 
 
 def is_system(path: Path) -> bool:
-    """Whether it leads to what is no stored file: processes, devices, the kernel."""
+    """Whether `path` leads to processes, devices or the kernel and not to a stored file."""
     places = (path, path.resolve())
     return any(place.is_relative_to(never) for never in _NEVER for place in places)
 
 
 def _is_below(path: Path, home: Path, *, except_for: str) -> bool:
-    """Whether the path leads below the home, but for one of its folders."""
+    """Whether `path` leads below `home`, but not below its folder `except_for`."""
     place, home = path.resolve(), home.resolve()
     return place.is_relative_to(home) and not place.is_relative_to(home / except_for)
 
@@ -176,7 +176,7 @@ def _refuse_system(path: Path) -> None:
 def foreign_prefixes(
     names: Iterable[str], ref: IntegrationRef, organizations: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    """Each environment variable that carries another organization's prefix too, and which one.
+    """Each environment variable that also has another organization's prefix, and that organization.
 
     `ACME_EU_TOKEN` begins with the prefixes of `acme` and of `acme-eu`.
     """

@@ -71,7 +71,7 @@ class DltStream(_Model):
 
 
 class DltData(_Model):
-    """provider_data of a dlt integration. What `source` names is imported and executed."""
+    """provider_data of a dlt integration. The platform imports and executes `source`."""
 
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."
@@ -82,7 +82,7 @@ class DltData(_Model):
     arguments: Annotated[dict[str, Any], AfterValidator(_arguments)] = Field(
         {},
         description="Arguments of the function; an object {env: NAME} or {file: PATH} anywhere "
-        "in them is a secret's place.",
+        "in them refers to a secret.",
     )
     streams: dict[str, DltStream] = Field(min_length=1, description="Streams by name: users.")
     safeguards: SafeguardOverrides | None = Field(

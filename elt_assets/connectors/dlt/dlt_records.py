@@ -28,14 +28,14 @@ def encoded(records: Sequence[Any]) -> bytes:
     except _UNHOLDABLE:
         pass
     else:
-        # A decimal is written as it is, and some are no numbers.
+        # Decimals are written as they are, but a decimal NaN or Infinity is no JSON number.
         if b"NaN" not in body and b"Infinity" not in body:
             return body
     return sound_list([_record(record) for record in records], lambda _: "the record")
 
 
 def each(items: Iterable[Any]) -> Iterator[Any]:
-    """Record by record, the rows of Arrow tables among them as objects."""
+    """Yield each record; each row of an Arrow table becomes an object."""
     for item in items:
         match item:
             case pa.Table():
@@ -55,7 +55,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _whole_microseconds(column: pa.Array) -> pa.Array:
-    # Python's times end there, and Arrow refuses to drop what is finer.
+    # Python's times have no nanoseconds, and Arrow refuses to drop them when it converts.
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return column.cast(pa.timestamp("us", kind.tz), safe=False)
@@ -67,7 +67,8 @@ def _record(record: Any) -> bytes:
         return _ENCODER.encode(record)
     except _UNHOLDABLE:
         found: dict[str, Any] = {UNREADABLE: "a value in it is nothing that JSON can hold"}
-        # What can be held stays: the record's key is often among it and shields its user.
+        # The other values stay: the record's key is often among them and keeps its user from
+        # being deleted.
         for name, value in record.items() if isinstance(record, Mapping) else ():
             if isinstance(name, str) and name != UNREADABLE and _holdable(name, value):
                 found[name] = value
@@ -83,7 +84,7 @@ def _holdable(name: str, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """What stands for an object that the encoder does not know."""
+    """Replace an object that the encoder does not know. Raises `TypeError` if that fails."""
     match value:
         case BaseModel():
             return value.model_dump(mode="json")

@@ -68,7 +68,7 @@ class DltSource(ListsOnly):
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A page is a list of what the resource yields."""
+        """Empty: a page is itself the list of the resource's records."""
         return ()
 
     @property
@@ -78,7 +78,7 @@ class DltSource(ListsOnly):
 
     @property
     def resumable(self) -> bool:
-        """A generator begins at its beginning."""
+        """False: a generator can only be read from its beginning."""
         return False
 
     @property
@@ -103,11 +103,11 @@ class DltSource(ListsOnly):
                 if cut_short is not None:
                     return
             held = body, count
-        # Which page is the last one is known when the resource ends.
+        # One page is held back: that it is the last one is known only when the resource ends.
         yield Page(*(held or (b"[]", 0)), next=None, cut_short=_left_out(resource))
 
     def close(self) -> None:
-        """A resource lasts as long as its pages are read."""
+        """Do nothing: no connection outlives the iteration over `pages`."""
 
     def _lists(self, resource: DltResource) -> Iterator[tuple[bytes, int]]:
         from dlt.common.exceptions import DltException
@@ -136,7 +136,8 @@ class DltSource(ListsOnly):
                 "provider dlt needs the package dlt, which is not installed; "
                 "install elt-assets with its extra dlt: pip install 'elt-assets[dlt]'"
             )
-        # Read when dlt starts up. With telemetry it would keep an id of this machine in a file.
+        # dlt reads this when it starts up. With telemetry, it would write an id of this machine to
+        # a file.
         os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
         from dlt.extract.resource import DltResource
         from dlt.extract.source import DltSource as Resources
@@ -163,8 +164,8 @@ class DltSource(ListsOnly):
             found: Any = importlib.import_module(module)
         except ImportError as error:
             raise PermanentError(
-                f"{module} cannot be imported ({error}); install it beside the platform or put "
-                "its folder on PYTHONPATH"
+                f"{module} cannot be imported ({error}); install it in the platform's Python "
+                "environment or put its folder on PYTHONPATH"
             ) from None
         for name in way.split("."):
             if not hasattr(found, name):
@@ -192,7 +193,7 @@ class DltSource(ListsOnly):
             raise self._failure(error) from None
 
     def _failure(self, error: DltException) -> SyncError:
-        """What went wrong, without quoting it: a message may hold a person's data."""
+        """Translate dlt's error without quoting it: its message may hold a person's data."""
         from dlt.common.configuration.exceptions import ConfigFieldMissingException
 
         cause = _innermost(error)
@@ -213,11 +214,12 @@ class DltSource(ListsOnly):
 
 
 def _left_out(resource: DltResource) -> str | None:
-    """Why the records read may not be all records, as far as the resource reports it."""
+    """Why the records read may not be all records, as far as the resource shows it."""
     if resource.limit is not None:
         return f"resource {resource.name!r} has a limit (add_limit), so it does not list everybody"
     cursor = resource.incremental
-    # Where a function takes one as an argument, what stands there is known after it ran.
+    # A cursor that is an argument of the resource's function is wrapped here; the wrapper has the
+    # actual cursor once the function has run.
     cursor = getattr(cursor, "_incremental", cursor)
     if cursor is not None and (
         cursor.initial_value is not None or cursor.on_cursor_value_missing == "exclude"

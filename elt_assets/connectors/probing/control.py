@@ -20,9 +20,9 @@ _ENOUGH = 2
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The keys to ask for next to `covered`, the missing keys that they say something about.
+    """The keys of controls, and `covered`: the missing keys whose answers they can confirm.
 
-    `first` is asked for where each record has a request of its own; a filter for several
+    Where each record has a request of its own, `first` is the control. A filter for several
     records has `first` at its beginning and `last` at its end.
     """
 

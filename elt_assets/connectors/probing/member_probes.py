@@ -41,7 +41,7 @@ Read = Callable[[str], ListedMembers | None]
 
 
 class Asking(Protocol):
-    """What `Read` asks the provider with."""
+    """The client through which `Read` sends its requests."""
 
     @property
     def requests(self) -> int:
@@ -49,16 +49,16 @@ class Asking(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether no more are sent."""
+        """Whether the client is closed and sends no more requests."""
 
 
 def probe_memberships(
     missing: Sequence[str], listed: Iterable[str], read: Read, client: Asking
 ) -> Presences:
-    """What the parents' lists, read again, say of missing memberships.
+    """Read the lists of the affected parents again and judge each missing membership by them.
 
-    The control is a membership that was listed, of one of the affected parents if there is
-    one; a list that is not whole proves nothing about the members it lacks.
+    The control is a membership that was listed; if possible, it is one of an affected parent. A
+    list that may have more members proves nothing about the members it lacks.
     """
     found = dict.fromkeys(missing, Presence.UNKNOWN)
     pairs = {key: pair for key in missing if (pair := _pair(key)) is not None}
@@ -124,7 +124,7 @@ class _Lists:
         return parent in self._known
 
     def of(self, parent: str) -> ListedMembers | None:
-        """A parent's list; one that the API says is not there has nobody in it."""
+        """A parent's list; a parent that the API reports as absent has no members."""
         if parent not in self._known:
             self._known[parent] = self._list(parent)
         return self._known[parent]

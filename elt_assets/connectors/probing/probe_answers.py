@@ -24,7 +24,7 @@ NOT_THERE = frozenset({404, 410})
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswer:
-    """An answer as it came."""
+    """An answer to a probe, not yet judged."""
 
     status: int
     media_type: str
@@ -33,7 +33,7 @@ class ProbeAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ProbeShape:
-    """Where a record stands in an answer, and which records the stream does not count.
+    """Where a record is in an answer, and which records do not belong to the stream.
 
     `active` is false for a record that the stream does not list, `gone_if` is true of a
     document that says with status 200 that there is no record. Where the listing is
@@ -47,10 +47,10 @@ class ProbeShape:
     gone_if: Expression | None = None
     filtered: bool = False
     where: Expression | None = None
-    """What the listing's own filter of records says of one that counts."""
+    """The listing's own filter of records; a record for which it is false counts as gone."""
 
     def judge(self, answer: ProbeAnswer, key: str, control: ProbeAnswer) -> Presence:
-        """What `answer` says of `key`, next to the answer to a control that is present."""
+        """Judge the presence of `key` by its answer and the answer to a control that is present."""
         if answer.status in NOT_THERE:
             return Presence.GONE if of_the_api(answer, control) else Presence.UNKNOWN
         found = self.found(answer, key)
@@ -59,7 +59,7 @@ class ProbeShape:
         return Presence.UNKNOWN if found is Presence.PRESENT and self.filtered else found
 
     def found(self, answer: ProbeAnswer, key: str) -> Presence:
-        """What an answer that is no error says of `key` by itself."""
+        """The presence of `key` by its answer alone; UNKNOWN for an error."""
         document = _decoded(answer.body) if 200 <= answer.status < 300 else None
         if document is None:
             return Presence.UNKNOWN
@@ -70,7 +70,7 @@ class ProbeShape:
         return self.of_record(document, key)
 
     def of_record(self, record: Any, key: str) -> Presence:
-        """What a record that came back for `key` says."""
+        """The presence of `key` by the record that was returned for it."""
         if self.key_of(record) != key:
             return Presence.UNKNOWN
         for counts in (self.where, self.active):

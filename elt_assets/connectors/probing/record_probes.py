@@ -1,6 +1,6 @@
 """Request single records: one by one, or several at once where the provider takes a filter.
 
-The module also limits the number of requests. What an answer means is decided in `answers`.
+The module also limits the number of requests. What an answer means is decided in `probe_answers`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from elt_assets.errors import (
 )
 
 MOST_REQUESTS = 500
-"""Requests of one sync for missing records. The rest of them wait for a second listing."""
+"""Requests of one sync for missing records. The other records wait for a second listing."""
 
 FEW = 5
-"""So many records are requested one by one: a filter may go through the listing's own index."""
+"""Up to this many records are requested one by one: a filter may use the listing's own index."""
 
 _LONGEST_KEY = 1_024
 """Characters. A longer key is not requested."""
@@ -42,7 +42,7 @@ _LONGEST_FILTER = 1_500
 
 Presences = dict[str, Presence]
 Matching = Callable[[Mapping[str, str]], list[Any] | None]
-"""The records of the listing with further parameters, or None if they may not be all."""
+"""Requests the listing with further parameters: its records, or None if some may be missing."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class SingleRecords:
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Presences:
         """Request missing records; those that cannot be requested are UNKNOWN.
 
-        At most one request for each of them and one more. A provider that becomes unavailable
-        leaves the rest UNKNOWN. Raises `SecretMissing`, and `ProviderUnavailable` when closed.
+        At most one request is sent for each of them, and one for the control. If the provider
+        becomes unavailable, the rest is UNKNOWN. Raises `SecretMissing`, and
+        `ProviderUnavailable` when the client is closed.
         """
         found = dict.fromkeys(missing, Presence.UNKNOWN)
         chosen = controls([key for key in found if _usable(key)], filter(_usable, listed))
