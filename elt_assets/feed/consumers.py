@@ -1,7 +1,7 @@
 """Consumers: the applications that read the feed, their tokens, scopes and positions.
 
-A token is stored as its SHA-256 alone: it is random and long, so that nothing is gained by a slow
-hash. The key that signs a webhook's messages is a reference, like every secret.
+Only the SHA-256 of a token is stored: the token is random and long, so that a slow hash would gain
+nothing. The key that signs a webhook's messages is stored as a reference, like every secret.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from elt_assets.storage.operational.database import OperationalDatabase, Row
 from elt_assets.sync.clock import now
 
 MOST_ENTRIES = 100
-"""Entries in one message of a webhook."""
+"""The most entries in one message of a webhook."""
 
 _PREFIX = "eaf_"
 _TOKEN = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}")
 
 
 class ConsumerEndpoint(msgspec.Struct, frozen=True):
-    """Where a consumer's messages go, and where the key that signs them is kept."""
+    """The address to which a consumer's messages go, and a reference to the key that signs them."""
 
     endpoint: str
     secret: SecretRef
 
 
 class Consumer(msgspec.Struct, frozen=True):
-    """One consumer. `position` is the number up to which it has everything, as far as is known.
+    """One consumer. `position` is the number up to which it is known to have all entries.
 
-    `pending` is the last number of the message that is under way, `stopped` says that it will
-    not be sent again until a person decides, `batch` how many entries the next one may hold.
+    `pending` is the last number of the message being sent. `stopped` says that this message is not
+    sent again until a person decides. `batch` is how many entries the next message may have.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Consumers:
         *,
         after: str | None = None,
     ) -> str | None:
-        """Register a consumer; return its token, which is shown this once.
+        """Register a consumer; return its token, which cannot be shown again.
 
-        It begins after a position, at the newest one where none is given. A webhook has no token.
-        Raises `InvalidInput` for a name that is taken or invalid.
+        The consumer begins after the position `after`, or at the newest position if None. A webhook
+        has no token: None is returned. Raises `InvalidInput` for a name that is taken or invalid.
         """
         checked_name(name, "consumer")
         if webhook is not None:
@@ -109,7 +109,10 @@ class Consumers:
         return token
 
     def rotate(self, name: str) -> str:
-        """Give a consumer another token; the old one ends. Raises `NotFound` or `InvalidInput`."""
+        """Replace a consumer's token; the old one is invalid at once.
+
+        Raises `NotFound`, or `InvalidInput` for a webhook.
+        """
         if self.get(name).webhook is not None:
             raise InvalidInput(
                 f"consumer {name} is a webhook and has no token: write another key to the place "
@@ -123,7 +126,7 @@ class Consumers:
         return token
 
     def remove(self, name: str) -> None:
-        """Forget a consumer; its token ends. Raises `NotFound`."""
+        """Delete a consumer; its token is invalid at once. Raises `NotFound`."""
         with self._database.transaction("feed consumers") as transaction:
             removed = transaction.execute("DELETE FROM feed_consumers WHERE name = ?", (name,))
         if not removed:
@@ -144,7 +147,7 @@ class Consumers:
         ]
 
     def of_token(self, token: str) -> Consumer | None:
-        """The consumer that has this token, if any has."""
+        """The consumer with this token; None if there is none."""
         if not _TOKEN.fullmatch(token):
             return None
         digest = _hash(token)
@@ -154,7 +157,7 @@ class Consumers:
         return _consumer(rows[0])
 
     def replay(self, name: str, after: str, state: FeedState) -> Consumer:
-        """Let a consumer be at an earlier or later position again; what stopped it is forgotten.
+        """Set a consumer to an earlier or later position, and clear its failure.
 
         Raises `NotFound`, or what `FeedState.number` raises.
         """
@@ -163,7 +166,7 @@ class Consumers:
         return self.get(name)
 
     def move(self, name: str, position: int) -> None:
-        """Note that a consumer has everything up to `position`, and that nothing is under way."""
+        """Record that a consumer has all entries up to `position`; clear any failure."""
         with self._database.transaction("feed consumers") as transaction:
             transaction.execute(
                 "UPDATE feed_consumers SET position = ?, position_at = ?, pending = NULL,"
@@ -172,7 +175,10 @@ class Consumers:
             )
 
     def advance(self, consumer: Consumer, position: int) -> bool:
-        """Note that a consumer has everything up to `position`, unless it was set elsewhere."""
+        """Record that a consumer has all entries up to `position`.
+
+        False if its position was changed meanwhile; nothing is recorded then.
+        """
         with self._database.transaction("feed consumers") as transaction:
             return bool(
                 transaction.execute(
@@ -184,7 +190,7 @@ class Consumers:
             )
 
     def retry(self, name: str) -> None:
-        """Let the message that failed be sent again at once.
+        """Have the failed message sent again at once.
 
         Raises `NotFound`, or `InvalidInput` when none failed.
         """
@@ -194,7 +200,7 @@ class Consumers:
         )
 
     def skip(self, name: str) -> int:
-        """Give up the message that failed; return the number of its last entry.
+        """Skip the failed message; return the number of its last entry.
 
         Raises `NotFound`, or `InvalidInput` when none failed.
         """
@@ -212,7 +218,7 @@ class Consumers:
         return consumer
 
     def put(self, consumer: Consumer) -> None:
-        """Store how the delivery to a consumer stands."""
+        """Store the delivery state of a consumer, unless its position has changed meanwhile."""
         with self._database.transaction("feed consumers") as transaction:
             transaction.execute(
                 "UPDATE feed_consumers SET pending = ?, batch = ?, failures = ?, error = ?,"
@@ -231,7 +237,7 @@ class Consumers:
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Raise `InvalidInput` for what is no address that messages with people's data may go to."""
+    """Raise `InvalidInput` unless `endpoint` is an address that may receive people's data."""
     try:
         origin = Origin.of(endpoint)
     except ValueError as error:
@@ -241,7 +247,7 @@ def check_endpoint(endpoint: str) -> None:
 
 
 def new_token() -> str:
-    """A token that cannot be guessed; its beginning says what it is for."""
+    """A random token; its prefix identifies it as a token of the feed."""
     return _PREFIX + secrets.token_urlsafe(32)
 
 

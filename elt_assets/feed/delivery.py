@@ -1,8 +1,8 @@
-"""Push: send each webhook consumer its entries, signed, in order, until all are taken.
+"""Webhook delivery: send each consumer its entries, signed and in order, until it has them all.
 
-Messages follow the Standard Webhooks specification. One is sent at a time to each consumer, and
-again under the same id until it is taken, so that each arrives at least once and none overtakes
-another. A consumer that fails delays itself alone.
+Messages follow the Standard Webhooks specification. Each consumer is sent one message at a time,
+again under the same id until the endpoint accepts it. So each message arrives at least once and
+none overtakes another. A consumer that fails delays only itself.
 """
 
 from __future__ import annotations
@@ -48,24 +48,24 @@ _NAME_WITHIN = 5.0
 _ROUND = 5.0
 _LOOK_EVERY = 0.5
 _AT_ONCE = 64
-"""Consumers that are sent to at the same time; a thread of each mostly waits."""
+"""The number of consumers that are sent messages at once; each takes a thread that mostly waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deliverer:
-    """Sends what webhook consumers of one installation lack."""
+    """Sends the webhook consumers of one installation the entries that they lack."""
 
     database: OperationalDatabase
     settings: Settings
 
     def deliver(self, *, seconds: float) -> int:
-        """Send what is due, for about so long; return how many entries were taken."""
+        """Send due messages for about `seconds`; return how many entries were accepted."""
         ends = time.monotonic() + seconds
         with ThreadPoolExecutor(_AT_ONCE, "delivery") as pool:
             return sum(pool.map(lambda name: self.deliver_to(name, ends), self.due()))
 
     def due(self) -> list[str]:
-        """The consumers that lack entries which may be sent now."""
+        """The consumers that lack entries and may be sent them now."""
         waiting = [one for one in Consumers(self.database).all() if _is_due(one)]
         if not waiting:
             return []
@@ -73,11 +73,14 @@ class Deliverer:
         return [one.name for one in waiting if one.position < state.head]
 
     def deliver_to(self, name: str, ends: float) -> int:
-        """Send one consumer what is due, until `ends`, unless another process does."""
+        """Send one consumer its due messages until `ends`, unless another process does.
+
+        Returns how many entries were accepted; `ends` is in seconds of `time.monotonic`.
+        """
         with turn(self.database, self.settings.home, name) as mine:
             if not mine:
                 return 0
-            # Read once more: another process may have had the turn since.
+            # Read again: another process may have had the turn meanwhile.
             consumer = Consumers(self.database).get(name)
             if not _is_due(consumer) or consumer.webhook is None:
                 return 0
@@ -97,7 +100,7 @@ class Deliverer:
                 return taken
             consumers = Consumers(self.database)
             if consumer.pending != message.last:
-                # Stored before it is sent: after a crash the same message goes out again.
+                # Stored before sending, so that the same message is sent again after a crash.
                 consumer = msgspec.structs.replace(consumer, pending=message.last)
                 consumers.put(consumer)
             result = self._sent(consumer, message, wire)
@@ -114,7 +117,7 @@ class Deliverer:
         return taken
 
     def _next(self, consumer: Consumer, state: FeedState) -> _Batch | None:
-        """The message that is under way, or the next one; None at the end of the feed."""
+        """The pending message, or else the next one; None at the end of the feed."""
         after = max(consumer.position, state.trimmed)
         while after < state.head:
             found = read(self.database, state, after, consumer.batch, consumer.scope)
@@ -125,14 +128,14 @@ class Deliverer:
             ]
             if entries:
                 return _Batch(consumer.name, entries, number_of(entries[-1]["position"]), state)
-            # Nothing of this is for the consumer: it has all of it.
+            # None of these entries is for the consumer: advance past them.
             Consumers(self.database).advance(consumer, found.next)
             consumer = Consumers(self.database).get(consumer.name)
             after = max(found.next, consumer.position)
         return None
 
     def _sent(self, consumer: Consumer, message: _Batch, wire: HttpConnections) -> Consumer | None:
-        """None when it was taken; else the consumer with what follows from the failure."""
+        """Send a message; None if it was accepted, else the consumer's state after the failure."""
         webhook = consumer.webhook
         if webhook is None:
             return None
@@ -172,7 +175,7 @@ class Deliverer:
 def keep_delivering(
     database: OperationalDatabase, settings: Settings, stop: threading.Event
 ) -> None:
-    """Deliver whatever is published, until `stop` is set. No consumer waits for another one's."""
+    """Deliver new entries until `stop` is set. No consumer waits for another."""
     deliverer = Deliverer(database, settings)
     sending: dict[str, Future[int]] = {}
     with ThreadPoolExecutor(_AT_ONCE, "delivery") as pool:
@@ -197,7 +200,7 @@ def _log_failure(error: BaseException | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Entries that go out together."""
+    """The entries of one message."""
 
     consumer: str
     entries: list[dict[str, Any]]
@@ -206,7 +209,7 @@ class _Batch:
 
     @property
     def body(self) -> str:
-        """The same whenever it is sent again."""
+        """The message's body, equal each time the message is sent."""
         return msgspec.json.encode(
             {
                 "type": "feed.entries",
@@ -216,7 +219,7 @@ class _Batch:
         ).decode()
 
     def headers(self, keys: Iterable[Signer]) -> dict[str, str]:
-        """Id, time and a signature by each key."""
+        """The headers of the message, with its id, the time and a signature by each key."""
         of = f"{self.consumer}\n{self.entries[0]['position']}\n{self.state.text(self.last)}"
         identity = f"msg_{hashlib.sha256(of.encode()).hexdigest()[:32]}"
         moment = datetime.now(UTC)
@@ -230,9 +233,9 @@ class _Batch:
 
 
 def signers(secret: SecretRef) -> list[Signer]:
-    """One for each key in the secret: while keys are exchanged there are two, by a space.
+    """A signer for each key in the secret; while keys are rotated it has two, separated by a space.
 
-    Raises `InvalidInput` for what is no key of 24 to 64 bytes, and `SecretMissing`.
+    Raises `InvalidInput` unless each is a key of 24 to 64 bytes, and `SecretMissing`.
     """
     found = []
     for key in Secrets().resolve(secret).split():
@@ -269,14 +272,15 @@ def _failed(consumer: Consumer, error: str, answer: HttpAnswer | None) -> Consum
 
 
 def check_egress(egress: Egress, scope: Scope, endpoint: str) -> None:
-    """Raise `ProviderRefused` for an endpoint that messages could not be sent to as things are."""
+    """Raise `ProviderRefused` if the egress policy forbids messages to the endpoint."""
     place = Origin.of(endpoint)
-    # One that is not known yet, or whose name server is slow, is judged when it is sent to.
+    # A host that does not resolve yet, or whose name server is slow, is checked when a message is
+    # sent.
     with Deadline(_NAME_WITHIN) as deadline, suppress(OSError, UnicodeError):
         _outgoing(egress, scope).addresses(place.host.strip("[]"), place.port, deadline)
 
 
 def _outgoing(egress: Egress, scope: Scope) -> Outgoing:
-    """A consumer of one organization may also be in the networks that are that one's."""
+    """The egress rules for a scope; one of a single organization may use its networks, too."""
     organizations = scope.organizations or ()
     return Outgoing(egress, organizations[0] if len(organizations) == 1 else None)

@@ -16,18 +16,18 @@ from elt_assets.sync.state.feed_log import REMOVED, SEGMENT_ENTRIES, unpacked
 from elt_assets.sync.streams import STREAMS, Stream
 
 _PACKED_BYTES = 8 * 2**20
-"""Packed bodies that are read for one answer, at most; one is read in any case."""
+"""The most bytes of compressed bodies that one answer reads; one body is always read."""
 _UNPACKED_BYTES = 16 * 2**20
-"""The same for what they hold: equal values pack to a thousandth."""
+"""The same limit for decompressed bodies: equal values compress to a thousandth."""
 
 _TYPES = {"INSERT": "inserted", "UPDATE": "updated", "DELETE": "deleted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What was found, and the number to go on from: everything up to it was seen.
+    """The entries found, and the number to continue from: all entries up to it were searched.
 
-    `more` says that there may be further ones already.
+    `more` says that there may already be further entries.
     """
 
     found: list[dict[str, Any]]
@@ -40,8 +40,8 @@ def read(
 ) -> Entries:
     """The first `limit` entries after `after` that are in the scope, in the order of positions.
 
-    `state` must have been taken before, and `after` come from it. Entries that were numbered since
-    may be among them.
+    `state` must have been read before, and `after` be a number of it. The result may have entries
+    that were numbered since.
     """
     with database.snapshot() as snapshot:
         chosen, cut = _chosen(snapshot, after, limit, scope)
@@ -63,7 +63,10 @@ def read(
 
 
 def behind(database: OperationalDatabase, after: int, scope: Scope) -> tuple[int, str | None]:
-    """How many numbered entries of the scope lie after a position, and when the first was made."""
+    """The number of entries of the scope after a position, and when the first was applied.
+
+    Only entries that have a position are counted.
+    """
     condition, parameters = scope.condition(database.dialect, of_feed=True)
     (row,) = database.rows(
         f"""
@@ -81,7 +84,7 @@ def behind(database: OperationalDatabase, after: int, scope: Scope) -> tuple[int
 
 
 def bytes_after(database: OperationalDatabase, after: int) -> int:
-    """The room that is taken by numbered entries after a position."""
+    """The number of bytes that entries after a position take; entries without one are left out."""
     (row,) = database.rows(
         "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) AS n FROM feed_segments"
         " WHERE first_position + entries - 1 > ? AND first_position > ?",
@@ -91,7 +94,7 @@ def bytes_after(database: OperationalDatabase, after: int) -> int:
 
 
 def _chosen(snapshot: Transaction, after: int, limit: int, scope: Scope) -> tuple[list[Row], bool]:
-    """The segments that hold the answer, and whether there may be more after them."""
+    """The segments to read for the answer, and whether there may be more after them."""
     condition, parameters = scope.condition(snapshot.dialect, of_feed=True)
     rows = snapshot.rows(
         f"""
@@ -143,7 +146,7 @@ def _bodies(
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Changes of a segment from place `first` on; `size` is what the whole segment unpacks to."""
+    """Changes of a segment from place `first` on; `size` is its decompressed size in bytes."""
 
     first: int
     changes: pa.RecordBatch | None

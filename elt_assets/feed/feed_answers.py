@@ -1,4 +1,4 @@
-"""Answers of the feed's server: entries or rows as JSON or as lines, and refusals."""
+"""Answers of the feed's server: entries or rows as JSON or as JSON lines, and refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elt_assets.feed.places import TooMany
 from elt_assets.feed.scope import OutOfScope
 
 _PIECE = 1 << 16
-"""Bytes of an answer that are handed to the connection at a time."""
+"""The number of bytes of an answer that are passed to the connection at a time."""
 
 _STATUSES: tuple[tuple[type[EltAssetsError], int], ...] = (
     (PositionPassed, 410),
@@ -38,10 +38,10 @@ class Refused(Exception):
 
 
 class _InPieces(Response):
-    """A body whose next piece is handed over when the client has read most of those before."""
+    """A response whose next piece is sent when the client has read most of the earlier ones."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response in pieces."""
         await send(
             {
                 "type": "http.response.start",
@@ -56,7 +56,7 @@ class _InPieces(Response):
 
 
 def refusal(_: Request, error: Exception) -> Response:
-    """What a request is answered that fails with `error`."""
+    """The answer to a request that fails with `error`."""
     headers: Mapping[str, str] = {}
     message = str(error)
     if isinstance(error, Refused):
@@ -68,7 +68,7 @@ def refusal(_: Request, error: Exception) -> Response:
     else:
         status = next(code for kind, code in _STATUSES if isinstance(error, kind))
     if status == 503:
-        # Which server and which account are the operator's to know.
+        # The error may name the database server and its account, which only the operator may know.
         message, headers = "the feed cannot be read now; try again", {"Retry-After": "5"}
     body = msgspec.json.encode({"error": {"status": status, "message": message}})
     return Response(body, status, {**headers, "Cache-Control": "no-store"}, "application/json")
@@ -77,7 +77,10 @@ def refusal(_: Request, error: Exception) -> Response:
 def answer(
     items: list[dict[str, Any]], lines: bool, name: str, about: Mapping[str, Any]
 ) -> Response:
-    """As JSON; or as lines, with what is about all of them in headers (`Feed-Next`, …)."""
+    """Return `items` and `about` as JSON, or the items as JSON lines.
+
+    With lines, the members of `about` become headers (`Feed-Next`, …).
+    """
     headers = {"Cache-Control": "no-store"}
     if not lines:
         body = msgspec.json.encode({name: items, **about})

@@ -1,6 +1,6 @@
 """The feed over HTTP: GET /feed and GET /snapshot, with a bearer token for each consumer.
 
-`places` bounds what one consumer may ask at once, `listener` what a connection may take.
+`places` limits the concurrent requests of a consumer, `listener` the time that a connection takes.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.streams import STREAMS
 
 _LOOK_EVERY = 0.25
-"""Seconds between two looks for new entries, however many requests wait for them."""
+"""Seconds between two queries for new entries, however many requests wait for them."""
 _NOTE_EVERY = 1.0
-"""Seconds between two notes of how far a consumer is."""
+"""Seconds between two updates of a consumer's position."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A request, the consumer that sent it, and what it must hold while it reads the database."""
+    """A request, its consumer, and the semaphore to hold while it reads the database."""
 
     request: Request
     consumer: Consumer
     reading: asyncio.Semaphore
 
     async def read(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Do work on the database in a thread."""
+        """Run `work`, which reads the database, in a thread."""
         async with self.reading:
             return await run_in_threadpool(work, *arguments)
 
@@ -73,7 +73,7 @@ class FeedServer:
         self.snapshot = _Endpoint(self._snapshot, self.consumer, places)
 
     async def consumer(self, request: Request) -> Consumer:
-        """The consumer whose token a request has. Raises `Refused`."""
+        """The consumer whose token the request carries. Raises `Refused`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         consumer = None
         if scheme.lower() == "bearer":
@@ -120,7 +120,8 @@ class FeedServer:
         found: Entries = await asked.read(read, self._database, state, after, query.limit, scope)
         if found.found or not query.wait:
             return found
-        # It has everything, and is not heard of again for a while.
+        # The consumer has all entries up to `after`. Record that now, because its next request
+        # comes only after this wait.
         await asked.read(self._note, asked.consumer, after, 0.0)
         while not found.found and time.monotonic() < ends:
             await asyncio.sleep(_LOOK_EVERY)
@@ -131,7 +132,7 @@ class FeedServer:
                 found = await asked.read(
                     read, self._database, state, found.next, query.limit, scope
                 )
-        # Its access may have ended while it waited.
+        # The consumer's token may have been revoked while the request waited.
         await self.consumer(asked.request)
         return found
 
@@ -160,20 +161,23 @@ class FeedServer:
         return rows, following, place.position
 
     def _note(self, consumer: Consumer, after: int, every: float = _NOTE_EVERY) -> None:
-        """What a consumer asks after, it has: retention and the report of its lag rely on that."""
+        """Record that a consumer has all entries up to the position that its request names.
+
+        Retention and the report of its lag rely on that.
+        """
         last = self._noted.get(consumer.name)
         moment = time.monotonic()
         if after != consumer.position and (last is None or moment - last >= every):
             self._noted[consumer.name] = moment
-            # A note that does not come through is made with a later request.
+            # If the database is busy, a later request records the position.
             with suppress(DatabaseBusy):
                 self._consumers.move(consumer.name, after)
 
 
 class _Endpoint:
-    """An ASGI application that keeps a consumer's place until the answer is sent.
+    """An ASGI application that counts a request of a consumer until its answer is sent.
 
-    What a client does not read is memory; so its requests count until it has.
+    An answer that the client has not read takes memory, so the request counts until then.
     """
 
     def __init__(
@@ -200,9 +204,9 @@ def application(
     middleware: Sequence[Middleware],
     deliver: Callable[[OperationalDatabase, threading.Event], None] | None = None,
 ) -> Starlette:
-    """The routes over the database that `opened` gives; it is closed at the end.
+    """The application over the database that `opened` returns; shutdown closes that database.
 
-    `deliver` runs in a thread next to them until its event is set.
+    `deliver` runs in a thread next to it, until its event is set.
     """
     database = opened()
     server = FeedServer(database)

@@ -1,6 +1,7 @@
-"""Retention: delete entries that are old and that every consumer has, within bounds.
+"""Retention of the change feed: delete old entries that every consumer has.
 
-The bounds hold for all: an age, and the room that entries take in the database.
+Two limits apply even to entries that a consumer lacks: an age, and the space that entries take in
+the database.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.feed_log import exclude_numbering
 
 _AT_ONCE = 500
-"""Segments deleted in one transaction: on SQLite applies wait for it."""
+"""Segments deleted in one transaction, for which transactions that apply wait on SQLite."""
 
 
 class FeedRetention(msgspec.Struct, frozen=True):
-    """How long entries are kept: those that every consumer has, and those that one lacks.
+    """How long entries are kept: `read` for those that every consumer has, `unread` for the rest.
 
-    Both together fit into `room` bytes.
+    All entries together take at most `room` bytes.
     """
 
     read: timedelta
@@ -32,7 +33,7 @@ class FeedRetention(msgspec.Struct, frozen=True):
 
 
 def trim_feed(platform: SyncService, *, dry_run: bool) -> Work:
-    """`trim` as the settings of an installation say."""
+    """Call `trim` with the limits in the settings of an installation."""
     settings = platform.settings
     keep = FeedRetention(
         timedelta(days=settings.keep_feed_days),
@@ -43,7 +44,10 @@ def trim_feed(platform: SyncService, *, dry_run: bool) -> Work:
 
 
 def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -> Work:
-    """Delete what need not be kept; a consumer that is behind that is answered 410."""
+    """Delete the entries that `keep` does not require.
+
+    A consumer that asks for entries after a position before the deleted ones is answered 410.
+    """
     state = number_entries(database)
     rows = database.rows(
         "SELECT coalesce(min(position), ?) AS n FROM feed_consumers", (state.head,)
@@ -58,12 +62,15 @@ def trim(database: OperationalDatabase, keep: FeedRetention, *, dry_run: bool) -
 
 
 def keep_to_room(database: OperationalDatabase, room: int) -> int:
-    """Delete the oldest entries that have no room, also unread ones; return how many."""
+    """Delete the oldest entries, unread ones too, until the rest fit; return how many.
+
+    `room` is the limit in bytes.
+    """
     return _delete(database, _beyond(database, room), dry_run=False)
 
 
 def _beyond(database: OperationalDatabase, room: int) -> int:
-    """The last position whose entries do not fit into the room next to all newer ones."""
+    """The last position whose entry, together with all newer ones, takes more than `room` bytes."""
     (row,) = database.rows(
         """
         SELECT coalesce(max(first_position + entries - 1), 0) AS n
@@ -82,14 +89,14 @@ def _beyond(database: OperationalDatabase, room: int) -> int:
 
 
 def _delete(database: OperationalDatabase, cut: int, *, dry_run: bool) -> int:
-    """Delete the entries up to a position; return how many they are."""
+    """Delete the entries up to position `cut`; return how many there are."""
     (row,) = database.rows(
         "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS n FROM feed_segments"
         " WHERE first_position + entries - 1 <= ?",
         (cut,),
     )
     if row["n"] and not dry_run:
-        # First the mark: a reader is never handed a feed with a hole that it cannot see.
+        # `trimmed` is set first, so that no reader gets a feed with a gap that it cannot notice.
         with database.transaction(LOCK) as transaction:
             transaction.execute("UPDATE feed_state SET trimmed = ? WHERE trimmed < ?", (cut, cut))
         while _delete_some(database, cut):
@@ -98,7 +105,7 @@ def _delete(database: OperationalDatabase, cut: int, *, dry_run: bool) -> int:
 
 
 def _older(database: OperationalDatabase, age: timedelta, head: int) -> int:
-    """The last position before all entries that are younger than `age`."""
+    """The last position before the first entry that is younger than `age`."""
     (row,) = database.rows(
         "SELECT coalesce(min(first_position) - 1, ?) AS n FROM feed_segments"
         " WHERE applied_at >= ? AND first_position IS NOT NULL",

@@ -1,6 +1,6 @@
-"""The listener: connections whose clients send or read too slowly are ended.
+"""The feed's listener: it closes connections whose clients send or read too slowly.
 
-uvicorn waits for a head, and for a client that does not read its answer, without end.
+uvicorn itself waits without limit for a request's head and for a client to read its answer.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 HEAD_WITHIN = 10.0
 """Seconds from the connection, or from the end of an answer, to the end of a request's head."""
 SENT_WITHIN = 60.0
-"""Seconds in which a client must have read its answer."""
+"""Seconds within which a client must read its answer."""
 _HEAD_BYTES = 1 << 16
 _CONNECTIONS = 500
-"""Connections at once; further ones are answered 503."""
+"""The most concurrent connections; further ones are answered 503."""
 _LOOK_EVERY = 0.5
 _GRACE = 5
-"""Seconds that answers under way have when the server is stopped."""
+"""Seconds that running answers have to finish when the server is stopped."""
 
 
 class _Connection(H11Protocol):
-    """One connection, which is looked at now and then."""
+    """One connection, whose time limits are checked every half second."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to look at it."""
+        """Start checking the time limits."""
         super().connection_made(transport)
         self._stage: tuple[Any, bool, bool] | None = None
         self._since = 0.0
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop looking."""
+        """Stop checking."""
         self._next_look.cancel()
         super().connection_lost(exc)
 
@@ -46,7 +46,7 @@ class _Connection(H11Protocol):
         stage = (request, sending, answered)
         if stage != self._stage:
             self._stage, self._since = stage, self.loop.time()
-        # While an answer is worked out nothing is expected of the client.
+        # While the server prepares an answer, no limit applies to the client.
         limit = HEAD_WITHIN if answered else SENT_WITHIN if sending else None
         if limit is not None and self.loop.time() - self._since >= limit:
             self.transport.abort()
@@ -55,7 +55,7 @@ class _Connection(H11Protocol):
 
 
 def listener(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
-    """A server of `app` that bounds heads, connections and the time that clients take."""
+    """A server of `app` with limits on heads, connections and the time that clients take."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

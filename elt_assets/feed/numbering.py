@@ -1,8 +1,8 @@
 """Positions: one rising number over the entries of all integrations.
 
-Applies commit in any order and must not wait for each other, so they leave the position open. A
-reader closes it: under a lock of its own it numbers what is committed, behind all that was numbered
-before. No entry can appear below a position that was served.
+Transactions that apply changes commit in any order and must not wait for each other, so they leave
+the position NULL. A reader assigns it: under a lock, it numbers the committed entries after all
+those numbered before. No entry can therefore appear before a position that was already served.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _POSITION = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})")
 
 
 class ForeignPosition(InvalidInput):
-    """A position that this feed has not given out."""
+    """A position that this feed has not issued."""
 
 
 class PositionPassed(InvalidInput):
-    """A position behind which entries are no longer kept."""
+    """A position after which entries are no longer kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class FeedState:
     trimmed: int
 
     def text(self, number: int) -> str:
-        """A position as consumers are given it."""
+        """The position with this number, in the form that consumers get."""
         return f"{self.feed_id}-{number}"
 
     def number(self, text: str) -> int:
         """The number of a position that a consumer sends.
 
-        Raises `InvalidInput` for what is no position, `ForeignPosition` for one of another feed
-        and `PositionPassed` for one behind which entries are missing.
+        Raises `InvalidInput` for a malformed position, `ForeignPosition` for one of another feed
+        and `PositionPassed` for one after which entries are no longer kept.
         """
         if text == BEGINNING:
             number = 0
@@ -67,20 +67,20 @@ class FeedState:
         return number
 
     def begins(self, text: str) -> int:
-        """As `number`, but the beginning is before the oldest entry that is kept."""
+        """Like `number`, but `BEGINNING` means just before the oldest entry that is kept."""
         return self.trimmed if text == BEGINNING else self.number(text)
 
 
 def number_of(position: str) -> int:
-    """The number of a position that this feed has made, maybe since its state was read."""
+    """The number of a position that this feed has issued, even after `FeedState` was read."""
     return int(position.rpartition("-")[2])
 
 
 def number_entries(database: OperationalDatabase) -> FeedState:
-    """Number what was committed since the last time, and return how the feed stands now.
+    """Number the entries committed since the last call, and return the state of the feed.
 
-    While the database stays busy, a feed that stands is returned as it is: its next entries come
-    later.
+    If the database is busy, the recorded state is returned; new entries are numbered by a later
+    call. Raises `DatabaseBusy` if there is no recorded state yet.
     """
     rows = database.rows(
         "SELECT feed_id, head, trimmed, CASE WHEN EXISTS (SELECT 1 FROM feed_segments"

@@ -1,6 +1,7 @@
-"""Places: how many requests of one consumer are answered, and read the database, at a time.
+"""Places: limits on how many requests of one consumer are answered, and read the database, at once.
 
-A consumer that sends many requests at once waits for itself; the others find threads that are free.
+A consumer that sends many requests at once delays only itself; the threads stay free for the
+others.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 REQUESTS = 8
-"""Requests of one consumer that are under way at once, until their answers are sent."""
+"""The most concurrent requests of one consumer; a request counts until its answer is sent."""
 _READING = 2
-"""Those of them that read the database at once."""
+"""The most requests of one consumer that read the database at once."""
 
 
 class TooMany(Exception):
-    """The consumer has as many requests under way as it may have."""
+    """The consumer already has the most concurrent requests that it may have."""
 
 
 class Places:
-    """The requests of all consumers that are under way."""
+    """The running requests of all consumers."""
 
     def __init__(self) -> None:
         self._taken: dict[str, int] = {}
@@ -28,7 +29,7 @@ class Places:
 
     @contextmanager
     def of(self, name: str) -> Iterator[asyncio.Semaphore]:
-        """A place for one request; it reads the database while it holds what this yields.
+        """Count one request during the block; yield the semaphore to hold while it reads.
 
         Raises `TooMany`.
         """

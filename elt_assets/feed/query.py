@@ -1,4 +1,4 @@
-"""What a consumer asks of the feed's server, read from the query of its request."""
+"""The parameters of a consumer's request, parsed from its query string."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elt_assets.identifiers import checked_name
 from elt_assets.sync.streams import STREAMS
 
 MOST = 5_000
-"""Entries or rows in one answer."""
+"""The most entries or rows in one answer."""
 LONGEST_WAIT = 60
 
 _USUAL = 1_000
@@ -20,7 +20,7 @@ _FORMATS = {"json": False, "jsonl": True}
 
 
 class FeedQuery(msgspec.Struct, frozen=True):
-    """GET /feed."""
+    """The parameters of GET /feed."""
 
     after: str = BEGINNING
     limit: int = _USUAL
@@ -31,7 +31,7 @@ class FeedQuery(msgspec.Struct, frozen=True):
 
 
 class SnapshotQuery(msgspec.Struct, frozen=True):
-    """GET /snapshot."""
+    """The parameters of GET /snapshot."""
 
     stream: str
     page: str | None = None
@@ -41,7 +41,7 @@ class SnapshotQuery(msgspec.Struct, frozen=True):
 
 
 def feed_query(given: Mapping[str, str], accept: str) -> FeedQuery:
-    """Raises `InvalidInput` naming the parameter that is wrong."""
+    """Parse the query of GET /feed. Raises `InvalidInput` naming the parameter that is wrong."""
     _refuse_unknown(given, ("after", "limit", "organization", "stream", "wait", "format"))
     return FeedQuery(
         after=given.get("after", BEGINNING),
@@ -54,7 +54,7 @@ def feed_query(given: Mapping[str, str], accept: str) -> FeedQuery:
 
 
 def snapshot_query(given: Mapping[str, str], accept: str) -> SnapshotQuery:
-    """Raises `InvalidInput` naming the parameter that is wrong."""
+    """Parse the query of GET /snapshot. Raises `InvalidInput` naming the wrong parameter."""
     _refuse_unknown(given, ("stream", "page", "limit", "organization", "format"))
     return SnapshotQuery(
         stream=_stream(given) or "users",

@@ -1,6 +1,6 @@
-"""When a webhook's message is tried again, and what an answer means for it.
+"""When a webhook's message is tried again, and what the endpoint's answer means for it.
 
-The waits are those that the Standard Webhooks specification recommends: about three days in all.
+The waits follow the recommendation of the Standard Webhooks specification: three days in all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST = timedelta(days=1)
 
 
 class DeliveryResult(enum.Enum):
-    """What becomes of a message after an answer."""
+    """What happens to a message after the endpoint's answer."""
 
     TAKEN = "taken"
     TOO_LARGE = "too large"
@@ -32,7 +32,7 @@ class DeliveryResult(enum.Enum):
 
 
 def verdict(status: int, entries: int) -> DeliveryResult:
-    """Judge the status of an answer to a message of so many entries."""
+    """Classify the status of an answer to a message with so many entries."""
     if 200 <= status < 300:
         return DeliveryResult.TAKEN
     if status == 413 and entries > 1:
@@ -43,9 +43,10 @@ def verdict(status: int, entries: int) -> DeliveryResult:
 
 
 def wait_after(failures: int, asked: str | None = None) -> timedelta | None:
-    """How long to wait after so many failures in a row; None when it is not tried again.
+    """How long to wait after so many failures in a row; None if the message is not tried again.
 
-    `asked` is the receiver's Retry-After in seconds: a longer wait is kept, up to a day.
+    `asked` is the receiver's Retry-After in seconds; if it is longer than the schedule, it applies,
+    up to a day.
     """
     if failures > len(WAITS):
         return None

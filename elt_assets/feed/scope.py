@@ -1,4 +1,4 @@
-"""What of the feed a consumer may see: organizations, streams and fields."""
+"""The scope of a consumer: the organizations, streams and fields of the feed that it may see."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ATTRIBUTES = "attributes"
 
 
 class OutOfScope(InvalidInput):
-    """Something that the consumer may not see, or that is not there."""
+    """A request for something that the consumer may not see or that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Each part is None for everything; with no `fields` only names of changed ones are seen."""
+    """None in a part allows everything; empty `fields` allow only the names of changed fields."""
 
     organizations: tuple[str, ...] | None = None
     streams: tuple[str, ...] | None = None
@@ -37,9 +37,9 @@ class Scope:
         _known(self.fields or (), [*sorted(names), ATTRIBUTES], "field")
 
     def narrowed(self, organization: str | None, stream: str | None) -> Scope:
-        """What of this scope is about one organization or one stream.
+        """The part of this scope that concerns one organization or one stream.
 
-        Raises `OutOfScope`, worded alike whether or not there is such a thing.
+        Raises `OutOfScope`, with the same message whether or not the organization exists.
         """
         for asked, allowed, what in (
             (organization, self.organizations, "organization"),
@@ -54,10 +54,10 @@ class Scope:
         )
 
     def condition(self, dialect: SqlDialect, *, of_feed: bool) -> tuple[str, tuple[str, ...]]:
-        """SQL that a row is in the scope, and its parameters."""
+        """The SQL condition that a row is in the scope, and its parameters."""
         parts, parameters = ["true"], []
         if self.organizations is not None and len(self.organizations) == 1:
-            # Not a list: the planner must find these rows by the key.
+            # An equality and not a list, so that the planner uses the primary key.
             parts.append("organization_id = ?")
             parameters.append(self.organizations[0])
         elif self.organizations is not None:
@@ -69,7 +69,7 @@ class Scope:
         return " AND ".join(parts), tuple(parameters)
 
     def visible(self, image: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Of an image the fields in the scope; None where it shows none."""
+        """The fields of an image that are in the scope; None if the scope has no fields."""
         if image is None or self.fields == ():
             return None
         if self.fields is None:

@@ -1,7 +1,7 @@
-"""Snapshots: the latest rows in pages, and the position from which to go on.
+"""Snapshots: the latest rows in pages, and the position from which to continue with the feed.
 
-No transaction is held over pages. Each row carries the number of its integration's newest entry
-when the page was read, so that a consumer can tell which entries a row holds already.
+No transaction spans several pages. Each row carries the number of its integration's newest entry
+when the page was read, so that a consumer can tell which entries the row already reflects.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from elt_assets.storage.operational.database import OperationalDatabase, Row, Tr
 from elt_assets.sync.streams import ColumnType, Stream
 
 _PAGE_CHARACTERS = 16 * 2**20
-"""Of the rows of one page together; a row that has more is a page of its own."""
+"""The most characters in the rows of one page; a larger row is a page by itself."""
 
 
 class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page begins: behind this row. `position` is that of the snapshot's beginning."""
+    """The row after which a page begins; `position` is the feed's when the snapshot began."""
 
     position: str
     stream: str
@@ -31,22 +31,22 @@ class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True):
     id: str = ""
 
     def text(self) -> str:
-        """As a consumer is given it."""
+        """This place in the form that consumers get."""
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> SnapshotPosition:
-        """Raises `InvalidInput` for what no page has given."""
+        """Parse a `next_page`. Raises `InvalidInput` for any other text."""
         try:
             place = msgspec.json.decode(
                 base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=cls
             )
         except (binascii.Error, ValueError, msgspec.MsgspecError):
             place = None
-        # PostgreSQL takes no text with a zero byte.
+        # PostgreSQL accepts no text with a NUL character.
         if place is None or not all(part.isprintable() for part in msgspec.structs.astuple(place)):
             raise InvalidInput(
-                "page is none that this feed gave: send `next_page` of the page before"
+                "page is not one that this feed returned: send `next_page` of the previous answer"
             )
         return place
 
@@ -54,9 +54,9 @@ class SnapshotPosition(msgspec.Struct, frozen=True, array_like=True):
 def page(
     database: OperationalDatabase, stream: Stream, place: SnapshotPosition, limit: int, scope: Scope
 ) -> tuple[list[dict[str, Any]], SnapshotPosition | None]:
-    """Up to `limit` rows behind a place, and the next place unless these were the last.
+    """Up to `limit` rows after `place`, and the next place, None if these were the last.
 
-    Fewer where many would take more memory than an answer may.
+    There are fewer rows where `limit` of them would take too much memory.
     """
     with database.snapshot() as snapshot:
         rows, limit = _rows(snapshot, stream, place, limit, scope)
@@ -95,7 +95,7 @@ def page(
 def _rows(
     snapshot: Transaction, stream: Stream, place: SnapshotPosition, limit: int, scope: Scope
 ) -> tuple[list[Row], int]:
-    """Rows behind the place, and how many were asked for: no more than an answer has room for."""
+    """The rows after the place, and the limit that was used: lowered until the page is small."""
     condition, parameters = scope.condition(snapshot.dialect, of_feed=False)
     behind = (
         f"FROM {stream.latest}"

@@ -1,4 +1,4 @@
-"""How far each consumer is behind, and what keeps it."""
+"""How far each consumer of the feed is behind, and why."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from elt_assets.storage.operational.database import OperationalDatabase
 from elt_assets.sync.clock import seconds_since
 
 _NEARLY = 0.8
-"""Share of the room that entries lacked by one consumer may take before a person is asked."""
+"""Share of the space limit from which entries that a consumer lacks make its state `losing`."""
 
 
 class Lag(msgspec.Struct, frozen=True):
     """A consumer's lag: entries that it lacks, and seconds since the first of them was applied.
 
-    `state` is `up to date`, `behind`, `failing` (a webhook that is tried again), `stopped` (one
-    that waits for a person), `losing` (what it lacks fills the room that entries have: the oldest
-    will be deleted) or `lost` (what it lacks is no longer kept). `bytes` is the room that is taken
-    by what it lacks, and by entries of others since.
+    `state` is `up to date`, `behind`, `failing` (a webhook that is tried again), `stopped` (a
+    webhook that waits for a person), `losing` (the entries after its position nearly reach the
+    space limit, so the oldest will be deleted) or `lost` (entries that it lacks were deleted).
+    `bytes` is the size of all entries after its position, including those outside its scope.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Lag(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Whether no person is needed."""
+        """Whether the consumer needs no person's attention."""
         return self.state in ("up to date", "behind")
 
 
 class FeedStatus(msgspec.Struct, frozen=True):
-    """The newest position, what is kept, and the lag of every consumer."""
+    """The newest position, the entries that are kept, and the lag of every consumer."""
 
     position: str
     entries: int
@@ -51,7 +51,7 @@ class FeedStatus(msgspec.Struct, frozen=True):
 
 
 def feed_status(database: OperationalDatabase, room: int) -> FeedStatus:
-    """How the feed and its consumers stand now; `room` has the bytes that entries may take."""
+    """The state of the feed and its consumers; `room` is how many bytes entries may take."""
     state = number_entries(database)
     (row,) = database.rows(
         "SELECT CAST(coalesce(sum(entries), 0) AS BIGINT) AS entries,"

@@ -1,6 +1,6 @@
 """Turns: one process at a time delivers to a consumer, so that messages keep their order.
 
-A turn ends with the process that has it, however that ends.
+A turn ends with the process that has it, however the process ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from elt_assets.storage.operational.postgres_database import PostgresDatabase
 
 @contextmanager
 def turn(database: OperationalDatabase, home: Path, name: str) -> Iterator[bool]:
-    """For the block, exclude other deliveries to the consumer; False if one is under way."""
+    """Exclude other deliveries to the consumer during the block; yield False if one is running."""
     if isinstance(database, PostgresDatabase):
         with database.session() as session:
             rows = session.rows(
