@@ -46,7 +46,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def named(what: str, error: str | None) -> str:
-    """The error, with what it is about in front unless it already begins so."""
+    """Return the error, with `what` in front unless the error already begins with it."""
     text = error or "failed without a reason"
     return text if text.startswith(what) else f"{what}: {text}"
 

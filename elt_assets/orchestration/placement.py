@@ -24,7 +24,7 @@ INSTALLATION_TAG = "elt_assets/installation"
 RUN_SETTINGS = {
     # A worker that was killed cannot report it: after this long, the run counts as dead.
     "dagster/max_runtime": "21600",
-    # For crashed workers only. What failed inside a run was retried inside it.
+    # For crashed workers only: a step that fails inside a run is retried inside it.
     "dagster/max_retries": "2",
     "dagster/retry_on_asset_or_op_failure": "false",
 }

@@ -55,9 +55,9 @@ def channels(settings: Settings) -> list[Channel]:
 class WebhookChannel:
     """JSON to any receiver: `text` for people, `alerts` for programs.
 
-    With a secret it is signed: SIGNATURE_HEADER holds `t=` and the seconds since 1970, `,v1=` and
-    the HMAC-SHA256 in hexadecimal of the seconds, a full stop and the body. The time exposes a
-    message that is recorded and sent again later.
+    With a secret, the message is signed: SIGNATURE_HEADER holds `t=` and the seconds since 1970,
+    `,v1=` and the HMAC-SHA256 in hexadecimal of the seconds, a full stop and the body. The time
+    exposes a message that is recorded and sent again later.
     """
 
     name = "webhook"
@@ -90,7 +90,7 @@ class WebhookChannel:
 
 
 class Slack:
-    """A channel's incoming webhook."""
+    """The incoming webhook of a Slack channel."""
 
     name = "slack"
 

@@ -1,4 +1,4 @@
-"""Open issues of the change feed: consumers that fail, stopped or lost entries."""
+"""Open issues of the change feed: consumers that fail, have stopped or have lost entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST = 300
 
 
 def feed_issues(platform: SyncService) -> OpenIssues:
-    """One for each consumer that needs a person."""
+    """Return one issue for each consumer that needs a person."""
     consumers = feed_status(platform.database, platform.settings.keep_feed_bytes).consumers
     return OpenIssues([_issue(one) for one in consumers if not one.ok])
 
@@ -21,12 +21,12 @@ def cause(lag: Lag) -> str:
     match lag.state:
         case "lost":
             return (
-                "entries that it lacks are no longer kept: it needs a snapshot "
+                "entries that it has not read are deleted: it needs a snapshot "
                 "(ELT_ASSETS_KEEP_FEED_UNREAD_DAYS, ELT_ASSETS_KEEP_FEED_MB)"
             )
         case "losing":
             return (
-                "what it lacks nearly fills the room for entries, and the oldest are deleted "
+                "its unread entries nearly fill the room for entries, and the oldest are deleted "
                 "next: let it catch up, remove it, or raise ELT_ASSETS_KEEP_FEED_MB"
             )
         case "stopped":

@@ -29,10 +29,11 @@ _LIST = "elt-assets quarantine list"
 class Issue(msgspec.Struct, frozen=True):
     """An open problem of one integration, or of one day of sign-in events.
 
-    `of` names what `partition` is. `key` identifies the issue and stays the same from one sync
-    to the next: a sync that fails every day for one reason is one issue. `cause` leaves out what
-    differs between partitions with the same problem; `example` is this partition's own message.
-    An issue whose `state` is another than the reported one is reported again.
+    `of` says what `partition` names: an integration, a day or a consumer. `key` identifies the
+    issue and stays the same from one sync to the next: a sync that fails every day for one reason
+    is one issue. `cause` leaves out what differs between partitions with the same problem;
+    `example` is this partition's own message. An issue is reported again when its `state` differs
+    from the reported one.
     """
 
     key: str
@@ -77,7 +78,8 @@ def open_issues(platform: SyncService) -> OpenIssues:
     """Withheld changes, syncs and incomplete listings that need a person, and integrations that
     are stale without a cause.
 
-    A retryable failure becomes an issue with its third attempt. A disabled integration has none.
+    A retryable failure becomes an issue with its third attempt. Disabled integrations have no
+    issues.
     """
     withheld = platform.quarantined()
     entries = platform.registry.all(enabled=True) if withheld else ()
@@ -143,7 +145,7 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
         examples = {issue.example for issue in alike}
         # The message of the ledger, if it is the same for all partitions.
         text = examples.pop() if len(examples) == 1 else cause
-        # For webhooks, Slack, mail and health: nothing in it is a link or a mention.
+        # Webhooks, Slack, mail and health show this text: nothing in it may be a link or a mention.
         alerts.append(Alert(kind, inert(text or cause), len(partitions), partitions, of))
     return sorted(alerts, key=lambda alert: (-alert.count, alert.kind, alert.cause))
 
@@ -151,7 +153,7 @@ def grouped(issues: Iterable[Issue]) -> list[Alert]:
 def _quarantine(row: SyncRow, since: str) -> Issue:
     """The issue of withheld changes, reported daily and whenever the changes differ.
 
-    The report of a further day says since when the same changes wait.
+    From the second day on, the report says since when the same changes wait.
     """
     today = (row.finished_at or "")[:10]
     unchanged = f"unchanged since {since[:10]}: " if since[:10] < today else ""

@@ -22,7 +22,7 @@ from elt_assets.sync.admin.fleet_state import cause_of
 KIND = "event day"
 
 _NEWEST = 300
-"""The number of newest runs to read; every change is among them."""
+"""The number of newest runs to read; what changed since the last tick is among them."""
 
 _LONGEST = 300
 
@@ -60,7 +60,7 @@ def _day(run: dg.DagsterRun) -> str:
 def _unreplaced_failure(
     history: Sequence[dg.DagsterRun], every: frozenset[dg.AssetKey]
 ) -> dg.DagsterRun | None:
-    """The failed run that no later success replaced, of one day's runs, newest first."""
+    """Return the failed run of one day that no later success replaced; newest runs come first."""
     done: list[frozenset[dg.AssetKey]] = []
     for run in history:
         if run.status is dg.DagsterRunStatus.SUCCESS:

@@ -19,7 +19,7 @@ CHANGE_FEED = "change_feed"
 
 
 def change_feed(at: Placement = STANDALONE) -> dg.AssetsDefinition:
-    """The asset after the latest tables of all streams."""
+    """The asset `change_feed`, downstream of the latest tables of all streams."""
 
     @dg.multi_asset(
         name=at.step("change_feed"),
@@ -35,13 +35,13 @@ def change_feed(at: Placement = STANDALONE) -> dg.AssetsDefinition:
                 "far consumers are behind.",
             )
         ],
-        # As for `fleet_report`: a range of a table and what is downstream of it may be selected.
+        # As for `fleet_report`: a run of a range of partitions may select this asset, too.
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=at.retries_or(REPORT_RETRIES),
         required_resource_keys=at.required,
     )
     def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        """Report how the feed and its consumers stand."""
+        """Report the state of the feed and its consumers."""
         with ended_by_interruption(context):
             platform = at.platform(context)
             status = feed_status(platform.database, platform.settings.keep_feed_bytes)
@@ -51,12 +51,12 @@ def change_feed(at: Placement = STANDALONE) -> dg.AssetsDefinition:
 
 
 def observation(status: FeedStatus, at: Placement = STANDALONE) -> dg.AssetObservation:
-    """How the feed and its consumers stand, between runs."""
+    """The state of the feed and its consumers as an observation, for reports between runs."""
     return dg.AssetObservation(at.key(CHANGE_FEED), metadata=lags(status))
 
 
 def lags(status: FeedStatus) -> dict[str, Any]:
-    """Metadata: names of consumers, no keys and no values."""
+    """Metadata of the feed: names of consumers, but no keys and no values of entries."""
     failing = [one.name for one in status.consumers if not one.ok]
     return {
         "position": status.position,

@@ -26,7 +26,7 @@ FLEET_REPORT = "fleet_report"
 
 
 def fleet_report(at: Placement = STANDALONE) -> dg.AssetsDefinition:
-    """The asset after the latest tables of all streams."""
+    """The asset `fleet_report`, downstream of the latest tables of all streams."""
 
     @dg.multi_asset(
         name=at.step(FLEET_REPORT),
@@ -58,7 +58,7 @@ def fleet_report(at: Placement = STANDALONE) -> dg.AssetsDefinition:
 
 
 def syncing(instance: dg.DagsterInstance, at: Placement) -> int:
-    """How many runs of the installation sync, or will.
+    """Count the runs of the installation that sync now or wait to sync.
 
     They are runs of its jobs, and runs that "Materialize" and backfills start.
     """

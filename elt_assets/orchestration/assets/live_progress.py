@@ -24,7 +24,7 @@ FAILED_SO_FAR = "failed_so_far"
 """Label of the metadata entry that holds the `Failed` integrations as JSON."""
 
 FIRST, EVERY, IDLE = 5.0, 15.0, 60.0
-"""Seconds until the first report, between reports, and between reports of which nothing is new."""
+"""Seconds until the first report, between reports, and between reports while nothing changes."""
 _SHOWN = 10
 
 
@@ -54,7 +54,7 @@ class RunProgress(msgspec.Struct, frozen=True):
 
 
 class LiveProgress:
-    """Collects signs of life from many threads; the run's own thread reports them."""
+    """Collects progress from many threads; the run's own thread reports it."""
 
     def __init__(
         self, report: Callable[[RunProgress], None], clock: Callable[[], float] = time.monotonic
@@ -76,7 +76,7 @@ class LiveProgress:
             self._going[progress.partition] = progress
 
     def followed(self, outcomes: Generator[Outcome]) -> Iterator[Outcome]:
-        """The outcomes; an integration that has one is no longer under way."""
+        """Yield the outcomes; an integration that has an outcome is no longer under way."""
         with closing(outcomes):
             for outcome in outcomes:
                 self._settle(outcome)

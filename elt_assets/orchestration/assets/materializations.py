@@ -156,7 +156,7 @@ def _metadata(outcome: Outcome, stage: Stage) -> dict[str, Any]:
         }
     if stage is Stage.CDC:
         changed = counts.inserts + counts.updates + counts.deletes
-        # A recorded result comes without its sample.
+        # A result that was only looked up in the ledger has no sample.
         columns = [*outcome.sample[0]] if outcome.sample else []
         rows = [[change.get(column) for column in columns] for change in outcome.sample]
         sample = table(columns, rows) or ("" if changed else "no changes")

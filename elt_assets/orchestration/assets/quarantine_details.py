@@ -1,4 +1,4 @@
-"""What the page of a quarantined partition shows: the mark, whom it is about, and how to decide.
+"""What the page of a quarantined partition shows: a mark, the changes, and how to decide.
 
 `jobs.decisions_job` carries a decision out; so does `elt-assets quarantine`.
 """
@@ -64,7 +64,7 @@ def quarantine_details(
 def approval_events(
     outcomes: Iterable[Outcome], at: Placement = STANDALONE
 ) -> Iterator[dg.AssetMaterialization]:
-    """What an approval has made of the tables; the newest event of a partition has no mark."""
+    """The tables' events after an approval; the newest event of a partition then has no mark."""
     for outcome in outcomes:
         yield from materializations(
             STREAMS[outcome.stream], outcome, (Stage.CDC, Stage.LATEST), at=at
@@ -74,7 +74,7 @@ def approval_events(
 def rejection_events(
     rows: Iterable[SyncRow], decided_by: str, until: datetime, at: Placement = STANDALONE
 ) -> Iterator[dg.AssetMaterialization]:
-    """The same tables after a rejection, with who decided instead of the mark."""
+    """The latest tables' events after a rejection; they name the decision instead of the mark."""
     for row in rows:
         decision = (
             f"rejected by {inert(decided_by)}, until {until:%Y-%m-%d %H:%M} UTC: "

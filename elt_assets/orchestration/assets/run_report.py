@@ -28,7 +28,7 @@ newest event, and one of these integrations is likely to succeed."""
 
 @dataclass(frozen=True, slots=True)
 class RunWork:
-    """What one run of a stream's assets is for, and where its outcomes go."""
+    """The work of one run of a stream's assets, and the listener for its outcomes."""
 
     stream: Stream
     selected: Sequence[Stage]
@@ -95,8 +95,8 @@ class RunReport:
     def end(self) -> None:
         """Close the attempt: return if nothing failed, else fail it.
 
-        Partitions without an event then show as failed, which includes those handed on until they
-        are synced. Raises `Failure`, which allows a retry while a retry can help and there is time.
+        Partitions without an event then show as failed; so do those that are handed on, until they
+        are synced. Raises `Failure`, which allows a retry while one can help and there is time.
         """
         self._context.log.info(summary(self._outcomes, len(self._handed_on)))
         failed = failure(self._outcomes)

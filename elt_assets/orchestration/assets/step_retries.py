@@ -50,7 +50,7 @@ def ended_by_interruption(context: Context) -> Iterator[None]:
             # end the run, and the policy would start the step again in a process that must end.
             context.log.warning("interrupted; the run launcher continues this run elsewhere")
             if run is not None and WORKER_TAG in run.tags:
-                # The worker's task has no chance to say so.
+                # This process ends before the worker's task could record it.
                 context.instance.add_run_tags(run.run_id, {WORKER_TAG: LEFT})
             sys.stdout.flush()
             sys.stderr.flush()

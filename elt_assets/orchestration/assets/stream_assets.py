@@ -152,7 +152,7 @@ def _sync_run(
     work: RunWork,
     report: RunReport,
 ) -> Iterator[Outcome]:
-    """Sync the integrations of the run up to the selected stage; invalid ones have failed."""
+    """Sync the run's integrations up to the selected stage; an invalid key is a failed outcome."""
     stream, selected, platform = work.stream, work.selected, work.platform
     sync_id = _or_fail(lambda: _chosen_sync_id(context, config))
     # A new run without staging continues the extraction that is already there.
@@ -168,7 +168,7 @@ def _sync_run(
     for key in _in_turn(context, stream, platform):
         try:
             ref = IntegrationRef.parse(key)
-            # There is nothing to continue either where the newest sync has settled.
+            # If the newest sync has settled, there is nothing to continue either.
             if (continues or config.only_unsettled) and (settled := platform.settled(stream, ref)):
                 yield settled
                 continue
@@ -185,7 +185,7 @@ def _sync_run(
         else:
             refs.setdefault(found, []).append(ref)
     if continues and len(refs) == 1:
-        # Clients then find the run with the other runs of the sync.
+        # With the tag, clients find this run among the runs of the sync.
         context.instance.add_run_tags(context.run.run_id, {SYNC_ID_TAG: next(iter(refs))})
     for found, together in refs.items():
         yield from log.followed(

@@ -34,8 +34,8 @@ _SEVERITIES = {
 
 EVERYTHING = "everything"
 _EVERYTHING_IS = (
-    "Read every warehouse, also those that were right when they were last read and have not "
-    "changed since. Those are read within seven days otherwise."
+    "Read every warehouse, including those that have not changed since they last passed. "
+    "Otherwise such a warehouse is read within seven days."
 )
 
 

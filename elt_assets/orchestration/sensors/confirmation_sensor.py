@@ -63,7 +63,7 @@ def confirmation_requests(
 ) -> list[dg.RunRequest]:
     """Runs that list everything again; contiguous integrations of one sync and stream share a run.
 
-    `plans` are by stream.
+    `plans` are by stream name.
     """
     together: dict[tuple[str, str], list[str]] = {}
     for one in pending:

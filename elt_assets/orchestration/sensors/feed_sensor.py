@@ -1,4 +1,4 @@
-"""The feed sensor: delivers webhooks, keeps entries to their room, observes `change_feed`.
+"""The feed sensor: delivers webhooks, deletes entries beyond their room, observes `change_feed`.
 
 `elt-assets serve-feed` delivers at once; where it does not run, this sensor does.
 """
@@ -16,13 +16,13 @@ from elt_assets.orchestration.assets.change_feed import observation
 from elt_assets.orchestration.placement import STANDALONE, Placement
 
 _SECONDS = 20.0
-"""For delivery in one tick; Dagster ends a tick after a minute."""
+"""Seconds for delivery in one tick; Dagster ends a tick after a minute."""
 
 
 def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
-    """The sensor.
+    """The sensor of the change feed.
 
-    Its cursor records what was observed last: nothing new, no observation.
+    Its cursor records the last observation, so that an unchanged state is not observed again.
     """
 
     @dg.sensor(
@@ -42,7 +42,7 @@ def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
         status = feed_status(platform.database, room)
         if status.bytes > room:
             deleted = keep_to_room(platform.database, room)
-            context.log.warning(f"{deleted:,} entries were deleted for want of room")  # noqa: G004
+            context.log.warning(f"{deleted:,} entries beyond ELT_ASSETS_KEEP_FEED_MB were deleted")  # noqa: G004
             status = feed_status(platform.database, room)
         seen = _seen(status)
         if seen == context.cursor:
@@ -55,6 +55,6 @@ def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
 
 
 def _seen(status: FeedStatus) -> str:
-    """What makes an observation worth an event: time that passes does not."""
+    """Return the state whose change is worth an observation; passing time is not."""
     consumers = [(one.name, one.state, one.entries) for one in status.consumers]
     return msgspec.json.encode([status.position, consumers]).decode()

@@ -93,7 +93,7 @@ def taking_over(
 ) -> list[dg.RunRequest]:
     """Runs for the integrations that `run` left over; those that wait longest go first.
 
-    It leaves out integrations that have `begun` the run's sync, and those that another sync has
+    Integrations that have `begun` the run's sync are left out, as are those that another sync has
     brought up to date since the run began (ISO 8601, UTC).
     """
     known = plan.loads
@@ -199,7 +199,7 @@ def _with_worker(instance: dg.DagsterInstance, rows: Collection[SyncRow]) -> set
 
 
 def _handing_on(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
-    """Runs of the last day that handed integrations on; older ones are in the next daily sync."""
+    """Runs of the last day that handed integrations on; the daily sync covers older runs."""
     return instance.get_run_records(
         dg.RunsFilter(
             tags={HANDED_ON_TAG: "true"},

@@ -2,8 +2,8 @@
 
 A page of another site, open in a browser on this machine, can send requests to loopback: with a
 foreign Origin, with a foreign Host (DNS rebinding), and without a preflight only GET, or POST of a
-form or of text. An integration can send whatever its tenant writes; its requests are known by a
-header that the tenant cannot take away.
+form or of text. An integration can send whatever its tenant writes; its requests are recognized by
+a header that the tenant cannot remove.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RequestRules:
     ) -> tuple[HTTPStatus, str] | None:
         """The status and reason of a refusal, or None. `kind` is http or websocket."""
         if OF_AN_INTEGRATION.lower() in headers:
-            return HTTPStatus.FORBIDDEN, "an integration may not ask this"
+            return HTTPStatus.FORBIDDEN, "an integration may not send this request"
         host = headers.get("host", "")
         if path not in self.probed and not self._is_known(host):
             return (

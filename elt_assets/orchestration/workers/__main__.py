@@ -25,7 +25,7 @@ def main(slots: str, name: str, *queues: str) -> None:
         settings.log_level,
         packages=(logs.PACKAGE, "celery", "kombu"),
     )
-    # Before the first fork, so that no run waits seconds for imports.
+    # Imported before the first fork, so that no run waits seconds for imports.
     import_module("elt_assets.definitions")
     worker_app().worker_main(
         [

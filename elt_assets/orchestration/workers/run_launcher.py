@@ -100,7 +100,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
     ) -> None:
         if run.job_code_origin is None:
             raise InvalidInput(f"run {run.run_id} has no code location: start it from a server")
-        # Without an instance, because a worker opens its own.
+        # No instance reference, because a worker opens its own instance.
         packed = pack_value(
             kind(
                 job_origin=run.job_code_origin,
@@ -110,7 +110,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
             )
         )
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
-        # Tagged before it is sent, because a worker may take it at once and checks the tag.
+        # The run is tagged before it is sent: a worker may take it at once, and checks the tag.
         task_id = str(uuid.uuid4())
         tag = partial(self._instance.add_run_tags, run.run_id)
         tag({DAGSTER_CELERY_TASK_ID_TAG: task_id, WORKER_TAG: NOBODY})
@@ -119,7 +119,7 @@ class WorkerRunLauncher(CeleryRunLauncher):
                 task, kwargs={parameter: packed}, task_id=task_id, queue=queue, routing_key=queue
             )
         except (OperationalError, RedisError, OSError) as error:
-            # The health check still sees the worker that is gone.
+            # The old tag is restored, so that the health check still finds that the worker is gone.
             tag({WORKER_TAG: run.tags.get(WORKER_TAG, NOBODY)})
             raise BrokerAway(
                 f"the broker does not accept runs ({type(error).__name__}); this run stays queued"

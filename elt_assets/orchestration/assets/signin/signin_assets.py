@@ -94,7 +94,7 @@ def event_assets(
 
 
 def _reading_apis(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
-    """The asset of what the APIs answer."""
+    """The asset of the day's records from all APIs."""
 
     @API_EVENTS.declared(days, at)
     def api_events(
@@ -129,7 +129,7 @@ def _reading_apis(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.Asset
 
 
 def _reading_files(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefinition:
-    """The asset of the day's files."""
+    """The asset of the records in the day's files."""
 
     @CSV_EVENTS.declared(days, at)
     def csv_events(
@@ -228,7 +228,7 @@ def _summarizing(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.Assets
         day = day_of(context.partition_key)
 
         def sum_up(events: EventPipeline, step: StepRun) -> list[Summarized]:
-            # The days that late events have reopened, also those that a failed run left, follow.
+            # Also due are days that late events reopened, in this run or in one that failed.
             due = sorted({day, *events.waiting("summarize")})
             return [events.summarize(one, step) for one in due]
 

@@ -20,7 +20,7 @@ NAME = "mostly_usable"
 MOST_REJECTED = 0.5
 """Share of a day's records of one source that may be dead letters."""
 FEWEST = 20
-"""The fewest dead letters that hold a day back; one foreign file is no reason to."""
+"""The fewest dead letters that stop a day's load: a single foreign file must not stop it."""
 
 
 def guards(at: Placement) -> list[dg.AssetCheckKey]:

@@ -20,10 +20,10 @@ from elt_assets.signin_events.results import EventListener, EventProgress
 T = TypeVar("T")
 
 Work = Callable[[Interruption, EventListener], T]
-"""The work of a step; it gets a way to be interrupted, and a listener for its progress."""
+"""The work of a step; it receives its interruption, and a listener for its progress."""
 
 SKIPPED_BY = "skipped_by"
-"""Label of the metadata entry that names the asset whose failure left this one out."""
+"""Label of the metadata entry that names the asset whose failure caused the skip."""
 SKIPPED_ERROR = "error"
 """Label of the metadata entry with the error of that asset."""
 
@@ -67,7 +67,7 @@ def end(
     *,
     retryable: bool,
 ) -> dg.Failure:
-    """The failure of a step: one that Dagster retries, or the last one with what it skips."""
+    """Return a failure that Dagster retries, or the final one, which lists the skipped assets."""
     attempt = context.retry_number + 1
     if retryable and is_retried(context):
         context.log.warning("attempt %d failed and will be retried: %s", attempt, error)
