@@ -5,7 +5,7 @@ compiles its statements each time. The six events of a sync then cost more than 
 engines stay open, so statements are compiled once, a commit does not wait for the disk, and events
 of partitions share commits (`event_groups`). After a power failure the last events may be missing
 from the UI; the stores of the synced data do wait for the disk. The list of tables, which Dagster
-queries for every event, is cached.
+queries for every event, is cached, and its migrations are read for the first run of a process only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import os
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from dagster import DagsterInstance, EventLogEntry
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import QueuePool
 
 from elt_assets.orchestration.dagster_internals import (
@@ -36,9 +36,18 @@ from elt_assets.orchestration.instance.event_groups import (
 _OPEN_RUNS = 8
 """Runs whose databases stay open; each run has its own database."""
 
+_HOW_IT_WAS_MADE = """
+    SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+    UNION ALL
+    SELECT 'INSERT INTO alembic_version VALUES (' || quote(version_num) || ')' FROM alembic_version
+"""
+
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     """Dagster's event log in the files that Dagster would use."""
+
+    _new_run: ClassVar[tuple[str, ...]] = ()
+    """The statements that make the database of a run, once this process knows them."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, Engine] = OrderedDict()
@@ -68,6 +77,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     ) -> Self:
         """Called by Dagster for dagster.yaml."""
         return cls(inst_data)
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        if _revision(engine) is not None:
+            return
+        if for_index_shard or not self._new_run or not _made_by(self._new_run, engine):
+            super()._initdb(engine, for_index_shard)
+        if not for_index_shard:
+            type(self)._new_run = _statements(engine)
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index of all runs has the table."""
@@ -148,6 +165,34 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             for engine in self._engines.values():
                 engine.dispose()
             self._engines.clear()
+
+
+def _revision(engine: Engine) -> str | None:
+    """The revision of a database that is complete: Dagster writes it last."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _statements(engine: Engine) -> tuple[str, ...]:
+    with engine.connect() as connection:
+        return tuple(connection.execute(text(_HOW_IT_WAS_MADE)).scalars())
+
+
+def _made_by(statements: Sequence[str], engine: Engine) -> bool:
+    """Run the statements on an empty database; False if another process has begun to fill it."""
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode = WAL")
+        connection.cursor().execute("BEGIN IMMEDIATE")
+        empty = not connection.cursor().execute("SELECT 1 FROM sqlite_master").fetchall()
+        for statement in statements if empty else ():
+            connection.cursor().execute(statement)
+        connection.commit()
+    finally:
+        connection.close()
+    return empty
 
 
 def _engine(address: str) -> Engine:

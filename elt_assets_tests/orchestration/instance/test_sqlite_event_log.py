@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import yaml
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from elt_assets.config.settings import load_settings
 from elt_assets.orchestration.instance.config_file import shipped_config
@@ -86,6 +90,47 @@ def test_another_process_sees_events_while_the_writer_has_them_open(
         check=True,
     )
     assert found.stdout.split() == ["a"]
+
+
+def schema(file: Path) -> set[tuple[Any, ...]]:
+    """Everything that a database is made of, and its revision."""
+    asked = (
+        "SELECT sql FROM sqlite_master",
+        "SELECT * FROM alembic_version",
+        "PRAGMA journal_mode",
+    )
+    with create_engine(f"sqlite:///{file}", poolclass=NullPool).connect() as connection:
+        return {tuple(row) for one in asked for row in connection.execute(text(one))}
+
+
+def test_the_database_of_every_run_is_as_dagster_makes_it(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    with SqliteEventLogStorage(str(tmp_path / "plain")).run_connection("r"):
+        plain = schema(tmp_path / "plain" / "r.db")
+    runs = [dg.materialize([a_table], instance=instance, partition_key=key) for key in "aba"]
+    folder = load_settings(home=tmp_path).dagster_path / "history" / "runs"
+    assert [schema(folder / f"{run.run_id}.db") for run in runs] == [plain] * 3
+
+
+def test_two_processes_can_make_the_database_of_a_run_at_once(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    dg.materialize([a_table], instance=instance, partition_key="a")
+    with open_instance(load_settings(home=tmp_path)) as another:
+        storages = [one.event_log_storage for one in (instance, another)]
+        # The limit ends a test of which one side has failed.
+        both = threading.Barrier(2, timeout=120)
+
+        def begin(storage: Any) -> bool:
+            for number in range(20):
+                both.wait()
+                with storage.run_connection(f"r-{number}") as connection:
+                    connection.execute(text("SELECT * FROM event_logs"))
+            return True
+
+        with ThreadPoolExecutor() as pool:
+            assert all(pool.map(begin, storages))
 
 
 def test_the_caller_of_a_run_gets_its_progress(instance: dg.DagsterInstance) -> None:
