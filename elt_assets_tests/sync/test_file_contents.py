@@ -14,7 +14,7 @@ from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import Company, person
 
 TENANTS = ("Ada", "Bob", "Cyd", "Dan", "Eve")
-ROUNDS = 6
+ROUNDS = 3
 
 
 def records(tenant: str, count: int, renamed: int) -> list[dict[str, object]]:
