@@ -158,7 +158,13 @@ def test_a_cursor_that_leads_elsewhere() -> None:
     ("name", "stream", "check", "edit", "said"),
     [
         ("okta", "groups", "pages", {"pagination": {"type": "none"}}, "missing"),
-        ("github", "groups", "unstable", {"snapshot": True}, "1 records that still exist were deleted"),
+        (
+            "github",
+            "groups",
+            "unstable",
+            {"snapshot": True},
+            "1 records that still exist were deleted",
+        ),
         ("entra_id", "groups", "probe", {"single": {"path": "/teams/{external_id}"}}, "unknown"),
         ("github", "group_memberships", "pages", {"parent": {"stream": "groups"}}, "404"),
         ("github", "group_memberships", "caps", {"params": {"per_page": 200}}, "200 a page"),
