@@ -1,1 +1,1 @@
-"""Sign-in events: days of them from APIs and export files into one analytics warehouse."""
+"""Sign-in events: load them by day, from APIs and export files, into one analytics warehouse."""

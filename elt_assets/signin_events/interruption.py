@@ -1,4 +1,4 @@
-"""Stop a step from another thread, at once, whatever it waits for."""
+"""Stop a step from another thread at once, even while it waits or runs a query."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from elt_assets.errors import Stopped
 
 
 class Interruption:
-    """Hand one to a step, and call `request` from any thread to end that step.
+    """Pass one to a step, and call `request` from any thread to end that step.
 
-    The step raises `Stopped`; what it had committed stays, and the same step goes on there.
+    The step raises `Stopped`. Its commits stay, and running the step again continues from there.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Interruption:
         return self._requested.is_set()
 
     def request(self, reason: str = "stopped on request") -> None:
-        """End the step; `reason` is what its error says."""
+        """End the step; `reason` is the text of its error."""
         with self._guard:
             if self._requested.is_set():
                 return
@@ -39,13 +39,13 @@ class Interruption:
                 reach()
 
     def check(self) -> None:
-        """Raise `Stopped` if it was requested."""
+        """Raise `Stopped` if a stop was requested."""
         if self._requested.is_set():
             raise Stopped(self._reason)
 
     @contextmanager
     def reaching(self, reach: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, a request calls `reach`, from the thread that makes it."""
+        """While the block runs, a request to stop calls `reach` in the requesting thread."""
         self.check()
         with self._guard:
             self._reached.append(reach)

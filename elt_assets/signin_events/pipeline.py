@@ -1,4 +1,4 @@
-"""The pipeline of sign-in events: an installation's days behind one object.
+"""The pipeline of sign-in events: its steps, reports and checks behind one object.
 
 extract_api, extract_files → normalize (one source each) → load → summarize
 """
@@ -42,11 +42,14 @@ from elt_assets.sync.service import SyncService
 from elt_assets.sync.state.registry import Integration
 
 SCHEMA = str(SIGNIN_EVENT)
-"""Name and version of the schema that both sources are brought into."""
+"""Name and version of the schema to which both sources are normalized."""
 
 
 class EventPipeline:
-    """Use as a context manager, or call `close`; the platform stays its owner's."""
+    """The pipeline of one installation. Use as a context manager, or call `close`.
+
+    Closing leaves `platform` open, which belongs to the caller.
+    """
 
     def __init__(self, platform: SyncService) -> None:
         settings = platform.settings
@@ -63,7 +66,7 @@ class EventPipeline:
         self._summary = Summary(platform, self._analytics)
 
     def close(self) -> None:
-        """Give back connections and files."""
+        """Close connections and files."""
         self._analytics.close()
         self._streaming.close()
 
@@ -80,12 +83,12 @@ class EventPipeline:
     def extract_api(
         self, day: date, refs: Sequence[IntegrationRef] | None = None, step: StepRun | None = None
     ) -> list[DayExtraction]:
-        """Fetch the day of every integration that offers events, or of `refs` alone.
+        """Fetch the day of every integration that offers events, or only of `refs`.
 
-        Several at once; one's failure is its result (`failed`, `retryable`) and costs the
-        others nothing. An interrupted extraction continues after its last committed page. A day
-        that was fetched completely is fetched again, and replaced once that is complete.
-        Raises `Stopped`.
+        Several integrations are fetched at once. A failure of one is its result (`failed`,
+        `retryable`) and does not affect the others. An interrupted extraction continues after its
+        last committed page. A day that was fetched completely is fetched again, and its records are
+        replaced once the new extraction is complete. Raises `Stopped`.
         """
         periods = [(entry, Period.of(day)) for entry in self._chosen(refs)]
         return self._api.run(periods, step or StepRun())
@@ -93,49 +96,49 @@ class EventPipeline:
     def extract_new(
         self, refs: Sequence[IntegrationRef] | None = None, step: StepRun | None = None
     ) -> list[DayExtraction]:
-        """Fetch what happened since each integration's high-water mark, less the overlap.
+        """Fetch the events since each integration's watermark, less the overlap.
 
-        What comes is counted to today's partition; normalize and load that day afterwards.
+        The records are stored under today's partition; normalize and load that day afterwards.
         """
         moment = datetime.now(UTC).replace(microsecond=0)
         periods = self._api.since_watermarks(self._chosen(refs), moment)
         return self._api.run(periods, step or StepRun())
 
     def extract_files(self, day: date, step: StepRun | None = None) -> list[FileLoad]:
-        """Load the export files in the day's folder; [] while there is none.
+        """Load the export files in the day's folder; [] if the folder does not exist.
 
-        A file that cannot be read is a result with `error`, and costs the others nothing.
+        A file that cannot be read is a result with `error`, and does not affect the others.
         Raises `Stopped`.
         """
         return self._files.load(day, step or StepRun())
 
     def normalize(self, source: EventSource, day: date, step: StepRun | None = None) -> Normalized:
-        """Bring what was extracted for the day into the schema; the rest to the dead letters."""
+        """Normalize the day's extracted records; those that violate the schema are dead letters."""
         return self._normalization.run(source, day, step or StepRun())
 
     def load(self, day: date, step: StepRun | None = None) -> Loaded:
-        """Bring `signin_events` up to date with what was normalized for the day.
+        """Bring `signin_events` up to date with the day's normalized records.
 
-        One transaction, whatever days its events are of; `Loaded.days` says which changed.
-        Summarize each of them afterwards.
+        This is one transaction, even if the records concern events of other days. `Loaded.days` has
+        the days that changed; summarize each of them afterwards.
         """
         return self._loading.run(day, step or StepRun())
 
     def summarize(self, day: date, step: StepRun | None = None) -> Summarized:
-        """Write the day's summary by organization, and again those that depend on it."""
+        """Write the day's summary by organization, and correct the later summaries it affects."""
         return self._summary.run(day, step or StepRun())
 
     def waiting(self, step: str) -> list[date]:
-        """Days whose `load` or `summarize` is due: what goes before was committed, this was not."""
+        """Days for which `step` (load or summarize) is due: only the step before was committed."""
         rows = self._analytics.rows(
             "SELECT day FROM waiting_days WHERE step = $step ORDER BY day", {"step": step}
         )
         return [row[0] for row in rows]
 
     def refresh(self, step: StepRun | None = None) -> int:
-        """Rebuild `signin_events` and all summaries next to the old ones and swap them in.
+        """Rebuild `signin_events` next to the old table, swap it in, and rewrite its summaries.
 
-        For changed precedences or schemas. Returns the number of events.
+        Use it after a change of precedence or schema. Returns the number of events.
         """
         step = step or StepRun()
         events = self._loading.refresh(step)
@@ -144,14 +147,18 @@ class EventPipeline:
         return events
 
     def check(self, name: str, day: date | None = None) -> CheckResult:
-        """One of `elt_assets.signin_events.admin.event_checks.CHECKS`: volume, conformance,
-        duplicates, gaps, freshness. `day` for volume and conformance; all days if None. Passes
-        while no event was ever loaded."""
+        """Run a check of `event_checks.CHECKS`: volume, conformance, duplicates, gaps, freshness.
+
+        `day` restricts volume, conformance and duplicates; None means the newest complete day for
+        volume and all days for the others. Every check passes while no event was ever loaded.
+        """
         return event_checks.check(name, self._analytics, self._platform.settings, day)
 
     def retry_rejected(self, day: date) -> list[Normalized]:
-        """Normalize the day's records again with today's configuration and registry, fetching
-        nothing, and load them. Lines that were no records at all stay dead letters."""
+        """Normalize the day's stored records again with the current configuration, and load them.
+
+        Nothing is fetched. Lines of files that could not be parsed stay dead letters.
+        """
         results = [self.normalize(source, day) for source in EventSource]
         for touched in self.load(day).days:
             self.summarize(touched)
@@ -168,7 +175,7 @@ class EventPipeline:
         erasure.forget(self._analytics, ref, organizations=organizations)
 
     def maintain(self, *, dry_run: bool) -> MaintenanceReport:
-        """Forget the records of days that are older than the settings keep them."""
+        """Delete the records of days that are past the retention in the settings."""
         return record_retention.maintain(self._analytics, self._platform.settings, dry_run=dry_run)
 
     def _offering(self) -> list[Integration]:
@@ -179,7 +186,10 @@ class EventPipeline:
         ]
 
     def _chosen(self, refs: Sequence[IntegrationRef] | None) -> list[Integration]:
-        """The integrations meant. Raises `NotFound`, or `InvalidInput` for one without events."""
+        """The integrations `refs`, or all that offer events.
+
+        Raises `NotFound`, or `InvalidInput` for one that is disabled or offers no events.
+        """
         if refs is None:
             return self._offering()
         offering = {entry.ref: entry for entry in self._offering()}

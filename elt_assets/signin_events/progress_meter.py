@@ -34,11 +34,14 @@ class ProgressMeter:
 
     @property
     def seconds(self) -> float:
-        """Since the step began."""
+        """Seconds since the step began."""
         return round(self._clock() - self._began, 3)
 
     def at(self, rows: int, share: float | None = None, *, last: bool = False) -> None:
-        """Report so many rows as done, at intervals and for the `last` time."""
+        """Report `rows` as done, if `INTERVAL` has passed since the last report or `last` is set.
+
+        `share` is the share of the step that is done, 0 to 1.
+        """
         now = self._clock()
         with self._guard:
             if now - self._reported < INTERVAL and not last:
@@ -65,11 +68,12 @@ def watching(
     total: Callable[[], float],
     handed_over: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[None]:
-    """Report how far the statement of the block is, of about `total` rows.
+    """Report the progress of the block's statement, which processes about `total` rows.
 
-    `handed_over` is the share that it was given, where DuckDB cannot know how much there is.
+    `handed_over` is the share of the input that the statement was given, where DuckDB cannot know
+    the size of the input; 0 otherwise.
     """
-    # Have DuckDB know it, and say nothing about it itself.
+    # Have DuckDB measure the progress without printing it.
     connection.execute("SET enable_progress_bar = true")
     connection.execute("SET enable_progress_bar_print = false")
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""The results of the pipeline's steps, findings of checks, and progress, as values."""
+"""The results of the pipeline's steps, findings of checks, and progress, as data objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EventSource(StrEnum):
 
 
 class ExtractionStatus(StrEnum):
-    """How one integration's extraction of one day stands."""
+    """The status of one integration's extraction of one day."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -26,10 +26,10 @@ class ExtractionStatus(StrEnum):
 
 
 class FileStatus(StrEnum):
-    """What became of one export file.
+    """The result of loading one export file.
 
-    `unchanged` was loaded before and is as it was; `duplicate` has the content of another
-    file that was loaded, wherever that lies.
+    An `unchanged` file was loaded before and has not changed; a `duplicate` has the content of
+    another file that was loaded, of any day.
     """
 
     LOADED = "loaded"
@@ -39,10 +39,10 @@ class FileStatus(StrEnum):
 
 
 class DayExtraction(msgspec.Struct, frozen=True):
-    """One integration's events of one day, fetched or not; fetched = staged + rejected.
+    """One integration's extraction of one day, complete or not; fetched = staged + rejected.
 
     `resumed_pages` were committed by an earlier attempt and not fetched again. `generation`
-    counts the complete readings of the day that were begun, `attempt` the tries of this one.
+    numbers the extractions of the day, `attempt` the attempts at this one.
     """
 
     partition: str
@@ -77,9 +77,9 @@ class FileLoad(msgspec.Struct, frozen=True):
 
 
 class Normalized(msgspec.Struct, frozen=True):
-    """One source's records of one day in the declared schema; read = normalized + rejected.
+    """The normalization of one source's records of one day; read = normalized + rejected.
 
-    `event_days` are the days on which those events happened; `late` counts those of days
+    `event_days` are the days on which those events happened; `late` counts the events of days
     before `day`.
     """
 
@@ -96,10 +96,10 @@ class Normalized(msgspec.Struct, frozen=True):
 class Loaded(msgspec.Struct, frozen=True):
     """What loading one day changed in `signin_events`.
 
-    `days` are the days of events that changed: usually the day itself, and every earlier one
-    that late events reopened. `duplicates` are records of this day that did not win their
-    key; `deleted` counts events that are marked as deleted now, `removed` those that no
-    source has any more. `fingerprint` is that of the day's own events.
+    `days` are the days of events that changed: usually the day itself, and each earlier day for
+    which late events arrived. `duplicates` counts records of this day that lost to another record
+    of the same event. `deleted` counts the day's events that are marked as deleted, `removed` those
+    that no source has any more. `fingerprint` is that of the events that happened on the day.
     """
 
     day: date
@@ -115,7 +115,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Summarized(msgspec.Struct, frozen=True):
-    """The summary of one day; `also` are later days whose new countries changed with it."""
+    """The summary of one day; `also` are later days whose counts of new countries changed, too."""
 
     day: date
     organizations: int = 0
@@ -127,7 +127,7 @@ class Summarized(msgspec.Struct, frozen=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """The result of a check: whether it passed, a message, and how many offend, with a sample."""
+    """The result of a check: whether it passed, a message, and violations with a sample."""
 
     check: str
     passed: bool
@@ -137,7 +137,7 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class DayStatus(msgspec.Struct, frozen=True):
-    """One day as the warehouse knows it, for listings."""
+    """The status of one day in the warehouse, for listings."""
 
     day: date
     extractions: int = 0
@@ -153,7 +153,7 @@ class DayStatus(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A day's folder with files that stand still; `look` changes whenever one of them does."""
+    """A day's folder whose files are no longer written; `look` changes when one of them does."""
 
     day: date
     look: str
@@ -161,9 +161,9 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class EventProgress(msgspec.Struct, frozen=True):
-    """A sign of life of one long step: `what` is an integration or a file.
+    """A progress report of one long step; `what` is an integration, a file or a day.
 
-    `share` (0 to 1), and `seconds_left` with it, are None while the end is not known.
+    `share` (0 to 1) and `seconds_left` are None while the total is not known.
     """
 
     step: str

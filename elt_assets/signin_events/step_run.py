@@ -1,4 +1,4 @@
-"""How a step of the pipeline is run."""
+"""The context in which a step of the pipeline runs."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ _OF_ORGANIZATION = (*_OF_INTEGRATION, "daily_signin_summary", "dropped_events")
 
 
 def forget(analytics: Analytics, ref: IntegrationRef, *, organizations: Collection[str]) -> None:
-    """Delete the events of the integration, or of its organization unless that is one of the
-    `organizations` that stay.
+    """Delete the events of the integration, or all events of its organization if that goes, too.
 
-    A file without events of an organization that stays counts as never loaded.
+    `organizations` are the organizations that stay. An export file without events of any of these
+    then counts as never loaded.
     """
     if not analytics.exists:
         return
@@ -46,14 +46,14 @@ def forget(analytics: Analytics, ref: IntegrationRef, *, organizations: Collecti
         for table in _OF_INTEGRATION if stays else _OF_ORGANIZATION:
             connection.execute(f"DELETE FROM {table} WHERE {condition}", names)
         _drop_empty_files(connection, organizations)
-    # What DuckDB deletes stays in the file's free blocks.
+    # Data that DuckDB deletes remains in the free blocks of the file until it is rewritten.
     analytics.compact()
 
 
 def _make_due(
     connection: duckdb.DuckDBPyConnection, condition: str, names: Mapping[str, str]
 ) -> None:
-    """Another integration may have the same events, so the days have to be counted again."""
+    """Make the days of the events due again: another integration may have the same events."""
     rows = connection.execute(
         f"SELECT DISTINCT event_day, ingested_day FROM signin_events WHERE {condition}", names
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Checks of the events' tables: pure judgements on counts, and the queries of these counts.
+"""Checks of the events' tables: pure functions that judge counts, and the queries for the counts.
 
 Each check passes while no event was ever loaded: an installation without events is healthy.
 """
@@ -18,10 +18,10 @@ from elt_assets.signin_events.warehouse.event_schema import SIGNIN_EVENT, violat
 CHECKS = ("volume", "conformance", "duplicates", "gaps", "freshness")
 
 WEEKS = 8
-"""How far back the same weekday is looked at."""
+"""The number of weeks back for which the same weekday is compared."""
 
 FEWEST_WEEKS = 3
-"""With fewer of them nothing can be said about a day's volume."""
+"""With fewer earlier weeks, the volume of a day is not judged."""
 
 _LEAST, _MOST = 0.5, 2.0
 _SAMPLE = 5
@@ -48,7 +48,7 @@ def volume(day: date, events: int, history: Sequence[int]) -> CheckResult:
 
 
 def conformance(rows: int, rejected: int, broken: int, limit: float) -> CheckResult:
-    """Whether what is loaded keeps to the schema, and most of what came could be loaded."""
+    """Whether all loaded events conform to the schema, and few enough records were rejected."""
     total = rows + rejected
     share = rejected / total if total else 0.0
     if broken:
@@ -63,7 +63,7 @@ def conformance(rows: int, rejected: int, broken: int, limit: float) -> CheckRes
 
 
 def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> CheckResult:
-    """Whether any event stands in the table more than once."""
+    """Whether each event is in the table only once."""
     return CheckResult(
         "duplicates",
         count == 0,
@@ -74,7 +74,7 @@ def duplicates(count: int, sample: Sequence[tuple[str, str]]) -> CheckResult:
 
 
 def gaps(covered: Sequence[date]) -> CheckResult:
-    """Whether every day between the first and the last that was extracted was extracted."""
+    """Whether every day between the first and the last extracted day was extracted."""
     known = set(covered)
     missing = []
     if known:
@@ -104,7 +104,10 @@ def freshness(newest: datetime | None, moment: datetime, limit: timedelta) -> Ch
 
 
 def check(name: str, analytics: Analytics, settings: Settings, day: date | None) -> CheckResult:
-    """The check of that name; `day` narrows volume, conformance and duplicates."""
+    """Run the check `name`; `day` restricts volume, conformance and duplicates to one day.
+
+    Raises `InvalidInput` for an unknown name.
+    """
     match name:
         case "volume":
             return _volume(analytics, day)
@@ -120,7 +123,7 @@ def check(name: str, analytics: Analytics, settings: Settings, day: date | None)
 
 
 def _volume(analytics: Analytics, day: date | None) -> CheckResult:
-    """`volume` of a day, or of the newest one that is over."""
+    """`volume` of a day; None means the newest day that is over and has events."""
     today = datetime.now(UTC).date()
     counts = dict(
         analytics.rows(
@@ -142,7 +145,7 @@ def _volume(analytics: Analytics, day: date | None) -> CheckResult:
 
 
 def _conformance(analytics: Analytics, day: date | None, limit: float) -> CheckResult:
-    """`conformance` of the events and dead letters that a day brought, or all."""
+    """`conformance` of the events and dead letters of one partition, or of all."""
     which = {"day": day}
     rows = analytics.rows(
         f"""
@@ -168,7 +171,7 @@ def _conformance(analytics: Analytics, day: date | None, limit: float) -> CheckR
 
 
 def _duplicates(analytics: Analytics, day: date | None) -> CheckResult:
-    """`duplicates` of a day, or of all."""
+    """`duplicates` of a day, or of all days."""
     rows = analytics.rows(
         f"""
         WITH twice AS (

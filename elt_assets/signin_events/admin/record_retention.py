@@ -1,8 +1,8 @@
-"""Retention of the records that events were made of. Events and summaries stay.
+"""Retention of the records from which events were made. Events and summaries stay.
 
-A day is deleted as a whole, some time after the last record came for it, and not while one of its
-steps is due. From then on, the row in the table stands for what its records said of an event:
-loading lets that row compete with records that arrive later (`transform.load`).
+The records of a day are deleted together, some time after the last of them arrived, and not while a
+step of the day is due. From then on, the event's row in the table takes the place of its records:
+loading compares that row with records that arrive later (`transform.load`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NORMALIZED = ("normalized_api_events", "normalized_csv_events")
 _LETTERS = ("rejected_events",)
 _NO_MORE_DUE = ("extraction_errors", "dropped_events")
 _WORTH_REWRITING = 0.1
-"""Share of the file that must be free."""
+"""Share of the file that must be free before it is rewritten."""
 
 _OLD_DAYS = """
     SELECT DISTINCT ingested_day AS day
@@ -47,7 +47,10 @@ _OLD_DAYS = """
 def maintain(
     analytics: Analytics, settings: Settings, *, dry_run: bool, moment: datetime | None = None
 ) -> MaintenanceReport:
-    """Forget the records of days that are no longer kept, and give the space back."""
+    """Delete the records of days past their retention, and reclaim the space in the file.
+
+    With `dry_run`, only count them.
+    """
     now = moment or datetime.now(UTC)
     ends = {
         "before": now.date() - timedelta(days=settings.keep_event_records_days),
@@ -85,7 +88,7 @@ def maintain(
 def _counted(
     connection: duckdb.DuckDBPyConnection, ends: Mapping[str, object]
 ) -> dict[tuple[str, ...], int]:
-    """How many rows of each kind are old."""
+    """The number of rows of each kind that are past their retention."""
     return {
         tables: sum(
             int(
@@ -110,7 +113,7 @@ def _forget(connection: duckdb.DuckDBPyConnection, ends: Mapping[str, object]) -
         for table in (*_RAW, *_NORMALIZED, *_LETTERS, *_NO_MORE_DUE):
             connection.execute(f"DELETE FROM {table} WHERE ingested_day IN (FROM old_days)")
         connection.execute("DROP TABLE old_days")
-    # What is deleted counts as free once it is written.
+    # DuckDB counts deleted blocks as free only after a checkpoint.
     connection.execute("CHECKPOINT")
 
 

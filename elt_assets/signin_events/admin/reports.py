@@ -64,7 +64,7 @@ _ERROR = ("ingested_day", "organization_id", "integration_id", "attempt", "faile
 
 
 class EventReports:
-    """What commands show of the analytics warehouse."""
+    """Queries of the analytics warehouse for commands."""
 
     def __init__(self, analytics: Analytics) -> None:
         self._analytics = analytics
@@ -126,7 +126,7 @@ class EventReports:
         return [_document(("day", "source", "reason", "count"), row) for row in rows]
 
     def expire_rejected(self, before: date) -> int:
-        """Delete the dead letters of days before `before`; how many they were."""
+        """Delete the dead letters of days before `before`; return how many there were."""
         if not self._analytics.exists:
             return 0
         with self._analytics.writing(Interruption()) as connection, transaction(connection):
@@ -141,13 +141,13 @@ class EventReports:
         return int(count)
 
     def export_rejected(self, target: Path) -> int:
-        """Write all dead letters to a Parquet file in the place of `target`; how many they are.
+        """Write all dead letters to the Parquet file `target`; return how many there are.
 
-        Raises `InvalidInput` while there is no analytics warehouse, or when the folder is not
-        there.
+        Raises `InvalidInput` while there is no analytics warehouse, or when the folder does not
+        exist.
         """
         if not target.parent.is_dir():
-            raise InvalidInput(f"the folder {target.parent} is not there; make it first")
+            raise InvalidInput(f"the folder {target.parent} does not exist; create it first")
         unfinished = target.with_name(f".{target.name}.unfinished")
         with self._analytics.reading() as connection:
             if connection is None:
@@ -160,7 +160,7 @@ class EventReports:
         return 0 if done is None else int(done[0])
 
     def fetched(self, day: date, run_id: str) -> list[DayExtraction]:
-        """The readings of the whole day that this run has completed."""
+        """The extractions of the whole day that the run `run_id` has completed."""
         rows = self._analytics.rows(
             """
             SELECT
@@ -187,7 +187,7 @@ class EventReports:
         ]
 
     def errors(self, day: date | None = None) -> list[dict[str, Any]]:
-        """What attempts to fetch have met, newest day first, in order of attempts."""
+        """The errors of attempts to fetch, newest day first, in order of attempts."""
         return self._documents(
             _ERROR,
             """
@@ -199,7 +199,7 @@ class EventReports:
         )
 
     def days(self, begin: date | None = None, end: date | None = None) -> list[DayStatus]:
-        """What is known of every day, newest first."""
+        """The status of every day, newest first."""
         rows = self._analytics.rows(
             """
             WITH extractions AS (

@@ -1,1 +1,1 @@
-"""Records of sign-ins from providers' APIs and from export files."""
+"""Extract records of sign-ins from providers' APIs and from export files."""

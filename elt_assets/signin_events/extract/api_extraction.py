@@ -1,8 +1,8 @@
 """Extract the events of one integration and one period from its provider, page by page.
 
-An extraction of a day has a number, its generation. It counts once it is complete, and replaces
-the previous one; until then the previous one stays. The analytics file is open only while a batch
-is committed, never while the provider answers.
+Each extraction of a day has a number, its generation. A complete extraction replaces the previous
+one; until then, the previous one remains in use. The analytics file is open only while a batch
+is committed, never while the provider is awaited.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from elt_assets.sync.worker_pool import WorkerPool
 from elt_assets.telemetry import logs
 
 STREAM = "signin_events"
-"""Name of the stream in provider_data that offers events."""
+"""The name of the stream of events in provider_data."""
 
 _UNIT = """
     organization_id = $organization_id
@@ -56,7 +56,7 @@ _UNIT = """
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The time of the events to fetch, and the day that they are counted to."""
+    """The period of the events to fetch, and the day under which their records are stored."""
 
     day: date
     begin: datetime
@@ -72,7 +72,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoint:
-    """Where the extraction of a period stands."""
+    """How far the extraction of a period has come."""
 
     generation: int
     attempt: int
@@ -93,7 +93,7 @@ class ApiExtraction:
     def run(
         self, periods: Sequence[tuple[Integration, Period]], step: StepRun
     ) -> list[DayExtraction]:
-        """One result for each, in their order. Raises only `Stopped`."""
+        """Extract the periods; return one result for each, in order. Raises only `Stopped`."""
 
         def numbered(task: tuple[int, tuple[Integration, Period]]) -> tuple[int, DayExtraction]:
             return task[0], self._extract(*task[1], step)
@@ -114,8 +114,8 @@ class ApiExtraction:
     ) -> list[tuple[Integration, Period]]:
         """The periods of an incremental extraction at `moment`.
 
-        Each begins at the newest event that is known less the overlap, or at the day's beginning
-        where none is known.
+        Each begins at the integration's watermark less the overlap, or at the beginning of the day
+        if there is no watermark yet.
         """
         rows = self.analytics.rows(
             "SELECT organization_id, integration_id, occurred_at FROM event_watermarks"
@@ -164,14 +164,14 @@ class _Attempt:
     resumed_pages: int = 0
 
     def run(self, period: Period, meter: ProgressMeter) -> None:
-        """Fetch what is left and commit it. Raises what the source or the warehouse raises."""
+        """Fetch and commit the remaining pages. Raises the errors of the source and warehouse."""
         with self.analytics.writing(self.step.stop) as connection, transaction(connection):
             point = self.checkpoint = self._begin(connection, period)
         self.resumed_pages = point.pages
         pages_per_batch = self.platform.settings.pages_per_batch
         with closing(self._open(point.period)) as source:
-            # Closing ends waits and requests, and itself waits until they have: a caller that
-            # requests a stop must not wait for that.
+            # Closing the source aborts its waits and requests, and then waits for them to end. It
+            # runs in a thread, so that the caller that requests a stop need not wait for that.
             closer = threading.Thread(target=source.close, daemon=True)
             with self.step.stop.reaching(closer.start):
                 is_whole = False
@@ -186,7 +186,7 @@ class _Attempt:
                 meter.at(point.fetched, 1.0, last=True)
 
     def fail(self, error: str) -> None:
-        """Record the error; what was committed stays, and the next attempt continues from it."""
+        """Record the error; committed pages stay, and the next attempt continues after them."""
         point = self.checkpoint
         if point is None:
             return
@@ -204,7 +204,7 @@ class _Attempt:
     def result(
         self, status: ExtractionStatus, period: Period, meter: ProgressMeter
     ) -> DayExtraction:
-        """The result of this attempt, as `status`."""
+        """The result of this attempt, with the given status."""
         point = self.checkpoint or _Checkpoint(1, 1, period)
         return DayExtraction(
             partition=self.integration.ref.partition_key,
@@ -277,7 +277,7 @@ class _Attempt:
         incremental: bool,
         condition: str,
     ) -> None:
-        """Delete the extractions of the unit that meet `condition`, with what they landed."""
+        """Delete the extractions of the unit that meet `condition`, with their records."""
         which = f"{_UNIT} AND incremental = $incremental AND {condition}"
         values = unit | {"incremental": incremental}
         for table in ("raw_api_events", "extraction_errors"):
@@ -305,7 +305,7 @@ class _Attempt:
         )
 
     def _land(self, point: _Checkpoint, pages: Sequence[Page], source: Source) -> _Checkpoint:
-        """Commit a batch with its checkpoint; with the last one, the extraction is complete."""
+        """Commit a batch with its checkpoint; the last batch completes the extraction."""
         last, fetched = pages[-1], sum(page.count for page in pages)
         following = replace(
             point,
@@ -315,7 +315,7 @@ class _Attempt:
             fetched=point.fetched + fetched,
         )
         if last.cut_short is not None:
-            raise ProviderUnavailable(f"the listing is not whole: {last.cut_short}")
+            raise ProviderUnavailable(f"the listing is incomplete: {last.cut_short}")
         if last.next is None:
             _refuse_short(last.total, following)
         values = self._values(following)
@@ -379,7 +379,7 @@ class _Attempt:
 
 
 def _refuse_short(total: int | None, point: _Checkpoint) -> None:
-    """Raise `ProviderUnavailable` when a closed period lists fewer than it counts."""
+    """Raise `ProviderUnavailable` if a past period lists fewer events than its declared total."""
     closed = point.period.end <= datetime.now(UTC)
     if total is not None and closed and point.fetched < total:
         raise ProviderUnavailable(

@@ -1,11 +1,11 @@
 """Split a large CSV file into two halves, so that two threads read it in the order of its lines.
 
 DuckDB can keep the order of a file's lines, but then two of its threads wait for each other unless
-they have a multiple of our memory. Reading two halves, each by one thread, costs the memory of two
-threads and keeps the order within each half.
+they have several times the memory that we allow. Reading two halves, each by one thread, takes the
+memory of two threads and keeps the order within each half.
 
-A line end near the middle is only likely to end a record: it may be inside quotes. It is not if
-every line of the first half turns out to be a record of its own.
+A line end near the middle probably ends a record, but it may be inside quotes. It certainly ends a
+record if every line of the first half turns out to be one record.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from elt_assets.signin_events.extract.export_file import ExportFile
 from elt_assets.signin_events.extract.file_content import Content
 
 WORTH_IT = 64 * 2**20
-"""Bytes from which a file is read in halves; below, a second thread gains a second at most."""
+"""Size in bytes from which a file is read in halves; below it, that saves at most a second."""
 
 _WINDOW = 2**16
-_LIKELY = 20  # lines behind a cut that have to look like records
+_LIKELY = 20  # lines after a cut that have to look like records
 _PIECE = 2**20
 
 
 @dataclass(slots=True)
 class Part:
-    """A stretch of a file, from one byte to before another."""
+    """A part of a file: the bytes from `begin` to before `end`."""
 
     begin: int
     end: int
     source: str = ""
-    """What DuckDB reads it from."""
+    """The path from which DuckDB reads the part."""
 
 
 def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
-    """A place near the middle at which a record of `width` values probably begins: behind the
-    first line end from there.
+    """The place after the first line end from the middle on, if a record probably begins there.
 
-    None where the file is to be read as one: it is small, compressed, or has no such place.
+    A record has `width` values. None if the file must be read as one, because it is small or
+    compressed or has no such place.
     """
     if file.is_compressed or file.file.size < WORTH_IT:
         return None
@@ -64,10 +64,9 @@ def likely_cut(file: ExportFile, delimiter: str, width: int) -> int | None:
 def in_parts(
     file: ExportFile, above: int, cut: int, content: Content
 ) -> Iterator[tuple[Part, Part]]:
-    """Both halves, without the first `above` lines, each behind a pipe that is filled while the
-    block runs.
+    """Provide both halves, without the first `above` lines, each through a pipe.
 
-    Raises what reading the file raises.
+    Threads fill the pipes while the block runs. Raises `OSError` if reading the file fails.
     """
     parts = Part(_behind(file, above), cut), Part(cut, file.file.size)
     failures: list[OSError] = []
@@ -108,20 +107,20 @@ def _hand_over(part: Part, source: int, target: int, content: Content) -> None:
 
 
 def _moved(source: int, target: int, size: int, at: int) -> int:
-    """Write to the pipe what the file has at a place; how many bytes of `size` that were."""
+    """Write up to `size` bytes from place `at` of the file to the pipe; return how many."""
     if sys.platform == "linux":
         try:
-            # The kernel lends the pipe the file's own pages: nothing is copied twice.
+            # The kernel passes the pages of the file to the pipe without copying them.
             return os.splice(source, target, size, offset_src=at)
         except OSError as error:
-            # Not every file system can.
+            # Not every file system supports splice.
             if error.errno != errno.EINVAL:
                 raise
     return os.write(target, os.pread(source, size, at))
 
 
 def _behind(file: ExportFile, lines: int) -> int:
-    """Where the first `lines` lines end."""
+    """The place in bytes at which the first `lines` lines end."""
     with file.path.open("rb") as raw:
         return sum(len(raw.readline()) for _ in range(lines))
 

@@ -23,7 +23,7 @@ _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A file in a day's folder, as it was found."""
+    """A file in a day's folder, as the listing of the folder found it."""
 
     path: Path
     file: File
@@ -34,53 +34,55 @@ class ExportFile:
 
     @property
     def look(self) -> str:
-        """Identity by name, size, time and inode."""
+        """The file's identity by name, size, modification time and inode."""
         return fingerprint([self.file])
 
     @property
     def unit(self) -> dict[str, object]:
-        """What its rows are known by."""
+        """The values that identify the file's rows."""
         return {"day": self.day, "file": self.file.name}
 
     @property
     def middle(self) -> int:
-        """The byte behind which a second reader may begin."""
+        """The middle of the file in bytes, after which a second reader may begin."""
         return self.file.size // 2
 
     @property
     def is_compressed(self) -> bool:
-        """Whether it is a gzip file, by its name."""
+        """Whether the name is that of a gzip file."""
         return self.file.name.lower().endswith(".gz")
 
     @property
     def is_csv(self) -> bool:
-        """Whether it holds CSV, by its name; else JSON Lines."""
+        """Whether the name is that of a CSV file; otherwise the file has JSON Lines."""
         return self.file.name.lower().removesuffix(".gz").endswith(".csv")
 
     @contextmanager
     def raw(self) -> Iterator[IO[bytes]]:
-        """Its bytes. Raises `PageUnreadable` for what is damaged."""
+        """Open the file's bytes. Raises `PageUnreadable` if it is damaged, `PermanentError` if it
+        no longer exists.
+        """
         with reading(self.file.name):
             try:
                 raw = self.path.open("rb", buffering=0)
             except FileNotFoundError:
-                raise PermanentError(f"{self} is gone since it was looked for") from None
+                raise PermanentError(f"{self} was removed after its folder was listed") from None
             with raw:
                 yield raw
 
     @contextmanager
     def text(self) -> Iterator[Text]:
-        """Its content, decompressed. Raises `PageUnreadable` for what is not UTF-8."""
+        """Open the content, decompressed. Raises `PageUnreadable` if it is not UTF-8."""
         with self.raw() as raw:
             head = raw.read(2)
             raw.seek(0)
             if head.startswith(_OTHER_MARKS):
-                raise PageUnreadable(f"{self} is not UTF-8; write export files in it")
+                raise PageUnreadable(f"{self} is not UTF-8; write export files in UTF-8")
             with opened(raw, self.file.name, None, LIMITS) as text:
                 yield text
 
     def refuse_changed(self) -> None:
-        """Raise `RetryableError` if it is not as it was found any more."""
+        """Raise `RetryableError` if the file is no longer the one that the listing found."""
         try:
             found = File.of(self.file.name, self.path.stat())
         except OSError:

@@ -32,9 +32,9 @@ from elt_assets.sync.clock import now
 PATTERNS = ("*.csv", "*.csv.gz", "*.jsonl", "*.jsonl.gz")
 
 STREAMING_MEMORY = "128MB"
-"""What DuckDB may use while a file streams through it: with lines of the usual length, the process
-stays below 400 MiB. More makes it no quicker. Compressing takes further memory, by the length of
-values."""
+"""DuckDB's memory limit while it loads a file: with lines of usual length, the process stays below
+400 MiB. A higher limit makes loading no faster. Compression takes further memory, depending on the
+length of values."""
 
 STREAMING_THREADS = 2
 """One for each half of a file."""
@@ -43,11 +43,11 @@ _RECORDED = "staged, rejected, same_as"
 
 
 class _SameContent(Exception):
-    """The content was loaded before; what was done for it is taken back."""
+    """The same content was loaded before, so the transaction of this load is rolled back."""
 
 
 class ExportFiles:
-    """The folder of export files, `YYYY-MM-DD/`, and what was loaded of it."""
+    """The folders of export files, `YYYY-MM-DD/`, and the loading of their files."""
 
     def __init__(self, settings: Settings, analytics: Analytics) -> None:
         self._root = settings.events_folder
@@ -55,7 +55,7 @@ class ExportFiles:
         self._analytics = analytics
 
     def arrivals(self, moment: datetime | None = None) -> list[Arrival]:
-        """The days of which all files stand still, oldest first."""
+        """The days whose files are no longer being written, oldest first."""
         at = (moment or datetime.now(UTC)).timestamp()
         found = []
         for path in sorted(self._root.glob("*")):
@@ -66,7 +66,7 @@ class ExportFiles:
             try:
                 files = self._files(folder)
             except SyncError:
-                # Loading the day says what is wrong with its folder.
+                # Loading the day reports what is wrong with its folder.
                 continue
             if files and folder.settled(files, at):
                 names = tuple(file.name for file in files)
@@ -74,7 +74,10 @@ class ExportFiles:
         return found
 
     def load(self, day: date, step: StepRun) -> list[FileLoad]:
-        """One result for each file of the day. Raises `Stopped`, and what a folder cannot be."""
+        """Load the files of the day; return one result for each.
+
+        Raises `Stopped`, and `SyncError` if the folder cannot be read or is still being written.
+        """
         folder = self._folder(day)
         if not folder.path.is_dir():
             return []
@@ -93,7 +96,7 @@ class ExportFiles:
         return sorted(found, key=lambda file: file.name)
 
     def _loaded(self, file: ExportFile, step: StepRun) -> FileLoad:
-        """The one place where a file's failure becomes its result."""
+        """Load a file; a failure becomes its result here and nowhere else."""
         loading = _Loading(self._analytics, file, step, step.meter("csv_events", str(file)))
         try:
             return loading.run()
@@ -129,7 +132,7 @@ class _Loading:
             return self._load(content)
 
     def fail(self, error: str) -> None:
-        """Record the failure; what was loaded of an earlier file of this name stays."""
+        """Record the failure; rows of an earlier file with this name stay."""
         row = self._row(FileStatus.FAILED, FileCounts()) | {"error": error}
         with self.analytics.writing(Interruption()) as connection, transaction(connection):
             connection.execute(
@@ -174,7 +177,7 @@ class _Loading:
             )
 
     def _same(self, connection: duckdb.DuckDBPyConnection, digest: str) -> str | None:
-        """The loaded file that has the same content, if any."""
+        """The loaded file with the same content; None if there is none."""
         row = connection.execute(
             """
             SELECT strftime(ingested_day, '%Y-%m-%d') || '/' || file
@@ -188,7 +191,7 @@ class _Loading:
         return None if row is None else row[0]
 
     def _duplicate(self, digest: str, same_as: str) -> FileLoad:
-        """The file of this name was loaded before and only touched, or another one has it all."""
+        """Record that the content was loaded before, under this file's name or another's."""
         with self.analytics.writing(self.step.stop) as connection, transaction(connection):
             if same_as == str(self.file):
                 connection.execute(
@@ -249,7 +252,7 @@ class _Loading:
     def result(
         self, status: FileStatus, counts: FileCounts, same_as: str | None = None
     ) -> FileLoad:
-        """The result of this attempt, as `status`."""
+        """The result of this attempt, with the given status."""
         return FileLoad(
             day=self.file.day,
             file=self.file.file.name,

@@ -17,34 +17,34 @@ _PIECE = 2**20
 
 
 class Content:
-    """A file's content as far as it is read; whole after `wait`."""
+    """Digest and counts of the content read so far; of the whole file after `wait`."""
 
     def __init__(self, file: ExportFile) -> None:
         self._file = file
         self.digest = ""
         self.lines = 0
         self.line_ends_before_middle = 0
-        """Meaningless where the file is compressed."""
+        """Line ends before the middle of the file; meaningless if the file is compressed."""
         self.share = 0.0
-        """Of the file's bytes, 0 to 1."""
+        """The share of the file's bytes that is read, 0 to 1."""
         self.loaded = 0.0
-        """Of the file's bytes, what the loader was handed; 0 where it reads the file itself."""
+        """The share of the file's bytes passed to the loader; 0 if it reads the file itself."""
         self._guard = threading.Lock()
         self._error: EltAssetsError | None = None
         self._done = threading.Event()
         self._cancelled = threading.Event()
 
     def expected_lines(self) -> float:
-        """How many lines the whole file has, by those that are read."""
+        """The estimated number of lines of the whole file, from the part that is read."""
         return self.lines / self.share if self.share else 0.0
 
     def handed_over(self, size: int) -> None:
-        """The loader was given so many bytes more."""
+        """Count `size` further bytes as passed to the loader."""
         with self._guard:
             self.loaded += size / self._file.file.size
 
     def wait(self, stop: Interruption) -> None:
-        """Until everything is read. Raises what went wrong, or `Stopped`."""
+        """Wait until the whole file is read. Raises the reading thread's error, or `Stopped`."""
         while not self._done.wait(0.5):
             stop.check()
         if self._error is not None:
@@ -73,13 +73,13 @@ class Content:
             self._done.set()
 
     def cancel(self) -> None:
-        """Stop reading: the result is no longer needed."""
+        """Stop reading, because the result is no longer needed."""
         self._cancelled.set()
 
 
 @contextmanager
 def reading_content(file: ExportFile) -> Iterator[Content]:
-    """Read the bytes in another thread while the block runs."""
+    """Read the file in another thread while the block runs."""
     content = Content(file)
     thread = threading.Thread(target=content.read, daemon=True)
     thread.start()

@@ -1,8 +1,8 @@
 """Load the rows of an export file: CSV by DuckDB, JSON Lines in chunks.
 
 DuckDB streams a CSV file of any size through a few buffers and records which lines it cannot parse,
-and why. Rows of one part have the order of its lines. Another reader counts the lines, so that a
-lost line would be noticed.
+and why. Rows of one part of a file keep the order of its lines. Another reader counts the lines, so
+that a lost line is noticed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LONGEST_RAW = 2_000
 _BESIDE_CHUNKS = "112MB"
 _SOURCE = "which_part_it_was_read_from"
 _BUFFER = 2**22
-"""Bytes that DuckDB reads at a time. Its own choice is eight times that, and no quicker."""
+"""Bytes that DuckDB reads at a time. Its default is eight times as large, and no faster."""
 
 _REJECTS = """
     SELECT DISTINCT ON (file_path, line)
@@ -56,7 +56,7 @@ _REJECTS = """
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """Of one file; `plain` if each record is one line."""
+    """The counts of one file; `plain` if each record is one line."""
 
     staged: int = 0
     rejected: int = 0
@@ -64,14 +64,17 @@ class FileCounts:
 
     @property
     def fetched(self) -> int:
-        """Every record, good or not."""
+        """The number of all records, staged or rejected."""
         return self.staged + self.rejected
 
 
 def read_csv(
     connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
 ) -> FileCounts:
-    """Have DuckDB read the file; see that it lost no line."""
+    """Have DuckDB load the file, and check that it lost no line.
+
+    Raises `BooksUnbalanced` if it lost one, `PageUnreadable` if the file cannot be read.
+    """
     with file.text() as text:
         lines = Lines(text, {})
         delimiter, names = header(lines, file.file.name, most=LIMITS.columns)
@@ -88,7 +91,7 @@ def read_csv(
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """One CSV file on its way into the table."""
+    """One CSV file while it is loaded into the table."""
 
     connection: duckdb.DuckDBPyConnection
     file: ExportFile
@@ -97,23 +100,23 @@ class _Reading:
     delimiter: str
     names: list[str]
     above: int
-    """Lines up to the header's."""
+    """The number of lines up to and including the header."""
 
     def as_one(self) -> FileCounts:
-        """Read from its first to its last line."""
+        """Read the file from its first to its last line."""
         whole = Part(0, self.file.file.size, source=str(self.file.path))
         with _one_thread(self.connection):
             return FileCounts(self._stage([whole]), self._reject([whole], [0]))
 
     def in_halves(self) -> FileCounts | None:
-        """Read both halves at once. None, and nothing staged, if it is to be read as one."""
+        """Read both halves at once; None, with nothing staged, if the file must be read as one."""
         cut = likely_cut(self.file, self.delimiter, len(self.names))
         if cut is None:
             return None
         with in_parts(self.file, self.above, cut, self.content) as parts:
             staged = self._stage(parts)
         self.content.wait(self.stop)
-        # The cut is behind the line in which the middle is.
+        # The cut is after the line that contains the middle.
         lines_above = self.content.line_ends_before_middle + 1
         if not self._ends_with_a_record(parts[0], lines_above - self.above):
             self.connection.execute(
@@ -125,9 +128,10 @@ class _Reading:
         return FileCounts(staged, self._reject(parts, [self.above, lines_above]))
 
     def _ends_with_a_record(self, first: Part, lines: int) -> bool:
-        """Whether the first half does, for sure: each of its lines is a record of its own.
+        """Whether the first half certainly ends with a record: each of its lines is one record.
 
-        DuckDB says nothing of a half that ends within quotes; the lines in them are no records.
+        DuckDB reports nothing when a half ends inside quotes, but the lines within the quotes are
+        then missing from the number of records.
         """
         (records,) = one_row(
             self.connection,
@@ -161,8 +165,8 @@ class _Reading:
                 buffer_size = {_BUFFER}, parallel = false, filename = '{_SOURCE}'
             )
         """
-        # One thread reads each part, so that its rows keep their order; between the parts none
-        # has to be kept, and keeping it would have one wait for the other.
+        # One thread reads each part, so that its rows keep their order. The parts need no order
+        # among each other, and keeping one would make one part wait for the other.
         with in_any_order(self.connection):
             return _streamed(
                 self.connection,
@@ -173,9 +177,10 @@ class _Reading:
             )
 
     def _reject(self, parts: Sequence[Part], lines_above: Sequence[int]) -> int:
-        """Write what is no record to the dead letters; how many they are.
+        """Write the rejected lines to the dead letters; return how many there are.
 
-        DuckDB counts lines from where it begins to read: so many are above each part.
+        DuckDB counts lines from where it begins to read; `lines_above` has the number of lines
+        before each part.
         """
         above = " ".join(
             f"WHEN {literal(part.source)} THEN {lines}"
@@ -205,7 +210,7 @@ class _Reading:
 def read_json_lines(
     connection: duckdb.DuckDBPyConnection, file: ExportFile, content: Content, stop: Interruption
 ) -> FileCounts:
-    """Hand the file over in chunks; markers stand in the place of what is no JSON."""
+    """Load a JSON Lines file in chunks; a marker takes the place of each line that is not JSON."""
     staged = rejected = 0
     with file.text() as text, _beside_chunks(connection):
         for chunk in json_file.line_chunks(text, {}):
@@ -214,7 +219,7 @@ def read_json_lines(
             staged, rejected = staged + more, rejected + less
             if more + less != chunk.count:
                 raise BooksUnbalanced(
-                    f"{file}: {chunk.count} records were read and {more + less} came to "
+                    f"{file}: {chunk.count} records were read and {more + less} reached "
                     "the warehouse; nothing of the file was kept"
                 )
     content.wait(stop)
@@ -223,7 +228,7 @@ def read_json_lines(
 
 @contextmanager
 def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """While there is work for one alone: a second thread looks for some without a pause."""
+    """Use one thread while there is work for only one: a second would poll without a pause."""
     (threads,) = one_row(connection, "SELECT current_setting('threads')", {})
     connection.execute("SET threads = 1")
     yield
@@ -232,7 +237,7 @@ def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextmanager
 def _beside_chunks(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Leave memory to the chunks, which are read outside of DuckDB."""
+    """Lower DuckDB's memory limit, to leave memory for the chunks, which are read outside it."""
     (memory,) = one_row(connection, "SELECT current_setting('memory_limit')", {})
     connection.execute(f"SET memory_limit = '{_BESIDE_CHUNKS}'")
     with _one_thread(connection):
@@ -294,19 +299,22 @@ def _streamed(
     content: Content,
     stop: Interruption,
 ) -> int:
-    """Run the INSERT that reads the file; what DuckDB says of the file becomes our error."""
+    """Run the INSERT that reads the file. Raises `PageUnreadable` for DuckDB's errors about it."""
     try:
         return inserted(connection, statement, file.unit)
     except (duckdb.InvalidInputException, duckdb.IOException) as error:
         if "No space left" in str(error):
             raise
-        # The other reader says what is wrong with the file where it finds the same.
+        # If the other reader finds an error in the file, too, its message is the better one.
         content.wait(stop)
         raise PageUnreadable(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _columns(file: ExportFile, names: list[str]) -> str:
-    """What of the file is wanted: the schema's fields, whatever case its header is in."""
+    """SQL that selects the schema's fields from the file; the case of its header is ignored.
+
+    Raises `PageUnreadable` if a required column is missing.
+    """
     known = {name.strip().lower(): name for name in names}
     missing = [one.name for one in SIGNIN_EVENT.fields if one.required and one.name not in known]
     if missing:
@@ -323,7 +331,8 @@ def _columns(file: ExportFile, names: list[str]) -> str:
 def _refuse_lost(file: ExportFile, records: int, delimiter: str, stop: Interruption) -> None:
     """Raise `BooksUnbalanced` if another reader finds more records than were loaded.
 
-    Records are not lines when values hold line ends or lines are empty.
+    The number of lines does not prove a loss, because values may contain line ends and lines may be
+    empty.
     """
     stream = FileStream(path="*", delimiter=delimiter, fields={"external_id": "event_id"})
     with file.text() as text:

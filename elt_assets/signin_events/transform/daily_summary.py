@@ -1,8 +1,8 @@
-"""The daily summary: events of a day by organization, and users who were not expected.
+"""The daily summary: events of a day by organization, and sign-ins of unknown or inactive users.
 
 A day's rows are replaced as a whole (delete-then-insert). A country is new on the first day on
-which it occurs, so a late event can make it less new on a later day: that day's counts of new
-countries are corrected with it, and nothing else of that day.
+which it occurs, so a late event can mean that it was not new on a later day. The counts of new
+countries of that later day are then corrected, and nothing else of that day.
 """
 
 from __future__ import annotations

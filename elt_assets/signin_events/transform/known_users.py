@@ -25,10 +25,10 @@ _SCHEMA = pa.schema(
 
 
 def users_as_of(platform: SyncService, organizations: Collection[str], day: date) -> pa.Table:
-    """The users of these organizations as they stood when the day ended.
+    """The users of these organizations as they were at the end of the day.
 
-    Where the change log begins later than that, as it first knew them: events are older than
-    the first sync of a tenant that has just connected.
+    If an integration's change log begins later, its users are those of the first entries, because
+    the events of a newly connected tenant may be older than its first sync.
     """
     following = datetime(day.year, day.month, day.day) + timedelta(days=1)  # noqa: DTZ001 - UTC
     tables = [

@@ -1,8 +1,8 @@
 """Load a day's records into `signin_events`, and decide which record of an event counts.
 
 An event is identified by its organization and its id, whichever source reports it. Rows are
-upserted by that key: a day's records may be of events of other days, whose other events must not
-change.
+upserted by that key: a day's records may concern events of other days, and the rest of those days
+must not change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NAMES = ", ".join(name for name in SIGNIN_EVENT.names if name != "op")
 def winners(contested: str) -> str:
     """The rows of `signin_events` for the events that several records describe.
 
-    `contested`, SQL, yields those records: normalized rows with their `source`. Of what files
-    say, the last word in the order of days, files and lines counts; of what providers say, the
-    newest version.
-    Between the two, a correction by a file (UPDATE or DELETE) is before a provider's record,
-    and that before a file's mere sighting. A deleted event keeps the content it had.
+    `contested` is SQL for those records: normalized rows with their `source`. Among records of
+    files, the last one in the order of days, files and lines wins; among those of providers, the
+    newest version wins. Between the two, a file's correction (UPDATE or DELETE) takes precedence
+    over a provider's record, and that over a file's plain insertion. A deleted event keeps the
+    content it had.
     """
     last = "ingested_day DESC, file DESC, position DESC, integration_id"
     newest = f"CASE WHEN source = 'api' THEN source_updated_at END DESC NULLS LAST, {last}"
@@ -95,7 +95,7 @@ def winners(contested: str) -> str:
 
 
 def undisputed(records: str) -> str:
-    """The same for events with one record: most events, and they need no sorting."""
+    """The rows of `signin_events` for events with one record: most events, needing no sorting."""
     return f"""
     SELECT
         {_NAMES}, op, event_day, op IS NOT DISTINCT FROM 'DELETE' AS deleted, source,
@@ -124,7 +124,7 @@ class Loading:
     analytics: Analytics
 
     def run(self, day: date, step: StepRun) -> Loaded:
-        """Everything that follows from the day's records, in one transaction."""
+        """Apply the day's records to `signin_events`, in one transaction."""
         meter = step.meter("signin_events", day.isoformat())
         with (
             self.analytics.writing(step.stop) as connection,
@@ -163,7 +163,7 @@ class Loading:
         )
 
     def refresh(self, step: StepRun) -> int:
-        """Rebuild the table from everything that is normalized, and swap it in."""
+        """Rebuild the table from all normalized records; return the number of events."""
         with self.analytics.writing(step.stop) as connection, in_any_order(connection):
             days = _days(connection)
             _contest(connection, EVERY_RECORD)
@@ -175,7 +175,7 @@ class Loading:
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, day: date, meter: ProgressMeter) -> None:
-    """The events that the day's records are of, or were of, and the records that win now."""
+    """Find the events that the day's records concern or concerned, and the rows they get now."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE affected_events AS
@@ -221,10 +221,10 @@ def _all_winners(records: str) -> str:
 
 
 def day_state(connection: duckdb.DuckDBPyConnection, day: date) -> tuple[int, int, str]:
-    """How many events a day has, how many of them are deleted, and their fingerprint.
+    """The number of events of a day, the number of deleted ones, and a fingerprint of all.
 
-    Equal for equal events, in whatever order they lie, and for events alone: not for when or
-    how often they were loaded.
+    The fingerprint depends only on the events, not on their order nor on when or how often they
+    were loaded.
     """
     rows, deleted, fingerprint = one_row(
         connection,
@@ -242,7 +242,7 @@ def day_state(connection: duckdb.DuckDBPyConnection, day: date) -> tuple[int, in
 
 
 def _duplicates(connection: duckdb.DuckDBPyConnection, day: date) -> int:
-    """Records of the day other than the ones whose content stands in the table."""
+    """The number of the day's records whose content is not in the table."""
     (count,) = one_row(
         connection,
         f"""

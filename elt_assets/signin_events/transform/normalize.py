@@ -1,8 +1,8 @@
 """Normalize a day's stored records, of either source, to the declared schema.
 
-Records that break the schema become dead letters. The records are stored, so a corrected
-configuration needs nothing from the provider. A day's normalized rows are replaced as a whole
-(delete-then-insert): everything that they come from is known to be stored.
+Records that violate the schema become dead letters. The records themselves are stored, so that a
+corrected configuration can be applied without fetching again. A day's normalized rows are replaced
+as a whole (delete-then-insert), because all records that they come from are stored.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ EVENTS = Stream(
     key=(Column("event_id", "The provider's own id of the event."),),
     content=tuple(Column(name, "") for name in (*_MAPPED, "application")),
 )
-"""What an integration's field map fills; not one of the streams that are kept in sync."""
+"""The columns that an integration's field map fills; this stream is not kept in sync."""
 
 _IS_SIGNIN = "is_signin"
-"""The field of a map that is missing or false in records that are no sign-ins."""
+"""The mapped field that is missing or false in records which are not sign-ins."""
 
 _NO_LIMITS = FetchLimits(attempts=1, first_wait=0, timeout=1, page_bytes=1, max_pages=1)
 """Nothing is fetched; only the field map of the source is read."""
@@ -61,7 +61,7 @@ class Normalization:
     analytics: Analytics
 
     def run(self, source: EventSource, day: date, step: StepRun) -> Normalized:
-        """Replace what is normalized of the day. Raises what the registry or the file raises."""
+        """Replace the day's normalized rows. Raises the errors of the registry and warehouse."""
         meter = step.meter(f"normalized_{source}_events", day.isoformat())
         integrations = {entry.ref: entry for entry in self.platform.registry.all()}
         organizations = sorted({ref.organization_id for ref in integrations})
@@ -85,9 +85,9 @@ def _map_api(
     integrations: Mapping[IntegrationRef, Integration],
     day: date,
 ) -> int:
-    """Map the complete readings of the day into a temporary table; how many records.
+    """Map the day's complete extractions into a temporary table; return the number of records.
 
-    What is left of an integration that is registered no more is as good as gone.
+    Records of integrations that are no longer registered are left out.
     """
     connection.execute(
         f"""
@@ -111,7 +111,7 @@ def _map_api(
 
 
 def _fields(integration: Integration) -> Mapping[str, Expression]:
-    """Its field map as it is now. Raises `PermanentError` when it has none any more."""
+    """The integration's current field map. Raises `PermanentError` if it no longer has one."""
     try:
         source = catalog.open_period(
             integration.provider,
@@ -125,8 +125,8 @@ def _fields(integration: Integration) -> Mapping[str, Expression]:
         )
     except InvalidInput as error:
         raise PermanentError(
-            f"{integration.ref}: its events are stored and cannot be mapped any more ({error}); "
-            f"put streams.{STREAM} back into its provider_data, or remove it"
+            f"{integration.ref}: its stored events can no longer be mapped ({error}); put "
+            f"streams.{STREAM} back into its provider_data, or remove the integration"
         ) from error
     source.close()
     return source.fields
@@ -181,9 +181,9 @@ def _map_one(
 
 
 def _counts(fields: Mapping[str, Expression]) -> str:
-    """SQL for whether a mapped record is a sign-in at all, where its provider lists others too.
+    """The SQL condition that a mapped record is a sign-in, for providers that list other events.
 
-    What the schema does not know of is among the `attributes`.
+    Mapped fields that are not in the schema, such as `is_signin`, are in `attributes`.
     """
     if _IS_SIGNIN not in fields:
         return "true"
@@ -251,7 +251,7 @@ def _judge(
         FROM ({judged}) AS judged
         WHERE reason IS NOT NULL
         """
-        # Judging everything once more is only worth it if there is something to find.
+        # Validate the records a second time only if some were rejected.
         if normalized < read
         else "FROM rejected_events LIMIT 0",
         parameters | {"now": now()} if normalized < read else None,
@@ -285,7 +285,8 @@ def _judge(
 
 _STORED = {
     EventSource.API: "FROM mapped_events",
-    # Rows of a part stand as its lines do, so that the first one's number makes them places.
+    # Rows of a part are stored in the order of its lines, so that their row numbers, counted from
+    # the part's first row, give their places.
     EventSource.CSV: f"""
         SELECT
             {", ".join(f"raw_csv_events.{name}" for name in SIGNIN_EVENT.names)},
@@ -314,8 +315,8 @@ _STORED = {
 
 _LINE = {
     EventSource.API: "NULL",
-    # The header and the rejected lines before it are between a record's place and its line. Where
-    # records are not lines the line is unknown.
+    # A record's line is its place plus the header and the rejected lines before the record. If
+    # records are not single lines, the line is unknown.
     EventSource.CSV: """(
         SELECT CASE
             WHEN NOT any_value(plain_lines) THEN NULL
@@ -343,10 +344,10 @@ _LINE = {
 
 
 def _raise_watermarks(connection: duckdb.DuckDBPyConnection, day: date) -> None:
-    """Move each integration's high-water mark to its newest event; it never goes back.
+    """Raise each integration's watermark to its newest event; a watermark never goes back.
 
-    A clock that runs ahead must not hide what happens until then: it goes no further than
-    what was asked for.
+    It goes no further than the end of the period that was requested: otherwise one event from a
+    clock that runs ahead would hide all events until that time.
     """
     connection.execute(
         """

@@ -1,6 +1,6 @@
 """The analytics warehouse: one DuckDB file with all organizations' events.
 
-It is opened for one statement or transaction at a time, and can be reached from another thread.
+It is opened for one statement or transaction at a time, and another thread can interrupt that.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ FILE = SharedFile("analytics")
 
 @contextmanager
 def in_any_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """While the block runs, rows may be written in whatever order takes least memory.
+    """While the block runs, let DuckDB write rows in any order, which takes less memory.
 
-    A connection on which a statement of the block failed is not to be gone on with.
+    If a statement of the block fails, the setting remains: do not use the connection any further.
     """
     connection.execute("SET preserve_insertion_order = false")
     yield
@@ -33,12 +33,12 @@ def in_any_order(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 class Analytics:
-    """The file. One writer has it at a time, so it is opened late and closed soon."""
+    """The file of the analytics warehouse. It has one writer at a time, so open it only briefly."""
 
     def __init__(
         self, settings: Settings, *, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
-        """`memory_limit` and `threads` where they are to be others than those of the settings."""
+        """`memory_limit` and `threads` override the settings."""
         self._warehouses = FileWarehouses(
             settings.analytics_path,
             threads=threads or settings.events_threads,
@@ -55,7 +55,7 @@ class Analytics:
 
     @contextmanager
     def writing(self, stop: Interruption) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection for writing; a request to stop interrupts its statement.
+        """Lend a connection for writing; a request through `stop` interrupts its statement.
 
         Raises `WarehouseBusy` when the file stays locked, and `Stopped`.
         """
@@ -69,7 +69,7 @@ class Analytics:
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
-        """Lend a connection for reading; None while there is nothing to read."""
+        """Lend a connection for reading; None while nothing was ever written."""
         if not self.exists:
             yield None
             return
@@ -77,17 +77,17 @@ class Analytics:
             yield connection if has_analytics(connection) else None
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Any]:
-        """The rows of a query; none while there is nothing to read."""
+        """The rows of a query; empty while nothing was ever written."""
         with self.reading() as connection:
             if connection is None:
                 return []
             return connection.execute(sql, dict(parameters or {})).fetchall()
 
     def compact(self) -> int:
-        """Rewrite the file, so that what was deleted is gone from it, too; bytes given back."""
+        """Rewrite the file without deleted data; return the number of bytes freed."""
         before, after = self._warehouses.compact(FILE)
         return before - after
 
     def close(self) -> None:
-        """Give back what is kept open."""
+        """Close the connections that are kept open."""
         self._warehouses.close()

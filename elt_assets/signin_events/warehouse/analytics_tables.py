@@ -1,7 +1,7 @@
 """The tables of the analytics warehouse, and the number of their layout.
 
-There are no primary keys: DuckDB keeps their index in memory, whole. Loading keeps keys unique, and
-a check finds those that are not.
+There are no primary keys, because DuckDB would keep their whole index in memory. Loading keeps keys
+unique, and a check finds duplicates.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from elt_assets.storage.warehouse.warehouse import one_row
 from elt_assets.storage.warehouse.warehouse_files import ALIAS
 
 LAYOUT = 3
-"""Raised by one with every change of the tables."""
+"""Increase it by one with every change of the tables."""
 
 _UPGRADES = {
     1: "ALTER TABLE raw_csv_events ADD COLUMN part UTINYINT DEFAULT 0;",
     2: "CREATE TABLE forgotten_days (day DATE NOT NULL);",
 }
-"""What makes of each earlier layout the next one, whenever the file is opened for writing."""
+"""Statements that turn each earlier layout into the next; opening for writing applies them."""
 
 _FIELDS = "".join(f"    {one.name} {one.kind},\n" for one in SIGNIN_EVENT.fields)
 _TEXTS = "".join(f"    {one.name} VARCHAR,\n" for one in SIGNIN_EVENT.fields)
@@ -151,8 +151,10 @@ CREATE TABLE waiting_days (step VARCHAR NOT NULL, day DATE NOT NULL);
 
 
 def prepare_analytics(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables where they are missing, bring them up to date, and make their schema
-    the default."""
+    """Create or upgrade the tables, and make their schema the connection's default.
+
+    Raises `WarehouseDamaged` when another release made the tables.
+    """
     found = _layout(connection)
     if found == LAYOUT:
         return
@@ -170,9 +172,9 @@ def prepare_analytics(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def has_analytics(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the tables are there; if so, makes their schema the default.
+    """Whether the tables exist; if so, make their schema the connection's default.
 
-    Raises `WarehouseDamaged` when they were made by another release.
+    Raises `WarehouseDamaged` when another release made the tables.
     """
     return _layout(connection) is not None
 

@@ -1,4 +1,4 @@
-"""The schema of a sign-in event, declared once, and the SQL that judges records by it."""
+"""The schema of a sign-in event, declared once, and the SQL that validates records against it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LONGEST_KEY = 1_024
 
 
 class FieldType(StrEnum):
-    """What a field holds."""
+    """The type of a field."""
 
     TEXT = "VARCHAR"
     TIME = "TIMESTAMP"
@@ -17,9 +17,9 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field. `allowed` maps each spelling that is taken, in lower case, to the value kept.
+    """One field. `allowed` maps each accepted spelling, in lower case, to the value to store.
 
-    A record that deletes an event needs only what is `required_always`.
+    A record that deletes an event needs only the fields that are `required_always`.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Field:
     allowed: dict[str, str] = field(default_factory=dict)
     pattern: str | None = None
     shape: str = ""
-    """What `pattern` means, in the words of a dead letter."""
+    """The meaning of `pattern`, as a dead letter's reason words it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventSchema:
-    """A kind of event; its version stands in every row, and rises when a field changes."""
+    """A kind of event. Every row stores the version, which rises when a field changes."""
 
     name: str
     version: int
@@ -46,7 +46,7 @@ class EventSchema:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The fields' names, which are the columns' too."""
+        """The names of the fields, which are also those of the columns."""
         return tuple(one.name for one in self.fields)
 
 
@@ -66,7 +66,7 @@ SIGNIN_EVENT = EventSchema(
             allowed={
                 "success": "success",
                 "failure": "failure",
-                # What a comparison in an integration's field map gives.
+                # The results of a comparison in an integration's field map.
                 "true": "success",
                 "false": "failure",
             },
@@ -91,11 +91,12 @@ SIGNIN_EVENT = EventSchema(
 
 
 def conforming(schema: EventSchema, incoming: str) -> str:
-    """The query that judges the records of `incoming`, SQL with every field of the schema as
-    text, a `damage` (why it is no record, or NULL), and what else is to be passed on.
+    """A query that validates the records of `incoming`.
 
-    Adds typed fields in their place and `reason`, NULL for a record that conforms. Reasons
-    carry names, never values. Takes the parameter `$organizations`, the registered ones.
+    `incoming` is SQL with every field of the schema as text, the column `damage` (why a row is not
+    a record, or NULL) and any further columns, which are passed on. The query replaces the texts by
+    typed fields and adds `reason`, which is NULL for a record that conforms. Reasons have names of
+    fields, never values. The parameter `$organizations` has the registered organizations.
     """
     typed = ",\n            ".join(f"{_typed(one)} AS {one.name}" for one in schema.fields)
     texts = ", ".join(f"{one.name} AS {one.name}_text" for one in schema.fields)
@@ -120,7 +121,7 @@ def conforming(schema: EventSchema, incoming: str) -> str:
 
 
 def violations(schema: EventSchema) -> str:
-    """SQL for whether a row of a table in this schema breaks it."""
+    """The SQL condition that a row of a table with this schema violates the schema."""
     broken = [f"schema_version IS DISTINCT FROM {schema.version}"]
     for one in schema.fields:
         if one.required:
@@ -145,7 +146,7 @@ def _typed(one: Field) -> str:
 
 
 def _time(text: str) -> str:
-    """ISO 8601 (UTC where no offset says otherwise), or seconds or milliseconds since 1970."""
+    """SQL that parses ISO 8601 (UTC without an offset), or seconds or milliseconds since 1970."""
     number = f"try_cast({text} AS DOUBLE)"
     return f"""CASE
                 WHEN try_cast({text} AS TIMESTAMPTZ) IS NOT NULL
@@ -159,7 +160,7 @@ def _time(text: str) -> str:
 
 
 def _reasons(one: Field) -> list[str]:
-    """WHEN clauses for everything that can be wrong with a field, the plainest first."""
+    """WHEN clauses for everything that can be wrong with a field, the simplest first."""
     empty = f"nullif(trim({one.name}_text), '') IS NULL"
     found = []
     if one.required:

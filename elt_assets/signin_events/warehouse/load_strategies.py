@@ -1,12 +1,13 @@
 """Three ways to load rows into a table, each of which may be repeated without effect.
 
-`delete_then_insert` replaces a part that can be named, such as a day: the rows that belong to it
-are known to be all of it. `upsert` corrects rows by their key, wherever they are, and leaves
-correct ones alone. `refresh` builds a whole table next to the old one, however long that takes,
-and replaces the old one at once.
+`delete_then_insert` replaces a part of a table, such as a day, when the new rows are all rows of
+that part. `upsert` corrects rows by their key, wherever they are, and leaves correct rows alone.
+`refresh` builds a whole table next to the old one, however long that takes, and then replaces the
+old one in one step.
 
-The first two run inside the caller's transaction, so that what depends on the rows is committed
-with them; the last one has its own. Each module that loads a table says which one it uses, and why.
+The first two run inside the caller's transaction, so that data that depends on the rows is
+committed with them; `refresh` has its own transaction. Each module that loads a table documents
+which strategy it uses, and why.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def delete_then_insert(
     query: str,
     parameters: Mapping[str, object] | None = None,
 ) -> int:
-    """Make the rows of `table` whose columns equal `part` those of `query`; how many they are."""
+    """Replace the rows of `table` with the values `part` by those of `query`; return how many."""
     condition = " AND ".join(f"{column} = ${column}" for column in part)
     connection.execute(f"DELETE FROM {table} WHERE {condition}", dict(part))
     return inserted(connection, f"INSERT INTO {table} BY NAME {query}", parameters)
@@ -35,7 +36,7 @@ def delete_then_insert(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What an upsert did; `touched` are the values of the observed column in changed rows."""
+    """The counts of an upsert; `touched` has the values of the observed column in changed rows."""
 
     inserted: int = 0
     updated: int = 0
@@ -56,11 +57,11 @@ def upsert(
     """Make the rows of `table` that have a key of `among` equal to those of `incoming`.
 
     `incoming` (all columns, each key once) and `among` (key columns) are names of tables. Rows
-    that are equal already are not written.
+    that are already equal are not written. `observed` is the column whose values are returned.
     """
     columns = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
     keys = ", ".join(key)
-    # A join keeps one side in memory: the rows' hashes are enough to tell whether they differ.
+    # A join keeps one side in memory, so it compares hashes of rows instead of whole rows.
     narrow = f"{keys}, {observed} AS observed, hash({', '.join(columns)}) AS content"
     same_key = " AND ".join(f"new.{name} = old.{name}" for name in key)
     connection.execute(
@@ -116,10 +117,10 @@ def refresh(
     query: str,
     parameters: Mapping[str, object] | None = None,
 ) -> int:
-    """Replace `table` by the rows of `query`; how many they are.
+    """Replace `table` by the rows of `query`; return the number of rows.
 
-    A concurrent reader sees the whole old table or the whole new one. The next refresh
-    replaces what an interrupted one left.
+    A concurrent reader sees the whole old table or the whole new one. The next refresh drops the
+    table that an interrupted refresh left behind.
     """
     successor = f"{table}_successor"
     connection.execute(f"DROP TABLE IF EXISTS {successor}")
@@ -147,6 +148,6 @@ def inserted(
     statement: str,
     parameters: Mapping[str, object] | None = None,
 ) -> int:
-    """Run an INSERT and say how many rows it wrote."""
+    """Run an INSERT; return how many rows it wrote."""
     row = connection.execute(statement, dict(parameters or {})).fetchone()
     return 0 if row is None else int(row[0])
