@@ -1,7 +1,7 @@
-"""Keep a copy of the users in SQLite, each change exactly once: `python pull.py URL TOKEN FILE`.
+"""Keep a copy of the users in SQLite and apply each change exactly once.
 
-It begins with a snapshot, and takes one again when the feed asks for that. The position is stored
-in the transaction that stores the rows.
+Run it with: `python pull.py URL TOKEN FILE`. It begins with a snapshot, and takes another one when
+the feed answers that it needs one. The position is stored in the transaction that stores the rows.
 """
 
 import json
@@ -14,7 +14,10 @@ ANOTHER_FEED, NO_LONGER_KEPT = 409, 410
 
 
 def pull(url: str, token: str, file: str, wait: int = 30) -> str:
-    """Bring the copy in `file` further, and return the position that it is at."""
+    """Update the copy in `file` by one answer of the feed, and return its new position.
+
+    The feed answers after `wait` seconds at the latest.
+    """
     copy = sqlite3.connect(file, isolation_level=None)
     copy.execute(
         "CREATE TABLE IF NOT EXISTS users"
@@ -44,7 +47,7 @@ def pull(url: str, token: str, file: str, wait: int = 30) -> str:
 
 
 def take_snapshot(copy: sqlite3.Connection, url: str, token: str) -> str:
-    """Replace the copy by the rows of now; return the position from which to go on."""
+    """Replace the copy by the current rows; return the position from which to read the feed."""
     copy.execute("DELETE FROM users")
     page, query = None, ""
     while page is None or page["next_page"]:
@@ -56,7 +59,7 @@ def take_snapshot(copy: sqlite3.Connection, url: str, token: str) -> str:
 
 
 def apply(copy: sqlite3.Connection, entry: dict) -> None:
-    """Do to the copy what one entry says."""
+    """Apply one entry to the copy."""
     owner = (entry["organization_id"], entry["connected_integration_id"])
     if entry["type"] == "integration.removed":
         copy.execute("DELETE FROM users WHERE org = ? AND integration = ?", owner)
@@ -75,7 +78,7 @@ def store(copy: sqlite3.Connection, of: dict, row: dict) -> None:
 
 
 def ask(url: str, token: str, path: str) -> dict:
-    """What the feed answers."""
+    """Send a request to the feed, and return its answer."""
     request = urllib.request.Request(url + path, headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)

@@ -1,4 +1,7 @@
-"""Receive the feed by webhook and verify it: `WEBHOOK_SECRET=whsec_… python receive.py PORT`."""
+"""Receive the feed by webhook and verify its messages.
+
+Run it with: `WEBHOOK_SECRET=whsec_… python receive.py PORT`
+"""
 
 import os
 import sys
@@ -8,12 +11,15 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Prints each entry once; a message that is not from the feed is refused."""
+    """Prints each entry once, and refuses messages that the feed has not signed."""
 
     feed, position = "", 0
 
     def do_POST(self) -> None:
-        """Answer 204 when the entries are stored, so that they are not sent again."""
+        """Verify a message, print its new entries, and accept it with 204.
+
+        A real receiver stores the entries before it answers: an accepted message is not sent again.
+        """
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
             message = Webhook(os.environ["WEBHOOK_SECRET"]).verify(body, dict(self.headers))
@@ -22,16 +28,16 @@ class Receiver(BaseHTTPRequestHandler):
             return
         for entry in message["data"]["entries"]:
             feed, _, number = entry["position"].partition("-")
-            if feed != Receiver.feed:  # another installation, or one that was restored
+            if feed != Receiver.feed:  # another installation, or a restored one
                 Receiver.feed, Receiver.position = feed, 0
-            if int(number) > Receiver.position:  # less or equal was sent before: at least once
+            if int(number) > Receiver.position:  # lower positions were printed before
                 print(entry["type"], entry.get("key"), flush=True)
                 Receiver.position = int(number)
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import dagster as dg
 
 import elt_assets
 
-# Every asset, job, sensor and resource of the directory begins with this name.
+# The names of every asset, job, sensor and resource of the directory contain this prefix.
 DIRECTORY = "directory"
 
 
@@ -20,7 +20,7 @@ def seats(
     context: dg.AssetExecutionContext,
     elt_assets_directory: dg.ResourceParam[elt_assets.SyncService],
 ) -> dg.MaterializeResult:
-    """How many people of an integration count as seats; follows each sync of their directory."""
+    """Count the active users of an integration as seats, after each sync of its directory."""
     integration = elt_assets.IntegrationRef.parse(context.partition_key)
     users = elt_assets_directory.records(elt_assets.STREAMS["users"], integration)
     return dg.MaterializeResult(metadata={"seats": sum(bool(user["active"]) for user in users)})
@@ -33,11 +33,11 @@ def copy_invoices() -> None:
 
 @dg.job
 def sync() -> None:
-    """A job of the company that has the name of one of ours."""
+    """A job of the company with the same name as a job of elt_assets."""
     copy_invoices()
 
 
-# One object of definitions in the module: Dagster refuses a second one.
+# A module has one object of type `Definitions`: Dagster refuses a second one.
 defs = dg.Definitions.merge(
     dg.Definitions(assets=[seats], jobs=[sync], executor=dg.multiprocess_executor),
     elt_assets.build_defs(
