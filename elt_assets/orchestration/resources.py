@@ -35,8 +35,9 @@ PlatformResource: TypeAlias = dg.ConfigurableResource[SyncService]
 def platform_resource(settings: Settings | None = None) -> PlatformResource:
     """The engine over both stores, which assets, schedules and sensors use.
 
-    Without `settings`, those of the environment at the time of the run. They are no fields: a
-    launchpad may replace any field, and so could give a run the files of another installation.
+    Without `settings`, each run reads those of its environment. Settings are not fields of the
+    resource: a launchpad may replace any field, and so could give a run the files of another
+    installation.
     """
 
     class Platform(dg.ConfigurableResource[SyncService]):

@@ -17,7 +17,7 @@ class InstanceUnusable(EltAssetsError):
 
 
 def check_instance(address: DatabaseAddress) -> str:
-    """The version and the rights. Raises `InstanceUnusable` with the reason."""
+    """Return the version and the account's rights. Raises `InstanceUnusable` with the reason."""
     # Imported here, because it comes with an extra.
     import psycopg2
 

@@ -1,7 +1,7 @@
-"""Events that are stored together: what runs report of partitions, up to 100 of them or a second.
+"""Store events of partitions in groups: of up to 100 events, or those of a second.
 
 Storing an event costs two commits and an update of its asset's newest event, which is several times
-the cost of its row. Whatever reads or stores through the same storage stores waiting events first;
+the cost of its row. A read or write through the same storage stores the waiting events first;
 another process sees them a second later. A process that is killed loses those of its last second,
 and the run that continues its work reports every partition again.
 """
@@ -23,13 +23,13 @@ _TYPES = frozenset(
 )
 _MOST = 100
 _LONGEST = 1.0
-"""Seconds that an event waits."""
+"""The most seconds that an event waits."""
 
 Store = Callable[[Sequence[dg.EventLogEntry]], None]
 
 
 def is_grouped(event: dg.EventLogEntry) -> bool:
-    """Whether the event is one of many of its run, which nothing waits for."""
+    """Whether runs report many events of this type, and nothing waits for one."""
     return bool(event.run_id) and event.is_dagster_event and event.dagster_event_type in _TYPES
 
 
@@ -38,7 +38,7 @@ def newest_of_assets(
 ) -> list[tuple[dg.EventLogEntry, int]]:
     """The last event of each type of each asset, with its id, in their order.
 
-    Others say nothing of an asset that its last one does not replace.
+    Earlier events of an asset and type add nothing to the last one.
     """
     newest = {
         (event.get_dagster_event().asset_key, event.dagster_event_type): place
@@ -59,7 +59,7 @@ class EventGroups:
         self._timer: threading.Timer | None = None
 
     def add(self, event: dg.EventLogEntry) -> None:
-        """Let the event wait; store all that wait if they are many."""
+        """Let the event wait; store all waiting events if there are many."""
         with self._guard:
             self._waiting.append(event)
             full = len(self._waiting) >= _MOST
@@ -71,8 +71,8 @@ class EventGroups:
             self.flush()
 
     def flush(self) -> None:
-        """Store what waits. What cannot be stored goes on waiting, and the error is raised."""
-        # Also one that finds nothing waits for the thread that is storing it.
+        """Store the waiting events. If that fails, they go on waiting, and the error is raised."""
+        # A caller that finds no event still waits for a thread that is storing some.
         with self._storing:
             with self._guard:
                 events, self._waiting = self._waiting, []
@@ -93,7 +93,7 @@ class EventGroups:
 
     @contextmanager
     def flushed(self) -> Iterator[None]:
-        """Store what waits before the block, unless the block is part of storing it."""
+        """Store the waiting events before the block, unless the block is part of storing them."""
         if not getattr(self._thread, "stores", False):
             self.flush()
         yield

@@ -1,7 +1,7 @@
-"""What the dagster.yaml of another owner's deployment lacks for our runs, and why it matters.
+"""Find what the dagster.yaml of a foreign deployment lacks for our runs, and why it matters.
 
-Tags of our jobs carry what a run can ask for itself (`placement`). Dagster obeys some of them only
-if the instance has the daemon that reads them.
+Our jobs' tags carry the settings that a run can bring along (`placement`). Dagster obeys some of
+them only if the instance runs the daemon that reads them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elt_assets.orchestration.placement import INSTALLATION_TAG
 
 @dataclass(frozen=True, slots=True)
 class InstanceSettings:
-    """What an instance is configured for; `runs_at_once` is None without a queue, -1 unlimited."""
+    """The settings of an instance; `runs_at_once` is None without a queue, -1 for unlimited."""
 
     monitors_runs: bool
     retries_runs: bool
@@ -31,7 +31,7 @@ class InstanceSettings:
 
     @property
     def own_runs_at_once(self) -> int | None:
-        """Runs of ours at once: also a limit of their tag counts; None if there is no limit."""
+        """How many of our runs may run at once, by all limits; None if there is no limit."""
         limits = [one["limit"] for one in self.tag_limits if one["key"] == INSTALLATION_TAG]
         if self.runs_at_once is not None and self.runs_at_once >= 0:
             limits.append(self.runs_at_once)
@@ -48,7 +48,7 @@ class Lack:
 
 
 def lacks(found: InstanceSettings, settings: Settings) -> list[Lack]:
-    """What `found` lacks for runs of an installation with these settings."""
+    """Return what `found` lacks for runs of an installation with these settings."""
     max_runs = settings.max_runs
     missing = []
     if settings.proxy_user_header is not None and not found.records_proxy_users:

@@ -1,7 +1,7 @@
 """The job `decide_quarantine`: approve or reject withheld changes from the launchpad or GraphQL.
 
-`elt-assets quarantine` is the same decision on the command line. Dagster's web server has no users:
-the name of the person is recorded as it is claimed, next to the user that a proxy names.
+`elt-assets quarantine` makes the same decisions on the command line. Dagster's web server has no
+users: the claimed name of the person is recorded next to the user that a proxy names.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.
@@ -32,7 +32,7 @@ from elt_assets.sync.state.actor import act_as, on_own_behalf
 _LONGEST_NAME = 200
 _SIGNED_IN = "(signed in as"
 _ONCE = dg.RetryPolicy(max_retries=0)
-"""A decision that failed is a person's to repeat."""
+"""A failed decision is not retried: a person repeats it."""
 
 
 class QuarantineDecision(StrEnum):
@@ -58,11 +58,11 @@ class DecisionConfig(dg.Config):
 
 
 def decisions_job(at: Placement = STANDALONE) -> dg.JobDefinition:
-    """The job of one op."""
+    """The job that carries out one decision."""
 
     @dg.op(
         name=at.step(DECISION_STEP),
-        description="Applies or refuses the changes that were withheld of one integration.",
+        description="Applies or rejects the withheld changes of one integration.",
         retry_policy=at.retries_or(_ONCE),
         required_resource_keys=at.required,
     )
@@ -120,7 +120,7 @@ def _person(claimed: str, authenticated: str | None) -> str:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """The moment that a person gave, in UTC unless it says otherwise."""
+    """The moment that a person gave, in UTC unless the text has an offset."""
     if text is None or not text.strip():
         return None
     try:

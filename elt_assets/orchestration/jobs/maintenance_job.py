@@ -22,7 +22,7 @@ class MaintenanceConfig(dg.Config):
 
 
 def maintenance_job(own: OwnRuns, at: Placement = STANDALONE) -> dg.JobDefinition:
-    """The job of one op; of Dagster's history it touches `own` runs only."""
+    """The maintenance job; in Dagster's history it deletes only `own` runs."""
 
     @dg.op(
         name=at.step("keep_house"),

@@ -27,8 +27,8 @@ NOT_ENDED = tuple(status for status in dg.DagsterRunStatus if status not in ENDE
 
 
 SHARED_JOB = "__ASSET_JOB"
-"""Dagster's job of runs that select assets. All assets of a code location share it, and code
-locations all have it."""
+"""Dagster's job for runs that select assets. All assets of a code location share it, and every
+code location has one."""
 
 QUIET_CONSOLE = {"console": {"config": {"log_level": "CRITICAL"}}}
 """Loggers of runs inside a command: by default Dagster prints every event to standard error, where
