@@ -1,3 +1,3 @@
-"""Measurements: what the figures in the documentation come from."""
+"""The measurements from which the figures in the documentation come."""
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def main() -> None:
 @click.option("--slow-users", default=40_000, show_default=True, help="Users with latency.")
 @click.option("--page-size", default=500, show_default=True, help="Users a page.")
 @click.option("--latency", default=50, show_default=True, help="Milliseconds of each answer.")
-@click.option("--concurrency", default=8, show_default=True, help="Pages on their way at once.")
+@click.option("--concurrency", default=8, show_default=True, help="Pages requested at once.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @click.option("--only", multiple=True, help="Only these pagination types; may be repeated.")
 @written_to
@@ -44,7 +44,7 @@ def extract(
     only: tuple[str, ...],
     output: Path,
 ) -> None:
-    """Users a second from an HTTP API to staged rows, beside dlt.
+    """Users a second from an HTTP API to staged rows, compared with dlt.
 
     Example: python -m benchmarks extract --repeat 5
     """
@@ -57,12 +57,26 @@ def extract(
 
 
 @main.command()
-@click.option("--integrations", default=300, show_default=True, help="Tenants of ours.")
+@click.option(
+    "--integrations", default=300, show_default=True, help="Tenants that elt_assets syncs."
+)
 @click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
 @click.option("--page-size", default=200, show_default=True, help="Users a page.")
-@click.option("--dagster-integrations", default=2, show_default=True, help="0 leaves it out.")
-@click.option("--dlt-integrations", default=20, show_default=True, help="0 leaves it out.")
-@click.option("--loop-integrations", default=20, show_default=True, help="0 leaves it out.")
+@click.option(
+    "--dagster-integrations",
+    default=2,
+    show_default=True,
+    help="Tenants of Dagster's default way; 0 leaves it out.",
+)
+@click.option(
+    "--dlt-integrations", default=20, show_default=True, help="Tenants of dlt; 0 leaves it out."
+)
+@click.option(
+    "--loop-integrations",
+    default=20,
+    show_default=True,
+    help="Tenants of the plain loop; 0 leaves it out.",
+)
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @written_to
 def fleet(
@@ -75,8 +89,8 @@ def fleet(
     repeat: int,
     output: Path,
 ) -> None:
-    """Seconds an integration in a fleet of small tenants, beside Dagster's default way, dlt
-    for each tenant and a plain loop.
+    """Seconds per integration in a fleet of small tenants, compared with Dagster's default way, a
+    dlt pipeline for each tenant, and a plain loop.
 
     Example: python -m benchmarks fleet --integrations 1000
     """
@@ -97,7 +111,9 @@ def fleet(
 
 
 @main.command()
-@click.option("--integrations", default=150, show_default=True, help="Tenants of ours.")
+@click.option(
+    "--integrations", default=150, show_default=True, help="Tenants that elt_assets syncs."
+)
 @click.option("--users", default=1_000, show_default=True, help="Users of each tenant.")
 @click.option("--page-size", default=100, show_default=True, help="Users a page.")
 @click.option(
@@ -109,12 +125,19 @@ def fleet(
     show_default=True,
     help="Milliseconds of each answer; may be repeated.",
 )
-@click.option("--dlt-integrations", default=3, show_default=True, help="0 leaves it out.")
-@click.option("--loop-integrations", default=3, show_default=True, help="0 leaves it out.")
+@click.option(
+    "--dlt-integrations", default=3, show_default=True, help="Tenants of dlt; 0 leaves it out."
+)
+@click.option(
+    "--loop-integrations",
+    default=3,
+    show_default=True,
+    help="Tenants of the plain loop; 0 leaves it out.",
+)
 @click.option(
     "--before",
     type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
-    help="Another checkout (git worktree) that is measured too.",
+    help="Another checkout (git worktree) to measure as well.",
 )
 @written_to
 def latency(
@@ -127,7 +150,7 @@ def latency(
     before: Path | None,
     output: Path,
 ) -> None:
-    """Seconds an integration in a fleet whose providers take their time to answer.
+    """Seconds per integration in a fleet whose providers answer slowly.
 
     Example: python -m benchmarks latency --latency 0 --latency 300
     """
@@ -150,13 +173,13 @@ def latency(
 
 
 @main.command()
-@click.option("--users", default=1_000_000, show_default=True, help="Users of ours.")
-@click.option("--dlt-users", default=200_000, show_default=True, help="Users of dlt.")
+@click.option("--users", default=1_000_000, show_default=True, help="Users that elt_assets reads.")
+@click.option("--dlt-users", default=200_000, show_default=True, help="Users that dlt reads.")
 @click.option("--page-size", default=1_000, show_default=True, help="Users a page.")
 @click.option("--repeat", default=2, show_default=True, help="Runs of each contender.")
 @written_to
 def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path) -> None:
-    """Users a second of one large tenant, beside dlt and a straight line.
+    """Users a second of one large tenant, compared with dlt and a pipeline without safeguards.
 
     Example: python -m benchmarks large --users 200000
     """
@@ -174,7 +197,7 @@ def large(users: int, dlt_users: int, page_size: int, repeat: int, output: Path)
 @click.option("--repeat", default=2, show_default=True, help="Runs of each contender.")
 @written_to
 def feed(users: int, page_size: int, repeat: int, output: Path) -> None:
-    """Seconds of a sync with the change feed and without, and the rate of an application.
+    """Seconds of a sync with and without the change feed, and the rate of an application's reads.
 
     Example: python -m benchmarks feed --users 100000
     """
@@ -239,7 +262,7 @@ def profile(integrations: int, users: int, page_size: int, output: Path) -> None
 @click.option("--days", default=30, show_default=True, help="Daily syncs in the ledger.")
 @click.option("--repeat", default=3, show_default=True, help="Repetitions of all but syncs.")
 @click.option(
-    "--users", default=20, show_default=True, help="Users of each that is synced; 0: sync none."
+    "--users", default=20, show_default=True, help="Users of each integration; 0 measures no sync."
 )
 @written_to
 def scaling(sizes: tuple[int, ...], days: int, repeat: int, users: int, output: Path) -> None:
@@ -257,10 +280,10 @@ def scaling(sizes: tuple[int, ...], days: int, repeat: int, users: int, output: 
 @main.command()
 @click.option("--gigabytes", default=0.05, show_default=True, help="Size of the CSV file.")
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
-@click.option("--through/--load-only", default=True, help="Also measure ours to the summary.")
+@click.option("--through/--load-only", default=True, help="Also measure elt_assets to the summary.")
 @written_to
 def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
-    """Rate and peak memory of loading a file of sign-in events, beside DuckDB alone.
+    """Rate and peak memory of loading a file of sign-in events, compared with DuckDB alone.
 
     Example: python -m benchmarks events --gigabytes 2 --load-only
     """
@@ -277,9 +300,9 @@ def events(gigabytes: float, repeat: int, through: bool, output: Path) -> None:
 @click.option("--repeat", default=3, show_default=True, help="Runs of each contender.")
 @written_to
 def postgres(users: int, repeat: int, output: Path) -> None:
-    """Seconds of applying changes to PostgreSQL, beside a bare COPY and upsert.
+    """Seconds of applying changes to PostgreSQL, compared with a bare COPY and upsert.
 
-    On a server that it starts and stops; PostgreSQL must be installed.
+    Starts and stops a server of its own; PostgreSQL must be installed.
 
     Example: python -m benchmarks postgres --users 100000
     """
@@ -300,12 +323,12 @@ def postgres(users: int, repeat: int, output: Path) -> None:
     show_default=True,
     help="Other integrations in the lake; may be repeated.",
 )
-@click.option("--users", default=1_000, show_default=True, help="Users of each that is synced.")
+@click.option("--users", default=1_000, show_default=True, help="Users of each synced integration.")
 @written_to
 def lake(sizes: tuple[int, ...], users: int, output: Path) -> None:
     """Seconds of a sync on a lake by the integrations that share it, and commits a second.
 
-    On a PostgreSQL that it starts and stops; that must be installed.
+    Starts and stops a PostgreSQL of its own; it must be installed.
 
     Example: python -m benchmarks lake --integrations 1000
     """
@@ -333,7 +356,7 @@ def workers(
 ) -> None:
     """Seconds of a fleet's first sync by one worker, by two, and by two of which one is killed.
 
-    On a PostgreSQL and a Redis that it starts and stops; they must be installed.
+    Starts and stops a PostgreSQL and a Redis of its own; they must be installed.
 
     Example: python -m benchmarks workers --integrations 40
     """
@@ -357,10 +380,18 @@ def workers(
 )
 @click.option("--hours", default=4.0, show_default=True, help="Hours in which all are synced.")
 @click.option("--changed", default=0.5, show_default=True, help="Share that has changed.")
-@click.option("--waiting", default=1.0, show_default=True, help="Seconds a provider takes.")
+@click.option(
+    "--waiting",
+    default=1.0,
+    show_default=True,
+    help="Seconds that a provider takes for each integration.",
+)
 @click.option("--slots", default=8, show_default=True, help="Integrations at once in a worker.")
 @click.option(
-    "--events-a-second", default=130.0, show_default=True, help="Of Dagster on PostgreSQL."
+    "--events-a-second",
+    default=130.0,
+    show_default=True,
+    help="Events that Dagster stores on PostgreSQL.",
 )
 @written_to
 def capacity(

@@ -20,11 +20,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 """The checkout that this module is in."""
 _QUIET = {"RUNTIME__DLTHUB_TELEMETRY": "false", "DAGSTER_DISABLE_TELEMETRY": "1"}
-"""Nothing that is measured calls home."""
+"""Turns off the telemetry of the packages that are measured."""
 
 
 class Clock:
-    """Seconds and processor seconds since it was made; those are steadier on a busy machine."""
+    """Seconds and processor seconds since its creation; the latter are steadier under load."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter(), time.process_time()
@@ -32,12 +32,12 @@ class Clock:
         self._cpu: dict[str, float] = {}
 
     def read(self, name: str) -> None:
-        """Note both under `name`."""
+        """Record both under `name`."""
         self._seconds[name] = time.perf_counter() - self._started[0]
         self._cpu[name] = time.process_time() - self._started[1]
 
     def answer(self, rows: int) -> dict[str, Any]:
-        """What a contender answers that dealt with so many rows."""
+        """Return the result of a contender that processed this many rows."""
         return {"rows": rows, "seconds": self._seconds, "cpu": self._cpu}
 
 
@@ -47,17 +47,17 @@ def command(function: str) -> list[str]:
 
 
 def environment(folder: Path, root: Path = ROOT) -> dict[str, str]:
-    """What a contender that works in `folder` with the code in `root` finds around it."""
+    """The environment of a contender that works in `folder` with the code in `root`."""
     return {**os.environ, **_QUIET, "PYTHONPATH": str(root), "HOME": str(folder)}
 
 
 def run(
     function: str, arguments: dict[str, Any], folder: Path, root: Path = ROOT
 ) -> dict[str, Any]:
-    """What `function` (package.module:function) answers, called with `arguments` in `folder`.
+    """Call `function` (package.module:function) with `arguments` in `folder`; return its result.
 
-    `root` is the checkout with its code. Its answer gets `peak_mib`. Raises `RuntimeError` with the
-    end of what it wrote.
+    `root` is the checkout with its code. The result gets `peak_mib`. Raises `RuntimeError` with the
+    end of the process's error output.
     """
     result = subprocess.run(
         command(function),
@@ -75,7 +75,7 @@ def run(
 
 
 def main() -> None:
-    """Call what the command line names and print its answer."""
+    """Call the function that the command line names, and print its result."""
     module, _, name = sys.argv[1].partition(":")
     function = getattr(importlib.import_module(module), name)
     answer = function(**json.loads(sys.stdin.read()))

@@ -8,7 +8,7 @@ from benchmarks.extract.provider import TOKEN
 
 
 def users(url: str, count: int, page_size: int, strategy: str = "upsert") -> Any:
-    """dlt's `rest_api` source of `count` users, with a merge strategy of dlt's."""
+    """dlt's `rest_api` source of `count` users, with one of dlt's merge strategies."""
     from dlt.sources.rest_api import rest_api_source
 
     endpoint: Any = {

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def summary(seconds: Iterable[float]) -> dict[str, Any]:
-    """Every repetition, the fastest and the one in the middle."""
+    """Return every repetition, the minimum and the median."""
     runs = [round(one, 4) for one in seconds]
     return {"runs": runs, "minimum": min(runs), "median": round(median(runs), 4)}
 

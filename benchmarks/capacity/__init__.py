@@ -1,3 +1,3 @@
-"""What a fleet needs, by simulation from measured costs of its parts."""
+"""The capacity that a fleet needs, simulated from the measured costs of its parts."""
 
 from __future__ import annotations

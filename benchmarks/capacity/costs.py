@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 EVENTS_OF_AN_INTEGRATION = 6
-"""Three planned when its run is made, three materialized: a table each."""
+"""For each of three tables, one event when the run is planned and one when it is materialized."""
 
 CATALOG_PROCESSORS = 4
-"""Of the server that has the lake's catalog."""
+"""Processors of the server that has the lake's catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds: a worker's processor, and how long a part that all share is busy.
+    """Seconds that one sync takes of a worker's processor, and of each part that all syncs share.
 
-    Commits to the lake come one after the other, and so do Dagster's events. What a changed sync
-    reads of the catalog is the work of one of its server's processors: `reading`, and
+    Commits to the lake are made one after the other, and so are Dagster's events. Reading the
+    catalog takes a processor of the catalog's server: `reading` for a changed sync, and
     `reading_each` more for every integration in the lake.
     """
 
@@ -34,7 +34,7 @@ class Costs:
     reading: float = 0.0
     reading_each: float = 0.0
     commits_of_a_change: int = 2
-    """Of records; an unchanged sync adds none to the lake."""
+    """Commits of a sync with changes; an unchanged sync commits nothing to the lake."""
 
     def worker(self, changed: bool) -> float:
         """Seconds of a worker's processor for one sync."""
@@ -82,5 +82,5 @@ def measured(results: Path, events_a_second: float) -> Costs:
 
 
 def _elsewhere(sync: dict[str, Any]) -> float:
-    """What a changed sync waits for, where nothing else is at work: the catalog's server."""
+    """Seconds that a changed sync waits for the catalog's server while nothing else runs."""
     return float(sync["changed"]["seconds"] - sync["changed"]["processor"])

@@ -21,7 +21,7 @@ Workers have one processor and {slots} slots, the catalog's server has {processo
 def table(
     sizes: Sequence[int], costs: Costs, *, hours: float, changed: float, waiting: float, slots: int
 ) -> str:
-    """For each size the workers that are enough, and what is busy for which share of the time."""
+    """For each size, the fewest workers that are enough, and how busy each part is."""
     rows = []
     for size in sizes:
         fleet = Fleet(size, changed, waiting)
@@ -51,7 +51,7 @@ def table(
         "catalog's server",
         "commits",
         "Dagster's log",
-        "least room",
+        "bottleneck",
     )
     said = _WHAT.format(
         changed=costs.changed * 1000,

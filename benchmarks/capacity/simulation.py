@@ -20,7 +20,7 @@ _MOST_WORKERS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """How long it took, and the share of that time for which each part was busy."""
+    """How long a night's syncs took, and the share of that time in which each part was busy."""
 
     seconds: float
     workers: float
@@ -30,7 +30,7 @@ class Night:
 
     @property
     def bottleneck(self) -> str:
-        """The part that had least room; what is mostly idle is waiting for providers."""
+        """The busiest part; the providers if every part was mostly idle."""
         shares = {
             "workers": self.workers,
             "catalog's server": self.server,

@@ -1,1 +1,1 @@
-"""Loading rate and memory of export files of sign-in events, beside DuckDB alone."""
+"""Loading rate and memory of export files of sign-in events, compared with DuckDB alone."""

@@ -49,10 +49,10 @@ _EVENTS = """
 
 
 def write_file(gigabytes: float, path: Path) -> int:
-    """Write a file of about that size, as one that has stood still; how many events it holds.
+    """Write a file of about that size, dated an hour ago; return the number of its events.
 
-    Ours looks twice, seconds apart, at a file that was written to just now: that is waiting for
-    whoever writes it, not loading, and the others do not ask.
+    elt_assets checks a recent file twice, seconds apart, because its producer may still be
+    writing. That wait is not part of loading, and the other contenders do not have it.
     """
     import duckdb
 
@@ -66,17 +66,17 @@ def write_file(gigabytes: float, path: Path) -> int:
 
 
 def duckdb_alone(file: str, through: bool) -> dict[str, Any]:
-    """`read_csv` into a table of a file, types guessed, as fast as it goes."""
+    """Load with `read_csv`, which guesses types, into a new table."""
     return _alone(f"CREATE TABLE events AS FROM read_csv('{file}')")
 
 
 def duckdb_copy(file: str, through: bool) -> dict[str, Any]:
-    """`COPY` into a table of texts that exists."""
+    """Load with `COPY` into an existing table of text columns."""
     return _alone(f"COPY events FROM '{file}' (HEADER)")
 
 
 def duckdb_held(file: str, through: bool) -> dict[str, Any]:
-    """`read_csv` as above, in no more memory than we allow ourselves."""
+    """Load with `read_csv`, within a memory limit like that of elt_assets."""
     return _alone(f"CREATE TABLE events AS FROM read_csv('{file}')", memory_limit=_HELD)
 
 
@@ -96,9 +96,9 @@ def _alone(statement: str, **config: Any) -> dict[str, Any]:
 
 
 def elt_assets(file: str, through: bool) -> dict[str, Any]:
-    """The day's folder into the warehouse, committed with digest, counts and dead letters.
+    """Load the day's folder and commit it with digest, counts and dead letters.
 
-    With `through` also into the schema, deduplicated and summarized.
+    With `through`, also normalize, deduplicate and summarize the events.
     """
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
@@ -138,7 +138,7 @@ def elt_assets(file: str, through: bool) -> dict[str, Any]:
 
 
 def _peak_since_last() -> int | None:
-    """Peak MiB of this process since the last call; None where the system does not count them."""
+    """Peak MiB of this process since the last call; None if the system does not report it."""
     status = Path("/proc/self/status")
     if not status.exists():
         return None

@@ -29,7 +29,7 @@ PACKAGES = ("elt-assets", "duckdb", "pyarrow")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How large the file is, and whether our way to the summary is measured too."""
+    """The size of the file, and whether elt_assets is also measured up to the summary."""
 
     gigabytes: float
     repeat: int
@@ -44,7 +44,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
         rows, size = write_file(plan.gigabytes, file), file.stat().st_size
         answers: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
         for repetition in range(plan.repeat):
-            # In turn, and every other time the other way round: a slow minute hits all alike.
+            # The contenders take turns, every other time in reverse: a slow minute hits all alike.
             for name in CONTENDERS[:: 1 if repetition % 2 == 0 else -1]:
                 answer = _run(name, file, rows, Path(folder), through=False)
                 answers[name].append(answer)
@@ -66,10 +66,10 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def rate_share(answers: Mapping[str, Sequence[Mapping[str, Any]]], clock: str) -> dict[str, float]:
-    """Our rate as a share of what DuckDB alone reaches, by the fastest run of each.
+    """Return our rate as a share of DuckDB's own rate, by the fastest run of each contender.
 
-    `fastest` is that of the bare contenders which was quickest; `paired` the median over
-    repetitions of the same share within one: a minute that was slow for all changes it little.
+    `fastest` compares with the faster of the bare contenders. `paired` is the median over all
+    repetitions of the share within one: a minute that was slow for all changes it little.
     """
     taken = {name: [run[clock]["loaded"] for run in runs] for name, runs in answers.items()}
     ours = taken["elt_assets"]
@@ -84,14 +84,14 @@ def rate_share(answers: Mapping[str, Sequence[Mapping[str, Any]]], clock: str) -
 def _run(name: str, file: Path, rows: int, folder: Path, *, through: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as own:
         arguments = {"file": str(file), "through": through}
-        # No contender should wait while the disk writes what the one before left behind.
+        # Flush the disk first, so that no contender waits for writes of the one before.
         os.sync()
         neighbours = Neighbours()
         answer = run(f"benchmarks.events.contenders:{name}", arguments, Path(own))
         others = neighbours.share()
     if answer["rows"] != rows:
         raise RuntimeError(f"{name} loaded {answer['rows']:,} of {rows:,} events")
-    # Counting by step forgets the steps before.
+    # Measuring a step resets the peak of the steps before.
     by_step = (peak for peak in answer.get("peaks", {}).values() if peak is not None)
     return answer | {"peak_mib": max([answer["peak_mib"], *by_step]), "others": others}
 

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 _STAT = Path("/proc/stat")
-_IDLE = (3, 4)  # places of idle and of waiting for a disk among a line's figures
-_GUEST = 8  # from there on, time that is already in a figure before
+_IDLE = (3, 4)  # positions of idle time and of time waiting for a disk
+_GUEST = 8  # from there on, time that earlier figures include
 
 
 class Neighbours:
-    """Counts from when it was made; our own processes that ended since are left out."""
+    """Counts the processor time of others from its creation on.
+
+    The time of this process and of its ended children is left out.
+    """
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
@@ -25,7 +28,7 @@ class Neighbours:
         self._own = _own()
 
     def share(self) -> float | None:
-        """The share of processor time that others took: 0 to 1. None where it is not counted."""
+        """The share of processor time that others took, 0 to 1; None if the system reports none."""
         busy = _busy()
         if busy is None or self._busy is None:
             return None
@@ -42,12 +45,12 @@ def _busy() -> float | None:
 
 
 def busy_seconds(stat: str, ticks: int) -> float:
-    """The same out of the text of `/proc/stat`, which counts in so many ticks a second."""
+    """Return those seconds from the text of `/proc/stat`, which counts `ticks` a second."""
     spent = [int(one) for one in stat.split("\n", 1)[0].split()[1:]][:_GUEST]
     return sum(one for place, one in enumerate(spent) if place not in _IDLE) / ticks
 
 
 def _own() -> float:
-    """Seconds of this process and of its children that ended."""
+    """Seconds of this process and of its ended children."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)

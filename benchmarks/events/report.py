@@ -11,10 +11,10 @@ _WHAT = """\
 One CSV file of {rows:,} sign-in events, {gigabytes:.2f} GiB, into a table of a DuckDB file; the
 fastest of {repeat} runs, each in a process of its own. *DuckDB alone* creates the table from
 `read_csv`, which guesses types; *COPY* loads into a table of texts; both stop at the first bad
-line. *Held* is the first of them with a `memory_limit` near what we take. Ours also writes bad
+line. *Held* is the former with a `memory_limit` near what we take. Ours also writes bad
 lines to the dead letters, counts lines with another reader, takes the content's digest, and
-commits all that with its checkpoint. Its peak includes Python and the platform. *Others* is what
-other processes took of the processors meanwhile: by the clock, only runs without them say much.
+commits all that with its checkpoint. Its peak includes Python and the platform. *Others* is the
+share of the processors that other processes took: elapsed times say little unless it is small.
 """
 
 _NAMES = {
@@ -64,7 +64,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _others(figure: dict[str, Any]) -> str:
-    """What others took of the processors in the fastest run."""
+    """The share of the processors that other processes took in the fastest run."""
     seconds = figure["seconds"]
     share = figure["others"][seconds["runs"].index(seconds["minimum"])]
     return "unknown" if share is None else f"{share:.0%}"

@@ -20,7 +20,7 @@ PAGINATIONS = ("cursor", "link_header", "next_url", "page", "offset", "scim")
 def elt_assets(
     url: str, pagination: str, users: int, page_size: int, concurrency: int
 ) -> dict[str, Any]:
-    """Fetched, mapped, keyed, hashed and committed to `users_staging`, checkpoints included."""
+    """Fetch, map, key, hash and commit users to `users_staging`, checkpoints included."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.outcome import Stage
@@ -93,7 +93,7 @@ def dlt_rest_api(
 
 
 def indexed(url: str, users: int, page_size: int, concurrency: int) -> dict[str, Any]:
-    """The connection of a directory whose pages are numbered, several on their way at once."""
+    """The connection of a directory with numbered pages, several of them requested at once."""
     return _provider_data(url, "page", users, page_size, concurrency)
 
 
@@ -171,7 +171,7 @@ def _paginator(pagination: str, page_size: int) -> Any:
 
 
 def _dlt(source: Any, users: int) -> dict[str, Any]:
-    """Two figures: until dlt's own files hold the records, and until a DuckDB table does."""
+    """Time until dlt's own files hold the records, and until a DuckDB table holds them."""
     import dlt
 
     def pipeline(name: str) -> Any:

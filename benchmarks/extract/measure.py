@@ -23,7 +23,7 @@ PACKAGES = ("elt-assets", "dlt", "duckdb", "msgspec", "pyarrow", "urllib3", "uvi
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured; `only` these pagination types, or all."""
+    """How much is measured; `only` names pagination types, none means all."""
 
     users: int
     slow_users: int
@@ -62,7 +62,7 @@ def _case(plan: Plan, url: str, pagination: str, users: int) -> dict[str, Any]:
     }
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
     for repetition in range(plan.repeat):
-        # In turn, and every other time the other way round: a slow minute hits all alike.
+        # The contenders take turns, every other time in reverse: a slow minute hits all alike.
         for name in CONTENDERS[:: 1 if repetition % 2 == 0 else -1]:
             with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                 answer = run(f"benchmarks.extract.contenders:{name}", arguments, Path(folder))
@@ -79,7 +79,7 @@ def _case(plan: Plan, url: str, pagination: str, users: int) -> dict[str, Any]:
 
 
 def _ratios(figures: dict[str, Any], clock: str) -> dict[str, float]:
-    """How many times as long as ours each of the others took."""
+    """For each of the other contenders, its time divided by ours."""
     ours = figures["elt_assets"][clock]["staged"]["minimum"]
     return {
         f"{name}, {kind}": round(figures[name][clock][kind]["minimum"] / ours, 2)

@@ -48,7 +48,7 @@ def user(number: int, edition: int = 0) -> dict[str, Any]:
 
 
 class Directory:
-    """The ASGI application. `/{pagination}?size=…` and what that type asks for."""
+    """The ASGI application at `/{pagination}?size=…`, with that type's own parameters."""
 
     def __init__(self, users: int, latency: float) -> None:
         self._records = [json.dumps(user(number)).encode() for number in range(users)]
@@ -115,7 +115,7 @@ def set_edition(url: str, edition: int) -> None:
 
 @contextmanager
 def serving(users: int, latency_ms: int) -> Iterator[str]:
-    """The server as a process, from entering to leaving; its address."""
+    """Run the server as a process during the block; yield its address."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.extract.provider", str(users), str(latency_ms)],
         stdout=subprocess.PIPE,
@@ -137,7 +137,7 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listening:
         port = listening.getsockname()[1]
         directory.url = f"http://127.0.0.1:{port}"
-        # The socket listens already: whoever comes now waits for the server behind it.
+        # The socket listens already: a client that connects now waits until the server runs.
         print(port, flush=True)
         config = uvicorn.Config(directory, log_level="error", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listening])

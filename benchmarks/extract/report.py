@@ -17,14 +17,13 @@ once, which dlt does not do within one listing.
 *elt_assets* ends when the users stand mapped, typed, keyed and hashed, with their raw record, in a
 DuckDB table, committed with its checkpoints. For dlt there are two figures: *extract* ends when
 `pipeline.extract` has written the records to dlt's own files, which is before anything is typed or
-in a table; *loaded* ends after `normalize` and `load` (Parquet) into a DuckDB table, which is like
-with like. Each ratio says how many times as long as ours it took: that of *extract* is kinder to
-dlt than like with like.
+in a table; *loaded* ends after `normalize` and `load` (Parquet) into a DuckDB table, which is the
+fair comparison. Each ratio is the other's time divided by ours; that of *extract* favours dlt.
 """
 
 _PROCESSOR = """\
-Processor seconds for 100,000 users, which are steadier than time on a busy machine, and how many
-times ours the others need:
+Processor seconds for 100,000 users, which are steadier than time on a busy machine, and the ratio
+of the others' to ours:
 """
 
 _HEAD = (

@@ -1,1 +1,1 @@
-"""The change feed: what it costs a sync, and how fast an application reads it."""
+"""The change feed: its cost for a sync, and how fast an application reads it."""

@@ -34,7 +34,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def with_feed(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """The engine as it is."""
+    """Sync twice with the engine as it is."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.service import SyncService
@@ -57,13 +57,13 @@ def with_feed(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 
 def without_feed(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """The same engine, which publishes nothing."""
+    """Sync twice with the same engine, which publishes nothing."""
     with patch("elt_assets.sync.state.feed_log.publish", lambda *_: None):
         return with_feed(url, users, page_size)
 
 
 def application(users: int) -> dict[str, Any]:
-    """Reads what `with_feed` left in this folder, from a server that is a process of its own.
+    """Read the feed that `with_feed` left in this folder, from a server in its own process.
 
     `server_cpu` has the server's seconds of processor time, next to the application's in `cpu`.
     """
@@ -92,7 +92,7 @@ def application(users: int) -> dict[str, Any]:
 
 
 def _joined(ask: Callable[..., Any]) -> int:
-    """Rows of a copy in SQLite that was made from a snapshot and then follows the feed."""
+    """Make a copy in SQLite from a snapshot, then follow the feed; return its number of rows."""
     copy = sqlite3.connect("joined.db", isolation_level=None)
     copy.execute("PRAGMA journal_mode = WAL")
     copy.execute(
@@ -136,14 +136,14 @@ def _pages(ask: Callable[..., Any], after: str) -> Iterator[dict[str, Any]]:
 
 
 def _copied(url: str, token: str) -> int:
-    """Rows of the copy that the example program keeps, once it is up to date."""
+    """Bring the copy of the example program up to date; return its number of rows."""
     spec = importlib.util.spec_from_file_location("pull", _EXAMPLE)
     if spec is None or spec.loader is None:
         raise LookupError(_EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     with sqlite3.connect("copied.db") as copy:
-        # From the beginning of the feed, not from a snapshot.
+        # The copy starts at the beginning of the feed, not with a snapshot.
         copy.execute("CREATE TABLE position (feed)")
         copy.execute("INSERT INTO position VALUES ('0')")
     at = None

@@ -35,7 +35,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     with serving(plan.users, 0) as url:
         arguments = {"url": url, "users": plan.users, "page_size": plan.page_size}
         for repetition in range(plan.repeat):
-            # In turn, and every other time the other way round: a slow minute hits both alike.
+            # The two take turns, every other time in reverse: a slow minute hits both alike.
             for name in list(syncs)[:: 1 if repetition % 2 == 0 else -1]:
                 with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                     answer = _run(name, arguments, Path(folder), plan.users)

@@ -1,4 +1,4 @@
-"""What the feed costs and how fast it is read, as Markdown tables."""
+"""The cost of the feed and the rate of reading it, as Markdown tables."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def provider_data(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 
 def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
-    """Runs of the sync job over ranges of partitions, as the daily schedule makes them."""
+    """Sync in runs of the sync job over ranges of partitions, as the daily schedule does."""
     from elt_assets.client.in_process_sync import run_sync
     from elt_assets.client.sync_command import SyncCommand
     from elt_assets.orchestration.instance.opening import open_instance
@@ -73,7 +73,7 @@ def elt_assets(url: str, integrations: int, users: int, page_size: int) -> dict[
 
 
 def engine_alone(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
-    """The same without Dagster: the difference is what Dagster costs."""
+    """Sync with the engine alone: the difference to `elt_assets` is the cost of Dagster."""
     from elt_assets.sync.streams import USERS
 
     with _registered(url, integrations, users, page_size) as (platform, warm, refs):
@@ -89,7 +89,7 @@ def engine_alone(url: str, integrations: int, users: int, page_size: int) -> dic
 
 
 def dagster_default(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
-    """One run a partition, three assets in three steps, each step in a process of its own."""
+    """Sync as Dagster does by default: a run a partition, three steps, each in its own process."""
     with _registered(url, integrations, users, page_size) as (platform, warm, refs):
         home = platform.settings.home
     os.environ["DAGSTER_HOME"] = str(home / "dagster")
@@ -118,7 +118,7 @@ def dagster_default(url: str, integrations: int, users: int, page_size: int) -> 
 
 
 def dlt_per_tenant(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
-    """dlt's `rest_api` source and a pipeline a tenant, merged by key into its own DuckDB file."""
+    """Sync with a dlt pipeline for each tenant, merged by key into its own DuckDB file."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     import dlt
 
@@ -147,7 +147,7 @@ def dlt_per_tenant(url: str, integrations: int, users: int, page_size: int) -> d
 
 
 def plain_loop(url: str, integrations: int, users: int, page_size: int) -> dict[str, Any]:
-    """What the platform's first description says, tenant after tenant; see plain_loop.py."""
+    """Sync tenant after tenant with the pipeline of plain_loop.py."""
     from benchmarks.fleet.plain_loop import PlainLoop
 
     loop = PlainLoop(url, page_size)
@@ -163,7 +163,7 @@ def plain_loop(url: str, integrations: int, users: int, page_size: int) -> dict[
 
 @contextmanager
 def _registered(url: str, integrations: int, users: int, page_size: int) -> Iterator[Any]:
-    """A new installation with its tenants, and one more of a single user."""
+    """Yield a new installation, a tenant of one user to warm up, and the tenants to measure."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.service import SyncService
@@ -180,7 +180,7 @@ def _registered(url: str, integrations: int, users: int, page_size: int) -> Iter
 
 
 def _requests(outcomes: list[Any]) -> float:
-    """Requests of one sync."""
+    """Requests of one sync, on average."""
     return float(sum(one.counts.requests for one in outcomes)) / len(outcomes)
 
 

@@ -45,7 +45,7 @@ def users_cdc(context: dg.AssetExecutionContext) -> None:
 
 @dg.asset(partitions_def=partitions, deps=[users_cdc])
 def users_latest(context: dg.AssetExecutionContext) -> None:
-    """Apply it."""
+    """Apply the changes."""
     _sync(context, Stage.LATEST)
 
 

@@ -23,7 +23,7 @@ PACKAGES = ("elt-assets", "dagster", "dlt", "duckdb", "pyarrow", "uvicorn")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured. What takes seconds for each tenant gets fewer of them."""
+    """How much is measured. A contender that takes seconds for each tenant gets fewer tenants."""
 
     integrations: int
     users: int
@@ -50,7 +50,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with serving(plan.users, 0) as url:
         for repetition in range(plan.repeat):
-            # In turn, and every other time the other way round: a slow minute hits all alike.
+            # The contenders take turns, every other time in reverse: a slow minute hits all alike.
             for name in list(names)[:: 1 if repetition % 2 == 0 else -1]:
                 arguments = {
                     "url": url,

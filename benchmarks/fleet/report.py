@@ -18,13 +18,14 @@ _NAMES = {
 _WHAT = """\
 Seconds for one integration: fetched over local HTTP, staged, compared, applied. Ours, and the plain
 loop, keep a log of changes and a table for applications; dlt merges by key into a DuckDB file and
-finds no deletes. Dagster's default way is the same engine as three assets, a run a partition and a
-process a step. Every contender runs in its own process, after one tenant that is not measured.
+finds no deletes. Dagster's default way is the same engine as three assets, with a run for each
+partition and a process for each step. Every contender runs in its own process, after one tenant
+that is not measured.
 """
 
 
 def table(document: dict[str, Any]) -> str:
-    """Seconds an integration and how many times ours that is."""
+    """Seconds per integration, and their ratio to ours."""
     plan, ratios = document["plan"], document["ratios"]
     share = document["dagster_share"]
     rows = []

@@ -1,3 +1,3 @@
-"""What a sync costs in a lake that many integrations share, and how many commits it takes."""
+"""The cost of a sync in a lake that many integrations share, and the lake's rate of commits."""
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _RECORDS = f"""
 
 
 def main(number: str, commits: int) -> None:
-    """Commit so many batches to integration `number`."""
+    """Commit `commits` batches to integration `number`."""
     opened = warehouses(load_settings(), warehouse_layout())
     ref = IntegrationRef("measured", f"p-{number}")
     with opened.open(ref) as warehouse:

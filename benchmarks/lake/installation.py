@@ -35,7 +35,7 @@ _PAST = {
 
 @contextmanager
 def installation(server: Server, folder: Path, name: str) -> Iterator[SyncService]:
-    """An empty one, in schemas called after `name`; the environment leads other processes to it."""
+    """Yield an empty installation in schemas named after `name`; child processes find it, too."""
     os.environ.update(server.settings(f"{name}_operational"))
     os.environ.update(
         ELT_ASSETS_HOME=str(folder / name / "home"),
@@ -56,7 +56,7 @@ def connect(platform: SyncService, ref: IntegrationRef) -> None:
 
 
 def drop(platform: SyncService, ref: IntegrationRef, users: int, edition: int) -> None:
-    """The file of that many users; one in a hundred has another name with each edition."""
+    """Write a file of that many users; each edition gives one in a hundred another name."""
     folder = platform.settings.drops_path / ref.organization_id / ref.integration_id
     folder.mkdir(parents=True, exist_ok=True)
     lines = (
@@ -67,12 +67,12 @@ def drop(platform: SyncService, ref: IntegrationRef, users: int, edition: int) -
 
 
 def fill(platform: SyncService, integrations: int) -> None:
-    """Let so many past integrations have a file in each of the two largest tables."""
+    """Give that many past integrations a file in each of the two largest tables."""
     # A file for each of many integrations at once takes more memory than a sync does.
     settings = platform.settings.model_copy(update={"warehouse_memory": "4GB"})
     lake = warehouses(settings, warehouse_layout())
     assert isinstance(lake, LakeWarehouses)
-    # Its connection, because filling ten thousand by syncing them takes an hour.
+    # Written through the lake's connection: filling ten thousand by syncs would take an hour.
     with lake._connected("the lake") as connection:
         for begin in range(0, integrations, _AT_ONCE):
             end = min(begin + _AT_ONCE, integrations)

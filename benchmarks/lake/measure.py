@@ -53,7 +53,7 @@ def _syncs(
         for ref in refs:
             connect(platform, ref)
             drop(platform, ref, users, 0)
-        # The first one opens what is kept open.
+        # The first sync opens the connections that stay open.
         _timed(platform, refs[:1], "warm")
         for name, edition in (("first", 0), ("unchanged", 0), ("changed", 1)):
             for ref in refs:
@@ -86,7 +86,7 @@ def _must_be_well(outcome: Outcome, sync_id: str) -> None:
 
 
 def _looked(platform: SyncService, refs: Sequence[IntegrationRef]) -> dict[str, float]:
-    """Opening an integration's part and counting its records."""
+    """Seconds to open an integration's part of the lake and count its changes."""
     seconds = []
     for ref in refs:
         started = time.perf_counter()
@@ -105,7 +105,7 @@ def _upkeep(platform: SyncService) -> dict[str, float]:
 def _commits(
     server: Server, folder: Path, processes: int, progress: Callable[[str], None]
 ) -> dict[str, float]:
-    """Commits of a thousand records a second, by so many processes at once."""
+    """Measure how many commits a second, of 1,000 records each, that many processes make."""
     with installation(server, folder, f"commits_{processes}") as platform:
         platform.warehouses.inspect()
         running = [

@@ -9,16 +9,16 @@ from benchmarks.results import markdown_table
 
 _WHAT = """\
 One worker, one integration at a time, from a CSV file to the table that applications read; the
-catalog and the operational database are on the same machine. Beside them the lake holds so many
-other integrations, each with a file in the two largest tables. Seconds by the clock; in brackets
-those of the worker's processor time. Median of {synced} syncs of {users:,} users.
+catalog and the operational database are on the same machine. The lake also holds the given number
+of other integrations, each with a file in the two largest tables. Seconds are elapsed time, and in
+brackets the worker's processor time. Median of {synced} syncs of {users:,} users.
 """
 
 
 def table(document: dict[str, Any]) -> str:
     """Syncs by the size of the lake, and commits by the number of processes."""
     plan = document["plan"]
-    head = ("other integrations", "first", "unchanged", "1% changed", "a look", "upkeep")
+    head = ("other integrations", "first", "unchanged", "1% changed", "open and count", "upkeep")
     rows = [
         (
             f"{one['integrations']:,}",

@@ -19,7 +19,7 @@ CONNECTIONS = 8
 
 
 def elt_assets(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """The engine as a run of the sync job calls it; seconds by stage next to the whole."""
+    """Sync with the engine as a run of the sync job does; also return the seconds of each stage."""
     from elt_assets.config.settings import load_settings
     from elt_assets.identifiers import IntegrationRef
     from elt_assets.sync.service import SyncService
@@ -44,7 +44,7 @@ def elt_assets(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 
 def straight_line(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """See straight_line.py."""
+    """Sync with the pipeline of straight_line.py."""
     from benchmarks.large.straight_line import StraightLine
 
     line = StraightLine(url, users, page_size)
@@ -52,7 +52,7 @@ def straight_line(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 
 def dlt(url: str, users: int, page_size: int, file_format: str, strategy: str) -> dict[str, Any]:
-    """dlt's `rest_api` source, merged by key into a DuckDB file."""
+    """Sync with dlt's `rest_api` source, merged by key into a DuckDB file."""
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     os.environ["NORMALIZE__WORKERS"] = "2"
     import dlt
@@ -77,7 +77,7 @@ def dlt(url: str, users: int, page_size: int, file_format: str, strategy: str) -
 
 
 def bare_comparison(url: str, users: int, page_size: int) -> dict[str, Any]:
-    """Records that are there already, one in a hundred changed: a join and a bulk write."""
+    """Compare and write users of whom one in a hundred changed, by one join and a bulk write."""
     import pyarrow as pa
 
     from benchmarks.large.straight_line import StraightLine, batch_of, decoded
@@ -102,7 +102,7 @@ def bare_comparison(url: str, users: int, page_size: int) -> dict[str, Any]:
 
 
 def _thrice(url: str, sync: Callable[[str], int]) -> dict[str, Any]:
-    """Three syncs; seconds are those since the first began."""
+    """Sync three times; seconds count from the beginning of the first sync."""
     clock = Clock()
     sync("first")
     clock.read("first")

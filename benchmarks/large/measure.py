@@ -42,7 +42,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     with serving(max(sizes.values()), 0) as url:
         settings, tried = _fastest_dlt(url, plan, progress)
         for repetition in range(plan.repeat):
-            # In turn, and every other time the other way round: a slow minute hits all alike.
+            # The contenders take turns, every other time in reverse: a slow minute hits all alike.
             for name in list(sizes)[:: 1 if repetition % 2 == 0 else -1]:
                 more = settings if name == DLT else {}
                 answer = _run(name, url, sizes[name], plan.page_size, more)

@@ -41,7 +41,7 @@ def table(document: dict[str, Any]) -> str:
         "first",
         "unchanged",
         "1% changed",
-        "first, ours to it",
+        "first, ours / theirs",
         "unchanged",
         "1% changed",
         "peak memory",

@@ -1,4 +1,4 @@
-"""A straight line: as fast as the same libraries go when nothing may go wrong.
+"""A straight line: the speed of the same libraries where no failure is provided for.
 
 Pages are fetched concurrently, decoded into columns, compared in SQL and applied in bulk;
 everything stays in memory until the last step. There is no checkpoint, certificate, safeguard, log,
@@ -87,7 +87,7 @@ class StraightLine:
         self._sqlite = sqlite.connect("latest.db")
 
     def sync(self) -> int:
-        """Bring the file up to date; how many users it has then."""
+        """Bring the file up to date; return the number of its users."""
         numbers = range(1, -(-self._users // self._page_size) + 1)
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             batches = list(pool.map(self._page, numbers))
@@ -95,7 +95,7 @@ class StraightLine:
         return self.count()
 
     def count(self) -> int:
-        """How many users the file has."""
+        """Return the number of users in the file."""
         with self._sqlite.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM users_latest")
             (count,) = cursor.fetchone() or (0,)
@@ -132,7 +132,7 @@ class StraightLine:
 
 
 def decoded(record: dict[str, Any]) -> _Record:
-    """A record as it is after a page was decoded."""
+    """A record as it is after the decoding of a page."""
     return msgspec.convert(record, _Record)
 
 

@@ -1,3 +1,3 @@
-"""A fleet whose providers take their time to answer: what each integration then costs."""
+"""A fleet whose providers answer slowly: the cost of each integration."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The comparison: seconds per integration by the time an answer takes, at the default settings.
+"""The comparison: seconds per integration by the latency of answers, at the default settings.
 
 Another checkout of the platform, such as one of the commit before, may be a contender too.
 """
@@ -36,15 +36,15 @@ class Plan:
 
     @property
     def pages(self) -> int:
-        """Requests of a tenant that follow each other."""
+        """Requests of a tenant, which are made one after the other."""
         return ceil(self.users / self.page_size)
 
     def waiting(self, latency: int) -> float:
-        """Seconds that our fleet waits at least."""
+        """The least seconds that our fleet waits for its providers."""
         return ceil(self.integrations / self.fetches) * self.pages * latency / 1000
 
     def contenders(self) -> dict[str, tuple[str, int, Path]]:
-        """By name: the function, how many tenants, and the checkout it is in."""
+        """For each contender its function, its number of tenants, and its checkout."""
         found = {OURS: ("elt_assets", self.integrations, ROOT)}
         if self.before is not None:
             found[BEFORE] = ("elt_assets", self.integrations, Path(self.before))
@@ -101,7 +101,7 @@ def _measured(plan: Plan, url: str, function: str, count: int, root: Path) -> di
 
 
 def _bounds(plan: Plan, figures: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """How many times as long our fleet takes as it must: without latency, or by waiting alone."""
+    """Divide our fleet's time by the larger of its time without latency and its waiting alone."""
     base = figures.get("0")
     if base is None:
         return {}

@@ -15,7 +15,7 @@ _NAMES = {
 }
 
 _WHAT = """\
-Seconds for one integration whose provider takes so long for each answer: fetched over local HTTP,
+Seconds for one integration whose provider takes the given time for each answer: fetched over HTTP,
 staged, compared, applied, through Dagster and with the default settings. dlt and the plain loop
 sync one tenant after the other. One run of each contender, in a process of its own.
 """

@@ -14,7 +14,7 @@ user in a hundred changed), with the settings as they are shipped.
 
 
 def table(document: dict[str, Any]) -> str:
-    """The peak of each size, and how many times that of the smallest it is."""
+    """The peak of each size, and its ratio to the peak of the smallest size."""
     rows = [
         (
             f"{int(users):,}",
@@ -24,7 +24,7 @@ def table(document: dict[str, Any]) -> str:
         )
         for users, peak in document["peak_mib"].items()
     ]
-    head = ("users", "peak memory", "to the smallest", "three syncs")
+    head = ("users", "peak memory", "ratio to the smallest", "three syncs")
     return (
         f"# Memory\n\n{_WHAT}\n{markdown_table(head, rows)}\n"
         f"{described(document['machine'])}\n\nMade by `python -m benchmarks memory`.\n"

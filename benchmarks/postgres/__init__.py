@@ -1,3 +1,3 @@
-"""What an apply to PostgreSQL costs beside a bare COPY and upsert on the same server."""
+"""The cost of an apply to PostgreSQL, compared with a bare COPY and upsert on the same server."""
 
 from __future__ import annotations

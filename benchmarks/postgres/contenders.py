@@ -34,7 +34,7 @@ _CHANGED = ("external_id", "name", "email", "active", "attributes", "content_has
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """So many users, all of whom change with every version after the first."""
+    """That many users, all of whom change with every version after the first."""
 
     users: int
 
@@ -75,7 +75,7 @@ class Ours:
         )
 
     def apply(self, version: int) -> float:
-        """Seconds in which that version became the latest table."""
+        """Apply that version to the latest table; return the seconds."""
         with self._platform.warehouses.open(REF) as warehouse:
             prepare_warehouse(warehouse, _KEY)
             self._changes.log(warehouse, version)
@@ -94,7 +94,7 @@ class Ours:
             return time.perf_counter() - started
 
     def rows(self, version: int) -> int:
-        """How many rows are those of that version."""
+        """Return the number of rows that have that version."""
         (row,) = self._platform.database.rows(
             f"SELECT count(*) AS n FROM {USERS.latest} WHERE name LIKE ?",
             (f"%of version {version}",),
@@ -103,12 +103,12 @@ class Ours:
 
     @contextmanager
     def changes(self, version: int) -> Iterator[pa.RecordBatchReader]:
-        """What the apply of that version reads."""
+        """Yield the changes that the apply of that version reads."""
         with self._platform.warehouses.open(REF, read_only=True) as warehouse:
             yield change_log.to_apply(warehouse, USERS, version, self._changes.users)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the stores."""
         self._platform.close()
 
     def _begun(self, version: int) -> SyncRow:
@@ -142,7 +142,7 @@ class Bare:
         self._execute(f"CREATE TABLE bare_latest (LIKE {USERS.latest} INCLUDING ALL)")
 
     def apply(self, changes: pa.RecordBatchReader) -> float:
-        """Seconds of everything."""
+        """Write the changes in one transaction; return the seconds."""
         started = time.perf_counter()
         self._execute("BEGIN")
         with closing(self._connection.cursor()) as cursor:
@@ -169,7 +169,7 @@ class Bare:
             self._execute(statement)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the connection."""
         self._connection.close()
 
     def _execute(self, statement: str) -> None:

@@ -42,7 +42,7 @@ def measure(plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
             for version in range(1, plan.repeat + 2):
                 _once(ours, bare, version, seconds)
                 if version == 1:
-                    # Nobody is there yet: inserts are another question.
+                    # The first version only inserts, which is not what is measured.
                     seconds = {name: [] for name in seconds}
                     continue
                 if ours.rows(version) != plan.users:

@@ -1,4 +1,4 @@
-"""A flame graph of the fleet's contender, sampled from another process while it runs.
+"""A flame graph of the fleet's contender, sampled by another process while it runs.
 
 The sampler is py-spy, https://github.com/benfred/py-spy. The contender is defined in
 `fleet.contenders`.

@@ -1,3 +1,3 @@
-"""What it costs to look after a fleet, by how many integrations there are."""
+"""The cost of scheduling and monitoring a fleet, by the number of its integrations."""
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from elt_assets.sync.streams import USERS
 
 USERS_EACH = 1_000
 _A_TENTH = 10
-"""Of a hundred integrations, how many belong to organizations that have but one."""
+"""One in this many integrations is the only one of its organization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Fleet:
 
 @contextmanager
 def fleet(integrations: int, days: int) -> Iterator[Fleet]:
-    """Made in the current folder."""
+    """Create the fleet in the current folder, and yield it."""
     settings = load_settings(home=Path("home"))
     with SyncService.open(settings) as platform, open_instance(settings) as instance:
         refs = refs_of(integrations)
@@ -64,7 +64,7 @@ def refs_of(integrations: int) -> list[IntegrationRef]:
 
 
 def register(platform: SyncService, refs: Sequence[IntegrationRef]) -> None:
-    """Register them, each as a person would."""
+    """Register the integrations one by one, as a person would."""
     for ref in refs:
         platform.registry.add(ref, "rest", _provider_data(ref))
 
@@ -86,8 +86,8 @@ def _provider_data(ref: IntegrationRef) -> dict[str, Any]:
 
 
 def _remember(platform: SyncService, days: int) -> None:
-    """A ledger of daily syncs, the newest of them today; one in a hundred failed then."""
-    # Two hours ago: what failed then is due.
+    """Fill the ledger with daily syncs up to today, of which one in a hundred failed today."""
+    # Two hours ago, so that the recovery sensor finds the failed syncs due.
     began = (
         f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-2 hours', printf('-%d days', {days} - 1 - day))"
     )
@@ -134,7 +134,7 @@ def _remember(platform: SyncService, days: int) -> None:
 
 
 def _materialize(instance: dg.DagsterInstance, refs: Sequence[IntegrationRef]) -> None:
-    """The events of one sync of every integration, of the table that applications read."""
+    """Report one sync of every integration as materializations of the latest table."""
     for ref in refs:
         outcome = Outcome(
             partition=ref.partition_key,

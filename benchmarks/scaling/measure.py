@@ -57,7 +57,7 @@ def measure(
 
 
 def _syncs(integrations: int, users: int) -> dict[str, float]:
-    """Seconds of one integration's sync in a fleet of so many, in runs as the daemon has them."""
+    """Seconds of one integration's sync in a fleet of that size, in runs like the daemon's."""
     if not users:
         return {}
     arguments = {"integrations": integrations, "users": users, "page_size": users}

@@ -21,9 +21,9 @@ _NAMES = {
 _SYNCS = {"first": "first sync", "unchanged": "unchanged sync"}
 
 _WHAT = """\
-Seconds of what goes on around the syncs, with a ledger of {days} daily syncs of every integration
-and a materialization of every partition. Evaluated in one process, as the daemon and the web server
-do; the way between their processes is not in it.
+Seconds of the work around the syncs, with a ledger of {days} daily syncs of every integration
+and a materialization of every partition. Everything is evaluated in one process, in the way of the
+daemon and the web server; communication between their processes is not included.
 """
 
 
@@ -45,8 +45,8 @@ def table(document: dict[str, Any]) -> str:
         if document["users"]
     ]
     rows += [
-        ("runs that the schedule asks for", *_answers(sizes, "daily_runs"), ""),
-        ("runs that the recovery sensor asks for", *_answers(sizes, "recovery_runs"), ""),
+        ("runs that the schedule requests", *_answers(sizes, "daily_runs"), ""),
+        ("runs that the recovery sensor requests", *_answers(sizes, "recovery_runs"), ""),
         ("peak memory", *(f"{found['peak_mib']:,} MiB" for found in sizes.values()), ""),
     ]
     return (
@@ -57,7 +57,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _syncs(sizes: dict[str, Any], kind: str) -> list[str]:
-    """Seconds of one, and how many times those of the smallest fleet."""
+    """Seconds of one sync, and their ratio to those of the smallest fleet."""
     found = [one["sync"][f"{kind}_seconds"] for one in sizes.values()]
     return [f"{seconds:.4f} s ({seconds / found[0]:.2f} ×)" for seconds in found]
 

@@ -32,7 +32,7 @@ CHANGES = 50
 
 
 def ticks(integrations: int, days: int, repeat: int) -> dict[str, Any]:
-    """Seconds of each, every repetition, and the seconds that making one event took."""
+    """Return the seconds of every repetition of each, and those of creating the fleet."""
     started = time.perf_counter()
     with fleet(integrations, days) as made:
         making = time.perf_counter() - started
@@ -101,7 +101,7 @@ def _scrape(made: Fleet) -> bytes:
 
 
 def _statuses(made: Fleet) -> Any:
-    """What the page of a table asks for."""
+    """Query what the page of a table shows in the web UI."""
     keys = made.instance.get_dynamic_partitions(PARTITIONS)
     return made.instance.get_status_by_partition(
         asset_key(USERS, Stage.LATEST), keys, connected_integrations

@@ -1,3 +1,3 @@
-"""What a second worker adds, and what the death of one costs."""
+"""The gain of a second worker, and the cost of losing one."""
 
 from __future__ import annotations

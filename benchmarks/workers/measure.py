@@ -28,7 +28,7 @@ _KILLED_AT = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: integrations, users and milliseconds, and how work is dealt out."""
+    """How much is measured: integrations, users, milliseconds of latency, and the size of runs."""
 
     integrations: int
     users: int
@@ -90,7 +90,7 @@ def _run(
     with _installed(server, plan, name) as found:
         for number in range(workers):
             found.worker(f"worker-{number}", "--slots", "1")
-        # The registry's sensor asks for the first syncs, range by range.
+        # The registry sensor requests the first syncs, range by range.
         daemon = found.daemon()
         found.until(lambda: _settled(server, found), daemon)
         started, first = time.perf_counter(), _settled(server, found)
@@ -103,7 +103,7 @@ def _run(
     if wrong:
         raise RuntimeError(f"{name}: {wrong[:5]}")
     rate = (plan.integrations - first) / seconds
-    progress(f"{name}: {seconds:.0f} s, {rate:.2f} integrations a second; equal to the truth")
+    progress(f"{name}: {seconds:.0f} s, {rate:.2f} integrations a second; equal to the provider")
     return {
         "workers": workers,
         "killed": kill,
@@ -113,6 +113,6 @@ def _run(
 
 
 def _settled(server: Server, found: Installation) -> int:
-    """Asked of the database itself: a command would take part of what is measured."""
+    """Count settled syncs in the database: a command would take part of what is measured."""
     schema = found.environment["ELT_ASSETS_OPERATIONAL_SCHEMA"]
     return server.count(f"SELECT count(*) FROM {schema}.syncs WHERE status = 'applied'")

@@ -44,7 +44,7 @@ class Visit:
 def visit(provider: str, data: Mapping[str, Any], bench: Workbench) -> Visit:
     """Read everything once. Raises `SyncError` if not even the first page can be read.
 
-    If a later page cannot be read, each check reads the listing again and reports its own error.
+    If a later page cannot be read, the checks that need it report the error themselves.
     """
     read: list[tuple[list[str], Any]] = []
     with bench.source() as source:

@@ -128,7 +128,7 @@ def _of_feed(platform: SyncService) -> Iterator[Metric]:
         states.add_metric([kind, state], count)
     yield states
     entries = _gauge("feed_lag_entries", "Entries that the slowest consumer lacks.", ["kind"])
-    seconds = _gauge("feed_lag_seconds", "Age of the oldest entry it lacks.", ["kind"])
+    seconds = _gauge("feed_lag_seconds", "Age of the oldest entry that a consumer lacks.", ["kind"])
     for kind in sorted({one.kind for one in status.consumers}):
         lags = [one for one in status.consumers if one.kind == kind]
         entries.add_metric([kind], max(one.entries for one in lags))
