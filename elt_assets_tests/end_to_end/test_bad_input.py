@@ -206,7 +206,7 @@ ANSWERS = {
     ),
     "a page with an error beside its records": (
         as_json({"error": {"code": "partial"}, "data": {"items": [], "next": None}}),
-        "page 1 carries 'error' beside its records",
+        "page 1 carries 'error' next to its records",
         False,
     ),
     "a 401": (as_json({"error": "who?"}, 401), "401", False),

@@ -16,12 +16,12 @@ RECORDS = 5_000
 """Records of one chunk, at most."""
 
 BYTES = 8 * 2**20
-"""Bytes of the file in one chunk, about; a record is never cut."""
+"""Approximate bytes of the file in one chunk; a record is never cut."""
 
 _SHOWN_TEXT = 2_000
 
 Place = dict[str, int]
-"""Where in a file reading goes on; each format has its own, `{}` is the start."""
+"""Where reading continues in a file. Each format has keys of its own; `{}` is the start."""
 
 
 @dataclass(frozen=True, slots=True)

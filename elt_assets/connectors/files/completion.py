@@ -1,7 +1,7 @@
-"""Proof that a file is there in full: a marker, a checksum or a count next to it.
+"""Proof that a file is complete: a marker, a checksum or a count next to it.
 
-Half a CSV file reads like a whole one. Without proof a row that it lacks is confirmed by reading
-the same file again later.
+Half a CSV file reads like a whole one. Without proof, the engine reads the same file again later
+to confirm that a row is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COUNT = re.compile(rb"\s*(\d{1,12})\s*")
 def check_complete(folder: Folder, files: Sequence[File], proof: Completion) -> int | None:
     """Check the proof of every file; return the declared count of all records, if there is one.
 
-    Raises `RetryableError` naming the file that is not proven to be there in full.
+    Raises `RetryableError` naming the file that is not proven to be complete.
     """
     total = None
     for file in files:
@@ -34,8 +34,8 @@ def check_complete(folder: Folder, files: Sequence[File], proof: Completion) -> 
             declared = _matched(folder, file, proof.checksum, _SHA256, "SHA-256 checksum")
             if declared.decode().lower() != _sha256(folder, file):
                 raise RetryableError(
-                    f"{file.name} does not have the SHA-256 checksum that stands in "
-                    f"{_name(file, proof.checksum)}: it is not there in full, nothing was read"
+                    f"{file.name} does not have the SHA-256 checksum that "
+                    f"{_name(file, proof.checksum)} states: it is not complete, nothing was read"
                 )
         if proof.count is not None:
             total = (total or 0) + int(_matched(folder, file, proof.count, _COUNT, "count"))
@@ -49,7 +49,7 @@ def _name(file: File, template: str) -> str:
 
 def _sidecar(folder: Folder, file: File, template: str, what: str) -> bytes:
     name = _name(file, template)
-    # A glob's special characters in a file's name stand for themselves.
+    # Special characters of a glob in the file's name must match literally.
     found = folder.matching(re.sub(r"([*?\[])", r"[\1]", name))
     if not found:
         raise RetryableError(f"{file.name} has no {what} {name} yet; nothing was read")

@@ -4,7 +4,7 @@ What precedes the records is read in `csv_layout`; compression and encodings are
 
 A row with more or fewer values than the header is unreadable, and its values are not guessed: one
 misplaced comma puts every later value under the wrong name. An empty value is null, since CSV
-cannot distinguish the two. A row of only empty values or spaces is not a record.
+cannot distinguish empty from null. A row of only empty values or spaces is not a record.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from elt_assets.connectors.mapping.expression_parser import parse
 from elt_assets.connectors.mapping.expressions import Expression, names_used
 
 _VALUE = 32
-"""Bytes that a value takes besides its name and content, about."""
+"""Approximate bytes that a value takes in addition to its name and content."""
 _WITH_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+),\d+")
 
 
 def chunks(
     text: Text, name: str, stream: FileStream, at: Place, limits: FileLimits
 ) -> Iterator[Chunk]:
-    """The file's rows behind `at`. Raises `PageUnreadable` for a header that cannot be used."""
+    """The file's rows after `at`. Raises `PageUnreadable` for a header that cannot be used."""
     text = with_line_feeds(text)
     lines = Lines(text, {})
     began = lines.at
     found = layout(lines, name, stream, _used(stream), limits.columns)
     first = found.first
     if at:
-        # Where the header is, nothing can be sought in a stream; it is then read again.
+        # The header was read from the start of the file. A compressed stream cannot seek to `at`,
+        # so the lines before `at` are read again and skipped.
         first, began = None, at
         lines = Lines(text, at) if text.seekable else _skipped(lines, at)
     elif first is None:
@@ -45,7 +46,7 @@ def chunks(
     bounded = RowLines(lines, name, first)
     rows = csv.reader(bounded, delimiter=found.delimiter, quotechar=stream.quote, strict=True)
     records = _Records(stream, found.names)
-    # What was read and may be one of the last rows, which are no records, is held back.
+    # The latest `skip_last` rows are held back: they may be the last rows, which are no records.
     held: list[object] = []
     ends: list[Place] = []
     start, offset = began["line"] + 1, began["offset"]
@@ -76,7 +77,7 @@ def chunks(
 
 
 class _Records:
-    """Records out of rows."""
+    """Makes records of rows."""
 
     def __init__(self, stream: FileStream, names: list[str | None]) -> None:
         self._names = names
@@ -84,10 +85,10 @@ class _Records:
         self._where: Expression | None = None if stream.where is None else parse(stream.where)
         self._with_comma = stream.decimal == ","
         self.row_bytes = sum(len(name) + _VALUE for _, name in self._kept)
-        """A record repeats the names, so that a short row of many columns is a large one."""
+        """Bytes a row adds as a record, about: it repeats the names of all columns."""
 
     def of(self, row: list[str], where: str, raw: bytes) -> object | None:
-        """The row's record, or what stands for one that cannot be read; None if it has none."""
+        """The row's record, or the marker of an unreadable one; None if the row is no record."""
         if not any(map(str.strip, row)):
             return None
         if self._with_comma:
@@ -106,7 +107,7 @@ class _Records:
 
 
 def _used(stream: FileStream) -> Collection[str]:
-    """Names of the columns that fields, or the choice of rows, are made of."""
+    """Names of the columns that the fields or the row filter use."""
     texts = [*stream.fields.values(), *([] if stream.where is None else [stream.where])]
     return {name for text in texts for name in names_used(parse(text))}
 

@@ -1,6 +1,6 @@
-"""How a CSV file is laid out: what stands before its records, and what its columns are called.
+"""The layout of a CSV file: the lines before its records, its delimiter and its column names.
 
-Reading the records is `csv_file`'s.
+The records are read in `csv_file`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from elt_assets.connectors.mapping.expressions import names_used
 from elt_assets.errors import PageUnreadable
 
 _DELIMITERS = "\t|;,"
-"""The rarer in texts, the earlier: where all else is equal the first is taken."""
+"""Delimiters to guess from, the rarest in ordinary text first: it wins where all else is equal."""
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-"""Excel's own first line."""
+"""A first line by which Excel states the delimiter."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvLayout:
-    """The delimiter, and the name of each column; None where a record has no use for it.
+    """The delimiter, and the name of each column; None for a column that records do not use.
 
-    `first` is a line that was looked at and is a record's.
+    `first` is a line that was already read and belongs to the first record.
     """
 
     delimiter: str
@@ -37,15 +37,15 @@ class CsvLayout:
 def layout(
     lines: Lines, name: str, stream: FileStream, used: Collection[str], most: int
 ) -> CsvLayout:
-    """Read what stands before the records of the file `name`.
+    """Read the lines before the records of the file `name`.
 
-    Only columns in `used` must have a name that is theirs alone. Raises `PageUnreadable` for a
-    header that cannot be used or has more than `most` columns.
+    Only columns in `used` must have unique names. Raises `PageUnreadable` for a header that
+    cannot be used or has more than `most` columns.
     """
     first, separator = _after_separator(lines)
     for _ in range(stream.skip_rows):
         first = _line(lines)
-    # A row of nothing is no record, and no header either.
+    # A row without values is neither a record nor a header.
     while isinstance(first, str) and _is_nothing(first, stream.quote, stream.delimiter):
         first = _line(lines)
     stated = stream.delimiter or separator
@@ -63,7 +63,7 @@ def layout(
 
 
 def _check_filter(name: str, stream: FileStream, names: Collection[str]) -> None:
-    """Raise `PageUnreadable` for a row filter that would leave out rows for what is not there."""
+    """Raise `PageUnreadable` for a row filter that uses a column which the file does not have."""
     lacking = set() if stream.where is None else names_used(parse(stream.where)) - {*names}
     if lacking:
         raise PageUnreadable(
@@ -72,9 +72,9 @@ def _check_filter(name: str, stream: FileStream, names: Collection[str]) -> None
 
 
 def header(lines: Lines, name: str, *, most: int) -> tuple[str, list[str]]:
-    """The delimiter and the columns' names, each of them there and its own.
+    """The delimiter and the columns' names, none of them empty or repeated.
 
-    Raises `PageUnreadable` when it cannot be used or names more than `most`.
+    Raises `PageUnreadable` when the header cannot be used or has more than `most` columns.
     """
     delimiter, names = _header(lines, _line(lines), name, None, '"', most)
     if "" in names:
@@ -86,8 +86,10 @@ def header(lines: Lines, name: str, *, most: int) -> tuple[str, list[str]]:
 
 
 def guessed(line: str, quote: str, used: Collection[str] = (), *, width: int | None = None) -> str:
-    """The delimiter of a line: one that finds the names in `used`, gives `width` values or else
-    the most, and before that one between whose values no quote is left over.
+    """Guess the delimiter of a line; a comma if no delimiter splits it.
+
+    The criteria, in this order: it finds the most names in `used`, gives `width` values, leaves
+    no stray quote, and gives the most values.
     """
 
     def row(delimiter: str, strict: bool) -> list[str]:
@@ -113,7 +115,7 @@ def _after_separator(lines: Lines) -> tuple[str | DamagedLine | None, str | None
 
 
 def _is_nothing(line: str, quote: str, delimiter: str | None) -> bool:
-    """Whether a line is a row without a value; a quote that it opens goes on behind it."""
+    """Whether a line is a row without a value. One that leaves a quote open is not: it goes on."""
     marks = {*_DELIMITERS, quote, delimiter}
     return line.count(quote) % 2 == 0 and all(each.isspace() or each in marks for each in line)
 
@@ -140,7 +142,7 @@ def _header(
         if isinstance(first, DamagedLine):
             raise first
         delimiter = delimiter or guessed(first, quote, used)
-        # A header may go over several lines, too, if its names are quoted.
+        # A header may also span several lines, if its names are quoted.
         again = RowLines(lines, name, first)
         row = next(csv.reader(again, delimiter=delimiter, quotechar=quote, strict=True))
     except (csv.Error, DamagedLine) as error:
@@ -153,11 +155,14 @@ def _header(
 
 
 LONGEST_ROW = 8 * 2**20
-"""Bytes of one row, over however many lines it goes."""
+"""Most bytes of one row, over all of its lines."""
 
 
 class RowLines:
-    """Lines for a reader of rows, `first` before the others, until a row has too many of them."""
+    """Lines for a CSV reader, `first` before the others; refuses a row beyond `LONGEST_ROW`.
+
+    The caller sets `began` to the offset at which each row begins.
+    """
 
     def __init__(self, lines: Lines, name: str, first: str | DamagedLine | None = None) -> None:
         self._lines = lines

@@ -1,4 +1,4 @@
-"""Whether a files integration has something new, without reading a record.
+"""Find out whether a files integration has new files, without reading a record.
 
 The module lists the folder once and computes the identity of its files, by their names and times or
 by their content. The drop sensor keeps the previous identity.
@@ -33,14 +33,14 @@ class Drop:
 
     @property
     def look(self) -> str:
-        """Identity by names, sizes and times: cheap, and another one after a mere touch."""
+        """Identity by names, sizes and times: cheap, but a mere `touch` changes it."""
         return fingerprint(self.files)
 
     def content(self) -> str:
-        """Identity by content, so that the same file dropped again is the same.
+        """Identity by content, so that a file dropped again unchanged does not look new.
 
-        Files too large to read for that keep the identity of their look. Raises
-        `RetryableError` when a file went away.
+        Files of more than 64 MiB together are not read; their identity is `look`. Raises
+        `RetryableError` when a file cannot be read any more.
         """
         if sum(file.size for file in self.files) > _HASHED:
             return self.look
@@ -61,13 +61,13 @@ def complete_drop(
 ) -> Drop | None:
     """The files of all streams, or None while there are none or one is still being written.
 
-    A folder or configuration that cannot be read is None, too: the sync itself says what is
-    wrong with it.
+    The result is also None for a folder or configuration that cannot be read: the sync reports
+    what is wrong with it.
     """
     try:
         config = FilesData.model_validate(provider_data)
         if config.remote is not None:
-            # A sync by schedule looks there; the sensor looks at this machine alone.
+            # Remote files are read by scheduled syncs; the sensor watches this machine alone.
             return None
         folder = Folder.of(config, ref, OwnPlaces(home))
         files = {file for stream in config.streams.values() for file in folder.files(stream)}

@@ -1,4 +1,4 @@
-"""Formats of files: which one a name says, and whether half of such a file reads like a whole."""
+"""Formats of files: which one a name means, and whether half a file can pass for a whole one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHECKED = frozenset({".gz", ".gzip"})
 
 
 def format_of_name(name: str) -> Format | None:
-    """The format that a file's name or a pattern of names says."""
+    """The format that a file's name or a pattern of names means, by its suffix."""
     suffixes = [suffix.lower() for suffix in PurePosixPath(name).suffixes]
     if suffixes and suffixes[-1] in _COMPRESSED:
         suffixes.pop()

@@ -75,12 +75,14 @@ Sidecar = Annotated[str, Field(max_length=255), AfterValidator(_sidecar)]
 
 
 class Completion(_Model):
-    """What proves that a file is there in full: another file next to it, written after it.
+    """Proof that a file is complete: another file next to it, written after it.
 
     `{name}` stands for the file's own name.
     """
 
-    marker: Sidecar | None = Field(None, description="A file that is there, e.g. {name}.done.")
+    marker: Sidecar | None = Field(
+        None, description="A file that only has to exist, e.g. {name}.done."
+    )
     checksum: Sidecar | None = Field(
         None, description="A file with the SHA-256 checksum in hexadecimal, e.g. {name}.sha256."
     )
@@ -105,14 +107,18 @@ class FileStream(_Model):
         "all",
         description="Whether all matching files together are the listing, or only the newest one.",
     )
-    format: Format | None = Field(None, description="Where the file's name does not say it.")
+    format: Format | None = Field(
+        None, description="Format of the files, where their names do not show it."
+    )
     encoding: Encoding | None = Field(
-        None, description="Where it is not UTF-8 and no byte order mark says so."
+        None,
+        description="Encoding of files that are not UTF-8 and have no byte order mark.",
     )
     delimiter: Character | None = Field(
-        None, description="CSV: what separates values, where it is not one of , ; | or a tab."
+        None,
+        description="CSV: the character between values, where it is not one of , ; | or a tab.",
     )
-    quote: Character = Field('"', description="CSV: what encloses a value.")
+    quote: Character = Field('"', description="CSV: the character around a quoted value.")
     columns: list[str] | None = Field(
         None, min_length=1, description="CSV: names of the columns of a file without a header."
     )
@@ -128,15 +134,18 @@ class FileStream(_Model):
         "value is null.",
     )
     decimal: Literal[".", ","] = Field(
-        ".", description="CSV: what stands before a number's fraction; it is stored as a point."
+        ".", description="CSV: the decimal separator of numbers; it is stored as a point."
     )
     records: Annotated[str, AfterValidator(_records)] = Field(
-        "", description="JSON: where the list is, e.g. data.items; empty when the file is it."
+        "",
+        description="JSON: where the list of records is, e.g. data.items; empty when the whole "
+        "file is the list.",
     )
     complete: Completion | None = Field(
         None,
-        description="What proves that a file is there in full. Without it a row that a CSV or "
-        "JSON Lines file lacks is deleted once the file has been read again CONFIRM_AFTER later.",
+        description="Proof that a file is complete. Without it, a record that is missing from a "
+        "CSV or JSON Lines file is deleted only when it is still missing in a second reading, "
+        "CONFIRM_AFTER later.",
     )
     fields: Fields
     unordered: Unsorted = []
@@ -153,7 +162,7 @@ class FileStream(_Model):
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether the files prove that they are there in full."""
+        """Whether the files prove that they are complete."""
         return self.complete is not None or proves_itself(self.path, self.format)
 
     def _is_another_format(self) -> bool:
@@ -179,7 +188,10 @@ class FilesData(_Model):
         None, description="Where the files are, if not on this machine: sftp://… or s3://…."
     )
     settle_seconds: float = Field(
-        3.0, ge=0, le=600, description="How long a file must have stood still to be complete."
+        3.0,
+        ge=0,
+        le=600,
+        description="Seconds for which a file must have stayed unchanged before it is read.",
     )
     streams: dict[str, FileStream] = Field(min_length=1, description="Streams by name: users.")
     safeguards: SafeguardOverrides | None = Field(
@@ -189,7 +201,7 @@ class FilesData(_Model):
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether the files of some stream prove that they are there in full."""
+        """Whether the files of some stream prove that they are complete."""
         return any(stream.has_snapshot for stream in self.streams.values())
 
     @model_validator(mode="after")

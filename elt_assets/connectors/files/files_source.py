@@ -57,7 +57,7 @@ class FilesSource(ListsOnly):
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A chunk is a list, whatever the file's own shape."""
+        """Empty: a chunk is itself the list of records, whatever the file's own shape."""
         return ()
 
     @property
@@ -67,17 +67,17 @@ class FilesSource(ListsOnly):
 
     @property
     def resumable(self) -> bool:
-        """A place in a file says where to go on."""
+        """True: a cursor has the position in a file."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """Whether the files prove that they are there in full; a change meanwhile is noticed."""
+        """Whether the files prove that they are complete; a change while reading is an error."""
         return self._stream.has_snapshot
 
     @property
     def settles(self) -> bool:
-        """A file may be on its way still."""
+        """True: a file may still be in transfer."""
         return True
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
@@ -87,7 +87,7 @@ class FilesSource(ListsOnly):
         if self._stream.complete is not None and cursor is None:
             total = check_complete(self._folder, files, self._stream.complete)
         pages = self._listed(number, files, at)
-        # The count comes with the first page, which an interrupted reading has committed.
+        # Only the first page has the total; an extraction that continues has committed it already.
         yield from (replace(page, total=total) for page in islice(pages, 1))
         yield from pages
 
@@ -105,18 +105,18 @@ class FilesSource(ListsOnly):
                 held = chunk, _cursor(number + 1, files[index:], chunk.after)
             at = {}
             if held is not None:
-                # A file that was read to its end may go: only what is left must stay.
+                # A file that was read to its end may be removed: the cursor lists the others only.
                 held = held[0], _cursor(number + 1, files[index + 1 :], {})
         body, count = (held[0].body, held[0].count) if held is not None else (b"[]", 0)
         yield Page(body, count, next=None)
 
     @property
     def requests(self) -> int:
-        """Requests sent to another machine; 0 for files of this one."""
+        """Requests sent to another machine; 0 for files of this machine."""
         return self._folder.storage.requests if isinstance(self._folder, RemoteFolder) else 0
 
     def close(self) -> None:
-        """Give back connections; of files of this machine nothing is kept open."""
+        """Close the connections to another machine; files of this machine are closed already."""
         if isinstance(self._folder, RemoteFolder):
             self._folder.storage.close()
 
@@ -148,7 +148,7 @@ class FilesSource(ListsOnly):
     def _opened(self, file: File) -> IO[bytes]:
         path = self._folder.path_of(file)
         try:
-            # The readers put their own buffers in front of it.
+            # Unbuffered, because each reader adds a buffer of its own.
             return self._folder.open(file)
         except FileNotFoundError:
             raise changed(file.name, "is gone") from None
@@ -179,12 +179,14 @@ def _folder(
 
 
 def file_format(name: str, stream: FileStream) -> Format:
-    """The format that is stated or that the name says. Raises `PageUnreadable`."""
+    """The format stated for the stream or shown by the name. Raises `PageUnreadable` if neither."""
     if stream.format is not None:
         return stream.format
     found = format_of_name(name)
     if found is None:
-        raise PageUnreadable(f"the name {name} does not say its format; state format")
+        raise PageUnreadable(
+            f"the name {name} does not show the file's format; set format in provider_data"
+        )
     return found
 
 

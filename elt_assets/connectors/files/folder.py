@@ -26,11 +26,11 @@ from elt_assets.connectors.tenant_rules import (
 from elt_assets.errors import PermanentError, RetryableError
 from elt_assets.identifiers import IntegrationRef
 
-# How programs that write or transfer files name one that is not there in full.
+# Suffixes that programs give a file while they are still writing or transferring it.
 _UNFINISHED = (".incomplete", ".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload")
 _MOST_FILES = 1_000
 _MOST_SEEN = 100_000
-"""Names that are looked at, so that a folder of millions costs no more."""
+"""Names of one listing, so that a folder with millions of names costs no more time."""
 
 Moment = Callable[[], float]
 Wait = Callable[[float], None]
@@ -38,7 +38,7 @@ Wait = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it was found; a change of any of these makes it another file."""
+    """A file as it was found; if any of these values differs, it is another file."""
 
     name: str
     size: int
@@ -47,25 +47,25 @@ class File:
 
     @classmethod
     def of(cls, name: str, status: os.stat_result) -> File:
-        """The file `name` with that status."""
+        """Make the file `name` from its status."""
         return cls(name, status.st_size, status.st_mtime_ns, status.st_ino)
 
     def as_json(self) -> list[str | int]:
-        """What a cursor keeps of it."""
+        """The form in which a cursor keeps the file."""
         return [self.name, self.size, self.mtime_ns, self.inode]
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The folder of one integration, and the one it must not read."""
+    """The folder of one integration, and the places in it that must not be read."""
 
     path: Path
     own: OwnPlaces | None = None
     settle_seconds: float = 0
     organization: str | None = None
-    """The owner of the drops that may be read; no drop may be read when None."""
+    """The organization whose drop folders may be read; if None, no drop folder may be read."""
     only_names: bool = False
-    """Whether a file with another name elsewhere is refused, wherever that is."""
+    """Whether every file with a second hard link is refused, wherever that link is."""
 
     @classmethod
     def of(
@@ -75,7 +75,7 @@ class Folder:
         own: OwnPlaces | None,
         rules: TenantRules = TRUSTED,
     ) -> Folder:
-        """The folder that provider_data means. Raises `PermanentError` when there is none."""
+        """The folder for this provider_data. Raises `PermanentError` when there is none."""
         if config.directory is not None:
             path = Path(config.directory)
         elif ref is None or own is None:
@@ -87,7 +87,7 @@ class Folder:
 
     @property
     def named(self) -> str:
-        """How messages call it."""
+        """The folder's name in messages."""
         return str(self.path)
 
     def files(self, stream: FileStream) -> list[File]:
@@ -98,7 +98,7 @@ class Folder:
         return found
 
     def matching(self, pattern: str) -> list[File]:
-        """The files whose names match, in their order, complete or not."""
+        """The files whose names match, sorted by name, complete or not."""
         found: list[File] = []
         try:
             for seen, path in enumerate(self.path.glob(pattern)):
@@ -113,7 +113,7 @@ class Folder:
                 found.append(File.of(path.relative_to(self.path).as_posix(), status))
         except FileNotFoundError:
             raise RetryableError(
-                f"a file in {self.path} went away while it was looked at"
+                f"a file in {self.path} was removed while the folder was listed"
             ) from None
         except OSError as error:
             raise PermanentError(f"folder {self.path} cannot be read ({error.strerror})") from None
@@ -124,10 +124,11 @@ class Folder:
     def complete_files(
         self, stream: FileStream, *, moment: Moment = time.time, wait: Wait = time.sleep
     ) -> list[File]:
-        """The stream's files, once they have stood still.
+        """The stream's files, once they no longer change.
 
-        A file changed within the last `settle_seconds` is watched for as long. Raises
-        `RetryableError` while one grows, `PermanentError` when there is none.
+        If a file changed within the last `settle_seconds`, the files are listed again after
+        `settle_seconds`. Raises `RetryableError` if they differ then, and `PermanentError` when
+        there is no file.
         """
         found = self.files(stream)
         if not found:
@@ -147,16 +148,17 @@ class Folder:
         return all(now - file.mtime_ns / 1e9 >= self.settle_seconds for file in files)
 
     def path_of(self, file: File) -> Path:
-        """Where the file lies."""
+        """The file's path."""
         return self.path / file.name
 
     def open(self, file: File) -> IO[bytes]:
-        """The file's bytes, unbuffered. Raises `PermanentError` for another than was found.
+        """Open the file, unbuffered. Raises `PermanentError` if it must not be read.
 
-        What is opened is looked at again: a link may have taken its place since.
+        The place of the opened file is checked again: a link may have replaced the file since the
+        listing. Whether the file itself is still the same is checked by `check_unchanged`.
         """
         path = self.path_of(file)
-        # Without waiting: opening a pipe would last until another process opens it, too.
+        # O_NONBLOCK: opening a pipe would otherwise block until another process opens it, too.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             status = os.fstat(descriptor)
@@ -171,7 +173,7 @@ class Folder:
         return open(descriptor, "rb", buffering=0)
 
     def check_unchanged(self, file: File, raw: IO[bytes]) -> None:
-        """Raise `PermanentError` if what is being read is not the file that was found any more."""
+        """Raise `PermanentError` if `raw` is not, or no longer, the file that the listing found."""
         if File.of(file.name, os.fstat(raw.fileno())) != file:
             raise changed(file.name, "has changed")
 
@@ -214,7 +216,7 @@ class Folder:
 
 
 def _place(descriptor: int, path: Path) -> Path:
-    """Where what was opened really is."""
+    """The actual path of an opened file."""
     found = Path(f"/proc/self/fd/{descriptor}")
     return found.readlink() if found.exists() else path.resolve()
 
@@ -226,13 +228,13 @@ def fingerprint(files: Sequence[File]) -> str:
 
 
 def is_passed_over(name: str) -> bool:
-    """Whether a file of that name is hidden, or not there in full."""
+    """Whether a file of that name is hidden or unfinished."""
     return name.startswith((".", "~")) or name.lower().endswith(_UNFINISHED)
 
 
 def changed(name: str, what: str) -> PermanentError:
     """The error for a file that is not the one that was found."""
     return PermanentError(
-        f"{name} {what} since it was begun to be read; "
-        "what was read of it is kept apart: start a new sync"
+        f"{name} {what} since the sync began to read it; "
+        "the records read so far are not applied: start a new sync"
     )

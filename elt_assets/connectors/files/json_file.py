@@ -32,7 +32,7 @@ _COPIED = 2**20
 
 
 def line_chunks(text: Text, at: Place) -> Iterator[Chunk]:
-    """The records of a JSON Lines file behind `at`; empty lines are none."""
+    """The records of a JSON Lines file after `at`; empty lines are skipped."""
     lines = Lines(text, at)
     utf8 = text.encoding == "utf-8"
     found: list[tuple[int, bytes]] = []
@@ -51,13 +51,13 @@ def line_chunks(text: Text, at: Place) -> Iterator[Chunk]:
 def document_chunks(
     text: Text, name: str, stream: FileStream, at: Place, limits: FetchLimits
 ) -> Iterator[Chunk]:
-    """The records of the list at `stream.records` behind `at`.
+    """The records of the list at `stream.records` after `at`.
 
-    Raises `PageUnreadable` when there is no such list or the document is not whole.
+    Raises `PageUnreadable` when there is no such list or the document is incomplete.
     """
     with _mapped(text, name, limits.files.spill_bytes) as mapping:
         try:
-            # Regular expressions and slices take a mapping as they take bytes.
+            # Regular expressions and slices accept a mapping like bytes.
             content = cast("bytes", mapping)
             yield from _elements(content, name, parse_keys(stream.records), at, limits.page_bytes)
         except json_scan.NotBalanced as error:
@@ -97,7 +97,7 @@ def _elements(
         position = json_scan.skip_space(content, position + 1)
         if len(records) >= RECORDS or size >= BYTES or ended:
             if ended:
-                # Before the last records are handed out: what is cut short is no listing.
+                # Checked before the last records are yielded: a truncated file is no listing.
                 _check_end(content, name, keys, position)
             after = {"offset": position, "record": number + len(records)}
             yield _element_chunk(records, number, after)
@@ -111,7 +111,7 @@ def _element_chunk(records: list[bytes], before: int, after: Place) -> Chunk:
 
 
 def _list(content: bytes, name: str, keys: tuple[str, ...]) -> int:
-    """Where the list's first member may stand."""
+    """The position after the list's opening bracket."""
     position = json_scan.skip_space(content, 0)
     for depth, key in enumerate(keys, start=1):
         if content[position : position + 1] != b"{":
@@ -125,7 +125,7 @@ def _list(content: bytes, name: str, keys: tuple[str, ...]) -> int:
 
 
 def _member(content: bytes, position: int, key: str) -> int:
-    """Where the value of `key` begins in the object opened before `position`, or -1."""
+    """The position of the value of `key` in the object that opens before `position`, or -1."""
     position = json_scan.skip_space(content, position)
     while content[position : position + 1] not in (b"}", b""):
         end = json_scan.skip_value(content, position)
@@ -141,7 +141,7 @@ def _member(content: bytes, position: int, key: str) -> int:
 
 
 def _check_end(content: bytes, name: str, keys: tuple[str, ...], position: int) -> None:
-    """The document is closed behind the list, which exists once."""
+    """Check that the list occurs once and that nothing follows the end of the document."""
     for key in reversed(keys):
         position = json_scan.skip_space(content, position)
         if content[position : position + 1] == b",":
@@ -195,12 +195,15 @@ def _recoded(raw: bytes, encoding: str) -> bytes:
     try:
         return raw.decode(encoding).encode()
     except UnicodeDecodeError:
-        # Left as it is: no JSON either, and rejected with the line's number.
+        # The line stays as it is. It is no JSON either and is rejected with its number.
         return raw
 
 
 def _mapped(text: Text, name: str, most: int) -> mmap.mmap:
-    """The document in memory as the operating system sees fit, whatever its size."""
+    """The document as a memory mapping, so that its size does not matter.
+
+    A document that is compressed or not UTF-8 is first written to a temporary file of `most` bytes.
+    """
     if text.seekable and text.encoding == "utf-8":
         return _map(text.stream, name)
     with tempfile.TemporaryFile() as spool:
@@ -213,7 +216,7 @@ def _mapped(text: Text, name: str, most: int) -> mmap.mmap:
                 )
             spool.write(piece if text.encoding == "utf-8" else _recoded(piece, text.encoding))
         spool.flush()
-        # The mapping outlives the descriptor, and the space is given back with it.
+        # The mapping outlives the descriptor; closing the mapping frees the disk space.
         return _map(spool, name)
 
 

@@ -1,7 +1,7 @@
 """Parquet in chunks: one record per row, row group by row group.
 
-Only as many rows as fit into a chunk become JSON objects at a time. The limits on what a file may
-take are in `parquet_limits`.
+Only as many rows as fit into a chunk become JSON objects at a time. The limits on the memory that a
+file may take are in `parquet_limits`.
 
 Text in a dictionary is not expanded until a chunk is known to be small: a file of one kilobyte can
 hold one value of a megabyte that every row uses.
@@ -24,17 +24,18 @@ from elt_assets.errors import PageUnreadable
 
 _BUFFER = 2**16
 _TELL_APART = {pa.float16(): 2**11, pa.float32(): 2**24}
-"""From which number on two whole numbers may be one value of the type."""
+"""The number from which on two whole numbers can be the same value of the type."""
 _CELL = 64
-"""Bytes that a value takes in Python besides its content, about."""
+"""Approximate bytes that a value takes in Python in addition to its content."""
 
 
 def chunks(
     raw: IO[bytes], name: str, at: Place, limits: FetchLimits, keys: Collection[str] = ()
 ) -> Iterator[Chunk]:
-    """The file's rows behind `at`; the columns in `keys` hold ids.
+    """The file's rows after `at`; the columns in `keys` hold ids.
 
-    Raises `PageUnreadable` for a file beyond the limits, or with ids that cannot be told apart.
+    Raises `PageUnreadable` for a file beyond the limits, or with floating-point ids so large that
+    two of them can be equal.
     """
     if raw.read(4) != b"PAR1":
         raise PageUnreadable(f"{name} is not a Parquet file (it must not be compressed as a whole)")
@@ -104,7 +105,7 @@ def _batches(
 
 
 def _parts(batch: pa.RecordBatch, name: str, most: int) -> Iterator[pa.RecordBatch]:
-    """The batch in parts that are no larger than a chunk once their text is written out."""
+    """Split the batch into parts no larger than a chunk once their dictionaries are expanded."""
     size = sum(_written_out(column) for column in batch.columns)
     if size <= min(BYTES, most) or batch.num_rows <= 1:
         if size > most:
@@ -119,7 +120,7 @@ def _parts(batch: pa.RecordBatch, name: str, most: int) -> Iterator[pa.RecordBat
 
 
 def _written_out(column: pa.Array) -> int:
-    """Bytes of the column with every value of its dictionaries written out."""
+    """Bytes of the column once the values of its dictionaries are expanded."""
     kind = column.type
     if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
         lengths = pc.binary_length(column.dictionary)
@@ -146,7 +147,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _entries(column: pa.MapArray) -> pa.Array:
-    """The keys and values of the maps, as structs, of these rows alone."""
+    """The keys and values of the maps in these rows, as structs."""
     first, last = column.offsets[0].as_py(), column.offsets[len(column)].as_py()
     return pa.StructArray.from_arrays(
         [column.keys.slice(first, last - first), column.items.slice(first, last - first)],
@@ -214,9 +215,10 @@ def _has_bytes(kind: pa.DataType) -> bool:
 
 
 def _told(value: Any, uuids: bool) -> Any:
-    """A value without bytes in it, where they can be told otherwise.
+    """Replace bytes in a value by a UUID or by text, where they are one.
 
-    Writers that leave out the mark of texts are many; what is no text is left to JSON's base64.
+    Many writers do not mark their text columns as text. Bytes that are no text stay, and become
+    base64 in JSON.
     """
     match value:
         case bytes() if uuids and len(value) == 16:

@@ -1,4 +1,4 @@
-"""Limits on what reading a Parquet file takes, checked before a value of it is decoded.
+"""Limits on the memory for reading a Parquet file, checked before any value is decoded.
 
 They bound the footer, the columns, their nesting, and the size of a row group and of its pages.
 
@@ -30,7 +30,7 @@ from elt_assets.errors import PageUnreadable
 _FOOTER = 16 * 2**20
 _HEADER, _LONGEST_HEADER = 2**14, 2**20
 _NESTED_VALUE = 16
-"""Bytes that a value of a list takes at least while its row is assembled."""
+"""Fewest bytes that a value of a list takes while its row is assembled."""
 
 _DICTIONARY_PAGE = 2
 _UNBOUNDED = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
@@ -131,7 +131,7 @@ def _pages(descriptor: int, chunk: pq.ColumnChunkMetaData) -> _Pages:
         header, length = _header(descriptor, position)
         size, compressed = _field(header, 2, I32), _field(header, 3, I32)
         if not 0 <= size < 2**31 or not 0 <= compressed < 2**31:
-            raise Malformed("a size that is none")
+            raise Malformed("a size is negative or too large")
         found.decompressed += size
         if _field(header, 1, I32) == _DICTIONARY_PAGE:
             found.dictionary = max(found.dictionary, size)
@@ -160,7 +160,7 @@ def _header(descriptor: int, position: int) -> tuple[Fields, int]:
 
 
 def _shape(elements: list[Fields]) -> tuple[int, int]:
-    """How deep the columns of a schema are nested and how many there are."""
+    """Return how deep the columns of a schema are nested, and the number of columns."""
     deepest = columns = 0
     awaited: list[int] = []
     for element in elements:

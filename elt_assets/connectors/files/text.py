@@ -1,7 +1,7 @@
 """Read a file's bytes as lines of text: compression, encoding, and where each line begins.
 
 The module decompresses gzip and zstd, recognises byte order marks, counts bytes and lines, and
-returns to a line.
+can continue at a given line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from elt_assets.errors import PageUnreadable, ProviderUnavailable
 LONGEST_LINE = 2**20
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-# The longer mark first: UTF-32's begins like UTF-16's.
+# UTF-32's marks stand before UTF-16's: the one of UTF-32-LE begins with the one of UTF-16-LE.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -40,12 +40,12 @@ Stream: TypeAlias = "io.BufferedReader[Any]"
 
 
 class DamagedLine(Exception):
-    """A line that is no text; its words say why."""
+    """A line that cannot be decoded or is too long; the message continues "line 5 …"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A file's content: one byte a line end in `stream`, each line in `encoding`."""
+    """A file's content: lines in `encoding`, whose line ends are the byte of a line feed."""
 
     stream: Stream
     encoding: str
@@ -54,9 +54,9 @@ class Text:
 
 @contextmanager
 def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) -> Iterator[Text]:
-    """The content of the file `raw`, called `name` in errors, from its first byte.
+    """Decompress and decode the file `raw`, called `name` in errors, from its first byte.
 
-    Closes `raw` with everything that was put in front of it. Reading past a limit raises
+    Closes `raw` and the decompressing and decoding streams on it. Reading past a limit raises
     `PageUnreadable`.
     """
     head = raw.read(4)
@@ -81,10 +81,10 @@ def opened(raw: IO[bytes], name: str, encoding: str | None, limits: FileLimits) 
 
 
 def with_line_feeds(text: Text) -> Text:
-    """The same text, whose lines end with a line feed where each ended with a carriage return.
+    """The text with line feeds as line ends, where its lines end with a bare carriage return.
 
-    The first end of a line decides; a line feed after it is part of a value. Both are one byte,
-    so that positions do not change.
+    The first line end decides; in such a text, a line feed is part of a value. Both characters are
+    one byte, so that positions do not change.
     """
     head = text.stream.peek(_BUFFER)
     end = head.find(b"\r")
@@ -95,10 +95,11 @@ def with_line_feeds(text: Text) -> Text:
 
 
 class Lines:
-    """The lines of a file, decoded, one at a time; `offset` and `line` are behind the last one.
+    """The lines of a file, decoded, one at a time.
 
-    A line that is no text or longer than `LONGEST_LINE` raises `DamagedLine`, and the next
-    call continues after it. `raw` is the last line's bytes.
+    `line` is the number of lines read, `offset` the number of bytes, and `raw` the bytes of the
+    last line. A line that cannot be decoded or is longer than `LONGEST_LINE` raises `DamagedLine`,
+    and the next call continues after it.
     """
 
     def __init__(self, text: Text, at: Place) -> None:
@@ -112,7 +113,7 @@ class Lines:
         elif text.seekable:
             text.stream.seek(self.offset)
         else:
-            # What is compressed has no places to go to; skipping costs decompression only.
+            # A compressed file cannot be sought; skipping lines costs decompression only.
             self.line = self.offset = 0
             while self.line < at.get("line", 0):
                 self.next_raw()
@@ -155,14 +156,14 @@ class Lines:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Say in our errors what the libraries that read `name` say in theirs."""
+    """Translate the errors of the libraries that read the file `name` into ours."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, pa.ArrowException, UnicodeDecodeError) as error:
         raise PageUnreadable(f"{name} is damaged or cut short ({type(error).__name__})") from None
     except OSError as error:
         if error.errno is None:
-            # How the zstd reader reports that its input is damaged or ends too early.
+            # The zstd reader reports damaged or truncated input without an errno.
             raise PageUnreadable(f"{name} is damaged or cut short") from None
         raise ProviderUnavailable(f"{name} cannot be read ({error.strerror})") from None
 
@@ -193,7 +194,7 @@ def _too_large(name: str, size: int, limits: FileLimits) -> PageUnreadable:
 
 
 class _Bounded(io.RawIOBase):
-    """What a decompressor hands out, until it is more than the limits allow."""
+    """A decompressed stream that raises `PageUnreadable` when it exceeds the limits."""
 
     def __init__(
         self, stream: Stream, compressed: IO[bytes], name: str, limits: FileLimits
@@ -260,7 +261,7 @@ def _one_byte_line_ends(encoding: str) -> bool:
 
 
 class _Recoded(io.RawIOBase):
-    """A stream in another encoding as UTF-8."""
+    """A stream in another encoding, recoded to UTF-8."""
 
     def __init__(self, stream: Stream, encoding: str) -> None:
         self._stream = stream

@@ -26,9 +26,9 @@ class Malformed(Exception):
 
 
 class ThriftReader:
-    """Reads one structure from `data`, `position` being behind what was read.
+    """Reads one structure from `data`; `position` is the number of bytes read so far.
 
-    A list that is kept may have `most` members.
+    A list that is decoded, not skipped, may have `most` members.
     """
 
     def __init__(self, data: bytes, most: int = 1_000) -> None:
@@ -37,9 +37,10 @@ class ThriftReader:
         self.position = 0
 
     def struct(self, *, only: int | None = None, depth: int = 0) -> Fields:
-        """The fields of the structure here, or `only` that one while the others are skipped.
+        """The fields of the structure at `position`; with `only`, that field alone.
 
-        A number that stands twice is refused: readers differ in which of the two they take.
+        A structure with a field number twice is refused: readers differ in which of the two they
+        use.
         """
         if depth > _DEEPEST:
             raise Malformed("nested too deep")
@@ -52,7 +53,7 @@ class ThriftReader:
             kind, step = head & 0x0F, head >> 4
             number = number + step if step else self._zigzag()
             if number in found:
-                raise Malformed(f"field {number} stands twice")
+                raise Malformed(f"field {number} occurs twice")
             if kind in (_TRUE, _FALSE):
                 found[number] = kind, kind == _TRUE
             elif only is None or number == only:
@@ -86,7 +87,7 @@ class ThriftReader:
         if kind in (_LIST, _SET):
             head = self._byte()
             size, element = head >> 4, head & 0x0F
-            # Each member takes a byte or more, so that the end comes before a wrong size does.
+            # Each member takes a byte or more, so a size that is too large ends in `Truncated`.
             for _ in range(self._varint() if size == 0x0F else size):
                 self._skip(element, depth + 1)
         elif kind == _STRUCT:

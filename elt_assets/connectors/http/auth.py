@@ -21,7 +21,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class UnsignedRequest:
-    """A request as it is about to be sent, for what signs it."""
+    """A request that is about to be sent, as a signature needs it."""
 
     method: str
     url: str
@@ -31,12 +31,12 @@ class UnsignedRequest:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What is added to one request; it has no repr, so that it cannot be printed."""
+    """Headers and parameters for one request. Without a repr, so that nothing prints them."""
 
     headers: dict[str, str]
     params: dict[str, str]
     sign: Callable[[UnsignedRequest], dict[str, str]] | None = None
-    """Further headers, made of the request itself."""
+    """Computes further headers from the complete request, such as a signature."""
 
 
 class Authenticator(Protocol):
@@ -48,13 +48,13 @@ class Authenticator(Protocol):
 
     @property
     def advice(self) -> str:
-        """What to look at when the provider refuses the credentials."""
+        """What to check when the provider refuses the credentials."""
 
     def credentials(self, secrets: Secrets) -> Credentials:
         """Resolve the secrets. Raises `SecretMissing`."""
 
     def renew(self, refused: Credentials) -> bool:
-        """Whether new credentials can be had in place of `refused` ones."""
+        """Return whether `credentials` can now return others than the `refused` ones."""
 
 
 class _Unchanging:
@@ -63,7 +63,7 @@ class _Unchanging:
     __slots__ = ()
 
     def renew(self, refused: Credentials) -> bool:
-        """Asking again gives the same."""
+        """False: the same secret would be sent again."""
         return False
 
 
@@ -75,13 +75,13 @@ class Anonymous(_Unchanging):
     advice: str = "the integration has no auth; add it to provider_data"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """Nothing."""
+        """Empty credentials."""
         return Credentials({}, {})
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer(_Unchanging):
-    """`Authorization: Bearer <token>`, or another word in front of it."""
+    """`Authorization: Bearer <token>`, or another scheme in place of `Bearer`."""
 
     token: SecretRef
     scheme: str = "Bearer"
@@ -89,11 +89,11 @@ class Bearer(_Unchanging):
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the token is kept."""
         return f"check the token in {named(self.token)}"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The token of now."""
+        """The header with the token, read from its reference now."""
         return Credentials({"Authorization": f"{self.scheme} {sendable(self.token, secrets)}"}, {})
 
 
@@ -108,16 +108,16 @@ class ApiKey(_Unchanging):
 
     @property
     def query_parameters(self) -> frozenset[str]:
-        """The key's name when it travels in the query."""
+        """The key's name when the key is sent in the query."""
         return frozenset({self.name}) if self.in_query else frozenset()
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the key is kept."""
         return f"check the key in {named(self.key)}"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The key of now."""
+        """The key, read from its reference now."""
         value = self.prefix + sendable(self.key, secrets)
         return (
             Credentials({}, {self.name: value})
@@ -136,11 +136,11 @@ class Basic(_Unchanging):
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the password is kept."""
         return f"check the user name and the password in {named(self.password)}"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """Both halves of now; the encoded pair is as secret as the password."""
+        """The header with both, read now. Logs redact the encoded pair like the password."""
         username = (
             self.username if isinstance(self.username, str) else secrets.resolve(self.username)
         )
@@ -158,16 +158,16 @@ class Several:
 
     @property
     def query_parameters(self) -> frozenset[str]:
-        """Those of all."""
+        """The names of all parts."""
         return frozenset[str]().union(*(part.query_parameters for part in self.parts))
 
     @property
     def advice(self) -> str:
-        """Name each reference."""
+        """The advice of all parts."""
         return ", and ".join(part.advice for part in self.parts)
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """Those of all."""
+        """The credentials of all parts together."""
         found = [part.credentials(secrets) for part in self.parts]
         headers, params = dict[str, str](), dict[str, str]()
         for one in found:
@@ -184,20 +184,20 @@ class Several:
         return Credentials(headers, params, sign if signing else None)
 
     def renew(self, refused: Credentials) -> bool:
-        """Whether any can be replaced; each looks at the header that it gave."""
+        """Whether any part has other credentials; each part compares its own header."""
         renewed = [part.renew(refused) for part in self.parts]
         return any(renewed)
 
 
 def named(ref: SecretRef) -> str:
-    """A reference as a person knows it."""
+    """A reference to a secret as messages name it."""
     return f"environment variable {ref.env}" if ref.env is not None else f"file {ref.file}"
 
 
 def sendable(ref: SecretRef, secrets: Secrets) -> str:
-    """The secret, if it can travel in a header. Raises `SecretMissing` otherwise.
+    """The secret, if it can be sent in a header. Raises `SecretMissing` otherwise.
 
-    Checked here because the HTTP library's own complaint quotes the value.
+    This is checked here because the error of the HTTP library would quote the value.
     """
     value = secrets.resolve(ref)
     if not is_sendable(value):
@@ -209,5 +209,5 @@ def sendable(ref: SecretRef, secrets: Secrets) -> str:
 
 
 def is_sendable(value: str) -> bool:
-    """Whether a header can carry it: one line of ASCII."""
+    """Whether a header can have this value: one line of ASCII."""
     return _HEADER_VALUE.fullmatch(value) is not None

@@ -21,10 +21,10 @@ class Identity:
     key: SecretRef
 
     def context(self, secrets: Secrets) -> ssl.SSLContext:
-        """What encrypts, and shows the certificate. Raises `SecretMissing`."""
+        """A TLS context that presents the certificate. Raises `SecretMissing`."""
         context = ssl.create_default_context()
         pem = f"{secrets.resolve(self.certificate)}\n{secrets.resolve(self.key)}\n".encode()
-        # The library reads files alone. This one has no name and is gone with its descriptor.
+        # `load_cert_chain` reads files only. This one has no name and ends with its descriptor.
         with _nameless() as file:
             file.write(pem)
             os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -39,12 +39,12 @@ class Identity:
 
 
 def _nameless() -> IO[bytes]:
-    """A file without a name: in memory where the system has such."""
+    """A file without a name, in memory where the system supports that."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("identity"), "wb", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
 
 
 def _refused() -> str:
-    # Without it the library asks at the terminal.
+    # Without this callback, OpenSSL would prompt for the password at the terminal.
     raise ValueError("the key has a password")

@@ -1,7 +1,7 @@
-"""What the `Content-Encoding` of an answer means, and undoing it within a limit.
+"""Interpret the `Content-Encoding` of an answer, and decompress its body within a limit.
 
-Only gzip is asked for. Servers also send deflate, write a character set into the header, or
-say gzip of a body that is not compressed.
+Requests accept gzip only. Servers nevertheless send deflate, write a character set into the header,
+or state gzip for a body that is not compressed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ _GZIP, _DEFLATE = ("gzip", "x-gzip"), ("deflate",)
 
 
 def inflating(header: str) -> Inflating | None:
-    """How to undo what the header says; None if there is nothing to undo.
+    """The decompression for a `Content-Encoding`; None if the body is not compressed.
 
-    Raises `LookupError` with the name of a coding that is not known.
+    Raises `LookupError` with the name of a coding that is not supported.
     """
     names = [name.strip().lower() for name in header.split(",")]
     left = [name for name in names if name not in _NONE and not _is_charset(name)]
@@ -27,7 +27,7 @@ def inflating(header: str) -> Inflating | None:
 
 
 class Inflating:
-    """Decompression with a bound on what one call may give: a small body cannot fill memory."""
+    """Decompression with a limit for each call, so that a small body cannot fill the memory."""
 
     def __init__(self, *, gzip: bool) -> None:
         self._gzip = gzip
@@ -37,13 +37,13 @@ class Inflating:
 
     @property
     def finished(self) -> bool:
-        """Whether the last member was whole."""
+        """Whether the compressed data is complete: its last gzip member or block has ended."""
         return self._window is None or self._member.eof
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """Decompress `data`, giving up once more than `most` bytes have come out.
+        """Decompress `data` to at most `most` bytes; what exceeds them is dropped.
 
-        Raises `zlib.error` where it is damaged.
+        Raises `zlib.error` for damaged data.
         """
         if not self._begun:
             self._begun = True
@@ -61,10 +61,10 @@ class Inflating:
         return found
 
     def _window_of(self, first: int) -> int | None:
-        """Zlib's name for the wrapping, by the first byte; None if there is no compression."""
+        """The `wbits` that zlib needs, by the first byte; None if the body is not compressed."""
         if self._gzip:
             return 31 if first == 0x1F else None
-        # JSON begins with none of these: a zlib header, or a compressed block without one.
+        # Neither a zlib header nor a raw deflate block begins with the first byte of JSON.
         if first in b'{["':
             return None
         return 15 if first & 0x0F == 8 else -15

@@ -1,4 +1,4 @@
-"""Deadlines that hold whatever a peer does: one thread shuts down the socket of a late connection.
+"""Deadlines that no peer can extend: one thread shuts down the sockets of a late exchange.
 
 A socket's own timeout restarts with each byte, so a peer that sends one byte a second never exceeds
 it: in a header, a chunk extension, a trailer or a TLS handshake. Shutting the socket down ends
@@ -18,7 +18,7 @@ from typing import Self
 
 
 class Deadline:
-    """Shuts the sockets that it `watches` down when its time is over. A context manager."""
+    """Shuts down the sockets given to `watch` when its time is over. A context manager."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -27,13 +27,13 @@ class Deadline:
         self._sockets: list[socket.socket] = []
         self._handles: list[socket.socket] = []
         self.over = False
-        """Whether the work ended; then nothing is left to expire."""
+        """Whether the work has ended, so that the deadline no longer applies."""
         self.passed = False
-        """Whether the time was over before the work was."""
+        """Whether the time was over before the work ended."""
 
     @property
     def left(self) -> float:
-        """Seconds until it passes, not below zero."""
+        """Seconds until the deadline, not below zero."""
         return max(0.0, self._ends - time.monotonic())
 
     def __enter__(self) -> Self:
@@ -53,10 +53,10 @@ class Deadline:
                 self._handles.pop().close()
 
     def watch(self, one: socket.socket, *, connected: bool = False) -> None:
-        """End this connection too, at once if the time is over already.
+        """Shut down this socket too at the deadline; at once if the time is already over.
 
-        Unless it is `connected`, it is watched by a handle of its own: encryption takes the
-        socket's away while it is agreed on.
+        Unless the socket is `connected`, the deadline watches a duplicate of its descriptor: the
+        TLS handshake detaches the original one from the socket.
         """
         if not connected:
             one = socket.fromfd(one.fileno(), one.family, one.type)
@@ -66,7 +66,7 @@ class Deadline:
                 shut(one)
 
     def expire(self) -> None:
-        """End what is under way."""
+        """Shut down the watched sockets, unless the work has ended."""
         with self._lock:
             if self.over:
                 return
@@ -76,14 +76,14 @@ class Deadline:
 
 
 def shut(one: socket.socket) -> None:
-    """End every wait on a socket, in whichever thread."""
-    # Not the method of an encrypted one: it takes the encryption off under the reader's feet.
+    """End every wait on a socket, in all threads."""
+    # `SSLSocket.shutdown` would also drop the TLS layer while another thread reads through it.
     with suppress(OSError):
         socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 class _Watch:
-    """One thread that expires deadlines; it is started by the first one."""
+    """One thread that expires deadlines; it is started for the first deadline."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -95,7 +95,7 @@ class _Watch:
         """Expire `deadline` at `moment` unless its work is over by then."""
         with self._changed:
             heapq.heappush(self._line, (moment, next(self._numbers), deadline))
-            # A process that was forked has no threads of its parent.
+            # A forked process does not have the threads of its parent.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
                 self._thread.start()
@@ -110,9 +110,9 @@ class _Watch:
             due.expire()
 
     def _due(self) -> Deadline | None:
-        """The first deadline whose time has come; those whose work is over are dropped unseen.
+        """The first deadline whose time has come, or None; deadlines of ended work are dropped.
 
-        Almost all are, and none of them is worth a turn of the thread.
+        Almost all work ends before its deadline, so the thread is not woken for each of them.
         """
         while self._line:
             moment, _, deadline = self._line[0]

@@ -29,7 +29,7 @@ _LONGEST_DETAIL = 200
 
 
 class _Codes(msgspec.Struct):
-    """The top of a JSON object where a code may stand."""
+    """The top-level fields of a JSON object that may hold an error code."""
 
     error: Any = None
     code: Any = None
@@ -52,18 +52,18 @@ _TOO_MANY = frozenset(
 _LONGEST_ERROR = 4_096
 """Bytes. A longer answer holds records."""
 _UNSAID_WAIT = 60.0
-"""Seconds that GitHub wants to be left alone at least when it does not say how long.
+"""Shortest wait in seconds for which GitHub asks when an answer does not say how long to wait.
 https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api (2026-11)"""
 _PLACE_NAME = "(?:(?:page|next|skip|continuation)_?token|cursor)"
 _EXPIRED_POSITION = re.compile(
     rf'"(?:Directory_)?(?:(?:expired|invalid)_?{_PLACE_NAME}|{_PLACE_NAME}_?expired)"'.encode(),
     re.IGNORECASE,
 )
-"""Microsoft Graph says Directory_ExpiredPageToken, SCIM (RFC 9865) expiredCursor."""
+"""Microsoft Graph answers Directory_ExpiredPageToken, SCIM (RFC 9865) expiredCursor."""
 
 
 def complaint(body: bytes) -> str:
-    """`; invalid_token`, or nothing where the body has no code that can be repeated."""
+    """The error code as a part of a message: `; invalid_token`. Empty without a code to report."""
     try:
         document = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -80,21 +80,21 @@ def complaint(body: bytes) -> str:
 
 
 def asks_to_slow_down(body: bytes) -> bool:
-    """Whether a refusal is about a quota, as Google says it with 403, Linear with 400."""
+    """Whether a refusal is about a quota: Google sends that with 403, Linear with 400."""
     return _SLOW_DOWN.search(body) is not None or _SECONDARY.search(body) is not None
 
 
 def unsaid_wait(body: bytes) -> float | None:
-    """How long to wait by the provider's documentation where its answer names no time."""
+    """The wait in seconds that GitHub documents for a secondary rate limit; None for others."""
     return _UNSAID_WAIT if _SECONDARY.search(body) is not None else None
 
 
 def is_refusal_in_disguise(body: bytes) -> bool:
-    """Whether a 200 says that there were too many requests, as Slack's `ratelimited`."""
+    """Whether an answer 200 reports too many requests, as Slack does with `ratelimited`."""
     if len(body) > _LONGEST_ERROR:
         return False
     try:
-        # Most short answers are pages of a few records, which are passed over unbuilt.
+        # Most short answers are pages of a few records. This decoder builds none of them.
         if _AT_THE_TOP.decode(body) == _NO_CODE:
             return False
         document = msgspec.json.decode(body)
@@ -108,7 +108,7 @@ _PLAIN = str.maketrans("", "", "_-. ")
 
 
 def named_in(body: bytes, names: Iterable[str]) -> frozenset[str]:
-    """Those of the names of parameters that an error body holds as words."""
+    """The parameter names among `names` that occur as words in an error body."""
     word = rb"(?<![A-Za-z0-9_])%b(?![A-Za-z0-9_])"
     return frozenset(
         name for name in names if re.search(word % re.escape(name.encode()), body, re.IGNORECASE)
@@ -116,7 +116,7 @@ def named_in(body: bytes, names: Iterable[str]) -> frozenset[str]:
 
 
 def speaks_of_expired_position(body: bytes) -> bool:
-    """Whether a refusal is about the position that a page was asked for by."""
+    """Whether a refusal says that the position in the request has expired."""
     return _EXPIRED_POSITION.search(body) is not None
 
 

@@ -42,16 +42,16 @@ from elt_assets.errors import PageUnreadable, ProviderRefused, ProviderUnavailab
 _CHUNK = 1 << 16
 _ERROR_BODY = 1 << 16
 OF_AN_INTEGRATION = "Elt-Assets-Integration"
-"""A header of every request, by which servers of the platform know what a tenant lets it send."""
+"""A header of every request, by which the platform's own servers refuse requests of tenants."""
 HEAD_BYTES = 1 << 18
-"""Most that is read before a body: status lines, interim answers and headers."""
+"""Most bytes that are read before a body: status lines, interim answers and headers."""
 _FRAMING = 1 << 20
-"""What the framing of a body may take besides as many bytes as the body itself."""
+"""Bytes that the framing of a body may take in addition to the size of the body itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is sent, and the name that errors give to what comes back."""
+    """A request to send; errors call its answer `what`."""
 
     what: str
     url: str
@@ -59,12 +59,12 @@ class Message:
     method: str = "GET"
     body: str | None = field(default=None, repr=False)
     into: IO[bytes] | None = field(default=None, repr=False)
-    """A file that takes the body of a wanted answer, which then has none."""
+    """A file that the body of a wanted answer is written to; the answer's `body` is then empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A status, headers and a decompressed body; empty with an error whose body is broken."""
+    """A status, headers and a decompressed body. A broken body of an error answer is empty."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -92,16 +92,17 @@ class HttpConnections:
             ca_certs=ca_certs,
             ssl_context=ssl_context,
         )
-        # Its debug lines carry whole addresses, and an api key may be part of one.
+        # urllib3's debug lines show whole URLs, and an API key may be part of one.
         logging.getLogger("urllib3").setLevel(logging.INFO)
 
     def exchange(
         self, message: Message, seconds: float, room: int, *, wanted: Callable[[int], bool]
     ) -> HttpAnswer:
-        """Send `message` and read its answer, all of it within so many seconds.
+        """Send `message` and read its whole answer within `seconds`.
 
-        A body of a `wanted` status has `room` and must be whole; that of any other is read as
-        far as it helps. Raises `ProviderUnavailable`, `ProviderRefused` or `PageUnreadable`.
+        The body of an answer with a `wanted` status may have `room` bytes and must be complete.
+        Of another answer, up to 64 KiB are read, and a broken body counts as empty. Raises
+        `ProviderUnavailable`, `ProviderRefused` or `PageUnreadable`.
         """
         with Deadline(seconds) as deadline:
             exchange = _Exchange(deadline, _Meter())
@@ -114,7 +115,7 @@ class HttpConnections:
                 del _CURRENT.exchange
 
     def close(self) -> None:
-        """End requests that are under way; give connections back."""
+        """End requests that are under way and close the connections."""
         self._sockets.close()
         self._pool.clear()
 
@@ -140,22 +141,22 @@ class HttpConnections:
             else:
                 exchange.meter.allow(2 * _ERROR_BODY + _FRAMING)
                 body = b""
-                # What comes with an error may itself be broken: the status counts.
+                # The body of an error answer may itself be broken; the status is what counts.
                 with suppress(HTTPError, OSError, SyncError):
                     body = _body(answer, message, exchange, _ERROR_BODY)
         except BaseException:
-            # What is left of the body must not be taken for the next answer.
+            # Otherwise the unread rest of the body would be read as the next answer.
             answer.close()
             raise
         return HttpAnswer(answer.status, answer.headers, body)
 
 
 class _TooMuch(OSError):
-    """More was sent than is read."""
+    """The peer sent more bytes than are allowed."""
 
 
 class _Meter:
-    """Counts what is received; before a body is allowed, only a head is."""
+    """Counts received bytes; until `allow` is called, only `HEAD_BYTES` are accepted."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -163,12 +164,12 @@ class _Meter:
         self.in_head = True
 
     def allow(self, room: int) -> None:
-        """From now on so many bytes more may come."""
+        """Accept `room` further bytes from now on."""
         self.in_head = False
         self.room = self.received + room
 
     def add(self, size: int) -> None:
-        """Raises `_TooMuch` once there is no room."""
+        """Count `size` bytes. Raises `_TooMuch` once they exceed the room."""
         self.received += size
         if self.received > self.room:
             raise _TooMuch("too much was sent")
@@ -186,11 +187,11 @@ class _Current(threading.local):
 
 
 _CURRENT = _Current()
-"""The exchange of this thread: urllib3 has no way to hand something to a connection."""
+"""The exchange of this thread: urllib3 has no way to pass an argument to a connection."""
 
 
 class _Metered(io.RawIOBase):
-    """A socket's bytes, counted."""
+    """The bytes of a socket, counted by a meter."""
 
     def __init__(self, raw: io.RawIOBase, meter: _Meter) -> None:
         self._raw = raw
@@ -213,7 +214,7 @@ class _Metered(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose head is metered as well as its body."""
+    """An answer whose head and body are both metered."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -222,7 +223,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def _pool(sockets: OpenSockets, outgoing: Outgoing, **options: Any) -> urllib3.PoolManager:
-    """A pool whose connections keep to `outgoing` and to the exchange of their thread."""
+    """A pool whose connections obey `outgoing` and the limits of their thread's exchange."""
 
     class Bounded(HTTPConnection):
         response_class = _Response
@@ -277,18 +278,18 @@ def _body(
     room: int,
     into: IO[bytes] | None = None,
 ) -> bytes:
-    """The decompressed body, or an error as soon as it is known to break a limit."""
+    """Read the decompressed body; raise an error as soon as it exceeds a limit."""
     try:
         inflate = inflating(answer.headers.get("content-encoding", ""))
     except LookupError as error:
         coding = str(error.args[0])[:20]
         raise PageUnreadable(
-            f"{message.what} is compressed as {coding!r}, which was not asked for"
+            f"{message.what} is compressed as {coding!r}, but the request accepts only gzip"
         ) from None
     chunks: list[bytes] = []
     size = received = 0
     if into is not None:
-        # What an attempt before this one wrote is none of it.
+        # Drop the bytes that an earlier attempt wrote.
         into.seek(0)
         into.truncate()
     while chunk := answer.read1(_CHUNK, decode_content=False):
@@ -305,10 +306,10 @@ def _body(
         if size > room or received > room:
             raise too_large(message, room)
     if exchange.deadline.passed:
-        # A connection that was ended looks like a body that is whole.
+        # A connection that the deadline shut down looks like the end of the body.
         raise _late(message, exchange)
     if not received and not _declares_its_length(answer):
-        # Headers that break off look like an answer without a body.
+        # Truncated headers look like an answer without a body.
         raise ProviderUnavailable(f"{message.what} ends before its first byte")
     if inflate is not None and received and not inflate.finished:
         raise ProviderUnavailable(f"{message.what} stops in the middle of its compressed body")
@@ -316,7 +317,7 @@ def _body(
 
 
 def too_large(message: Message, room: int) -> PageUnreadable:
-    """An answer that has more than there is room for."""
+    """The error for an answer larger than `room` bytes."""
     return PageUnreadable(
         f"{message.what} is larger than {room:,} bytes; ask for fewer records a page, or raise "
         f"ELT_ASSETS_{'PAGE' if message.into is None else 'FILE'}_BYTES"
@@ -395,7 +396,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _reason(error: HTTPError | OSError) -> str:
-    """The cause's own words where the operating system gave them, else its kind."""
+    """The operating system's message of the cause, or else the class of the error."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower()

@@ -1,7 +1,7 @@
 """Send the requests of a source, with limits, retries and precise errors.
 
-It decides which failures are worth another attempt, and reports a refusal without quoting a secret
-or a person. Connections and their limits are in `exchange`.
+The client decides which failures to retry, and reports a refusal without quoting a secret or a
+person's data. Connections and their limits are in `exchange`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LONGEST_KIND = 60
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A body as it is sent."""
+    """The body of a POST request."""
 
     content_type: str
     text: str
@@ -58,20 +58,20 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One page to ask for. Credentials are added when it is sent and never kept in it."""
+    """The request for one page. Credentials are added when it is sent and never kept in it."""
 
     what: str
     url: str
     params: Mapping[str, str] = field(default_factory=dict, repr=False)
     with_credentials: bool = True
     etag: str | None = field(default=None, repr=False)
-    """If what is there still has this mark, it need not be sent."""
+    """The ETag of a known answer; if the answer still has it, the provider sends only a 304."""
     posted: Posted | None = field(default=None, repr=False)
-    """The body of a POST; without one it is a GET."""
+    """The body of a POST; None for a GET."""
     into: IO[bytes] | None = field(default=None, repr=False)
-    """A file that takes the body of the answer, which may be larger than a page."""
+    """A file that the body of the answer is written to; it may be larger than a page."""
     answers: frozenset[int] = frozenset()
-    """Statuses beyond 2xx that are answers too, such as 404 where one record is asked for."""
+    """Further statuses that are answers and no errors, such as 404 to a request for one record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Gone(NotThere):
 
 
 class BadRequest(ProviderRefused):
-    """400: something about the request is not taken."""
+    """400: the provider does not accept something in the request."""
 
 
 class PositionExpired(ProviderRefused):
@@ -109,11 +109,11 @@ class PositionExpired(ProviderRefused):
 
 
 class Unauthorized(ProviderRefused):
-    """401: the credentials are not taken."""
+    """401: the provider does not accept the credentials."""
 
 
 class AskedToWait(ProviderUnavailable):
-    """The provider said when to come back."""
+    """The provider asks to wait `seconds` before the next request."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -134,7 +134,7 @@ class Client:
         connections: int,
         identity: Identity | None = None,
     ) -> None:
-        """With an `identity`, requests with credentials show its certificate; others never do."""
+        """With an `identity`, only requests with credentials present its certificate."""
         self._identity = identity
         self._identified: HttpConnections | None = None
         self._limits = limits
@@ -160,8 +160,8 @@ class Client:
     ) -> T:
         """Send `request` until `read` accepts the answer or the attempts are used up.
 
-        `read` is part of an attempt: a `ProviderUnavailable` it raises (a page that stops
-        in the middle) is tried again like one from the network. `stop` ends any wait.
+        `read` is part of an attempt: if it raises `ProviderUnavailable` (for a page that stops in
+        the middle), the request is retried as after a network error. `stop` ends any wait.
         """
         stop = self._closing if stop is None else stop
         ends = min(time.monotonic() + self._limits.page_timeout, self._ends)
@@ -179,7 +179,7 @@ class Client:
             accepted: T = retrying(self._attempt, request, read, stop, ends)
             return accepted
         except ProviderUnavailable as error:
-            # Whatever a message quotes of an answer, a provider may have echoed a secret in it.
+            # A message may quote an answer, and a provider may have echoed a secret in it.
             tries = int(retrying.statistics["attempt_number"])
             tried = f" (tried {tries} times)" if tries > 1 else ""
             if tries < self._limits.attempts and time.monotonic() >= ends:
@@ -193,11 +193,11 @@ class Client:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is sent any more."""
+        """Whether the client is closed and sends no more requests."""
         return self._closing.is_set()
 
     def close(self) -> None:
-        """End requests that are under way and waits between attempts; give connections back."""
+        """End requests that are under way and waits between attempts; close the connections."""
         self._closing.set()
         self._wire.close()
         with self._counting:
@@ -240,7 +240,7 @@ class Client:
         self, request: PageRequest, credentials: Credentials, stop: threading.Event, ends: float
     ) -> Response:
         self._await_turn(request, stop)
-        # Several listings may share a client, and each looks ahead for itself.
+        # Several listings may share a client, and each of them prefetches pages.
         with self._in_flight:
             return self._exchange(request, credentials, ends)
 
@@ -279,7 +279,7 @@ class Client:
         return Response(request.url, answer.headers, answer.body, unchanged, answer.status)
 
     def _wire_of(self, request: PageRequest) -> HttpConnections:
-        """The connections for a request: those that show a certificate are for it alone."""
+        """The connections for a request; those that present the certificate are separate."""
         if self._identity is None or not request.with_credentials:
             return self._wire
         with self._counting:
@@ -297,7 +297,7 @@ class Client:
         seconds = self._throttle.reserve()
         if seconds > LONGEST_WAIT:
             raise AskedToWait(
-                f"{request.what} was not asked for: the provider's quota is used up for "
+                f"{request.what} was not requested: the provider's quota is used up for "
                 f"{seconds:.0f} s",
                 seconds,
             )
@@ -315,13 +315,13 @@ class Client:
             seconds = seconds_until_refilled(answer.headers, 1)
         if seconds is None:
             seconds = unsaid_wait(body)
-        # Some answer so when a quota is used up: Google and GitHub with 403, Linear with 400.
+        # Some providers report a used-up quota with these: Google and GitHub 403, Linear 400.
         limited = (
             _is_success(status)
             or (status == 403 and seconds is not None)
             or (status in (400, 403) and asks_to_slow_down(body))
         )
-        # What a server does not implement today it does not implement in a second.
+        # 501 is not retried: a retry does not change what the server implements.
         broken = status >= 500 and status != HTTPStatus.NOT_IMPLEMENTED
         if status in _TRY_AGAIN or broken or limited:
             if not seconds:
@@ -380,18 +380,18 @@ def _is_success(status: int) -> bool:
 
 
 def _rest(stop: threading.Event, seconds: float) -> None:
-    """Wait, unless or until `stop` is set, and let others work meanwhile."""
+    """Wait until `stop` is set, at most `seconds`; the slot is released meanwhile."""
     with slot.waiting(seconds):
         stop.wait(max(0.0, seconds))
 
 
 def shown(url: str) -> str:
-    """An address for messages: no query, which may hold a cursor or a key."""
+    """The address for messages, without its query, which may hold a cursor or a key."""
     return f"{Origin.of(url)}{parse_url(url).path or '/'}"
 
 
 def _said_by(response: Response) -> str:
-    """What an answer that cannot be used said of itself, and where to look."""
+    """The address, status and content type of an unusable answer, and the command to see it."""
     kind = visible(response.headers.get("content-type") or "without a content type", _LONGEST_KIND)
     return (
         f"{shown(response.url)} answered {response.status}{_phrase(response.status)}, {kind}; "

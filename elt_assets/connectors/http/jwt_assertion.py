@@ -19,10 +19,10 @@ from elt_assets.errors import SecretMissing
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME = 3600
-"""Seconds. The longest that Google takes; an assertion is used at once, and once."""
+"""Seconds, the most that Google accepts. An assertion is used immediately and only once."""
 
 _CLIENT_LIFETIME = 300
-"""Seconds. Some servers take no assertion of a client that is good for longer."""
+"""Seconds. Some servers refuse a client's assertion with a longer lifetime."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Key:
 
 @dataclass(frozen=True, slots=True)
 class AssertionGrant:
-    """Asks for a token with an assertion signed by `key`."""
+    """Requests a token with an assertion signed by `key`."""
 
     token_url: str
     key: SecretRef
@@ -74,7 +74,7 @@ class AssertionGrant:
         issuer = self.issuer or key.issuer
         if issuer is None:
             raise SecretMissing(
-                f"{self.named_secret} does not say who signs; give issuer in auth beside the key"
+                f"{self.named_secret} does not name the issuer; set issuer in auth next to the key"
             )
         claims: dict[str, object] = {
             "iss": issuer,
@@ -86,7 +86,7 @@ class AssertionGrant:
         if self.subject is not None:
             claims["sub"] = self.subject
         if self.scope is not None:
-            # Google reads it here, others in the form.
+            # Google reads the scope from the claims, other servers read it from the form.
             claims["scope"] = self.scope
         key_id = self.key_id or key.id
         try:
@@ -97,7 +97,7 @@ class AssertionGrant:
                 headers=None if key_id is None else {"kid": key_id},
             )
         except (jwt.PyJWTError, ValueError, TypeError):
-            # What the library says may quote the key.
+            # The library's message may quote the key.
             raise SecretMissing(
                 f"{self.named_secret} holds no private key for {self.algorithm}; store the PEM "
                 "text or the JSON key file of a Google service account"
@@ -126,7 +126,7 @@ class AssertionGrant:
 
 @dataclass(frozen=True, slots=True)
 class ClientAssertionGrant:
-    """A client that proves itself with a signature (private_key_jwt, RFC 7523, section 2.2)."""
+    """A client that authenticates with a signature (private_key_jwt, RFC 7523, section 2.2)."""
 
     token_url: str
     key: SecretRef

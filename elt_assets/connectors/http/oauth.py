@@ -1,7 +1,7 @@
 """OAuth 2.0 tokens: requested when first needed, kept for one sync, renewed before they expire.
 
 The module sends the token request with the client's own grant (client credentials or refresh token)
-and reports a token endpoint that refuses. Assertions are signed in `jwt_assertion`.
+and reports a refusal by the token endpoint. Assertions are signed in `jwt_assertion`.
 
 A token is never stored: it lives as long as the source, and logs redact it from then on. A refresh
 token that replaces the one used is written back to the file that holds it.
@@ -37,7 +37,7 @@ _LONGEST_TOKEN = 1 << 14
 _UNSAID_LIFETIME = 300.0
 """Seconds. A token without `expires_in` is requested again after this long."""
 _RENEWED_BEFORE = 60.0
-"""Seconds before its end at which a token is not used any more, a tenth of its life at most."""
+"""Seconds before its expiry from which a token is no longer used; at most a tenth of its life."""
 
 
 class _Token(msgspec.Struct):
@@ -48,7 +48,7 @@ class _Token(msgspec.Struct):
 
     @property
     def lifetime(self) -> float:
-        """Seconds that it may be used. Raises `ValueError`."""
+        """Seconds until the token expires. Raises `ValueError` if `expires_in` is no number."""
         said = self.expires_in
         if said is None or (isinstance(said, str) and not said.strip()):
             return _UNSAID_LIFETIME
@@ -59,11 +59,11 @@ class _Token(msgspec.Struct):
 
 
 class Grant(Protocol):
-    """What is asked for, and by which client."""
+    """The token request of one kind of grant."""
 
     @property
     def token_url(self) -> str:
-        """Where it is asked for."""
+        """The token endpoint's address."""
 
     @property
     def named_secret(self) -> str:
@@ -71,11 +71,11 @@ class Grant(Protocol):
 
     @property
     def to_check(self) -> str:
-        """What may be wrong when the endpoint refuses."""
+        """What to check when the endpoint refuses the request."""
 
     @property
     def refresh_token(self) -> SecretRef | None:
-        """Where a refresh token is kept that each answer may replace."""
+        """Where the refresh token is kept, which each answer may replace; None without one."""
 
     def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
         """Form fields and headers of the token request. Raises `SecretMissing`."""
@@ -94,19 +94,19 @@ class ClientGrant:
 
     @property
     def named_secret(self) -> str:
-        """The client's secret."""
+        """Where the client's secret is kept, for messages."""
         return named(self.client_secret)
 
     @property
     def to_check(self) -> str:
-        """The client."""
+        """What to check when the endpoint refuses the client."""
         what = f"client_id, scope and the secret in {self.named_secret}"
         if self.refresh_token is None:
             return what
         return f"{what}, and whether the refresh token in {named(self.refresh_token)} was used up"
 
     def request(self, secrets: Secrets) -> tuple[dict[str, str], dict[str, str]]:
-        """The client proves itself in the form or in a header."""
+        """Form fields and headers; the client's secret is in the form or in a header."""
         client_id = self.client_id
         if isinstance(client_id, SecretRef):
             client_id = sendable(client_id, secrets)
@@ -125,7 +125,7 @@ class ClientGrant:
 
 
 class OAuth2:
-    """`Authorization: Bearer <token>` with a token of the moment. Safe to share among threads."""
+    """`Authorization: Bearer <token>` with a current token. Safe to share among threads."""
 
     query_parameters: frozenset[str] = frozenset()
 
@@ -139,11 +139,11 @@ class OAuth2:
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the client's secret is kept."""
         return f"check what the client whose secret is in {self._grant.named_secret} may do"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The token of now, asked for first where there is none or it is about to end.
+        """The current token; a new one is requested if there is none or it is about to expire.
 
         Raises `SecretMissing`, `ProviderRefused`, `ProviderUnavailable` or `PageUnreadable`.
         """
@@ -154,14 +154,18 @@ class OAuth2:
             return Credentials({"Authorization": f"{self._scheme} {self._token}"}, {})
 
     def renew(self, refused: Credentials) -> bool:
-        """Drop the token that was refused; another thread may have replaced it already."""
+        """Drop the refused token, unless another thread has already replaced it."""
         with self._lock:
             if refused.headers.get("Authorization") == f"{self._scheme} {self._token}":
                 self._token = None
         return True
 
     def _ask(self, secrets: Secrets) -> tuple[str, float]:
-        """The next access token. A refresh token that may be good for one use is used alone."""
+        """Request an access token and return it with the seconds that it may be used.
+
+        A refresh token in a file may be valid for one use only, so a lock on the file keeps other
+        processes from using it at the same time.
+        """
         kept = self._grant.refresh_token
         if kept is None or kept.file is None:
             return self._exchanged(secrets)
@@ -184,7 +188,7 @@ class OAuth2:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         what = f"the token endpoint {Origin.of(grant.token_url)}"
-        # Connections of its own: the secret goes to this origin, and none is shared.
+        # The secret is sent over a connection of its own, which no other request uses.
         wire = HttpConnections(connections=1, outgoing=self._limits.outgoing)
         try:
             answer = wire.exchange(
@@ -210,7 +214,7 @@ class OAuth2:
         try:
             lifetime = token.lifetime
         except ValueError:
-            raise PageUnreadable(f"{what} gave an expires_in that is no number") from None
+            raise PageUnreadable(f"{what} gave an expires_in that is not a number") from None
         secrets.remember(token.access_token)
         if token.refresh_token and token.refresh_token != fields.get("refresh_token"):
             self._keep(token.refresh_token, what, secrets)

@@ -1,7 +1,7 @@
 """A client's open connections, so that closing the client ends every wait for a response.
 
-A thread that waits for bytes can only be ended through the network. Shutting its socket down from
-another thread looks to it like a provider that closes the connection.
+A thread that waits for bytes can only be interrupted through its socket. If another thread shuts
+the socket down, the wait ends as if the provider had closed the connection.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ class OpenSockets:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing that waits on one of them may go on."""
+        """Whether `close` was called."""
         return self._closed
 
     def opened(self, one: socket.socket) -> None:
-        """There is one more; it is of no use when all are closed already."""
+        """Add a socket. After `close`, it is shut down at once."""
         with self._guard:
             self._sockets.add(one)
             if self._closed:
                 shut(one)
 
     def close(self) -> None:
-        """End whatever waits on any of them, now and from now on."""
+        """End every wait on these sockets, and on sockets that are added later."""
         with self._guard:
             self._closed = True
             for one in self._sockets:

@@ -22,7 +22,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port: what a credential belongs to."""
+    """Scheme, host and port: the unit to which credentials are bound."""
 
     scheme: str
     host: str
@@ -30,7 +30,7 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """The origin of an absolute http(s) URL. Raises `ValueError` saying what is wrong."""
+        """The origin of an absolute http(s) URL. Raises `ValueError`: "has credentials in it …"."""
         if _UNPRINTABLE.search(url):
             raise ValueError("has a space, a backslash or a control character in it")
         try:
@@ -55,7 +55,7 @@ class Origin:
 
     @property
     def is_private(self) -> bool:
-        """Whether no third party on the way can read what is sent there."""
+        """Whether no third party can read what is sent there: by TLS, or on this machine."""
         return self.scheme == "https" or self.is_loopback
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Origins:
-    """The integration's own origin, and the hosts it may be sent to without credentials."""
+    """The integration's own origin, and the hosts that may get requests without credentials."""
 
     own: Origin
     allowed_hosts: frozenset[str] = frozenset()
@@ -90,6 +90,7 @@ class Origins:
             )
         if not (origin.is_private or self.allow_plain_http):
             raise PageUnreadable(
-                f"{what} leads to {origin} in the clear; set allow_plain_http: true to allow it"
+                f"{what} leads to {origin} without encryption; set allow_plain_http: true to allow "
+                "it"
             )
         return False

@@ -29,8 +29,8 @@ class Outgoing:
     def addresses(self, host: str, port: int, deadline: Deadline) -> list[tuple[int, str]]:
         """The addresses of `host` that may be connected to, each with its family.
 
-        Raises `ProviderRefused` if it has none but closed ones, `socket.gaierror` if it has none
-        at all and `TimeoutError` if its name server does not answer in time.
+        Raises `ProviderRefused` if the egress policy closes all of them, `socket.gaierror` if the
+        host has none and `TimeoutError` if the name server does not answer in time.
         """
         found = [
             (int(family), str(place[0]))
@@ -55,7 +55,7 @@ class Outgoing:
         deadline: Deadline,
         options: list[tuple[int, int, int | bytes]] | None = None,
     ) -> socket.socket:
-        """A connection to the first address that takes one. Raises as `addresses`, or `OSError`."""
+        """Connect to the first address that accepts. Raises as `addresses`, or `OSError`."""
         failure: OSError | None = None
         for family, address in self.addresses(host, port, deadline):
             one = socket.socket(socket.AddressFamily(family), socket.SOCK_STREAM)
@@ -76,11 +76,14 @@ ANYWHERE = Outgoing()
 
 
 class Closed(ProviderRefused):
-    """The address is one that the operator's egress policy keeps closed."""
+    """The operator's egress policy does not allow the address."""
 
 
 def _resolved(host: str, port: int, deadline: Deadline) -> list[tuple[Any, ...]]:
-    """What `getaddrinfo` says, if it says so in time: it cannot be interrupted, only left."""
+    """The result of `getaddrinfo`. Raises `TimeoutError` at the deadline.
+
+    `getaddrinfo` cannot be interrupted, so it runs in a thread that is left behind when it is late.
+    """
     with suppress(ValueError):
         ipaddress.ip_address(host.partition("%")[0])
         return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))

@@ -1,6 +1,6 @@
-"""What a provider's headers say about its quota, and about when to come back.
+"""Read from a provider's headers whether its quota is used up and how long to wait.
 
-Spacing requests is `throttle`'s; what follows from too many is decided in `http_client`.
+Requests are spaced in `throttle`; retries are decided in `http_client`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from email.utils import parsedate_to_datetime
 
 _SPELLINGS = ("x-ratelimit-", "x-rate-limit-", "ratelimit-")
 _EARLIEST_CLOCK = 1_000_000_000
-"""A reset above this is a time of day (seconds since 1970), below it a number of seconds."""
+"""A reset from this on is a time in seconds since 1970, below it a number of seconds."""
 
 
 def seconds_until_refilled(headers: Mapping[str, str], in_flight: int) -> float | None:
-    """How long a used-up quota stays so, by the provider's headers; None if it is not used up.
+    """Seconds until a used-up quota is refilled, by the headers; None if it is not used up.
 
-    `in_flight` requests may be under way already, and each takes one of what remains.
+    Up to `in_flight` requests may already be under way, and each uses one of the remaining ones.
     """
     for spelling in _SPELLINGS:
         remaining = _number(headers.get(f"{spelling}remaining"))
@@ -29,7 +29,7 @@ def seconds_until_refilled(headers: Mapping[str, str], in_flight: int) -> float 
         if remaining >= in_flight:
             return None
         if _number(headers.get(f"{spelling}limit")) == 0:
-            # Okta says so of too many requests at once; its reset is then of another quota.
+            # Okta reports too many simultaneous requests so; its reset is that of another quota.
             # https://developer.okta.com/docs/reference/rl-concurrent/ (2026-11)
             return None
         return _seconds(reset, headers)
@@ -37,9 +37,10 @@ def seconds_until_refilled(headers: Mapping[str, str], in_flight: int) -> float 
 
 
 def seconds_asked_for(headers: Mapping[str, str]) -> float | None:
-    """How long a provider asks to be left alone; None if it does not say.
+    """Seconds that a provider asks to wait (`Retry-After`); None if it does not say.
 
-    RFC 9110, section 10.2.3, and what is sent instead: a fraction, milliseconds, a clock time.
+    Source: RFC 9110, section 10.2.3. Providers also send a fraction, milliseconds or a time in
+    seconds since 1970.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         milliseconds = _number(headers.get(name))
@@ -56,12 +57,12 @@ def seconds_asked_for(headers: Mapping[str, str]) -> float | None:
 
 
 def _seconds(number: float, headers: Mapping[str, str]) -> float:
-    """Seconds to wait, where a number may also be a time since 1970."""
+    """Seconds to wait; `number` may also be a time in (milli)seconds since 1970."""
     if number < _EARLIEST_CLOCK:
         return number
     if number >= 1000 * _EARLIEST_CLOCK:
         number /= 1000
-    # The provider's own clock, where it shows it: ours may differ by more than the wait.
+    # Measured by the provider's clock where it sends a date: ours may differ by more than the wait.
     return max(0.0, number - _clock(headers.get("date")))
 
 
@@ -74,7 +75,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _moment(text: str) -> float | None:
-    """A time as HTTP writes it, or ISO 8601."""
+    """A time in HTTP's format or in ISO 8601, as seconds since 1970; None for other text."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

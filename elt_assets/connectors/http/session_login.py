@@ -1,4 +1,4 @@
-"""A session: one request logs in, and each further request carries what it gave.
+"""A session: one request logs in, and each further request carries the session it returned.
 
 The session lives as long as the source. It is opened again before it ends, and once more when the
 provider refuses it.
@@ -34,7 +34,7 @@ _LARGEST_ANSWER = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The request that logs in, and where its answer has the session."""
+    """The request that logs in, and where its answer holds the session."""
 
     url: str
     content: Mapping[str, str | SecretRef]
@@ -51,7 +51,7 @@ class Login:
 
 @dataclass
 class LoginSession:
-    """Sends the session of the moment in a header. Safe to share among threads."""
+    """Sends the current session in a header. Safe to share among threads."""
 
     login: Login
     limits: FetchLimits
@@ -65,11 +65,11 @@ class LoginSession:
 
     @property
     def advice(self) -> str:
-        """Name the references."""
+        """Name where the secrets are kept."""
         return f"check what the account whose secret is in {self.login.named_secrets} may do"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The session of now, opened first where there is none or it is about to end.
+        """The current session; a new one is opened if there is none or its lifetime is over.
 
         Raises `SecretMissing`, `ProviderRefused`, `ProviderUnavailable` or `PageUnreadable`.
         """
@@ -80,7 +80,7 @@ class LoginSession:
             return Credentials({self.header: self._value}, {})
 
     def renew(self, refused: Credentials) -> bool:
-        """Drop the session that was refused; another thread may have replaced it already."""
+        """Drop the refused session, unless another thread has already replaced it."""
         with self._lock:
             if refused.headers.get(self.header) == self._value:
                 self._value = None
@@ -114,7 +114,7 @@ class LoginSession:
         kind, body = "application/json", json.dumps(content, ensure_ascii=False)
         if login.form == "form":
             kind, body = "application/x-www-form-urlencoded", urlencode(content)
-        # Connections of its own: the secrets go to this origin, and none is shared.
+        # The secrets are sent over a connection of its own, which no other request uses.
         wire = HttpConnections(connections=1, outgoing=self.limits.outgoing)
         try:
             return wire.exchange(

@@ -1,8 +1,8 @@
-"""Spacing the requests of an app across the threads, workers and integrations that send them.
+"""Space the requests of an app across the threads, workers and integrations that send them.
 
-Providers count requests by app and token, not by integration. Whatever uses the same one
-therefore shares when the next request may start, in a small file that all processes of an
-installation lock. Without a folder for it, one source keeps the time for itself.
+Providers count requests by app and token, not by integration. Integrations with the same app
+therefore share the time at which the next request may start. It is in a small file that all
+processes of an installation lock; without a folder for the file, each source has its own time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 _LONGEST = 3600.0
-"""Seconds. No quota that we know is refilled more seldom; a moment further away than this is a
-clock that was set, or a header that is wrong, and would stop an app for good."""
+"""Seconds. We know no quota that is refilled more seldom. A start that is further away comes from a
+changed clock or a wrong header; it is ignored, as it would stop an app for good."""
 _MOMENT = struct.Struct("<d")
 
 
@@ -28,25 +28,25 @@ class _Moment(Protocol):
     """When the next request may start, in seconds since 1970."""
 
     def read(self) -> float:
-        """As it stands."""
+        """The current value."""
 
     def change(self, change: Callable[[float], float]) -> None:
-        """Replace it by what `change` makes of it; no other change comes between."""
+        """Replace the value by the result of `change`, atomically."""
 
 
 class Throttle:
-    """Spaces requests evenly, from any number of senders. Safe to share among threads."""
+    """Spaces requests evenly over any number of senders. Safe to share among threads."""
 
     def __init__(self, requests_per_second: float | None, shared: Path | None = None) -> None:
-        """`shared` is the file of an app's budget, if others may use the same app."""
+        """`shared` is the file of the app's budget, if other senders may use the same app."""
         self._interval = 1 / requests_per_second if requests_per_second else 0.0
         self._free: _Moment = _Remembered() if shared is None else _InFile(shared)
 
     def reserve(self) -> float:
-        """Take the next start; how many seconds it is away."""
+        """Reserve the next start, and return the seconds until then."""
         start = now = time.time()
         if not self._interval:
-            # Requests are not spaced, so that there is nothing to reserve.
+            # Requests are not spaced, so there is nothing to reserve; only `hold` delays them.
             return max(0.0, self._free.read() - now)
 
         def taken(free_at: float) -> float:
@@ -58,7 +58,7 @@ class Throttle:
         return start - now
 
     def hold(self, seconds: float) -> None:
-        """Let nobody start before `seconds` have passed."""
+        """Let no request start before `seconds` have passed."""
         until = time.time() + min(seconds, _LONGEST)
         self._free.change(lambda free_at: max(free_at, until))
 
@@ -66,7 +66,7 @@ class Throttle:
 def budget(folder: Path | None, *app: object) -> Path | None:
     """The file in `folder` of the budget that everything with the same `app` shares.
 
-    `app` identifies it without a secret, as JSON values; an app of nothing shares none.
+    `app` identifies the app by JSON values, without a secret. If it is empty, the result is None.
     """
     if folder is None or not app:
         return None
@@ -88,16 +88,16 @@ class _Remembered:
 
 
 _SEEN: dict[Path, tuple[float, float]] = {}
-"""By file: when this process last saw its moment, and the moment."""
+"""By file: when this process last read it, and the moment in it."""
 _SEEN_FOR = 0.2
 """Seconds until a file is read again. Each read makes a thread wait for the interpreter, and the
 pages of many integrations are fetched at once."""
 
 
 class _InFile:
-    """A moment in a file. Where the file cannot be written, this process keeps it alone.
+    """A moment in a file. If the file cannot be written, the moment is in this object alone.
 
-    `read` may be late by `_SEEN_FOR` to see what another process changed.
+    `read` may see the change of another process only after `_SEEN_FOR`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,8 +126,8 @@ class _InFile:
     def change(self, change: Callable[[float], float]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # A descriptor for each change: a lock belongs to it, so that threads exclude each
-            # other as processes do.
+            # Each change opens a descriptor of its own. The lock belongs to the descriptor, so
+            # that threads exclude each other like processes.
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
             self._own.change(change)

@@ -1,8 +1,8 @@
-"""Limits on what a JSON page may cost: the number of records and values, and their size.
+"""Limits on the cost of a JSON page: the number of records and values, and their size.
 
 A page of 64 MiB may be 32 million numbers or 21 million empty objects. As Python objects these
 take 20 to 40 times their size, and text that must be searched bracket by bracket takes minutes.
-So everything that decides how much is built is counted in the bytes first.
+Therefore records and values are counted in the bytes of a page before objects are built.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from elt_assets.errors import PageUnreadable, ProviderUnavailable
 MOST_VALUES = 100_000
 """Values in a part of a page that is decoded as a whole: an error, a total, a cursor."""
 MOST_MARKS = 4_000_000
-"""Brackets and texts in a page that is searched for what can still be read of it."""
+"""Brackets and texts in a page whose list of records is searched for in the text."""
 MOST_DAMAGED_MARKS = 1_000_000
-"""The same in a page that is no JSON: finding its damaged records takes longer."""
+"""The same limit for a page that is not valid JSON: to find its damaged records takes longer."""
 _SHORTEST = 2
-"""Bytes that a record takes at least: a digit and a comma."""
+"""Fewest bytes of a record: a digit and a comma."""
 _DENSE = 16
-"""Bytes for each comma below which a page is counted exactly before it is decoded: an undecoded
-record takes about 64 bytes."""
+"""Bytes per comma. The records of a page with fewer are counted exactly before it is decoded,
+because an undecoded record takes about 64 bytes."""
 
 
 class TooComplex(msgspec.DecodeError):
-    """More values than are decoded."""
+    """A text with more than `MOST_VALUES` values."""
 
 
 class TooLarge(PageUnreadable):
-    """A page that breaks a limit; nothing of it is used."""
+    """A page that exceeds a limit; none of its records are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class PageLimits:
     record_bytes: int = 16 * 2**20
 
     def check_count(self, body: bytes, keys: tuple[str, ...], what: str) -> None:
-        """Raises `TooLarge` if the list at `keys` is known to have too many records.
+        """Raise `TooLarge` if the list at `keys` has too many records, without decoding it.
 
-        Where a page is too short for as many, or has few commas for its size, its records are
-        counted when they are decoded.
+        A page that is short, or has few commas for its size, passes: `check_records` counts its
+        records once they are decoded. Raises `ProviderUnavailable` for a truncated page.
         """
         if len(body) <= _SHORTEST * self.records:
             return
@@ -61,30 +61,30 @@ class PageLimits:
             if json_scan.ends_early(body):
                 raise ProviderUnavailable(f"{what} stops in the middle of its JSON") from None
             raise TooLarge(
-                f"{what} has {commas:,} commas, and where its list of records ends cannot be said, "
-                f"more than the {self.records:,} records allowed; ask for fewer records a page, or "
-                "raise ELT_ASSETS_PAGE_RECORDS"
+                f"{what} has {commas:,} commas, more than the {self.records:,} records allowed, "
+                "and the end of its list of records cannot be found; ask for fewer records a page, "
+                "or raise ELT_ASSETS_PAGE_RECORDS"
             ) from None
 
     def check_marks(
         self, body: bytes, keys: tuple[str, ...], what: str, most: int = MOST_MARKS
     ) -> None:
-        """Raises `TooLarge` if the text has more than `most` marks, or the list at `keys` too
-        many records.
+        """Raise `TooLarge` for more than `most` brackets and texts, or for too many records.
 
-        Raises `NotBalanced` where it has no such list.
+        The records are those of the list at `keys`. Raises `NotBalanced` where the page has no
+        such list.
         """
         marks = body.count(b"[") + body.count(b"{") + body.count(b'"') // 2
         if marks > most:
             raise TooLarge(
-                f"{what} has {marks:,} lists, objects and texts, more than the {most:,} that "
-                "are ever looked through; ask for fewer records a page"
+                f"{what} has {marks:,} lists, objects and texts; at most {most:,} are searched. "
+                "Ask for fewer records a page"
             )
         if json_scan.has_more_than(body, json_scan.list_start(body, keys), self.records):
             raise self._too_many(what)
 
     def check_records(self, body: bytes, records: Sequence[msgspec.Raw], what: str) -> None:
-        """Raises `TooLarge` if `body` has too many records or one of them is too long."""
+        """Raise `TooLarge` if `body` has too many records or one of them is too long."""
         if len(records) > self.records:
             raise self._too_many(what)
         if len(body) <= self.record_bytes:
@@ -106,11 +106,11 @@ class PageLimits:
 USUAL_LIMITS = PageLimits()
 
 _ANYTHING = msgspec.json.Decoder(float_hook=float)
-"""A number beyond what a float holds is infinite: one field of one record, and not the page."""
+"""Decodes a number too large for a float as infinity, so that it does not fail the whole page."""
 
 
 def decode(text: bytes | msgspec.Raw, type: Any = Any) -> Any:
-    """A JSON text of few values as Python objects. Raises as msgspec does, and `TooComplex`."""
+    """Decode a JSON text of at most `MOST_VALUES` values. Raises as msgspec, and `TooComplex`."""
     text = bytes(text)
     if (
         len(text) > MOST_VALUES

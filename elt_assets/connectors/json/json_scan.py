@@ -1,7 +1,8 @@
 """Find values in JSON text that a strict decoder refuses, by its brackets and quotes alone.
 
-It finds where a value starts and ends, and whether the text stops before it is closed. All but
-`has_long_number` is for the slow path. `page_envelope` decides what a broken page means.
+The module finds where a value starts and ends, and whether the text is truncated. Only
+`has_long_number` runs for every page; the rest is for damaged or very large ones. What a broken
+page means is decided in `page_envelope`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,:\[\]{}"]++')
 _NEST = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-# An object or list with none inside it is one token: most of a page is made of such.
+# An object or list without another one inside is one token: most of a page consists of these.
 _NEST_OR_FLAT = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?|[\[{](?:[^\[\]{}"]++|"(?:[^"\\]++|\\.)*+")*+[\]}]|[\[\]{}]', re.DOTALL
 )
@@ -29,7 +30,7 @@ LONGEST_NUMBER = 1_000
 """Digits. Python refuses whole numbers of more than 4,300."""
 _SAMPLE = LONGEST_NUMBER // 10
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
-"""Every digit as "0", anything else as a space: a translation is ten times as fast as a search."""
+"""Maps digits to "0" and other bytes to spaces: translation is ten times as fast as a search."""
 _MANY_DIGITS = b"0" * 9
 _BUT_LONG_NUMBERS = re.compile(
     rb'(?:"(?:[^"\\]++|\\.)*+"|[^"0-9]++|[0-9]{1,%d}+(?![0-9]))*+' % (LONGEST_NUMBER - 1),
@@ -37,13 +38,13 @@ _BUT_LONG_NUMBERS = re.compile(
 )
 
 _MOST_MEMBERS = 100_000
-"""Members of an object that a list is looked for in; a few microseconds each."""
+"""Most members of an object that is searched for the list of records; each takes microseconds."""
 
 Span = tuple[int, int]
 
 
 class NotBalanced(ValueError):
-    """The text has no value where one must be, or does not close what it opened."""
+    """The text lacks a value where one must be, or does not close an object or list."""
 
 
 def skip_space(text: bytes, position: int) -> int:
@@ -73,7 +74,7 @@ def skip_value(text: bytes, position: int) -> int:
 
 
 def members(text: bytes, position: int) -> Iterator[tuple[Span, Span]]:
-    """Where each name (quotes included) and its value stand in the object at `position`."""
+    """The spans of each name (with its quotes) and value of the object at `position`."""
     position = _opened(text, position, b"{")
     while text[position : position + 1] != b"}":
         name = (position, skip_value(text, position))
@@ -87,11 +88,11 @@ def members(text: bytes, position: int) -> Iterator[tuple[Span, Span]]:
 
 
 def check_structure(text: bytes) -> None:
-    """Raises `NotBalanced` unless every name, colon, value and comma stands where one belongs.
+    """Raise `NotBalanced` unless every name, colon, value and comma is where one belongs.
 
-    Strings and scalars may hold anything. A quote that is missing turns the text around it
-    inside out, and then brackets no longer tell where a record ends: two of them may look
-    like one.
+    Strings and scalars may hold anything. After a missing quote, strings look like structure and
+    structure like strings. Brackets then no longer show where a record ends, and two records may
+    look like one.
     """
     awaited = "value"
     open_brackets: list[bytes] = []
@@ -107,7 +108,10 @@ def check_structure(text: bytes) -> None:
 
 
 def _after(mark: bytes, awaited: str, open_brackets: list[bytes]) -> str:
-    """What must follow `mark` (empty for a string or scalar) where `awaited` was to come."""
+    """What must follow `mark`, given that `awaited` was expected in its place.
+
+    `mark` is empty for a string or scalar.
+    """
     match mark, awaited:
         case (b"", "value" | "value or end"):
             return "comma or end"
@@ -130,7 +134,7 @@ def _after(mark: bytes, awaited: str, open_brackets: list[bytes]) -> str:
 
 
 def elements(text: bytes, position: int) -> tuple[list[Span], int]:
-    """Where each value of the list at `position` stands, and where the list ends."""
+    """The span of each value of the list at `position`, and the end of the list."""
     position = _opened(text, position, b"[")
     found = []
     while text[position : position + 1] != b"]":
@@ -140,7 +144,7 @@ def elements(text: bytes, position: int) -> tuple[list[Span], int]:
 
 
 def list_start(body: bytes, keys: tuple[str, ...]) -> int:
-    """Where the value at `keys` starts. Raises `NotBalanced` unless there is exactly one."""
+    """The start of the value at `keys`. Raises `NotBalanced` unless there is exactly one."""
     position = skip_space(body, 0)
     for key in keys:
         wanted = []
@@ -156,7 +160,7 @@ def list_start(body: bytes, keys: tuple[str, ...]) -> int:
 
 
 def has_more_than(text: bytes, position: int, most: int) -> bool:
-    """Whether the list at `position` has more than `most` values; what follows is not read."""
+    """Whether the list at `position` has more than `most` values; reads no further than that."""
     position = _opened(text, position, b"[")
     for _ in range(most + 1):
         if text[position : position + 1] == b"]":
@@ -174,8 +178,9 @@ def name_of(quoted: bytes) -> str | None:
 
 
 def has_long_number(text: bytes) -> bool:
-    """Whether a number in the text has so many digits that readers of JSON refuse it."""
-    # Nine digits at every hundredth place come of nothing else, and cost nothing to look for.
+    """Whether a number in the text has `LONGEST_NUMBER` digits or more: JSON readers refuse it."""
+    # A number of 1,000 digits has a digit at nine successive multiples of 100. This check is cheap
+    # and excludes most pages.
     if _MANY_DIGITS not in text[::_SAMPLE].translate(_DIGITS):
         return False
     others = _BUT_LONG_NUMBERS.match(text)
@@ -183,7 +188,7 @@ def has_long_number(text: bytes) -> bool:
 
 
 def ends_early(text: bytes) -> bool:
-    """Whether the text stops inside a string, an object or a list that it has opened."""
+    """Whether the text stops inside a string, an object or a list."""
     depth = 0
     for token in _NEST.finditer(text):
         mark = token[0]

@@ -4,11 +4,11 @@ A record is malformed if it is not JSON: invalid UTF-8, half a surrogate pair, c
 NaN, or unlimited nesting. Its marker is a JSON object with the key `$unreadable`, which the engine
 rejects with the reason that it carries.
 
-A marker keeps whatever of the record can be read, byte for byte under the same names. The ordinary
-expressions still find the record's key in it, so its user is shielded from deletion. A damaged
-value is null, never a guess: a guessed key would shield the wrong user. Nothing is kept, not even
-the key, where names or brackets are damaged or a name occurs twice: what looks like one record may
-be two, and only one would be shielded.
+A marker keeps the readable values of the record, byte for byte under the same names. The ordinary
+expressions still find the record's key in it, so its user is protected from deletion. A damaged
+value is null, never a guess: a guessed key would protect the wrong user. If names or brackets are
+damaged or a name occurs twice, the marker keeps nothing, not even the key: the text may be two
+records, and only one of them would be protected.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ UNREADABLE = "$unreadable"
 """The key that makes a record a marker; its value is the reason, in words."""
 
 _MOST_DAMAGED = 10_000
-"""Records of a page that are looked into; a page with more of them is damaged as a whole."""
+"""Most malformed records of a page; a page with more of them is malformed as a whole."""
 _SEARCHED_DEPTH = 8
-"""How deep inside a damaged record sound values are looked for; a key is never deeper."""
+"""How deep readable values are kept inside a malformed record; a key is never deeper."""
 
 
 def replace_malformed(body: bytes, records: tuple[str, ...]) -> bytes | None:
-    """`body` with its poisonous records replaced, or None if its list cannot be told apart.
+    """`body` with markers for its malformed records.
 
-    Raises nothing: a page that cannot be saved is judged by what the strict decoder said.
+    None if the records cannot be separated or too many are malformed: then the error of the strict
+    decoder applies to the page.
     """
     try:
         start = json_scan.list_start(body, records)
@@ -50,7 +51,7 @@ def replace_malformed(body: bytes, records: tuple[str, ...]) -> bytes | None:
 
 
 def marker(record: bytes, reason: str) -> bytes:
-    """The marker of `record`: the reason, then what of the record can be read."""
+    """The marker of `record`: the reason, then the readable members of the record."""
     found = [_member(json.dumps(UNREADABLE).encode(), json.dumps(reason).encode())]
     if record.startswith(b"{"):
         try:
@@ -62,7 +63,7 @@ def marker(record: bytes, reason: str) -> bytes:
 
 
 def reason_unreadable(value: bytes) -> str | None:
-    """Why `value` is not JSON that every later step can read, or None when it is."""
+    """Why a later step could not read `value` as JSON; None if every step can."""
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -79,8 +80,8 @@ def reason_unreadable(value: bytes) -> str | None:
 
 
 def _complaint(text: str) -> str:
-    # The strict decoder reports half a surrogate pair as truncation. This one accepts it,
-    # and its complaints name a position and never quote the text.
+    # msgspec reports half a surrogate pair as truncation. Python's decoder accepts it, and its
+    # errors name a position and never quote the text.
     try:
         json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:
@@ -102,9 +103,9 @@ def _sound_or_marker(record: bytes) -> bytes:
 
 
 def _sound_members(text: bytes, depth: int) -> list[bytes]:
-    """The members of a damaged object, damaged values as null.
+    """The members of a damaged object, with null for damaged values.
 
-    Raises `NotBalanced` where a name cannot be read or stands twice.
+    Raises `NotBalanced` where a name cannot be read or occurs twice.
     """
     found = {}
     for (name_start, name_end), (start, end) in json_scan.members(text, 0):

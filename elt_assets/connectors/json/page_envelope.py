@@ -1,7 +1,7 @@
-"""The part of a page that is not records: how many there are, the next cursor, the total.
+"""The envelope of a page: the number of its records, the next cursor, the total.
 
-The module reads it without decoding a record. Its errors name keys but never values. Cursors are
-followed in `rest.pagination`.
+The module reads the envelope without decoding a record. Its errors name keys but never values.
+Cursors are followed in `rest.pagination`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _ERROR_KEYS = ("error", "errors")
 _MORE_KEYS = ("has_more", "hasMore", "has_next", "hasNext", "has_next_page", "hasNextPage")
 _YES, _NO = ("true", "t", "yes", "y", "on", "1"), ("false", "f", "no", "n", "off", "0")
 _CONTENT_RANGE = re.compile(r"[\w-]+ +(?:\d+-\d+|\*)/(\d+|\*)", re.ASCII)
-"""As PostgREST writes it, `users 0-99/1820`; `*` where there is no number."""
+"""A Content-Range as PostgREST writes it, `users 0-99/1820`; `*` stands for an unknown number."""
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?", re.ASCII)
 _LONGEST_CURSOR = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What a page says about itself; `body` is the page as the engine may have it."""
+    """What a page says about itself; `body` is the page without malformed records."""
 
     body: bytes
     count: int
@@ -53,13 +53,13 @@ class Envelope:
     mark: str | None = None
     """Equal for two pages only if they begin and end with the same records; None if empty."""
     more: bool | None = None
-    """Whether the page says in so many words that others follow."""
+    """Whether the page states that others follow (`has_more`); None if it does not say."""
     missing: Missing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How pages of one shape are decoded, and by which attributes a place in them is reached."""
+    """The decoder of pages of one shape, and the attributes that lead to each place in them."""
 
     decoder: msgspec.json.Decoder[Any]
     slots: dict[Keys, tuple[str, ...]]
@@ -69,7 +69,7 @@ class _Shape:
 
 @lru_cache(maxsize=256)
 def _shape(records: Keys, cursor: Keys | None, total: Keys | None, more: Keys | None) -> _Shape:
-    """Kept: to make the type takes half of what it takes to open a source."""
+    """The shape for these places. Cached: making the type is half of the time to open a source."""
     if not records:
         return _Shape(msgspec.json.Decoder(list[msgspec.Raw] | None), {}, (), ())
     tree: dict[str, Any] = {}
@@ -78,8 +78,8 @@ def _shape(records: Keys, cursor: Keys | None, total: Keys | None, more: Keys | 
     says_more = (more,) if more is not None else _more_places(tree, cursor)
     for keys in says_more:
         _plant(tree, keys)
-    # A list next to an error is a partial answer, and a short listing deletes people.
-    # It may stand in any object on the way to the list.
+    # A list next to an error is a partial answer, and an incomplete listing deletes people. The
+    # error may be in any object on the path to the list.
     errors = tuple(
         (*above, key)
         for above in (records[:depth] for depth in range(len(records)))
@@ -107,10 +107,11 @@ class EnvelopeReader:
         empty_if: tuple[Keys, Literal] | None = None,
         is_record: Callable[[Any], bool] = lambda _: False,
     ) -> None:
-        """A list that `may_be_absent` is empty where the total says so, as in SCIM.
+        """Describe where pages have their list, cursor and total, and which may lack the list.
 
-        It is also empty where something else says so (`empty_if`, a place and a value). An object
-        in the place of the list that `is_record` is a list of that one record.
+        With `may_be_absent`, a page without the list but with a total counts as empty, as in SCIM.
+        A page with the value of `empty_if` at its place counts as empty, too. If `is_record` is
+        true of an object in the place of the list, it counts as a list of that one record.
         """
         self._limits = limits
         self._empty_if = empty_if
@@ -138,7 +139,7 @@ class EnvelopeReader:
             found = self._value(page, keys, what)
             if found:
                 raise PageUnreadable(
-                    f"{what} carries {written(keys)!r} beside its records "
+                    f"{what} carries {written(keys)!r} next to its records "
                     f"({kind(found)}{complaint(body)}); the provider did not answer in full"
                 )
         missing: Missing | None = None
@@ -158,7 +159,7 @@ class EnvelopeReader:
         )
 
     def nothing(self, missing: Missing) -> Envelope:
-        """What an answer without a page comes to."""
+        """The empty envelope for an answer without a page."""
         return Envelope(empty_page(self._records), 0, None, None, missing=missing)
 
     def _may_lack_its_list(self, page: Any, body: bytes, what: str) -> bool:
@@ -228,7 +229,7 @@ class EnvelopeReader:
                 "fix records in provider_data"
             )
         for keys in filter(None, (self._cursor, self._total)):
-            # What stands there may be absent or anything; the way to it must be objects.
+            # The value itself may be absent or of any kind, but the path to it must be objects.
             if found := walk(body, keys[:-1], "object"):
                 return PageUnreadable(f"{what} cannot have {written(keys)!r} (found {found})")
         return PageUnreadable(f"{what} does not have the shape that provider_data describes")
@@ -281,9 +282,9 @@ class EnvelopeReader:
 
 
 def count_of(found: object) -> int | None:
-    """A total as providers write it: a number or a text. None if it says that it is not known.
+    """A total as providers write it: a number or a text. None if the total is unknown.
 
-    Raises `ValueError` for what is not a count.
+    Raises `ValueError` for a value that is not a count.
     """
     match found:
         case None | "":
@@ -329,7 +330,7 @@ def _attributes(tree: dict[str, Any], keys: Keys) -> tuple[str, ...]:
 
 
 def _more_places(tree: dict[str, Any], cursor: Keys | None) -> tuple[Keys, ...]:
-    """Where pages usually say whether others follow, as far as nothing else stands there."""
+    """The usual places of `has_more`, except those that the configuration uses otherwise."""
     above = {(), *(() if cursor is None else (cursor[:-1],))}
     return tuple(
         (*place, key)
@@ -347,7 +348,7 @@ def _mark(records: list[msgspec.Raw]) -> str:
 
 
 def _struct(tree: dict[str, Any], records: Keys) -> type[msgspec.Struct]:
-    """A type that holds exactly the leaves of `tree`, the list of records among them."""
+    """A type with exactly the leaves of `tree`; the list of records is one of them."""
     fields: list[Any] = []
     rename = {}
     for position, (key, below) in enumerate(tree.items()):

@@ -1,4 +1,4 @@
-"""Words for what a page is instead of what it should be: they carry keys and never values."""
+"""Descriptions of unexpected JSON for error messages; they show keys and never values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_LENGTH = 40
 
 
 def kind(value: object) -> str:
-    """What a decoded JSON value is, in words that show keys and never values."""
+    """A description of a decoded JSON value, with keys but without values."""
     match value:
         case None:
             return "null"
@@ -32,7 +32,7 @@ def kind(value: object) -> str:
 
 
 def described(body: bytes) -> str:
-    """What a whole body is, for errors about answers that should not have been one."""
+    """A description of a whole body, for errors about an unexpected answer."""
     start = body.lstrip()[:1]
     if not start:
         return "with nothing to read"
@@ -53,13 +53,16 @@ def _shortened(key: str) -> str:
 
 
 def text_kind(body: bytes) -> str:
-    """What a body that is no JSON is."""
+    """A description of a body that is not JSON."""
     start = body.lstrip()[:1]
     return "an HTML or XML document" if start == b"<" else f"a body of {len(body):,} bytes"
 
 
 def walk(body: bytes, keys: Keys, wanted: str) -> str | None:
-    """What stands at `keys` or stops the way there, or None if it is what is `wanted`."""
+    """A description of the value at `keys`, or of the one that ends the path; None if as `wanted`.
+
+    An absent value is as wanted where an object is wanted.
+    """
     raw: bytes | msgspec.Raw = body
     for depth, key in enumerate(keys):
         try:
@@ -81,7 +84,7 @@ def _found(raw: bytes | msgspec.Raw, keys: Keys) -> str:
     try:
         return f"{kind(decode(raw))}{_place(keys)}"
     except TooComplex:
-        # All of a list or an object, but for its size, is in its first byte.
+        # Too large to decode; its first byte shows whether it is a list or an object.
         listed = bytes(raw).lstrip()[:1] == b"["
         return f"{'a large list' if listed else 'a large object'}{_place(keys)}"
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
 """Build the body of a page from records that did not arrive as a list.
 
-They arrive one by one, alone, or not at all. Every later step can read the body; a marker replaces
-each record that is not JSON.
+Records arrive one by one, as a single one, or not at all. Every later step can read the body; a
+marker replaces each record that is not JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LIST: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgsp
 
 
 def sound_list(records: Sequence[bytes], where: Callable[[int], str]) -> bytes:
-    """A JSON list of `records`; `where` names the one at a position when it is no JSON."""
+    """A JSON list of `records`; `where` names the record at an index if it is not JSON."""
     body = json_list(records)
     if _is_sound(body, len(records)):
         return body
@@ -45,7 +45,7 @@ def with_records(
     keys: Sequence[str],
     change: Callable[[list[msgspec.Raw]], list[msgspec.Raw]],
 ) -> tuple[bytes, int]:
-    """`body` with other records in its list at `keys`, and how many they are.
+    """`body` with the result of `change` as its list at `keys`, and the length of that list.
 
     Raises `msgspec.DecodeError`, `KeyError`, `RecursionError` or `UnicodeDecodeError`.
     """
@@ -60,7 +60,7 @@ def with_records(
 def with_lone_record(
     body: bytes | msgspec.Raw, keys: Sequence[str], is_record: Callable[[Any], bool]
 ) -> bytes | None:
-    """`body` with a list of one where a record stands alone at `keys`; None if none does."""
+    """`body` with the single record at `keys` wrapped into a list; None if there is no record."""
     try:
         if not keys:
             return b"[" + bytes(body) + b"]" if is_record(msgspec.json.decode(body)) else None

@@ -1,4 +1,4 @@
-"""Evaluate an expression on one decoded record, where there is no database.
+"""Evaluate an expression on one decoded record, without a database.
 
 Pages are mapped in SQL by `sync.extract.record_mapping`; a test checks that both give the same
 results.
@@ -32,7 +32,7 @@ _FALSE = ("false", "f", "no", "n", "0")
 
 
 def holds(expression: Expression, record: Any) -> bool:
-    """Whether the expression is true of the record; a value that is not there counts as true."""
+    """Whether the expression is true of the record; a missing value counts as true."""
     match expression:
         case Comparison(path, literal, negated):
             return equal(_operand(path, record), literal) is not negated
@@ -116,7 +116,7 @@ def _at(path: Path, value: Any) -> Any:
 
 
 def equal(value: Any, literal: Literal) -> bool:
-    """Whether a value is that literal; a text that looks like a number is not the number."""
+    """Whether a value equals the literal; a text never equals a number."""
     if isinstance(value, bool) or isinstance(literal, bool):
         return value is literal
     if isinstance(value, (int, float)) and isinstance(literal, (int, float)):

@@ -102,13 +102,13 @@ def parse_keys(text: str) -> tuple[str, ...]:
             f"{text!r} has a list position or a condition; here only keys like data.items can stand"
         )
     if "*" in keys or "" in keys:
-        # DuckDB takes the one for all keys at once and refuses the other.
+        # DuckDB takes '*' for all keys at once and refuses an empty key.
         raise InvalidInput(f"{text!r} has a key that is '*' or empty, which cannot be read here")
     return keys
 
 
 def parse_condition(text: str) -> tuple[tuple[str, ...], Literal]:
-    """Read `keys == literal`, such as `kind == "list"`, made of object keys alone."""
+    """Read a condition `keys == literal`, such as `kind == "list"`. Raises `InvalidInput`."""
     expression = parse(text)
     if (
         not isinstance(expression, Comparison)
@@ -257,7 +257,7 @@ def _joined(source: str, position: int) -> tuple[Single | Joined, int]:
     if len(parts) == 1 and not isinstance(parts[0], str):
         return parts[0], position
     if all(isinstance(part, str) for part in parts):
-        raise _mistake(source, start, "expected a path beside the text")
+        raise _mistake(source, start, "expected a path in addition to the text")
     return Joined(tuple(parts)), position
 
 

@@ -1,8 +1,8 @@
 """Expressions that find a field in a provider's record: `profile.email`, `status == "ACTIVE"`.
 
-The module defines the grammar and the parsed form; `expression_parser` reads it. The sync engine
-compiles expressions to SQL in `sync.extract.record_mapping`, so that no record becomes a Python
-object.
+The module defines the grammar and the parsed form; the parser is in `expression_parser`. The sync
+engine compiles expressions to SQL in `sync.extract.record_mapping`, so that no record becomes a
+Python object.
 
     expression = condition  |  value { "||" value }
     condition  = each { ( "||" | "or" ) each }        each = test { ( "&&" | "and" ) test }
@@ -70,7 +70,7 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What a table has for the scalar at `path`; without an entry, or a default, nothing."""
+    """The table's entry for the scalar at `path`; without one, the default."""
 
     path: Path
     table: tuple[tuple[str, str | bool | None], ...]
@@ -99,7 +99,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """Whether the list at `path` has a member that equals the literal, or the text has it in it."""
+    """Whether the list at `path` has a member equal to the literal, or the text contains it."""
 
     path: Operand
     literal: Literal
@@ -131,21 +131,21 @@ Condition = Comparison | OneOf | Contains | All | AnyOf | Not
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Texts one after the other; the parts that are plain `str` are written as they are."""
+    """Texts joined into one; a part that is a plain `str` is literal text."""
 
     parts: tuple[Single | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Alternatives:
-    """The first option that is there and not empty."""
+    """The first option that is present and not empty."""
 
     options: tuple[Single | Joined, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Unordered:
-    """A list whose order means nothing, by the integration's word: it is no part of a grammar."""
+    """A list whose order means nothing, as the integration declares; not part of the grammar."""
 
     value: Single | Joined | Alternatives
 
@@ -178,7 +178,7 @@ def speaks_of_parent(expression: Expression) -> bool:
 
 
 def literals_of(condition: Condition) -> set[Literal]:
-    """What a condition compares with."""
+    """The literals that a condition compares with."""
     match condition:
         case Comparison(literal=literal) | Contains(literal=literal):
             return {literal}
@@ -191,7 +191,7 @@ def literals_of(condition: Condition) -> set[Literal]:
 
 
 def names_used(expression: Expression) -> set[str]:
-    """Keys of the record itself that an expression looks at."""
+    """The top-level keys of the record that an expression reads."""
     match expression:
         case Path(segments):
             return {segment for segment in segments[:1] if isinstance(segment, str)}

@@ -1,7 +1,7 @@
 """The `fields` part of provider_data: the expression that finds each field of a stream in a record.
 
-The module checks what every kind of provider requires of it. The grammar of an expression is in
-`expressions`.
+The module makes the checks that are common to all kinds of providers. The grammar of an expression
+is in `expressions`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
 def parsed(fields: Mapping[str, str], unordered: Collection[str] = ()) -> FieldMap:
-    """The map as the engine takes it; the lists in `unordered` fields are sets."""
+    """The map in the engine's form; lists in the fields of `unordered` count as sets."""
     return {
         name: _as_set(parse(text)) if name in unordered else parse(text)
         for name, text in fields.items()
@@ -65,9 +65,7 @@ def key_fields(stream: str) -> tuple[str, ...]:
 
 
 def check_streams(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise `ValueError` for what is no stream's name, and for a stream whose fields do not say
-    what identifies a record.
-    """
+    """Raise `ValueError` for an invalid name of a stream, and for a stream without key fields."""
     for stream in fields_by_stream:
         if not _NAME.fullmatch(stream):
             raise ValueError(f"streams has {stream!r}, which is not a stream's name")
@@ -84,15 +82,16 @@ def check_streams(fields_by_stream: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def _keys_of(stream: str) -> tuple[type, ...]:
-    """What may identify a record; an event, which nothing else refers to, also by two fields."""
+    """The expressions allowed for a key; an event's key may join fields: nothing refers to it."""
     return (Path, Joined) if stream == "signin_events" else (Path,)
 
 
 Fields = Annotated[
     dict[str, str],
     Field(
-        description="Field to expression, e.g. email: profile.email. What identifies a record is "
-        "required: external_id, of group_memberships group_external_id and member_external_id."
+        description="Field to expression, e.g. email: profile.email. The fields that identify a "
+        "record are required: external_id; in group_memberships, group_external_id and "
+        "member_external_id."
     ),
     AfterValidator(_checked),
 ]
@@ -100,6 +99,7 @@ Fields = Annotated[
 Unsorted = Annotated[
     list[str],
     Field(
-        description="Fields whose lists have no order, such as roles: another order is no change."
+        description="Fields whose lists have no order, such as roles: a different order does not "
+        "count as a change."
     ),
 ]

@@ -1,7 +1,7 @@
 """Names in braces, such as `{organization_id}`, in a path or parameter.
 
-They are filled in when a source opens; `{from}` and `{to}`, when a period is read. Nothing is
-evaluated, and other braces stay as they are.
+They are replaced when a source opens; `{from}` and `{to}` are replaced when a period is read.
+Nothing is evaluated, and other braces stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from elt_assets.errors import InvalidInput
 
 TEMPLATE_NAMES = ("organization_id", "integration_id")
 PERIOD_NAMES = ("from", "to")
-"""Beginning and end of what is asked for, in streams that are read a period at a time."""
+"""Beginning and end of the period, in streams that are read a period at a time."""
 
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}", re.ASCII)
 
@@ -35,5 +35,5 @@ def filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def emptied(text: str) -> str:
-    """`text` without the names in braces that are left in it."""
+    """`text` without the names in braces that were not replaced."""
     return _NAME.sub("", text)

@@ -60,7 +60,7 @@ def test_a_file_is_read_once_its_proof_is_there(
 def test_a_checksum_of_another_content_is_no_proof(folder: Path, users: OpenFiles) -> None:
     drop(folder, "users.csv", ROWS[:-8])
     drop(folder, "users.csv.sha256", DIGEST.encode())
-    with pytest.raises(RetryableError, match="it is not there in full"):
+    with pytest.raises(RetryableError, match="it is not complete"):
         read(users("users.csv", complete={"checksum": "{name}.sha256"}))
 
 

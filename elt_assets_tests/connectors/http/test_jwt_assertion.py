@@ -188,7 +188,7 @@ def test_a_signature_that_the_endpoint_refuses_says_what_to_check(
         ("{}", {}, "is JSON without a private_key"),
         ("{broken", {}, "is JSON without a private_key"),
         (pem(ec_key()), {"issuer": "i"}, "holds no private key for RS256"),
-        (pem(rsa_key()), {}, "does not say who signs; give issuer"),
+        (pem(rsa_key()), {}, "does not name the issuer; set issuer"),
     ],
 )
 def test_a_key_that_cannot_sign_is_named_and_nothing_is_sent(

@@ -90,11 +90,11 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "an error": (lambda: filled(b"1,", b'{"items":[],"error":['), "unreadable at 'error'"),
     "other keys": (
         lambda: b"{" + b",".join(b'"%d":1' % n for n in range(SIZE // 11)) + b"}",
-        "where its list of records ends",
+        "the end of its list of records",
     ),
     "a list twice": (
         lambda: filled(b"1,", b'{"items":[],"items":['),
-        "where its list of records ends",
+        "the end of its list of records",
     ),
     "inside a record": (
         lambda: filled(b"1,", b'{"items":[{"a":[', b"]}]}"),

@@ -136,7 +136,7 @@ def test_messages_show_keys_shortened_and_never_values() -> None:
 @pytest.mark.parametrize("key", ["error", "errors"])
 def test_an_error_beside_the_records_is_not_a_full_answer(key: str) -> None:
     for value in ("boom", ["a"], {"code": 1}):
-        assert f"carries '{key}' beside its records" in complaint(
+        assert f"carries '{key}' next to its records" in complaint(
             {"data": {"items": []}, key: value}
         )
     values: tuple[object, ...] = (None, "", [], {}, False, 0)

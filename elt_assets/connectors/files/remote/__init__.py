@@ -1,1 +1,1 @@
-"""Files that lie on another machine: listed, fetched, and read here as those of a folder are."""
+"""Files on another machine: listed, fetched, and then read like files of a local folder."""

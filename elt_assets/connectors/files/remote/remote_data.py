@@ -36,7 +36,7 @@ def _host_key(value: str) -> str:
             raise ValueError
     except (binascii.Error, ValueError):
         raise ValueError(
-            "write the server's public key as ssh-keyscan prints it behind the name: "
+            "write the server's public key as ssh-keyscan prints it, without the server's name: "
             "ssh-ed25519 AAAA…"
         ) from None
     return f"{parts[0]} {parts[1]}"
@@ -54,7 +54,7 @@ def _place(value: str, scheme: str, example: str) -> str:
 
 
 def _sftp(value: str) -> str:
-    return _place(value, "sftp", "sftp://drops.acme.example:22/outgoing, the user apart")
+    return _place(value, "sftp", "sftp://drops.acme.example:22/outgoing, with the user in user")
 
 
 def _s3(value: str) -> str:
@@ -67,7 +67,7 @@ def _endpoint(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"the URL {error}") from None
     if not origin.is_private:
-        raise ValueError("plain http sends what is in the files in the clear; use https")
+        raise ValueError("plain http sends the files' contents unencrypted; use https")
     return value.rstrip("/")
 
 
@@ -84,10 +84,14 @@ class SftpRemote(_Model):
     url: Annotated[str, Field(max_length=2048), AfterValidator(_sftp)] = Field(
         description="Server and folder, e.g. sftp://drops.acme.example/outgoing."
     )
-    user: str = Field(min_length=1, max_length=256, description="Who logs in; needs to read alone.")
+    user: str = Field(
+        min_length=1, max_length=256, description="The user to log in as; needs read access only."
+    )
     password: Secret | None = Field(None, description="Where the password is kept.")
     key: Secret | None = Field(
-        None, description="Or where the private key is kept, as PEM or OpenSSH writes it, unlocked."
+        None,
+        description="Or where the private key is kept, in PEM or OpenSSH format, without a "
+        "passphrase.",
     )
     host_keys: list[Annotated[str, AfterValidator(_host_key)]] = Field(
         min_length=1,
@@ -109,9 +113,13 @@ class S3Remote(_Model):
     url: Annotated[str, Field(max_length=2048), AfterValidator(_s3)] = Field(
         description="Bucket and prefix, e.g. s3://acme-drops/outgoing."
     )
-    region: str = Field("us-east-1", pattern=r"^[a-z0-9-]{1,64}$", description="Its region.")
+    region: str = Field(
+        "us-east-1", pattern=r"^[a-z0-9-]{1,64}$", description="Region of the bucket."
+    )
     endpoint: Annotated[str, Field(max_length=2048), AfterValidator(_endpoint)] | None = Field(
-        None, description="Address of storage that is not Amazon's; the bucket stands in the path."
+        None,
+        description="Address of storage that is not Amazon's. The bucket is then in the path of "
+        "requests.",
     )
     access_key: str | SecretRef = Field(description="The access key's id, or where it is kept.")
     secret_key: Secret = Field(description="Where the secret access key is kept.")
@@ -121,7 +129,7 @@ class S3Remote(_Model):
 
     @property
     def endpoint_used(self) -> str:
-        """The address that requests go to."""
+        """The address to which requests are sent."""
         return self.endpoint or f"https://s3.{self.region}.amazonaws.com"
 
 

@@ -1,7 +1,7 @@
 """A folder on another machine, as the folder of a files integration.
 
-A file is fetched whole into a temporary file before it is read: what changes on the other machine
-meanwhile cannot change what is read.
+A file is fetched whole into a temporary file before it is read. A change on the other machine
+therefore cannot affect the records while they are read.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class RemoteFolder(Folder):
 
     @property
     def named(self) -> str:
-        """How messages call it."""
+        """The folder's name in messages."""
         return self.url
 
     def matching(self, pattern: str) -> list[File]:
-        """The files whose names match, in their order, complete or not."""
+        """The files whose names match, sorted by name, complete or not."""
         found = [
             _file(one)
             for one in self.storage.listed(pattern)
@@ -42,7 +42,7 @@ class RemoteFolder(Folder):
         return sorted(found, key=lambda file: file.name)
 
     def open(self, file: File) -> IO[bytes]:
-        """The file's bytes, fetched. Raises `PermanentError` for another than was found."""
+        """Fetch the file. Raises `PermanentError` if it is not the one that the listing found."""
         there = [one for one in self.storage.listed(_literal(file.name)) if _file(one) == file]
         if not there:
             raise changed(file.name, "has changed or is gone")
@@ -56,13 +56,13 @@ class RemoteFolder(Folder):
         return content
 
     def check_unchanged(self, file: File, raw: IO[bytes]) -> None:
-        """What was fetched stays as it is."""
+        """Do nothing: nothing changes the fetched copy."""
 
 
 def remote_folder(
     config: FilesData, remote: SftpRemote | S3Remote, *, secrets: Secrets, limits: FetchLimits
 ) -> RemoteFolder:
-    """The folder that provider_data means. Nothing is sent before it is looked at."""
+    """The remote folder for this provider_data. Nothing is sent before its first listing."""
     storage: Storage
     if isinstance(remote, S3Remote):
         from elt_assets.connectors.files.remote.s3 import S3Storage

@@ -28,7 +28,7 @@ from elt_assets.errors import PageUnreadable, PermanentError, ProviderUnavailabl
 
 _WILD = re.compile(r"[*?\[]")
 _AT_ONCE = 1_000
-"""Objects of one answer; there are never more."""
+"""Objects of one answer, the most that S3 allows."""
 _RESULT = ("ListBucketResult", "Contents")
 
 
@@ -64,7 +64,7 @@ class S3Storage:
     def listed(self, pattern: str) -> list[RemoteFile]:
         """The objects whose names below the prefix match, `*` matching within a folder."""
         found = []
-        # What stands before the first wildcard narrows the listing.
+        # The part of the pattern before its first wildcard narrows the listing.
         begins = self._prefix + _WILD.split(pattern, maxsplit=1)[0]
         steps = pattern.split("/")
         for seen, one in enumerate(self._contents(begins)):
@@ -77,7 +77,7 @@ class S3Storage:
         return found
 
     def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
-        """Write the object's bytes into a file. Raises as `listed`."""
+        """Write the object's bytes to `into`. Raises as `listed`, and if the object changed."""
         what = file.name
         url = f"{self._bucket}/{quote(self._prefix + file.name, safe='/-_.~')}"
         try:
@@ -88,14 +88,14 @@ class S3Storage:
             raise changed(file.name, "is gone") from None
         if headers.get("etag", "").strip('"') != file.mark:
             raise changed(file.name, "has changed")
-        # What was stored as compressed for the way is not that long once it is here.
+        # The client decodes an object with a Content-Encoding, which changes its length.
         if into.tell() != file.size and "content-encoding" not in headers:
             raise ProviderUnavailable(
-                f"{file.name} was cut short: {into.tell():,} of {file.size:,} bytes came"
+                f"{file.name} was cut short: {into.tell():,} of {file.size:,} bytes arrived"
             )
 
     def close(self) -> None:
-        """End what is under way."""
+        """End requests that are under way."""
         self._client.close()
 
     def _contents(self, prefix: str) -> Iterator[RemoteFile]:
@@ -123,7 +123,7 @@ class S3Storage:
             if result.get("IsTruncated") != "true":
                 return
             if not isinstance(token, str) or not token or params.get("continuation-token") == token:
-                raise ProviderUnavailable(f"{what} is cut short and does not say how it goes on")
+                raise ProviderUnavailable(f"{what} is cut short, without a token to continue")
             params["continuation-token"] = token
 
     def _read(self, what: str, response: Response) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _found(one: dict[str, Any]) -> RemoteFile:
     try:
         modified = datetime.fromisoformat(one["LastModified"])
         mark = str(one["ETag"]).strip('"')
-        # Before 1970 the arithmetic would round otherwise; no object is that old.
+        # For times before 1970 `int` would round up, but no object is that old.
         moment = int(modified.timestamp() * 1000) * 10**6
         return RemoteFile(unquote(one["Key"]), int(one["Size"]), moment, mark)
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Files of an SFTP server: listed and fetched over connections whose host key is a known one."""
+"""Files of an SFTP server, listed and fetched over connections whose host key is configured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SftpStorage:
         self._host, self._port = parts.hostname or "", parts.port or _PORT
         self._folder = parts.path or "/"
         self.requests = 0
-        """Connections so far."""
+        """Connections opened so far."""
 
     def listed(self, pattern: str) -> list[RemoteFile]:
         """The files whose names match. Raises `ProviderUnavailable` or `ProviderRefused`."""
@@ -63,7 +63,7 @@ class SftpStorage:
                         name = f"{folder}/{entry.filename}".lstrip("/")
                         if not fnmatchcase(entry.filename, step) or "/" in entry.filename:
                             continue
-                        # Links are neither: they are not followed.
+                        # A link has neither mode, so it is not followed.
                         mode = entry.st_mode or 0
                         if not last and stat.S_ISDIR(mode):
                             inner.append(name)
@@ -73,7 +73,7 @@ class SftpStorage:
             return found
 
     def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
-        """Write the file's bytes into another. Raises as `listed`."""
+        """Write the file's bytes to `into`. Raises as `listed`, and if the file changed."""
         with self._connected(self._limits.page_timeout) as client:
             path = f"{self._folder}/{file.name}"
             with client.open(path, "rb") as content:
@@ -83,10 +83,10 @@ class SftpStorage:
                 too_large = PageUnreadable(
                     f"{file.name} has more than {most:,} bytes (ELT_ASSETS_FILE_BYTES)"
                 )
-                # A list is made of all the pieces that the server says it has.
+                # Checked first: prefetching lists all pieces of the size that the server states.
                 if file.size > most:
                     raise too_large
-                # So many and no more: what is not read yet is held in memory.
+                # The number of requests is limited: pieces that are not read yet are in memory.
                 content.prefetch(file.size, max_concurrent_requests=_AHEAD)
                 size = 0
                 while piece := content.read(_CHUNK):
@@ -96,11 +96,11 @@ class SftpStorage:
                     into.write(piece)
             if size != file.size:
                 raise ProviderUnavailable(
-                    f"{file.name} was cut short: {size:,} of {file.size:,} bytes came"
+                    f"{file.name} was cut short: {size:,} of {file.size:,} bytes arrived"
                 )
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: each listing and each file closes its own connection."""
 
     @contextmanager
     def _connected(self, seconds: float) -> Iterator[paramiko.SFTPClient]:
@@ -139,7 +139,7 @@ class SftpStorage:
 
     def _opened(self, transport: paramiko.Transport, deadline: Deadline) -> paramiko.SFTPClient:
         known = {tuple(key.split()) for key in self._remote.host_keys}
-        # Without this the server would choose the kind of its key, and show one that is not known.
+        # Otherwise the server could choose a kind of key that is not in `host_keys`.
         kinds = {kind for kind, _ in known}
         options = transport.get_security_options()
         options.key_types = [one for one in options.key_types if _kind(one) in kinds] or list(
@@ -190,7 +190,7 @@ class SftpStorage:
 
 
 def _kind(algorithm: str) -> str:
-    """The kind of key that an algorithm of signatures is for."""
+    """The kind of key that a signature algorithm belongs to."""
     return "ssh-rsa" if algorithm.startswith("rsa-sha2") else algorithm
 
 

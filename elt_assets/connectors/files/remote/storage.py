@@ -1,4 +1,4 @@
-"""What storage of files on another machine offers, whichever protocol it speaks."""
+"""The interface of storage on another machine, the same for every protocol."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import IO, Protocol
 from elt_assets.errors import PermanentError
 
 MOST_NAMES = 100_000
-"""Names that are looked at, so that a folder of millions costs no more."""
+"""Names of one listing, so that a folder with millions of names costs no more time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file as it was listed; `mark` is what the storage says of its content."""
+    """A file as it was listed; `mark` identifies its content (an ETag), or is empty."""
 
     name: str
     size: int
@@ -26,20 +26,20 @@ class Storage(Protocol):
 
     @property
     def requests(self) -> int:
-        """What was sent so far."""
+        """Requests sent so far."""
 
     def listed(self, pattern: str) -> list[RemoteFile]:
         """The files whose names match. Raises `ProviderUnavailable` or `ProviderRefused`."""
 
     def fetch(self, file: RemoteFile, into: IO[bytes]) -> None:
-        """Write the bytes of that file, and of no other that took its name, into another."""
+        """Write the file's bytes to `into`. Raises `PermanentError` if it is not the listed one."""
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
 
 
 def too_many(pattern: str, url: str) -> PermanentError:
-    """More names than are looked at."""
+    """The error for a folder with more than `MOST_NAMES` names."""
     return PermanentError(
         f"more than {MOST_NAMES:,} names are in {url}, the most that are looked at for "
         f"{pattern!r}: name a folder with fewer of them"

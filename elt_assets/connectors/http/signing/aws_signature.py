@@ -22,7 +22,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 @dataclass(frozen=True, slots=True)
 class AwsSignature:
-    """Signs with an access key, each time with the time of now."""
+    """Signs each request with an access key and the current time."""
 
     access_key: str | SecretRef
     secret_key: SecretRef
@@ -33,14 +33,14 @@ class AwsSignature:
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the secret key is kept, and the other inputs of the signature."""
         return (
             f"check the secret key in {named(self.secret_key)}, region, service, and this "
             "machine's clock"
         )
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The key of now, in what signs one request."""
+        """A signing function with the keys, read from their references now."""
         access = self.access_key
         if isinstance(access, SecretRef):
             access = sendable(access, secrets)
@@ -51,7 +51,7 @@ class AwsSignature:
         return Credentials(headers, {}, partial(self._headers, access, key))
 
     def renew(self, refused: Credentials) -> bool:
-        """Signing again gives nothing better."""
+        """False: the same key would sign again."""
         return False
 
     def _headers(self, access: str, key: str, request: UnsignedRequest) -> dict[str, str]:
@@ -92,7 +92,7 @@ class AwsSignature:
         )
         lines = [
             request.method,
-            # S3 alone takes the path as it is sent; the others encode it once more.
+            # Only S3 signs the path as it is sent; the other services encode it once more.
             path if self.service == "s3" else quote(path, safe="/-_.~"),
             "&".join(f"{name}={value}" for name, value in query),
             *(f"{name}:{headers[name]}" for name in names),

@@ -25,7 +25,7 @@ VALUE_NAMES = ("signature", "timestamp")
 
 @dataclass(frozen=True, slots=True)
 class Hmac:
-    """Signs what is sent, each time with the time of now."""
+    """Signs each request with a shared key and the current time."""
 
     key: SecretRef
     key_encoding: Literal["text", "base64", "hex"]
@@ -40,15 +40,15 @@ class Hmac:
 
     @property
     def advice(self) -> str:
-        """Name the reference."""
+        """Name where the key is kept, and the other inputs of the signature."""
         return f"check the key in {named(self.key)}, what is signed, and this machine's clock"
 
     def credentials(self, secrets: Secrets) -> Credentials:
-        """The key of now, in what signs one request."""
+        """A signing function with the key, read from its reference now."""
         return Credentials({}, {}, partial(self._headers, self._key(secrets)))
 
     def renew(self, refused: Credentials) -> bool:
-        """Signing again gives nothing better."""
+        """False: the same key would sign again."""
         return False
 
     def _headers(self, key: bytes, request: UnsignedRequest) -> dict[str, str]:
@@ -92,7 +92,7 @@ class Hmac:
                 case "hex":
                     return bytes.fromhex(text)
         except (binascii.Error, ValueError):
-            # What the library says may quote the key.
+            # The library's message may quote the key.
             raise SecretMissing(
                 f"{named(self.key)} does not hold a key in {self.key_encoding}; correct "
                 "key_encoding in auth, or the secret"
