@@ -85,7 +85,7 @@ class Server:
         self._graphql.call(lambda dagster: dagster.terminate_runs(list(run_ids)))
 
     def run(self, run_id: str) -> Run:
-        """One run. Raises `NotFound`."""
+        """The run with this id. Raises `NotFound`."""
         found = next(self.runs({"runIds": [run_id]}), None)
         if found is None:
             raise NotFound(f"{self._url} has no run {run_id}; `elt-assets list` shows the newest")
@@ -145,7 +145,7 @@ class Server:
                 return events, after
 
     def partition_keys(self) -> list[str]:
-        """Every integration that the server knows, in its order."""
+        """Every integration that the server knows, in the server's order."""
         for node in self._ask("PartitionedAssets")["assetNodes"]:
             if (node["partitionDefinition"] or {}).get("name") == PARTITIONS:
                 found = self._ask_about("PartitionKeys", node["assetKey"]["path"])

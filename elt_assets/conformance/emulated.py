@@ -202,7 +202,7 @@ def unstable(at: Trial) -> Finding:
 
 
 def probe(at: Trial) -> Finding:
-    """Present, gone and unknown are told apart."""
+    """A probe tells present, gone and unknown records apart."""
     emulator = at.emulator
     faults = []
     with at.bench.source() as source:

@@ -132,7 +132,7 @@ def credentials(at: Visit) -> Finding:
 
 
 def permissions(at: Visit) -> Finding:
-    """Warn of empty columns, because a missing permission shows as such."""
+    """Warn of empty columns, which are the sign of a missing permission."""
     if warnings := [text for text in at.bench.preview().warnings if " is empty in " in text]:
         return Finding("permissions", CheckOutcome.WARNED, "; ".join(warnings))
     return Finding(

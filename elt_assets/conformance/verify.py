@@ -28,7 +28,7 @@ Listener = Callable[[Finding], None]
 
 
 def _unheard(_: Finding) -> None:
-    """The default listener: the caller reads the report instead."""
+    """The default listener, which ignores findings: the caller reads the report."""
 
 
 def verify(

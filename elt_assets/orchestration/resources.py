@@ -30,7 +30,7 @@ from elt_assets.telemetry import logs
 
 
 class WarehouseResource(DuckDBResource):
-    """The DuckDB side: a file for each integration, and connections that read across files.
+    """The warehouses: a DuckDB file for each integration, and connections that read across files.
 
     `warehouses()` opens files, one integration at a time and under its lock. `get_connection` is
     the connection of dagster-duckdb, by default in memory, for
@@ -51,7 +51,7 @@ class WarehouseResource(DuckDBResource):
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that is always closed; the parent's leaks when the block raises."""
+        """A connection that is always closed; the parent class leaks it if the block raises."""
         settings = load_settings()
         limits: dict[str, Any] = {
             "threads": self.threads or settings.warehouse_threads,
@@ -76,7 +76,7 @@ class WarehouseResource(DuckDBResource):
 
 
 class OperationalResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The operational side: registry, latest tables and ledger, through ADBC only."""
+    """The operational database: registry, latest tables and ledger, through ADBC only."""
 
     path: str | None = Field(
         default=None, description="A SQLite file, in place of the database of the settings."

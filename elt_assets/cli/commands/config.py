@@ -93,7 +93,7 @@ def secure(reader: str | None, no_reader: bool, row_security: bool | None, as_js
     from elt_assets.sync.service import SyncService
 
     settings = load_settings()
-    # First, because a home that others can write to is not opened.
+    # This comes first, because a home that others can write to is not opened.
     tightened = secure_files(settings)
     with SyncService.open(settings) as platform:
         database = platform.database

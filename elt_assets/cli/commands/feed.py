@@ -78,7 +78,7 @@ def add(
     secret: str | None,
     as_json: bool,
 ) -> None:
-    """Register a consumer: it pulls with a token, printed once; or entries go to its --webhook."""
+    """Register a consumer and print its token, once; with --webhook, send entries instead."""
     if fields and names_only:
         raise click.UsageError("--field and --names-only exclude each other")
     target = _webhook(webhook, secret)

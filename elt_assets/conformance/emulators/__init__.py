@@ -1,7 +1,7 @@
 """Emulators of well-known providers, written from their public documentation.
 
-Each is described in a YAML file of its provider's name. They share no code with the connectors and
-presets that are checked against them.
+Each is described in a YAML file named after its provider. They share no code with the connectors
+and presets that are checked against them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One page: its rows, and the fields and headers that lead on."""
+    """One page: its rows, and the fields and headers that lead to the next page."""
 
     rows: Sequence[Row]
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -143,7 +143,7 @@ def _currency(syncing: int) -> str:
 
 
 def _link(partition: str, stream: str) -> Link:
-    """An integration's name that leads to its partition of the stream's latest table."""
+    """An integration's name as a link to its partition of the stream's latest table."""
     query = urlencode({"view": "partitions", "partition": partition})
     return Link.to(partition, f"/assets/{STREAMS[stream].latest}?{query}")
 

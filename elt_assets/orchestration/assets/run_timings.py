@@ -17,7 +17,7 @@ _SHOWN = {"extract": "fetch"}
 
 
 class RunTimings:
-    """The timings of one attempt, which begins with the object."""
+    """The timings of one attempt, from the creation of this object on."""
 
     def __init__(self) -> None:
         self._begun_at = time.time()

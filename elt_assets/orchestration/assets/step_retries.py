@@ -20,7 +20,7 @@ Context = dg.OpExecutionContext | dg.AssetExecutionContext | dg.AssetCheckExecut
 REPORT_RETRIES = dg.RetryPolicy(
     max_retries=2, delay=1.0, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
-"""The retries of a step that reads the stores and reports: another process may hold them."""
+"""The retries of a step that reads the stores and reports: another process may hold a lock."""
 
 _TERMINATED = (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 

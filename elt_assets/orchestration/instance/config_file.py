@@ -1,7 +1,7 @@
 """The dagster.yaml of an installation, written from the settings.
 
-An unchanged file follows the settings. A file that a person changed is kept, and an error if it
-contradicts the settings.
+An unchanged file follows the settings. A file that a person changed is kept; if it contradicts the
+settings, that is an error.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _refuse_missing_section(path: Path, text: str, section: str, needed: str, na
 def _refuse_missing_modules(path: Path, text: str) -> None:
     """Raise `InvalidInput` if `text` names a module of elt_assets that does not exist.
 
-    Dagster would end with a traceback. The file is of a version with another layout.
+    Dagster would end with a traceback. Such a file comes from a version with another layout.
     """
     for module in _OWN_MODULES.findall(text):
         try:

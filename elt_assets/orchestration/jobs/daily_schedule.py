@@ -25,7 +25,7 @@ lets the later stream find the file free."""
 
 
 def daily_requests(plan: RangePlan, wanted: Collection[str], day: str) -> list[dg.RunRequest]:
-    """Runs that sync every wanted integration once on `day` (an ISO date), in their turn.
+    """Runs that sync every wanted integration once on `day` (an ISO date), in queue order.
 
     The day is in the sync id and in the run key, so a repeated tick launches nothing twice, and a
     run that is launched anyway continues the day's sync.

@@ -42,8 +42,8 @@ def event_job(at: Placement = STANDALONE) -> Job:
     keys = [at.key(asset.name) for asset in EVENT_ASSETS]
     return dg.define_asset_job(
         at.name(JOB),
-        # Only the blocking checks. The others, planned with every run and skipped, would hide the
-        # results of the daily checks.
+        # The selection has only the blocking checks. The others would be planned with every run and
+        # skipped, which would hide the results of the daily checks.
         selection=dg.AssetSelection.assets(*keys).without_checks()
         | dg.AssetSelection.checks(*guards(at)),
         executor_def=_executor,

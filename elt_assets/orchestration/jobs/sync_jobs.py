@@ -67,15 +67,16 @@ def job_name(stream: Stream) -> str:
     return STANDALONE.job(stream)
 
 
-# A job for each stream, because a run is planned for every asset and partition in it: in a common
-# run, an integration without groups would be planned for them, and fail with the others.
+# Each stream has a job, because a run is planned for every asset and partition in it: in a common
+# run, an integration without groups would be planned for groups, and would show as failed whenever
+# the run fails.
 @cache
 def sync_job(stream: Stream, at: Placement = STANDALONE) -> Job:
     """The job that syncs a stream."""
     return dg.define_asset_job(
         at.job(stream),
-        # A selection of assets includes their checks. Planned with every run and skipped, they
-        # would hide the result of the last real check.
+        # A selection of assets includes their checks. These would be planned with every run and
+        # skipped, which would hide the result of the last real check.
         selection=dg.AssetSelection.assets(
             *(at.table(stream, stage) for stage in Stage)
         ).without_checks(),

@@ -1,6 +1,6 @@
-"""The feed sensor: delivers webhooks, deletes entries beyond their room, observes `change_feed`.
+"""The feed sensor: delivers webhooks, keeps the feed within its size, observes `change_feed`.
 
-`elt-assets serve-feed` delivers at once; where it does not run, this sensor does.
+`elt-assets serve-feed` delivers at once; where it does not run, this sensor delivers.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,7 +1,7 @@
 """The report sensor: keeps the fleet report current while syncs settle.
 
 It writes the report itself. A run would wait in the queue behind the very syncs that it is about.
-A schedule would not do: the duration of the daily sync varies, and troubles must show at once.
+A schedule would not do: the duration of the daily sync varies, and problems must show at once.
 """
 
 # Dagster reads the annotations of decorated functions as they are, so nothing is postponed.

@@ -1,6 +1,6 @@
 """`python -m elt_assets.orchestration.web`: Dagster's web server with the request guard.
 
-Dagster has no setting for middleware; subclasses may extend its list.
+Dagster has no setting for middleware, so the method that lists it is replaced.
 """
 
 from __future__ import annotations

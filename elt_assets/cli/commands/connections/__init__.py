@@ -1,1 +1,1 @@
-"""Commands about what is connected, and by what."""
+"""Commands about integrations and connectors."""

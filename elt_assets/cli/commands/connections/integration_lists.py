@@ -79,7 +79,7 @@ def import_(file: IO[str], dry_run: bool, as_json: bool) -> int:
         )
         return 0
     done = "would be added" if dry_run else "added"
-    click.echo(f"{len(added):,} {done}, {unchanged:,} registered exactly so already.")
+    click.echo(f"{len(added):,} {done}, {unchanged:,} unchanged.")
     return 0
 
 

@@ -75,8 +75,8 @@ def events(count: int, users: int, signins: int, seed: int, as_json: bool) -> in
     """Load days of sign-in events from an API and from files, and compare the results.
 
     Some events come twice, some late, and some lines are malformed. The API fails for one day:
-    the steps that depend on it are skipped, those of the files are not. Then the day is repaired
-    and loaded again. The exit status is 0 only if every row is right.
+    the steps that depend on it are skipped, the steps of the files are not. Then the day is
+    repaired and loaded again. The exit status is 0 only if every row is right.
     """
     layout = DemoLayout(
         organizations=2, integrations=3, users=users, signins=signins, seed=seed, page_size=20

@@ -61,7 +61,7 @@ def dev(port: int, health_port: int | None, feed_port: int | None, workers: int)
     from elt_assets.orchestration.instance.opening import dagster_home, open_instance
 
     # Web server and daemon would create a new instance's tables at the same moment, and one of
-    # one of them would fail on tables that the other has half created.
+    # them would fail on tables that the other has half created.
     open_instance(settings).dispose()
     if broker is not None:
         check_broker(broker)

@@ -51,7 +51,7 @@ def test_a_list_is_imported_again_without_a_change(elt_assets: Command) -> None:
     tried = elt_assets("integrations", "import", "-", "--dry-run", stdin=text)
     assert (tried.status, tried.out) == (
         0,
-        "3 would be added, 0 registered exactly so already.\n",
+        "3 would be added, 0 unchanged.\n",
     )
     assert partitions(elt_assets) == []
     added = elt_assets("integrations", "import", "-", "--json", stdin=text)
@@ -59,7 +59,7 @@ def test_a_list_is_imported_again_without_a_change(elt_assets: Command) -> None:
     assert added.document == {"added": keys, "unchanged": 0, "dry_run": False}
     assert partitions(elt_assets) == keys
     again = elt_assets("integrations", "import", "-", stdin=text + lines(row(4)))
-    assert again.out == "1 added, 3 registered exactly so already.\n"
+    assert again.out == "1 added, 3 unchanged.\n"
 
 
 def test_an_export_is_a_list_of_all(elt_assets: Command) -> None:
@@ -69,7 +69,7 @@ def test_an_export_is_a_list_of_all(elt_assets: Command) -> None:
     found = [json.loads(line) for line in exported.out.splitlines()]
     assert found == [{"enabled": True} | one for one in rows]
     again = elt_assets("integrations", "import", "-", stdin=exported.out)
-    assert again.out == "0 added, 2 registered exactly so already.\n"
+    assert again.out == "0 added, 2 unchanged.\n"
 
 
 def test_a_list_may_be_csv(elt_assets: Command) -> None:
@@ -79,7 +79,7 @@ def test_a_list_may_be_csv(elt_assets: Command) -> None:
     writer.writerow(["rest", "org-001", "main", "", json.dumps(DATA, indent=2)])
     writer.writerow(["rest", "org-002", "main", "false", json.dumps(DATA)])
     done = elt_assets("integrations", "import", "-", stdin=f"\ufeff{text.getvalue()}")
-    assert (done.status, done.out) == (0, "2 added, 0 registered exactly so already.\n")
+    assert (done.status, done.out) == (0, "2 added, 0 unchanged.\n")
     listed = elt_assets("integrations", "list", "--json").document
     assert [one["enabled"] for one in listed] == [True, False]
 
@@ -96,7 +96,7 @@ def test_a_list_may_be_csv(elt_assets: Command) -> None:
         (row(2, provider_data="{,}"), "provider_data"),
         (row(1), "org-001:main is in the list twice"),
         (row(1, organization_id="ORG-001"), "only in upper and lower case"),
-        ([1], "is no object"),
+        ([1], "is not an object"),
     ],
 )
 def test_one_wrong_line_keeps_the_whole_list_out(
