@@ -1,8 +1,8 @@
 """Members of SCIM groups: records inside the records of another listing.
 
 The module takes the members out of each page of groups, and decides what an unreadable group means
-for completeness. A page of groups is one page of members, so that every position is the listing's
-own.
+for completeness. Each page of groups becomes one page of members, so that positions are those of
+the listing of groups.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class _Groups(msgspec.Struct, frozen=True):
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """The listing's own cursor, how many groups came before it, and why not all of them count."""
+    """A cursor: the position in the listing of groups and the number of groups before it.
+
+    `short` is the reason why the members are incomplete, if a group could not be read.
+    """
 
     at: Any
     listed: int = 0
@@ -53,37 +56,37 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class ScimMembers(ListsOnly):
-    """Who is in which group, out of a listing of groups with their members."""
+    """The memberships of all groups, from a listing of groups with their members."""
 
     def __init__(self, groups: Source, one: Callable[[str], Any], client: Client) -> None:
-        """`groups` are listed with their members; `one` asks by `client` for one of them."""
+        """`groups` lists groups with their members; `one` requests a group through `client`."""
         self._groups = groups
         self._one = one
         self._client = client
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A page is made to be the list."""
+        """Empty: a page is itself the list of members."""
         return ()
 
     @property
     def fields(self) -> FieldMap:
-        """SCIM says where a member's id stands."""
+        """The fields of a member, whose places SCIM defines."""
         return _FIELDS
 
     @property
     def resumable(self) -> bool:
-        """As the listing of groups is."""
+        """Whether the listing of groups is resumable."""
         return self._groups.resumable
 
     @property
     def snapshot(self) -> bool:
-        """As the listing of groups is."""
+        """Whether the listing of groups is a snapshot."""
         return self._groups.snapshot
 
     @property
     def waits_for_provider(self) -> bool:
-        """For the answer to each page."""
+        """True: the reader waits for the answer to each page."""
         return True
 
     @property
@@ -93,11 +96,11 @@ class ScimMembers(ListsOnly):
 
     @property
     def probes(self) -> bool:
-        """A group can be asked for with its members."""
+        """True: a group can be requested with its members."""
         return True
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask for the affected groups with their members, once each."""
+        """Request each affected group with its members, once."""
         return probe_memberships(missing, listed, self._members, self._client)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
@@ -121,12 +124,12 @@ class ScimMembers(ListsOnly):
             )
 
     def otherwise(self) -> None:
-        """From now on list groups with pages of another length."""
+        """From now on list groups with another page size."""
         if isinstance(self._groups, ListsOtherwise):
             self._groups.otherwise()
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
         self._groups.close()
 
     def _members(self, group: str) -> ListedMembers | None:
@@ -150,11 +153,13 @@ def _resumed(cursor: Cursor | None) -> _Place:
     try:
         return msgspec.convert(cursor, _Place)
     except msgspec.ValidationError:
-        raise PermanentError("the saved position is not one of SCIM groups; start anew") from None
+        raise PermanentError(
+            "the saved position is not one of SCIM groups; start a new sync"
+        ) from None
 
 
 def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
-    """All members on a page as one list, whose they are, and how many groups are unreadable."""
+    """All members on a page as one list, their groups, and the number of unreadable groups."""
     lists, parents, unreadable = [], [], 0
     try:
         page = msgspec.json.decode(body, type=_Groups)
@@ -168,7 +173,7 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
             USUAL_LIMITS.check_count(bytes(group.members), (), "a group")
             count = len(msgspec.json.decode(group.members, type=list[msgspec.Raw]))
             if count:
-                # Bytes stay bytes: only the brackets go.
+                # The members' JSON is copied as bytes, without the brackets of its list.
                 lists.append(bytes(group.members).strip()[1:-1])
                 parents.append((key, count))
     except msgspec.ValidationError:
@@ -177,7 +182,7 @@ def _members(body: bytes) -> tuple[bytes, tuple[tuple[str, int], ...], int]:
 
 
 def _key(value: Any) -> str | None:
-    """An id as the mapping reads it, whole numbers in digits."""
+    """An id as the mapping of records reads it; a whole number as its digits, None if unusable."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):

@@ -1,8 +1,8 @@
 """Normalize SCIM as servers write it to the form that RFC 7643 defines.
 
-It covers names of attributes and schemas in any case, those that an integration's own fields name
-among them. E-mail addresses and members may be plain values, references or without a list, and
-`primary` may be text. Empty lists are dropped.
+Names of attributes and schemas may be in any case, also those that an integration's own fields use.
+E-mail addresses and members may be plain values or references, or stand without a list, and
+`primary` may be text. E-mail addresses without a value are dropped.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ _ANYTHING = msgspec.json.Decoder(float_hook=float)
 
 
 class ScimDialect(PageDialect):
-    """What one integration reads, and the names by which it does."""
+    """The SCIM dialect of one integration, with the names that its fields use."""
 
     def __init__(self, own: Collection[Expression] = ()) -> None:
-        """`own` are expressions whose names hold where RFC 7643 has none.
+        """The names in the expressions `own` are canonical where RFC 7643 does not define a name.
 
-        In schemas that are not of RFC 7643 they hold alone: other names there are kept.
+        In schemas outside RFC 7643 only these names are canonical; other names there are kept.
         """
         self._own: dict[str, str] = {}
         for expression in own:
@@ -98,14 +98,14 @@ class ScimDialect(PageDialect):
         self._names = self._own | {name.lower(): name for name in _NAMES}
 
     def expression(self, expression: Expression) -> Expression:
-        """The expression with the names that a page in canonical form has."""
+        """The expression with its names in canonical form, as pages have them."""
         renamed: Expression = self._expression(expression)
         return renamed
 
     def body(self, body: bytes) -> bytes:
-        """A list response or a resource in canonical form; the same bytes where it is in it.
+        """A list response or a resource in canonical form; the same bytes if it already is.
 
-        A body that cannot be read is left as it is: the envelope says what is wrong with it.
+        A body that cannot be read is returned as it is: the envelope reports what is wrong.
         """
         try:
             page = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -128,7 +128,7 @@ class ScimDialect(PageDialect):
         return msgspec.json.encode(renamed | {"Resources": kept})
 
     def _alone(self, body: bytes) -> bytes:
-        """A resource, or a list response that leaves its empty list out."""
+        """Normalize a resource, or a list response without `Resources`, which then gets null."""
         document = _ANYTHING.decode(body)
         found = self._record(document)
         schemas = found.get("schemas")
@@ -137,12 +137,12 @@ class ScimDialect(PageDialect):
         return body if found is document else msgspec.json.encode(found)
 
     def _renamed(self, value: dict[str, Any], known: Names | None = None) -> dict[str, Any]:
-        """`value` with canonical names; the same object where it has no others."""
+        """`value` with canonical names; the same object if its names are canonical already."""
         known = self._names if known is None else known
         names = {key: known.get(key.lower(), key) for key in value}
         if all(key == name for key, name in names.items()):
             return value
-        # Where both spellings stand, the canonical one holds.
+        # If both spellings occur, the canonical one is used.
         return {name: value[key] for key, name in names.items() if key == name or name not in value}
 
     def _record(self, record: Any) -> Any:
@@ -166,7 +166,7 @@ class ScimDialect(PageDialect):
         return named if all(inner[key] is one for key, one in named.items()) else inner
 
     def _below(self, key: str, known: Names | None) -> Names | None:
-        """The names that hold below a key: what another schema calls its own is its affair."""
+        """The canonical names below a key; below a schema outside RFC 7643, only `own` names."""
         return self._own if key.lower().startswith("urn:") and key not in _NAMES else known
 
     def _expression(self, part: Any) -> Any:
@@ -200,7 +200,7 @@ class ScimDialect(PageDialect):
 
 
 def _names_in(part: Any) -> list[str]:
-    """Every key that an expression looks at, however deep."""
+    """Every key that an expression uses, at any depth."""
     match part:
         case Path(segments):
             return [

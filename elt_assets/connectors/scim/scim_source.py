@@ -1,8 +1,8 @@
 """SCIM 2.0 (RFC 7643, 7644, 9865): users and groups of any provider that implements it.
 
-The module turns what SCIM fixes (paths, shapes, the places of fields) into a REST configuration,
-and chooses the pagination and the page size that the provider advertises. Pages are read by the
-REST source.
+The module turns the paths, shapes and fields that SCIM defines into a REST configuration, and
+chooses the pagination and the page size that the provider advertises. The REST source reads the
+pages.
 """
 
 from __future__ import annotations
@@ -53,45 +53,52 @@ GROUP_FIELDS = {
 _MOST_CLAUSES = 20
 _FEWEST_CLAUSES = 3
 _MEMBER_LISTS = "member_lists"
-"""Groups once more, with nothing but their members."""
+"""A listing of groups with only their members."""
 
 
 class ScimIncremental(Strict):
-    """Reading only what changed, by meta.lastModified."""
+    """Reads only records that changed, by meta.lastModified."""
 
-    full_every: Duration = Field("7d", description="How often everything is read all the same.")
-    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+    full_every: Duration = Field("7d", description="How often all records are read nevertheless.")
+    overlap: Duration = Field(
+        "5m", description="How far before the newest known change the next extraction begins."
+    )
 
 
 class ScimData(Connection):
-    """provider_data of a SCIM 2.0 provider; api_endpoint is what /Users is appended to."""
+    """provider_data of a SCIM 2.0 provider; api_endpoint is the address without /Users."""
 
     filter: str | None = Field(
         None, max_length=2048, description='Only users that match, e.g. userType eq "Employee".'
     )
     attributes: list[str] = Field(
-        [], description="Attributes to ask for; all if empty. Those that fields need must be here."
+        [],
+        description="Attributes to request; all if empty. They must include those that fields use.",
     )
-    count: int = Field(100, ge=1, le=10_000, description="Users or groups a page, at most.")
+    count: int = Field(100, ge=1, le=10_000, description="Most users or groups of one page.")
     streams: list[Literal["users", "groups", "group_memberships"]] = Field(
         ["users"],
         min_length=1,
         description="What to read. Memberships are the members that /Groups lists with each "
-        "group; filter, attributes, fields and incremental are about users.",
+        "group; filter, attributes, fields and incremental apply to users only.",
     )
     unsupported: list[Literal["count", "attributes"]] = Field(
         [],
-        description="Query parameters that the server refuses; they are then not sent. attributes "
-        "includes excludedAttributes. A refusal that names the parameter is noticed by itself.",
+        description="Query parameters that the server refuses, so that they are not sent. "
+        "attributes includes excludedAttributes. A parameter that the server's refusal names is "
+        "left out automatically.",
     )
     pagination: Literal["auto", "index", "cursor"] = Field(
-        "auto", description="Cursors where /ServiceProviderConfig advertises them, or as said."
+        "auto",
+        description="auto uses cursors where /ServiceProviderConfig advertises them, and else an "
+        "index.",
     )
     fields: dict[str, FieldExpression] = Field(
-        {}, description="Further fields, or other places for the usual ones."
+        {}, description="Further fields, or other expressions for the usual ones."
     )
     incremental: ScimIncremental | None = Field(
-        None, description="Read what changed alone; the provider must filter by meta.lastModified."
+        None,
+        description="Read only what changed; the provider must filter by meta.lastModified.",
     )
 
     @model_validator(mode="after")
@@ -106,7 +113,7 @@ class ScimData(Connection):
 def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = False) -> RestData:
     """The REST configuration that reads the provider's users and groups.
 
-    `filters` says whether the provider takes filters; `count` is what a page may hold.
+    `filters` says whether the provider supports filters; `count` is the size of a page.
     """
     params: dict[str, Any] = {}
     if config.filter is not None:
@@ -126,7 +133,7 @@ def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = Fa
         "total": "totalResults",
         "fields": {**USER_FIELDS, **config.fields},
     }
-    # A user who does not match the filter any more can still be asked for.
+    # A user who no longer matches the filter can still be requested.
     users["single"] = {"path": "/Users/{external_id}", "filtered": config.filter is not None}
     if config.incremental is not None:
         changed = 'meta.lastModified gt "{since}"'
@@ -138,7 +145,7 @@ def rest_data(config: ScimData, *, cursors: bool, count: int, filters: bool = Fa
         }
     groups: dict[str, Any] = {
         "path": "/Groups",
-        # Their members would come along, thousands of them.
+        # Otherwise each group would be sent with its members, possibly thousands.
         "params": {"excludedAttributes": "members"} if selects else {},
         "records": "Resources",
         "pagination": pagination,
@@ -212,7 +219,7 @@ class ScimSource:
 
     @property
     def client(self) -> Client:
-        """What sends the requests for what is not listed."""
+        """The client for requests other than pages."""
         return self._plain.client
 
     @property
@@ -227,42 +234,42 @@ class ScimSource:
 
     @property
     def incremental(self) -> Incremental | None:
-        """Set where the configuration says that changes can be asked for."""
+        """Set where the configuration says that changes can be requested."""
         return self._plain.incremental
 
     @property
     def resumable(self) -> bool:
-        """An index and a cursor both say where to go on."""
+        """True: an index and a cursor are both positions to continue from."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """Until the provider's configuration is read, pages may be counted."""
+        """Whether the REST listing in use is a snapshot."""
         return (self._chosen or self._plain).snapshot
 
     @property
     def probes(self) -> bool:
-        """Every SCIM provider can be asked for one."""
+        """Whether single records can be requested."""
         return self._plain.probes
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask for single users; by filter once the provider is known to take filters."""
+        """Request single records; with a filter if the provider is known to support filters."""
         return (self._chosen or self._plain).probe(missing, listed)
 
     @property
     def waits_for_provider(self) -> bool:
-        """For the answer to each page."""
+        """True: the reader waits for the answer to each page."""
         return True
 
     @property
     def requests(self) -> int:
-        """Requests sent for the configuration, the pages and single users."""
+        """Requests sent for the configuration, the pages and single records."""
         return self._plain.requests + (0 if self._chosen is None else self._chosen.requests)
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        A parameter that the server refuses by its name is not sent any more.
+        If the server refuses a parameter by name, it is left out from then on.
         """
         advertised = self._advertised() if self._config.pagination == "auto" else None
         begun = False
@@ -288,25 +295,25 @@ class ScimSource:
         return self._plain.document("the members of a group", path)
 
     def otherwise(self) -> None:
-        """From now on list with pages of another length."""
+        """From now on list with another page size."""
         self._lists_otherwise = True
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
-        """From now on ask for these only if they changed."""
+        """Have the provider send these pages only if they changed, from now on."""
         self._recalled = tuple(pages)
 
     def again(self, page: Page) -> Page:
-        """A page that was said to be unchanged, in full."""
+        """Request a page in full that the provider reported as unchanged."""
         return page if self._chosen is None else self._chosen.again(page)
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""
         self._plain.close()
         if self._chosen is not None:
             self._chosen.close()
 
     def _leaves_out(self, refused: frozenset[str]) -> bool:
-        """Whether a refusal names parameters that need not be sent; from now on they are not."""
+        """Leave out the optional parameters that a refusal names; return whether there are any."""
         found: set[Literal["count", "attributes"]] = set()
         if "count" in refused:
             found.add("count")
@@ -327,7 +334,7 @@ class ScimSource:
         match cursor:
             case _ if self._config.pagination != "auto":
                 cursors = self._config.pagination == "cursor"
-            # An extraction ends as it began, whatever is advertised meanwhile.
+            # An extraction keeps the pagination it began with, whatever is advertised meanwhile.
             case {"at": str()}:
                 cursors = True
             case {"at": int()}:
@@ -341,11 +348,12 @@ class ScimSource:
         try:
             return self._plain.document("the service provider config", "/ServiceProviderConfig")
         except (ProviderRefused, PageUnreadable, ProviderUnavailable):
-            # Some providers have none (404, 501, 500) or hide it; all know the index.
+            # Some providers have no such document (404, 501, 500) or hide it. All support the
+            # index.
             return None
 
 
 def _member(document: Any, key: str) -> Any:
-    """A member by its name in any case."""
+    """A member by its name, in upper or lower case."""
     found = document if isinstance(document, dict) else {}
     return next((value for name, value in found.items() if name.lower() == key.lower()), None)

@@ -1,8 +1,8 @@
 """A relay between a driver and a server that counts what the server sends.
 
-libpq reads a row of a gigabyte into memory before a caller sees any of it, and waits without end
-for a server that sends slowly. It connects to a port of this relay instead, which can end the
-connection. TLS and passwords pass through unchanged: the server proves its own name.
+libpq reads a row of a gigabyte into memory before the caller gets any of it, and waits without
+limit for a server that sends slowly. It therefore connects to a port of this relay, which can end
+the connection. TLS passes through unchanged, so the driver verifies the server's own certificate.
 
 The limit is set in `postgresql_reader`.
 """
@@ -23,12 +23,12 @@ _PART = 1 << 16
 class MeteredWire:
     """Relays connections, one after the other, from a port on loopback to a server.
 
-    It ends them when the server has sent more than it may, and when a deadline passes.
+    The relay ends a connection when the server exceeds its room, and at the deadline.
     """
 
     def __init__(self, connect: Callable[[Deadline], socket.socket]) -> None:
         self.overrun = False
-        """Whether the server has sent more than it might."""
+        """Whether the server has sent more bytes than its room."""
         self.failure: ProviderUnavailable | None = None
         """Why the server could not be reached."""
         self._connect = connect
@@ -44,7 +44,7 @@ class MeteredWire:
 
     @contextmanager
     def hold(self, room: int, deadline: Deadline) -> Iterator[None]:
-        """Let the server send so many bytes meanwhile, until that deadline passes."""
+        """Let the server send `room` bytes within this context, until `deadline`."""
         with self._lock:
             self._room, self._deadline = room, deadline
             if self._server is not None:
@@ -66,7 +66,7 @@ class MeteredWire:
         self._listening.close()
 
     def _accept(self) -> None:
-        # The driver has two: one to learn the server's types, then one to be used.
+        # The driver opens two connections: one to query the server's types, then one for use.
         with suppress(OSError):
             while True:
                 driver, _ = self._listening.accept()

@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 _CONVERSIONS: dict[Any, Any] = {
     **conversions,
-    # A flag, where it is one bit wide.
+    # A BIT column as a number; one bit wide, it is a flag.
     FIELD_TYPE.BIT: lambda value: int.from_bytes(value, "big"),
 }
 _TIMEOUTS = frozenset({1969, 3024})
@@ -52,10 +52,10 @@ _VALUES = frozenset({1264, 1292, 1365, 1366, 1367, 1411, 1690, 3140, 3141})
 
 
 class _NotTheProtocol(Exception):
-    """The server's answer is none to what was asked."""
+    """The server's answer does not fit the request."""
 
 
-# How the driver ends on packets that no server sends.
+# The exceptions that the driver raises for packets that break the protocol.
 _BROKEN = (
     *(AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError),
     *(struct.error, _NotTheProtocol),
@@ -63,7 +63,7 @@ _BROKEN = (
 
 
 class MysqlReader:
-    """One snapshot of the database, so that all pages of a reading agree."""
+    """A session that reads one snapshot of the database, so that its pages are consistent."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class MysqlReader:
     ) -> None:
         self._limits = limits
         self._patience = statement_timeout + GRACE
-        # The driver puts parameters in the place of %s, and reads %% as %.
+        # The driver replaces %s by parameters, and %% by %.
         self._from = f"FROM (\n{plain(stream.query)}\n) AS q".replace("%", "%%")
         self._key = ("q.`" + stream.key.replace("`", "``") + "`").replace("%", "%%")
         with _our_errors():
@@ -107,14 +107,14 @@ class MysqlReader:
             raise
 
     def survey(self) -> Survey:
-        """Count rows, keys and different keys, by the column's own idea of equal."""
+        """Count rows, keys and distinct keys, compared by the column's collation."""
         rows, with_key, distinct = self._one_row(
             f"SELECT count(*), count({self._key}), count(DISTINCT {self._key}) {self._from}"
         )
         return Survey(rows, with_key, distinct)
 
     def rows(self, after: Key | None, limit: int) -> Rows:
-        """The next rows behind `after`."""
+        """The next rows after the key `after`, at most `limit`."""
         where = "" if after is None else f"WHERE {self._key} > %s"
         query = f"SELECT q.*, {self._key} {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}"
         records: list[bytes] = []
@@ -123,7 +123,7 @@ class MysqlReader:
             columns = cursor.description or ()
             names = [column[0] for column in columns[:-1]]
             jsons = {at for at, column in enumerate(columns[:-1]) if column[1] == FIELD_TYPE.JSON}
-            # Row by row: values as objects take many times what their record takes.
+            # Encoded row by row: as Python objects, values take many times the memory of JSON.
             for row in cursor:
                 if len(records) == limit:
                     raise _NotTheProtocol
@@ -154,7 +154,7 @@ class MysqlReader:
 
     @contextmanager
     def _answer(self, query: str, bound: tuple[object, ...] = ()) -> Iterator[Any]:
-        """The answer to a query, row by row; what is not read of it ends the session."""
+        """The answer to a query, row by row; if it is not read to its end, the session ends."""
         connection = self._connection
         with Deadline(self._patience) as deadline, _our_errors(deadline):
             deadline.watch(connection.socket)
@@ -171,17 +171,17 @@ class MysqlReader:
 
 
 class _Bounded(Connection):
-    """A connection that reads so many bytes and no more, however large a row says that it is."""
+    """A connection that limits the bytes it reads, whatever size a row states."""
 
     room = BESIDES
     """Bytes that the server may still send."""
     row_bytes = BESIDES
-    """Bytes of its largest packet, which is a row."""
+    """Most bytes of a packet; a row is the largest packet."""
     _row_room = 0
 
     @property
     def socket(self) -> socket.socket:
-        """What it reads from."""
+        """The socket that it reads from."""
         return self._sock  # type: ignore[attr-defined, no-any-return]
 
     def abandon(self, cursor: Any) -> None:
@@ -212,7 +212,7 @@ def _options(server: ServerAddress) -> dict[str, Any]:
         "user": server.user,
         "password": server.password,
         "database": server.database,
-        # No option file is read, and no local file is sent when the server asks for one.
+        # The driver reads no option file, and sends no local file when the server requests one.
         "read_default_file": None,
         "local_infile": False,
     }
@@ -258,8 +258,8 @@ def _our_errors(deadline: Deadline | None = None) -> Iterator[None]:
     except (pymysql.Error, OSError) as error:
         if deadline is not None and deadline.passed:
             raise ProviderUnavailable(
-                f"MySQL: the server was still answering after {deadline.seconds:g} s, as long as "
-                "it may (statement_timeout and 10 s)"
+                f"MySQL: the server was still answering after {deadline.seconds:g} s, the longest "
+                "time allowed (statement_timeout and 10 s)"
             ) from None
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code in _TIMEOUTS:
@@ -267,7 +267,7 @@ def _our_errors(deadline: Deadline | None = None) -> Iterator[None]:
                 "the query took longer than statement_timeout; an index on the key helps"
             ) from None
         if code in _VALUES:
-            # These quote the value that is wrong, and values may be personal data.
+            # The message of these errors quotes the value, which may be personal data.
             raise ProviderRefused(
                 f"the query cannot convert one of the values it meets (error {code})"
             ) from None

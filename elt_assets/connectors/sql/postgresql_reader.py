@@ -1,7 +1,7 @@
 """PostgreSQL through ADBC: the session, its SQL and error messages.
 
-The server writes the JSON, whole rows at a time. The driver is held to its limits by
-`metered_wire`.
+The server converts each row to JSON. `metered_wire` enforces the limits on the driver's
+connection.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from elt_assets.errors.foreign_text import LONGEST, SHOWN, visible
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection, Cursor
 
-# Types whose text gives back the same value and the same order; a cast to character(1), as
-# `character` means, would cut the value.
+# Types of key columns whose text can be cast back to the same value, with the type of that cast.
+# `character` alone would mean character(1), which truncates the value.
 _KEY_TYPES = {
     "character": "bpchar",
     **{
@@ -61,16 +61,17 @@ _USUAL_PLACES = (
     "/etc/ssl/cert.pem",
 )
 _NO_FILE = "/dev/null/none"
-"""A path that leads nowhere on any machine; an empty one would mean the usual place."""
+"""A path that exists on no machine; with an empty one, libpq would use the default path."""
 _NO_TICKET = "none,password,md5,scram-sha-256"
 _WAITS = "ELT_ASSETS_REQUEST_TIMEOUT to connect, statement_timeout and 10 s for a page"
 _TLS = {"verify": "verify-full", "require": "require", "off": "disable"}
-# Connection lost, server starting or stopping, no resources, cancelled by the timeout.
+# SQLSTATE classes that a retry may cure: lost connection, no resources, server starting or
+# stopping, rolled back transaction, wrong state of an object, system error.
 _PASSING = ("08", "53", "57", "40", "55", "58")
 
 
 class PostgresReader:
-    """One snapshot of the database, so that all pages of a reading agree."""
+    """A session that reads one snapshot of the database, so that its pages are consistent."""
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class PostgresReader:
             raise
 
     def survey(self) -> Survey:
-        """Count rows, keys and different keys, by the database's own idea of equal."""
+        """Count rows, keys and distinct keys, compared as the database compares them."""
         counted = self._fetched(
             f"SELECT count(*) AS a, count(q.{self._key}) AS b,"
             f" count(DISTINCT q.{self._key}) AS c {self._from}"
@@ -118,7 +119,7 @@ class PostgresReader:
         return Survey(rows, with_key, distinct)
 
     def rows(self, after: Key | None, limit: int) -> Rows:
-        """The next rows behind `after`."""
+        """The next rows after the key `after`, at most `limit`."""
         where = "" if after is None else f"WHERE q.{self._key} > $1::text::{self._type}"
         found = self._fetched(
             f"SELECT row_to_json(q)::text AS record, q.{self._key}::text AS key"
@@ -127,15 +128,15 @@ class PostgresReader:
         )
         if found.num_rows > limit:
             raise ProviderRefused(
-                f"PostgreSQL: the server sends {found.num_rows:,} rows where {limit:,} are asked "
-                "for; it does not follow the protocol"
+                f"PostgreSQL: the server sends {found.num_rows:,} rows, but the query has LIMIT "
+                f"{limit:,}; it does not follow the protocol"
             )
-        # As bytes: one character in a text can quadruple what it takes.
+        # As bytes: in a Python text, one special character can quadruple the memory.
         records = found["record"].cast("binary").to_pylist()
         return Rows(records, found["key"][-1].as_py() if records else None)
 
     def close(self) -> None:
-        """End the session; whatever it was about was only read."""
+        """End the session. It has only read, so there is nothing to commit."""
         try:
             if self._connection is not None:
                 self._connection.close()
@@ -159,7 +160,7 @@ class PostgresReader:
 
     @contextmanager
     def _held(self, seconds: float) -> Iterator[None]:
-        """Let the server send one page, and take so many seconds, and no more."""
+        """Limit the server to the bytes of one page and to `seconds`."""
         with Deadline(seconds) as deadline, self._wire.hold(self._room, deadline):
             try:
                 with _our_errors():
@@ -169,8 +170,8 @@ class PostgresReader:
                     raise PageUnreadable(f"PostgreSQL: {PAGE_OVERRUN}") from None
                 if deadline.passed:
                     raise ProviderUnavailable(
-                        f"PostgreSQL: the server was still answering after {seconds:g} s, as long "
-                        f"as it may ({_WAITS})"
+                        f"PostgreSQL: the server was still answering after {seconds:g} s, the "
+                        f"longest time allowed ({_WAITS})"
                     ) from None
                 if self._wire.failure is not None:
                     raise self._wire.failure from None
@@ -178,10 +179,12 @@ class PostgresReader:
 
 
 def _conninfo(server: ServerAddress, port: int, timeout: float) -> str:
-    """All of libpq's options that it would take from elsewhere: from PG* variables, a service, a
-    password file, a certificate or a ticket of the account that runs the platform.
+    """A connection string that sets every option of libpq.
 
-    `host` is only what the server's certificate must name; the connection goes to the relay."""
+    libpq would take the options that are left out from PG* variables, a service, a password file,
+    a certificate or a Kerberos ticket of the account that runs the platform. `host` is only the
+    name that the server's certificate must have; the connection goes to the relay.
+    """
     words = {
         "host": server.host,
         "hostaddr": "127.0.0.1",
@@ -226,8 +229,8 @@ def _literal(value: str) -> str:
 
 
 def _authorities() -> str:
-    """The file of authorities that this machine trusts, wherever its makers put it."""
-    # The driver brings an OpenSSL of its own, which does not know where the machine's is.
+    """The file of certificate authorities that this machine trusts."""
+    # The driver contains an OpenSSL of its own, which does not know this machine's path.
     known = (ssl.get_default_verify_paths().cafile, *_USUAL_PLACES)
     return next((place for place in known if place and Path(place).is_file()), "system")
 
@@ -263,7 +266,7 @@ def _our_errors() -> Iterator[None]:
 
 def _said(text: str, state: str) -> str:
     if state.startswith("22"):
-        # These quote the value that is wrong, and values may be personal data.
+        # The message of these errors quotes the value, which may be personal data.
         return "the query cannot convert one of the values it meets"
     for mark in ("ERROR:", "FATAL:", "failed: ", "connect: "):
         _, found, rest = text.partition(mark)

@@ -1,7 +1,4 @@
-"""The interface that a database implements to be a source.
-
-Paging is in `sql_source`.
-"""
+"""The interface of a database reader; `sql_source` reads pages through it."""
 
 from __future__ import annotations
 
@@ -9,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 BESIDES = 1 << 20
-"""Bytes of an answer besides its rows: names of columns, and the rows' framing."""
+"""Bytes of an answer in addition to its rows: names of columns, and the rows' framing."""
 GRACE = 10.0
-"""Seconds after which a server that ends a statement by itself has ended it."""
+"""Seconds that a server has to end a statement by itself after statement_timeout."""
 PAGE_OVERRUN = (
     "the server sends more bytes for one page of rows than ELT_ASSETS_PAGE_BYTES allows; lower "
     "page_size, leave large columns out, or raise the setting"
@@ -22,12 +19,12 @@ ROW_OVERRUN = (
 )
 
 Key = int | float | str | dict[str, str]
-"""A key's value as a cursor keeps it; each database reads what it wrote."""
+"""A key's value as a cursor keeps it; the form is specific to the database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the database says of the whole result: rows, rows with a key, different keys."""
+    """The database's counts of the whole result: rows, rows with a key, distinct keys."""
 
     rows: int
     with_key: int
@@ -46,10 +43,13 @@ class SqlReader(Protocol):
     """One read-only session."""
 
     def survey(self) -> Survey:
-        """Count. Raises `ProviderRefused` or `ProviderUnavailable`."""
+        """Count rows and keys. Raises `ProviderRefused` or `ProviderUnavailable`."""
 
     def rows(self, after: Key | None, limit: int) -> Rows:
-        """The next rows behind `after`. Raises the same."""
+        """The next rows after the key `after`, at most `limit`. Raises as `survey`.
+
+        A row or page beyond the limits raises `PageUnreadable`.
+        """
 
     def close(self) -> None:
         """End the session."""

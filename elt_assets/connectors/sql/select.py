@@ -1,7 +1,7 @@
-"""What a query may be: one SELECT that only reads.
+"""Check that a query is one SELECT that only reads.
 
-A real parser refuses everything else before the query is stored. The session is read-only too, and
-the grants of the database have the last word.
+An SQL parser refuses everything else before the query is stored. The session is read-only too, and
+the grants of the database decide in the end.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ _DIALECTS = {"postgresql": "postgres", "mysql": "mysql", "sqlite": "sqlite"}
 
 
 def check_select(query: str, database: str) -> None:
-    """Raise `ValueError` (in words that follow "query") unless it is one reading SELECT."""
+    """Raise `ValueError` unless `query` is one SELECT that only reads.
+
+    The message continues a sentence that begins with "query".
+    """
     # Imported when a query is checked: the parser is large, and few commands need it.
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
     if database == "mysql" and ("/*!" in query or "/*M!" in query):
-        # A comment for every parser but the server's.
+        # Only the server executes it; for any other parser it is a comment.
         raise ValueError("has a comment that MySQL executes; write it without")
     dialect = _DIALECTS[database]
     try:
         statements = [each for each in sqlglot.parse(plain(query), dialect=dialect) if each]
         if len(statements) == 1:
-            # As it will be run: a comment that is not closed would swallow what follows.
+            # Parsed as it will run: an unclosed comment would swallow the text after the query.
             sqlglot.parse_one(f"SELECT * FROM (\n{plain(query)}\n) AS q", dialect=dialect)
     except (SqlglotError, RecursionError):
         raise ValueError("cannot be parsed as one SELECT; check its syntax") from None

@@ -1,7 +1,7 @@
 """The complete address of a database server and its user, and the connection to it.
 
-Every part is explicit. A driver that lacks a user, a password or a certificate takes the platform's
-own, from its environment or its home folder, and sends it to a server that a tenant controls.
+Every part is explicit. A driver without a user, password or certificate would take the platform's
+own from the environment or the home folder, and send it to a server that a tenant controls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A server by name and by the addresses that the name has now, and the account there."""
+    """A server by its name and the addresses resolved from it, and the account there."""
 
     host: str
     addresses: tuple[str, ...]
@@ -51,7 +51,7 @@ class ServerAddress:
 def server_address(
     connection: ServerConnection, *, secrets: Secrets, own: OwnPlaces | None, limits: FetchLimits
 ) -> ServerAddress:
-    """The whole address; the name is resolved once, and what is checked is what is connected to.
+    """The complete address; the name is resolved once, so only checked addresses are connected to.
 
     Raises `InvalidInput` for an incomplete URI, `PermanentError` for a database of the platform
     or an address that is closed to the organization, and `ProviderUnavailable` for a name
@@ -98,9 +98,9 @@ def server_address(
 
 
 def connected(server: ServerAddress, deadline: Deadline, kind: str) -> socket.socket:
-    """A connection to the addresses that were checked, not to what the name means by now.
+    """Connect to one of the checked addresses, without resolving the name again.
 
-    All addresses together have until the deadline: a tenant's name may have a hundred.
+    The deadline is for all addresses together: a tenant's name may have a hundred.
     """
     failure = OSError("no address")
     for address in server.addresses:
@@ -117,7 +117,7 @@ def connected(server: ServerAddress, deadline: Deadline, kind: str) -> socket.so
 
 
 def _uri(text: str, kind: str) -> SplitResult:
-    # Never quoted: it holds the password.
+    # No error quotes the URI: it holds the password.
     try:
         parts = urlsplit(text)
         _ = parts.port

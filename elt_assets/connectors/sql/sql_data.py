@@ -1,6 +1,6 @@
 """The models of a SQL integration's provider_data, with their limits and error messages.
 
-What a query may be is decided in `select`.
+Which queries are allowed is decided in `select`.
 """
 
 from __future__ import annotations
@@ -39,18 +39,23 @@ class _Model(BaseModel):
 class ServerConnection(_Model):
     """A database server; use a user with the right to read only."""
 
-    type: Literal["postgresql", "mysql"] = Field(description="mysql is for MariaDB, too.")
+    type: Literal["postgresql", "mysql"] = Field(
+        description="Kind of server; mysql is also for MariaDB."
+    )
     host: Name | None = Field(None, description="Name or address of the server.")
-    port: int | None = Field(None, ge=1, le=65535, description="Its port, if not the usual one.")
+    port: int | None = Field(None, ge=1, le=65535, description="Port, if not the default.")
     database: Name | None = Field(None, description="Name of the database.")
-    user: Name | None = Field(None, description="Who logs in; needs SELECT and no more.")
+    user: Name | None = Field(None, description="The user to log in as; needs only SELECT.")
     password: Secret | None = Field(None, description="Where the password is kept.")
     uri: Secret | None = Field(
-        None, description="Where a whole postgresql:// or mysql:// URI is kept, instead."
+        None,
+        description="Where a whole postgresql:// or mysql:// URI is kept, instead of host, port, "
+        "database, user and password.",
     )
     tls: Literal["verify", "require", "off"] = Field(
         "verify",
-        description="Whether the server must prove who it is, or need only encrypt, or neither.",
+        description="verify: the connection is encrypted and the server's certificate is checked. "
+        "require: it is encrypted only. off: neither.",
     )
     tls_ca: Annotated[str, AfterValidator(_whole_path)] | None = Field(
         None, description="File of the authority that signed the server's certificate."
@@ -101,7 +106,7 @@ class SqlData(_Model):
         None, max_length=256, description="What people call this source."
     )
     connection: Annotated[ServerConnection | FileConnection, Field(discriminator="type")] = Field(
-        description="Which database, and who logs in."
+        description="The database, and the user to log in as."
     )
     statement_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds for one page.")
     streams: dict[str, SqlStream] = Field(min_length=1, description="Streams by name: users.")
@@ -112,7 +117,7 @@ class SqlData(_Model):
 
     @property
     def has_snapshot(self) -> bool:
-        """Every query is read in the order of its key."""
+        """True: every query is read in the order of its key."""
         return True
 
     @model_validator(mode="after")

@@ -1,8 +1,8 @@
 """A stream of a SQL integration, page by page in the order of its key.
 
 A cursor is `{"pages": number, "after": the last key, "total": rows at the beginning}`. `WHERE key >
-last` skips a row whose key equals the last one or is null. So the source first queries whether
-there are such rows, and the database's own count of rows goes into the certificate.
+last` skips a row whose key is null or equals the last one. So the source first checks that no key
+is null or repeated. The database's count of rows is the `total` of the pages.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from elt_assets.connectors.sql.postgresql_reader import PostgresReader
 
 _LONGEST_KEY = 1_024
-"""Characters of a key; a record with a longer one is rejected."""
+"""Most characters of a key at the end of a page; a longer one ends the extraction."""
 
 
 class SqlSource(ListsOnly):
@@ -54,7 +54,7 @@ class SqlSource(ListsOnly):
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A page is a list of rows."""
+        """Empty: a page is itself the list of rows."""
         return ()
 
     @property
@@ -64,12 +64,12 @@ class SqlSource(ListsOnly):
 
     @property
     def resumable(self) -> bool:
-        """The last key says where to go on."""
+        """True: the last key is the position to continue after."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """A row's place follows from its own key, whichever rows come or go meanwhile."""
+        """True: a row's position follows from its own key, whichever rows are added or removed."""
         return True
 
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
@@ -107,7 +107,7 @@ class SqlSource(ListsOnly):
                     return
 
     def close(self) -> None:
-        """A session lasts as long as its pages are read."""
+        """Do nothing: the iteration over `pages` closes its session."""
 
     def _resumed(
         self, cursor: Cursor | None, reader: SqlReader
@@ -138,7 +138,7 @@ class SqlSource(ListsOnly):
 
     def _reader(self) -> SqlReader:
         connection = self._config.connection
-        # A tenant's word must not hold a slot for longer than an integration may.
+        # A tenant's setting must not hold a slot for longer than an integration's time budget.
         statement_timeout = min(self._config.statement_timeout, self._limits.time_budget)
         if isinstance(connection, FileConnection):
             from elt_assets.connectors.sql.sqlite_reader import SqliteReader
@@ -161,7 +161,7 @@ class SqlSource(ListsOnly):
 
 
 def _position(key: Key | None, page: int) -> Key | None:
-    """The last key of a page as a position, which is stored with each batch."""
+    """The last key of a page as the position that is stored with each batch."""
     if isinstance(key, str) and len(key) > _LONGEST_KEY:
         raise PermanentError(
             f"page {page:,} ends with a key of {len(key):,} characters, more than the "

@@ -29,7 +29,7 @@ from elt_assets.errors.foreign_text import SHOWN, visible
 
 
 class SqliteReader:
-    """A session in a process of its own: no call interrupts a query there, but ending it does."""
+    """A session in its own process: a query can only be interrupted by ending its process."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class SqliteReader:
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Nothing of the platform's environment: the query is a tenant's.
+            # Without the platform's environment variables: the query is a tenant's.
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_ONE_HEAP},
         )
         self._room = limits.page_bytes + BESIDES
@@ -61,11 +61,11 @@ class SqliteReader:
             raise
 
     def survey(self) -> Survey:
-        """Count rows, keys and different keys."""
+        """Count rows, keys and distinct keys."""
         return Survey(*self._asked("survey"))
 
     def rows(self, after: Key | None, limit: int) -> Rows:
-        """The next rows behind `after`."""
+        """The next rows after the key `after`, at most `limit`."""
         return Rows(*self._asked("rows", after, limit))
 
     def close(self) -> None:
@@ -101,14 +101,14 @@ class SqliteReader:
 
 
 _TIMES = 6
-"""How many pages of memory the process may take."""
+"""The process may take this many times the memory of a page."""
 _LEAST = 64 << 20
-"""Memory that it has at any rate, however small pages must be."""
+"""Bytes of memory that the process may take in any case, however small a page must be."""
 _REQUEST = 1 << 20
-"""Bytes of a request to it: a query and a key."""
+"""Most bytes of a request to the process: a query and a key."""
 _NO_MEMORY = 75
-"""Its exit status when that is not enough."""
-# Memory that is only reserved counts, too.
+"""The exit status of the process when its memory does not suffice."""
+# RLIMIT_AS also counts memory that is only reserved; these settings reserve less of it.
 _ONE_HEAP = {"MALLOC_ARENA_MAX": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
 _ERRORS = {kind.__name__: kind for kind in (PermanentError, ProviderRefused, ProviderUnavailable)}
 
@@ -155,7 +155,7 @@ class _Session:
             raise
 
     def survey(self) -> Survey:
-        """Count rows, keys and different keys."""
+        """Count rows, keys and distinct keys."""
         counted = self._fetched(
             f"SELECT count(*) AS a, count({self._key}) AS b, count(DISTINCT {self._key}) AS c"
             f" {self._from}"
@@ -163,10 +163,10 @@ class _Session:
         return Survey(counted["a"][0], counted["b"][0], counted["c"][0])
 
     def rows(self, after: Key | None, limit: int) -> Rows:
-        """The next rows behind `after`."""
+        """The next rows after the key `after`, at most `limit`."""
         where = "" if after is None else f"WHERE {self._key} > ?"
         found = self._fetched(
-            # A key keeps its type in JSON, which a column of the driver's result would not.
+            # JSON preserves the type of each key; a column of the driver's result has one type.
             f"SELECT CAST({self._record} AS BLOB) AS record, json_array({self._key}) AS key"
             f" {self._from} {where} ORDER BY {self._key} LIMIT {limit:d}",
             () if after is None else (after,),
@@ -191,7 +191,7 @@ class _Session:
         if key not in names:
             raise ProviderRefused(f"the query has no column {key!r}; it has {', '.join(names)}")
         members = ", ".join(
-            # JSON has no place for bytes.
+            # JSON has no type for bytes, so a blob becomes hexadecimal text.
             f"{_text(name)}, CASE typeof(q.{_quoted(name)}) WHEN 'blob'"
             f" THEN hex(q.{_quoted(name)}) ELSE q.{_quoted(name)} END"
             for name in names
@@ -230,7 +230,7 @@ def _ours(error: Error) -> ProviderRefused | ProviderUnavailable:
 
 
 def _limit_memory(page: int) -> None:
-    """Give this process room for six pages besides what it has by now."""
+    """Limit this process to the memory it has now and six times `page`, at least 64 MiB more."""
     with suppress(OSError, ValueError):
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         most = taken + max(_TIMES * page, _LEAST)
@@ -238,11 +238,11 @@ def _limit_memory(page: int) -> None:
 
 
 def _serve() -> None:
-    """Answer the questions of a `SqliteReader` until it closes the pipe."""
+    """Answer the requests of a `SqliteReader` until it closes the pipe."""
     session: _Session | None = None
     answer: Any
     seconds = 60.0
-    # Whatever was inherited: this signal ends the process, whatever SQLite is at.
+    # The default action ends the process even inside SQLite. The parent may have set another.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     while True:
         try:

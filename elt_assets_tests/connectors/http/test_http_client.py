@@ -251,8 +251,8 @@ def test_an_access_token_may_be_given_in_other_words(
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        (as_json({"access_token": "x", "expires_in": "NaN"}), PageUnreadable, "is no number"),
-        (as_json({"access_token": "x", "expires_in": True}), PageUnreadable, "is no number"),
+        (as_json({"access_token": "x", "expires_in": "NaN"}), PageUnreadable, "is not a number"),
+        (as_json({"access_token": "x", "expires_in": True}), PageUnreadable, "is not a number"),
         (as_json({"error": "invalid_client"}, 401), ProviderRefused, "answered 401"),
         (as_json({}, 503), ProviderUnavailable, "answered 503"),
         (as_json({"token": "x"}), PageUnreadable, "gave no access_token"),

@@ -109,7 +109,7 @@ LARGE: dict[str, tuple[Attack, str]] = {
     "a row of a page": (row_of_a_page, "has a row of .* ELT_ASSETS_RECORD_BYTES"),
     "a key of a page": (key_of_a_page, "^$"),
     "rows without end": (rows_without_end, "more bytes for one page .* ELT_ASSETS_PAGE_BYTES"),
-    "a page of rows": (a_page_of_rows, "rows where 50,000 are asked for"),
+    "a page of rows": (a_page_of_rows, "rows, but the query has LIMIT 50,000"),
     "notices": (notices_without_end, "more bytes for one page .* ELT_ASSETS_PAGE_BYTES"),
     "an error": (an_error_of_a_page, "PostgreSQL: e{500}… "),
 }

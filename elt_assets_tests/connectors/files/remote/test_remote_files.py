@@ -164,7 +164,7 @@ def test_a_file_that_changes_between_two_readings_is_not_mixed(
     place.put("users-1.csv", rows(0, 10))
     cursor = next(opened(data(place.remote)).pages(None)).next
     place.put("users-1.csv", rows(5, 11))
-    with pytest.raises(PermanentError, match="has changed or is gone since it was begun"):
+    with pytest.raises(PermanentError, match="has changed or is gone since the sync began"):
         list(opened(data(place.remote)).pages(cursor))
 
 
