@@ -145,7 +145,16 @@ class SftpStorage:
         options.key_types = [one for one in options.key_types if _kind(one) in kinds] or list(
             options.key_types
         )
-        transport.start_client(timeout=max(0.001, deadline.left))
+        try:
+            transport.start_client(timeout=max(0.001, deadline.left))
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            if "host key" not in str(error):
+                raise
+            raise ProviderRefused(
+                f"{self._host} has no host key of a kind that is known "
+                f"({', '.join(sorted(kinds))}); nothing was sent. If it is the right one, add its "
+                "key to remote.host_keys"
+            ) from None
         shown = transport.get_remote_server_key()
         if (shown.get_name(), shown.get_base64()) not in known:
             raise ProviderRefused(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import paramiko
 import pytest
 
 from elt_assets.config.egress import Egress
@@ -32,6 +33,7 @@ from elt_assets.errors import (
 from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import USERS
+from elt_assets_tests.testbed.password_sftp import PASSWORD, password_sftp
 from elt_assets_tests.testbed.s3 import Storage, object_storage
 from elt_assets_tests.testbed.sshd import SshServer, sshd
 
@@ -223,6 +225,52 @@ def test_an_sftp_server_that_cannot_be_read_is_named(
     monkeypatch.setenv("TEST_KEY", "not a key")
     with pytest.raises(kind, match=words):
         list(opened(data(server.remote(**differing))).pages(None))
+
+
+def test_a_drop_is_read_with_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "users-1.csv").write_bytes(rows(0, 3))
+    monkeypatch.setenv("SFTP_PASSWORD", PASSWORD)
+    with password_sftp(tmp_path) as sftp:
+        assert ids(list(opened(data(sftp.remote())).pages(None))) == ["0", "1", "2"]
+    assert set(sftp.tried) == {PASSWORD}
+
+
+def test_a_wrong_password_is_refused_in_one_line_that_does_not_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTP_PASSWORD", "open barley")
+    with password_sftp(tmp_path) as sftp, pytest.raises(ProviderRefused) as refused:
+        list(opened(data(sftp.remote())).pages(None))
+    assert f"port {sftp.port} refused user drops; check environment variable SFTP_PASSWORD" in str(
+        refused.value
+    )
+    assert "barley" not in str(refused.value)
+    assert sftp.tried == ["open barley"]
+
+
+def test_a_password_goes_to_no_host_whose_key_is_not_known(
+    server: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTP_PASSWORD", PASSWORD)
+    rsa = f"ssh-rsa {paramiko.RSAKey.generate(2048).get_base64()}"
+    of_another_kind = r"has no host key of a kind that is known \(ssh-ed25519\); nothing was sent"
+    with password_sftp(tmp_path) as sftp:
+        for known, words in (
+            (rsa, "shows a host key that is not known"),
+            (server.host_key, of_another_kind),
+        ):
+            with pytest.raises(ProviderRefused, match=words):
+                list(opened(data(sftp.remote(host_keys=[known]))).pages(None))
+    assert sftp.tried == []
+
+
+def test_a_server_that_takes_no_passwords_is_named(
+    server: SshServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFTP_PASSWORD", PASSWORD)
+    remote = server.remote(key=None, password={"env": "SFTP_PASSWORD"})
+    with pytest.raises(ProviderRefused, match=r"refused user .*; check environment variable SFTP_"):
+        list(opened(data(remote)).pages(None))
 
 
 def test_a_folder_that_is_not_there_is_named(server: SshServer) -> None:
