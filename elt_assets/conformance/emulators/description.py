@@ -112,7 +112,7 @@ class Single:
     missing: EmulatedAnswer
     param: str | None = None
     within: str | None = None
-    """Key of the record in the answer."""
+    """Path of the record in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +176,8 @@ class Budget:
 class EmulatedListing:
     """One listing: users, groups, or the members of one group.
 
-    If `parent` is set, there is a list for each group: `{parent}` in `path` is the value at the
-    path `parent` of the group's record.
+    If `parent` is set, there is a list for each group: `{parent}` in `path`, or in a parameter at
+    its end, is the value at the path `parent` of the group's record.
     """
 
     path: str
@@ -189,6 +189,8 @@ class EmulatedListing:
     states: tuple[State, ...] = (State("as usual"),)
     records: str = ""
     """Path of the list in a page; empty: the page is the list."""
+    keyed: bool = False
+    """Whether an object with each record under its key stands in the list's place."""
     posted: bool = False
     """Whether it is requested by POST."""
     shows: tuple[str, str, str] | None = None

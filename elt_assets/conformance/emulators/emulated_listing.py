@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from elt_assets.conformance.emulators.description import EmulatedAnswer, Paging, State
+
+_DIGITS = re.compile(r"\D+")
 
 
 class BadPosition(ValueError):
@@ -134,6 +137,9 @@ def _begin(paging: Paging, given: str | None, shown: Sequence[Row], size: int) -
                 return (int(given) - paging.first) * size
             case "record":
                 return int(given) - paging.first
+            case "key" if paging.lead == "none":
+                after = int(_DIGITS.sub("", given))
+                return sum(row.number <= after for row in shown)
         after = int(_plain(given))
     except ValueError:
         raise BadPosition(given) from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from elt_assets.conformance.emulators.description import EmulatedListing, Emulation
 from elt_assets.conformance.emulators.emulated_listing import Row, at, filled, steps
@@ -83,7 +85,7 @@ class EmulatedPeople:
         group = Row(row.group, self.parents.states[0])
         return str(at(self.record(group, self.parents), path))
 
-    def listed_at(self, path: str) -> list[Row] | None:
+    def listed_at(self, path: str, query: Mapping[str, str]) -> list[Row] | None:
         """The rows of the list at an address; None if there is no list at this address."""
         listing, parent = self.listing, self.listing.parent
         shown = self.listed()
@@ -91,6 +93,7 @@ class EmulatedPeople:
             return shown if path == listing.path else None
         for group in self.groups:
             step = self._group_at(Row(0, group.state, group.number), parent)
-            if path == listing.path.replace("{parent}", step):
+            address, _, named = listing.path.replace("{parent}", step).partition("?")
+            if path == address and dict(parse_qsl(named)).items() <= query.items():
                 return [row for row in shown if row.group == group.number]
         return None

@@ -61,6 +61,7 @@ def authenticator(auth: Auth | None, limits: FetchLimits) -> Authenticator:
                 auth.value,
                 auth.timestamp,
                 auth.timestamp_header,
+                auth.user,
             )
         case AwsSignatureAuth(session_token=token, region=region, service=service):
             return AwsSignature(auth.access_key, auth.secret_key, token, region, service)

@@ -40,6 +40,7 @@ from elt_assets.connectors.rest.listing_course import (
     ListingProgress,
 )
 from elt_assets.connectors.rest.page_dialect import AS_DESCRIBED, PageDialect
+from elt_assets.connectors.rest.pages.keyed_pages import KeyedDialect
 from elt_assets.connectors.rest.pages.listing_requests import ListingRequests
 from elt_assets.connectors.rest.pages.page_fetch import PageFetch
 from elt_assets.connectors.rest.pages.page_prefetch import Lookahead
@@ -86,6 +87,8 @@ class RestSource:
         self._records = parse_keys(described.records)
         if described.xml is not None:
             dialect = XmlDialect(described.xml, self._records)
+        elif described.keyed:
+            dialect = KeyedDialect(self._records)
         self._dialect = dialect
         self._origins = Origins(
             Origin.of(config.api_endpoint), frozenset(config.allowed_hosts), config.allow_plain_http

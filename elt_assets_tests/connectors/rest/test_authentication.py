@@ -6,9 +6,12 @@ import json
 import os
 import ssl
 import time
+from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -19,7 +22,12 @@ from botocore.credentials import Credentials as BotoCredentials
 from elt_assets.config.secret_refs import SecretRef, Secrets
 from elt_assets.connectors import catalog
 from elt_assets.connectors.http.auth import UnsignedRequest
+from elt_assets.connectors.http.signing import hmac_signature
 from elt_assets.connectors.http.signing.aws_signature import AwsSignature
+from elt_assets.connectors.limits import FetchLimits
+from elt_assets.connectors.presets.preset import presets
+from elt_assets.connectors.rest.authentication import authenticator
+from elt_assets.connectors.rest.provider_data import RestData
 from elt_assets.errors import InvalidInput, ProviderRefused, ProviderUnavailable, SecretMissing
 from elt_assets_tests.connectors.conftest import OpenSource
 from elt_assets_tests.connectors.http.test_jwt_assertion import pem, rsa_key
@@ -103,6 +111,41 @@ def test_a_signature_is_made_of_the_request_and_of_a_key_in_base64(
     (asked,) = provider.asked
     # printf 'GET /v1/users?b=%%C3%%BC ' | openssl dgst -sha1 -hmac key
     assert asked.headers["x-signature"] == "sha1=1d382f8713a9e65e7d83e6b722703325d3e77b8c"
+
+
+def test_a_signature_as_password_is_that_of_duos_own_client(
+    data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request and the signature are those of its test `test_hmac_sha512`."""
+    monkeypatch.setattr(hmac_signature, "time", SimpleNamespace(time=lambda: 1354900680))
+    monkeypatch.setenv("TEST_KEY", "gtdfxv9YgVBYcF6dl2Eq17KUQJN2PLM2ODVTkvoT")
+    monkeypatch.setenv("TEST_USER", "test_ikey")
+    described = presets()["duo"].rest["auth"] | {
+        "user": {"env": "TEST_USER"},
+        "key": {"env": "TEST_KEY"},
+    }
+    auth = RestData.model_validate(data | {"auth": described}).auth
+    limits = FetchLimits(attempts=1, first_wait=0.0, timeout=1.0, page_bytes=1, max_pages=1)
+    sign = authenticator(auth, limits).credentials(Secrets()).sign
+    assert sign is not None
+    asked = {
+        "\u7470\u9314\u901c\u9eae\u40d8\u4201\u82d8\u8c70\u1d31\ua042": "\u17d9\u0ba8\u9358\uaadf"
+        "\ua42a\u48be\ufb96\u6fe9\ub7ff\u32f3",
+        "\u469a\u287b\u35d0\u8ef3\u6727\u502a\u0810\ud091\xc8\uc170": "\u0f45\u1a76\u341a\u654c"
+        "\uc23f\u9b09\uabe2\u8343\u1b27\u60d0",
+        "\uc2c5\u2c1d\u2620\u3617\u96b3F\u8605\u20e8\uac21\u5934": "\ufba9\u41aa\ubd83\u840b"
+        "\u2615\u3e6e\u652d\ua8b5\ud56bU",
+        "\u7449\u7e4b\uccfb\u59ff\ufe5f\u83b7\uadcc\u900c\ucfd1\u7813": "\u8db7\u5022\u92d3\u42ef"
+        "\u207d\u8730\uacfe\u5617\u0946\u4e30",
+    }
+    url = f"https://foO.BAr52.cOm/Foo/BaR2/qux?{urlencode(asked)}"
+    headers = sign(UnsignedRequest("POST", url, ""))
+    kind, _, coded = headers["Authorization"].partition(" ")
+    assert (kind, headers["Date"]) == ("Basic", "Fri, 07 Dec 2012 17:18:00 -0000")
+    assert b64decode(coded).decode() == (
+        "test_ikey:0508065035a03b2a1de2f453e629e791d180329e157f65df6b3e0f08299d4321"
+        "e1c5c7a7c7ee6b9e5fc80d1fb6fbf3ad5eb7c44dd3b3985a02c37aca53ec3698"
+    )
 
 
 def test_a_key_that_is_not_in_its_encoding_is_named(

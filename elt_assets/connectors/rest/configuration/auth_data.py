@@ -46,8 +46,8 @@ class HmacAuth(Strict):
     algorithm: Literal["sha256", "sha512", "sha1"] = Field("sha256", description="The hash.")
     signed: str = Field(
         max_length=1024,
-        description="The text that is signed, of {method}, {host}, {path}, {query}, {body}, "
-        "{body_hash} (hexadecimal) and {timestamp}.",
+        description="The text that is signed, of {method}, {host}, {path}, {query}, "
+        "{sorted_query} (by name), {body}, {body_hash} (hexadecimal) and {timestamp}.",
     )
     encoding: Literal["hex", "base64"] = Field("hex", description="How the signature is written.")
     header: str = Field("Authorization", description="Header that carries the signature.")
@@ -56,11 +56,16 @@ class HmacAuth(Strict):
         max_length=512,
         description="What the header holds: {signature}, and {timestamp} where it stands there.",
     )
-    timestamp: Literal["epoch", "epoch_ms", "iso"] = Field(
-        "epoch", description="How {timestamp} is written."
+    timestamp: Literal["epoch", "epoch_ms", "iso", "mail"] = Field(
+        "epoch", description="How {timestamp} is written; mail is the form of RFC 5322."
     )
     timestamp_header: str | None = Field(
         None, description="Header that carries the timestamp by itself, e.g. X-Timestamp."
+    )
+    user: str | SecretRef | None = Field(
+        None,
+        description="User name, or where it is kept: the header then holds it and value as HTTP "
+        "basic authentication does.",
     )
 
     @model_validator(mode="after")

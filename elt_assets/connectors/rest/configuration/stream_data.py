@@ -72,6 +72,10 @@ class RestStream(Strict):
         "stand in it and not in the query.",
     )
     records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
+    keyed: bool = Field(
+        False,
+        description="That what stands at records is an object that holds each record under a key.",
+    )
     pagination: Pagination
     xml: XmlPages | None = Field(
         None, description="That pages are XML; {} where nothing more is to be said of them."
@@ -204,6 +208,8 @@ class RestStream(Strict):
                     raise ValueError(f"{name} cannot be used with job")
             if not isinstance(self.pagination, NoPagination) or self.records:
                 raise ValueError("job: give pagination: {type: none} and leave records out")
+        if self.keyed and (self.xml is not None or self.job is not None):
+            raise ValueError("keyed is for JSON pages, not for xml or job")
         chosen_by = set() if self.where is None else names_used(parse(self.where))
         if self.details is not None and self.details.into in chosen_by:
             raise ValueError(
