@@ -16,11 +16,11 @@ _RULE = "letters, digits, '.', '_' and '-', at most 64, not starting with '.'"
 
 
 def checked_name(value: str, what: str) -> str:
-    """Return `value` if it is a valid name, else raise `InvalidInput` saying what `what` may hold.
+    """Return `value` if it is a valid name, else raise `InvalidInput`; `what` names it there.
 
-    Dagster reserves `...` and control characters in partition keys and shells, paths and
-    ranges dislike the rest, so the rule is one for every kind of name. A name that
-    contains `..` is refused too: `...` separates the ends of a partition range.
+    One rule holds for every kind of name. Dagster reserves `...` and control characters in
+    partition keys, and shells, paths and ranges give other characters a meaning. A name with `..`
+    is refused, too, because `...` separates the ends of a partition range.
     """
     if not _NAME.fullmatch(value) or ".." in value:
         raise InvalidInput(
@@ -42,7 +42,7 @@ class IntegrationRef:
 
     @property
     def values(self) -> tuple[str, str]:
-        """The values of the two columns that name it in a table."""
+        """The values of the two columns that identify the integration in a table."""
         return self.organization_id, self.integration_id
 
     @property
@@ -54,7 +54,7 @@ class IntegrationRef:
         return self.partition_key
 
     def before(self, message: str) -> str:
-        """`message` with whom it is about in front of it, once."""
+        """`message` with the integration's name in front of it, unless it is there already."""
         prefix = f"{self}: "
         return message if message.startswith(prefix) else prefix + message
 

@@ -1,1 +1,1 @@
-"""What an installation is configured with: settings, addresses, secret references and limits."""
+"""The configuration of an installation: settings, addresses, secret references and limits."""

@@ -1,6 +1,6 @@
 """Addresses of servers: PostgreSQL, and the workers' Redis.
 
-An address never holds the password, which is kept elsewhere and added to connect.
+An address never contains the password, which is kept elsewhere and added for connecting.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from elt_assets.errors import InvalidInput
 _APPLICATION = "elt_assets"
 _CERTIFICATES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _CHECKED = {"ssl_cert_reqs": "required"}
-"""Given to both clients of Redis: the one inside Celery checks no certificate by default."""
+"""Options for both Redis clients: the one inside Celery checks no certificate by default."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL without a password, and where the password is kept."""
+    """A URL without a password, and a reference to the password."""
 
     url: str
     password: SecretRef | None = None
@@ -39,7 +39,7 @@ class Address:
     ) -> Self:
         """Check `url`. Raises `InvalidInput`, which never quotes what might be a password.
 
-        `password_setting` is where the error tells the operator to name the password's place.
+        `password_setting` is the setting that the error names as the place for the password.
         """
         parts = cls._split(url)
         if parts.scheme not in cls.schemes:
@@ -54,7 +54,7 @@ class Address:
 
     @classmethod
     def configured(cls, url: str | None, password: SecretRef | None) -> Self | None:
-        """The address that two settings name; None where the first is unset."""
+        """The address from the settings of a URL and its password; None if the URL is unset."""
         return None if url is None else cls.parse(url, password)
 
     def complete(self, secrets: Secrets) -> str:
@@ -70,7 +70,7 @@ class Address:
         return parts.geturl()
 
     def __str__(self) -> str:
-        """The address without its options, for people."""
+        """The address without its options, for messages."""
         return self._split(self.url)._replace(query="", fragment="").geturl()
 
     @classmethod
@@ -165,6 +165,6 @@ class BrokerAddress(Address):
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody on the network can read the traffic: TLS, or the same machine."""
+        """Whether the network cannot read the traffic: it uses TLS or stays on this machine."""
         parts = self._split(self.url)
         return parts.scheme == "rediss" or parts.hostname in _LOOPBACK

@@ -1,7 +1,7 @@
 """Load YAML and JSON that a person or a tenant wrote, with limits on size, depth and aliases.
 
-An alias that refers to a list of aliases is a document of a kilobyte and a billion values. A key
-that occurs twice is refused: it means one thing to a reader and another to the loader.
+Aliases that refer to lists of aliases can make a document of a kilobyte stand for a billion values.
+A key that occurs twice is refused, because a reader and the loader may take different values.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import yaml
 from elt_assets.errors import InvalidInput
 
 LONGEST = 2**20
-"""Characters of one document."""
+"""The most characters of one document."""
 DEEPEST = 50
-"""Nesting of lists and objects."""
+"""The deepest nesting of lists and objects."""
 _LONGEST_NUMBER = 1_000
 MOST = 50_000
-"""Values of one document, those that aliases repeat included."""
+"""The most values of one document, including those that aliases repeat."""
 
 
 def load(text: str, name: str) -> Any:
-    """What the document called `name` holds. Raises `InvalidInput` with the place of a mistake."""
+    """Return the document's value. Raises `InvalidInput` with `name` and the mistake's place."""
     if len(text) > LONGEST:
         raise InvalidInput(
             f"{name} has {len(text):,} characters; the most that a document may have is {LONGEST:,}"
         )
-    # JSON is tried first: YAML does not take the tabs that JSON may be indented with.
+    # JSON is tried first: YAML does not accept the tabs with which JSON may be indented.
     if text.lstrip().startswith("{"):
         try:
             found = json.loads(text, object_pairs_hook=_without_repetition)
@@ -61,7 +61,7 @@ def load(text: str, name: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader with limits on what is composed, before anything is built of it."""
+    """YAML's safe loader, which checks the limits before it builds any object."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -69,7 +69,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose one value, counted with all that is in it."""
+        """Compose one value, and count it together with all values inside it."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         mark = event.start_mark
         self._depth += 1
@@ -89,13 +89,13 @@ class _Loader(yaml.SafeLoader):
             _refuse_repetition(node)
         is_text = node.tag == "tag:yaml.org,2002:str"
         if isinstance(node, yaml.ScalarNode) and not is_text and len(node.value) > _LONGEST_NUMBER:
-            # Numbers and dates of any length take the square of it to be read.
+            # The time to parse a number or date grows with the square of its length.
             _refuse(f"a number or date of more than {_LONGEST_NUMBER} characters", mark)
         return node
 
 
 class _Repeated(Exception):
-    """A key that stands twice; its words are the key."""
+    """A key that occurs twice; the exception's text is the key."""
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:

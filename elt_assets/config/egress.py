@@ -1,7 +1,7 @@
-"""The egress policy: the addresses that an integration's connections may lead to.
+"""The egress policy: the addresses to which an integration may connect.
 
-It decides about the resolved address, not the name: the owner of a name can point it anywhere,
-from one moment to the next. `connectors.http.outgoing` resolves and connects.
+The policy judges the resolved address, not the name: the owner of a name can point it to another
+address at any moment. `connectors.http.outgoing` resolves names and connects.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _NOT_PUBLIC: tuple[Network, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """A policy: everything, or what is public and the networks that the operator opens."""
+    """A policy: `anything`, or `public` addresses and the networks that the operator opens."""
 
     anything: bool = False
     public: bool = False
     networks: tuple[Network, ...] = ()
-    """Open to every organization."""
+    """The networks that are open to every organization."""
     of_organization: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> Egress:
-        """`any`, or a list of `public`, networks and `organization=network`.
+        """Parse `any`, or a list of `public`, networks and `organization=network`.
 
         Raises `ValueError` naming the entry that is wrong.
         """
@@ -62,7 +62,7 @@ class Egress:
         return cls(public=public, networks=tuple(networks), of_organization=of_organization)
 
     def allows(self, address: str, organization: str | None) -> bool:
-        """Whether a connection of that organization may lead to this address."""
+        """Whether the organization may connect to this address."""
         if self.anything:
             return True
         found = _unwrapped(ipaddress.ip_address(address.partition("%")[0]))
@@ -83,7 +83,7 @@ def is_public(address: Address) -> bool:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for, where it stands for one."""
+    """The IPv4 address that an IPv6 address embeds, or else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

@@ -1,6 +1,6 @@
 """Safeguards: limits on what a sync may change or reject before a person must decide.
 
-An integration may override them. `sync.detect.delete_guard` judges a sync by them.
+An integration may override them. `sync.detect.delete_guard` applies them to a sync.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DeleteMode = Literal["hard", "soft"]
 
 
 class Limits(BaseModel):
-    """The limits that an installation sets, which are settings of the same names."""
+    """The limits of an installation, which are settings of the same names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,8 +50,8 @@ class Limits(BaseModel):
         0.50,
         gt=0,
         le=1,
-        description="Share of old keys gone and of listed keys new from which on the keys "
-        "themselves count as changed; then neither deletes nor inserts are applied.",
+        description="If at least this share of the old keys is missing and of the listed keys is "
+        "new, the keys themselves count as changed, and neither deletes nor inserts are applied.",
     )
     max_reject_share: float = Field(
         0.05, ge=0, le=1, description="Largest share of unusable records before a sync fails."
@@ -67,7 +67,7 @@ class Limits(BaseModel):
 
 
 class Safeguards(Limits):
-    """The limits that hold for one sync."""
+    """The limits that apply to one sync."""
 
     guarded_attributes: tuple[str, ...] = Field(
         (),
@@ -75,7 +75,7 @@ class Safeguards(Limits):
     )
     delete_confirmation: Confirmation | None = Field(
         None,
-        description="The second witness of a delete: 'probe' queries the provider for the single "
+        description="How a delete is confirmed: 'probe' queries the provider for the single "
         "record, 'grace' waits for a second complete extraction without it, 'none' trusts the "
         "first extraction and is allowed for a snapshot only. Unset: 'none' for a snapshot, else "
         "'probe' where the provider answers for one record and 'grace' where it does not.",
@@ -95,9 +95,9 @@ class SafeguardOverrides(
         },
     )
 ):
-    """What one integration sets for itself; the rest comes from the installation."""
+    """The safeguards that one integration overrides; the rest are those of the installation."""
 
     def over(self, installation: Safeguards) -> Safeguards:
-        """The installation's safeguards with this integration's own in their place."""
+        """The installation's safeguards, overridden by those of this integration."""
         own: dict[str, object] = self.model_dump(exclude_none=True)
         return installation.model_copy(update=own)

@@ -1,7 +1,7 @@
-"""A file that holds one secret and is given the next one, such as a rotating refresh token.
+"""A file with a secret that is replaced after use, such as a rotating refresh token.
 
-A process that uses such a secret locks the file for that time, so that no process uses one
-that another is replacing. Reading secrets is `secret_refs`'.
+A process that uses such a secret locks the file meanwhile, so that no other process uses a secret
+that is being replaced. Secrets are read in `secret_refs`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from elt_assets.errors import SecretMissing
 
 _LOOKED_EVERY = 0.05
-"""Seconds."""
+"""Seconds between two attempts to lock the file."""
 
 
 @contextmanager
 def alone_with(path: Path, patience: float) -> Iterator[None]:
-    """Have the file at `path` for the block, after at most `patience` seconds.
+    """Lock the file at `path` during the block, waiting up to `patience` seconds for the lock.
 
-    Raises `TimeoutError`, and `SecretMissing` where it is not there.
+    Raises `TimeoutError`, and `SecretMissing` if the file cannot be read.
     """
     ends = time.monotonic() + patience
     while (file := _locked(path)) is None:
@@ -38,7 +38,7 @@ def alone_with(path: Path, patience: float) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that has the lock of the file as it is now; None while another has it."""
+    """A descriptor that holds the lock of the current file; None while another process holds it."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -47,7 +47,7 @@ def _locked(path: Path) -> int | None:
         ) from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # It may have been replaced between the two, and this is then the lock of no file.
+        # The file may have been replaced between open and lock; then the lock protects nothing.
         if os.fstat(file).st_ino == path.stat().st_ino:
             return file
     except (BlockingIOError, FileNotFoundError):
@@ -60,11 +60,11 @@ def _locked(path: Path) -> int | None:
 
 
 def replace_secret(path: Path, value: str) -> None:
-    """Make `value` the file's content, for its owner alone; the whole of it or nothing.
+    """Replace the file's content by `value` in one step; only its owner can read it then.
 
     Raises `OSError`.
     """
-    # A link stays one: what it leads to is replaced.
+    # A symbolic link stays; the file to which it leads is replaced.
     target = path.resolve(strict=True)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

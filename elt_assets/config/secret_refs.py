@@ -1,6 +1,6 @@
 """References to secrets, {env: NAME} or {file: PATH}, resolved when a request needs them.
 
-Resolved values are removed from text that leaves the process. No secret is ever stored.
+Resolved values are redacted in text that leaves the process. No secret is ever stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REDACTED = "[secret]"
 
 
 class SecretRef(BaseModel):
-    """Where a secret is kept; never the secret itself."""
+    """A reference to a secret: where it is kept, never the secret itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,8 +55,8 @@ class AllowedSecret:
         absolute = kind == "file" and name.startswith("/")
         if not name or organization == "" or not (kind == "env" or absolute):
             raise ValueError(
-                f"{text!r} is not a secret: write env:NAME or file:/PATH, each with a * at its "
-                "end for all that begin so, and acme= in front for one organization"
+                f"{text!r} is not a secret: write env:NAME or file:/PATH. A * at the end stands "
+                "for any rest, and acme= in front limits the entry to one organization"
             )
         return cls(organization, kind, name)
 
@@ -66,7 +66,7 @@ class AllowedSecret:
             return False
         wanted = self.name
         if kind == "file":
-            # Both as they are read: a link in a listed folder may lead out of it.
+            # Links of both paths are resolved: a link in a listed folder may lead out of it.
             wanted = str(Path(wanted).parent.resolve() / Path(wanted).name)
             name = str(Path(name).resolve())
         if wanted.endswith("*"):
@@ -75,14 +75,14 @@ class AllowedSecret:
 
 
 class Secrets:
-    """Resolves references of one sync and remembers the values to keep them out of text."""
+    """Resolves the references of one sync, and redacts the resolved values in text."""
 
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._guard: Callable[[SecretRef], None] | None = None
 
     def guard(self, check: Callable[[SecretRef], None]) -> None:
-        """From now on resolve only what `check` lets pass."""
+        """From now on, call `check` before each reference is resolved; it raises to forbid it."""
         self._guard = check
 
     def resolve(self, ref: SecretRef) -> str:
@@ -109,14 +109,14 @@ class Secrets:
         return value
 
     def remember(self, value: str) -> None:
-        """Redact `value` from now on, for secrets that arrive later (an OAuth token)."""
+        """Redact `value` from now on; for secrets that no reference names, such as OAuth tokens."""
         if len(value) >= _SHORTEST_REDACTED:
             self._values.add(value)
 
     def stands_in(self, text: str) -> bool:
-        """Whether `text` holds a secret, as it is or as a URL spells it.
+        """Whether `text` contains a resolved secret, as it is or percent-encoded.
 
-        One so short that it may stand there by chance does not count.
+        Secrets of less than eight characters do not count: they may occur by chance.
         """
         plain = unquote(text)
         long = (value for value in self._values if len(value) >= _SHORTEST_TOLD_APART)
@@ -130,12 +130,12 @@ class Secrets:
 
 
 def revealed(given: SecretRef | SecretStr) -> str:
-    """The value of a setting that is a secret or where it is kept. Raises `SecretMissing`."""
+    """The value of a setting that is a secret or a reference to one. Raises `SecretMissing`."""
     return given.get_secret_value() if isinstance(given, SecretStr) else Secrets().resolve(given)
 
 
 def _content(path: Path) -> bytes:
-    # Without waiting: opening a pipe would last until another process opens it, too.
+    # O_NONBLOCK: opening a named pipe would otherwise wait until another process opens it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -1,6 +1,6 @@
 """The settings of an installation (`ELT_ASSETS_*`), each with its unit, default and limits.
 
-Settings of one integration are its provider_data; those of one run are its Dagster config.
+An integration is configured by its provider_data, a run by its Dagster config.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from elt_assets.errors import InvalidInput
 
 
 def _length_of_time(value: Any) -> Any:
-    """A number is seconds; a text such as 15m or 6h is a length of time."""
+    """Convert a number of seconds, or a text such as 15m or 6h, to a length of time."""
     if isinstance(value, str):
         return timedelta(seconds=float(value)) if value.strip().isdecimal() else duration(value)
     return value
 
 
 def _reference(given: object) -> object:
-    """`env:NAME` or `file:PATH` as the fields of a `SecretRef`."""
+    """Convert `env:NAME` or `file:PATH` to the fields of a `SecretRef`."""
     if not isinstance(given, str):
         return given
     kind, colon, place = given.partition(":")
@@ -54,23 +54,23 @@ _LOOKS_LIKE_A_REFERENCE = re.compile(r"\s*\{?\s*(?i:env|file)\s*[:=]|\$[A-Z][A-Z
 
 
 def _secret(given: object) -> object:
-    """`env:NAME` or `file:PATH`, or the secret itself where it cannot be taken for one of them."""
+    """Convert `env:NAME` or `file:PATH`; any text unlike a reference is the secret itself."""
     if not isinstance(given, str) or not _LOOKS_LIKE_A_REFERENCE.match(given):
         return given
     try:
         return _reference(given)
     except ValueError:
         raise ValueError(
-            "looks like a reference and is none: write env:NAME or file:PATH"
+            "looks like a reference but is not one: write env:NAME or file:PATH"
         ) from None
 
 
 Secret = Annotated[SecretRef | SecretStr | None, NoDecode, BeforeValidator(_secret)]
-"""A secret or where it is kept; `secret_refs.revealed` has its value."""
+"""A secret, or a reference to it; `secret_refs.revealed` returns its value."""
 
 
 class InvalidSettings(InvalidInput):
-    """Settings that cannot be meant; `mistakes` has a line for each."""
+    """Settings that are invalid; `mistakes` has a line for each."""
 
     def __init__(self, mistakes: Sequence[str]) -> None:
         super().__init__(f"settings: {'; '.join(mistakes)}")
@@ -90,8 +90,8 @@ class Settings(Limits, BaseSettings):
     )
     audit_key: Reference = Field(
         None,
-        description="Where the key of the audit log is kept, env:NAME or file:PATH, which machines "
-        "that share a database must share; audit.key under home if unset.",
+        description="Where the key of the audit log is kept: env:NAME or file:PATH. Machines that "
+        "share a database must have the same key. audit.key under home if unset.",
     )
     operational_url: str | None = Field(
         None,
@@ -99,20 +99,23 @@ class Settings(Limits, BaseSettings):
         "a SQLite file under home if unset.",
     )
     operational_password: Reference = Field(
-        None, description="Where its password is kept: env:NAME or file:PATH."
+        None, description="Where the password for OPERATIONAL_URL is kept: env:NAME or file:PATH."
     )
     operational_schema: str = Field(
-        "public", min_length=1, max_length=63, description="Schema there that holds the tables."
+        "public",
+        min_length=1,
+        max_length=63,
+        description="Schema of the operational database that holds the tables.",
     )
     operational_reader: str | None = Field(
         None,
-        description="Role that `config secure` lets read the latest tables there, and nothing "
-        "else; unset leaves it as it is.",
+        description="Role that `config secure` lets read the latest tables and nothing else; if "
+        "unset, the stored role stays.",
     )
     operational_row_security: bool | None = Field(
         None,
-        description="Whether `config secure` shows that role one organization at a time; unset "
-        "leaves it as it is, off at first.",
+        description="Whether `config secure` shows OPERATIONAL_READER one organization at a time; "
+        "if unset, the stored choice stays, which is off at first.",
     )
     warehouse_url: str | None = Field(
         None,
@@ -120,12 +123,13 @@ class Settings(Limits, BaseSettings):
         "share; a DuckDB file for each integration under home if unset. Needs elt-assets[lake].",
     )
     warehouse_password: Reference = Field(
-        None, description="Where its password is kept: env:NAME or file:PATH."
+        None, description="Where the password for WAREHOUSE_URL is kept: env:NAME or file:PATH."
     )
     warehouse_schema: str = Field(
         "warehouse",
         pattern=r"^[a-z_][a-z0-9_]{0,62}$",
-        description="Schema there that holds the catalog and the books.",
+        description="Schema in WAREHOUSE_URL's database that holds the catalog and the "
+        "bookkeeping tables.",
     )
     warehouse_data: str | None = Field(
         None,
@@ -135,14 +139,14 @@ class Settings(Limits, BaseSettings):
     s3_endpoint: str | None = Field(
         None,
         pattern=r"^(https?://)?[A-Za-z0-9._\[\]:-]+$",
-        description="Address of object storage that speaks S3; Amazon's if unset.",
+        description="Address of S3-compatible object storage; Amazon's if unset.",
     )
-    s3_region: str = Field("us-east-1", description="Its region.")
+    s3_region: str = Field("us-east-1", description="Region of the object storage.")
     s3_key_id: Reference = Field(
-        None, description="Where the name of its access key is kept: env:NAME or file:PATH."
+        None, description="Where the id of the S3 access key is kept: env:NAME or file:PATH."
     )
     s3_secret: Reference = Field(
-        None, description="Where the access key's secret is kept: env:NAME or file:PATH."
+        None, description="Where the secret of the S3 access key is kept: env:NAME or file:PATH."
     )
     dagster_url: str | None = Field(
         None,
@@ -150,7 +154,7 @@ class Settings(Limits, BaseSettings):
         "if unset. Needs elt-assets[postgres-instance].",
     )
     dagster_password: Reference = Field(
-        None, description="Where its password is kept: env:NAME or file:PATH."
+        None, description="Where the password for DAGSTER_URL is kept: env:NAME or file:PATH."
     )
     broker_url: str | None = Field(
         None,
@@ -158,15 +162,15 @@ class Settings(Limits, BaseSettings):
         "the server runs them itself if unset. Needs elt-assets[celery].",
     )
     broker_password: Reference = Field(
-        None, description="Where its password is kept: env:NAME or file:PATH."
+        None, description="Where the password for BROKER_URL is kept: env:NAME or file:PATH."
     )
     worker_queue: str = Field(
         "elt_assets",
         pattern=r"^[A-Za-z0-9_.-]{1,100}$",
-        description="Queue of runs that name no other one (tag dagster-celery/queue).",
+        description="Queue for runs without the tag dagster-celery/queue, which names another.",
     )
     max_runs: int = Field(
-        2, ge=1, le=10_000, description="Runs at once; with workers, on all of them together."
+        2, ge=1, le=10_000, description="Most runs at once; with workers, on all workers together."
     )
     pages_per_batch: int = Field(10, ge=1, le=10_000, description="Pages in one checkpoint.")
     concurrency: int = Field(
@@ -178,26 +182,29 @@ class Settings(Limits, BaseSettings):
     fetch_memory: int = Field(
         128 * 2**20,
         ge=1024,
-        description="Pages of a run that are fetched and not mapped yet, all together, bytes; at "
+        description="Most bytes of all pages of a run that are fetched and not mapped yet; at "
         "least PAGE_BYTES.",
     )
     range_integrations: int = Field(
-        250, ge=1, le=10_000, description="Integrations in one run, at most."
+        250, ge=1, le=10_000, description="Most integrations in one run."
     )
     range_seconds: float = Field(
         1800.0,
         gt=0,
-        description="Expected seconds of work in one run, all integrations together, at most.",
+        description="Most expected seconds of work in one run, all integrations together.",
     )
     run_budget: float | None = Field(
         None,
         gt=0,
-        description="Seconds after which a run begins nothing new and hands on what is left.",
+        description="Seconds after which a run begins no further integration and leaves the rest "
+        "to another run.",
     )
     max_pages: int = Field(100_000, ge=1, description="Pages of one extraction before it is cut.")
     fetch_attempts: int = Field(3, ge=1, le=20, description="Tries for one page.")
     fetch_first_wait: float = Field(0.5, ge=0, description="Seconds before the second try.")
-    fetch_retry_budget: int = Field(200, ge=0, description="Further tries of one extraction.")
+    fetch_retry_budget: int = Field(
+        200, ge=0, description="Most repeated tries of all pages of one extraction together."
+    )
     request_timeout: float = Field(
         30.0, gt=0, description="Seconds for one request, from connecting to the last byte."
     )
@@ -222,18 +229,21 @@ class Settings(Limits, BaseSettings):
     file_expansion: int = Field(
         100,
         ge=2,
-        description="How many times its size a compressed file may become, from 32 MiB on.",
+        description="How many times as large as itself a compressed file may become, from 32 MiB "
+        "on.",
     )
-    file_columns: int = Field(2_000, ge=1, description="Columns of a CSV or Parquet file.")
-    file_depth: int = Field(64, ge=1, le=200, description="Nesting of a Parquet file's columns.")
+    file_columns: int = Field(2_000, ge=1, description="Most columns of a CSV or Parquet file.")
+    file_depth: int = Field(
+        64, ge=1, le=200, description="Deepest nesting of a Parquet file's columns."
+    )
     parquet_group_bytes: int = Field(
         2**30, ge=1024, description="Largest row group of a Parquet file, decompressed, bytes."
     )
     parquet_open_bytes: int = Field(
         128 * 2**20,
         ge=1024,
-        description="What of a row group must be in memory at once: a page of each column, its "
-        "dictionary, its lists, bytes.",
+        description="Most bytes of a row group that must be in memory at once: one page of each "
+        "column, with its dictionary and lists.",
     )
     page_records: int = Field(500_000, ge=1, description="Most records in one page.")
     record_bytes: int = Field(16 * 2**20, ge=1024, description="Largest record in a page, bytes.")
@@ -258,28 +268,32 @@ class Settings(Limits, BaseSettings):
         120.0, ge=0, description="Seconds to wait for the file of sign-in events."
     )
     events_overlap_minutes: float = Field(
-        15.0, ge=0, description="How far before the newest known event new ones are asked for."
+        15.0,
+        ge=0,
+        description="Minutes before the newest known event from which new events are requested.",
     )
     events_settle_seconds: float = Field(
-        3.0, ge=0, description="How long an export file must have stood still to be complete."
+        3.0, ge=0, description="Seconds without a change after which an export file is complete."
     )
-    max_recoveries: int = Field(100, ge=0, description="Attempts after the first of one sync.")
+    max_recoveries: int = Field(
+        100, ge=0, description="Most attempts at one sync after the first one."
+    )
     confirm_after: Annotated[timedelta, BeforeValidator(_length_of_time)] = Field(
         timedelta(minutes=15),
         ge=timedelta(0),
-        description="After how long missing records are looked for a second time by a further "
-        "sync, and how long a file must have stood as it is.",
+        description="Time after which a confirming sync looks for missing records again, and for "
+        "which a file must have been unchanged.",
     )
     confirm_every: Annotated[timedelta, BeforeValidator(_length_of_time)] = Field(
         timedelta(hours=6),
         gt=timedelta(0),
-        description="The shortest time between two such syncs of one integration.",
+        description="Shortest time between two confirming syncs of one integration.",
     )
     max_resume_hours: float = Field(
-        24.0, gt=0, description="Age in hours from which an interrupted extraction starts afresh."
+        24.0, gt=0, description="Age in hours from which an interrupted extraction starts over."
     )
     keep_extractions: int = Field(
-        3, ge=1, description="Newest extractions of which the fetched records are kept."
+        3, ge=1, description="Number of newest extractions whose fetched records are kept."
     )
     keep_changes_days: int = Field(
         400, ge=1, description="Days for which changes can be looked up, replayed and undone."
@@ -295,39 +309,40 @@ class Settings(Limits, BaseSettings):
         description="Days for which fetched and normalized records of sign-in events are kept.",
     )
     keep_feed_days: int = Field(
-        14, ge=1, description="Days for which entries of the change feed are kept in any case."
+        14, ge=1, description="Days for which entries of the change feed are always kept."
     )
     keep_feed_unread_days: int = Field(
         30,
         ge=1,
-        description="Days for which entries that a consumer lacks are kept; then it needs a "
-        "snapshot. At least KEEP_FEED_DAYS.",
+        description="Days for which entries that a consumer lacks are kept; after that, the "
+        "consumer needs a snapshot. At least KEEP_FEED_DAYS.",
     )
     keep_feed_mb: int = Field(
         10_000,
         ge=64,
-        description="Room for entries of the change feed in the operational database, MB. Beyond "
-        "it the oldest are deleted, even those that a consumer lacks.",
+        description="Most MB of entries of the change feed in the operational database. Beyond "
+        "that, the oldest are deleted, even those that a consumer lacks.",
     )
     events_start: date = Field(
-        date(2026, 1, 1), description="First day that sign-in events are loaded of, UTC."
+        date(2026, 1, 1), description="First day (UTC) whose sign-in events are loaded."
     )
     events_failed_share: float = Field(
         0.2,
         ge=0,
         le=1,
-        description="Share of integrations whose day may fail without all others waiting for it.",
+        description="Share of integrations whose extraction of a day may fail while the others' "
+        "events of that day are still loaded.",
     )
     step_timeout: float = Field(
         120.0, gt=0, description="Seconds after which a step on sign-in events is interrupted."
     )
     log_format: Literal["console", "json"] | None = Field(
         None,
-        description="Form of log records: console or json. Runs of the server write console "
-        "lines when unset, commands none.",
+        description="Form of log records: console or json. If unset, runs of the server write "
+        "console lines and commands write none.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least important log records that are written."
+        "info", description="Lowest level of the log records that are written."
     )
     tracing_endpoint: str | None = Field(
         None,
@@ -342,8 +357,8 @@ class Settings(Limits, BaseSettings):
     tenant_secrets: str = Field(
         "",
         description="Secrets that strict rules allow besides those with the organization's prefix: "
-        "env:NAME, file:/PATH, with * at the end for all that begin so, acme=… for one "
-        "organization; separated by commas.",
+        "env:NAME or file:/PATH, where a * at the end stands for any rest and acme= in front "
+        "limits an entry to one organization; separated by commas.",
     )
     allow_code: bool = Field(
         False, description="Let provider_data name code that is imported and run (provider dlt)."
@@ -357,7 +372,7 @@ class Settings(Limits, BaseSettings):
         None,
         pattern=r"^[A-Za-z0-9-]{1,100}$",
         description="Request header in which an authenticating proxy names its user to the web UI, "
-        "such as X-Forwarded-User; only where no client reaches the UI without the proxy.",
+        "such as X-Forwarded-User. Set it only if no client can reach the UI without the proxy.",
     )
     health_host: str = Field(
         "127.0.0.1", description="Address that /health and /metrics listen on."
@@ -384,12 +399,14 @@ class Settings(Limits, BaseSettings):
     )
     alert_email_from: str | None = Field(None, description="Sender of alerts by mail.")
     smtp_host: str | None = Field(None, description="Mail server that takes alerts.")
-    smtp_port: int = Field(587, ge=1, le=65535, description="Its port.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Port of the mail server.")
     smtp_security: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="How the connection to the mail server is encrypted."
     )
     smtp_user: str | None = Field(None, description="Account at the mail server.")
-    smtp_password: Secret = Field(None, description="Its password, or env:NAME or file:PATH.")
+    smtp_password: Secret = Field(
+        None, description="Password of SMTP_USER, or env:NAME or file:PATH."
+    )
     show_personal_values: bool = Field(
         False, description="Put changed values, not only field names, into run metadata."
     )
@@ -422,8 +439,8 @@ class Settings(Limits, BaseSettings):
     def _no_catalog_of_files(cls, url: object) -> object:
         if isinstance(url, str) and re.match(r"(sqlite|duckdb|ducklake:(?!postgres)|[^:]*$)", url):
             raise ValueError(
-                "a lake that several processes write to needs its catalog on PostgreSQL: on a "
-                "SQLite or DuckDB file most commits made at the same time fail. Write "
+                "a lake that several processes write to needs its catalog on PostgreSQL: with a "
+                "SQLite or DuckDB file, most concurrent commits fail. Write "
                 "postgresql://user@host:5432/database, or leave it unset"
             )
         return url
@@ -431,7 +448,7 @@ class Settings(Limits, BaseSettings):
     @field_validator("operational_url", "warehouse_url", "dagster_url", "broker_url")
     @classmethod
     def _an_address_without_password(cls, url: str | None, info: ValidationInfo) -> str | None:
-        # Named after what it leads to, as its password is.
+        # The settings of address and password share a prefix.
         name = str(info.field_name).removesuffix("_url")
         kind = BrokerAddress if name == "broker" else DatabaseAddress
         try:
@@ -521,12 +538,12 @@ class Settings(Limits, BaseSettings):
 
     @property
     def keep_feed_bytes(self) -> int:
-        """The room for entries of the change feed."""
+        """The most bytes that entries of the change feed may take."""
         return self.keep_feed_mb * 1_000_000
 
     @property
     def egress_policy(self) -> Egress:
-        """Where integrations may connect to."""
+        """The addresses to which integrations may connect."""
         return Egress.parse(self.egress or ("public" if self.tenant_rules == "strict" else "any"))
 
     @property
@@ -542,27 +559,27 @@ class Settings(Limits, BaseSettings):
 
     @property
     def operational_address(self) -> DatabaseAddress | None:
-        """Where the operational database's server is; None for a SQLite file."""
+        """The address of the operational database; None for a SQLite file."""
         return DatabaseAddress.configured(self.operational_url, self.operational_password)
 
     @property
     def warehouse_address(self) -> DatabaseAddress | None:
-        """Where the lake's catalog is; None for a file for each integration."""
+        """The address of the lake's catalog; None if each integration has a file."""
         return DatabaseAddress.configured(self.warehouse_url, self.warehouse_password)
 
     @property
     def dagster_address(self) -> DatabaseAddress | None:
-        """Where Dagster's runs and events are; None for files."""
+        """The address of Dagster's database; None for files under home."""
         return DatabaseAddress.configured(self.dagster_url, self.dagster_password)
 
     @property
     def broker_address(self) -> BrokerAddress | None:
-        """Where workers are reached; None for an installation without any."""
+        """The address of the workers' broker; None for an installation without workers."""
         return BrokerAddress.configured(self.broker_url, self.broker_password)
 
     @property
     def database_path(self) -> Path:
-        """The operational database where that is a SQLite file."""
+        """The path of the operational database if it is a SQLite file."""
         return self.home / "oltp.db"
 
     @property
@@ -572,7 +589,7 @@ class Settings(Limits, BaseSettings):
 
     @property
     def analytics_path(self) -> Path:
-        """The folder of the file of sign-in events, apart from folders named by tenants."""
+        """The folder of the sign-in events' file, separate from folders named after tenants."""
         return self.home / "analytics"
 
     @property
@@ -592,12 +609,15 @@ class Settings(Limits, BaseSettings):
 
     @property
     def dagster_path(self) -> Path:
-        """DAGSTER_HOME when that variable is unset."""
+        """The folder that is used if DAGSTER_HOME is unset."""
         return self.home / "dagster"
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment, `overrides` first; `InvalidSettings` names each mistake."""
+    """Load the settings from the environment; `overrides` take precedence.
+
+    Raises `InvalidSettings` naming each mistake.
+    """
     try:
         settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:

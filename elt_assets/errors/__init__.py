@@ -12,7 +12,7 @@ from elt_assets.errors.foreign_text import visible
 class EltAssetsError(Exception):
     """Base of all errors the platform raises on purpose; its text is fit for a user.
 
-    What it quotes of a provider can steer nothing and has an end.
+    Text that it quotes from a provider is limited in length and cannot control a terminal.
     """
 
     def __str__(self) -> str:
@@ -44,18 +44,18 @@ class RetryableError(SyncError):
 
 
 class SecretMissing(PermanentError):
-    """A secret reference ({env: …} or {file: …}) leads nowhere."""
+    """The secret of a reference ({env: …} or {file: …}) is missing or cannot be read."""
 
 
 class ProviderRefused(PermanentError):
-    """The provider answered and said no: 401, 403, 404 and other 4xx."""
+    """The provider refused the request: 401, 403, 404 and other 4xx."""
 
     parameters: frozenset[str] = frozenset()
-    """Query parameters of the request that the answer names."""
+    """The query parameters of the request that the provider's answer names."""
 
 
 class PositionRefused(RetryableError):
-    """The provider no longer takes a saved position; the extraction begins again without it."""
+    """The provider no longer accepts a saved position; the extraction starts over without it."""
 
 
 class MarkRefused(PositionRefused):
@@ -67,11 +67,11 @@ class ProviderUnavailable(RetryableError):
 
 
 class PageUnreadable(PermanentError):
-    """A page arrived whole and is not what the configuration promises."""
+    """A page arrived completely but is not as the configuration describes it."""
 
 
 class TimeBudgetSpent(RetryableError):
-    """Reading one integration took as long as it may take at a time."""
+    """Reading one integration took its whole time budget; a later attempt continues."""
 
 
 class WarehouseBusy(RetryableError):
@@ -95,19 +95,19 @@ class DatabaseUnavailable(RetryableError):
 
 
 class DatabaseRefused(PermanentError):
-    """The operational database's server says no: to the account, a right, a name."""
+    """The operational database refuses the account, a right, a name or a value."""
 
 
 class DatabaseMoved(PermanentError):
-    """The operational database is somewhere else now; this one is closed."""
+    """The operational database was migrated to another place; this file is closed."""
 
 
 class StorageFull(RetryableError):
-    """The disk under the warehouse or the operational database has no room left."""
+    """The disk of the warehouse or the operational database has no space left."""
 
 
 class WriteInterrupted(RetryableError):
-    """A write reported a failure and may have been committed; what is stored decides."""
+    """A write failed but may have been committed; the next attempt checks what is stored."""
 
 
 class Stopped(RetryableError):
@@ -115,4 +115,4 @@ class Stopped(RetryableError):
 
 
 class BooksUnbalanced(PermanentError):
-    """Counts that must agree do not; the sync was stopped before anything was applied."""
+    """Counts that must agree differ; the sync was stopped before anything was applied."""

@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 
 LONGEST = 8_000
-"""Characters of one error message; a database may send 200,000."""
+"""The most characters of one error message; a database may send 200,000."""
 
 SHOWN = 500
-"""Characters of it in a list, an alert or a table."""
+"""The most characters of a text in a list, an alert or a table."""
 
-# C0 but for newline, DEL and C1; soft hyphen, Arabic letter mark, Mongolian separator; zero width,
+# C0 without newline, DEL and C1; soft hyphen, Arabic letter mark, Mongolian separator; zero width,
 # marks and embeddings of direction, line separators, invisible operators, isolates; byte order
-# mark, annotations, halves of surrogate pairs, tags. The joiners U+200C and U+200D spell names.
+# mark, annotations, halves of surrogate pairs, tags. The joiners U+200C and U+200D are left out:
+# some languages need them to spell names.
 _ACTIVE = (
     "\x00-\x09\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"
@@ -30,11 +31,11 @@ _WWW = re.compile(r"\bwww\.", re.IGNORECASE)
 _HOST_AND_PATH = re.compile(r"(?<![\w/])((?:[\w-]+\.)+)([a-zA-Z]{2,24})(?=/)")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|~$&])")
 _BLOCK = re.compile(r"^(\d{0,9})([-+=.])")
-"""What begins a list or a heading where it begins a line."""
+"""The characters that begin a list or a heading at the start of a line."""
 
 
 def visible(text: str, most: int = LONGEST) -> str:
-    """The text with characters that act shown as escapes, and cut after `most` characters."""
+    """The text cut after `most` characters, with control and formatting characters escaped."""
     if len(text) > most:
         text = f"{text[:most]}… ({len(text) - most:,} more characters)"
     return _ACTIVE_CHARACTER.sub(_escaped, text)
@@ -42,7 +43,7 @@ def visible(text: str, most: int = LONGEST) -> str:
 
 def inert(text: str, most: int = SHOWN) -> str:
     """The text on one line, in which nothing is a link or a mention."""
-    # Cut before it is taken apart: the text may have any length.
+    # Cut before it is split, because the text may have any length.
     whole = f"{text[:most]}… ({len(text) - most:,} more characters)" if len(text) > most else text
     line = visible(" ".join(whole.split()))
     line = _SCHEME.sub(r"\1[:]", line)
@@ -53,12 +54,12 @@ def inert(text: str, most: int = SHOWN) -> str:
 
 
 def markdown(text: str, most: int = SHOWN) -> str:
-    """The text for Markdown, in which it is text and nothing else."""
+    """The text escaped for Markdown, so that it is shown as plain text."""
     return _BLOCK.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", inert(text, most)))
 
 
 def json_text(document: str) -> str:
-    """A JSON document in which characters that act are written as escapes; it means the same."""
+    """An equivalent JSON document in which control and formatting characters are escaped."""
     return _ACTIVE_CHARACTER.sub(_json_escaped, document)
 
 

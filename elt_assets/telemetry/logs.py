@@ -103,7 +103,7 @@ def _clean(key: str, value: Any, secrets: Secrets | None) -> Any:
         return REDACTED
     if isinstance(value, str):
         text = secrets.redact(value) if secrets else value
-        # Only a traceback may have lines; in other text a line could imitate a record.
+        # Only a traceback may have several lines; in other text, a line could imitate a record.
         text = visible(text if key in _TRACES else text.replace("\n", "\\n"))
         text = _CREDENTIALS.sub(rf"\1\2{REDACTED}", text)
         return _MAIL.sub("[mail]", _URL_LOGIN.sub(REDACTED, text))
@@ -115,7 +115,7 @@ def _clean(key: str, value: Any, secrets: Secrets | None) -> Any:
 
 
 class _Written(logging.StreamHandler[TextIO]):
-    """The package's handler."""
+    """The log handler of this package."""
 
     def __init__(self, form: Format, to: TextIO | None) -> None:
         super().__init__(to or sys.stderr)

@@ -1,8 +1,8 @@
 """Traces: run → integration → stage → page.
 
-Off unless `begin` is called with an endpoint; only then OpenTelemetry is imported. Attributes are
-names and counts, never secrets, records or personal data. An error that ends a span is recorded by
-its class name only, because the messages of libraries quote data.
+Tracing is off unless `begin` is called with an endpoint; only then is OpenTelemetry imported.
+Attributes are names and counts, never secrets, records or personal data. An error that ends a span
+is recorded by its class name only, because the messages of libraries quote data.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def annotate(**attributes: Attribute) -> None:
 
 
 def failed(reason: str) -> None:
-    """Mark the current span as failed, where no exception does."""
+    """Mark the current span as failed, when no exception ends it."""
     if _Tracing.tracer is None:
         return
     from opentelemetry.trace import Status, StatusCode, get_current_span

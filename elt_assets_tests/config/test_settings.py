@@ -187,7 +187,7 @@ def test_an_incomplete_configuration_of_a_lake_is_refused(
     ],
 )
 def test_a_secret_that_looks_like_a_reference_is_refused(name: str, given: str) -> None:
-    with pytest.raises(InvalidInput, match="looks like a reference and is none") as refused:
+    with pytest.raises(InvalidInput, match="looks like a reference but is not one") as refused:
         load_settings(**{name: given})
     assert f"ELT_ASSETS_{name.upper()}: " in str(refused.value)
     assert "HUNTER2" not in str(refused.value)
