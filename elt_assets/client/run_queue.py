@@ -107,7 +107,7 @@ def explained(
                 reason = f"{queue.running} of {queue.limit} runs are running"
                 reason += f", and {in_front} in front of it" if in_front else ""
             else:
-                reason = "it is next; the daemon looks every few seconds"
+                reason = "it is next; the daemon starts runs every few seconds"
                 for _, counter in counters:
                     counter.update_counters_with_launched_item(run)
             in_front += 1

@@ -50,7 +50,7 @@ def test_priority_goes_before_age() -> None:
 
 def test_a_run_waits_for_running_runs_and_for_those_in_front_of_it() -> None:
     assert reasons([run("a", 1), run("b", 2), run("c", 3)], [run("r")], [], 2) == [
-        "a: it is next; the daemon looks every few seconds",
+        "a: it is next; the daemon starts runs every few seconds",
         "b: 1 of 2 runs are running, and 1 in front of it",
         "c: 1 of 2 runs are running, and 2 in front of it",
     ]
@@ -65,7 +65,7 @@ def test_a_lane_admits_one_run_and_others_overtake_the_rest() -> None:
     ]
     assert reasons(queued, going, [LANES], 9) == [
         "same: another run is in its lane, monday/0",
-        "other: it is next; the daemon looks every few seconds",
+        "other: it is next; the daemon starts runs every few seconds",
         "behind: another run is in its lane, monday/1",
     ]
 
@@ -80,7 +80,7 @@ def test_a_lane_admits_one_run_and_others_overtake_the_rest() -> None:
         ),
         (
             {"key": "team", "limit": 1, "value": "blue"},
-            "it is next; the daemon looks every few seconds",
+            "it is next; the daemon starts runs every few seconds",
         ),
     ],
 )

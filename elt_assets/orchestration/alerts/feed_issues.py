@@ -21,18 +21,18 @@ def cause(lag: Lag) -> str:
     match lag.state:
         case "lost":
             return (
-                "entries that it has not read are deleted: it needs a snapshot "
+                "entries that it had not read were deleted: it needs a snapshot "
                 "(ELT_ASSETS_KEEP_FEED_UNREAD_DAYS, ELT_ASSETS_KEEP_FEED_MB)"
             )
         case "losing":
             return (
-                "its unread entries nearly fill the room for entries, and the oldest are deleted "
-                "next: let it catch up, remove it, or raise ELT_ASSETS_KEEP_FEED_MB"
+                "its unread entries nearly fill ELT_ASSETS_KEEP_FEED_MB, and the oldest are "
+                "deleted next: let it catch up, remove it, or raise that limit"
             )
         case "stopped":
             return (
-                f"its webhook was given up ({inert(lag.error or 'no reason', _LONGEST)}): "
-                f"elt-assets feed retry {lag.name}, or feed skip {lag.name}"
+                f"delivery to its webhook stopped ({inert(lag.error or 'no reason', _LONGEST)}): "
+                f"run elt-assets feed retry {lag.name}, or feed skip {lag.name}"
             )
         case _:
             return f"its webhook fails ({inert(lag.error or 'no reason', _LONGEST)})"

@@ -230,5 +230,5 @@ def _certificate(certificate: Certificate) -> str:
     if certificate.declared_total is not None:
         facts.append(f"The provider declares {certificate.declared_total}.")
     if certificate.unreadable_keys:
-        facts.append(f"{certificate.unreadable_keys} without a readable key.")
+        facts.append(f"{certificate.unreadable_keys} records have no readable key.")
     return "\n\n".join([" ".join(facts), *filter(None, [bullets(certificate.reasons)])])

@@ -75,7 +75,7 @@ class SyncConfig(dg.Config):
     num_batches: int = Field(
         default=0,
         ge=0,
-        description="Checkpoints after which an extraction is cut, for trials; a cut extraction "
+        description="Checkpoints after which an extraction stops early, for trials; it then "
         "deletes nothing. 0: only the limits of the settings.",
     )
     only_unsettled: bool = Field(

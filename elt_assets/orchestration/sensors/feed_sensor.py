@@ -30,8 +30,8 @@ def feed_sensor(at: Placement = STANDALONE) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=at.sensors_are,
         required_resource_keys=at.required,
-        description="Delivers webhooks of the change feed that are due, deletes the oldest entries "
-        "that have no room, and reports how far consumers are behind when that has changed.",
+        description="Delivers due webhooks of the change feed, deletes the oldest entries beyond "
+        "ELT_ASSETS_KEEP_FEED_MB, and reports how far consumers are behind when that has changed.",
     )
     def sensor(
         context: dg.SensorEvaluationContext,

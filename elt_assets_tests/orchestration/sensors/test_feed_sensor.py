@@ -81,7 +81,7 @@ def test_a_webhook_that_was_given_up_is_an_alert_and_fails_health(
         (observed,), _ = tick(company, None)
     assert observed.metadata["consumers_that_need_a_person"].value == "crm"
     (alert,) = grouped(feed_issues(company.platform).open)
-    assert alert.text.startswith("feed: 1 consumer (crm): its webhook was given up")
+    assert alert.text.startswith("feed: 1 consumer (crm): delivery to its webhook stopped")
     assert "elt-assets feed retry crm" in alert.text
     (check,) = (one for one in report(company.platform.settings).checks if one.name == "feed")
     assert (check.ok, check.needed, check.sample) == (False, False, ("crm",))

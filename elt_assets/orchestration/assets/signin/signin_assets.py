@@ -208,7 +208,7 @@ def _loading(days: dg.DailyPartitionsDefinition, at: Placement) -> dg.AssetsDefi
                     dg.AssetMaterialization(
                         at.key(SIGNIN_EVENTS.name),
                         partition=reopened.isoformat(),
-                        description=f"late events that came with {day}",
+                        description=f"late events that were loaded with {day}",
                         metadata={"reopened_by": day.isoformat()},
                     )
                 )
