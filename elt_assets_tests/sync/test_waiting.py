@@ -19,6 +19,8 @@ from elt_assets.sync.streams import USERS
 from elt_assets_tests.sync.worlds import ACME, Company, World, expected, people
 
 SLOTS = 2
+LOST = 60.0
+"""Seconds after which a test stops to wait for what never comes, and fails."""
 
 
 class Lent:
@@ -49,7 +51,7 @@ class Lent:
 
     def wait_for_none(self) -> None:
         with self.changed:
-            self.changed.wait_for(lambda: not self.now)
+            assert self.changed.wait_for(lambda: not self.now, LOST), "nothing was given back"
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_forty_integrations_are_fetched_at_once_and_two_files_are_attached(
     files: Company, lent: Lent
 ) -> None:
     """No page comes before every integration waits for its own."""
-    everybody = threading.Barrier(40)
+    everybody = threading.Barrier(40, timeout=LOST)
 
     def on_page(number: int) -> None:
         if number == 1:
@@ -179,7 +181,7 @@ def test_a_run_that_is_stopped_while_integrations_wait_leaves_no_thread_and_no_l
     def on_page(number: int) -> None:
         if number == 1:
             waiting.release()
-            closes.wait()
+            assert closes.wait(LOST)
 
     refs = fleet(files, 9, on_page)
     files.worlds[refs[0].partition_key].on_page = lambda number: None
@@ -187,7 +189,7 @@ def test_a_run_that_is_stopped_while_integrations_wait_leaves_no_thread_and_no_l
     with closing(files.platform.sync(USERS, refs, sync_id="s1", pages_per_batch=1)) as outcomes:
         assert next(outcomes).status is Status.APPLIED
         for _ in refs[1:]:
-            waiting.acquire()
+            assert waiting.acquire(timeout=LOST)
         closes.set()
     assert threading.active_count() == before
     assert not any(files.platform.warehouses.is_held(ref) for ref in refs)
