@@ -59,7 +59,7 @@ MATRIX = [
     pytest.param(
         pagination,
         auth,
-        1_000 if (pagination, auth) in ALWAYS else 5_000,
+        1_000 if (pagination, auth) in ALWAYS else 2_000,
         marks=() if (pagination, auth) in ALWAYS else pytest.mark.campaign,
     )
     for pagination in PAGINATIONS

@@ -25,7 +25,7 @@ MOST_PAIRS = 4
 """How often an attack is repeated before its time counts."""
 MOST_BYTES = 6 * 64 * 2**20
 """How much more memory a run may take: six times the largest page."""
-PAGES, PAGE_SIZE = 100, 100
+PAGES, PAGE_SIZE = 50, 100
 _ANSWERS_AFTER = 0.04
 
 
@@ -41,7 +41,7 @@ class Run:
 
 
 def honest(asked: Asked) -> Reply:
-    """A hundred pages of people, each after a moment."""
+    """Fifty pages of people, each after a moment."""
     number = int(asked.query.get("cursor", "0"))
     time.sleep(_ANSWERS_AFTER)
     people = [
