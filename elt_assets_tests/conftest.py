@@ -8,6 +8,7 @@ in the conftest.py of its folder.
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -95,6 +96,18 @@ def broker() -> Iterator[Broker]:
 
     with redis() as found:
         yield found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copied_instances() -> Iterator[None]:
+    """Dagster's databases are made once in a process that has anything to do with Dagster."""
+    if "elt_assets.orchestration" not in sys.modules:
+        yield
+        return
+    from elt_assets_tests.testbed.instances import copied_instances
+
+    with copied_instances():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,16 +7,12 @@ an instance and the job that syncs them.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -215,24 +211,12 @@ class Fleet:
         return [row["name"] for row in self.platform.records(USERS, IntegrationRef.parse(key))]
 
 
-@cache
-def _new_instance() -> TemporaryDirectory[str]:
-    """The folder of an instance with nothing in it; making its schema takes longer than a test."""
-    folder = TemporaryDirectory(prefix="instance-")
-    with open_instance(Settings(home=Path(folder.name))) as instance:
-        instance.get_runs(limit=1)
-        instance.get_dynamic_partitions(PARTITIONS)
-        instance.all_instigator_state()
-    return folder
-
-
 @contextmanager
 def opened_fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A fleet without integrations in the test's own home; tries every page once."""
     monkeypatch.setenv("DIRECTORY_TOKEN", TOKEN)
     monkeypatch.setenv("ELT_ASSETS_FETCH_ATTEMPTS", "1")
     settings = load_settings()
-    shutil.copytree(Settings(home=Path(_new_instance().name)).dagster_path, settings.dagster_path)
     with ExitStack() as stack:
         directory = stack.enter_context(Directory())
         thread = threading.Thread(target=directory.serve_forever, args=(0.01,))
