@@ -16,6 +16,9 @@ UV_PIP_TARGET := --python $(BIN)/python
 FAST := client config connectors demo sync/detect sync/extract sync/state sync/test_worker_pool.py \
 	errors test_identifiers.py
 
+# More than cores: while some tests wait for a server, a disk or a daemon, others work.
+WORKERS = $$($(BIN)/python -c 'import os; print(os.cpu_count() * 3 // 2)')
+
 export DAGSTER_DISABLE_TELEMETRY := 1
 # Where it is set, every process compiles Dagster anew, which takes longer than most commands do.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +40,7 @@ demo: $(READY) ## Sync two demo organizations from an embedded provider and comp
 	@$(BIN)/elt-assets demo $(ARGS)
 
 test: $(READY) ## Run the tests, on every core
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-fast: $(READY) ## Run the tests that need no other process, in under a minute
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m 'not campaign and not slow and not foreign' \
@@ -45,7 +48,7 @@ test-fast: $(READY) ## Run the tests that need no other process, in under a minu
 
 campaign: $(READY) ## Run the long crash and chaos suites, which `make test` leaves out
 	@$(BIN)/python -m elt_assets_tests.campaign hostile
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m campaign $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m campaign $(ARGS)
 
 check: $(READY) ## Check style, types, prose, import contracts and that Dagster loads the definitions
 	@$(BIN)/ruff check

@@ -558,7 +558,8 @@ def test_a_body_is_read_whatever_its_coding_is_called(
 
 def test_a_body_in_an_unknown_coding_is_refused(provider: Provider) -> None:
     provider.answer = lambda _: Reply(b"[]", headers={"Content-Encoding": "br"})
-    with pytest.raises(PageUnreadable, match="compressed as 'br', but the request accepts only gzip"):
+    said = "compressed as 'br', but the request accepts only gzip"
+    with pytest.raises(PageUnreadable, match=said):
         count(opened(directory_data("none", "bearer", provider.url)))
 
 
