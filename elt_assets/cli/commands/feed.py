@@ -254,7 +254,11 @@ def skip(name: str) -> None:
 
 @feed.command(epilog="Example: elt-assets feed deliver")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Stop after."
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which to stop.",
 )
 def deliver(seconds: float) -> None:
     """Send due messages to webhooks, once; `elt-assets serve-feed` does so all the time."""
@@ -265,7 +269,7 @@ def deliver(seconds: float) -> None:
 
 @feed.command(epilog="Example: elt-assets feed secret > webhook.key")
 def secret() -> None:
-    """Print a new key for signing webhooks; store it where --secret points and at the receiver."""
+    """Print a new key for signing webhooks. Store it where --secret points, and at the receiver."""
     click.echo("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
 
 
