@@ -1,4 +1,4 @@
-"""The authenticator that provider_data describes, and whose requests a provider counts together."""
+"""Make the authenticator that provider_data describes, and the throttle that apps share."""
 
 from __future__ import annotations
 
@@ -121,19 +121,19 @@ def _session(auth: SessionAuth, limits: FetchLimits) -> LoginSession:
 
 
 def identity(config: Connection) -> Identity | None:
-    """The certificate that provider_data names."""
+    """The client certificate that provider_data names, or None."""
     described = config.client_certificate
     return None if described is None else Identity(described.certificate, described.key)
 
 
 def throttle(config: Connection, limits: FetchLimits) -> Throttle:
-    """Shared with every integration that uses the same app at the same rate."""
+    """The throttle that all integrations with the same app and the same rate share."""
     rate = config.rate_limit.requests_per_second
     return Throttle(rate, budget(limits.budgets, *_app(config, rate)))
 
 
 def _app(config: Connection, rate: float | None) -> tuple[object, ...]:
-    """What a provider counts requests by, as the configuration names it; nothing if nobody asks."""
+    """The identity by which a provider counts requests; empty without authentication."""
     if config.auth is None:
         return ()
     who = _who(config.auth)

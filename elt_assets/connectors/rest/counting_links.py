@@ -1,4 +1,7 @@
-"""Links and tokens that count in disguise: a record that leaves moves the records after it."""
+"""Detect links and tokens that hide a page or record number.
+
+With such a number, the removal of one record moves all later records to another position.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ _NUMBER = re.compile(r"\d{1,9}")
 
 
 def counts_in_disguise(cursor: Any) -> str | None:
-    """What of a cursor to the next page counts pages or records, such as `page=2`; else None."""
+    """The part of a cursor that counts pages or records, such as `page=2`; None without one."""
     at = cursor.get("at") if isinstance(cursor, dict) else None
     if not isinstance(at, str):
         return None

@@ -1,6 +1,6 @@
-"""Paging by the last record's key: the next page begins behind it.
+"""Paging by the last record's key: the next page begins after that key.
 
-A listing ends at an empty page, since a short one proves nothing.
+A listing ends at an empty page, since a short page does not prove the end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elt_assets.errors import PageUnreadable
 
 @dataclass(frozen=True)
 class KeysetPaginator:
-    """The key of the last record, sent as a parameter."""
+    """Sends the key of the last record as a parameter."""
 
     records: tuple[str, ...]
     key: Expression
@@ -34,7 +34,7 @@ class KeysetPaginator:
     next_from = NextFrom.PAGE
 
     def step(self, position: Position | None) -> Step:
-        """Ask for what stands behind the key."""
+        """Request the records after the key."""
         params: dict[str, str | int] = {}
         if self.size_param is not None:
             params[self.size_param] = self.size
@@ -54,7 +54,7 @@ class KeysetPaginator:
         return key
 
     def otherwise(self) -> KeysetPaginator:
-        """Pages of another length."""
+        """The same pagination with another page size."""
         return self if self.size_param is None else replace(self, size=another_size(self.size))
 
 

@@ -1,7 +1,7 @@
 """The course of a listing: which page follows, when it ends, and what makes it doubtful.
 
 The decisions are pure: they take the facts of an answer and return the next position and every
-doubt. How a position is sent is in `pagination`.
+doubt. A position becomes a request in `pagination`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Continuation(StrEnum):
 
 
 class Missing(StrEnum):
-    """What came instead of a list."""
+    """What an answer has in place of the list."""
 
     NULL = "null where its list should be"
     NO_CONTENT = "204 No Content"
@@ -57,9 +57,9 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is fixed for a listing. Lists under a parent may be null when they are empty.
+    """The constants of a listing. A list `under_parent` may be null when it is empty.
 
-    `reach` is how many records the provider lets be paged through, however many there are.
+    `reach` is the number of records to which the provider limits paging, however many it has.
     """
 
     kind: Continuation
@@ -70,23 +70,25 @@ class Course:
 
     @property
     def counts(self) -> bool:
-        """Whether a record that leaves moves others to a page that was read before."""
+        """Whether positions are numbers, so that removing a record moves others to read pages."""
         return self.kind in (Continuation.NUMBERED, Continuation.COUNTED)
 
     def fits(self, position: Position) -> bool:
-        """Whether a saved position is one of this kind."""
+        """Whether a saved position is valid for this kind of continuation."""
         if self.counts:
             return type(position) is int and position > self.start
         return type(position) in (str, int)
 
 
 class ListingProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a listing stands: enough to go on from, and small enough for a checkpoint.
+    """The progress of a listing: enough to continue from, and small enough for a checkpoint.
 
-    `page` numbers the page at `at`, which is requested next (`again` when the page before gave
-    the same token). `listed` records came before it, `before` of them on the page before, whose
-    `mark` is kept; `longest` is the longest page so far. `disbelieved` totals stay so. `last`
-    says that by its total or its words the page before is the last one.
+    `page` is the number of the page at `at`, which is requested next. `again` is set if the page
+    before it gave the token by which it was requested itself. `listed` counts all records before
+    this page, `before` those of the page before it, and `mark` is that page's mark. `longest` is
+    the length of the longest page so far. `disbelieved` says that a total was too small, so that
+    no later total counts. `last` says that the page before is the last one, by its total or by
+    its own statement.
     """
 
     page: int = 1
@@ -107,9 +109,10 @@ BEGINNING = ListingProgress()
 class Facts:
     """What one answer says about the course of its listing.
 
-    `next` is the token or the whole address that it gives, `more` whether it says in so many
-    words that records follow. `mark` is equal for two pages only if they begin and end with the
-    same records; None if that is not known. `missing` is set where there was no list.
+    `next` is the token or the whole address that the answer gives. `more` is its explicit
+    statement whether records follow (`has_more`). `mark` is equal for two pages only if they begin
+    and end with the same records; None if that is not known. `missing` is set where the answer has
+    no list.
     """
 
     count: int
@@ -122,12 +125,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What follows from an answer.
+    """The consequences of an answer.
 
-    `next` is None where the listing ended. `total` is the provider's count, if it is believed.
-    `cut_short` says why the listing stops here although the provider goes on. A `repeated`
-    page brought nothing: its records are those of the page before. `listed` counts the records of
-    all pages up to this one.
+    `next` is None where the listing ends. `total` is the provider's count, unless it was too small.
+    `cut_short` says why the listing stops here although the provider has more. A `repeated` page
+    has no new records, only those of the page before. `listed` counts the records of all pages up
+    to this one.
     """
 
     next: ListingProgress | None
@@ -144,13 +147,13 @@ class ListingCourse:
     def __init__(self, course: Course, progress: ListingProgress = BEGINNING) -> None:
         self._course = course
         self.progress = progress
-        # Hashes, not positions: one may be long, and the page limit bounds their number.
+        # Hashes, because a position may be long. The page limit bounds their number.
         self._seen = {_fingerprint(progress.at)}
         self._resumed = progress.page > 1
         self._said: set[str] = set()
 
     def take(self, facts: Facts) -> Turn:
-        """Go on by an answer to the page at `progress`."""
+        """Advance by the answer to the page at `progress`."""
         now, page = self.progress, self.progress.page
         repeats = facts.mark is not None and facts.mark == now.mark
         if repeats and self._is_last_again():
@@ -171,7 +174,7 @@ class ListingCourse:
         at: Position | None = None
         if self._course.counts:
             if repeats:
-                cut_short = f"page {page} repeats page {page - 1}; is its number asked for rightly?"
+                cut_short = f"page {page} repeats page {page - 1}; check param in pagination"
             ends = reached and facts.count < longest
             if facts.count and (facts.more or not ends):
                 at = self._counted(now.at, facts.count)
@@ -182,11 +185,11 @@ class ListingCourse:
             if at is not None and facts.count == 0:
                 self._say(doubts, f"page {page} is empty although another page follows", "empty")
         if self._course.reach is not None and listed >= self._course.reach:
-            far = f"the provider lets {self._course.reach:,} records be paged through at most"
+            far = f"the provider allows paging through {self._course.reach:,} records at most"
             return Turn(None, total, tuple(doubts), far, listed=listed)
         if at is None:
             if facts.more:
-                doubts.append(f"page {page} says that more records follow and leads to none")
+                doubts.append(f"page {page} says that more records follow but gives no next page")
             return Turn(None, total, tuple(doubts), self._unproven(facts), listed=listed)
         cut_short = cut_short or self._circle(at, repeats)
         following = ListingProgress(
@@ -204,14 +207,14 @@ class ListingCourse:
         return Turn(following, total, tuple(doubts), cut_short, listed=listed)
 
     def meaning(self, refusal: Refusal) -> Meaning:
-        """What it means that the page at `progress` is refused."""
+        """Decide what the refusal of the page at `progress` means for the listing."""
         now, course = self.progress, self._course
         if now.page == 1:
             return Meaning.FAILURE
         if course.counts:
             if refusal in (Refusal.NOT_THERE, Refusal.GONE) and now.before:
                 return Meaning.END
-            # A page that is requested only to refute that the one before is the last.
+            # This page was requested only to check that the page before is the last one.
             if refusal is Refusal.BAD_REQUEST and now.last:
                 return Meaning.END
         elif refusal in (Refusal.GONE, Refusal.EXPIRED):
@@ -221,9 +224,10 @@ class ListingCourse:
         return Meaning.POSITION_REFUSED if self._resumed else Meaning.FAILURE
 
     def ahead(self, furthest: ListingProgress, facts: Facts) -> ListingProgress | None:
-        """The page after `furthest`, as far as it is known before that page is fetched.
+        """The page after `furthest`, which itself is not fetched yet; None if it is not known.
 
-        `facts` are those of the newest page. Only counted pages are known beforehand.
+        `facts` are those of the newest fetched page. Only positions that are numbers can be
+        calculated in advance.
         """
         if not self._course.counts or facts.count == 0:
             return None
@@ -235,10 +239,11 @@ class ListingCourse:
         return ListingProgress(furthest.page + 1, at, listed, facts.count, furthest.longest)
 
     def _is_last_again(self) -> bool:
-        """Whether a page that is the same as the one before says that nothing follows that one.
+        """Whether a page equal to the one before confirms that no page follows that one.
 
-        The same token was sent twice; or the page before is the last and numbers beyond it are
-        taken for its own, which only a page that differed from the first shows.
+        It does so if the same token was sent twice. It also does so if the page before is the last
+        one and the provider answers higher numbers with it. The latter can only be told from page
+        3 on: a page 2 equal to page 1 may mean that the provider ignores the number.
         """
         now = self.progress
         return now.again or (self._course.counts and now.last and now.page > 2)
@@ -248,7 +253,7 @@ class ListingCourse:
         return (self._course.start if at is None else int(at)) + step
 
     def _led(self, facts: Facts, listed: int, total: int | None) -> Position | None:
-        """Where the answer leads, unless it says by other means that it is the last."""
+        """The position that the answer gives, or None if the answer shows that it is the last."""
         at, known_to_follow = facts.next, total is not None and listed < total
         if at is None or (facts.more is False and not known_to_follow):
             return None
@@ -262,7 +267,8 @@ class ListingCourse:
         page, place = self.progress.page, _fingerprint(at)
         known = place in self._seen
         self._seen.add(place)
-        # The page's own token is requested once more: some providers name the current page with it.
+        # A page may give its own token: some providers name the current page with it. That token is
+        # requested once more.
         own = (
             self._course.kind is Continuation.TOKEN and _same(at, self.progress.at) and not repeats
         )
@@ -273,7 +279,7 @@ class ListingCourse:
         return None
 
     def _unproven(self, facts: Facts) -> str | None:
-        """Why an end without a list is not one."""
+        """Why an answer without a list does not prove the end of the listing; None if it does."""
         if facts.missing is None or facts.total == 0:
             return None
         if self.progress.before:
@@ -287,14 +293,14 @@ class ListingCourse:
         return f"page {self.progress.page} has {facts.missing.value} and follows no page of records"
 
     def _say(self, doubts: list[str], doubt: str, once: str) -> None:
-        """Add a doubt of a kind that could be said of every page."""
+        """Add a doubt that may apply to every page, only the first time."""
         if once not in self._said:
             self._said.add(once)
             doubts.append(doubt)
 
 
 def _same(one: Position | None, other: Position | None) -> bool:
-    """Whether two positions are one: a number may come back as a text."""
+    """Whether two positions are equal; a number equals its text, as providers may return it."""
     return one is other or (one is not None and other is not None and str(one) == str(other))
 
 

@@ -1,6 +1,6 @@
-"""Parents that provider_data names, instead of a stream that lists them: several endpoints in one.
+"""Parents that provider_data names itself, for a stream that is read from several endpoints.
 
-`nested_lists` goes through them as through the records of a stream.
+`nested_lists` reads these parents like the records of a parent stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elt_assets.connectors.source import Cursor, FieldMap, Page
 
 
 class NamedParents:
-    """One page with a record for each name. Requests are those of the lists."""
+    """A source with one page, which has a record for each name. The lists send the requests."""
 
     fields: FieldMap = {"external_id": parse("name")}  # noqa: RUF012 (never changed)
     records: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class NamedParents:
 
     @property
     def client(self) -> Client:
-        """What sends the requests for the lists."""
+        """The client for the requests of the lists."""
         return self._lists.client
 
     @property
@@ -42,7 +42,7 @@ class NamedParents:
         yield Page(msgspec.json.encode(records), len(records), next=None)
 
     def otherwise(self) -> None:
-        """The order of the names is no claim of a provider."""
+        """Do nothing: these parents do not come from a provider, whose paging could be wrong."""
 
     def close(self) -> None:
-        """The lists are closed by themselves."""
+        """Do nothing: the owner of the lists closes them."""

@@ -1,8 +1,7 @@
-"""Lists that each record of another stream has: the members of every group.
+"""Lists under the records of another stream, such as the members of every group.
 
-The module goes through the parents from any position, reads each one's list, and decides what an
-unreadable list means for completeness. The engine joins records to their parents, from
-`Page.parents`.
+The module reads the list of each parent, continues from any position, and decides what an
+unreadable list means for completeness. The engine joins records to their parents by `Page.parents`.
 """
 
 from __future__ import annotations
@@ -36,24 +35,24 @@ from elt_assets.identifiers import IntegrationRef
 
 _LONGEST_REASON = 300
 _MOST_PATHS = 100_000
-"""Parents of which what stands in their lists' addresses is kept, where it is not their key."""
+"""Most parents whose path step is kept in memory, where the step is not the parent's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """One record that has a list: its key, and what stands for it in the list's address."""
+    """One record that has a list: its key, and its step in the path of the list."""
 
     key: str
     in_path: str
 
 
 class NestedPosition(msgspec.Struct, frozen=True):
-    """Where reading stands, small enough for a checkpoint.
+    """The position of an extraction, small enough for a checkpoint.
 
-    `parents` is the cursor of a page of parents. The lists of `done` of them are read, and
-    `at` is a cursor inside the next one's, of which `seen` records came; `known` is the digest
-    of those parents. `page` numbers the pages, `listed` counts the parents of earlier pages,
-    and `short` is the first reason why all this is not everything.
+    `parents` is the cursor of a page of parents. The lists of its first `done` parents are read.
+    `at` is a cursor in the list of the next parent, and `seen` counts the records read from that
+    list. `known` is the digest of these parents. `page` numbers the pages, `listed` counts the
+    parents of earlier pages, and `short` is the first reason why the listing is incomplete.
     """
 
     page: int = 1
@@ -66,21 +65,21 @@ class NestedPosition(msgspec.Struct, frozen=True):
     short: str | None = None
 
     def cut(self, reason: str) -> NestedPosition:
-        """The same place with a reason why this is not everything; the first one stays."""
+        """The same position with a reason why the listing is incomplete; the first reason stays."""
         short = self.short or reason[:_LONGEST_REASON]
         return msgspec.structs.replace(self, short=short)
 
     def on_page(self, parents: Cursor | None, listed: int) -> NestedPosition:
-        """The beginning of a page of parents."""
+        """The position at the beginning of the page `parents`."""
         return NestedPosition(self.page, parents, listed=listed, short=self.short)
 
 
 class NestedSource(ListsOnly):
-    """A stream whose records are listed under those of another. A cursor is a `Place`.
+    """A stream whose records are listed under those of another. A cursor is a `NestedPosition`.
 
-    If a page of parents is another one when it is read again, the lists of all its parents
-    are read again: a member that is skipped would be taken for gone, and records that come
-    twice count once.
+    If a page of parents has changed when an extraction continues, the lists of all its parents are
+    read again. Otherwise a skipped member would be taken for gone; records that come twice count
+    once.
     """
 
     def __init__(
@@ -122,17 +121,17 @@ class NestedSource(ListsOnly):
 
     @property
     def resumable(self) -> bool:
-        """A place is enough to go on from."""
+        """True: a position is enough to continue from."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """Whether both the parents and their lists are."""
+        """Whether the parents and their lists are both snapshots."""
         return self._parents.snapshot and self._children.snapshot
 
     @property
     def waits_for_provider(self) -> bool:
-        """For the answer to each page."""
+        """True: the reader waits for the answer to each page."""
         return True
 
     @property
@@ -143,7 +142,7 @@ class NestedSource(ListsOnly):
     def pages(self, cursor: Cursor | None, since: str | None = None) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        The last one has no records: it says how the whole reading ended.
+        The last page has no records; its `cut_short` says whether the whole listing is complete.
         """
         place = _resumed(cursor)
         total: int | None = None
@@ -177,20 +176,20 @@ class NestedSource(ListsOnly):
 
     @property
     def probes(self) -> bool:
-        """A parent's list can be read again, if its members' keys can be found in it."""
+        """Whether a list read again shows members' keys, so that missing members can be probed."""
         return "member_external_id" in self.fields
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Read the lists of the affected parents again, once each."""
+        """Read the list of each affected parent again, once."""
         return probe_memberships(missing, listed, self._members, self._parents.client)
 
     def otherwise(self) -> None:
-        """From now on list parents and their lists with pages of another length."""
+        """From now on list parents and their lists with another page size."""
         self._parents.otherwise()
         self._children.otherwise()
 
     def close(self) -> None:
-        """End what is under way and give back connections."""
+        """End requests that are under way and close connections."""
         if self._ahead is not None:
             self._ahead.stopped.set()
         self._children.close()
@@ -201,10 +200,10 @@ class NestedSource(ListsOnly):
     def _lists(
         self, parents: list[Parent], place: NestedPosition
     ) -> Iterator[tuple[Page, NestedPosition]]:
-        """The pages of the lists of `parents` from `place` on, each with the place after it.
+        """The pages of the lists of `parents` from `place` on, each with the position after it.
 
-        The first list is requested alone, so that a caller that reads one page causes one
-        request; then the first pages of several lists are requested at once.
+        The first list is requested alone, so that a caller that reads one page causes one request.
+        After that, the first pages of several lists are requested at once.
         """
         lists = [self._children.under(parent.key, parent.in_path) for parent in parents]
         begin = place.done
@@ -224,7 +223,7 @@ class NestedSource(ListsOnly):
                         ahead.weigh(len(page.body))
                         place = _after(page, parents[index], place, done)
                         key = parents[index].key
-                        # What one list should hold says nothing about the stream.
+                        # The total of one list says nothing about the whole stream.
                         yield (
                             replace(page, total=None, wanted=None, parents=((key, page.count),)),
                             place,
@@ -234,22 +233,22 @@ class NestedSource(ListsOnly):
                 place = msgspec.structs.replace(done, page=place.page, short=place.short)
 
     def _make_sure_it_is_gone(self, parent: Parent, page: Cursor | None, error: NotThere) -> None:
-        """Raise `ProviderUnavailable` if a parent whose list is not there is itself still there."""
+        """Raise `ProviderUnavailable` if a parent without its list is itself still listed."""
         again = next(self._parents.pages(page))
         if parent in self._read(again):
             raise ProviderUnavailable(
-                f"{error}, and the one it belongs to is still listed: a path that is not right, "
-                "or one that is just being deleted"
+                f"{error}, but its parent is still listed: the path is wrong, or the parent is "
+                "being deleted right now"
             ) from None
 
     def _read(self, page: Page) -> list[Parent]:
-        """The parents of a page, as far as they can be read."""
+        """The parents of a page whose key and path step can be read."""
         records = _records(page, self._parents.records)
         found = ((text_at(self._key, record), text_at(self._in_path, record)) for record in records)
         return [Parent(key, path) for key, path in found if key and path and _usable(path)]
 
     def _path(self, parent: str) -> str | None:
-        """The step of a parent in its list's address; None if the parents do not name it."""
+        """The path step of a parent; None if the parent is not listed any more."""
         if self._paths is None:
             return parent
         if self._again is None:
@@ -264,7 +263,7 @@ class NestedSource(ListsOnly):
         return self._paths[parent]
 
     def _members(self, parent: str) -> ListedMembers | None:
-        """One parent's list, read again in pages of another length; None without its address."""
+        """A parent's list, read again with another page size; None if its path is not known."""
         try:
             in_path = self._path(parent)
         except NotThere:
@@ -287,7 +286,7 @@ class NestedSource(ListsOnly):
 
 
 def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:
-    """The records one after the other: all of them as objects take many times the page."""
+    """Decode one record after the other: as objects, all of them take many times the page."""
     place: bytes | msgspec.Raw = page.body
     for key in path:
         place = msgspec.json.decode(place, type=dict[str, msgspec.Raw]).get(key, b"null")
@@ -301,7 +300,7 @@ def _records(page: Page, path: tuple[str, ...]) -> Iterator[Any]:
 def _after(
     page: Page, parent: Parent, place: NestedPosition, done: NestedPosition
 ) -> NestedPosition:
-    """The place after a page of a parent's list; `done` is that after its last one."""
+    """The position after a page of a parent's list; `done` is the one after its last page."""
     seen, shown = place.seen + page.count, parent.key[:64]
     done = msgspec.structs.replace(done, page=place.page + 1, short=place.short)
     if page.cut_short is not None:
@@ -327,7 +326,7 @@ def _resumed(cursor: Cursor | None) -> NestedPosition:
 
 
 def _known(parents: list[Parent], place: NestedPosition) -> str:
-    """The digest of the parents that a place speaks of, as they stand in `parents` now."""
+    """The digest, by `parents` as they are now, of the parents that `place` has begun to read."""
     return _digest(parents[: place.done + (place.at is not None)])
 
 
@@ -339,5 +338,5 @@ def _digest(parents: list[Parent]) -> str:
 
 
 def _usable(step: str) -> bool:
-    """Whether a text can be a step of a path: `.` and `..` would lead elsewhere."""
+    """Whether a text can be a step of a path: `.` and `..` would change the path."""
     return step not in (".", "..") and "\0" not in step

@@ -1,4 +1,4 @@
-"""How a provider's pages differ from what the configuration describes."""
+"""The interface for pages that differ from the form that the configuration describes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from elt_assets.connectors.mapping.expressions import Expression
 
 
 class PageDialect:
-    """No difference. A subclass brings pages, and the expressions that read them, to one form."""
+    """Changes nothing. A subclass converts pages, and the expressions for them, to one form."""
 
     def body(self, body: bytes) -> bytes:
         """The body of an answer, in the form that the configuration describes."""
         return body
 
     def expression(self, expression: Expression) -> Expression:
-        """An expression of the configuration, for bodies in that form."""
+        """An expression of the configuration, converted for such bodies."""
         return expression
 
 

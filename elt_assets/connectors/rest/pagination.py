@@ -36,20 +36,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one page's request adds: parameters, or a whole address that replaces it."""
+    """What the request for one page adds: parameters, or an address that replaces the listing's."""
 
     params: Mapping[str, str | int] = field(default_factory=dict)
     url: str | None = None
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters as a query has them."""
+        """The parameters with their values as text."""
         return {name: str(value) for name, value in self.params.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """What an answer offers to find the next position in."""
+    """The parts of an answer that may hold the next position."""
 
     what: str
     url: str
@@ -57,15 +57,15 @@ class PageAnswer:
     envelope: Envelope
     asked: str | None = None
     known: KnownPage | None = None
-    """The page it still is: there is nothing to find the next position in, it knows that."""
+    """The earlier page, if the answer is 304; it has the next position, the answer does not."""
 
 
 class NextFrom(StrEnum):
-    """What leads to the next page."""
+    """The part of an answer that gives the next position."""
 
-    PAGE = "page"  # a page that is the same leads to the same one
-    HEADERS = "headers"  # which may differ although the page is the same
-    COUNT = "count"  # of the records before it
+    PAGE = "page"  # an unchanged page leads to the same next page
+    HEADERS = "headers"  # may differ although the page is unchanged
+    COUNT = "count"  # the number of pages or records so far
 
 
 class Paginator(Protocol):
@@ -81,30 +81,30 @@ class Paginator(Protocol):
 
     @property
     def cursor(self) -> tuple[str, ...] | None:
-        """Where a page holds what leads to the next, if it does."""
+        """The keys of the next token or address in a page; None if it is not in the page."""
 
     @property
     def next_from(self) -> NextFrom:
-        """What says where the next page is."""
+        """The part of an answer that gives the next position."""
 
     def step(self, position: Position | None) -> Step:
         """The request for a position; None is the first page."""
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
-        """The token or the whole address that an answer gives for the next page."""
+        """The token or the whole address of the next page, or None if the answer has none."""
 
     def otherwise(self) -> Paginator:
-        """The same pagination with pages of another length, where it asks for a length."""
+        """The same pagination with another page size, where requests have a page size."""
 
 
 class _Fixed:
-    """A pagination that asks for no length of pages."""
+    """A pagination without a page size in its requests."""
 
     start: int = 0
     next_from = NextFrom.PAGE
 
     def otherwise(self: T) -> T:
-        """Nothing to change."""
+        """Return the same pagination, as there is no page size to change."""
         return self
 
 
@@ -121,7 +121,7 @@ class CursorPaginator(_Fixed):
 
     @property
     def next_from(self) -> NextFrom:  # type: ignore[override]
-        """Where the token is."""
+        """The part of an answer that has the token."""
         return NextFrom.PAGE if self.header is None else NextFrom.HEADERS
 
     def step(self, position: Position | None) -> Step:
@@ -130,7 +130,7 @@ class CursorPaginator(_Fixed):
         return Step() if value is None else Step({self.param: value})
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
-        """The token, unless it is one that says that nothing follows."""
+        """The token; None if it is absent or marks the end."""
         found: str | int | None = answer.envelope.cursor
         if self.header is not None:
             found = (answer.headers.get(self.header) or "").strip() or None
@@ -149,7 +149,7 @@ class NextUrlPaginator(_Fixed):
         return Step(url=None if position is None else str(position))
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
-        """The address, resolved against the page that gave it."""
+        """The address, resolved against the address of the page."""
         found = _token(answer.envelope.cursor)
         if isinstance(found, int):
             raise PageUnreadable(f"{answer.what} gives a number for the next page's address")
@@ -179,23 +179,23 @@ class LinkHeaderPaginator(_Fixed):
 
 @dataclass(frozen=True)
 class SinglePage(_Fixed):
-    """Everything in one answer."""
+    """All records in one answer."""
 
     cursor: tuple[str, ...] | None = None
     kind: Continuation = Continuation.SINGLE
 
     def step(self, position: Position | None) -> Step:
-        """Nothing to add."""
+        """Return a step that adds nothing."""
         return Step()
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
-        """Nothing follows."""
+        """None: no page follows."""
         return None
 
 
 @dataclass(frozen=True)
 class CountingPaginator:
-    """The number of a page, or of its first record, and how many records a page should hold."""
+    """Sends the number of a page or of its first record, and the page size."""
 
     kind: Continuation
     param: str
@@ -206,18 +206,18 @@ class CountingPaginator:
     next_from = NextFrom.COUNT
 
     def step(self, position: Position | None) -> Step:
-        """Ask for the page or the record of that number."""
+        """Request the page with this number, or the page that starts at this record."""
         params = {self.param: self.start if position is None else int(position)}
         if self.size_param is not None:
             params[self.size_param] = self.size
         return Step(params)
 
     def led_to(self, answer: PageAnswer) -> str | int | None:
-        """The next number follows from the answers before it."""
+        """None: `listing_course` calculates the next number."""
         return None
 
     def otherwise(self) -> CountingPaginator:
-        """Pages of another length."""
+        """The same pagination with another page size."""
         return self if self.size_param is None else replace(self, size=another_size(self.size))
 
 
@@ -230,16 +230,16 @@ def another_size(size: int) -> int:
 
 
 def _address(base: str, found: str) -> str:
-    """A link as an address: whole, and without characters that an address cannot hold."""
+    """A link as an absolute address, with invalid characters percent-encoded."""
     return urljoin(base, quote(found.strip(), safe=_ADDRESS_CHARACTERS))
 
 
 _NO_TOKENS = frozenset({"", "0", "-1"})
-"""What providers write where there is no next token."""
+"""Tokens by which providers say that there is no next page."""
 
 
 def _token(found: str | int | None, stop: frozenset[str] = frozenset()) -> str | int | None:
-    """A token, unless it is one that says that nothing follows."""
+    """The token; None if it marks the end."""
     return None if found is None or str(found).strip() in _NO_TOKENS | stop else found
 
 
@@ -254,8 +254,8 @@ _TARGET = re.compile(r"[\s,;]*+<([^>]*+)>")
 def next_link(header: str) -> str | None:
     """The target of the link whose relation is `next` (RFC 8288), or None.
 
-    Raises `ValueError` for a header that is not a list of links: one that hides its next
-    link must not pass for the last page.
+    Raises `ValueError` for a header that is not a list of links. If it contains the next link, the
+    page must not pass for the last one.
     """
     position = 0
     while target := _TARGET.match(header, position):
@@ -276,7 +276,7 @@ def paginator(pagination: Pagination, records: tuple[str, ...] = ()) -> Paginato
     """The paginator that provider_data describes, for lists at `records` of a page."""
     match pagination:
         case KeysetPagination(param=param, value=value, size_param=size_param, size=size):
-            # Imported here: that module needs what stands above.
+            # Imported here, because that module imports this one.
             from elt_assets.connectors.rest.keyset import KeysetPaginator
 
             key = parse(pagination.key)

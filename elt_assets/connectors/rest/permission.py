@@ -1,4 +1,4 @@
-"""Whether the credentials see everybody, at providers that leave out the rest in silence."""
+"""Check that the credentials may see all records, at providers that silently hide the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def confirm_by_request(
 ) -> tuple[str, ...]:
     """Raise `ProviderRefused` if the answer to the request shows that the permission is missing.
 
-    Returns a doubt about the listing if the answer is no object: it does not speak of permissions.
+    Returns a doubt about the listing if the answer is not an object, so that it cannot show
+    permissions.
     """
     if required.path is None or required.holds is None:
         return ()
@@ -42,7 +43,7 @@ def confirm_by_request(
     try:
         granted, said = client.fetch(request, read)
     except Unauthorized:
-        # Wrong credentials: what they would have to be allowed is another matter.
+        # The credentials themselves are wrong, so `otherwise` about permissions does not apply.
         raise
     except ProviderRefused as error:
         raise ProviderRefused(f"{error}. {required.otherwise}") from None
@@ -60,9 +61,9 @@ def confirm_by_request(
 def confirm_by_header(
     what: str, headers: Mapping[str, str], required: RequiredPermission | None
 ) -> None:
-    """Raise `ProviderRefused` if a page lists the scopes that were granted and one is missing."""
+    """Raise `ProviderRefused` if a page's header lists the granted scopes and one is missing."""
     if required is None or required.header is None:
         return
     granted = headers.get(required.header)
     if granted is not None and not set(required.scopes) <= set(granted.replace(",", " ").split()):
-        raise ProviderRefused(f"{what} was sent without a scope: {required.otherwise}")
+        raise ProviderRefused(f"{what} lacks a required scope: {required.otherwise}")

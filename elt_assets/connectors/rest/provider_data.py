@@ -1,7 +1,7 @@
 """The models of a REST integration's provider_data, with their limits and error messages.
 
 Every description appears in the JSON Schema and in the documentation, so it is written for the
-person who fills it in.
+person who writes provider_data.
 """
 
 from __future__ import annotations
@@ -44,26 +44,29 @@ _OWN_HEADERS = frozenset(
 
 
 PERIODICAL = ("signin_events",)
-"""Streams of which a period is asked for at a time: what has happened, not what there is."""
+"""Streams of events that are read a period at a time."""
 
 
 class RateLimit(Strict):
-    """How hard the provider may be asked."""
+    """The rate at which requests may be sent to the provider."""
 
     requests_per_second: float | None = Field(
-        None, gt=0, le=10_000, description="Requests a second; no limit of ours if left out."
+        None,
+        gt=0,
+        le=10_000,
+        description="Requests a second; the platform sets no limit if left out.",
     )
     concurrency: int = Field(1, ge=1, le=64, description="Requests in flight at once.")
 
 
 class Connection(Strict):
-    """What every integration over HTTP has: where it is, how to authenticate, how hard to ask."""
+    """The part common to all integrations over HTTP: address, authentication, rate limit."""
 
     permission_source_name: str | None = Field(
         None, max_length=256, description="What people call this source."
     )
     api_endpoint: Url = Field(description="Address that all paths start with.")
-    auth: Auth | None = Field(None, description="How requests prove who sends them.")
+    auth: Auth | None = Field(None, description="How requests authenticate.")
     client_certificate: ClientCertificate | None = Field(
         None, description="The certificate that is shown to the provider (mutual TLS)."
     )
@@ -72,7 +75,9 @@ class Connection(Strict):
         description="Headers of every request; never secrets. They may hold {organization_id} and "
         "{integration_id}.",
     )
-    rate_limit: RateLimit = Field(RateLimit(), description="How hard the provider may be asked.")
+    rate_limit: RateLimit = Field(
+        RateLimit(), description="The rate at which requests may be sent to the provider."
+    )
     safeguards: SafeguardOverrides | None = Field(
         None, description="Limits on deletes and rejects, where they differ from the platform's."
     )
@@ -160,13 +165,13 @@ class RestData(Connection):
         if name not in PERIODICAL:
             if found:
                 raise ValueError(
-                    f"streams.{name}: {{{found[0]}}} is known only where a day is asked for: "
-                    f"{', '.join(PERIODICAL)}"
+                    f"streams.{name}: {{{found[0]}}} is known only in streams that are read a day "
+                    f"at a time: {', '.join(PERIODICAL)}"
                 )
         elif len(found) < len(PERIOD_NAMES):
             raise ValueError(
-                f"streams.{name}.params: {{from}} and {{to}}, where the day's beginning and end "
-                "are to stand, must both be there"
+                f"streams.{name}.params: {{from}} and {{to}}, for the day's beginning and end, "
+                "must both be there"
             )
         elif stream.parent is not None or stream.incremental is not None:
             raise ValueError(f"streams.{name}: parent and incremental cannot be used with a period")
@@ -201,7 +206,7 @@ _TAGS = frozenset(
 
 
 def _place(location: tuple[str | int, ...]) -> str:
-    # A tag of a union is a step of the location that is not in the author's text.
+    # Pydantic adds the tag of a union to the location, but the tag is not in the author's text.
     steps = [
         step
         for before, step in zip((None, *location), location, strict=False)

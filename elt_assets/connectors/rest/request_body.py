@@ -1,7 +1,7 @@
 """Bodies of requests for pages: JSON, a form, a GraphQL query, or XML.
 
-The parameters of a pagination and of incremental reading stand in the body at their places. How
-an answer goes on is in `pagination`.
+The parameters of a pagination and of incremental reading are put into the body. The next page is
+found in `pagination`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ ContentType = Annotated[
     str,
     Field(
         pattern=r"^[\x21-\x7e][\x20-\x7e]{0,255}$",
-        description="Content type of the requests, where another one is wanted.",
+        description="Content type of the requests, where the provider needs another one.",
     ),
 ]
 
@@ -117,7 +117,9 @@ class GraphQlBody(_Body):
         max_length=65_536,
         description="The query, with a variable for each parameter of the pagination.",
     )
-    variables: Content = Field({}, description="Its variables, besides those of the pagination.")
+    variables: Content = Field(
+        {}, description="Variables of the query, in addition to those of the pagination."
+    )
 
 
 class XmlBody(_Body):
@@ -128,8 +130,8 @@ class XmlBody(_Body):
         min_length=1,
         max_length=65_536,
         description="The document, without secrets. {organization_id}, {integration_id} and the "
-        "parameters of the pagination stand in it in braces, e.g. {cursor}; one that is not sent "
-        "is empty.",
+        "parameters of the pagination stand in it in braces, e.g. {cursor}; a parameter without a "
+        "value is empty.",
     )
     content_type: ContentType = "text/xml; charset=utf-8"
 
@@ -138,12 +140,12 @@ RequestBody = Annotated[JsonBody | FormBody | GraphQlBody | XmlBody, Field(discr
 
 
 def texts(body: RequestBody) -> Iterator[str]:
-    """Every text in which names in braces are filled in."""
+    """Every text of a body in which names in braces are replaced."""
     yield from _texts(body.variables if isinstance(body, GraphQlBody) else body.content)
 
 
 def check_names(body: RequestBody, parameters: Collection[str]) -> None:
-    """Raise `InvalidInput` for a name in braces in XML that no parameter fills."""
+    """Raise `InvalidInput` for a name in braces in XML that is not a parameter."""
     if isinstance(body, XmlBody):
         placeholders(body.content, {*_NAMES, *parameters})
 
@@ -166,13 +168,13 @@ class Body:
         return cls(described, described.content, {})
 
     def filled(self, names: Mapping[str, str]) -> Body:
-        """The same with names in braces replaced."""
+        """The same body with names in braces replaced."""
         if isinstance(self.described, XmlBody):
             names = {name: escape(text) for name, text in names.items()}
         return replace(self, content=_filled(self.content, names))
 
     def having(self, values: Values) -> Body:
-        """The same with further parameters."""
+        """The same body with further parameters."""
         return replace(self, values={**self.values, **values})
 
     def posted(self, values: Values) -> Posted:
@@ -193,7 +195,10 @@ class Body:
         return Posted(kind, json.dumps(document, ensure_ascii=False))
 
     def check(self, answer: bytes, what: str) -> None:
-        """Raise what a GraphQL server says with status 200 instead of an answer."""
+        """Raise the error that a GraphQL server reports in an answer with status 200.
+
+        That is `ProviderUnavailable` for too many requests, and `ProviderRefused` for others.
+        """
         if not isinstance(self.described, GraphQlBody) or b'"errors"' not in answer:
             return
         try:
@@ -212,7 +217,7 @@ class Body:
 
 
 def _said(error: Any) -> tuple[str, str]:
-    """The code of a GraphQL error, and its words as far as they can be repeated."""
+    """The code of a GraphQL error, and its message as far as it is safe to report."""
     found = error if isinstance(error, dict) else {}
     extensions = found.get("extensions")
     code = extensions.get("code") if isinstance(extensions, dict) else found.get("type")
@@ -236,7 +241,7 @@ def _filled(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def _placed(content: Mapping[str, Any], values: Values) -> dict[str, Any]:
-    """The object with each value at its path; what is in the way is replaced."""
+    """The object with each value at its path; anything but an object on the path is replaced."""
     document = dict(content)
     for path, value in values.items():
         *above, last = parse_keys(path)

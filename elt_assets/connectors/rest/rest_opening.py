@@ -1,4 +1,4 @@
-"""Which kind of source reads a stream of a REST integration."""
+"""Choose the source that reads a stream of a REST integration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_rest(
     secrets: Secrets,
     limits: FetchLimits,
 ) -> Source:
-    """A stream of a REST integration: a listing, lists under parents, or the result of a job."""
+    """Open a stream: a listing, lists under parents, a refined listing, or the result of a job."""
     described = config.streams[stream]
     if described.parent is not None:
         return NestedSource(

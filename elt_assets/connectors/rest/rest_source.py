@@ -1,6 +1,6 @@
 """Any REST API, as its provider_data describes it: pages in order, from any cursor.
 
-One page is asked for and read in `page_fetch`. The end of a listing is decided in `listing_course`.
+A page is requested and read in `page_fetch`. The end of a listing is decided in `listing_course`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from elt_assets.identifiers import IntegrationRef
 
 
 class RestSource:
-    """One stream of one REST integration. A cursor is the listing's `Progress`."""
+    """One stream of one REST integration. A cursor is a `ListingProgress`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RestSource:
         beside: RestSource | None = None,
         dialect: PageDialect = AS_DESCRIBED,
     ) -> None:
-        """`beside` lends its connections and its budget; close it after this one."""
+        """`beside` is a source whose client this one shares; close it after this one."""
         described = config.streams[stream]
         names = {}
         if ref is not None:
@@ -146,7 +146,7 @@ class RestSource:
         self._single = None if described.single is None else self._single_records(described, names)
 
     def under(self, key: str, in_path: str) -> RestSource:
-        """The same listing for one parent; it shares everything, and needs no closing."""
+        """The same listing for one parent. It shares this source's client and is not closed."""
         one = copy.copy(self)
         one._pages = self._pages.below(key, in_path)
         return one
@@ -159,12 +159,12 @@ class RestSource:
         return one
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
-        """From now on ask for these only if they changed."""
+        """Have the provider send these pages only if they changed, from now on."""
         self._pages.known.clear()
         self._pages.known.update((page.asked, page) for page in pages)
 
     def again(self, page: Page) -> Page:
-        """A page that was said to be unchanged, in full."""
+        """Request a page in full that the provider reported as unchanged."""
         if page.known is None:
             return page
         progress = self._unchanged[page.known.asked]
@@ -173,12 +173,14 @@ class RestSource:
         turn = ListingCourse(self._course, progress).take(self._pages.facts(answer, progress.page))
         whole = self._pages.page(answer, turn)
         if _place(whole.next) != _place(page.next):
-            raise ProviderUnavailable(f"{answer.what} was changed after it was said not to be")
+            raise ProviderUnavailable(
+                f"{answer.what} changed after the provider reported it as unchanged"
+            )
         return replace(whole, next=page.next, cut_short=page.cut_short, doubts=page.doubts)
 
     @property
     def client(self) -> Client:
-        """What sends this source's requests."""
+        """The client that sends this source's requests."""
         return self._client
 
     @property
@@ -187,7 +189,7 @@ class RestSource:
         return self._in_flight
 
     def first(self, stop: threading.Event) -> PageAnswer:
-        """The answer to the first request, for `pages` to begin with."""
+        """Request the first page; `pages` takes the answer as its argument `first`."""
         return self._pages.fetch(BEGINNING, stop)
 
     @property
@@ -202,17 +204,17 @@ class RestSource:
 
     @property
     def incremental(self) -> Incremental | None:
-        """Set where the configuration says how to ask for changes."""
+        """Set where the configuration says how to request changes."""
         return None if self._since is None else self._since.seam()
 
     @property
     def resumable(self) -> bool:
-        """Every type of pagination has a position to go on from."""
+        """True: every type of pagination has a position to continue from."""
         return True
 
     @property
     def snapshot(self) -> bool:
-        """Only where the configuration promises it."""
+        """Whether the configuration promises that a listing is one consistent state."""
         return self._snapshot
 
     @property
@@ -221,14 +223,14 @@ class RestSource:
         return self._single is not None
 
     def probe(self, missing: Sequence[str], listed: Sequence[str]) -> Mapping[str, Presence]:
-        """Ask for single records."""
+        """Request single records."""
         if self._single is None:
             return dict.fromkeys(missing, Presence.UNKNOWN)
         return self._single.probe(missing, listed)
 
     @property
     def waits_for_provider(self) -> bool:
-        """For the answer to each page."""
+        """True: the reader waits for the answer to each page."""
         return True
 
     @property
@@ -244,9 +246,9 @@ class RestSource:
     ) -> Iterator[Page]:
         """Yield pages after `cursor` (from the first when None) up to the last one.
 
-        The first page is requested alone, because it shows how long pages are and because a
-        caller that reads one page causes one request; from then on pages are fetched ahead.
-        `first` gives that answer where it was requested before.
+        The first page is requested alone: it shows how long pages are, and a caller that reads one
+        page causes one request. Later pages are prefetched. `first` returns the answer to the
+        first request if it was already sent.
         """
         if since is not None and self._since is not None:
             asked = self._pages.requests.having(self._since.params(since))
@@ -263,7 +265,7 @@ class RestSource:
                 if ahead is not None:
                     answer = self._pages.answer(listing, ahead.take)
                 else:
-                    # In the reader's thread: nothing is left to stop if it fails.
+                    # In the caller's thread, so that a failure leaves no other thread to stop.
                     answer = self._pages.answer(listing, first or partial(self._pages.fetch, now))
                 facts = self._pages.facts(answer, now.page)
                 turn = listing.take(facts)
@@ -288,11 +290,11 @@ class RestSource:
                 ahead.close()
 
     def otherwise(self) -> None:
-        """From now on list with pages of another length, where a length is asked for."""
+        """From now on list with another page size, where requests have a page size."""
         self._pages = replace(self._pages, requests=self._pages.requests.otherwise())
 
     def document(self, what: str, path: str) -> Any:
-        """One JSON document other than the pages of records. Raises as `pages` does."""
+        """Request a JSON document that is not a page of records. Raises as `pages` does."""
 
         def read(response: Response) -> Any:
             try:
@@ -303,7 +305,7 @@ class RestSource:
         return self._client.fetch(PageRequest(what, self._endpoint + path), read)
 
     def close(self) -> None:
-        """End what is under way and give back connections."""
+        """End requests that are under way and close connections."""
         if self._ahead is not None:
             self._ahead.stopped.set()
         self._client.close()
@@ -311,7 +313,7 @@ class RestSource:
             self._ahead.close()
 
     def _single_records(self, stream: RestStream, names: Mapping[str, str]) -> SingleRecords:
-        """How single records are asked for."""
+        """The requests for single records, as the stream's `single` describes them."""
         described, params = stream.single, self._pages.requests.params
         assert described is not None  # noqa: S101
         several = described.several
@@ -341,7 +343,7 @@ class RestSource:
         furthest: ListingProgress,
         facts: Facts,
     ) -> ListingProgress:
-        """Ask for the page at hand and those expected after it; where the last one starts."""
+        """Request the next page and the pages expected after it; return the last one's progress."""
         ahead.drop_unless(self._pages.requests.mark(listing.progress.at))
         if ahead.is_empty:
             furthest = listing.progress

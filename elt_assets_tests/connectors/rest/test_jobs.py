@@ -103,7 +103,7 @@ def test_a_job_that_is_forgotten_or_has_another_file_begins_again(
     assert [page.count for page in users().pages(cursor)] == [5, 5, 5, 1]
     for other in (FILE.replace(b'"4"', b'"four"'), b'{"id": "0"}\n', b""):
         exports.file = other
-        with pytest.raises(PositionRefused, match="file is another one"):
+        with pytest.raises(PositionRefused, match="file has changed since"):
             list(users().pages(cursor))
     exports.begun = 7
     with pytest.raises(PositionRefused, match="no longer there"):

@@ -120,7 +120,7 @@ def test_a_provider_that_ignores_the_position_is_cut_short(course: Course) -> No
 @COUNTING
 def test_a_page_that_says_more_follow_is_not_the_last(course: Course) -> None:
     found = turns(course, Facts(5, total=8), Facts(3, total=8, more=True), Facts(0, more=True))
-    assert doubts(found) == ["page 3 says that more records follow and leads to none"]
+    assert doubts(found) == ["page 3 says that more records follow but gives no next page"]
 
 
 @pytest.mark.parametrize("course", [TOKEN, ADDRESS])
@@ -140,7 +140,7 @@ def test_no_more_ends_a_listing_unless_the_total_says_otherwise() -> None:
     assert turns(TOKEN, Facts(2, "b", more=False))[0].next is None
     assert turns(TOKEN, Facts(2, "b", more=False, total=3))[0].next is not None
     found = turns(TOKEN, Facts(2, more=True))
-    assert doubts(found) == ["page 1 says that more records follow and leads to none"]
+    assert doubts(found) == ["page 1 says that more records follow but gives no next page"]
 
 
 def test_a_last_page_that_gives_its_own_token_is_asked_for_once_more_and_not_kept_twice() -> None:
@@ -233,7 +233,7 @@ def test_a_list_under_a_parent_may_be_null() -> None:
 def test_one_page_is_all_there_is() -> None:
     assert turns(SINGLE, Facts(3)) == [Turn(None)]
     assert doubts(turns(SINGLE, Facts(3, more=True))) == [
-        "page 1 says that more records follow and leads to none"
+        "page 1 says that more records follow but gives no next page"
     ]
 
 
@@ -346,6 +346,6 @@ def test_a_listing_that_comes_as_far_as_the_provider_lets_it_is_cut_short(
     )
     turn = listing.take(Facts(last, total=total))
     assert turn.next is None
-    assert turn.cut_short == "the provider lets 1,000 records be paged through at most"
+    assert turn.cut_short == "the provider allows paging through 1,000 records at most"
     listing = ListingCourse(course, ListingProgress(page=10, at=10, listed=899, longest=100))
     assert listing.take(Facts(100, total=999)).cut_short is None

@@ -68,7 +68,7 @@ def test_every_page_of_a_period_is_asked_for_with_its_ends() -> None:
                     }
                 },
             },
-            "{from} is known only where a day is asked for",
+            "{from} is known only in streams that are read a day at a time",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_page_that_lists_its_scopes_must_have_been_sent_with_all_of_them(
     if not refused:
         assert [one.count for one in users().pages(None)] == [1]
         return
-    with pytest.raises(ProviderRefused, match="page 1 was sent without a scope: ask Ada"):
+    with pytest.raises(ProviderRefused, match="page 1 lacks a required scope: ask Ada"):
         list(users().pages(None))
     assert len(provider.asked) == 1
 

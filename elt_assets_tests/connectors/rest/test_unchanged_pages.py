@@ -237,7 +237,7 @@ def test_a_page_that_changes_between_two_answers_is_read_once_more(
     assert begun
     assert outcome.status is Status.FAILED
     assert outcome.error is not None
-    assert "changed after it was said not to be" in outcome.error
+    assert "changed after the provider reported it as unchanged" in outcome.error
     outcome = synced(platform, "2")
     assert outcome.counts.updates == 1
     assert len(names(platform)) == 950

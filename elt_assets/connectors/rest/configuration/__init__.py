@@ -1,1 +1,1 @@
-"""The models of a REST stream in provider_data: what it says of requests, pages and records."""
+"""The models of REST provider_data: authentication, requests, pages and records."""

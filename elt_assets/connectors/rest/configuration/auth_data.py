@@ -1,4 +1,4 @@
-"""How provider_data says that a request proves who sends it."""
+"""The models of `auth` in provider_data: how requests authenticate."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SECRET_NAME = re.compile(r"pass|secret|token|api_?key", re.IGNORECASE)
 
 
 class ClientCertificate(Strict):
-    """The certificate by which the platform proves itself in TLS (mutual TLS)."""
+    """The certificate by which the platform authenticates in TLS (mutual TLS)."""
 
     certificate: Secret = Field(
-        description="Where the certificate is kept, as PEM, with those that signed it behind it."
+        description="Where the certificate is kept, as PEM, followed by its issuers' certificates."
     )
     key: Secret = Field(description="Where its private key is kept, as PEM without a password.")
 
@@ -43,10 +43,12 @@ class HmacAuth(Strict):
     key_encoding: Literal["text", "base64", "hex"] = Field(
         "text", description="How the key is written."
     )
-    algorithm: Literal["sha256", "sha512", "sha1"] = Field("sha256", description="The hash.")
+    algorithm: Literal["sha256", "sha512", "sha1"] = Field(
+        "sha256", description="The hash function."
+    )
     signed: str = Field(
         max_length=1024,
-        description="The text that is signed, of {method}, {host}, {path}, {query}, "
+        description="The text that is signed. It may hold {method}, {host}, {path}, {query}, "
         "{sorted_query} (by name), {body}, {body_hash} (hexadecimal) and {timestamp}.",
     )
     encoding: Literal["hex", "base64"] = Field("hex", description="How the signature is written.")
@@ -54,18 +56,18 @@ class HmacAuth(Strict):
     value: str = Field(
         "{signature}",
         max_length=512,
-        description="What the header holds: {signature}, and {timestamp} where it stands there.",
+        description="Value of the header; must hold {signature} and may hold {timestamp}.",
     )
     timestamp: Literal["epoch", "epoch_ms", "iso", "mail"] = Field(
         "epoch", description="How {timestamp} is written; mail is the form of RFC 5322."
     )
     timestamp_header: str | None = Field(
-        None, description="Header that carries the timestamp by itself, e.g. X-Timestamp."
+        None, description="A further header for the timestamp, e.g. X-Timestamp."
     )
     user: str | SecretRef | None = Field(
         None,
-        description="User name, or where it is kept: the header then holds it and value as HTTP "
-        "basic authentication does.",
+        description="User name, or where it is kept. The header is then HTTP basic authentication "
+        "with this name, and with value as the password.",
     )
 
     @model_validator(mode="after")
@@ -123,9 +125,9 @@ class BasicAuth(Strict):
 
 
 class TokenAuth(Strict):
-    """What all OAuth 2.0 grants need."""
+    """The fields of all OAuth 2.0 grants."""
 
-    token_url: Url = Field(description="Address that issues tokens; the secret goes there alone.")
+    token_url: Url = Field(description="Address that issues tokens; the secret is sent only there.")
     scope: str | None = Field(None, max_length=2048, description="Scopes, separated by spaces.")
     params: dict[Parameter, str] = Field(
         {}, description="Further form fields of the token request, e.g. audience."
@@ -134,23 +136,23 @@ class TokenAuth(Strict):
 
 
 class _ClientAuth(TokenAuth):
-    """What a client with a secret needs."""
+    """The fields of a client with a secret."""
 
     client_id: str | SecretRef = Field(description="The client's id, or where it is kept.")
     client_secret: Secret = Field(description="Where the client's secret is kept.")
     client_auth: Literal["basic", "body"] = Field(
-        "basic", description="Whether the client's secret travels in a header or in the form."
+        "basic", description="Whether the client's secret is sent in a header or in the form."
     )
 
 
 class ClientCredentialsAuth(_ClientAuth):
-    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts for itself."""
+    """OAuth 2.0 client credentials (RFC 6749, section 4.4): the platform acts on its own behalf."""
 
     type: Literal["oauth2_client_credentials"]
 
 
 class RefreshTokenAuth(_ClientAuth):
-    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for who consented."""
+    """OAuth 2.0 refresh token (RFC 6749, section 6): the platform acts for a consenting user."""
 
     type: Literal["oauth2_refresh_token"]
     refresh_token: Secret = Field(description="Where the refresh token is kept.")
@@ -164,31 +166,39 @@ class JwtBearerAuth(TokenAuth):
         description="Where the private key is kept: PEM, or a Google service account's JSON key."
     )
     issuer: str | None = Field(
-        None, max_length=512, description="Who signs; a Google JSON key says so itself."
+        None,
+        max_length=512,
+        description="Issuer of the assertion (iss); a Google JSON key contains it.",
     )
     subject: str | None = Field(
-        None, max_length=512, description="For whom the platform acts, e.g. an administrator."
+        None,
+        max_length=512,
+        description="The user for whom the platform acts (sub), e.g. an administrator.",
     )
     audience: str | None = Field(
-        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+        None,
+        max_length=2048,
+        description="Audience of the assertion (aud); token_url if left out.",
     )
     algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
-        "RS256", description="How the assertion is signed."
+        "RS256", description="Signature algorithm of the assertion."
     )
     key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
 
 
 class PrivateKeyJwtAuth(TokenAuth):
-    """OAuth 2.0 client credentials, proved with a signature instead of a secret (RFC 7523)."""
+    """OAuth 2.0 client credentials with a signature in place of a secret (RFC 7523)."""
 
     type: Literal["oauth2_private_key_jwt"]
     client_id: str = Field(max_length=512, description="The client's id.")
     key: Secret = Field(description="Where the private key is kept, as PEM.")
     audience: str | None = Field(
-        None, max_length=2048, description="Whom the assertion is for; token_url if left out."
+        None,
+        max_length=2048,
+        description="Audience of the assertion (aud); token_url if left out.",
     )
     algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"] = Field(
-        "RS256", description="How the assertion is signed."
+        "RS256", description="Signature algorithm of the assertion."
     )
     key_id: str | None = Field(None, max_length=512, description="Name of the key (kid).")
 
@@ -202,28 +212,36 @@ class AwsSignatureAuth(Strict):
     session_token: Secret | None = Field(
         None, description="Where the token of temporary credentials is kept."
     )
-    region: str = Field(pattern=r"^[a-z0-9-]{1,64}$", description="For example eu-central-1.")
+    region: str = Field(
+        pattern=r"^[a-z0-9-]{1,64}$", description="The service's region, e.g. eu-central-1."
+    )
     service: str = Field(
         pattern=r"^[a-z0-9-]{1,64}$", description="The service's signing name, e.g. identitystore."
     )
 
 
 class SessionAuth(Strict):
-    """One request logs in, and the others carry the session that it gave."""
+    """One request logs in, and the other requests carry the session that it returned."""
 
     type: Literal["session"]
-    login_url: Url = Field(description="Address that opens a session; the secrets go there alone.")
+    login_url: Url = Field(
+        description="Address that opens a session; the secrets are sent only there."
+    )
     content: dict[Parameter, str | SecretRef] = Field(
-        description="What is sent there by POST, e.g. username: svc, password: {env: PASSWORD}."
+        description="Fields that are sent there by POST, e.g. username: svc, password: {env: "
+        "PASSWORD}."
     )
-    form: Literal["json", "form"] = Field("json", description="How it is written.")
+    form: Literal["json", "form"] = Field("json", description="How content is encoded.")
     token: FieldExpression | None = Field(
-        None, description="Where the answer has the session, e.g. data.token."
+        None, description="Where the answer's body has the session, e.g. data.token."
     )
-    cookie: str | None = Field(None, description="Or the cookie that has it, e.g. JSESSIONID.")
-    answer_header: str | None = Field(None, description="Or the header of the answer that has it.")
+    cookie: str | None = Field(
+        None, description="Or the answer's cookie with the session, e.g. JSESSIONID."
+    )
+    answer_header: str | None = Field(None, description="Or the answer's header with the session.")
     header: str = Field(
-        "Authorization", description="Header that carries the session; a cookie goes to Cookie."
+        "Authorization",
+        description="Header of requests that carries the session; a cookie is sent in Cookie.",
     )
     prefix: str = Field("", max_length=64, description="Text before the session, e.g. 'Bearer '.")
     lifetime: Duration = Field(
@@ -274,7 +292,7 @@ class SeveralAuth(Strict):
 
     type: Literal["several"]
     parts: list[Annotated[_OneAuth, Field(discriminator="type")]] = Field(
-        min_length=2, max_length=4, description="Each as it stands in auth alone."
+        min_length=2, max_length=4, description="The credentials, each written like auth."
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""How provider_data says that a listing goes on from page to page."""
+"""The models of `pagination` in provider_data: how a listing continues from page to page."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from elt_assets.connectors.rest.configuration.text_types import (
 
 
 class CursorPagination(Strict):
-    """Each page holds a token that asks for the next; none on the last."""
+    """Each page holds a token that requests the next page; the last page holds none."""
 
     type: Literal["cursor"]
-    cursor: SomeKeys | None = Field(
-        None, description="Where the token stands in a page, e.g. data.next."
-    )
+    cursor: SomeKeys | None = Field(None, description="Where a page has the token, e.g. data.next.")
     header: str | None = Field(None, description="Or the response header that holds the token.")
     param: Parameter = Field(description="Parameter that takes the token.")
     first: str | None = Field(
-        None, max_length=128, description="What the parameter holds for the first page, if sent."
+        None,
+        max_length=128,
+        description="Value of the parameter for the first page; not sent if left out.",
     )
     stop: list[str] = Field(
         [],
         max_length=16,
-        description="Tokens that mean that nothing follows, besides an empty one, 0 and -1.",
+        description="Tokens that mark the last page, in addition to an empty one, 0 and -1.",
     )
 
     @model_validator(mode="after")
@@ -43,10 +43,10 @@ class CursorPagination(Strict):
 
 
 class NextUrlPagination(Strict):
-    """Each page holds the next page's whole address; none on the last."""
+    """Each page holds the whole address of the next page; the last page holds none."""
 
     type: Literal["next_url"]
-    url: SomeKeys = Field(description="Where the address stands, e.g. @odata.nextLink.")
+    url: SomeKeys = Field(description="Where a page has the address, e.g. @odata.nextLink.")
 
 
 class LinkHeaderPagination(Strict):
@@ -58,8 +58,8 @@ class LinkHeaderPagination(Strict):
 _REACH: int | None = Field(
     None,
     ge=1,
-    description="How many records the provider lets be paged through at all; a listing that comes "
-    "so far is incomplete, whatever its total says.",
+    description="The number of records to which the provider limits paging; a listing that "
+    "reaches it is incomplete, whatever its total says.",
 )
 
 
@@ -69,34 +69,34 @@ class PagePagination(Strict):
     type: Literal["page"]
     param: Parameter = Field("page", description="Query parameter that takes the page's number.")
     start: int = Field(1, ge=0, le=1, description="Number of the first page.")
-    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
+    size_param: Parameter | None = Field(None, description="Parameter that takes the page size.")
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
     reach: int | None = _REACH
 
 
 class OffsetPagination(Strict):
-    """A page starts at a record's number. The list ends as numbered pages do."""
+    """A page starts at a record's number. The list ends like one with numbered pages."""
 
     type: Literal["offset"]
     param: Parameter = Field("offset", description="Query parameter that takes the offset.")
     start: int = Field(0, ge=0, le=1, description="Number of the first record.")
-    size_param: Parameter = Field("limit", description="Parameter that asks for a page size.")
+    size_param: Parameter = Field("limit", description="Parameter that takes the page size.")
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
     reach: int | None = _REACH
 
 
 class KeysetPagination(Strict):
-    """A page begins behind the last record of the one before it. The list ends at an empty page."""
+    """A page begins after the last record of the page before. The list ends at an empty page."""
 
     type: Literal["keyset"]
     key: FieldExpression = Field(
-        "id", description="Where a record holds the key by which the list is sorted, upwards."
+        "id", description="Where a record has the key by which the list is sorted (ascending)."
     )
     param: Parameter = Field(description="Parameter that takes the last key, e.g. since_id.")
     value: str = Field(
-        "{key}", max_length=256, description="What the parameter holds, {key} in it."
+        "{key}", max_length=256, description="Value of the parameter; must hold {key}."
     )
-    size_param: Parameter | None = Field(None, description="Parameter that asks for a page size.")
+    size_param: Parameter | None = Field(None, description="Parameter that takes the page size.")
     size: int = Field(100, ge=1, le=100_000, description="Records a page, sent as size_param.")
 
     @model_validator(mode="after")
@@ -110,11 +110,13 @@ class ScimPagination(Strict):
     """SCIM's startIndex and count (RFC 7644, section 3.4.2.4)."""
 
     type: Literal["scim"]
-    count: int | None = Field(100, ge=1, le=100_000, description="Records a page; null: not sent.")
+    count: int | None = Field(
+        100, ge=1, le=100_000, description="Records a page; not sent if null."
+    )
 
 
 class NoPagination(Strict):
-    """Everything is in one answer."""
+    """All records are in one answer."""
 
     type: Literal["none"]
 

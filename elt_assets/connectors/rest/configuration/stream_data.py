@@ -1,4 +1,4 @@
-"""The model of one REST stream, with what cannot be used together."""
+"""The model of one REST stream, with checks for parts that cannot be used together."""
 
 from __future__ import annotations
 
@@ -68,71 +68,75 @@ class RestStream(Strict):
     )
     body: RequestBody | None = Field(
         None,
-        description="What is sent by POST; then parameters of the pagination and of incremental "
-        "stand in it and not in the query.",
+        description="A body, which is sent by POST. The parameters of pagination and incremental "
+        "are then put into the body and not into the query.",
     )
-    records: Keys = Field("", description="Where the list is in a page; empty when the page is it.")
+    records: Keys = Field(
+        "", description="Where the list of records is in a page; empty when the page is the list."
+    )
     keyed: bool = Field(
         False,
-        description="That what stands at records is an object that holds each record under a key.",
+        description="Set where records leads to an object that has each record under its key.",
     )
     pagination: Pagination
     xml: XmlPages | None = Field(
-        None, description="That pages are XML; {} where nothing more is to be said of them."
+        None, description="Set where pages are XML; {} if the defaults suffice."
     )
     total: Total | None = Field(
         None,
-        description="Where the provider's own count of all records stands, e.g. meta.total; or "
-        "{path: meta.total, estimate: true}, or {header: X-Total-Count}.",
+        description="Where a page has the provider's own count of all records, e.g. meta.total; "
+        "or {path: meta.total, estimate: true}, or {header: X-Total-Count}.",
     )
     more: SomeKeys | None = Field(
         None,
-        description="Where a page says whether another follows (true or false); has_more and the "
-        "like are found by themselves.",
+        description="Where a page says whether another follows (true or false); has_more and "
+        "similar names are found automatically.",
     )
     where: FieldExpression | None = Field(
         None,
-        description='Which records are meant, e.g. type == "person" and status != "guest"; '
-        "the others count as not listed.",
+        description="Condition for the records of the stream, e.g. "
+        'type == "person" and status != "guest"; the others count as not listed.',
     )
     snapshot: bool = Field(
         False,
-        description="The provider promises that all pages of one listing show one moment; see "
-        "the section on deletes before you set it.",
+        description="The provider promises that all pages of one listing show the state at one "
+        "moment; see the section on deletes before you set it.",
     )
     empty_if: ConditionText | None = Field(
         None,
-        description="What a page says that leaves an empty list out, e.g. "
+        description="Condition for a page that leaves out an empty list, e.g. "
         'kind == "admin#directory#members"; without it such a page is an error.',
     )
     incremental: IncrementalReading | None = Field(
-        None, description="How to ask for changes alone; without it everything is read each time."
+        None,
+        description="How to request only changes; without it all records are read each time.",
     )
-    single: SingleRecord | None = Field(None, description="How one record is asked for.")
+    single: SingleRecord | None = Field(None, description="How one record is requested.")
     details: RecordDetails | None = Field(
-        None, description="A further request for each record, for what the listing leaves out."
+        None, description="A further request for each record, for values that the listing lacks."
     )
     only_members_of: OnlyMembers | None = Field(
-        None, description="Groups whose members are meant; others count as not listed."
+        None, description="Groups whose members the stream has; others count as not listed."
     )
     job: ExportJob | None = Field(
         None,
-        description="That the request of path begins a job, whose result is a file of records.",
+        description="Set where the request of path begins a job, whose result is a file of "
+        "records.",
     )
     requires: RequiredPermission | None = Field(
         None,
-        description="A request before the first page that tells whether the credentials see "
-        "everybody; if not, the sync fails.",
+        description="A check whether the credentials see everybody: a request before the first "
+        "page, or a header of each page. If they do not, the sync fails.",
     )
     parent: ParentStream | None = Field(
         None,
-        description="Where this is a list for each record of another stream, such as the members "
-        "of each group; that record's id is {parent} in path and params and $parent in fields.",
+        description="Set where each record of another stream has a list, such as the members of "
+        "each group. The id of that record is {parent} in path and params and $parent in fields.",
     )
     fields: dict[str, FieldExpression] = Field(
-        description="Field to expression, e.g. email: profile.email. What identifies a record is "
-        "required: external_id, of group_memberships group_external_id and member_external_id, of "
-        "signin_events event_id."
+        description="Field to expression, e.g. email: profile.email. The fields that identify a "
+        "record are required: external_id; in group_memberships, group_external_id and "
+        "member_external_id; in signin_events, event_id."
     )
     unordered: Unsorted = Field([])
 
@@ -161,7 +165,7 @@ class RestStream(Strict):
 
     @property
     def declared_total(self) -> DeclaredTotal | None:
-        """Where the provider's own count stands; SCIM says where."""
+        """Where a page has the provider's own count; SCIM defines the place."""
         if isinstance(self.total, DeclaredTotal):
             return self.total
         implied = "totalResults" if isinstance(self.pagination, ScimPagination) else None
@@ -169,7 +173,7 @@ class RestStream(Strict):
         return None if path is None else DeclaredTotal(path=path)
 
     def has_place(self, name: str) -> bool:
-        """Whether `{name}` stands in the path or in a parameter."""
+        """Whether `{name}` occurs in the path, in a parameter or in the body."""
         templates = [self.path, *(value for value in self.params.values() if type(value) is str)]
         templates += [] if self.body is None else texts(self.body)
         return any(f"{{{name}}}" in template for template in templates)
@@ -200,7 +204,7 @@ class RestStream(Strict):
             raise ValueError(f"body.content: {error}") from None
 
     def _check_refined(self) -> None:
-        """What cannot be used with a job, with details or with memberships."""
+        """Raise `ValueError` for parts that cannot be used with job, details or only_members_of."""
         if self.job is not None:
             refused = ("parent", "incremental", "details", "only_members_of", "requires", "xml")
             for name in refused:

@@ -1,4 +1,4 @@
-"""What a REST stream says besides where it is: totals, changes, single records, parents, rights."""
+"""The models of a REST stream's parts: totals, changes, single records, parents, permissions."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from elt_assets.connectors.source import Incremental
 
 
 class DeclaredTotal(Strict):
-    """Where the provider's own count stands, and what it is worth."""
+    """Where the provider's own count of all records is, and whether it is exact."""
 
-    path: SomeKeys | None = Field(None, description="Where it stands in a page.")
+    path: SomeKeys | None = Field(None, description="Where a page has the count.")
     header: str | None = Field(None, description="Or the response header, e.g. X-Total-Count.")
     estimate: bool = Field(
         False,
-        description="The provider only estimates it: it then proves nothing about completeness.",
+        description="The count is an estimate, which proves nothing about completeness.",
     )
 
     @model_validator(mode="after")
@@ -58,20 +58,25 @@ Total = Annotated[
 
 
 class IncrementalReading(Strict):
-    """How the provider is asked for what changed since a moment."""
+    """How to request only the records that changed since a given time."""
 
-    param: Parameter = Field(description="Query parameter that takes the moment.")
+    param: Parameter = Field(description="Query parameter that takes the time.")
     field: FieldExpression = Field(
-        description="Where a record says when it changed; source_updated_at if that is not mapped."
+        description="Where a record has the time of its last change; it is also the field "
+        "source_updated_at, unless fields has one."
     )
     value: str = Field(
-        "{since}", max_length=256, description="What the parameter holds, {since} in it."
+        "{since}", max_length=256, description="Value of the parameter; must hold {since}."
     )
     format: Literal["iso", "epoch", "epoch_ms"] = Field(
-        "iso", description="How the moment is written: ISO 8601 in UTC, or time since 1970."
+        "iso",
+        description="How the time is written: ISO 8601 in UTC, or seconds or milliseconds since "
+        "1970.",
     )
-    full_every: Duration = Field("7d", description="How often everything is read all the same.")
-    overlap: Duration = Field("5m", description="How far before the newest change reading begins.")
+    full_every: Duration = Field("7d", description="How often all records are read nevertheless.")
+    overlap: Duration = Field(
+        "5m", description="How far before the newest known change the next extraction begins."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> IncrementalReading:
@@ -80,11 +85,11 @@ class IncrementalReading(Strict):
         return self
 
     def seam(self) -> Incremental:
-        """What the engine plans with."""
+        """The same settings in the engine's form."""
         return Incremental(duration(self.full_every), duration(self.overlap))
 
     def params(self, since: str) -> dict[str, str]:
-        """The parameter for a moment in ISO 8601."""
+        """The parameter and its value for a time in ISO 8601."""
         seconds = datetime.fromisoformat(since).replace(tzinfo=UTC).timestamp()
         match self.format:
             case "epoch":
@@ -95,17 +100,19 @@ class IncrementalReading(Strict):
 
 
 class FilterForSeveral(Strict):
-    """A filter of the listing by which several records are asked for in one request."""
+    """A filter of the listing that requests several records at once."""
 
     param: Parameter = Field(description="Query parameter that takes the filter.")
     each: str = Field(
         'id eq "{external_id}"',
         max_length=256,
-        description="What the filter says of one record, with {external_id} in quotes; the "
+        description="Clause of the filter for one record, with {external_id} in quotes; the "
         "clauses are joined by `or`.",
     )
-    value: str = Field("{clauses}", max_length=4096, description="The filter, {clauses} in it.")
-    most: int = Field(20, ge=3, le=200, description="Clauses that the provider takes at once.")
+    value: str = Field(
+        "{clauses}", max_length=4096, description="The whole filter; must hold {clauses}."
+    )
+    most: int = Field(20, ge=3, le=200, description="Most clauses that the provider accepts.")
 
     @model_validator(mode="after")
     def _consistent(self) -> FilterForSeveral:
@@ -117,32 +124,36 @@ class FilterForSeveral(Strict):
 
 
 class SingleRecord(Strict):
-    """How one record is asked for, to make sure that a missing one is really gone."""
+    """How one record is requested, to make sure that a missing record is really gone."""
 
     path: SinglePath = Field(
-        description="Path with {external_id}, e.g. /users/{external_id}; it may stand in params."
+        description="Path with {external_id}, e.g. /users/{external_id}; {external_id} may be in "
+        "params instead."
     )
     params: dict[Parameter, SingleParameter] = Field(
         {}, description="Query parameters of that request, e.g. user: '{external_id}'."
     )
-    record: Keys = Field("", description="Where the record is in the answer; empty: it is it.")
+    record: Keys = Field(
+        "", description="Where the record is in the answer; empty when the answer is the record."
+    )
     active: FieldExpression | None = Field(
         None,
-        description="Whether the listing still lists a record that comes back, "
-        "e.g. status != 'DEPROVISIONED'. Without it each record that comes back is listed.",
+        description="Condition for a returned record that the listing still lists, "
+        "e.g. status != 'DEPROVISIONED'. Without it every returned record counts as listed.",
     )
     gone_if: ConditionText | None = Field(
         None,
-        description="What an answer of status 200 says when there is no such record, e.g. "
-        'error == "user_not_found"; 404 and 410 need no words.',
+        description="Condition for an answer of status 200 that means that there is no such "
+        'record, e.g. error == "user_not_found"; 404 and 410 always mean that.',
     )
     filtered: bool = Field(
         False,
-        description="Whether the listing has a filter that the single answer does not apply: a "
-        "record that comes back may then have left the listing, and waits for a second one.",
+        description="Whether the listing has a filter that this request does not apply. A "
+        "returned record may then have left the listing; it is deleted if a second listing lacks "
+        "it, too.",
     )
     several: FilterForSeveral | None = Field(
-        None, description="How several records are asked for in one request."
+        None, description="How several records are requested at once."
     )
 
     @model_validator(mode="after")
@@ -153,18 +164,19 @@ class SingleRecord(Strict):
 
 
 class ParentStream(Strict):
-    """The stream whose records each have a list of their own, or names that each have one."""
+    """The parents of the lists: the records of another stream, or the names in `among`."""
 
-    stream: str = Field("groups", description="Name of that stream among streams.")
+    stream: str = Field("groups", description="Name of the parents' stream.")
     among: list[str] | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="Or what {parent} stands for, one after the other: [employees, contractors].",
+        description="Or the values of {parent}, of which each has a list: [employees, "
+        "contractors].",
     )
     in_path: FieldExpression | None = Field(
         None,
-        description="What stands for {parent} in path and params where it is not the parent's "
+        description="The value of {parent} in path and params, where it is not the parent's "
         "external_id, e.g. slug.",
     )
 
@@ -184,26 +196,27 @@ def _is_step(text: str) -> bool:
 
 
 class RequiredPermission(Strict):
-    """What tells whether the listing shows everybody: another request, or a header of its pages.
+    """A check that the listing shows everybody, by another request or by a header of its pages.
 
-    For providers that answer 200 and leave out what the credentials may not see.
+    It is for providers that answer 200 and leave out records that the credentials may not see.
     """
 
     path: StreamPath | None = Field(
         None, description="Path of the request, e.g. /user/memberships/orgs/acme."
     )
-    params: dict[Parameter, Scalar] = Field({}, description="Its query parameters.")
+    params: dict[Parameter, Scalar] = Field({}, description="Query parameters of the request.")
     holds: FieldExpression | None = Field(
-        None, description='What its answer must say, e.g. state == "active".'
+        None, description='Condition that its answer must meet, e.g. state == "active".'
     )
     header: str | None = Field(
         None,
-        description="Or the header in which each page lists the scopes that were granted, e.g. "
-        "X-OAuth-Scopes. A page without it says nothing.",
+        description="Or the header in which each page lists the granted scopes, e.g. "
+        "X-OAuth-Scopes. A page without this header is accepted.",
     )
     scopes: list[str] = Field([], description="Scopes that must be in that header.")
     otherwise: str = Field(
-        max_length=512, description="What is wrong if it does not, and what to do; ends the error."
+        max_length=512,
+        description="End of the error message if the check fails: what is wrong and what to do.",
     )
 
     @model_validator(mode="after")

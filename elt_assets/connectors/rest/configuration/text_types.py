@@ -1,4 +1,4 @@
-"""Checked texts that provider_data is made of: secrets, addresses, paths, expressions."""
+"""The checked types of text in provider_data: secrets, addresses, paths, expressions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _relative(value: str) -> str:
 
 
 def template(value: str) -> str:
-    """A text whose placeholders are known. Raises `ValueError`."""
+    """Return `value`. Raises `ValueError` if it has an unknown name in braces."""
     _said(lambda: placeholders(value, (*TEMPLATE_NAMES, "parent", *PERIOD_NAMES)))
     return value
 
@@ -104,12 +104,12 @@ Scalar = str | int | float | bool
 
 
 def written(value: Scalar) -> str:
-    """A parameter as it is sent, true and false as JSON spells them."""
+    """A parameter as it is sent; true and false are spelled as in JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 class Strict(BaseModel):
-    """A part of provider_data: unknown fields are mistakes."""
+    """A part of provider_data, in which an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -120,6 +120,6 @@ Scheme = Annotated[
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-        description="The word in front of the token, e.g. SSWS or Zoho-oauthtoken.",
+        description="Scheme in front of the token, e.g. SSWS or Zoho-oauthtoken.",
     ),
 ]

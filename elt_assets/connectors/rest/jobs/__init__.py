@@ -1,1 +1,1 @@
-"""Jobs: a request begins an export, others ask whether it is done, and its file is read."""
+"""Jobs: one request begins an export, others poll its state, and its file is read."""

@@ -47,28 +47,37 @@ JobCondition = Annotated[str, AfterValidator(_condition)]
 class JobFile(Strict):
     """The file of a job: plain, or compressed with gzip, zstd or as the one file of a ZIP."""
 
-    format: Literal["jsonl", "csv", "json"] = Field("jsonl", description="What it holds.")
+    format: Literal["jsonl", "csv", "json"] = Field("jsonl", description="Format of the file.")
     delimiter: Character | None = Field(
-        None, description="CSV: what separates values, where it is not one of , ; | or a tab."
+        None,
+        description="CSV: the character between values, where it is not one of , ; | or a tab.",
     )
-    records: Keys = Field("", description="JSON: where the list is; empty when the file is it.")
-    encoding: Encoding | None = Field(None, description="Where it is not UTF-8.")
+    records: Keys = Field(
+        "",
+        description="JSON: where the list of records is; empty when the whole file is the list.",
+    )
+    encoding: Encoding | None = Field(
+        None, description="Encoding of the file, where it is not UTF-8."
+    )
 
 
 class ExportJob(Strict):
-    """The request of the stream begins a job; it is asked for until it is done, then read."""
+    """The request of the stream begins a job; its state is polled until it is done, then read."""
 
     id: FieldExpression = Field("id", description="Where the answer has the job's id.")
     poll: JobPath = Field(description="Path of the job's state, e.g. /jobs/{job}.")
-    done: JobCondition = Field(description='When the job is done, e.g. status == "completed".')
+    done: JobCondition = Field(
+        description='Condition for a job that is done, e.g. status == "completed".'
+    )
     failed: JobCondition | None = Field(
-        None, description='When it never will be, e.g. status in ["failed", "canceled"].'
+        None,
+        description='Condition for a job that has failed, e.g. status in ["failed", "canceled"].',
     )
     message: FieldExpression | None = Field(
-        None, description="Where a failed job says why, e.g. error.message."
+        None, description="Where the state of a failed job has the reason, e.g. error.message."
     )
-    every: Duration = Field("5s", description="How often it is asked for.")
-    most: Duration = Field("1h", description="How long it may take.")
+    every: Duration = Field("5s", description="How often the job's state is requested.")
+    most: Duration = Field("1h", description="Longest time that the job may take.")
     download: JobPath | None = Field(
         None, description="Path of the file, e.g. /jobs/{job}/results."
     )
@@ -77,7 +86,7 @@ class ExportJob(Strict):
         description="Or where the state has the file's address, e.g. location; a host that is not "
         "the API's own must be in allowed_hosts.",
     )
-    file: JobFile = Field(JobFile(), description="What the file is.")
+    file: JobFile = Field(JobFile(), description="Format and encoding of the file.")
 
     @model_validator(mode="after")
     def _one_place(self) -> ExportJob:

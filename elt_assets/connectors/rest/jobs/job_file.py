@@ -1,6 +1,6 @@
-"""The file of a job, on this machine for as long as it is read: plain, gzip, zstd or a ZIP.
+"""Read the downloaded file of a job: plain, gzip, zstd or a ZIP.
 
-Nothing that a ZIP says of itself is believed: what comes out of it is counted.
+The sizes that a ZIP states are not trusted: the unpacked bytes are counted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elt_assets.errors import PageUnreadable
 
 _CHUNK = 1 << 20
 _EXPANDS_FREELY = 32 * 2**20
-"""Bytes. A smaller file may become any number of times as large."""
+"""Bytes. A file that unpacks to less may expand by any factor."""
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
 _MOST_NAMES = 10_000
@@ -43,7 +43,7 @@ def chunks(file: IO[bytes], name: str, stream: FileStream, limits: FetchLimits) 
 
 
 class _Kept:
-    """A file that is not closed by those who read it."""
+    """A context manager for a file, which closes it only if `closes` is set."""
 
     def __init__(self, file: IO[bytes], *, closes: bool) -> None:
         self._file = file
@@ -58,7 +58,7 @@ class _Kept:
 
 
 def _unzipped(file: IO[bytes], name: str, limits: FileLimits) -> _Kept:
-    """The one file of a ZIP, or what is none as it is."""
+    """The only file in a ZIP; any other file as it is."""
     file.seek(0)
     head = file.read(4)
     file.seek(0)

@@ -1,8 +1,8 @@
-"""A stream that is the result of a job: begin it, ask until it is done, read its file in chunks.
+"""A stream that is the result of a job: begin the job, poll its state, read its file in chunks.
 
-A cursor is the job's id, how many chunks were read, and a digest of them. A reading that continues
-asks for the same job again and compares those chunks. Where the provider has no such job any more,
-or they are others, the listing begins again.
+A cursor is the job's id, the number of chunks read, and a digest of them. An extraction that
+continues downloads the file of the same job again and compares those chunks. If the provider no
+longer has the job, or the chunks differ, the listing begins again.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _LONGEST_ID = 1_024
 
 
 class JobPlace(msgspec.Struct, frozen=True):
-    """Where reading the file of a job stands, small enough for a checkpoint."""
+    """The position in the file of a job, small enough for a checkpoint."""
 
     job: str
     chunks: int = 0
     digest: str = ""
 
     def past(self, body: bytes) -> JobPlace:
-        """The place behind a chunk."""
+        """The position after the chunk `body`."""
         digest = hashlib.sha256(self.digest.encode() + body).hexdigest()
         return JobPlace(self.job, self.chunks + 1, digest)
 
@@ -90,14 +90,14 @@ class JobSource(RestSource):
 
     @property
     def records(self) -> tuple[str, ...]:
-        """A chunk is a list, whatever the file's own shape."""
+        """Empty: a chunk is itself the list of records, whatever the file's own shape."""
         return ()
 
     def recall(self, pages: Iterable[KnownPage]) -> None:
-        """Each job makes a file of its own."""
+        """Do nothing: each job makes a new file, so no page is known."""
 
     def otherwise(self) -> None:
-        """A file has no pages."""
+        """Do nothing: a file has no page size."""
 
     def pages(
         self,
@@ -116,15 +116,18 @@ class JobSource(RestSource):
         except NotThere as error:
             if place is None:
                 raise
-            raise PositionRefused(f"the job of before is no longer there: {error}") from None
+            raise PositionRefused(f"the provider no longer has the earlier job: {error}") from None
 
     def close(self) -> None:
-        """End what is under way and give back connections."""
+        """End requests and waits that are under way and close connections."""
         self._closed.set()
         super().close()
 
     def _chunks(self, job: str, file: IO[bytes], until: JobPlace | None) -> Iterator[Page]:
-        """The chunks behind a place. A file may be compressed again, so its bytes prove nothing."""
+        """The chunks after the position `until`.
+
+        Chunks are compared, and not bytes of the file, because a provider may compress it again.
+        """
         place, read = JobPlace(job), 0 if until is None else until.chunks
         # One chunk is held back, so that the last one is known to be the last.
         held: tuple[bytes, int, JobPlace] | None = None
@@ -181,7 +184,8 @@ class JobSource(RestSource):
                 raise ProviderRefused(f"the job failed{self._words(state)}")
             if time.monotonic() + every > ends:
                 raise ProviderUnavailable(
-                    f"the job is not done after {described.most}, as long as it may take (job.most)"
+                    f"the job is not done after {described.most}, the longest time allowed "
+                    "(job.most)"
                 )
             with slot.waiting(every):
                 self._closed.wait(every)
@@ -224,7 +228,7 @@ class JobSource(RestSource):
 
 
 def _another() -> PositionRefused:
-    return PositionRefused("the job's file is another one than before the interruption")
+    return PositionRefused("the job's file has changed since the interruption")
 
 
 def _resumed(cursor: Cursor | None) -> JobPlace | None:

@@ -1,1 +1,1 @@
-"""Pages of a REST listing: what they are asked for with, fetching, reading, fetching ahead."""
+"""Pages of a REST listing: their requests, fetching, reading and prefetch."""

@@ -1,6 +1,6 @@
 """The requests of one listing: address, parameters and body, at each position.
 
-How a position is found is in `pagination`, where a request may go in `http.origin`.
+Positions are found in `pagination`; where a request may be sent is decided in `http.origin`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIZES = frozenset(
 
 @dataclass(frozen=True)
 class ListingRequests:
-    """What is sent for each page of one listing."""
+    """The requests for the pages of one listing."""
 
     url: str
     params: Mapping[str, str]
@@ -35,7 +35,7 @@ class ListingRequests:
     origins: Origins
 
     def filled(self, names: Mapping[str, str], *, in_path: Mapping[str, str] | None = None) -> Self:
-        """The same with the names in braces filled in; in the address as `in_path` has them."""
+        """The same with names in braces replaced; `in_path` has other values for the address."""
         return replace(
             self,
             url=filled(self.url, names if in_path is None else in_path),
@@ -44,17 +44,17 @@ class ListingRequests:
         )
 
     def under(self, parent: str) -> Self:
-        """The same for the list of one parent."""
+        """The same requests for the list of one parent."""
         return self.filled({"parent": parent}, in_path={"parent": quote(parent, safe="")})
 
     def having(self, values: Values) -> Self:
-        """The same with further parameters, in the body where there is one."""
+        """The same requests with further parameters, in the body where there is one."""
         if self.body is not None:
             return replace(self, body=self.body.having(values))
         return replace(self, params={**self.params, **_texts(values)})
 
     def otherwise(self) -> Self:
-        """The same with pages of another length, where a length is asked for."""
+        """The same requests with another page size, where they have a page size."""
         params = dict(self.params)
         sizes = [name for name in params if name.lower() in _SIZES]
         if len(sizes) == 1 and params[sizes[0]].isdecimal():
@@ -63,7 +63,7 @@ class ListingRequests:
 
     @property
     def page_size(self) -> int | None:
-        """How many records a page is asked to hold, by the usual names of that parameter."""
+        """The requested page size, if one parameter has a usual name for it."""
         params = {**self.params, **self.paginator.step(None).query}
         found = [text for name, text in params.items() if name.lower() in _SIZES]
         return int(found[0]) if len(found) == 1 and found[0].isdecimal() else None
@@ -86,13 +86,14 @@ class ListingRequests:
         return PageRequest(what, self.url, {**params, **self.paginator.step(None).query})
 
     def mark(self, position: Position | None) -> Hashable:
-        """What is asked for at a position, whatever else the position remembers."""
+        """An identity of the request at a position."""
         step = self.paginator.step(position)
         return step.url, tuple(step.params.items())
 
     def storable(self, position: Position, secret: frozenset[str]) -> Position:
-        """A position as a table may hold it: providers echo the key that a query carried.
+        """A position without credentials, so that it may be stored.
 
+        Providers copy the parameters of a request into the link to the next page, also a key.
         `secret` are the names of the parameters that carry credentials.
         """
         link = self.paginator.step(position).url
@@ -100,14 +101,14 @@ class ListingRequests:
 
 
 def request_identity(request: PageRequest) -> str:
-    """What is requested, without the address: a query may contain a person's name."""
+    """A hash that identifies a request. The address is not kept: it may contain a person's name."""
     posted = () if request.posted is None else (request.posted.text,)
     asked = json.dumps([request.url, sorted(request.params.items()), *posted])
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def without_parameters(link: str, names: frozenset[str]) -> str:
-    """`link` without its fragment and the query parameters of those names, else unchanged."""
+    """`link` without its fragment and without the query parameters `names`."""
     address, _, query = link.partition("#")[0].partition("?")
     kept = [part for part in query.split("&") if unquote_plus(part.partition("=")[0]) not in names]
     return f"{address}?{'&'.join(kept)}" if any(kept) else address

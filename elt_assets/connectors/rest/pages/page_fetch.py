@@ -1,6 +1,6 @@
-"""One page of a listing: ask for it, and read what its answer says.
+"""Request one page of a listing, and read its answer.
 
-In which order pages are asked for is `rest_source`'s, when a listing ends `listing_course`'s.
+The order of requests is decided in `rest_source`, the end of a listing in `listing_course`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _SHOWN_KEY = 64
 
 @dataclass(frozen=True)
 class PageFetch:
-    """What the pages of one listing are asked for with, and what is known of them.
+    """Fetches the pages of one listing.
 
     `under` names the parent of the listing in errors. `secret_parameters` are the names of query
-    parameters that carry credentials. `known` are pages by what they were asked with, which need
-    not be sent again; every copy shares them.
+    parameters that carry credentials. `known` has earlier pages by the hash of their requests; they
+    are requested conditionally, and all copies of this object share them.
     """
 
     requests: ListingRequests
@@ -59,13 +59,16 @@ class PageFetch:
     known: dict[str, KnownPage] = field(default_factory=dict)
 
     def below(self, key: str, in_path: str) -> PageFetch:
-        """The same for the list of one parent."""
+        """The same for the list of the parent `key`, whose path step is `in_path`."""
         return replace(
             self, requests=self.requests.under(in_path), under=f" under {_shortened(key)!r}"
         )
 
     def answer(self, listing: ListingCourse, fetch: Callable[[], PageAnswer]) -> PageAnswer:
-        """The answer to the page at hand, or what its refusal comes to."""
+        """The answer for the listing's current page, or an empty one if its refusal is the end.
+
+        Raises `PositionRefused` if the refusal means that the position has become invalid.
+        """
         try:
             return fetch()
         except ProviderRefused as error:
@@ -85,7 +88,8 @@ class PageFetch:
         request = self.requests.at(what, progress.at)
         asked = request_identity(request)
         known = None if progress.again or request.posted else self.known.get(asked)
-        # Where headers lead on, the last page may have a successor and be the same.
+        # If a header gives the next page, an unchanged last page may have a successor by now. It
+        # is then requested in full.
         from_headers = self.requests.paginator.next_from is NextFrom.HEADERS
         if known is not None and (known.next is not None or not from_headers):
             request = replace(request, etag=known.etag)
@@ -98,7 +102,7 @@ class PageFetch:
         return self.client.fetch(request, read, stop)
 
     def facts(self, answer: PageAnswer, page: int) -> Facts:
-        """What an answer says about the course of the listing."""
+        """The facts of an answer from which the course of the listing follows."""
         envelope, known = answer.envelope, answer.known
         paging = self.requests.paginator
         if known is None or paging.next_from is NextFrom.COUNT:
@@ -115,7 +119,7 @@ class PageFetch:
         )
 
     def page(self, answer: PageAnswer, turn: Turn) -> Page:
-        """An answer as the engine takes it."""
+        """The page that the engine gets for an answer."""
         is_posted = self.requests.body is not None
         return self.reader.page(answer, turn, self.requests.page_size, is_posted=is_posted)
 
@@ -142,18 +146,21 @@ class PageFetch:
     def _checked(
         self, page: int, answer: PageAnswer, following: Position | None
     ) -> Position | None:
-        """Where an answer leads for `page`, if it may be stored and followed."""
+        """The position of `page` that an answer gives.
+
+        Raises `PageUnreadable` if the position must not be stored or followed.
+        """
         if following is None:
             return None
         try:
             following = self.requests.storable(following, self.secret_parameters)
             if self.secrets.stands_in(json.dumps(following, ensure_ascii=False)):
                 raise PageUnreadable(
-                    f"{answer.what} repeats the integration's own credentials in what leads to the "
-                    "next page, which would be stored; ask the provider to leave them out"
+                    f"{answer.what} repeats the integration's own credentials in the link or token "
+                    "for the next page, which would be stored; ask the provider to leave them out"
                 )
-            # Checked before the page is delivered: a page whose next link must not be
-            # followed is not one that can be continued from.
+            # Checked before the page is delivered: no extraction can continue from a page whose
+            # next link must not be followed.
             self.requests.at(f"page {page:,}{self.under}", following)
         except PageUnreadable as error:
             raise PageUnreadable(self.secrets.redact(str(error))) from None

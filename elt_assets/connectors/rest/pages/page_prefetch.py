@@ -1,6 +1,6 @@
-"""Fetch several pages ahead of the reader and deliver them in order.
+"""Prefetch several pages for the reader and deliver them in order.
 
-The module bounds how far ahead its threads fetch, and leaves no thread running.
+The module limits the number and size of prefetched pages, and leaves no thread running.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from elt_assets.connectors import slot
 T = TypeVar("T")
 
 _HELD_BYTES = 64 * 2**20
-"""Pages that wait for their turn may take this much memory together."""
+"""Bytes of memory that all prefetched pages may take together."""
 
 
 class Lookahead(Generic[T]):
-    """Keeps up to `most` pages on their way. Used by one thread; close it."""
+    """Prefetches up to `most` pages at once. For use by one thread, which closes it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.stopped = threading.Event()
-        """Set when no reader waits for pages any more; requests under way give up on it."""
+        """Set when the reader needs no more pages; requests under way then end."""
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="pages")
         self._waiting: deque[tuple[Hashable, Future[T]]] = deque()
         self._largest = 1
@@ -38,16 +38,16 @@ class Lookahead(Generic[T]):
         return len(self._waiting) < min(self._most, room)
 
     def weigh(self, size: int) -> None:
-        """Learn how large pages are."""
+        """Record the size of a page, by which the number of prefetched pages is limited."""
         self._largest = max(self._largest, size)
 
     def ask(self, key: Hashable, fetch: Callable[[], T]) -> None:
-        """Start fetching the page known by `key`."""
-        # In a copy of the context, so that a wait in there is known to be this reader's.
+        """Start to fetch the page with the identity `key`."""
+        # In a copy of the context, so that a wait in the thread releases this reader's slot.
         self._waiting.append((key, self._pool.submit(copy_context().run, fetch)))
 
     def drop_unless(self, key: Hashable) -> None:
-        """Drop the requested pages if they do not begin with `key`: the guess was wrong."""
+        """Drop all prefetched pages if the first of them is not `key`: the prediction was wrong."""
         if self._waiting and self._waiting[0][0] != key:
             for _, future in self._waiting:
                 future.cancel()
@@ -55,15 +55,15 @@ class Lookahead(Generic[T]):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether no page is prefetched."""
         return not self._waiting
 
     def take(self) -> T:
-        """The next page in order, or the error that came instead of it."""
+        """Wait for the next page in order. Raises the error with which its request ended."""
         with slot.blocked():
             return self._waiting.popleft()[1].result()
 
     def close(self) -> None:
-        """Drop what is left and wait for the threads to end."""
+        """Drop the remaining pages and wait for the threads to end."""
         self.stopped.set()
         self._pool.shutdown(wait=True, cancel_futures=True)

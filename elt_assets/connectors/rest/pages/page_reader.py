@@ -1,6 +1,6 @@
-"""The answers to one listing: from a response to what it says, and to a page for the engine.
+"""Read the answers to one listing: parse a response, and make the page for the engine.
 
-When a listing ends is decided in `listing_course`.
+The end of a listing is decided in `listing_course`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from elt_assets.connectors.source import FieldMap, KnownPage, Page
 from elt_assets.errors import PageUnreadable
 
 _LONGEST_ETAG = 512
-"""Characters. A longer one is not kept: it stands in a table for every page."""
+"""Characters. A longer ETag is not kept, because each page's ETag is stored in a table."""
 
 
 class PageReader:
@@ -52,7 +52,7 @@ class PageReader:
         self._required = described.requires
 
     def nothing(self, missing: Missing) -> Envelope:
-        """What an answer without a page comes to."""
+        """The empty envelope for an answer without a page."""
         return self._envelopes.nothing(missing)
 
     def read(
@@ -62,7 +62,7 @@ class PageReader:
         asked: str | None = None,
         known: KnownPage | None = None,
     ) -> PageAnswer:
-        """An answer to the request `asked`, which may say that the page `known` is unchanged."""
+        """Read the response to the request `asked`; a 304 means that page `known` is unchanged."""
         if response.unchanged and known is not None:
             unsent = Envelope(b"", known.count, None, known.total)
             return PageAnswer(what, response.url, response.headers, unsent, asked, known)
@@ -74,7 +74,7 @@ class PageReader:
         return PageAnswer(what, response.url, response.headers, envelope, asked)
 
     def declared(self, answer: PageAnswer) -> int | None:
-        """The provider's count of all records, as far as it is more than an estimate."""
+        """The provider's count of all records; None if it is an estimate or absent."""
         if answer.known is not None:
             return answer.envelope.total
         if self._total is None or self._total.estimate:
@@ -89,17 +89,19 @@ class PageReader:
             ) from None
 
     def page(self, answer: PageAnswer, turn: Turn, wanted: int | None, *, is_posted: bool) -> Page:
-        """A page of the engine's; `wanted` records were asked for, by POST or not."""
+        """The page that the engine gets. The request was for `wanted` records, maybe by POST."""
         envelope = answer.envelope
         if turn.repeated:
             envelope = self._envelopes.nothing(Missing.NULL)
         following = None if turn.next is None else msgspec.to_builtins(turn.next)
         if self._where is not None:
-            # The provider's total is of others, too.
+            # The provider's total also counts the records that are left out here, so the page has
+            # none.
             body, count = kept(envelope.body, self.records, self._where, answer.what)
             doubts = (*turn.doubts, *_lacking(turn))
             return Page(body, count, next=following, cut_short=turn.cut_short, doubts=doubts)
-        # A page that says less when it is not sent again is always sent again.
+        # A 304 carries no doubts, cut or missing list. A page with one of them gets no ETag, so
+        # that it is always requested in full.
         says_more = turn.doubts or turn.cut_short or envelope.missing or is_posted
         return Page(
             envelope.body,
@@ -116,7 +118,7 @@ class PageReader:
         )
 
     def _etag(self, answer: PageAnswer) -> str | None:
-        """The answer's entity tag, if it may be kept. One that says "unchanged" may lack it."""
+        """The answer's ETag, if it may be kept. A 304 may lack it, so the known one is used."""
         if answer.known is not None:
             return answer.known.etag
         etag = answer.headers.get("etag")
@@ -132,7 +134,7 @@ def envelope_reader(
     cursor: tuple[str, ...] | None,
     limits: FetchLimits,
 ) -> EnvelopeReader:
-    """The reader of what a stream's pages say besides records; what leads on is at `cursor`."""
+    """The reader of the envelopes of a stream's pages; the next token or address is at `cursor`."""
     total = described.declared_total
     return EnvelopeReader(
         parse_keys(described.records),
@@ -147,7 +149,7 @@ def envelope_reader(
 
 
 def _looks_like_a_record(fields: FieldMap, stream: str) -> Callable[[Any], bool]:
-    """Whether an object holds a record: its key, and something of what is known of it."""
+    """A test whether an object is a record: it has the key and at least one further field."""
     places = {
         name: place
         for name, place in fields.items()
@@ -163,7 +165,7 @@ def _looks_like_a_record(fields: FieldMap, stream: str) -> Callable[[Any], bool]
 
 
 def _lacking(turn: Turn) -> tuple[str, ...]:
-    """What the total says against a listing that ends here, before records are left out."""
+    """A doubt if the total differs from the records listed, counted before any are left out."""
     if turn.next is not None or turn.total is None or turn.listed == turn.total:
         return ()
     return (f"the provider counts {turn.total:,} records and listed {turn.listed:,}",)

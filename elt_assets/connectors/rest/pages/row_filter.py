@@ -1,6 +1,6 @@
-"""Leaving out the records of a page that a stream does not count.
+"""Leave out the records of a page that do not belong to the stream.
 
-A record that cannot be read is kept, so that it is reported and its user stays.
+A record that cannot be read is kept, so that it is reported and its user is not deleted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from elt_assets.errors import PageUnreadable
 def kept(
     body: bytes, records: tuple[str, ...], condition: Expression, what: str
 ) -> tuple[bytes, int]:
-    """The page with the records that meet `condition`, and how many they are."""
+    """The page with only the records that meet `condition`, and the number of these records."""
     try:
         return with_records(
             body, records, lambda found: [one for one in found if _is_counted(one, condition)]

@@ -1,7 +1,8 @@
-"""Pages in XML, read as the JSON that the rest of a listing is made of.
+"""Convert pages in XML to JSON, in which the records of a listing are read.
 
-An element with text alone is that text, one with more is an object: `@name` is an attribute, `$`
-the text, and each name the element or elements within it. Document types and entities are refused.
+An element with only text becomes that text. Any other element becomes an object: `@name` is an
+attribute, `$` the text, and each other name the element or elements inside. Document types and
+entities are refused.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from elt_assets.connectors.rest.page_dialect import PageDialect
 from elt_assets.errors import PageUnreadable
 
 _MOST_ELEMENTS = 500_000
-"""Elements and attributes of one page. Each is an object, for which four bytes are enough."""
+"""Most elements and attributes of a page: four bytes of XML are enough to make a Python object."""
 _LONGEST_TAG = re.compile(rb"<[^>]{1048576}")
-"""Attributes of one element are objects before they can be counted."""
+"""A tag that is too long: the parser makes objects of its attributes before they are counted."""
 _PIECES = 64
-"""Pieces of a text that are joined at once: a parser hands out each line by itself."""
+"""Pieces of a text that are joined at once: the parser delivers each line as a piece."""
 _DEEPEST = 64
 _NAME = re.compile(r"[^\W\d][\w.-]*")
 
@@ -37,26 +38,27 @@ def _element(name: str) -> str:
 class XmlPages(Strict):
     """Pages are XML. Prefixes of names are left out: `ns:user` is `user`.
 
-    An element is its text, or an object: `@id` is an attribute, `$` the text next to others.
+    An element with only text is that text, any other an object: `@id` is an attribute, `$` the
+    text.
     """
 
     lists: list[Annotated[str, AfterValidator(_element)]] = Field(
         [],
         max_length=32,
-        description="Elements that are lists although they may occur once, e.g. email. Those at "
-        "records are one anyway.",
+        description="Elements that are lists even if they occur only once, e.g. email. The "
+        "elements at records are always a list.",
     )
 
 
 class XmlDialect(PageDialect):
-    """Pages in XML, whose list is at `records`."""
+    """The dialect of pages in XML, whose list is at `records`."""
 
     def __init__(self, described: XmlPages, records: tuple[str, ...]) -> None:
         self._lists = frozenset(described.lists)
         self._records = records
 
     def body(self, body: bytes) -> bytes:
-        """The same as JSON. Raises `PageUnreadable`."""
+        """The page as JSON. Raises `PageUnreadable`."""
         if _LONGEST_TAG.search(body):
             raise PageUnreadable("the answer has a tag of more than 1,048,576 bytes")
         target = _Target(self._lists, self._records)
@@ -76,7 +78,7 @@ class XmlDialect(PageDialect):
 
 
 class _Target:
-    """Takes what the parser finds and makes objects of it, without a tree."""
+    """Makes objects from the parser's events, without a tree of elements."""
 
     def __init__(self, lists: frozenset[str], records: tuple[str, ...]) -> None:
         self.document: dict[str, Any] = {}
@@ -105,7 +107,7 @@ class _Target:
         name, found, held = self._open.pop()
         path = (*(one[0] for one in self._open), name)
         if path == self._records[:-1]:
-            # No record is an empty list, and not something else.
+            # Without any record, the list is empty and not missing.
             found.setdefault(self._records[-1], [])
         text = held.whole.strip()
         value: Any = found
@@ -123,11 +125,11 @@ class _Target:
             holder[name] = value
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing; the parser calls this at the end."""
 
 
 class _Text:
-    """A text that comes in pieces, most of them short."""
+    """Collects a text that arrives in pieces, most of them short."""
 
     __slots__ = ("_joined", "_pieces")
 
@@ -136,7 +138,7 @@ class _Text:
         self._pieces: list[str] | None = None
 
     def add(self, piece: str) -> None:
-        """One more piece."""
+        """Append a piece."""
         if self._pieces is None:
             self._pieces = []
         self._pieces.append(piece)
@@ -148,7 +150,7 @@ class _Text:
 
     @property
     def whole(self) -> str:
-        """All of it."""
+        """The whole text."""
         return "".join((*(self._joined or ()), *(self._pieces or ())))
 
 
