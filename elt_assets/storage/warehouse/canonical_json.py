@@ -1,7 +1,7 @@
-"""JSON in one form, so that equal values have equal texts, as functions of DuckDB.
+"""DuckDB functions that write JSON in canonical form, so that equal values have equal texts.
 
-Members of objects are sorted by name, and numbers that are equal are written alike (after
-RFC 8785; integers keep all their digits). DuckDB itself keeps the order that it was given.
+Members of objects are sorted by name, and equal numbers are written alike (after RFC 8785, except
+that integers keep all their digits). DuckDB itself keeps the order of the input.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import pyarrow as pa
 from duckdb.func import PythonUDFType
 
 _EXACT = 2**53
-"""Every integer up to here is a double of its own."""
+"""Up to here, every integer has an exact double."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def canonical(text: str) -> str:
-    """The one text of a JSON value."""
+    """The canonical text of a JSON value."""
     return _rewritten(text, lambda value: value)
 
 
 def canonical_set(text: str) -> str:
-    """The one text of a JSON list whose order means nothing; of any other value, `canonical`."""
+    """The canonical text of a JSON list whose order is irrelevant; else as `canonical`."""
     return _rewritten(
         text, lambda value: sorted(value, key=_encode) if isinstance(value, list) else value
     )
 
 
 def canonical_members(text: str) -> str:
-    """The one text of an object's members; a member that is an empty text is null."""
+    """The canonical text of an object, in which members that are empty texts become null."""
     return _rewritten(
         text,
         lambda value: (
@@ -45,7 +45,7 @@ def canonical_members(text: str) -> str:
 
 
 def add_canonical_json(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give the connection's instance canonical_json, canonical_set and canonical_members."""
+    """Add canonical_json, canonical_set and canonical_members to the connection's instance."""
     for name, function in (
         ("canonical_json", canonical),
         ("canonical_set", canonical_set),
@@ -68,7 +68,7 @@ def _rewritten(text: str, change: Callable[[Any], Any]) -> str:
     try:
         return _encode(change(_decode(text))).decode()
     except (msgspec.DecodeError, RecursionError):
-        # Nested too deeply, or something that only DuckDB takes for JSON: it stays as it is.
+        # The text is nested too deeply, or only DuckDB accepts it as JSON: it is left unchanged.
         return text
 
 

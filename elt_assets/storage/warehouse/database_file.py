@@ -1,4 +1,4 @@
-"""A DuckDB file as the system sees it: its log, its identity, its creation and removal.
+"""A DuckDB file in the file system: its log, its identity, its creation and removal.
 
 Never read such a file with plain file I/O while any code may have it open: closing any descriptor
 of the file drops the process's lock (POSIX).
@@ -17,42 +17,43 @@ from pathlib import Path
 from elt_assets.storage.warehouse.file_errors import refused_by_system
 from elt_assets.storage.warehouse.warehouse import Place
 
-_UNFINISHED = (0, 4096, 8192)  # bytes of a file while its three headers are written
-_MAKING = ".making"  # locked by the process that makes a file; it names the file
+_UNFINISHED = (0, 4096, 8192)  # size in bytes while DuckDB writes the three headers
+_MAKING = ".making"  # contains the name of the file that the process holding its lock creates
 
 
 def log_of(path: Path) -> Path:
-    """The file's write-ahead log, which DuckDB keeps next to it now and then."""
+    """The path of the file's write-ahead log, which does not always exist."""
     return path.with_name(path.name + ".wal")
 
 
 def size_of(path: Path) -> int:
-    """Bytes of the file and of its write-ahead log."""
+    """The size in bytes of the file and its write-ahead log."""
     return sum(part.stat().st_size for part in (path, log_of(path)) if part.exists())
 
 
 def written(path: Path) -> tuple[object, ...]:
-    """Differs when anybody has written to the file or its log."""
+    """A value that changes when any process writes to the file or its log."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, log_of(path).exists()
 
 
 def rewritten(path: Path) -> Path:
-    """The file's successor while it is written; not named as a warehouse, `*.duckdb`."""
+    """The path of the file's successor while it is written; it does not match `*.duckdb`."""
     return path.with_name(f".{path.name}.rewritten")
 
 
 def unlink(path: Path) -> None:
-    """Remove a file that no process has open, and what DuckDB may have left next to it.
+    """Remove a file that no process has open, and its write-ahead log.
 
-    The log first: once the file has gone a new one may be made, and that has a log of its own.
+    The log is removed first: once the file is gone, another process may create a new one, with a
+    log of its own.
     """
     for leftover in (log_of(path), path):
         leftover.unlink(missing_ok=True)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file is there, if any: another one in its place is another."""
+    """The identity (device, inode) of the file at `path`; None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -69,7 +70,7 @@ def _may_be_unfinished(path: Path) -> bool:
 
 
 def reach_the_disk(folder: Path) -> None:
-    """Have the names in the folder survive a power cut."""
+    """Sync the folder, so that its entries survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -79,12 +80,12 @@ def reach_the_disk(folder: Path) -> None:
 
 @contextmanager
 def whole_or_made_here(ref: Place, path: Path, root: Path) -> Iterator[tuple[int, int] | None]:
-    """Yield which file is there; if there is none, no other process makes one during the block.
+    """Yield the identity of the file; if there is none, exclude other creators during the block.
 
-    DuckDB makes a file and locks it in two steps, and writes its headers in three more. A
-    process that came between would find a damaged one, and one that is killed there leaves it.
-    Therefore files below `root` are made one after the other, and which one is noted meanwhile:
-    what is noted and unfinished, the next one takes away.
+    DuckDB creates a file and locks it in two steps, and writes its headers in three more. A process
+    that opened the file in between would find it damaged, and a process that is killed in between
+    leaves it so. Therefore only one file below `root` is created at a time, and its name is written
+    down meanwhile. If that file is found unfinished, the next creator removes it.
     """
     found = identity(path)
     if found is not None and not _may_be_unfinished(path):

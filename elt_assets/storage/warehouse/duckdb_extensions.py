@@ -1,7 +1,7 @@
 """Load DuckDB's extensions from wheels that were installed with the package.
 
 DuckDB would download an extension when it is first needed. A machine without internet access
-cannot, and one with it would run code that no lock file pins.
+cannot do that, and a machine with access would run code that no lock file pins.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import duckdb
 from elt_assets.errors import PermanentError
 
 CHECKED_ONCE = {"allow_unsigned_extensions": "true"}
-"""The option of an instance that need not check what `load_extension` has had checked."""
+"""The options of an instance that skips signature checks, which `load_extension` does once."""
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load an extension into the instance of `connection`, from its wheel or DuckDB's folder.
 
-    Its signature is checked when this process loads it for the first time. Raises
-    `PermanentError` when it is in neither, or is not what DuckDB's authors signed.
+    Its signature is checked when this process loads the extension for the first time. Raises
+    `PermanentError` when it is in neither place, or DuckDB's authors have not signed it.
     """
     file = _from_wheel(name)
     source = f"'{file}'" if file else name
@@ -40,10 +40,10 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
 
 @cache
 def _check(source: str) -> None:
-    """Load it once where its signature must be right.
+    """Load the extension once in an instance that requires a valid signature.
 
-    DuckDB works that out again for every instance, from the whole 40 MB of a file; that takes
-    longer than all else that an instance needs.
+    DuckDB would verify the signature for every instance, over the whole 40 MB of a file, which
+    takes longer than all the rest of creating the instance.
     """
     with closing(duckdb.connect(":memory:", config={"autoinstall_known_extensions": False})) as own:
         own.execute(f"LOAD {source}")

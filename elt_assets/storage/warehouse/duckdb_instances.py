@@ -1,4 +1,4 @@
-"""DuckDB instances: made once, kept, and lent to one integration at a time.
+"""DuckDB instances: created once, kept, and lent to one integration at a time.
 
 Creating an instance costs about 9 ms, attaching a file to an existing one about half a millisecond.
 An instance is never shared by two integrations at once, so that a fatal error in one file stays
@@ -21,16 +21,17 @@ from elt_assets.storage.warehouse.pandas_lookup import remember_absent_pandas
 from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
 
 SPILL_LIMIT = "16GB"
-"""What one integration may write of what does not fit into memory."""
+"""The most bytes that one integration may spill from memory to disk."""
 
 _TRIMMED_AFTER = 200
-"""Integrations after which freed memory is given back; it would grow with the fleet otherwise."""
+"""Loans of an instance after which freed memory is returned to the system; otherwise it would grow
+with the number of integrations."""
 
 
 class Instance:
-    """A DuckDB instance that is kept, the queries that were prepared in it, and its settings.
+    """A DuckDB instance that is kept, with its prepared queries and its settings.
 
-    Its limit is `usual` bytes, and what is added to that for a while.
+    Its memory limit is `usual` bytes plus a temporary addition.
     """
 
     def __init__(self, root: duckdb.DuckDBPyConnection, usual: int) -> None:
@@ -43,7 +44,7 @@ class Instance:
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own, closed when the block ends."""
+        """A separate connection, closed when the block ends."""
         connection = self.root.cursor()
         try:
             yield connection
@@ -51,25 +52,25 @@ class Instance:
             connection.close()
 
     def make_room(self, added: int) -> None:
-        """Let the limit be the usual one and at least `added` bytes."""
+        """Raise the memory limit to at least `added` bytes above the usual one."""
         if added > self._added:
             self._limit(added)
 
     def compress(self, wanted: bool) -> None:
-        """Have DuckDB try its compressions on what it writes from now on, or none."""
+        """Turn compression of the data that is written from now on, on or off."""
         if wanted is not self._compresses:
             self._set("force_compression", "auto" if wanted else "uncompressed")
             self._compresses = wanted
 
     def trim(self) -> None:
-        """Give freed memory back to the system, as DuckDB does when it is given a limit.
+        """Return freed memory to the system, which DuckDB does when its limit is set.
 
-        The C library keeps it otherwise, in an arena for each thread.
+        Otherwise the C library keeps the memory in an arena for each thread.
         """
         self._limit(self._added)
 
     def given_back(self) -> None:
-        """Let the limit be the usual one again. DuckDB refuses as long as more is in use."""
+        """Restore the usual memory limit. DuckDB raises an error while more memory is in use."""
         self._lent += 1
         if self._added:
             self._limit(0)
@@ -81,20 +82,21 @@ class Instance:
         self._added = added
 
     def _set(self, option: str, value: str) -> None:
-        # A cursor of its own: another thread may be in the middle of a query.
+        # A separate cursor, because another thread may be running a query.
         with self.cursor() as cursor:
             cursor.execute(f"SET GLOBAL {option} = '{value}'")
 
 
 def nothing(_: duckdb.DuckDBPyConnection) -> None:
-    """The set-up of an instance that needs none."""
+    """A set-up that does nothing."""
 
 
 class Instances:
-    """Instances that are lent and given back.
+    """A pool of instances.
 
-    `threads` and `memory_limit` (for example '512MB') bound each; `spill` is the folder for
-    what does not fit into memory, removed when this is closed. `set_up` is done once to each.
+    `threads` and `memory_limit` (for example '512MB') limit each instance. `spill` is the folder
+    for data that does not fit into memory; `close` removes it. `set_up` is called once for each
+    instance.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Instances:
             "threads": threads,
             "memory_limit": f"{self._memory}B",
             "temp_directory": str(spill),
-            # An air-gapped machine must not wait for an extension that nothing here needs.
+            # A machine without internet access must not wait for an extension that is not needed.
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             **(options or {}),
@@ -126,7 +128,7 @@ class Instances:
 
     @contextmanager
     def lent(self) -> Iterator[Instance]:
-        """An instance for the block; one on which the block failed is not used again."""
+        """Lend an instance to the block; if the block fails, the instance is not used again."""
         instance = self._borrow()
         healthy = False
         try:
@@ -138,8 +140,8 @@ class Instances:
                 with self._idle_guard:
                     self._idle.append(instance)
             else:
-                # Closing the instance rolls back, releases what is attached and forgets
-                # whatever state the error left behind.
+                # Closing the instance rolls back, detaches all files and discards any state that
+                # the error left behind.
                 instance.root.close()
 
     def close(self) -> None:
@@ -154,13 +156,13 @@ class Instances:
         with self._idle_guard:
             if self._idle:
                 return self._idle.pop()
-        # DuckDB makes the folder itself, and not those above it.
+        # DuckDB creates the folder itself, but not its parents.
         self._spill.parent.mkdir(parents=True, exist_ok=True, mode=0o770)
         root = duckdb.connect(":memory:", config=self._config)
         try:
-            # Times without an offset are UTC, wherever the machine stands.
+            # Times without an offset are UTC, whatever the machine's time zone.
             root.execute("SET GLOBAL TimeZone = 'UTC'")
-            # Given with the configuration, DuckDB 1.5.5 reports it and does not keep to it.
+            # If this option is in the configuration, DuckDB 1.5.5 reports it but ignores it.
             root.execute(f"SET GLOBAL max_temp_directory_size = '{self._spill_limit}B'")
             add_canonical_json(root)
             self._set_up(root)

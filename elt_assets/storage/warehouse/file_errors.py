@@ -1,4 +1,4 @@
-"""Translate errors of DuckDB and the system about a warehouse file to our own."""
+"""Translate errors of DuckDB and the system about a warehouse file to errors of this package."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _DAMAGE = (
 
 
 def make_folder(ref: Place, folder: Path) -> None:
-    """Make the folder and those above it, for its owner and group."""
+    """Create the folder and its parents, accessible to owner and group."""
     with refused_by_system(ref, folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o770)
 
 
 @contextmanager
 def refused_by_system(ref: Place, path: Path) -> Iterator[None]:
-    """Say in our errors why `path` cannot be made."""
+    """Raise `StorageFull` or `PermanentError` where the system refuses to create `path`."""
     try:
         yield
     except OSError as error:
@@ -52,14 +52,14 @@ def refused_by_system(ref: Place, path: Path) -> Iterator[None]:
 
 
 def full(ref: Place | str, path: Path | str) -> StorageFull:
-    """The error of a disk without room."""
+    """The error for a full disk."""
     return StorageFull(f"{ref}: no space left for {path}; free some space and sync again")
 
 
 def limit_reached(
     error: duckdb.Error, text: str, ref: Place | str, path: Path | str
 ) -> SyncError | None:
-    """The error where the disk is full, or DuckDB is at its limit of memory or spilled files."""
+    """The error for a full disk or a limit of memory or spill files; None for other errors."""
     if "No space left" in text or "out of disk space" in text.lower():
         return full(ref, path)
     if not isinstance(error, duckdb.OutOfMemoryException):
@@ -76,7 +76,7 @@ def limit_reached(
 
 
 def removed(ref: Place, path: Path) -> RetryableError:
-    """The error of a reader whose file was removed before it was opened."""
+    """The error for a reader whose file was removed before it was opened."""
     return RetryableError(
         f"{ref}: warehouse file {path} was removed before it could be read; "
         "`elt-assets integrations list` shows what is still registered"
@@ -85,7 +85,7 @@ def removed(ref: Place, path: Path) -> RetryableError:
 
 @contextmanager
 def translated(ref: Place, path: Path) -> Iterator[None]:
-    """Turn DuckDB's errors about the file into ours; leave errors in our SQL as they are."""
+    """Translate DuckDB's errors about the file; errors in the SQL itself are raised unchanged."""
     try:
         yield
     except duckdb.Error as error:

@@ -1,4 +1,4 @@
-"""Move the files of a home of an earlier release to today's places. Schemas migrate elsewhere."""
+"""Move files of an earlier release's home to their current places. Schemas migrate elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from elt_assets.storage.warehouse.warehouse_files import FileWarehouses
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """Move what lies where names of tenants are today; killed at any moment, it can be repeated.
+    """Move the sign-in events' file out of the folder whose entries are named after tenants.
 
-    Raises `WarehouseBusy` while another process has such a file open.
+    If the process is killed at any moment, the move can be repeated. Raises `WarehouseBusy` while
+    another process has the file open.
     """
     former = settings.warehouse_path / "analytics.duckdb"
     if not former.is_file():
-        # Nothing, or the folder of an organization of that name.
+        # There is nothing to move, or this is the folder of an organization of that name.
         return
     warehouses = FileWarehouses(settings.warehouse_path, lock_wait=settings.events_lock_wait)
     try:

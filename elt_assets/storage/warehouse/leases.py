@@ -1,7 +1,8 @@
 """Leases: which process works on a warehouse file, whether or not it has the file open.
 
-A lease is a lock on a small file of its own. The system drops it when the process ends, however
-that ended. The file of a lease exists only while the lease is held, or after its holder was killed.
+A lease is a lock on a separate small file. The system releases the lock when the process ends, in
+whatever way. The file of a lease exists only while the lease is held, or after its holder was
+killed.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class Leases:
 
     @contextmanager
     def taken(self, ref: Place, path: Path) -> Iterator[None]:
-        """Hold the lease of `ref`, whose file is `path`, for the block.
+        """Hold the lease of `ref`, whose warehouse file is `path`, during the block.
 
-        Raises `WarehouseBusy` at once when it is held already, in this process or in another.
+        Raises `WarehouseBusy` at once when it is already held, by this process or another.
         """
         lock = self._folder / str(ref)
         make_folder(ref, self._folder)
@@ -35,7 +36,7 @@ class Leases:
         try:
             yield
         finally:
-            # While it is locked: what another process finds there afterwards is a new file.
+            # Removed while it is locked, so that another process creates a new file afterwards.
             lock.unlink(missing_ok=True)
             os.close(file)
 
@@ -58,7 +59,7 @@ def _locked(ref: Place, path: Path, lock: Path) -> int:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         try:
             _lock(file, fcntl.LOCK_EX, ref, path)
-            # The holder before may have removed the file after it was opened here.
+            # The previous holder may have removed the file after it was opened here.
             if _is_at(file, lock):
                 with suppress(OSError):  # a full disk: the lock holds without a name in it
                     os.ftruncate(file, 0)

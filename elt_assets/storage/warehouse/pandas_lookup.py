@@ -1,8 +1,8 @@
-"""End DuckDB's search for pandas where it is not installed.
+"""Stop DuckDB from searching for pandas if it is not installed.
 
-DuckDB's client looks for pandas whenever it binds a parameter, to recognize its null values, and
-does not cache that there is none: some twenty searches of the whole module path for one small sync,
-under a lock that all threads share.
+DuckDB's client looks for pandas whenever it binds a parameter, to recognize pandas' null values,
+and does not cache that it is missing: one small sync would search the whole module path some twenty
+times, under a lock that all threads share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 
 def remember_absent_pandas() -> None:
-    """Let further imports of pandas fail at once, as they would, if it is not installed."""
+    """If pandas is not installed, make further imports of it fail at once, without a search."""
     if "pandas" not in sys.modules and find_spec("pandas") is None:
-        # What the import system itself takes for "looked for, not there".
+        # None makes the import system raise ModuleNotFoundError without a search.
         sys.modules["pandas"] = None  # type: ignore[assignment]

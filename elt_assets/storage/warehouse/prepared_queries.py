@@ -1,8 +1,8 @@
 """Queries that are planned once and run many times over data that was just read.
 
-DuckDB plans a query again if it takes parameters, or if a table that it reads was made or replaced
-since. For a small batch, planning is twice the work of running. A query without parameters, over an
-object that answers with other Arrow data each time, is planned once.
+DuckDB plans a query again if it has parameters, or if a table that it reads was created or replaced
+since. For a small batch, planning takes twice as long as running. A query without parameters that
+reads an object, which returns other Arrow data each time, is planned once.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import pyarrow as pa
 from elt_assets.storage.arrow_chunks import ROWS_AT_ONCE
 
 _KEPT = 128
-"""Plans a connection keeps. They are of a few hundred kilobytes; fleets whose integrations
-are all mapped differently would pile them up."""
+"""Plans that a connection keeps. A plan takes a few hundred kilobytes; without a limit, plans would
+accumulate where every integration has a different field map."""
 
 
 class PreparedQueries:
-    """One connection's prepared queries; its default database is left alone."""
+    """One connection's prepared queries; its default database is not changed."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, kept: int = _KEPT) -> None:
         self._connection = connection
@@ -31,9 +31,9 @@ class PreparedQueries:
         self._numbers = count()
 
     def run(self, query: str, source: str, rows: pa.Table) -> pa.Table:
-        """The answer to `query`, a SELECT without parameters that reads `rows` as `source`.
+        """The result of `query`, a SELECT without parameters that reads `rows` as `source`.
 
-        `rows` must have the same columns whenever they go by the same name.
+        `rows` must always have the same columns for the same `source`.
         """
         if source not in self._sources:
             self._sources[source] = _Source(rows)
@@ -59,7 +59,7 @@ class PreparedQueries:
 
 
 class _Source:
-    """What DuckDB reads under one name: it asks for the rows each time a query runs.
+    """The object that DuckDB reads under one name; DuckDB gets its rows each time a query runs.
 
     https://arrow.apache.org/docs/format/CDataInterface/PyCapsuleInterface.html
     """

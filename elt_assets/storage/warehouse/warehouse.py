@@ -1,8 +1,9 @@
-"""The warehouse: what the engine needs of it, wherever an integration's records are kept.
+"""The warehouse: the interface that the engine uses for both kinds of store.
 
-A table is one of two kinds. *Records* are what was fetched and what changed: many rows, added in
-bulk, never changed, and dropped together. *Books* are a few rows about them, read and changed all
-the time. Rows of both that are written in one transaction are there together or not at all.
+A table is of one of two kinds. *Records* are fetched records and changes: many rows, added in bulk,
+never changed, and dropped together. *Bookkeeping* tables have a few rows about the records, which
+are read and changed all the time. Rows of both kinds that are written in one transaction are
+committed together or not at all.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from elt_assets.storage.warehouse.prepared_queries import PreparedQueries
 Parameters = Mapping[str, object]
 
 TENANT = ("organization_id", "connected_integration_id")
-"""Columns that records begin with, and books where integrations share them; a warehouse fills
-them by itself."""
+"""The first columns of records, and of bookkeeping tables that integrations share; a warehouse
+fills them in."""
 
 
 @dataclass(frozen=True, slots=True)
 class SharedFile:
-    """A file that belongs to no integration; it lies in the folder itself."""
+    """A file that belongs to no integration; it is in the folder of the warehouses itself."""
 
     name: str
 
@@ -41,15 +42,15 @@ class SharedFile:
 
 
 Place = IntegrationRef | SharedFile
-"""What has a file."""
+"""The owner of a warehouse file: an integration, or a shared file."""
 
 
 class Table(msgspec.Struct, frozen=True):
     """A table of the warehouse: the SQL of its columns, those of `TENANT` left out.
 
-    `key` are the columns by which an integration's rows differ, if any do. `records` says
-    that it holds records and not books. `added` are nullable columns (name and type) of books
-    that tables made by an earlier release lack.
+    `key` are the columns that are unique among an integration's rows, if any. `records` says that
+    the table holds records and is not a bookkeeping table. `added` are nullable columns (name and
+    type) of a bookkeeping table that tables of earlier releases lack.
     """
 
     name: str
@@ -60,8 +61,8 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def all_columns(self) -> str:
-        """SQL of all columns, those of `TENANT` left out."""
-        # On lines of their own: a comment may end the columns before them.
+        """SQL of all columns, without those of `TENANT`."""
+        # On separate lines, because the columns before may end with a comment.
         return "\n, ".join((self.columns, *self.added))
 
 
@@ -80,24 +81,24 @@ class WarehouseLayout(msgspec.Struct, frozen=True):
 
 
 class Upkeep(msgspec.Struct, frozen=True):
-    """Something that was done for all integrations together, to so many things."""
+    """One kind of maintenance of shared tables, and the number of things it concerned."""
 
     what: str
     count: int
 
 
 class Queries(Protocol):
-    """What answers a query."""
+    """An object that runs queries."""
 
     def execute(self, query: str, parameters: Any = None, /) -> duckdb.DuckDBPyConnection:
-        """Run it; rows are fetched from what is returned."""
+        """Run a query; rows are fetched from the returned object."""
 
 
 class Warehouse(ABC):
-    """One integration's tables, open: no other process writes them until it is closed.
+    """One integration's open tables: no other process writes them until the warehouse is closed.
 
-    Tables and views go by their own names in every query. Temporary tables may be made and
-    used like in any DuckDB; the integration's own are written by the methods here alone.
+    Queries name tables and views without a prefix. Temporary tables may be created and used as in
+    any DuckDB; the integration's tables are written only by the methods of this class.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class Warehouse(ABC):
         prepared: PreparedQueries,
         fencing_token: int = 0,
     ) -> None:
-        """`fencing_token` rises with every holder; 0 where a lock ends with its process alone."""
+        """`fencing_token` rises with every holder; 0 if a lock ends only with its process."""
         self.connection = connection
         self.prepared = prepared
         self.fencing_token = fencing_token
@@ -118,30 +119,30 @@ class Warehouse(ABC):
 
     @abstractmethod
     def reading(self) -> Queries:
-        """Another way to the same tables, for queries while the first one is busy."""
+        """A second connection to the same tables, for queries while the first one is busy."""
 
     @abstractmethod
     def create(self, layout: WarehouseLayout) -> None:
-        """Make the tables and views, if they have to be made for each integration."""
+        """Create the tables and views, if the store has them separately for each integration."""
 
     @abstractmethod
     def extend(self, layout: WarehouseLayout) -> None:
-        """Add the columns that tables made by an earlier release lack."""
+        """Add the columns that tables of an earlier release lack."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit what the block writes, or nothing of it.
+        """Commit everything that the block writes, or nothing.
 
-        A query in the block need not see what the block has changed in books or dropped.
+        A query in the block may not see the block's changes of bookkeeping tables, nor its deletes.
         """
 
     @abstractmethod
     def add(self, table: str, select: str, parameters: Parameters | None = None) -> int:
-        """Add the records that `select` yields, columns by name; how many they are."""
+        """Add the records that `select` yields, columns by name; return how many there are."""
 
     @abstractmethod
     def insert(self, table: str, select: str, parameters: Parameters | None = None) -> None:
-        """Put what `select` yields, columns by name, into a table of books."""
+        """Insert the rows that `select` yields, columns by name, into a bookkeeping table."""
 
     @abstractmethod
     def update(
@@ -151,44 +152,44 @@ class Warehouse(ABC):
         where: str,
         parameters: Parameters | None = None,
     ) -> None:
-        """Change rows of a table of books: SQL of the assignments, and of which rows."""
+        """Update a bookkeeping table; `changes` is SQL of the assignments, `where` a condition."""
 
     @abstractmethod
     def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
-        """Remove rows of a table of books, or drop records.
+        """Delete rows of a bookkeeping table, or drop records.
 
-        Of the records that one `add` brought, all must go or none.
+        The records that one `add` wrote must be dropped all together or not at all.
         """
 
     @abstractmethod
     def grow(self) -> None:
-        """Let the tables be kept in a way that suits their size by now.
+        """Adapt the storage of the tables to their current size.
 
-        Call it often, outside of a transaction; nothing else may use them meanwhile.
+        Call it often, outside of a transaction; nothing else may use the tables meanwhile.
         """
 
     @abstractmethod
     def unload(self) -> None:
-        """Let what was written so far take no memory that queries may need.
+        """Free the memory that earlier writes take, so that queries can use it.
 
         Call it outside of a transaction; nothing else may use the tables meanwhile.
         """
 
     @abstractmethod
     def detach(self) -> bool:
-        """Give back the instance and its memory until `attach`; other syncs stay out.
+        """Release the DuckDB instance and its memory until `attach`; other syncs stay excluded.
 
-        Call it outside of a transaction. Temporary tables and what `reading` lent are gone.
-        False where nothing can be given back, and everything goes on being usable.
+        Call it outside of a transaction. Temporary tables and connections of `reading` are lost.
+        False if nothing can be released; the warehouse then remains usable.
         """
 
     @abstractmethod
     def attach(self) -> None:
-        """Make the tables usable again after `detach`; raises what `Warehouses.open` raises."""
+        """Make the tables usable again after `detach`; raises the errors of `Warehouses.open`."""
 
     @abstractmethod
     def make_room(self, added: int) -> None:
-        """See to it that so many bytes are free besides the usual memory, until the end."""
+        """Allow at least `added` bytes of memory beyond the usual limit, until it is closed."""
 
 
 class Warehouses(ABC):
@@ -198,69 +199,70 @@ class Warehouses(ABC):
     def open(
         self, ref: IntegrationRef, *, read_only: bool = False
     ) -> AbstractContextManager[Warehouse]:
-        """Lend the integration's warehouse, exclusively if it is to be written.
+        """Open the integration's warehouse for the block; for writing, exclusively.
 
-        Raises `WarehouseBusy` when another process has it and keeps it, and
-        `WarehouseDamaged`, `StorageFull` or `RetryableError` for what is reported on the
-        way or inside the block. It is closed, and others let in, on every path.
+        Raises `WarehouseBusy` when another process keeps the warehouse too long, and
+        `WarehouseDamaged`, `StorageFull` or `RetryableError` for errors while opening or inside the
+        block. The warehouse is closed and unlocked however the block ends.
         """
 
     @abstractmethod
     def exists(self, ref: IntegrationRef) -> bool:
-        """Whether anything was ever written there."""
+        """Whether anything was ever written to the integration's warehouse."""
 
     @abstractmethod
     def refs(self) -> list[IntegrationRef]:
-        """Every integration that has a warehouse, whether or not it is still known."""
+        """Every integration that has a warehouse, whether or not it is still registered."""
 
     @abstractmethod
     def is_held(self, ref: IntegrationRef) -> bool:
-        """Whether a sync has the integration's warehouse open now, wherever that is."""
+        """Whether a sync holds the integration's warehouse now, on any machine that shares it."""
 
     @abstractmethod
     def last_written(self, ref: IntegrationRef) -> str:
-        """Differs once the integration's own file was written to; '' where it has none."""
+        """A text that changes with every write to the integration's file; '' if it has none."""
 
     @abstractmethod
     def removing(self, ref: IntegrationRef) -> AbstractContextManager[None]:
         """Delete the integration's warehouse, and keep other processes out until the block ends.
 
-        A running sync is waited for, not cut. Raises `WarehouseBusy` when it does not end.
+        This waits for a running sync to end. Raises `WarehouseBusy` when the sync does not end.
         """
 
     def remove(self, ref: IntegrationRef) -> None:
-        """Delete the integration's warehouse; raises what `removing` raises."""
+        """Delete the integration's warehouse; raises the errors of `removing`."""
         with self.removing(ref):
             pass
 
     @abstractmethod
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
-        """Give back what the integration no longer needs, after a share `gone` of its rows went.
+        """Reclaim disk space, after a share `gone` of the integration's rows was deleted.
 
-        Returns how many bytes that is, or would be; None where it is not worth the work.
+        Returns the number of bytes freed, or with `dry_run` an estimate; None where reclaiming is
+        not worthwhile.
         """
 
     @abstractmethod
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
-        """Do, or only count, what integrations need that share something."""
+        """Carry out the maintenance of shared tables, or with `dry_run` only count it."""
 
     @abstractmethod
     def inspect(self) -> str:
-        """Describe it in a line; writes nothing that stays.
+        """Describe the store in a line; nothing that is written stays.
 
-        Raises what would keep an installation from using it.
+        Raises the error that would keep an installation from using the store.
         """
 
     @abstractmethod
     def copy(self, ref: IntegrationRef, target: Path) -> bool:
-        """Write the integration's warehouse to the new file `target`; a running sync is waited for.
+        """Copy the integration's warehouse to the new file `target`, after any running sync.
 
-        False where it is no file: then its tables are to be copied.
+        False if the warehouse is not a file: its tables must then be copied.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is kept open for the next one."""
+        """Close the connections and instances that are kept for reuse."""
 
 
 def one_row(queries: Queries, sql: str, parameters: Mapping[str, object]) -> tuple[Any, ...]:
@@ -272,19 +274,19 @@ def one_row(queries: Queries, sql: str, parameters: Mapping[str, object]) -> tup
 
 
 def row_of(values: Mapping[str, object]) -> str:
-    """A query of one row, whose columns are parameters of their own names."""
+    """A query of one row, in which each column is the parameter of the same name."""
     return f"SELECT {', '.join(f'${name} AS {name}' for name in values)}"
 
 
 @contextmanager
 def transaction(connection: Queries) -> Iterator[None]:
-    """Commit what the block did, or nothing of it."""
+    """Commit everything that the block does, or nothing."""
     connection.execute("BEGIN")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        # A failed COMMIT has ended the transaction already; the original error matters.
+        # A failed COMMIT has already ended the transaction; the original error is raised.
         with suppress(duckdb.Error):
             connection.execute("ROLLBACK")
         raise
@@ -315,7 +317,7 @@ def probe_writable(folder: Path) -> None:
 
 
 def waiting_for_lock(seconds: float) -> Retrying:
-    """Attempts at something that another process may hold, for so many seconds."""
+    """Retries, for `seconds`, of an operation that raises `WarehouseBusy`."""
     return Retrying(
         retry=retry_if_exception_type(WarehouseBusy),
         stop=stop_after_delay(seconds),

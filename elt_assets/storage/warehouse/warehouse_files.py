@@ -1,7 +1,7 @@
 """The warehouse as files: one small DuckDB file per integration, and files that all of them share.
 
-A lease (`leases`) keeps two syncs of one integration apart, also while neither has the file
-attached. The file's own lock keeps readers out meanwhile.
+A lease (`leases`) excludes a second sync of an integration, even while the first has detached the
+file. While the file is attached, DuckDB's lock on it excludes readers.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ from elt_assets.storage.warehouse.warehouse import (
     waiting_for_lock,
 )
 
-SMALL_BLOCKS = 16_384  # the smallest: an integration of 1,000 users is then 0.1 MB, not 0.8
-LARGE_BLOCKS = 262_144  # DuckDB's own: a million users in small ones take a third more memory
-# By default DuckDB writes what its version 0.10 can read. Statistics of every column then take 3 kB
-# instead of 64 bytes, and have to be converted each time a file is opened or closed. From 1.4 on
-# it tries a compression that takes a tenth of a large first sync and makes no file smaller.
+SMALL_BLOCKS = 16_384  # the minimum: an integration of 1,000 users then takes 0.1 MB, not 0.8
+LARGE_BLOCKS = 262_144  # DuckDB's default: in small blocks a million users take 1/3 more memory
+# By default DuckDB writes the format of version 0.10. Statistics of every column then take 3 kB
+# instead of 64 bytes, and have to be converted each time a file is opened or closed. From format
+# 1.4 on, it tries a compression that takes a tenth of a large first sync and makes no file smaller.
 STORAGE_VERSION = "v1.2.0"
-_LARGE = 32 * 2**20  # bytes from which a file is to have large blocks
-# A row group that is not full is written again whenever the log is emptied into the file. Six times
-# as many of them as DuckDB would make, and that happens often enough to need little memory.
+_LARGE = 32 * 2**20  # size in bytes from which a file gets large blocks
+# A row group that is not full is written again at every checkpoint. Row groups of a sixth of
+# DuckDB's default size keep that small, so that checkpoints can be frequent and take little memory.
 _ROW_GROUPS = ", ROW_GROUP_SIZE 20480"
-_WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that must have gone
-_SMALL = 4 * 2**20  # bytes up to which a file is not worth compressing
+_WORTH_REWRITING = 0.1  # share of a file that must be free, or of the rows that were deleted
+_SMALL = 4 * 2**20  # size in bytes below which a file is not compressed
 ALIAS = "warehouse"
 
 
 @dataclass(slots=True)
 class _Attached:
-    """A file, and the instance that has it; `held` gives the instance back."""
+    """A file and the instance to which it is attached; closing `held` returns the instance."""
 
     ref: Place
     path: Path
@@ -77,10 +77,10 @@ class _Attached:
     added: int = 0
     """Bytes by which the memory limit is raised."""
     left: tuple[object, ...] | None = None
-    """What `written` said of the file when it was detached; None while it is attached."""
+    """The value of `written` when the file was detached; None while it is attached."""
 
     def borrow(self, instances: Instances) -> None:
-        """Borrow an instance to attach the file to."""
+        """Borrow an instance to which the file is then attached."""
         self.instance = self.held.enter_context(instances.lent())
         self.connection = self.held.enter_context(self.instance.cursor())
 
@@ -90,22 +90,22 @@ class _Attached:
         self.instance.make_room(self.added)
 
     def choose_compression(self) -> None:
-        """Let what is written from now on be compressed unless the file is small.
+        """Compress the data that is written from now on, unless the file is small.
 
-        Trying every compression on every column of a small one takes longer than all the rest
-        of a small sync.
+        Trying every compression on every column of a small file takes longer than all the rest of
+        a small sync.
         """
         shared = isinstance(self.ref, SharedFile)
         self.instance.compress(shared or size_of(self.path) >= _SMALL)
 
     def detach(self) -> None:
-        """Detach the file, which DuckDB writes by then."""
+        """Detach the file; DuckDB writes all changes to it first."""
         self.choose_compression()
         self.connection.execute("USE memory")
         self.connection.execute(f"DETACH {ALIAS}")
 
     def leave(self) -> None:
-        """Detach the file for a while."""
+        """Detach the file until it is attached again."""
         self.detach()
         self.left = written(self.path)
 
@@ -130,11 +130,11 @@ class FileWarehouse(Warehouse):
         return reading
 
     def create(self, layout: WarehouseLayout) -> None:
-        """Make the tables and views.
+        """Create the tables and views.
 
-        No key is declared: DuckDB's indexes write memory that it has not cleared, and an instance
-        that wrote one tenant's file held texts of another's before. The holder of the file's lock
-        is its only writer, and looks before it inserts.
+        No key is declared: DuckDB's indexes write uncleared memory to the file, and the instance
+        may have held texts of another tenant before. The holder of the file's lock is its only
+        writer, and checks for an existing row before it inserts one.
         """
         for table in layout.tables:
             tenant = "".join(f"{column} VARCHAR NOT NULL, " for column in TENANT * table.records)
@@ -165,30 +165,30 @@ class FileWarehouse(Warehouse):
     def update(
         self, table: str, changes: str, where: str, parameters: Parameters | None = None
     ) -> None:
-        """Change rows of a table of books."""
+        """Update rows of a bookkeeping table."""
         self.execute(f"UPDATE {table} SET {changes} WHERE {where}", parameters)
 
     def delete(self, table: str, where: str, parameters: Parameters | None = None) -> None:
-        """Remove rows, of books or of records."""
+        """Delete rows of a bookkeeping table or records."""
         self.execute(f"DELETE FROM {table} WHERE {where}", parameters)
 
     def grow(self) -> None:
-        """Give the file larger blocks once it is too large for its own."""
+        """Rewrite the file with larger blocks once it is too large for its current ones."""
         self._files.grow(self._attached)
 
     def unload(self) -> None:
-        """Open a large file again: DuckDB remembers each row group that it wrote."""
+        """Open a large file again, because DuckDB keeps every row group that it wrote in memory."""
         self._files.unload(self._attached)
 
     def detach(self) -> bool:
-        """Detach the file and give the instance back."""
+        """Detach the file and return the instance to the pool."""
         self.attached = False
         self._attached.leave()
         self._attached.held.close()
         return True
 
     def attach(self) -> None:
-        """Attach the file to an instance again; raises `WarehouseBusy` if it was written to."""
+        """Attach the file again; raises `WarehouseBusy` if it was written to meanwhile."""
         self._files.attach_again(self._attached)
         self.connection = self._attached.connection
         self.prepared = self._attached.instance.prepared
@@ -202,10 +202,11 @@ class FileWarehouse(Warehouse):
 class FileWarehouses(Warehouses):
     """All integrations' warehouse files under one folder.
 
-    `threads` and `memory_limit` (for example '512MB') bound one open file; `lock_wait` is
+    `threads` and `memory_limit` (for example '512MB') limit one open file; `lock_wait` is
     how many seconds to wait for a file that another sync holds. `spill` is the folder for
-    what does not fit into memory: that of one object, which removes it when it is closed. A
-    write-ahead log of `log_size` is emptied into its file; until then its rows are in memory.
+    data that does not fit into memory. It belongs to this object, whose `close` removes it. A
+    write-ahead log that reaches `log_size` is written to its file; until then, its rows are in
+    memory.
     """
 
     def __init__(
@@ -227,22 +228,22 @@ class FileWarehouses(Warehouses):
             memory_limit=memory_limit,
             spill_limit=spill_limit,
             spill=root / spill,
-            # By default DuckDB writes the file again, compressed, after every few batches of a
-            # large integration; that took half of its time.
+            # With DuckDB's default, the file was rewritten, compressed, after every few batches of
+            # a large integration, which took half of the sync's time.
             options={"wal_autocheckpoint": log_size},
         )
 
     def path(self, ref: Place) -> Path:
-        """Where the file lies, whether or not it exists."""
+        """The path of the file, whether or not it exists."""
         if isinstance(ref, SharedFile):
             return self._root / f"{ref.name}.duckdb"
         return self._root / ref.organization_id / f"{ref.integration_id}.duckdb"
 
     def refs(self) -> list[IntegrationRef]:
-        """Every integration that has a file here, whether or not it is still known."""
+        """Every integration that has a file here, whether or not it is still registered."""
         found = []
         for path in self._root.glob("*/*.duckdb"):
-            # A name that no integration can have is a file of another program.
+            # A file whose name no integration can have belongs to another program.
             with suppress(InvalidInput):
                 found.append(IntegrationRef(path.parent.name, path.stem))
         return sorted(found)
@@ -264,7 +265,7 @@ class FileWarehouses(Warehouses):
     def open_shared(
         self, file: SharedFile, *, read_only: bool = False
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Lend a connection whose default database is the file; raises what `open` raises."""
+        """Lend a connection whose default database is the file; raises the errors of `open`."""
         with self._attached(file, read_only=read_only, wait=self._lock_wait) as attached:
             yield attached.connection
 
@@ -317,12 +318,12 @@ class FileWarehouses(Warehouses):
     def removing(self, ref: IntegrationRef) -> Iterator[None]:
         path = self.path(ref)
         with self._leased(ref, self._lock_wait), ExitStack() as held:
-            # What was never made in full would be found damaged: it is taken away first.
+            # A file whose creation was interrupted would count as damaged: it is removed first.
             with whole_or_made_here(ref, path, self._root) as found:
                 pass
             if found is not None:
-                # Read-only: closing must not touch a write-ahead log that by then may be
-                # that of a new file in the same place.
+                # Read-only, because closing must not touch the write-ahead log: by then it may
+                # belong to a new file in the same place.
                 with suppress(WarehouseDamaged):
                     held.enter_context(self._opened(ref, True, self._lock_wait))
             unlink(path)
@@ -334,11 +335,11 @@ class FileWarehouses(Warehouses):
     def compact(self, ref: Place) -> tuple[int, int]:
         """Rewrite the file of `ref` without its gaps; return its size before and after.
 
-        The new file takes the old one's place in one step: killed at any moment, one of the
-        two is there in full. Raises what `open` raises.
+        The new file replaces the old one in one step: if the process is killed at any moment, one
+        of the two is there in full. Raises the errors of `open`.
         """
         path = self.path(ref)
-        # For writing, so that no other process has the file.
+        # Attached for writing, so that no other process has the file open.
         with self._attached(ref, read_only=False, wait=self._lock_wait) as attached:
             before = _checkpointed(attached.connection, path)
             _replace(attached, _fitting_blocks(ref, before))
@@ -346,14 +347,14 @@ class FileWarehouses(Warehouses):
 
     @contextmanager
     def retiring(self, ref: IntegrationRef) -> Iterator[Warehouse]:
-        """Lend the file for the last time: when the block ends well it is put aside.
+        """Lend the file for the last time: if the block succeeds, the file is set aside.
 
-        No listing finds it then; it stays until a person deletes it.
+        It is renamed so that no listing finds it, and stays until a person deletes it.
         """
         path = self.path(ref)
         with self.open(ref) as warehouse:
             yield warehouse
-            # Before the file has another name: what was logged must not be left behind.
+            # Checkpointed before the file is renamed, so that no logged rows are left behind.
             _checkpointed(warehouse.connection, path)
             os.replace(path, path.with_name(path.name + ".moved"))
             reach_the_disk(path.parent)
@@ -362,7 +363,7 @@ class FileWarehouses(Warehouses):
         """Move the file into another folder; its name must not be used meanwhile."""
         path = self.path(file)
         with self.open_shared(file) as connection:
-            # Its log would be left behind.
+            # Checkpointed first, because the log would be left behind.
             _checkpointed(connection, path)
             make_folder(file, root)
             os.replace(path, root / path.name)
@@ -370,15 +371,15 @@ class FileWarehouses(Warehouses):
             reach_the_disk(path.parent)
 
     def reclaim(self, ref: IntegrationRef, gone: float, *, dry_run: bool) -> int | None:
-        """See `Warehouses`; also for a file that has outgrown its blocks.
+        """See `Warehouses`; a file that is too large for its block size is rewritten, too.
 
-        Blocks are chosen when a file is made, before its size is known.
+        The block size is chosen when a file is created, before its size is known.
         """
         path = self.path(ref)
         with self._attached(ref, read_only=True, wait=self._lock_wait) as attached:
             share = max(_free_share(attached.connection), gone)
             outgrown = _block_size(attached.connection) < _fitting_blocks(ref, path.stat().st_size)
-        # An interrupted rewriting left something behind that the next one takes away.
+        # An interrupted rewrite left a file behind, which the next rewrite removes.
         if not (share >= _WORTH_REWRITING or outgrown or rewritten(path).exists()):
             return None
         if dry_run:
@@ -387,7 +388,7 @@ class FileWarehouses(Warehouses):
         return before - after
 
     def look_after(self, *, dry_run: bool) -> list[Upkeep]:
-        """Nothing: each file is looked after by itself."""
+        """Do nothing: each file is maintained by itself."""
         return []
 
     def inspect(self) -> str:
@@ -395,7 +396,7 @@ class FileWarehouses(Warehouses):
         if there != self._root:
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermanentError(f"{self._root} cannot be made: {there} cannot be written")
-            return f"{self._root} is made when something is registered"
+            return f"{self._root} is created with the first registration"
         probe_writable(self._root)
         return f"{self._root} can be written"
 
@@ -430,7 +431,7 @@ class FileWarehouses(Warehouses):
         attached.instance.trim()
 
     def attach_again(self, attached: _Attached) -> None:
-        """Borrow an instance and attach the file that was detached."""
+        """Borrow an instance and attach the detached file to it."""
         try:
             attached.borrow(self._instances)
             attached.instance.make_room(attached.added)
@@ -446,8 +447,8 @@ class FileWarehouses(Warehouses):
     def _attach_unchanged(self, attached: _Attached) -> None:
         """Attach the file again; raise `WarehouseBusy` if it was written to meanwhile.
 
-        The lease keeps other syncs out, but a program that heeds no lease may have changed what
-        the caller has read of it.
+        The lease excludes other syncs, but a program that ignores leases may have changed rows that
+        the caller has read.
         """
         left = attached.left
         if identity(attached.path) is None:
@@ -462,35 +463,39 @@ class FileWarehouses(Warehouses):
 
     def _attach(self, attached: _Attached, read_only: bool, wait: float) -> None:
         connection, ref, path = attached.connection, attached.ref, attached.path
-        # ATTACH takes no parameters; the installation's own folder may hold a quote.
+        # ATTACH takes no parameters, and the path of the installation's folder may have a quote.
         for attempt in waiting_for_lock(wait):
             with attempt, translated(ref, path):
                 if not read_only:
-                    # Each time: a removal that was waited for takes the folder along.
+                    # Before each try: a removal that held the lock has deleted the folder, too.
                     make_folder(ref, path.parent)
                 if read_only and not path.exists():
                     raise removed(ref, path)
                 with whole_or_made_here(ref, path, self._root) as found:
-                    # A file that exists has its blocks; DuckDB refuses other ones.
+                    # A file that exists keeps its block size; DuckDB refuses another one.
                     made = _made_with(_fitting_blocks(ref)) if found is None else ""
-                    # Without TYPE, DuckDB looks into the file and loads an extension for what it
-                    # finds.
+                    # Without TYPE, DuckDB reads the start of the file and loads an extension for
+                    # the type that it finds.
                     options = "TYPE duckdb"
                     options += ", READ_ONLY" if read_only else _row_groups(ref) + made
                     connection.execute(f"ATTACH {literal(str(path))} AS {ALIAS} ({options})")
                 if found is not None and identity(path) != found:
-                    # Opened before and locked after another was put in its place: what is
-                    # written to this one would be lost.
+                    # The file was opened before it was replaced and locked afterwards: rows
+                    # written to the old file would be lost.
                     connection.execute(f"DETACH {ALIAS}")
                     raise WarehouseBusy(f"{ref}: warehouse file {path} was replaced meanwhile")
         connection.execute(f"USE {ALIAS}")
         attached.left = None
-        # The instance still has the settings of the file before.
+        # The instance still has the settings of the previous file.
         attached.choose_compression()
 
 
 def _row_groups(ref: Place) -> str:
-    """A shared file is filled by large loads, which are quicker with DuckDB's own row groups."""
+    """The ATTACH option for the row group size.
+
+    Shared files keep DuckDB's default, because they are filled by large loads, which are faster
+    with it.
+    """
     return "" if isinstance(ref, SharedFile) else _ROW_GROUPS
 
 
@@ -499,12 +504,12 @@ def _made_with(block_size: int) -> str:
 
 
 def _fitting_blocks(ref: Place, size: int = 0) -> int:
-    """The block size for a file of `size` bytes; one that is shared may become large."""
+    """The block size for a file of `size` bytes; a shared file may become large."""
     return LARGE_BLOCKS if isinstance(ref, SharedFile) or size >= _LARGE else SMALL_BLOCKS
 
 
 def _copy(attached: _Attached, target: Path, block_size: int) -> None:
-    """Write what the attached file holds to a new file, as small as that gets."""
+    """Copy the contents of the attached file to a new, compressed file."""
     unlink(target)
     connection = attached.connection
     attached.instance.compress(True)
@@ -541,16 +546,16 @@ def _free_share(connection: duckdb.DuckDBPyConnection) -> float:
 
 
 def _checkpointed(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """Empty the file's write-ahead log; the file's size.
+    """Write the write-ahead log to the file; return the file's size.
 
-    Closing the file then touches no log: by then that may be its successor's.
+    Closing the file then touches no log, which by then may be that of the file's successor.
     """
     connection.execute(f"CHECKPOINT {ALIAS}")
     return path.stat().st_size
 
 
 def _replace(attached: _Attached, block_size: int) -> None:
-    """Put a copy with such blocks in the place of the attached file, in one step."""
+    """Replace the attached file, in one step, by a copy with blocks of `block_size` bytes."""
     successor = rewritten(attached.path)
     _copy(attached, successor, block_size)
     os.replace(successor, attached.path)
