@@ -62,6 +62,16 @@ def posted(asked: Asked, _: str) -> Reply:
     return as_json({"results": sliced(start), "paging": paging})
 
 
+def continued(asked: Asked, _: str) -> Reply:
+    """The first page at one path, and those after it at another that takes the token alone."""
+    sent, first = json.loads(asked.body), asked.path == "/members/list"
+    assert (first, sent) == (True, {"limit": SIZE}) or sent.keys() == {"cursor"}
+    assert first or asked.path == "/members/list/continue"
+    start = 0 if first else int(sent["cursor"])
+    more = start + SIZE < COUNT
+    return as_json({"members": sliced(start), "cursor": str(start + SIZE), "has_more": more})
+
+
 def graphql(asked: Asked, _: str) -> Reply:
     after = json.loads(asked.body)["variables"].get("after")
     start = 0 if after is None else int(after)
@@ -151,6 +161,17 @@ KINDS = {
         fields: {FIELDS}
         """,
         posted,
+    ),
+    "pages at another path than the first": Kind(
+        f"""
+        path: /members/list
+        body: {{type: json, content: {{limit: {SIZE}}}}}
+        records: members
+        more: has_more
+        pagination: {{type: cursor, cursor: cursor, param: cursor, path: /members/list/continue}}
+        fields: {FIELDS}
+        """,
+        continued,
     ),
     "GraphQL": Kind(
         f"""

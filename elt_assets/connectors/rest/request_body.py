@@ -177,6 +177,10 @@ class Body:
         """The same body with further parameters."""
         return replace(self, values={**self.values, **values})
 
+    def emptied(self) -> Body:
+        """The same with the parameters of a page alone."""
+        return replace(self, content={}, values={})
+
     def posted(self, values: Values) -> Posted:
         """The body of a request with the parameters of one page."""
         values = {**self.values, **values}

@@ -93,12 +93,14 @@ class RestSource:
         self._origins = Origins(
             Origin.of(config.api_endpoint), frozenset(config.allowed_hosts), config.allow_plain_http
         )
+        continued = getattr(described.pagination, "path", None)
         requests = ListingRequests(
             f"{self._endpoint}/{described.path.lstrip('/')}",
             {name: written(value) for name, value in described.params.items()},
             None if described.body is None else Body.of(described.body),
             paginator(described.pagination, self._records),
             self._origins,
+            None if continued is None else f"{self._endpoint}/{continued.lstrip('/')}",
         ).filled(names)
         self._since = described.incremental
         self._fields = {

@@ -13,7 +13,7 @@ from elt_assets.identifiers import IntegrationRef
 from elt_assets.sync.service import SyncService
 from elt_assets.sync.streams import GROUP_MEMBERSHIPS, USERS
 from elt_assets_tests.connectors.conftest import OpenSource
-from elt_assets_tests.connectors.serving import Provider, as_json
+from elt_assets_tests.connectors.serving import Asked, Provider, Reply, as_json
 
 GRAPHQL: dict[str, Any] = {
     "body": {"type": "graphql", "query": "{ users { id name } }"},
@@ -146,6 +146,13 @@ def test_members_of_a_group_may_be_asked_for_by_post(
             },
             "single.several: a filter of several records is for GET",
         ),
+        (
+            {
+                "body": {"type": "graphql", "query": "query { users }"},
+                "pagination": {"type": "cursor", "cursor": "c", "param": "c", "path": "/more"},
+            },
+            "pagination.path: only a body of JSON or a form can have the token alone",
+        ),
     ],
 )
 def test_a_mistake_is_named(data: dict[str, Any], stream: dict[str, Any], words: str) -> None:
@@ -177,3 +184,26 @@ def test_a_provider_that_ignores_the_key_makes_the_listing_incomplete(
     provider.answer = lambda _: as_json({"items": [{"id": "1"}, {"id": "2"}]})
     pages = list(users().pages(None))
     assert "page 2 repeats page 1" in pages[1].doubts
+
+
+def test_pages_after_the_first_at_another_path_are_asked_for_by_the_token_alone(
+    data: dict[str, Any], provider: Provider, users: OpenSource
+) -> None:
+    data["streams"]["users"] |= {
+        "params": {"limit": 2, "fields": "id"},
+        "pagination": {"type": "cursor", "cursor": "data.next", "param": "t", "path": "/more"},
+    }
+    pages = {"/v1/users": ("a", "token 2"), "/v1/more": ("b", None)}
+
+    def answer(asked: Asked) -> Reply:
+        record, following = pages[asked.path]
+        return as_json({"data": {"items": [{"id": record}], "next": following}})
+
+    provider.answer = answer
+    first, last = users().pages(None)
+    assert [(asked.path, asked.query) for asked in provider.asked] == [
+        ("/v1/users", {"limit": "2", "fields": "id"}),
+        ("/v1/more", {"t": "token 2"}),
+    ]
+    (rest,) = users().pages(json.loads(json.dumps(first.next)))
+    assert rest.body == last.body

@@ -11,6 +11,7 @@ from elt_assets.connectors.rest.configuration.text_types import (
     FieldExpression,
     Parameter,
     SomeKeys,
+    StreamPath,
     Strict,
 )
 
@@ -26,6 +27,11 @@ class CursorPagination(Strict):
         None,
         max_length=128,
         description="Value of the parameter for the first page; not sent if left out.",
+    )
+    path: StreamPath | None = Field(
+        None,
+        description="Path of the pages after the first, where it is another one, e.g. "
+        "/members/continue; it gets the token alone.",
     )
     stop: list[str] = Field(
         [],

@@ -48,7 +48,13 @@ from elt_assets.connectors.rest.jobs.job_data import ExportJob
 from elt_assets.connectors.rest.pages.xml_pages import XmlPages
 from elt_assets.connectors.rest.refining.details import RecordDetails
 from elt_assets.connectors.rest.refining.members_only import OnlyMembers
-from elt_assets.connectors.rest.request_body import RequestBody, check_names, texts
+from elt_assets.connectors.rest.request_body import (
+    FormBody,
+    JsonBody,
+    RequestBody,
+    check_names,
+    texts,
+)
 from elt_assets.errors import InvalidInput
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
@@ -196,6 +202,11 @@ class RestStream(Strict):
     def _check_body(self) -> None:
         if self.body is None:
             return
+        continued = getattr(self.pagination, "path", None) is not None
+        if continued and not isinstance(self.body, JsonBody | FormBody):
+            raise ValueError(
+                "pagination.path: only a body of JSON or a form can have the token alone"
+            )
         known = [getattr(self.pagination, name, None) for name in ("param", "size_param")]
         known.append(None if self.incremental is None else self.incremental.param)
         try:

@@ -33,12 +33,16 @@ class ListingRequests:
     body: Body | None
     paginator: Paginator
     origins: Origins
+    continued: str | None = None
+    """The address of the pages after the first, if it differs; it takes the token alone."""
 
     def filled(self, names: Mapping[str, str], *, in_path: Mapping[str, str] | None = None) -> Self:
         """The same with names in braces replaced; `in_path` has other values for the address."""
+        places = names if in_path is None else in_path
         return replace(
             self,
-            url=filled(self.url, names if in_path is None else in_path),
+            url=filled(self.url, places),
+            continued=None if self.continued is None else filled(self.continued, places),
             params={name: filled(value, names) for name, value in self.params.items()},
             body=None if self.body is None else self.body.filled(names),
         )
@@ -74,6 +78,9 @@ class ListingRequests:
         Raises `PageUnreadable` for an address that must not be followed.
         """
         step = self.paginator.step(position)
+        if position is not None and self.continued is not None:
+            posted = None if self.body is None else self.body.emptied().posted(step.params)
+            return PageRequest(what, self.continued, {} if posted else step.query, posted=posted)
         posted = None if self.body is None else self.body.posted(step.params)
         if step.url is None:
             params = self.params if posted else {**self.params, **step.query}
